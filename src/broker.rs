@@ -1,0 +1,249 @@
+//! What Tidings needs from a broker. Read alone, this page explains the product.
+//!
+//! A broker keeps, for each channel, a *log*: messages numbered 1, 2, 3 … within an *epoch*, trimmed at its old end. To
+//! publish is to number, keep and *push*, in one step. Pushes are fast and may be lost; the log is the truth, so whoever
+//! follows pushes and sees a sequence jump reads the log. [`history`] says what a reader makes of a position and a head.
+//!
+//! Two brokers do the same: [`memory`] within one process, [`redis`] across many. One suite of tests holds both to it.
+//! This module knows no gRPC.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    channel::{ChannelName, Pattern},
+    message::{Draft, Epoch, Position},
+};
+
+pub mod history;
+pub mod memory;
+pub mod redis;
+
+pub use history::{Gap, GapReason, Head};
+
+/// The two sides share one broker.
+pub type Shared = Arc<dyn Broker>;
+
+/// A log of messages per channel, and pushes of what is published.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Publishes messages of one channel: consecutively and together, or none. Messages whose id was published within
+    /// the deduplication window (or stands earlier in the list) are answered with the first receipt instead.
+    ///
+    /// The call takes its place in the channel's order when it is made, not when the future is polled. The caller
+    /// keeps to the limits of a batch; a message over [`MESSAGE_BYTES`](crate::limits::MESSAGE_BYTES) is refused here,
+    /// where its JSON is made.
+    fn publish(&self, channel: &ChannelName, drafts: Vec<Draft>, min_replicas: u32) -> BoxFuture<'static, Published>;
+
+    /// The present state of each channel, in the order asked; `None` for one that has neither head nor log.
+    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Option<Head>>, Error>;
+
+    /// One page of a channel's log, with the head at the same moment.
+    async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error>;
+
+    /// The greatest sequence that was published before this time (log time, ms); what follows is as new or newer. The
+    /// channel's last sequence where all is older, one below the first retained where nothing is.
+    async fn sequence_before(&self, channel: &ChannelName, time_ms: i64) -> Result<i64, Error>;
+
+    /// The lowest `limit` names of the registry, in byte order, that come after `after` and match the pattern.
+    async fn channels(&self, pattern: Option<&Pattern>, after: &str, limit: usize) -> Result<Vec<ChannelName>, Error>;
+
+    /// Opens the live side: one connection that carries the pushes of all topics asked of it. It reconnects by itself.
+    fn live(&self) -> (LiveControl, LiveEvents);
+
+    /// Whether the broker can be used now, and if not, why: what health and logs tell.
+    fn state(&self) -> watch::Receiver<State>;
+
+    /// How the broker is called in a line for people, such as "Redis at 127.0.0.1:6379".
+    fn describe(&self) -> String;
+
+    /// Ends its tasks and waits for them. Publishes that wait are answered.
+    async fn close(&self);
+}
+
+/// One receipt for each draft, in the same order.
+pub type Published = Result<Vec<Receipt>, Error>;
+
+/// The broker's word that a message is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The message's id.
+    pub id: Uuid,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its sequence, from 1.
+    pub sequence: i64,
+    /// Log time, ms since 1970.
+    pub time_ms: i64,
+    /// It had been published before; this is the first receipt.
+    pub duplicate: bool,
+    /// Replicas known to have it.
+    pub replicas: u32,
+}
+
+/// What a broker keeps of every channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Messages; 0 keeps none (they are numbered and pushed only).
+    pub max_messages: u64,
+    /// Bytes of JSON.
+    pub max_bytes: u64,
+    /// Age by log time, ms.
+    pub max_age_ms: u64,
+    /// How long ids are remembered at least, ms.
+    pub dedup_window_ms: u64,
+    /// Ids remembered per channel and window.
+    pub dedup_max_ids: u64,
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// Upwards from the first message above this sequence.
+    After(i64),
+    /// Downwards from the last message below this sequence.
+    Before(i64),
+}
+
+/// Where a page ends: at the first of both limits, but not before one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Messages; whole runs may bring some more.
+    pub messages: usize,
+    /// Bytes of JSON; whole runs may bring some more.
+    pub bytes: usize,
+}
+
+/// One page of a log.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The channel at the moment of reading; `None` when it has neither head nor log.
+    pub head: Option<Head>,
+    /// In the order asked for; consecutive, but where the log itself is not.
+    pub messages: Vec<Stored>,
+    /// Whether the log had nothing further in that direction.
+    pub is_last: bool,
+}
+
+/// One message of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its sequence.
+    pub sequence: i64,
+    /// The JSON as it was published.
+    pub json: Bytes,
+}
+
+/// What a live connection follows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// One channel.
+    Channel(ChannelName),
+    /// All channels that match.
+    Pattern(Pattern),
+}
+
+/// What is asked of a live connection. Commands are carried out in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LiveCommand {
+    /// Answered by [`LiveEvent::Subscribed`], after which every push arrives.
+    Subscribe(Topic),
+    /// Ends a subscription; a few pushes may still come.
+    Unsubscribe(Topic),
+    /// Answered by [`LiveEvent::Head`], which comes after every push that happened before it.
+    Check(ChannelName),
+}
+
+/// What a live connection tells, in order.
+#[derive(Debug, Clone)]
+pub enum LiveEvent {
+    /// The subscription is confirmed.
+    Subscribed(Topic),
+    /// A message on a channel, seen through a topic. `payload` is whatever bytes stood there.
+    Push {
+        /// The topic that brought it.
+        topic: Topic,
+        /// The channel's name, which for a pattern may be any bytes.
+        channel: Bytes,
+        /// What was published.
+        payload: Bytes,
+    },
+    /// A push that was larger than a message may be, and was not kept.
+    Oversized {
+        /// The topic it came through.
+        topic: Topic,
+        /// Its size.
+        bytes: usize,
+    },
+    /// The head of a channel at this point among the pushes. When the link is lost before the answer, none comes: ask again
+    /// after `Restored`.
+    Head(ChannelName, Option<Head>),
+    /// Pushes may be missing from here on.
+    Lost(String),
+    /// All subscriptions stand again; what was missed in between is in the log.
+    Restored,
+}
+
+/// The asking side of a live connection. Dropping it ends the connection.
+pub type LiveControl = tokio::sync::mpsc::Sender<LiveCommand>;
+
+/// The telling side: what one read of the transport brought, together.
+pub type LiveEvents = tokio::sync::mpsc::Receiver<Vec<LiveEvent>>;
+
+/// Whether a broker can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It answers.
+    Up,
+    /// It does not, for this reason.
+    Down(String),
+}
+
+/// Why a broker could not do what was asked. Says of a publish whether it may have happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The message's JSON would be too large.
+    #[error("the message has {bytes} bytes as JSON; at most {limit} are allowed")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The broker is away or refuses work; nothing was done.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The call was handed over and no answer came: it may have been carried out.
+    #[error("{0}")]
+    OutcomeUnknown(String),
+    /// It was published, and fewer replicas than asked for confirmed it in time.
+    #[error("published, but only {reached} of {wanted} replicas confirmed it within {within_ms} ms")]
+    ReplicasNotReached {
+        /// Replicas asked for.
+        wanted: u32,
+        /// Replicas that confirmed.
+        reached: u32,
+        /// How long was waited.
+        within_ms: u64,
+    },
+    /// This broker has no replicas at all.
+    #[error("min_replicas needs Redis; the embedded broker has no replicas")]
+    NoReplicas,
+    /// The broker's memory is full; nothing was done.
+    #[error("Redis is out of memory (maxmemory reached, noeviction): free memory or raise maxmemory; nothing was published")]
+    OutOfMemory,
+    /// So many ids were given within the deduplication window that no more can be remembered; nothing was done.
+    #[error("{limit} message ids are remembered in this deduplication window; publish without message_id, or raise --dedup-max-ids")]
+    TooManyIds {
+        /// The limit.
+        limit: u64,
+    },
+    /// A bug, or data that only a bug or a stranger can have written.
+    #[error("{0}")]
+    Internal(String),
+}

@@ -1,0 +1,289 @@
+//! Channel names and patterns: what may be one, and which name matches which pattern.
+//!
+//! A name that passes here is safe as a Redis channel, inside a key's hash tag, and beside globs. This module knows no
+//! Redis: the rules are its own, the matching is Redis's glob, written again so that both brokers agree.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use crate::limits::CHANNEL_NAME_BYTES;
+
+/// The name of a channel: 1 to 255 bytes of UTF-8 without control characters, white space, braces and glob characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelName(Arc<str>);
+
+/// A Redis glob over channel names: 1 to 255 bytes without control characters and white space.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pattern(Arc<str>);
+
+/// Why a text is no channel name or pattern, in words for the one who sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// Nothing was given, and there is no default channel.
+    #[error("a channel is needed: this server has no default channel")]
+    Missing,
+    /// Longer than 255 bytes.
+    #[error("it has {0} bytes; at most {CHANNEL_NAME_BYTES} are allowed")]
+    TooLong(usize),
+    /// A character that names don't have.
+    #[error(
+        "it contains {0:?}; control characters, white space, braces and the glob characters *?[]\\ are not allowed in \
+         a channel name"
+    )]
+    Character(char),
+    /// Names that belong to Redis or to the service.
+    #[error("names that begin with {0:?} are reserved")]
+    Reserved(String),
+}
+
+/// The names a server accepts: its key prefix is reserved, and an empty name may stand for its default channel.
+#[derive(Debug, Clone)]
+pub struct Names {
+    reserved_prefix: String,
+    default: Option<ChannelName>,
+}
+
+impl Names {
+    /// Reserves `<key_prefix>:…`, where the service keeps its keys, and takes `default` for empty names; an
+    /// empty `default` turns defaulting off.
+    pub fn new(key_prefix: &str, default: &str) -> Result<Self, InvalidName> {
+        let mut names = Self { reserved_prefix: format!("{key_prefix}:"), default: None };
+        if !default.is_empty() {
+            names.default = Some(names.parse(default)?);
+        }
+        Ok(names)
+    }
+
+    /// The default channel, if there is one.
+    pub fn default_channel(&self) -> Option<&ChannelName> {
+        self.default.as_ref()
+    }
+
+    /// Reads a name that must not be empty.
+    pub fn parse(&self, name: &str) -> Result<ChannelName, InvalidName> {
+        if name.is_empty() {
+            return Err(InvalidName::Missing);
+        }
+        if name.len() > CHANNEL_NAME_BYTES {
+            return Err(InvalidName::TooLong(name.len()));
+        }
+        if let Some(c) = name.chars().find(|c| is_unsafe(*c) || "{}*?[]\\".contains(*c)) {
+            return Err(InvalidName::Character(c));
+        }
+        for reserved in ["__", &self.reserved_prefix] {
+            if name.starts_with(reserved) {
+                return Err(InvalidName::Reserved(reserved.to_owned()));
+            }
+        }
+        Ok(ChannelName(name.into()))
+    }
+
+    /// Reads a name; an empty one is the default channel.
+    pub fn resolve(&self, name: &str) -> Result<ChannelName, InvalidName> {
+        match (name.is_empty(), &self.default) {
+            (true, Some(default)) => Ok(default.clone()),
+            _ => self.parse(name),
+        }
+    }
+}
+
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || c.is_whitespace()
+}
+
+impl ChannelName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    pub fn parse(pattern: &str) -> Result<Self, InvalidName> {
+        if pattern.is_empty() {
+            return Err(InvalidName::Missing);
+        }
+        if pattern.len() > CHANNEL_NAME_BYTES {
+            return Err(InvalidName::TooLong(pattern.len()));
+        }
+        match pattern.chars().find(|c| is_unsafe(*c)) {
+            Some(c) => Err(InvalidName::Character(c)),
+            None => Ok(Self(pattern.into())),
+        }
+    }
+
+    /// The pattern as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a channel of this name belongs to the pattern, by the rules of Redis's PSUBSCRIBE.
+    pub fn matches(&self, name: &str) -> bool {
+        glob(self.0.as_bytes(), name.as_bytes())
+    }
+}
+
+impl Borrow<str> for ChannelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Matches as Redis does (bytes, case-sensitive), in time bounded by the product of both lengths: on a mismatch only
+/// the last star is tried again, which is enough for globs.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            p += 1;
+            star = Some((p, t));
+            continue;
+        }
+        if let Some(next) = match_one(pattern, p, text[t]) {
+            p = next;
+            t += 1;
+            continue;
+        }
+        match star {
+            Some((after, from)) => {
+                p = after;
+                t = from + 1;
+                star = Some((after, t));
+            }
+            None => return false,
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+/// Matches one byte against the element of the pattern at `p`; answers where the next element begins.
+fn match_one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
+    match *pattern.get(p)? {
+        b'?' => Some(p + 1),
+        b'[' => {
+            let (hit, next) = match_class(pattern, p + 1, byte);
+            hit.then_some(next)
+        }
+        b'\\' if p + 1 < pattern.len() => (pattern[p + 1] == byte).then_some(p + 2),
+        literal => (literal == byte).then_some(p + 1),
+    }
+}
+
+/// Reads a class from behind its `[`: whether it holds the byte, and where it ends. As in Redis an unclosed class ends
+/// with the pattern, and a range may stand backwards.
+fn match_class(pattern: &[u8], mut p: usize, byte: u8) -> (bool, usize) {
+    let negated = pattern.get(p) == Some(&b'^');
+    if negated {
+        p += 1;
+    }
+    let mut hit = false;
+    loop {
+        match pattern.get(p) {
+            None => break,
+            Some(b']') => {
+                p += 1;
+                break;
+            }
+            Some(b'\\') if p + 1 < pattern.len() => {
+                hit |= pattern[p + 1] == byte;
+                p += 2;
+            }
+            Some(&low) if pattern.get(p + 1) == Some(&b'-') && p + 2 < pattern.len() => {
+                let high = pattern[p + 2];
+                hit |= (low.min(high)..=low.max(high)).contains(&byte);
+                p += 3;
+            }
+            Some(&literal) => {
+                hit |= literal == byte;
+                p += 1;
+            }
+        }
+    }
+    (hit != negated, p)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        Names::new("tidings", "channel1").expect("valid")
+    }
+
+    #[test]
+    fn names_are_checked() {
+        for good in ["a", "orders.eu", "Grüße", "a:b/c-d_e", "_x", &"n".repeat(255)] {
+            assert!(names().parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a\u{85}b", "a\tb", "{a}", "a*", "a?", "a[b", "a]b", "a\\b", "__x", "tidings:x"] {
+            assert!(names().parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(names().parse(&"n".repeat(256)), Err(InvalidName::TooLong(256)));
+    }
+
+    #[test]
+    fn an_empty_name_is_the_default_channel_where_there_is_one() {
+        assert_eq!(names().resolve("").expect("default").as_str(), "channel1");
+        assert_eq!(Names::new("tidings", "").expect("valid").resolve(""), Err(InvalidName::Missing));
+        assert!(Names::new("tidings", "no good").is_err());
+    }
+
+    #[test]
+    fn patterns_match_as_in_redis() {
+        let cases = [
+            ("orders.*", "orders.eu", true),
+            ("orders.*", "orders", false),
+            ("*", "anything", true),
+            ("h?llo", "hello", true),
+            ("h?llo", "hllo", false),
+            ("h[ae]llo", "hallo", true),
+            ("h[^e]llo", "hello", false),
+            ("h[^e]llo", "hallo", true),
+            ("h[a-c]llo", "hbllo", true),
+            ("h[c-a]llo", "hbllo", true),
+            ("a\\*b", "a*b", true),
+            ("a\\*b", "axb", false),
+            ("*a*b*c", "xxaxxbxxc", true),
+            ("*a*b*c", "xxaxxbxx", false),
+            ("a*", "a", true),
+            ("[ab", "a", true),
+            ("exact", "exact", true),
+            ("exact", "exactly", false),
+        ];
+        for (pattern, name, expected) in cases {
+            assert_eq!(Pattern::parse(pattern).expect(pattern).matches(name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn many_stars_do_not_explode() {
+        let pattern = Pattern::parse(&"*a".repeat(120)).expect("valid");
+        assert!(!pattern.matches(&"a".repeat(119)));
+        assert!(pattern.matches(&"ab".repeat(125).replace('b', "a")));
+    }
+}

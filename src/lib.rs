@@ -1,0 +1,23 @@
+//! Tidings: typed publish/subscribe for teams that run Redis. What the publisher and the subscriber share.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`pb`] | the contract, generated |
+//! | [`channel`], [`message`], [`envelope`], [`cursor`], [`limits`] | the meaning: no server, no Redis, no clock |
+//! | [`broker`] | what a broker is, and both of them: embedded and Redis |
+//! | [`convert`] | the meaning as protobuf |
+//! | [`status`] | errors as gRPC statuses, the only place |
+//! | [`config`] | flags that both services have |
+//! | [`server`] | serving: health, reflection, gRPC-Web, limits, shutdown, logs |
+
+pub mod broker;
+pub mod channel;
+pub mod config;
+pub mod convert;
+pub mod cursor;
+pub mod envelope;
+pub mod limits;
+pub mod message;
+pub mod pb;
+pub mod server;
+pub mod status;

@@ -1,0 +1,95 @@
+//! Every limit of the service, each with its reason: nothing that a stranger can make grow is without one.
+//!
+//! Limits that operators set are flags (their defaults stand in `config`); what stands here is the same everywhere,
+//! because clients, both brokers and readers of the log rely on it.
+
+use std::time::Duration;
+
+/// A message, as the JSON on the channel. Far above what events need, and four of them still fit a client's default
+/// receive limit of 4 MiB.
+pub const MESSAGE_BYTES: usize = 1 << 20;
+/// A channel's name or a pattern. Redis allows more; 255 keeps cursors, logs and tables small.
+pub const CHANNEL_NAME_BYTES: usize = 255;
+/// Attributes of a message: metadata, not a second payload.
+pub const ATTRIBUTES: usize = 64;
+/// An attribute's key.
+pub const ATTRIBUTE_KEY_BYTES: usize = 128;
+/// An attribute's value.
+pub const ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
+/// An ordering key: an identifier, not a payload.
+pub const ORDERING_KEY_BYTES: usize = 255;
+/// Messages of one batch: one script call answers for all, and Lua's `unpack` ends at 8,000 values.
+pub const BATCH_MESSAGES: usize = 1_000;
+/// Bytes of one batch: the default receive limit of gRPC libraries, and a few milliseconds of Redis's one thread.
+pub const BATCH_BYTES: usize = 4 << 20;
+/// Redis replicas a publish may ask for; more than anyone runs.
+pub const MIN_REPLICAS: i32 = 16;
+
+/// Messages of one run (one entry of the log): readers fetch whole runs.
+pub const RUN_MESSAGES: usize = 128;
+/// Bytes of one run, unless one message is larger.
+pub const RUN_BYTES: usize = 64 << 10;
+/// Bytes that publishes waiting for a round trip may join into one call: more gains nothing and delays the others.
+pub const GROUP_BYTES: usize = 256 << 10;
+/// Bytes of publishes that wait for Redis, over all channels of a process: beyond it publishes are refused at once.
+pub const WAITING_BYTES: usize = 64 << 20;
+/// Publishes under way on one `PublishStream`: enough to fill group commits at a round trip of some milliseconds.
+pub const PUBLISH_STREAM_IN_FLIGHT: usize = 1_024;
+/// Connections for publishes that wait for replicas: `WAIT` holds a connection for as long as it takes.
+pub const WAIT_CONNECTIONS: usize = 8;
+/// Channels whose last receipts a publisher remembers, to tell what a failover lost; the least recent go first.
+pub const REMEMBERED_RECEIPTS: usize = 10_000;
+/// Epochs that a channel's head lists.
+pub const HEAD_EPOCHS: usize = 16;
+/// How long a head outlives its log: whoever resumes later learns of the loss without the exact range.
+pub const HEAD_LINGER: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Messages of a page when the client does not say.
+pub const PAGE_DEFAULT: usize = 100;
+/// Messages of a page at most.
+pub const PAGE_MESSAGES: usize = 1_000;
+/// Bytes of a page, as protobuf: gRPC libraries refuse answers over 4 MiB.
+pub const PAGE_BYTES: usize = 3 << 20;
+/// Bytes a stream reads from the log at a time.
+pub const REPLAY_BYTES: usize = 1 << 20;
+/// Runs a reader asks for at a time; it asks for fewer where they are large.
+pub const READ_RUNS: usize = 256;
+/// Cursors in `after` behind a whole-stream cursor.
+pub const AFTER_CURSORS: usize = 1_000;
+/// Channels that a whole-stream cursor covers: about 27 kB of text.
+pub const CURSOR_CHANNELS: usize = 1_000;
+/// Channels one pattern stream may follow: each costs it a place in a table.
+pub const PATTERN_CHANNELS: usize = 10_000;
+/// The shortest heartbeat.
+pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
+/// The longest heartbeat, beyond which it is surely a mistake.
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Bytes of chunks that a topic's ring keeps for streams that are slower than others; behind it they read the log.
+pub const RING_BYTES: usize = 1 << 20;
+/// How long a ring keeps chunks: a quiet channel holds no memory.
+pub const RING_AGE: Duration = Duration::from_secs(5);
+/// One chunk of framed messages, unless one message is larger: what HTTP/2 sends in a few frames.
+pub const CHUNK_BYTES: usize = 60 << 10;
+/// Bytes of pushes that may wait until their channel's head is known.
+pub const HELD_BYTES: usize = 16 << 20;
+/// Topics (channels and patterns) one subscriber follows.
+pub const TOPICS: usize = 100_000;
+/// How long a topic without streams keeps its Redis subscription.
+pub const TOPIC_LINGER: Duration = Duration::from_secs(5);
+
+/// HTTP headers of one request, as HTTP/2 counts them.
+pub const HEADER_LIST_BYTES: u32 = 16 << 10;
+/// Calls at once on one connection.
+pub const CALLS_PER_CONNECTION: u32 = 1_000;
+/// Connections of one listener.
+pub const CONNECTIONS: usize = 20_000;
+/// Bytes HTTP/2 may hold for one stream whose reader has stopped.
+pub const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
+pub const DECODE_BYTES: usize = 8 << 20;
+
+/// The first pause before a lost Redis connection is tried again.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
+/// The longest: Redis is found within a second of its return.
+pub const BACKOFF_MAX: Duration = Duration::from_millis(500);

@@ -1,0 +1,138 @@
+//! What a message means, apart from how it is written: payload, attributes, and its place in a channel's history.
+
+use std::{fmt, num::NonZeroU64, str::FromStr};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::channel::ChannelName;
+
+/// What a message carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// Text.
+    Text(String),
+    /// One JSON text, without white space around it, otherwise byte for byte as it was sent.
+    Json(String),
+    /// Bytes.
+    Data(Bytes),
+}
+
+/// A message that is to be published; its place, time and epoch come from the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// Its UUID.
+    pub id: Uuid,
+    /// Whether the client gave the UUID, so that a repeat is answered with the first receipt.
+    pub deduplicate: bool,
+    /// What it carries.
+    pub payload: Payload,
+    /// In the order in which they will be written: by key, each key once.
+    pub attributes: Vec<(String, String)>,
+    /// Empty for none.
+    pub ordering_key: String,
+}
+
+/// A message as it was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its UUID.
+    pub id: Uuid,
+    /// The channel it was published on.
+    pub channel: ChannelName,
+    /// What it carries.
+    pub payload: Payload,
+    /// Each key once.
+    pub attributes: Vec<(String, String)>,
+    /// Empty for none.
+    pub ordering_key: String,
+    /// Milliseconds since 1970, UTC.
+    pub publish_time_ms: i64,
+    /// Its place in the channel's history; sequence 0 where it has none.
+    pub position: Position,
+}
+
+/// Names one unbroken history of a channel. Written as 16 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(NonZeroU64);
+
+/// A place in a channel's history: just after the message with this sequence. Sequence 0 is the beginning, and no epoch
+/// stands for a channel that has no history yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Position {
+    /// The history.
+    pub epoch: Option<Epoch>,
+    /// The last sequence before this place; never negative.
+    pub sequence: i64,
+}
+
+impl Position {
+    /// Before the first message of a channel that has no history yet.
+    pub const START: Self = Self { epoch: None, sequence: 0 };
+
+    /// Just after message `sequence` of `epoch`.
+    pub fn new(epoch: Epoch, sequence: i64) -> Self {
+        Self { epoch: Some(epoch), sequence }
+    }
+}
+
+impl Epoch {
+    /// A new name, different from all others for all practical purposes.
+    pub fn random() -> Self {
+        let (high, low) = Uuid::new_v4().as_u64_pair();
+        // A UUID's fixed bits stand at different places of its halves: mixed, all 64 bits are random.
+        NonZeroU64::new(high.rotate_left(32) ^ low).map_or(Self(NonZeroU64::MIN), Self)
+    }
+
+    /// From its number; `None` for 0.
+    pub fn from_u64(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    /// Its number.
+    pub fn as_u64(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not 16 lower-case hexadecimal digits, or all of them are 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an epoch is 16 lower-case hexadecimal digits")]
+pub struct InvalidEpoch;
+
+impl FromStr for Epoch {
+    type Err = InvalidEpoch;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEpoch> {
+        let well_formed = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let number = u64::from_str_radix(text, 16).ok().filter(|_| well_formed);
+        number.and_then(Self::from_u64).ok_or(InvalidEpoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_round_trip_and_refuse_other_spellings() {
+        let epoch = Epoch::random();
+        assert_eq!(epoch.to_string().parse(), Ok(epoch));
+        assert_ne!(epoch, Epoch::random());
+        for bad in ["", "0000000000000000", "00000000000000AB", "+00000000000000a", "123"] {
+            assert_eq!(bad.parse::<Epoch>(), Err(InvalidEpoch), "{bad}");
+        }
+    }
+}
