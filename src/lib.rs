@@ -5,7 +5,6 @@
 //! | [`pb`] | the contract, generated |
 //! | [`channel`], [`message`], [`envelope`], [`cursor`], [`limits`] | the meaning: no server, no Redis, no clock |
 //! | [`broker`] | what a broker is, and both of them: embedded and Redis |
-//! | [`convert`] | the meaning as protobuf |
 //! | [`status`] | errors as gRPC statuses, the only place |
 //! | [`config`] | flags that both services have |
 //! | [`server`] | serving: health, reflection, gRPC-Web, limits, shutdown, logs |
@@ -13,7 +12,6 @@
 pub mod broker;
 pub mod channel;
 pub mod config;
-pub mod convert;
 pub mod cursor;
 pub mod envelope;
 pub mod limits;

@@ -1,0 +1,1 @@
+//! Flags that both services have, as groups that a binary flattens into its own arguments.
