@@ -7,10 +7,8 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(
-        ["tidings/v1/publisher_service.proto", "tidings/v1/subscriber_service.proto"],
-        ["proto"],
-    )?;
+    let descriptors =
+        protox::compile(["tidings/v1/publisher_service.proto", "tidings/v1/subscriber_service.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("tidings.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()

@@ -235,10 +235,14 @@ pub enum Error {
     #[error("min_replicas needs Redis; the embedded broker has no replicas")]
     NoReplicas,
     /// The broker's memory is full; nothing was done.
-    #[error("Redis is out of memory (maxmemory reached, noeviction): free memory or raise maxmemory; nothing was published")]
+    #[error(
+        "Redis is out of memory (maxmemory reached, noeviction): free memory or raise maxmemory; nothing was published"
+    )]
     OutOfMemory,
     /// So many ids were given within the deduplication window that no more can be remembered; nothing was done.
-    #[error("{limit} message ids are remembered in this deduplication window; publish without message_id, or raise --dedup-max-ids")]
+    #[error(
+        "{limit} message ids are remembered in this deduplication window; publish without message_id, or raise --dedup-max-ids"
+    )]
     TooManyIds {
         /// The limit.
         limit: u64,

@@ -30,7 +30,9 @@ pub enum InvalidCursor {
     #[error("it is not a whole cursor or token; pass on exactly what the server sent")]
     Malformed,
     /// A cursor of another kind: of a channel where one of a stream is needed, or the other way round.
-    #[error("it is of another kind: pattern streams resume from a whole-stream cursor, channels from one of the channel")]
+    #[error(
+        "it is of another kind: pattern streams resume from a whole-stream cursor, channels from one of the channel"
+    )]
     Kind,
     /// It belongs to another channel, pattern or query.
     #[error("it belongs to another channel, pattern or query")]
