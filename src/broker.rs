@@ -239,6 +239,11 @@ pub enum Error {
         "Redis is out of memory (maxmemory reached, noeviction): free memory or raise maxmemory; nothing was published"
     )]
     OutOfMemory,
+    /// The embedded broker holds as much as it may; nothing was done.
+    #[error(
+        "the embedded broker is full ({0}): lower --history-max-messages, --history-max-bytes or --history-max-age, or use Redis (--redis-url); nothing was published"
+    )]
+    Full(&'static str),
     /// So many ids were given within the deduplication window that no more can be remembered; nothing was done.
     #[error(
         "{limit} message ids are remembered in this deduplication window; publish without message_id, or raise --dedup-max-ids"

@@ -89,6 +89,17 @@ pub const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
 pub const DECODE_BYTES: usize = 8 << 20;
 
+/// Channels that the embedded broker keeps: under a kilobyte each while they are empty.
+pub const EMBEDDED_CHANNELS: usize = 100_000;
+/// Bytes of messages and ids that the embedded broker keeps, over all channels: sixteen channels at their default
+/// limit, and a laptop goes on working.
+pub const EMBEDDED_BYTES: usize = 1 << 30;
+/// Bytes that wait in the embedded broker for a live connection's reader: what Redis's default limit for Pub/Sub
+/// clients bears for a minute. Beyond it the reader is told that pushes are lost, and reads the log.
+pub const EMBEDDED_QUEUE_BYTES: usize = 8 << 20;
+/// Bytes that the embedded broker hands to a reader together, unless one publish is larger: like one read of a socket.
+pub const EMBEDDED_READ_BYTES: usize = 256 << 10;
+
 /// The first pause before a lost Redis connection is tried again.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
 /// The longest: Redis is found within a second of its return.
