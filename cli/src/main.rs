@@ -1,0 +1,86 @@
+//! `tidings`: both services in one process, and the commands of a client. See `tidings --help`.
+
+mod args;
+mod channels;
+mod client;
+mod error;
+mod healthcheck;
+mod list;
+mod output;
+mod publish;
+mod render;
+mod serve;
+mod tail;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use args::{Cli, Command};
+use error::Error;
+use output::{Out, note};
+
+/// The exit code of a process that a signal ended before it had stopped by itself.
+const KILLED: i32 = 130;
+
+fn main() -> ExitCode {
+    // Clap ends the process by itself where the command line is wrong, with code 2.
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.downcast_ref().is_some_and(Error::is_closed_pipe) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    // Several threads, so that a reader who stops reading our output does not stop the connection's answers to pings.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    Ok(runtime.block_on(dispatch(cli))?)
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Error> {
+    let mut out = Out::stdout();
+    match cli.command {
+        None => cli.serve.run(&mut out, stop_on_signals()?).await,
+        Some(Command::Serve(serve)) => serve.run(&mut out, stop_on_signals()?).await,
+        Some(Command::Publish(publish)) => publish.run(&mut out).await,
+        Some(Command::Tail(tail)) => tail.run(&mut out, stop_on_signals()?).await,
+        Some(Command::List(list)) => list.run(&mut out).await,
+        Some(Command::Channels(channels)) => channels.run(&mut out).await,
+        Some(Command::Healthcheck(healthcheck)) => healthcheck.run().await,
+        Some(Command::Completions(completions)) => {
+            out.raw(&completions.script())?;
+            Ok(out.flush()?)
+        }
+    }
+}
+
+/// The first signal asks for an orderly end, the second ends the process. Commands that only ask and answer are left to
+/// what a signal does by itself.
+fn stop_on_signals() -> Result<CancellationToken, Error> {
+    let broken = |cause| Error::Serve(format!("cannot listen for signals: {cause}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    // Ends with the runtime.
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if asked.is_cancelled() {
+                std::process::exit(KILLED);
+            }
+            asked.cancel();
+        }
+    });
+    Ok(stop)
+}
