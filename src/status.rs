@@ -1,9 +1,26 @@
-//! Errors as gRPC statuses, the only place where they become such: AIP-193, with `google.rpc.ErrorInfo` (domain
-//! `tidings`), `BadRequest` for bad input and `RetryInfo` where waiting helps.
+//! Errors as gRPC statuses, the only place where they become such. As AIP-193 asks, each has a message that a person can
+//! act on, `google.rpc.ErrorInfo` with the domain `tidings` and a [`reason`] for programs, `BadRequest` where a field is
+//! to blame, and `RetryInfo` where waiting helps.
+//!
+//! Texts from clients go into a status only in short extracts: details travel in HTTP headers, which clients limit.
 
-use tonic::Status;
+use std::{collections::HashMap, time::Duration};
 
-use crate::broker;
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{broker, channel::InvalidName, cursor::InvalidCursor, pb};
+
+pub mod reason;
+
+/// The domain of every `ErrorInfo`.
+pub const DOMAIN: &str = "tidings";
+
+/// What clients are told to wait before they try again: about as long as a failover or a restart takes to be noticed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The longest extract of a client's own text, in bytes.
+const EXTRACT_BYTES: usize = 64;
 
 /// What a failed call was about: decides the reason that is given and what is said about a message's fate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,14 +31,204 @@ pub enum Call {
     Read,
 }
 
-/// A field of a request is not as it must be. `field` is its path, such as `requests[3].payload`; `description` says what is wrong.
+/// A field of a request is not as it must be: INVALID_ARGUMENT, INVALID_FIELD. `field` is its path, such as
+/// `requests[3].json`; `description` says what is wrong.
 pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Status {
-    let _ = field.into();
-    Status::invalid_argument(description)
+    invalid_because(reason::INVALID_FIELD, field, description)
+}
+
+/// The same with a [`reason`] of its own.
+pub fn invalid_because(reason: &str, field: impl Into<String>, description: impl Into<String>) -> Status {
+    blame(Code::InvalidArgument, reason, field.into(), description.into())
+}
+
+/// No payload was set: INVALID_ARGUMENT, MESSAGE_MISSING. `field` is the path of the oneof.
+pub fn message_missing(field: impl Into<String>) -> Status {
+    let text = "the message is mandatory";
+    let mut details = info(reason::MESSAGE_MISSING);
+    details.add_bad_request_violation(field, format!("{text}: set one of text, json and data"));
+    Status::with_error_details(Code::InvalidArgument, text, details)
+}
+
+/// A name is no channel: INVALID_ARGUMENT, INVALID_CHANNEL.
+pub fn invalid_channel(field: impl Into<String>, error: &InvalidName) -> Status {
+    invalid_because(reason::INVALID_CHANNEL, field, error.to_string())
+}
+
+/// A text is no pattern: INVALID_ARGUMENT, INVALID_PATTERN.
+pub fn invalid_pattern(field: impl Into<String>, error: &InvalidName) -> Status {
+    invalid_because(reason::INVALID_PATTERN, field, error.to_string())
+}
+
+/// A text is no cursor of this stream: INVALID_ARGUMENT, INVALID_CURSOR.
+pub fn invalid_cursor(field: impl Into<String>, error: InvalidCursor) -> Status {
+    invalid_because(reason::INVALID_CURSOR, field, error.to_string())
+}
+
+/// A text is no page token of this list: INVALID_ARGUMENT, INVALID_PAGE_TOKEN.
+pub fn invalid_page_token(field: impl Into<String>, error: InvalidCursor) -> Status {
+    invalid_because(reason::INVALID_PAGE_TOKEN, field, error.to_string())
+}
+
+/// A field is over a size limit: RESOURCE_EXHAUSTED, with the size and the limit in words and as metadata. `what`
+/// is counted, such as "bytes as JSON".
+pub fn too_large(reason: &str, field: impl Into<String>, what: &str, size: usize, limit: usize) -> Status {
+    let mut details = info_with(reason, [("size", size.to_string()), ("limit", limit.to_string())]);
+    let (field, text) = (field.into(), format!("it has {size} {what}; at most {limit} are allowed"));
+    let message = format!("{field}: {text}");
+    details.add_bad_request_violation(field, text);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// A request that is too large to be decoded at all: RESOURCE_EXHAUSTED, REQUEST_TOO_LARGE.
+pub fn undecodable(limit: usize) -> Status {
+    let text = format!("the request is larger than {limit} bytes; send fewer or smaller messages in one request");
+    Status::with_error_details(
+        Code::ResourceExhausted,
+        text,
+        info_with(reason::REQUEST_TOO_LARGE, [("limit", limit.to_string())]),
+    )
+}
+
+/// A pattern covers more channels than one stream may follow: RESOURCE_EXHAUSTED, PATTERN_TOO_WIDE.
+pub fn pattern_too_wide(field: impl Into<String>, limit: usize) -> Status {
+    let (field, text) = (field.into(), format!("it matches more than {limit} channels; choose a narrower pattern"));
+    let mut details = info_with(reason::PATTERN_TOO_WIDE, [("limit", limit.to_string())]);
+    let message = format!("{field}: {text}");
+    details.add_bad_request_violation(field, text);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// A limit of the server as a whole is reached: RESOURCE_EXHAUSTED, SERVER_LIMIT. Waiting may help.
+pub fn server_limit(description: impl Into<String>) -> Status {
+    let mut details = info(reason::SERVER_LIMIT);
+    details.set_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(Code::ResourceExhausted, description, details)
+}
+
+/// What a position or token points at is gone: OUT_OF_RANGE. `reason` says why
+/// ([`TRIMMED`](reason::TRIMMED), [`EPOCH_CHANGED`](reason::EPOCH_CHANGED), …), `metadata` names what, such as
+/// `channel` and `cursor`.
+pub fn out_of_range(
+    reason: &str,
+    description: impl Into<String>,
+    metadata: impl IntoIterator<Item = (&'static str, String)>,
+) -> Status {
+    Status::with_error_details(Code::OutOfRange, description, info_with(reason, metadata))
+}
+
+/// The server is stopping: UNAVAILABLE, with NOT_PUBLISHED for publishes and DRAINING for reads.
+pub fn draining(call: Call) -> Status {
+    match call {
+        Call::Publish => unavailable("the server is stopping; nothing was published", reason::NOT_PUBLISHED),
+        Call::Read => {
+            unavailable("the server is stopping; go on at another one, or here in a moment", reason::DRAINING)
+        }
+    }
+}
+
+/// The call's `grpc-timeout` has passed: DEADLINE_EXCEEDED.
+pub fn deadline_exceeded() -> Status {
+    let text = "the deadline passed before the answer was there; a publish may have been carried out, and a repeat with \
+                the same message_id is safe";
+    Status::with_error_details(Code::DeadlineExceeded, text, info(reason::DEADLINE_EXCEEDED))
+}
+
+/// A service that isn't served here: UNIMPLEMENTED. `place` says where it is.
+pub fn wrong_service(service: &str, place: &str) -> Status {
+    let text = format!("{} is not served here, but by {place}", extract(service));
+    Status::with_error_details(Code::Unimplemented, text, info(reason::OTHER_SERVICE))
+}
+
+/// A method or service that nobody has: UNIMPLEMENTED.
+pub fn unknown_method(path: &str) -> Status {
+    let text = format!("there is no method {}; server reflection lists what is served here", extract(path));
+    Status::with_error_details(Code::Unimplemented, text, info(reason::UNKNOWN_METHOD))
+}
+
+/// A bug: INTERNAL. The caller has logged what happened; clients are told nothing of it.
+pub fn internal() -> Status {
+    let text = "an internal error; the server's log says more";
+    Status::with_error_details(Code::Internal, text, info(reason::INTERNAL))
 }
 
 /// A broker's error.
 pub fn from_broker(error: broker::Error, call: Call) -> Status {
-    let _ = call;
-    Status::unknown(error.to_string())
+    use broker::Error as E;
+    let text = error.to_string();
+    match (error, call) {
+        (E::TooLarge { bytes, limit }, _) => {
+            let metadata = [("size", bytes.to_string()), ("limit", limit.to_string())];
+            let details = info_with(reason::MESSAGE_TOO_LARGE, metadata);
+            Status::with_error_details(Code::ResourceExhausted, text, details)
+        }
+        (E::Unavailable(_), Call::Publish) => {
+            unavailable(format!("{text}; nothing was published"), reason::NOT_PUBLISHED)
+        }
+        (E::Unavailable(_) | E::OutcomeUnknown(_), Call::Read) => unavailable(text, reason::BROKER_UNAVAILABLE),
+        (E::OutcomeUnknown(_), Call::Publish) => {
+            let text =
+                format!("{text}; the message may have been published, and a repeat with the same message_id is safe");
+            Status::with_error_details(Code::Unknown, text, info(reason::OUTCOME_UNKNOWN))
+        }
+        (E::ReplicasNotReached { wanted, reached, .. }, _) => {
+            let metadata = [("wanted", wanted.to_string()), ("reached", reached.to_string())];
+            Status::with_error_details(Code::Unknown, text, info_with(reason::REPLICAS_NOT_REACHED, metadata))
+        }
+        (E::NoReplicas, _) => {
+            let mut details = info(reason::NO_REPLICAS);
+            details.add_bad_request_violation("min_replicas", "this broker has no replicas");
+            Status::with_error_details(Code::FailedPrecondition, text, details)
+        }
+        (E::OutOfMemory | E::Full(_), _) => {
+            Status::with_error_details(Code::ResourceExhausted, text, info(reason::OUT_OF_MEMORY))
+        }
+        (E::TooManyIds { limit }, _) => {
+            let details = info_with(reason::TOO_MANY_IDS, [("limit", limit.to_string())]);
+            Status::with_error_details(Code::ResourceExhausted, text, details)
+        }
+        (E::Internal(_), _) => {
+            tracing::error!(error = %text, "the broker failed in a way that only a bug explains");
+            internal()
+        }
+    }
 }
+
+/// A status as one answer on a `PublishStream`, with the same details.
+pub fn to_publish_error(status: &Status) -> pb::PublishError {
+    // The details are the bytes of a `google.rpc.Status`, written above.
+    let details = tonic_types::pb::Status::decode(status.details()).map(|rpc| rpc.details).unwrap_or_default();
+    pb::PublishError { code: status.code().into(), message: status.message().to_owned(), details }
+}
+
+/// The beginning of a client's own text, for a message: short, and without control characters.
+pub fn extract(text: &str) -> String {
+    let end = (0..=EXTRACT_BYTES.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    let dots = if end < text.len() { "…" } else { "" };
+    format!("{:?}{dots}", &text[..end])
+}
+
+fn blame(code: Code, reason: &str, field: String, description: String) -> Status {
+    let message = format!("{field}: {description}");
+    let mut details = info(reason);
+    details.add_bad_request_violation(field, description);
+    Status::with_error_details(code, message, details)
+}
+
+fn unavailable(text: impl Into<String>, reason: &str) -> Status {
+    let mut details = info(reason);
+    details.set_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(Code::Unavailable, text, details)
+}
+
+fn info(reason: &str) -> ErrorDetails {
+    info_with(reason, [])
+}
+
+fn info_with(reason: &str, metadata: impl IntoIterator<Item = (&'static str, String)>) -> ErrorDetails {
+    let metadata: HashMap<String, String> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! What holds for every call, before it reaches its service: the client's `grpc-timeout` bounds the time until the
+//! response's headers, a panic becomes INTERNAL, and a request too large for the decoder is refused in our words.
+//!
+//! Behind the headers a stream is on its own; it reads the same deadline by [`deadline`](super::deadline).
+
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::future::{CatchUnwind, FutureExt as _};
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+use tonic::{Code, Status, body::Body};
+use tower_service::Service;
+
+use super::deadline;
+use crate::{limits, status};
+
+/// Wraps the routes.
+#[derive(Debug, Clone)]
+pub(super) struct Calls<S> {
+    inner: S,
+}
+
+impl<S> Calls<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Calls<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Call<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let deadline = deadline::of(request.headers()).map(tokio::time::sleep);
+        Call { inner: AssertUnwindSafe(self.inner.call(request)).catch_unwind(), deadline }
+    }
+}
+
+pin_project! {
+    /// One call until its headers.
+    pub(super) struct Call<F> {
+        #[pin]
+        inner: CatchUnwind<AssertUnwindSafe<F>>,
+        #[pin]
+        deadline: Option<Sleep>,
+    }
+}
+
+impl<F> Future for Call<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.inner.poll(context) {
+            Poll::Ready(Ok(Ok(response))) if is_undecodable(&response) => {
+                return Poll::Ready(Ok(status::undecodable(limits::DECODE_BYTES).into_http()));
+            }
+            Poll::Ready(Ok(answer)) => return Poll::Ready(answer),
+            // The panic hook has logged it.
+            Poll::Ready(Err(_panic)) => return Poll::Ready(Ok(status::internal().into_http())),
+            Poll::Pending => {}
+        }
+        match this.deadline.as_pin_mut().map(|deadline| deadline.poll(context)) {
+            Some(Poll::Ready(())) => Poll::Ready(Ok(status::deadline_exceeded().into_http())),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// tonic's decoder says OUT_OF_RANGE, without details, where a request is over its limit.
+fn is_undecodable(response: &Response<Body>) -> bool {
+    let headers = response.headers();
+    headers.get(Status::GRPC_STATUS).is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::OutOfRange)
+        && !headers.contains_key("grpc-status-details-bin")
+}

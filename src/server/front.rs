@@ -1,0 +1,86 @@
+//! The first to see a request: lets gRPC pass straight to the services, sends browsers through CORS and gRPC-Web, turns
+//! away pages of origins that are not allowed, and tells HTTP clients that this is no web server.
+
+use std::{convert::Infallible, sync::Arc};
+
+use futures_util::future::{BoxFuture, Either, Ready, ready};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use tonic::{body::Body, service::Routes};
+use tonic_web::{GrpcWebLayer, GrpcWebService};
+use tower::util::{Oneshot, ServiceExt as _};
+use tower_http::cors::Cors;
+use tower_layer::Layer as _;
+
+use super::{Origins, calls::Calls, cors};
+
+const NO_WEB_PAGE: &str = "This is a gRPC server, spoken to over HTTP/2 or, by gRPC-Web, over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
+const FOREIGN_ORIGIN: &str =
+    "Pages of this origin may not call this server. Its operator can allow it: --cors-allow-origin ORIGIN\n";
+
+/// The service of every connection.
+#[derive(Clone)]
+pub(super) struct Front {
+    grpc: Calls<Routes>,
+    web: Cors<GrpcWebService<Calls<Routes>>>,
+    origins: Arc<Origins>,
+}
+
+impl Front {
+    pub(super) fn new(routes: Routes, origins: Origins) -> Self {
+        let origins = Arc::new(origins);
+        let grpc = Calls::new(routes);
+        let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(grpc.clone()));
+        Self { grpc, web, origins }
+    }
+}
+
+type Answer = Result<Response<Body>, Infallible>;
+type Grpc = Oneshot<Calls<Routes>, Request<Incoming>>;
+type Web = Either<BoxFuture<'static, Answer>, Ready<Answer>>;
+
+impl hyper::service::Service<Request<Incoming>> for Front {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<Grpc, Web>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let origin = request.headers().get(header::ORIGIN);
+        if let Some(origin) = origin {
+            // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS.
+            if !self.origins.allow(origin) {
+                return refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN);
+            }
+        }
+        match kind(&request) {
+            Kind::Grpc if origin.is_none() => Either::Left(self.grpc.clone().oneshot(request)),
+            Kind::Grpc | Kind::Web => Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request)))),
+            Kind::Other => refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_WEB_PAGE),
+        }
+    }
+}
+
+enum Kind {
+    Grpc,
+    Web,
+    Other,
+}
+
+fn kind(request: &Request<Incoming>) -> Kind {
+    let content = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if content.starts_with(b"application/grpc-web") || request.method() == Method::OPTIONS {
+        Kind::Web
+    } else if content.starts_with(b"application/grpc") && request.version() == Version::HTTP_2 {
+        Kind::Grpc
+    } else {
+        Kind::Other
+    }
+}
+
+fn refuse<A, B>(code: StatusCode, text: &'static str) -> Either<A, Either<B, Ready<Answer>>> {
+    let body = Body::new(http_body_util::Full::from(text));
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    Either::Right(Either::Right(ready(Ok(response))))
+}

@@ -1,0 +1,140 @@
+//! `grpc.health.v1`, answered from the broker's state and the shutdown token at the moment of asking: there is no second
+//! truth to keep up to date. Watchers are told of the end and let go, so that they hold up no drain.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_check_response::ServingStatus,
+    health_server::{Health, HealthServer},
+};
+
+use crate::broker::State;
+
+/// The health of these services, and of the server as a whole.
+pub(super) fn service(
+    names: &[&'static str],
+    state: watch::Receiver<State>,
+    shutdown: CancellationToken,
+) -> HealthServer<impl Health> {
+    HealthServer::new(Reporter { names: names.to_vec(), state, shutdown })
+}
+
+struct Reporter {
+    names: Vec<&'static str>,
+    state: watch::Receiver<State>,
+    shutdown: CancellationToken,
+}
+
+impl Reporter {
+    fn knows(&self, service: &str) -> bool {
+        service.is_empty() || self.names.contains(&service)
+    }
+}
+
+fn serving(state: &watch::Receiver<State>, shutdown: &CancellationToken) -> ServingStatus {
+    match *state.borrow() {
+        State::Up if !shutdown.is_cancelled() => ServingStatus::Serving,
+        _ => ServingStatus::NotServing,
+    }
+}
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+#[tonic::async_trait]
+impl Health for Reporter {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        if self.knows(&request.get_ref().service) {
+            Ok(Response::new(answer(serving(&self.state, &self.shutdown))))
+        } else {
+            // As the protocol of health checks wants it, in its own words.
+            Err(Status::not_found("unknown service"))
+        }
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let known = self.knows(&request.get_ref().service);
+        let watcher = Watcher { known, told: None, state: self.state.clone(), shutdown: self.shutdown.clone() };
+        Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
+    }
+}
+
+struct Watcher {
+    known: bool,
+    told: Option<ServingStatus>,
+    state: watch::Receiver<State>,
+    shutdown: CancellationToken,
+}
+
+impl Watcher {
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+        loop {
+            let stopping = self.shutdown.is_cancelled();
+            // Marks the state as seen, so that a change from here on wakes the wait below.
+            self.state.borrow_and_update();
+            let now = match self.known {
+                true => serving(&self.state, &self.shutdown),
+                false => ServingStatus::ServiceUnknown,
+            };
+            if self.told != Some(now) {
+                self.told = Some(now);
+                return Some((Ok(answer(now)), self));
+            }
+            if stopping {
+                return None;
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => {}
+                changed = self.state.changed() => if changed.is_err() {
+                    // The broker is gone for good, which only happens at the end.
+                    self.shutdown.cancelled().await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn watchers_see_every_change_and_the_end() {
+        let (broker, state) = watch::channel(State::Up);
+        let shutdown = CancellationToken::new();
+        let reporter = Reporter { names: vec!["a.B"], state, shutdown: shutdown.clone() };
+        let request = |service: &str| Request::new(HealthCheckRequest { service: service.to_owned() });
+
+        let mut watched = reporter.watch(request("a.B")).await.expect("a stream").into_inner();
+        let mut next = async || watched.next().await.map(|item| item.expect("no error").status());
+        assert_eq!(next().await, Some(ServingStatus::Serving));
+        broker.send_replace(State::Down("away".into()));
+        assert_eq!(next().await, Some(ServingStatus::NotServing));
+        broker.send_replace(State::Up);
+        assert_eq!(next().await, Some(ServingStatus::Serving));
+        shutdown.cancel();
+        assert_eq!(next().await, Some(ServingStatus::NotServing));
+        assert_eq!(next().await, None);
+    }
+
+    #[tokio::test]
+    async fn unknown_services_are_told_so() {
+        let (_broker, state) = watch::channel(State::Up);
+        let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
+        let request = || Request::new(HealthCheckRequest { service: "c.D".to_owned() });
+        assert_eq!(reporter.check(request()).await.expect_err("unknown").code(), tonic::Code::NotFound);
+        let mut watched = reporter.watch(request()).await.expect("a stream").into_inner();
+        let first = watched.next().await.expect("an item").expect("no error");
+        assert_eq!(first.status(), ServingStatus::ServiceUnknown);
+    }
+}

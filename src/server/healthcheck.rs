@@ -1,0 +1,60 @@
+//! Asks a server of ours for its health: what `… healthcheck` does in containers whose image has no shell.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use tonic::{Status, transport::Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+/// Why a server is not healthy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers there.
+    #[error("nothing answers at {0}: {1}")]
+    Unreachable(SocketAddr, #[source] tonic::transport::Error),
+    /// It answered with an error.
+    #[error("the server at {0} did not answer the health check: {1}")]
+    Failed(SocketAddr, #[source] Box<Status>),
+    /// It answered that it does not serve: its broker is away, or it is stopping.
+    #[error("the server at {0} is not serving: its broker is away, or it is stopping")]
+    NotServing(SocketAddr),
+}
+
+/// Asks the server that listens on `listen` on this machine, as a whole. An address such as 0.0.0.0 is asked through the loopback.
+pub async fn check(listen: SocketAddr, timeout: Duration) -> Result<(), Error> {
+    let address = through_loopback(listen);
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| Error::Unreachable(address, error))?
+        .connect_timeout(timeout)
+        .timeout(timeout);
+    let channel = endpoint.connect().await.map_err(|error| Error::Unreachable(address, error))?;
+    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+    match answer.map_err(|status| Error::Failed(address, Box::new(status)))?.into_inner().status() {
+        ServingStatus::Serving => Ok(()),
+        _ => Err(Error::NotServing(address)),
+    }
+}
+
+fn through_loopback(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unspecified_addresses_are_asked_through_the_loopback() {
+        let asked = |listen: &str| through_loopback(listen.parse().expect("an address")).to_string();
+        assert_eq!(asked("0.0.0.0:3000"), "127.0.0.1:3000");
+        assert_eq!(asked("[::]:3000"), "[::1]:3000");
+        assert_eq!(asked("10.1.2.3:3000"), "10.1.2.3:3000");
+    }
+}

@@ -1,0 +1,44 @@
+//! Logs: lines for people on a terminal, one JSON object a line otherwise, always on standard error. Called from a `main.rs`
+//! only.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, prelude::*};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// `human` on a terminal, `json` otherwise.
+    Auto,
+    /// Lines for people, in colour on a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Sends what the program tells to standard error, as far as the filter lets it through (such as
+/// `info,tidings=debug`), and panics with it.
+pub fn init(filter: &str, format: Format) -> Result<(), ParseError> {
+    let filter = EnvFilter::builder().parse(filter)?;
+    let terminal = io::stderr().is_terminal();
+    let json = match format {
+        Format::Auto => !terminal,
+        Format::Human => false,
+        Format::Json => true,
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    // A second call changes nothing: whoever set the logs up first keeps them.
+    let _ = if json {
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init()
+    } else {
+        registry.with(fmt::layer().with_ansi(terminal).with_writer(io::stderr)).try_init()
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text");
+        tracing::error!(place, "panicked: {text}");
+    }));
+    Ok(())
+}
