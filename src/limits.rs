@@ -35,6 +35,8 @@ pub const GROUP_BYTES: usize = 256 << 10;
 pub const WAITING_BYTES: usize = 64 << 20;
 /// Publishes under way on one `PublishStream`: enough to fill group commits at a round trip of some milliseconds.
 pub const PUBLISH_STREAM_IN_FLIGHT: usize = 1_024;
+/// Bytes of publishes under way on one `PublishStream`: a few of the largest messages.
+pub const PUBLISH_STREAM_BYTES: usize = 4 << 20;
 /// Connections for publishes that wait for replicas: `WAIT` holds a connection for as long as it takes.
 pub const WAIT_CONNECTIONS: usize = 8;
 /// Channels whose last receipts a publisher remembers, to tell what a failover lost; the least recent go first.
@@ -86,6 +88,12 @@ pub const CALLS_PER_CONNECTION: u32 = 1_000;
 pub const CONNECTIONS: usize = 20_000;
 /// Bytes HTTP/2 may hold for one stream whose reader has stopped.
 pub const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Bytes a client may send on one call before the server has read them: a large message in one go.
+pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// The same for all calls of a connection together.
+pub const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// How long a client may take to say its first words, or the head of an HTTP/1 request.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
 pub const DECODE_BYTES: usize = 8 << 20;
 
