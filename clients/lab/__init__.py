@@ -1,0 +1,1 @@
+"""What the suites share: tools, running services, counting checks, reading the README."""

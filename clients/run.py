@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Drives the built binaries from outside, as their users do. `make test-clients` runs it.
+
+Usage: clients/run.py [SUITE ...]   (all suites when none is named)
+"""
+
+import sys
+
+sys.dont_write_bytecode = True
+
+from lab import stack as stacks  # noqa: E402
+from lab.report import Report  # noqa: E402
+from lab.tools import Tools  # noqa: E402
+from suites import go, grpcurl, plain_redis, python, readme, typescript  # noqa: E402
+
+# Each suite with the stacks it runs on; the README starts its own.
+SUITES = {
+    "grpcurl": (grpcurl, (stacks.on_redis, stacks.embedded)),
+    "plain_redis": (plain_redis, (stacks.on_redis,)),
+    "python": (python, (stacks.on_redis, stacks.embedded)),
+    "typescript": (typescript, (stacks.on_redis, stacks.embedded)),
+    "go": (go, (stacks.on_redis, stacks.embedded)),
+    "readme": (readme, (None,)),
+}
+
+
+def main(names):
+    unknown = [name for name in names if name not in SUITES]
+    if unknown:
+        sys.exit(f"no such suite: {', '.join(unknown)}; there are {', '.join(SUITES)}")
+    tools, report = Tools(), Report()
+    tools.build()
+    tools.install_go_tools()
+    for name in names or SUITES:
+        suite, kinds = SUITES[name]
+        for kind in kinds:
+            if kind is None:
+                report.begin(name)
+                suite.run(report, tools)
+                continue
+            with kind(tools) as stack:
+                report.begin(f"{name}, {stack.name}")
+                suite.run(report, tools, stack)
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
