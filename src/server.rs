@@ -3,7 +3,7 @@
 //!
 //! ```ignore
 //! let services = Services::new(broker.state())
-//!     .add(pb::publisher_service_server::PublisherServiceServer::new(publisher));
+//!     .with(pb::publisher_service_server::PublisherServiceServer::new(publisher));
 //! server::serve(listener, services, options, shutdown).await?;
 //! ```
 //!
@@ -72,7 +72,7 @@ impl Services {
     /// [`Body`]. A generated server decodes 4 MiB unless it is told otherwise: set
     /// `max_decoding_message_size(`[`DECODE_BYTES`](crate::limits::DECODE_BYTES)`)` on it.
     #[must_use]
-    pub fn add<S>(mut self, service: S) -> Self
+    pub fn with<S>(mut self, service: S) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
         S: NamedService + Clone + Send + Sync + 'static,

@@ -57,7 +57,9 @@ fn a_status_keeps_its_details_as_a_publish_error() {
     assert_eq!(error.message, "text: it has 9 bytes as JSON; at most 8 are allowed");
     let rpc = tonic_types::pb::Status { code: error.code, message: error.message, details: error.details };
     let back = Status::with_details(status.code(), "", rpc.encode_to_vec().into());
-    assert_eq!(back.get_error_details(), status.get_error_details());
+    assert_eq!(back.get_error_details_vec().len(), 2);
+    let violations = back.get_details_bad_request().expect("BadRequest").field_violations;
+    assert_eq!(violations[0].field, "text");
     assert_eq!(back.get_error_details().error_info().map(|info| info.metadata["limit"].as_str()), Some("8"));
 }
 
