@@ -7,5 +7,5 @@
 mod decode;
 mod encode;
 
-pub use decode::{Claim, Envelope, decode};
+pub use decode::{Claim, Envelope, ORIGINAL_DATE, ORIGINAL_ID, RESERVED_ATTRIBUTES, decode};
 pub use encode::{Encoded, InvalidJson, STAMP_BYTES, check_json, encode, format_time};

@@ -1,1 +1,297 @@
 //! The embedded broker: the semantics of the Redis broker, in this process's memory, gone when it exits.
+//!
+//! One lock guards everything, and what needs it is done while the caller waits: no call awaits under it, so calls
+//! take effect in the order in which they are made, and a push is put in its readers' queues in the moment in which its
+//! message enters the log. Nothing here waits for a reader: see [`live`]. All that is kept has a bound ([`Bounds`]).
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard},
+    time::SystemTime,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use self::{
+    channel::{Channel, Incoming},
+    live::{Connections, Queue},
+};
+use super::{
+    Broker, Error, From, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published, Receipt,
+    Retention, State,
+};
+use crate::{
+    channel::{ChannelName, Pattern},
+    envelope,
+    limits::{BATCH_MESSAGES, EMBEDDED_BYTES, EMBEDDED_CHANNELS, EMBEDDED_QUEUE_BYTES, MESSAGE_BYTES},
+    message::Draft,
+};
+
+mod channel;
+mod ids;
+mod live;
+
+/// Channels that every publish looks at, in turn, for what has become too old: quiet ones would keep it otherwise.
+const SWEPT: usize = 4;
+/// Hand-overs to a live reader, and commands of one, that wait in its tasks' channels; the bytes wait in the queue.
+const LIVE_WAITING: usize = 4;
+const LIVE_COMMANDS: usize = 1_024;
+
+/// See the [module](self).
+pub struct Memory {
+    inner: Arc<Inner>,
+    state: watch::Sender<State>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    /// Ends the tasks also where nobody calls `close`.
+    _end: DropGuard,
+}
+
+/// Tells the time, in ms since 1970.
+type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
+
+/// What the broker keeps at most: the constants of [`limits`](crate::limits), but in tests.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    channels: usize,
+    bytes: usize,
+    queue_bytes: usize,
+}
+
+struct Inner {
+    retention: Retention,
+    bounds: Bounds,
+    clock: Clock,
+    core: Mutex<Core>,
+}
+
+/// What the lock guards.
+#[derive(Default)]
+struct Core {
+    channels: BTreeMap<ChannelName, Channel>,
+    /// The cost of all channels.
+    bytes: usize,
+    /// The channel that was swept last.
+    swept: Option<ChannelName>,
+    connections: Connections,
+    closed: bool,
+}
+
+impl Memory {
+    /// A broker without any message. It can be used at once.
+    pub fn new(retention: Retention) -> Arc<Self> {
+        let bounds = Bounds { channels: EMBEDDED_CHANNELS, bytes: EMBEDDED_BYTES, queue_bytes: EMBEDDED_QUEUE_BYTES };
+        Self::build(retention, bounds, Box::new(system_time_ms))
+    }
+
+    fn build(retention: Retention, bounds: Bounds, clock: Clock) -> Arc<Self> {
+        let closing = CancellationToken::new();
+        Arc::new(Self {
+            inner: Arc::new(Inner { retention, bounds, clock, core: Mutex::default() }),
+            state: watch::Sender::new(State::Up),
+            tasks: TaskTracker::new(),
+            _end: closing.clone().drop_guard(),
+            closing,
+        })
+    }
+}
+
+fn system_time_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Broker for Memory {
+    fn publish(&self, channel: &ChannelName, drafts: Vec<Draft>, min_replicas: u32) -> BoxFuture<'static, Published> {
+        Box::pin(std::future::ready(self.inner.publish(channel, &drafts, min_replicas)))
+    }
+
+    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Option<Head>>, Error> {
+        let mut heads = Vec::with_capacity(channels.len());
+        // Others get their turn between pieces of a long list.
+        for piece in channels.chunks(BATCH_MESSAGES) {
+            let mut core = self.inner.open()?;
+            heads.extend(piece.iter().map(|channel| self.inner.head(&mut core, channel)));
+        }
+        Ok(heads)
+    }
+
+    async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
+        let mut core = self.inner.open()?;
+        let head = self.inner.head(&mut core, channel);
+        let (messages, is_last) = match core.channels.get(channel) {
+            Some(channel) => channel.read(from, limit),
+            None => (Vec::new(), true),
+        };
+        Ok(Page { head, messages, is_last })
+    }
+
+    async fn sequence_before(&self, channel: &ChannelName, time_ms: i64) -> Result<i64, Error> {
+        let mut core = self.inner.open()?;
+        Ok(self.inner.channel(&mut core, channel).map_or(0, |channel| channel.sequence_before(time_ms)))
+    }
+
+    async fn channels(&self, pattern: Option<&Pattern>, after: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
+        let core = self.inner.open()?;
+        let now_ms = (self.inner.clock)();
+        let range = core.channels.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        let matching = range
+            .filter(|(name, _)| pattern.is_none_or(|pattern| pattern.matches(name.as_str())))
+            .filter(|(_, channel)| !channel.is_gone(&self.inner.retention, now_ms));
+        Ok(matching.take(limit).map(|(name, _)| name.clone()).collect())
+    }
+
+    fn live(&self) -> (LiveControl, LiveEvents) {
+        let (control, commands) = mpsc::channel(LIVE_COMMANDS);
+        let (events, told) = mpsc::channel(LIVE_WAITING);
+        let queue = Arc::new(Queue::new(self.inner.bounds.queue_bytes));
+        let id = self.inner.lock().connections.open(queue.clone());
+        let (inner, closing) = (self.inner.clone(), self.closing.clone());
+        self.tasks.spawn(async move {
+            let carry_out = |command| inner.carry_out(id, command);
+            closing.run_until_cancelled(live::run(&queue, commands, events, carry_out)).await;
+            inner.lock().connections.close(id);
+        });
+        (control, told)
+    }
+
+    fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    fn describe(&self) -> String {
+        "embedded broker (memory of this process)".to_owned()
+    }
+
+    async fn close(&self) {
+        self.inner.lock().closed = true;
+        self.state.send_replace(State::Down("the embedded broker is closed".to_owned()));
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().expect("nothing panics under this lock")
+    }
+
+    /// The lock, for whoever needs a broker that is not closed.
+    fn open(&self) -> Result<MutexGuard<'_, Core>, Error> {
+        let core = self.lock();
+        match core.closed {
+            true => Err(Error::Unavailable("the embedded broker is closed".to_owned())),
+            false => Ok(core),
+        }
+    }
+
+    /// A channel as it is now: without what is too old, and not at all where even its head is.
+    fn channel<'a>(&self, core: &'a mut Core, name: &ChannelName) -> Option<&'a mut Channel> {
+        let now_ms = (self.clock)();
+        if core.channels.get(name)?.is_gone(&self.retention, now_ms) {
+            core.bytes -= core.channels.remove(name)?.cost();
+            return None;
+        }
+        let channel = core.channels.get_mut(name)?;
+        core.bytes -= channel.cost();
+        channel.trim(&self.retention, now_ms);
+        core.bytes += channel.cost();
+        Some(channel)
+    }
+
+    fn head(&self, core: &mut Core, name: &ChannelName) -> Option<Head> {
+        self.channel(core, name).map(|channel| channel.head(&self.retention))
+    }
+
+    fn carry_out(&self, id: u64, command: LiveCommand) {
+        let mut core = self.lock();
+        match command {
+            LiveCommand::Subscribe(topic) => core.connections.subscribe(id, topic),
+            LiveCommand::Unsubscribe(topic) => core.connections.unsubscribe(id, &topic),
+            LiveCommand::Check(channel) => {
+                let head = self.head(&mut core, &channel);
+                core.connections.tell(id, LiveEvent::Head(channel, head));
+            }
+        }
+    }
+
+    fn publish(&self, name: &ChannelName, drafts: &[Draft], min_replicas: u32) -> Published {
+        if min_replicas > 0 {
+            return Err(Error::NoReplicas);
+        }
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The longest part of the work needs no lock.
+        let incoming = drafts.iter().map(incoming).collect::<Result<Vec<_>, _>>()?;
+        let mut core = self.open()?;
+        self.sweep(&mut core);
+        let (receipts, published) = self.append(&mut core, name, &incoming)?;
+        core.connections.deliver(name, &published);
+        Ok(receipts)
+    }
+
+    /// Takes messages into a channel's log: all or none.
+    fn append(
+        &self,
+        core: &mut Core,
+        name: &ChannelName,
+        incoming: &[Incoming],
+    ) -> Result<(Vec<Receipt>, Vec<Bytes>), Error> {
+        let now_ms = (self.clock)();
+        let known = self.channel(core, name).is_some();
+        if !known && core.channels.len() >= self.bounds.channels {
+            return Err(Error::Full("it keeps no more channels"));
+        }
+        let mut fresh = (!known).then(Channel::new);
+        let channel = match &mut fresh {
+            Some(fresh) => fresh,
+            None => core.channels.get_mut(name).expect("it was there a moment ago, under the same lock"),
+        };
+        let plan = channel.plan(&self.retention, incoming, now_ms)?;
+        let before = if known { channel.cost() } else { 0 };
+        let after = channel.cost_after(&self.retention, &plan);
+        if after > before && core.bytes - before + after > self.bounds.bytes {
+            return Err(Error::Full("its memory is used up"));
+        }
+        let answer = channel.apply(&self.retention, incoming, plan);
+        core.bytes = core.bytes - before + channel.cost();
+        if let Some(fresh) = fresh {
+            core.channels.insert(name.clone(), fresh);
+        }
+        Ok(answer)
+    }
+
+    /// Looks at the next few channels in turn, so that old messages of quiet channels go in time.
+    fn sweep(&self, core: &mut Core) {
+        let from = core.swept.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let names: Vec<_> =
+            core.channels.range((from, Bound::Unbounded)).take(SWEPT).map(|(name, _)| name.clone()).collect();
+        for name in &names {
+            self.channel(core, name);
+        }
+        // At the end of the list it begins again.
+        core.swept = names.into_iter().nth(SWEPT - 1);
+    }
+}
+
+fn incoming(draft: &Draft) -> Result<Incoming, Error> {
+    let encoded = envelope::encode(draft);
+    match encoded.len() {
+        bytes if bytes > MESSAGE_BYTES => Err(Error::TooLarge { bytes, limit: MESSAGE_BYTES }),
+        _ => Ok(Incoming { id: draft.id, deduplicate: draft.deduplicate, encoded }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -34,8 +34,17 @@ impl Encoded {
 
     /// The whole JSON. The Redis script writes the same.
     pub fn stamp(&self, time_ms: i64, sequence: i64, epoch: Epoch) -> String {
-        let (head, tail, date) = (&self.head, &self.tail, format_time(time_ms));
-        format!(r#"{head},"date":"{date}","sequence":{sequence},"epoch":"{epoch}"{tail}"#)
+        self.stamp_dated(&format_time(time_ms), sequence, epoch)
+    }
+
+    /// The same for whoever has written the date already, since all messages of one call share it.
+    pub fn stamp_dated(&self, date: &str, sequence: i64, epoch: Epoch) -> String {
+        let mut json = String::with_capacity(self.len());
+        json.push_str(&self.head);
+        // Writing to a string can't fail.
+        let _ = write!(json, r#","date":"{date}","sequence":{sequence},"epoch":"{epoch}""#);
+        json.push_str(&self.tail);
+        json
     }
 }
 
@@ -121,4 +130,71 @@ fn push_string(json: &mut String, text: &str) {
     }
     json.push_str(&text[plain..]);
     json.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const TIME_MS: i64 = 1_795_521_600_123;
+
+    fn draft(payload: Payload) -> Draft {
+        Draft { id: Uuid::nil(), deduplicate: false, payload, attributes: Vec::new(), ordering_key: String::new() }
+    }
+
+    fn written(draft: &Draft) -> String {
+        encode(draft).stamp(TIME_MS, 42, Epoch::from_u64(0xab).expect("not 0"))
+    }
+
+    #[test]
+    fn an_envelope_reads_exactly_like_this() {
+        let mut full = draft(Payload::Text("Grüße, \"Welt\"\\\n\u{1}\u{7f}".to_owned()));
+        assert_eq!(
+            written(&full),
+            r#"{"id":"00000000-0000-0000-0000-000000000000","message":"Grüße, \"Welt\"\\\n\u0001"#.to_owned()
+                + "\u{7f}"
+                + r#"","date":"2026-11-24T12:00:00.123Z","sequence":42,"epoch":"00000000000000ab"}"#
+        );
+        full.payload = Payload::Data(vec![0xff, 0].into());
+        full.attributes = vec![("a".to_owned(), "\"".to_owned()), ("b".to_owned(), String::new())];
+        full.ordering_key = "k\t".to_owned();
+        assert_eq!(
+            written(&full),
+            r#"{"id":"00000000-0000-0000-0000-000000000000","message":"/wA=","date":"2026-11-24T12:00:00.123Z","#
+                .to_owned()
+                + r#""sequence":42,"epoch":"00000000000000ab","attributes":{"a":"\"","b":""},"ordering_key":"k\t","#
+                + r#""encoding":"base64"}"#
+        );
+    }
+
+    #[test]
+    fn only_json_that_is_a_string_says_so() {
+        let json = |json: &str| written(&draft(Payload::Json(json.to_owned())));
+        assert!(
+            json(r#"{"b": 1.10,  "a":9007199254740993}"#).contains(r#""message":{"b": 1.10,  "a":9007199254740993},"#)
+        );
+        assert!(!json("1.10").contains("encoding"));
+        assert!(json(r#""\u0041""#).ends_with(r#","encoding":"json"}"#));
+    }
+
+    #[test]
+    fn the_size_is_that_of_the_widest_stamp() {
+        let encoded = encode(&draft(Payload::Text("x".to_owned())));
+        let widest = encoded.stamp(TIME_MS, 1 << 53, Epoch::from_u64(1).expect("not 0"));
+        assert_eq!(encoded.len(), widest.len());
+        assert!(!encoded.is_empty());
+    }
+
+    #[test]
+    fn json_is_checked_at_any_depth() {
+        assert_eq!(check_json(" \n[1, 2]\t").expect("valid"), "[1, 2]");
+        let deep = "[".repeat(200_000) + &"]".repeat(200_000);
+        assert_eq!(check_json(&deep).expect("valid"), deep);
+        for bad in ["", " ", "{", "1 2", "{} []", "nul", "[1,]", "'a'", "\"\u{1}\"", "01", "NaN", &"[".repeat(1 << 20)]
+        {
+            assert!(check_json(bad).is_err(), "{}", &bad[..bad.len().min(20)]);
+        }
+    }
 }

@@ -1,0 +1,221 @@
+//! One channel of the embedded broker: its log, numbers and remembered ids. A plain value without a clock or a lock.
+//!
+//! To publish takes two steps, so that a call is carried out as a whole or not at all: a [`Plan`] finds everything that
+//! can refuse it and changes nothing, [`Channel::apply`] can't fail.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::ids::{ID_COST, Ids, Known};
+use crate::{
+    broker::{Error, From, Head, PageLimit, Receipt, Retention, Stored, history::EpochStart},
+    envelope::{self, Encoded},
+    limits::HEAD_LINGER,
+    message::Epoch,
+};
+
+/// Bytes that a message costs beside its JSON, and a channel beside its messages: estimates, on the safe side.
+const MESSAGE_COST: usize = 96;
+const CHANNEL_COST: usize = 768;
+
+/// A message that is to be numbered.
+pub(super) struct Incoming {
+    pub(super) id: Uuid,
+    pub(super) deduplicate: bool,
+    pub(super) encoded: Encoded,
+}
+
+/// What a call will do: for each message the place it gets, or has already.
+pub(super) struct Plan {
+    time_ms: i64,
+    places: Vec<(Known, bool)>,
+    added: usize,
+    added_ids: usize,
+    added_bytes: usize,
+}
+
+pub(super) struct Channel {
+    epoch: Epoch,
+    /// The last sequence given out, and its log time.
+    last: i64,
+    time_ms: i64,
+    /// The messages up to `last`, without a hole.
+    log: VecDeque<Entry>,
+    log_bytes: usize,
+    ids: Ids,
+}
+
+struct Entry {
+    time_ms: i64,
+    json: Bytes,
+}
+
+impl Channel {
+    pub(super) fn new() -> Self {
+        let (log, ids) = (VecDeque::new(), Ids::default());
+        Self { epoch: Epoch::random(), last: 0, time_ms: 0, log, log_bytes: 0, ids }
+    }
+
+    /// Bytes of memory it holds, about.
+    pub(super) fn cost(&self) -> usize {
+        CHANNEL_COST + self.log_bytes + self.log.len() * MESSAGE_COST + self.ids.len() * ID_COST
+    }
+
+    /// At least what it will hold after a plan, with the messages gone for which the new ones leave no room.
+    pub(super) fn cost_after(&self, retention: &Retention, plan: &Plan) -> usize {
+        let ids = (self.ids.len() + plan.added_ids) * ID_COST;
+        if retention.max_messages == 0 {
+            return CHANNEL_COST + ids;
+        }
+        let (gone, gone_bytes) = self.excess(retention, plan.time_ms, plan.added, plan.added_bytes);
+        let messages = self.log.len() - gone + plan.added;
+        CHANNEL_COST + ids + self.log_bytes - gone_bytes + plan.added_bytes + messages * MESSAGE_COST
+    }
+
+    pub(super) fn head(&self, retention: &Retention) -> Head {
+        Head {
+            epochs: vec![EpochStart { epoch: self.epoch, first: 1, previous_end: 0 }],
+            last: self.last,
+            first: self.first(),
+            time_ms: self.time_ms,
+            keeps_history: retention.max_messages > 0,
+        }
+    }
+
+    /// The lowest sequence retained; `last + 1` when none is.
+    fn first(&self) -> i64 {
+        self.last + 1 - self.log.len() as i64
+    }
+
+    /// Finds each message's place, and whether the call may be carried out.
+    pub(super) fn plan(&mut self, retention: &Retention, incoming: &[Incoming], now_ms: i64) -> Result<Plan, Error> {
+        let time_ms = now_ms.max(self.time_ms);
+        self.ids.turn(time_ms, retention.dedup_window_ms);
+        let mut plan =
+            Plan { time_ms, places: Vec::with_capacity(incoming.len()), added: 0, added_ids: 0, added_bytes: 0 };
+        let mut earlier = HashMap::new();
+        for message in incoming {
+            if message.deduplicate {
+                let known = self.ids.get(&message.id).or_else(|| earlier.get(&message.id).copied());
+                if let Some(known) = known {
+                    plan.places.push((known, true));
+                    continue;
+                }
+            }
+            plan.added += 1;
+            plan.added_bytes += message.encoded.len();
+            let place = Known { sequence: self.last + plan.added as i64, time_ms };
+            plan.places.push((place, false));
+            if message.deduplicate {
+                plan.added_ids += 1;
+                earlier.insert(message.id, place);
+            }
+        }
+        match self.ids.has_room(plan.added_ids, retention.dedup_max_ids) {
+            true => Ok(plan),
+            false => Err(Error::TooManyIds { limit: retention.dedup_max_ids }),
+        }
+    }
+
+    /// Carries out a plan that was made under the same lock. Answers the receipts, and the JSON of what is new.
+    pub(super) fn apply(
+        &mut self,
+        retention: &Retention,
+        incoming: &[Incoming],
+        plan: Plan,
+    ) -> (Vec<Receipt>, Vec<Bytes>) {
+        let mut receipts = Vec::with_capacity(incoming.len());
+        let mut published = Vec::with_capacity(plan.added);
+        let date = envelope::format_time(plan.time_ms);
+        for (message, (place, duplicate)) in incoming.iter().zip(plan.places) {
+            let Known { sequence, time_ms } = place;
+            receipts.push(Receipt { id: message.id, epoch: self.epoch, sequence, time_ms, duplicate, replicas: 0 });
+            if duplicate {
+                continue;
+            }
+            if message.deduplicate {
+                self.ids.insert(message.id, place);
+            }
+            let json = Bytes::from(message.encoded.stamp_dated(&date, sequence, self.epoch));
+            if retention.max_messages > 0 {
+                self.log_bytes += json.len();
+                self.log.push_back(Entry { time_ms, json: json.clone() });
+            }
+            published.push(json);
+            (self.last, self.time_ms) = (sequence, time_ms);
+        }
+        self.trim(retention, plan.time_ms);
+        (receipts, published)
+    }
+
+    /// Lets go what is too much or too old. So the log as a whole goes one max-age after its last message.
+    pub(super) fn trim(&mut self, retention: &Retention, now_ms: i64) {
+        let (gone, gone_bytes) = self.excess(retention, now_ms.max(self.time_ms), 0, 0);
+        self.log.drain(..gone);
+        self.log_bytes -= gone_bytes;
+        if self.log.is_empty() {
+            self.log.shrink_to_fit();
+        }
+        self.ids.turn(now_ms.max(self.time_ms), retention.dedup_window_ms);
+    }
+
+    /// How many of the oldest messages, and bytes of JSON, go when so many come. The newest of all stays whatever its
+    /// size: its receipt says that it is retained.
+    fn excess(&self, retention: &Retention, now_ms: i64, added: usize, added_bytes: usize) -> (usize, usize) {
+        let oldest_ms = now_ms.saturating_sub(ms(retention.max_age_ms));
+        let (count, bytes) = (self.log.len() + added, self.log_bytes + added_bytes);
+        let (mut gone, mut gone_bytes) = (0, 0);
+        for entry in &self.log {
+            let (left, left_bytes) = (count - gone, bytes - gone_bytes);
+            let too_much =
+                left as u64 > retention.max_messages || (left_bytes as u64 > retention.max_bytes && left > 1);
+            if !too_much && entry.time_ms >= oldest_ms {
+                break;
+            }
+            gone += 1;
+            gone_bytes += entry.json.len();
+        }
+        (gone, gone_bytes)
+    }
+
+    /// Whether it has been quiet for so long that not even its last sequence is remembered.
+    pub(super) fn is_gone(&self, retention: &Retention, now_ms: i64) -> bool {
+        let lingers_ms = ms(retention.max_age_ms).saturating_add(HEAD_LINGER.as_millis() as i64);
+        self.time_ms.saturating_add(lingers_ms) < now_ms
+    }
+
+    /// Messages from a place on, and whether the log ends with them.
+    pub(super) fn read(&self, from: From, limit: PageLimit) -> (Vec<Stored>, bool) {
+        let (first, end) = (self.first(), self.log.len());
+        let index = |sequence: i64| usize::try_from(sequence.saturating_sub(first)).unwrap_or(0).min(end);
+        let stored = |index: usize| Stored { sequence: first + index as i64, json: self.log[index].json.clone() };
+        match from {
+            From::After(sequence) => page((index(sequence.saturating_add(1))..end).map(stored), limit),
+            From::Before(sequence) => page((0..index(sequence)).rev().map(stored), limit),
+        }
+    }
+
+    /// The greatest sequence published before a log time.
+    pub(super) fn sequence_before(&self, time_ms: i64) -> i64 {
+        self.first() - 1 + self.log.partition_point(|entry| entry.time_ms < time_ms) as i64
+    }
+}
+
+fn page(messages: impl Iterator<Item = Stored>, limit: PageLimit) -> (Vec<Stored>, bool) {
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    for message in messages {
+        bytes += message.json.len();
+        if !page.is_empty() && (page.len() >= limit.messages || bytes > limit.bytes) {
+            return (page, false);
+        }
+        page.push(message);
+    }
+    (page, true)
+}
+
+fn ms(duration_ms: u64) -> i64 {
+    i64::try_from(duration_ms).unwrap_or(i64::MAX)
+}
