@@ -1,1 +1,66 @@
-//! x
+//! The subscriber: listens to channels and serves `ListMessages`, `StreamMessages` and `ListChannels`.
+//!
+//! A stream's way: [`raw`] reads the request, [`request`] checks it, [`stream`] opens a session on a [`feed`] of the
+//! [`hub`], catches up from the broker's log and follows. What the hub hears is framed once, by [`frames`], for all.
+
+mod feed;
+mod frames;
+mod hub;
+mod list;
+mod raw;
+mod request;
+mod service;
+mod stream;
+
+pub mod config;
+
+use std::{sync::Arc, time::Duration};
+
+use tidings::{
+    broker::Shared,
+    channel::Names,
+    limits,
+    pb::subscriber_service_server::SubscriberServiceServer,
+    server::{self, Options, Services},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What the service needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which channel names are accepted.
+    pub names: Names,
+    /// How long an answer of the broker is waited for.
+    pub patience: Duration,
+    /// How long the broker keeps messages.
+    pub max_age: Duration,
+    /// How to serve.
+    pub server: Options,
+}
+
+/// Serves until the token is cancelled and all calls are over. The broker is left open: it is the caller's.
+pub async fn serve(
+    listener: TcpListener,
+    broker: Shared,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> Result<(), server::Error> {
+    let names = Arc::new(settings.names);
+    let hub = hub::Hub::start(&broker, Arc::clone(&names), settings.patience);
+    let unary = service::Subscriber { broker: Arc::clone(&broker), hub: Arc::clone(&hub), names: Arc::clone(&names) };
+    let unary = SubscriberServiceServer::new(unary).max_decoding_message_size(limits::DECODE_BYTES);
+    let streams = raw::Streams {
+        source: stream::Source {
+            broker: Arc::clone(&broker),
+            hub: Arc::clone(&hub),
+            lifetime_ms: stream::lifetime_ms(settings.max_age),
+        },
+        names,
+        stop: shutdown.clone(),
+    };
+    let services = Services::new(broker.state()).with(raw::RawStreams::new(unary, streams));
+    let served = server::serve(listener, services, settings.server, shutdown).await;
+    hub.close().await;
+    served
+}

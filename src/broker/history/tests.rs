@@ -1,0 +1,146 @@
+use super::*;
+
+fn epoch(n: u64) -> Epoch {
+    Epoch::from_u64(n).expect("not zero")
+}
+
+fn at(n: u64, sequence: i64) -> Position {
+    Position::new(epoch(n), sequence)
+}
+
+/// Epochs as (name, first, previous end).
+fn head(epochs: &[(u64, i64, i64)], first: i64, last: i64) -> Head {
+    let epochs =
+        epochs.iter().map(|&(n, first, previous_end)| EpochStart { epoch: epoch(n), first, previous_end }).collect();
+    Head { epochs, last, first, time_ms: 0, keeps_history: true }
+}
+
+fn gap(n: u64, first_missing: i64, last_missing: i64, reason: GapReason, resume: Position) -> Next {
+    Next::Gap(Gap { epoch: Some(epoch(n)), first_missing, last_missing, reason, resume })
+}
+
+/// All that a reader is told until it has read everything; reading moves it.
+fn story(position: Position, head: &Head) -> Vec<Next> {
+    let mut reader = Reader::new(position);
+    let mut story = Vec::new();
+    loop {
+        let next = reader.next(Some(head), false);
+        match next {
+            Next::End | Next::Unlisted => return story,
+            Next::Read { to } => reader.position.sequence = to,
+            Next::Gap(_) => {}
+        }
+        story.push(next);
+        assert!(story.len() < 100, "no progress: {story:?}");
+    }
+}
+
+#[test]
+fn one_epoch_is_read_to_its_end() {
+    let head = head(&[(1, 1, 0)], 1, 9);
+    assert_eq!(story(Position::START, &head), [Next::Read { to: 9 }]);
+    assert_eq!(story(at(1, 4), &head), [Next::Read { to: 9 }]);
+    assert_eq!(story(at(1, 9), &head), []);
+}
+
+#[test]
+fn trimmed_messages_are_named() {
+    let head = head(&[(1, 1, 0)], 6, 9);
+    let trimmed = gap(1, 3, 5, GapReason::Trimmed, at(1, 5));
+    assert_eq!(story(at(1, 2), &head), [trimmed, Next::Read { to: 9 }]);
+    assert_eq!(story(at(1, 5), &head), [Next::Read { to: 9 }]);
+    assert_eq!(story(Position::START, &head)[0], gap(1, 1, 5, GapReason::Trimmed, at(1, 5)));
+}
+
+#[test]
+fn an_empty_log_is_a_gap_up_to_the_last() {
+    let mut head = head(&[(1, 1, 0)], 10, 9);
+    assert_eq!(story(at(1, 2), &head), [gap(1, 3, 9, GapReason::Trimmed, at(1, 9))]);
+    head.keeps_history = false;
+    assert_eq!(story(at(1, 2), &head), [gap(1, 3, 9, GapReason::NotRetained, at(1, 9))]);
+}
+
+#[test]
+fn a_failover_that_lost_nothing_shows_no_gap() {
+    let head = head(&[(1, 1, 0), (2, 6, 5)], 1, 9);
+    assert_eq!(story(at(1, 3), &head), [Next::Read { to: 5 }, Next::Read { to: 9 }]);
+    assert_eq!(story(at(1, 5), &head), [Next::Read { to: 9 }]);
+}
+
+#[test]
+fn a_failover_that_lost_writes_names_them() {
+    // Epoch 1 had 8 messages; the replica that was promoted had 5.
+    let head = head(&[(1, 1, 0), (2, 6, 8)], 1, 9);
+    let lost = |to| gap(1, 6, to, GapReason::EpochChanged, at(2, 5));
+    assert_eq!(story(at(1, 3), &head), [Next::Read { to: 5 }, lost(8), Next::Read { to: 9 }]);
+    assert_eq!(story(at(1, 7), &head), [lost(8), Next::Read { to: 9 }]);
+    assert_eq!(story(at(1, 20), &head)[0], lost(20), "the reader knows of more than the head");
+    assert_eq!(story(at(2, 5), &head), [Next::Read { to: 9 }]);
+}
+
+#[test]
+fn one_loss_is_one_gap_over_a_clean_epoch_change() {
+    let clean = head(&[(1, 1, 0), (2, 6, 5)], 8, 9);
+    assert_eq!(story(at(1, 2), &clean), [gap(1, 3, 7, GapReason::Trimmed, at(2, 7)), Next::Read { to: 9 }]);
+    let torn = head(&[(1, 1, 0), (2, 6, 6)], 8, 9);
+    assert_eq!(
+        story(at(1, 2), &torn),
+        [
+            gap(1, 3, 5, GapReason::Trimmed, at(1, 5)),
+            gap(1, 6, 6, GapReason::EpochChanged, at(2, 5)),
+            gap(2, 6, 7, GapReason::Trimmed, at(2, 7)),
+            Next::Read { to: 9 }
+        ]
+    );
+}
+
+#[test]
+fn a_rollback_is_told_once() {
+    let mut reader = Reader::new(at(1, 8));
+    let rolled_back = head(&[(1, 1, 0)], 1, 5);
+    assert_eq!(reader.next(Some(&rolled_back), false), gap(1, 6, 8, GapReason::EpochChanged, at(1, 5)));
+    assert_eq!(reader.next(Some(&rolled_back), false), Next::End);
+    let same = head(&[(1, 1, 0), (2, 6, 8)], 1, 6);
+    let mut informed = reader;
+    assert_eq!(informed.next(Some(&same), false), Next::Read { to: 6 });
+    let more = head(&[(1, 1, 0), (2, 6, 10)], 1, 6);
+    assert_eq!(reader.next(Some(&more), false), gap(1, 9, 10, GapReason::EpochChanged, at(2, 5)));
+}
+
+#[test]
+fn flushed_and_expired_are_told_apart() {
+    let mut reader = Reader::new(at(1, 8));
+    assert_eq!(
+        reader.next(None, false),
+        Next::Gap(Gap {
+            epoch: Some(epoch(1)),
+            first_missing: 9,
+            last_missing: 0,
+            reason: GapReason::EpochChanged,
+            resume: Position::START
+        })
+    );
+    assert_eq!(reader.next(None, false), Next::End);
+    assert_eq!(reader.next(Some(&head(&[(7, 1, 0)], 1, 1)), false), Next::Read { to: 1 });
+    assert_eq!(Reader::new(at(1, 8)).next(None, true), Next::End);
+}
+
+#[test]
+fn a_log_without_a_head_waits() {
+    let mut reader = Reader::new(at(1, 8));
+    assert_eq!(reader.next(Some(&head(&[], 1, 9)), false), Next::End);
+    assert_eq!(reader.position, at(1, 8));
+}
+
+#[test]
+fn an_epoch_older_than_the_list_asks_the_log() {
+    let head = head(&[(5, 20, 19), (6, 30, 29)], 10, 40);
+    let mut reader = Reader::new(at(1, 15));
+    assert_eq!(reader.next(Some(&head), false), Next::Unlisted);
+    let mut whole = reader;
+    assert_eq!(whole.settle(&head, true), None);
+    assert_eq!(whole.next(Some(&head), false), Next::Read { to: 29 });
+    let gap = reader.settle(&head, false).expect("a gap");
+    assert_eq!((gap.first_missing, gap.last_missing, gap.resume.sequence), (16, 0, 9));
+    assert_eq!(reader.next(Some(&head), false), Next::Read { to: 29 });
+}

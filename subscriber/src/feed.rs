@@ -1,0 +1,282 @@
+//! A feed: the live messages of one topic, as a ring of chunks that all its streams share.
+//!
+//! The ring is bounded in bytes and age. A stream holds an index into it; one that is overtaken by the ring's end is
+//! told so and reads the log instead. Writing never waits for a reader.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Waker},
+    time::Instant,
+};
+
+use slab::Slab;
+use tidings::{
+    channel::ChannelName,
+    limits::{RING_AGE, RING_BYTES},
+    message::Position,
+};
+
+use crate::frames::Chunk;
+
+/// The live messages of one topic.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    ring: Mutex<Ring>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    items: VecDeque<(Instant, Item)>,
+    /// The index of the first item.
+    base: u64,
+    bytes: usize,
+    /// A place for each follower, with the waker of one that waits.
+    followers: Slab<Option<Waker>>,
+    idle_since: Option<Instant>,
+}
+
+/// One place of the ring.
+#[derive(Debug, Clone)]
+pub(crate) enum Item {
+    /// Messages.
+    Chunk(Arc<Chunk>),
+    /// Pushes may have been lost here: look into the log.
+    Break,
+}
+
+/// What a follower finds at its index.
+pub(crate) enum Found {
+    Item(Item),
+    /// Nothing yet; the follower will be woken.
+    Nothing,
+    /// The ring has gone on without it.
+    Behind,
+}
+
+impl Feed {
+    pub(crate) fn new() -> Arc<Self> {
+        let ring = Ring { idle_since: Some(Instant::now()), ..Ring::default() };
+        Arc::new(Self { ring: Mutex::new(ring) })
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        // Nothing that holds the lock leaves it half-written.
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends items and wakes everyone who waits.
+    pub(crate) fn push(&self, items: impl IntoIterator<Item = Item>) {
+        let mut wakers = Vec::new();
+        {
+            let mut ring = self.ring();
+            let now = Instant::now();
+            for item in items {
+                ring.bytes += item.len();
+                ring.items.push_back((now, item));
+            }
+            // The newest item stays, however large it is.
+            while ring.bytes > RING_BYTES && ring.items.len() > 1 {
+                ring.drop_first();
+            }
+            wakers.extend(ring.followers.iter_mut().filter_map(|(_, waker)| waker.take()));
+        }
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Drops what is older than the ring keeps.
+    pub(crate) fn age(&self, now: Instant) {
+        let mut ring = self.ring();
+        while ring.items.front().is_some_and(|(at, _)| now.duration_since(*at) > RING_AGE) {
+            ring.drop_first();
+        }
+        if ring.items.is_empty() {
+            ring.items.shrink_to_fit();
+        }
+    }
+
+    /// How many streams follow.
+    pub(crate) fn followers(&self) -> usize {
+        self.ring().followers.len()
+    }
+
+    /// Since when nobody follows.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        self.ring().idle_since
+    }
+
+    /// Lets one more follow, from the next item on.
+    pub(crate) fn follow(self: &Arc<Self>) -> Follower {
+        let mut ring = self.ring();
+        ring.idle_since = None;
+        let key = ring.followers.insert(None);
+        let index = ring.base + ring.items.len() as u64;
+        drop(ring);
+        Follower { feed: Arc::clone(self), key, index }
+    }
+}
+
+impl Ring {
+    fn drop_first(&mut self) {
+        if let Some((_, item)) = self.items.pop_front() {
+            self.bytes -= item.len();
+            self.base += 1;
+        }
+    }
+}
+
+impl Item {
+    fn len(&self) -> usize {
+        match self {
+            Self::Chunk(chunk) => chunk.bytes.len(),
+            Self::Break => 0,
+        }
+    }
+}
+
+/// One stream's place in a feed. Dropping it frees the place.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    feed: Arc<Feed>,
+    key: usize,
+    index: u64,
+}
+
+impl Follower {
+    /// What stands at the follower's index, which stays where it is.
+    pub(crate) fn peek(&self, cx: &mut Context<'_>) -> Found {
+        let mut ring = self.feed.ring();
+        if self.index < ring.base {
+            return Found::Behind;
+        }
+        if let Some((_, item)) = ring.items.get((self.index - ring.base) as usize) {
+            return Found::Item(item.clone());
+        }
+        let waker = &mut ring.followers[self.key];
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Found::Nothing
+    }
+
+    /// Passes the item that was peeked at.
+    pub(crate) fn advance(&mut self) {
+        self.index += 1;
+    }
+
+    /// Goes to the oldest item that is left.
+    pub(crate) fn rewind(&mut self) {
+        self.index = self.feed.ring().base;
+    }
+
+    /// Where the first run of a channel stands, from the follower's index on, that leads beyond a position in the
+    /// same epoch: its beginning.
+    pub(crate) fn first_beyond(&self, channel: &ChannelName, position: Position) -> Option<i64> {
+        let ring = self.feed.ring();
+        let from = self.index.saturating_sub(ring.base) as usize;
+        let chunks = ring.items.iter().skip(from).filter_map(|(_, item)| match item {
+            Item::Chunk(chunk) => Some(chunk),
+            Item::Break => None,
+        });
+        let mut runs = chunks.flat_map(|chunk| &chunk.runs);
+        let run = runs.find(|run| {
+            run.channel == *channel && run.before.epoch == position.epoch && run.last > position.sequence
+        })?;
+        Some(run.before.sequence)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let mut ring = self.feed.ring();
+        ring.followers.remove(self.key);
+        if ring.followers.is_empty() {
+            ring.idle_since = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tidings::channel::Names;
+
+    use super::*;
+    use crate::frames::Run;
+
+    fn channel() -> ChannelName {
+        Names::new("tidings", "").expect("names").parse("c").expect("a name")
+    }
+
+    fn chunk(size: usize, before: i64, last: i64) -> Item {
+        let before = Position { epoch: tidings::message::Epoch::from_u64(1), sequence: before };
+        let runs = vec![Run { channel: channel(), before, last }];
+        Item::Chunk(Arc::new(Chunk { bytes: Bytes::from(vec![0; size]), runs, entries: Vec::new() }))
+    }
+
+    fn peek(follower: &Follower) -> Found {
+        follower.peek(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_follower_sees_what_comes_after_it_began() {
+        let feed = Feed::new();
+        feed.push([chunk(1, 0, 1)]);
+        let mut follower = feed.follow();
+        assert!(matches!(peek(&follower), Found::Nothing));
+        feed.push([chunk(1, 1, 2), Item::Break]);
+        assert!(matches!(peek(&follower), Found::Item(Item::Chunk(_))));
+        follower.advance();
+        assert!(matches!(peek(&follower), Found::Item(Item::Break)));
+        follower.advance();
+        assert!(matches!(peek(&follower), Found::Nothing));
+    }
+
+    #[test]
+    fn the_ring_is_bounded_and_tells_who_is_behind() {
+        let feed = Feed::new();
+        let mut slow = feed.follow();
+        for i in 0..40 {
+            feed.push([chunk(RING_BYTES / 16, i, i + 1)]);
+        }
+        assert!(feed.ring().bytes <= RING_BYTES);
+        assert!(matches!(peek(&slow), Found::Behind));
+        slow.rewind();
+        assert!(matches!(peek(&slow), Found::Item(Item::Chunk(chunk)) if chunk.runs[0].before.sequence == 24));
+        feed.push([chunk(RING_BYTES * 2, 40, 41)]);
+        assert_eq!(feed.ring().items.len(), 1, "the newest stays, however large it is");
+    }
+
+    #[test]
+    fn what_is_old_goes_and_nobody_is_counted_twice() {
+        let feed = Feed::new();
+        assert!(feed.idle_since().is_some());
+        let (one, two) = (feed.follow(), feed.follow());
+        assert_eq!((feed.followers(), feed.idle_since()), (2, None));
+        feed.push([chunk(9, 0, 1)]);
+        feed.age(Instant::now());
+        assert!(matches!(peek(&one), Found::Item(_)));
+        feed.age(Instant::now() + RING_AGE + Duration::from_secs(1));
+        assert!(matches!(peek(&one), Found::Behind));
+        assert_eq!(feed.ring().bytes, 0);
+        drop((one, two));
+        assert_eq!(feed.followers(), 0);
+        assert!(feed.idle_since().is_some());
+    }
+
+    #[test]
+    fn the_first_run_beyond_a_position_is_found() {
+        let feed = Feed::new();
+        let follower = feed.follow();
+        feed.push([chunk(1, 0, 3), chunk(1, 6, 9)]);
+        let at = |sequence| Position { epoch: tidings::message::Epoch::from_u64(1), sequence };
+        assert_eq!(follower.first_beyond(&channel(), at(1)), Some(0));
+        assert_eq!(follower.first_beyond(&channel(), at(3)), Some(6));
+        assert_eq!(follower.first_beyond(&channel(), at(9)), None);
+        assert_eq!(follower.first_beyond(&channel(), Position::START), None);
+    }
+}

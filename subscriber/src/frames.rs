@@ -1,0 +1,177 @@
+//! Events as gRPC frames, and chunks of them: what one read of the live connection brought, encoded once for all streams.
+//!
+//! A frame is a flag byte (0, not compressed), four bytes of length, and the protobuf of a `StreamMessagesResponse`.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message as _;
+use tidings::{
+    broker::{Gap, GapReason},
+    channel::ChannelName,
+    cursor,
+    envelope::Envelope,
+    limits::CHUNK_BYTES,
+    message::{Payload, Position},
+    pb::{self, stream_messages_response::Event},
+};
+
+/// A message as the contract has it. Sequence 0 stands for one that has no place of its own; its cursor is its predecessor's.
+pub(crate) fn message(
+    channel: &ChannelName,
+    channel_hash: u64,
+    envelope: Envelope,
+    sequence: i64,
+    position: Position,
+) -> pb::Message {
+    pb::Message {
+        message_id: envelope.id.to_string(),
+        channel: channel.as_str().to_owned(),
+        attributes: envelope.attributes.into_iter().collect(),
+        ordering_key: envelope.ordering_key,
+        publish_time: Some(pb::timestamp(envelope.time_ms)),
+        sequence,
+        epoch: if sequence == 0 { String::new() } else { epoch_text(position) },
+        cursor: cursor::encode_hashed(channel_hash, position),
+        payload: Some(match envelope.payload {
+            Payload::Text(text) => pb::message::Payload::Text(text),
+            Payload::Json(json) => pb::message::Payload::Json(json),
+            Payload::Data(data) => pb::message::Payload::Data(data),
+        }),
+    }
+}
+
+fn epoch_text(position: Position) -> String {
+    position.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()
+}
+
+/// A gap as the contract has it.
+pub(crate) fn gap(channel: &ChannelName, gap: &Gap) -> Event {
+    let reason = match gap.reason {
+        GapReason::Trimmed => pb::GapReason::Trimmed,
+        GapReason::EpochChanged => pb::GapReason::EpochChanged,
+        GapReason::NotRetained => pb::GapReason::NotRetained,
+    };
+    Event::Gap(pb::Gap {
+        channel: channel.as_str().to_owned(),
+        epoch: gap.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+        first_missing: gap.first_missing,
+        last_missing: gap.last_missing,
+        reason: reason.into(),
+        cursor: cursor::encode(channel, gap.resume),
+    })
+}
+
+/// Appends one event as a frame.
+pub(crate) fn put(buffer: &mut BytesMut, event: Event) {
+    let response = pb::StreamMessagesResponse { event: Some(event) };
+    let length = response.encoded_len();
+    buffer.reserve(5 + length);
+    buffer.put_u8(0);
+    // A message is at most a few MiB.
+    buffer.put_u32(length as u32);
+    response.encode_raw(buffer);
+}
+
+/// Frames of messages, in the order of their arrival, ready to be sent as they are.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// All frames, one behind the other.
+    pub(crate) bytes: Bytes,
+    /// What the chunk holds of each channel; one run for a channel.
+    pub(crate) runs: Vec<Run>,
+    /// One for each frame.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// The messages of one channel in a chunk: consecutive, in one epoch.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) channel: ChannelName,
+    /// Where a reader must stand to take all of it.
+    pub(crate) before: Position,
+    /// The last sequence in it; that of `before` when there are only messages without a place.
+    pub(crate) last: i64,
+}
+
+/// One frame of a chunk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    /// Which of the runs it belongs to.
+    pub(crate) run: u32,
+    /// Where it ends in the chunk's bytes.
+    pub(crate) end: u32,
+    /// 0 for a message without a place.
+    pub(crate) sequence: i64,
+    /// Its publish time.
+    pub(crate) time_ms: i64,
+}
+
+/// Makes chunks out of messages as they come.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    buffer: BytesMut,
+    runs: Vec<Run>,
+    entries: Vec<Entry>,
+    done: Vec<Chunk>,
+}
+
+impl Builder {
+    /// Adds a message that follows `before` in its channel; `sequence` is 0 where it has no place of its own.
+    pub(crate) fn push(
+        &mut self,
+        channel: &ChannelName,
+        hash: u64,
+        before: Position,
+        sequence: i64,
+        position: Position,
+        envelope: Envelope,
+    ) {
+        let run = match self.run_for(channel, before) {
+            Some(run) => run,
+            None => {
+                self.runs.push(Run { channel: channel.clone(), before, last: before.sequence });
+                self.runs.len() - 1
+            }
+        };
+        if sequence > 0 {
+            self.runs[run].last = sequence;
+        }
+        let time_ms = envelope.time_ms;
+        put(&mut self.buffer, Event::Message(message(channel, hash, envelope, sequence, position)));
+        self.entries.push(Entry { run: run as u32, end: self.buffer.len() as u32, sequence, time_ms });
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.seal();
+        }
+    }
+
+    /// The run that the message continues. Where the channel has one that it does not continue, the chunk ends, so
+    /// that within a chunk a channel is always consecutive.
+    fn run_for(&mut self, channel: &ChannelName, before: Position) -> Option<usize> {
+        let run = self.runs.iter().position(|run| run.channel == *channel)?;
+        let Run { before: start, last, .. } = &self.runs[run];
+        if start.epoch == before.epoch && *last == before.sequence {
+            return Some(run);
+        }
+        self.seal();
+        None
+    }
+
+    fn seal(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        // A copy of the right size: a slice of a large buffer would keep all of it alive.
+        let bytes = Bytes::copy_from_slice(&self.buffer);
+        self.buffer.clear();
+        self.done.push(Chunk {
+            bytes,
+            runs: std::mem::take(&mut self.runs),
+            entries: std::mem::take(&mut self.entries),
+        });
+    }
+
+    /// Ends the last chunk and hands out all of them.
+    pub(crate) fn finish(&mut self) -> Vec<Chunk> {
+        self.seal();
+        std::mem::take(&mut self.done)
+    }
+}

@@ -1,0 +1,114 @@
+//! The hub: one live connection for all streams of this replica, one Redis subscription a topic, one [`Feed`] for its
+//! streams.
+//!
+//! A single task owns the connection. It answers who wants to follow a topic (once the subscription is confirmed), turns what
+//! one read brought into chunks, and lets go of topics that nobody follows. It never waits for a stream.
+
+mod intake;
+mod task;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tidings::{
+    broker::{Error, Head, Shared, Topic},
+    channel::{ChannelName, Names},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::feed::{Feed, Follower};
+
+type Feeds = Arc<Mutex<HashMap<Topic, Arc<Feed>>>>;
+
+/// What streams ask of the hub's task.
+#[derive(Debug)]
+enum Ask {
+    Follow(Topic, oneshot::Sender<Follower>),
+    Check(ChannelName, oneshot::Sender<Option<Head>>),
+}
+
+/// Requests that may wait for the hub's task: it answers within microseconds, so more are a burst.
+const ASKS: usize = 1_024;
+
+/// The handle that streams have.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    asks: mpsc::Sender<Ask>,
+    feeds: Feeds,
+    patience: Duration,
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Hub {
+    /// Opens the live connection. Nobody waits for Redis longer than `patience`.
+    pub(crate) fn start(broker: &Shared, names: Arc<Names>, patience: Duration) -> Arc<Self> {
+        let (asks, inbox) = mpsc::channel(ASKS);
+        let feeds = Feeds::default();
+        let stop = CancellationToken::new();
+        let (commands, events) = broker.live();
+        let task = task::Task::new(commands, Arc::clone(&feeds), names);
+        let task = tokio::spawn(task.run(inbox, events, stop.clone()));
+        Arc::new(Self { asks, feeds, patience, stop, task: Mutex::new(Some(task)) })
+    }
+
+    /// Follows a topic from now on: whatever is pushed after this returns, arrives.
+    pub(crate) async fn follow(&self, topic: Topic) -> Result<Follower, Error> {
+        self.ask(|reply| Ask::Follow(topic, reply)).await
+    }
+
+    /// The head of a channel at a point of its pushes: all that happened before it are in the feeds when this returns.
+    pub(crate) async fn check(&self, channel: &ChannelName) -> Result<Option<Head>, Error> {
+        self.ask(|reply| Ask::Check(channel.clone(), reply)).await
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.asks.send(ask(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match timeout(self.patience, asked).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(Error::Unavailable("the server is stopping, or follows too many channels".to_owned())),
+            Err(_) => Err(Error::Unavailable(format!(
+                "Redis did not confirm the subscription within {} ms (--redis-timeout)",
+                self.patience.as_millis()
+            ))),
+        }
+    }
+
+    /// How many streams follow a channel, by name or by pattern.
+    pub(crate) fn subscribers(&self, channel: &ChannelName) -> usize {
+        let feeds = lock(&self.feeds);
+        let by_name = feeds.get(&Topic::Channel(channel.clone())).map_or(0, |feed| feed.followers());
+        let by_pattern = feeds.iter().filter_map(|(topic, feed)| match topic {
+            Topic::Pattern(pattern) if pattern.matches(channel.as_str()) => Some(feed.followers()),
+            _ => None,
+        });
+        by_name + by_pattern.sum::<usize>()
+    }
+
+    /// Ends the task and waits for it.
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the hub's task failed");
+        }
+    }
+}
+
+fn lock(feeds: &Feeds) -> MutexGuard<'_, HashMap<Topic, Arc<Feed>>> {
+    feeds.lock().unwrap_or_else(PoisonError::into_inner)
+}

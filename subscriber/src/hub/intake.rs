@@ -1,0 +1,200 @@
+//! What a feed makes of pushes: which messages have a place in their channel's history, and which only say so.
+//!
+//! A claim (sequence and epoch in the JSON) is believed only where the channel's head knows the epoch. The
+//! head of a channel that is new to the feed, or that seems to have a new epoch, is looked up over the live connection
+//! itself; until the answer comes the channel's pushes are held, in order. They are believed or not, never lost for
+//! being early: what does not fit into the bound is in the log if it was ours.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use tidings::{
+    broker::{Head, Topic},
+    channel::{ChannelName, Names},
+    cursor::channel_hash,
+    envelope::{self, Claim, Envelope},
+    limits::{HELD_BYTES, PATTERN_CHANNELS},
+    message::{Epoch, Position},
+};
+
+use crate::frames::{Builder, Chunk};
+
+pub(super) struct Intake {
+    /// The one channel of a channel feed; a pattern's channels are read from each push.
+    channel: Option<ChannelName>,
+    names: Arc<Names>,
+    known: HashMap<ChannelName, Known>,
+    builder: Builder,
+    held_bytes: usize,
+    news: bool,
+}
+
+struct Known {
+    hash: u64,
+    state: State,
+}
+
+enum State {
+    /// The head was asked for.
+    Asked(VecDeque<(Bytes, i64)>),
+    Head {
+        epochs: Vec<Epoch>,
+        /// After the last message with a place that the feed has seen.
+        position: Position,
+    },
+}
+
+impl Intake {
+    pub(super) fn new(topic: &Topic, names: Arc<Names>) -> Self {
+        let channel = match topic {
+            Topic::Channel(channel) => Some(channel.clone()),
+            Topic::Pattern(_) => None,
+        };
+        Self { channel, names, known: HashMap::new(), builder: Builder::default(), held_bytes: 0, news: false }
+    }
+
+    /// Whether there is something to take.
+    pub(super) fn has_news(&self) -> bool {
+        self.news
+    }
+
+    /// Ends the chunk and hands out all of them.
+    pub(super) fn take(&mut self) -> Vec<Chunk> {
+        self.news = false;
+        self.builder.finish()
+    }
+
+    /// Takes one push. Answers the channel whose head must be looked up, if it must.
+    pub(super) fn push(&mut self, name: &[u8], payload: Bytes) -> Option<ChannelName> {
+        let channel = match &self.channel {
+            Some(channel) => channel.clone(),
+            None => self.named(name)?,
+        };
+        let arrival_ms = chrono::Utc::now().timestamp_millis();
+        if !self.known.contains_key(&channel) {
+            self.make_room();
+            let known = Known { hash: channel_hash(channel.as_str()), state: State::Asked(VecDeque::new()) };
+            self.known.insert(channel.clone(), known);
+            self.hold(&channel, payload, arrival_ms);
+            return Some(channel);
+        }
+        if let Some(State::Asked(_)) = self.known.get(&channel).map(|known| &known.state) {
+            self.hold(&channel, payload, arrival_ms);
+            return None;
+        }
+        let envelope = envelope::decode(&payload, arrival_ms);
+        if self.place(&channel, envelope) {
+            return None;
+        }
+        if let Some(known) = self.known.get_mut(&channel) {
+            known.state = State::Asked(VecDeque::new());
+        }
+        self.hold(&channel, payload, arrival_ms);
+        Some(channel)
+    }
+
+    /// Reads the head that was asked for. Answers whether the feed has news.
+    pub(super) fn learn(&mut self, channel: &ChannelName, head: Option<&Head>) -> bool {
+        let Some(Known { state, .. }) = self.known.get_mut(channel) else { return false };
+        let State::Asked(held) = state else { return false };
+        let held: Vec<_> = std::mem::take(held)
+            .into_iter()
+            .map(|(payload, arrival_ms)| {
+                self.held_bytes -= payload.len();
+                envelope::decode(&payload, arrival_ms)
+            })
+            .collect();
+        let epochs: Vec<Epoch> = head.into_iter().flat_map(|head| &head.epochs).map(|start| start.epoch).collect();
+        let end = head.map_or(Position::START, Head::end);
+        // A message without a place stands behind what came before it, not behind what is still in the hand.
+        let claims = held.iter().filter_map(|envelope| envelope.claim).filter(|claim| epochs.contains(&claim.epoch));
+        let first = claims.min_by_key(|claim| claim.sequence);
+        let position = match first {
+            Some(Claim { epoch, sequence }) if sequence <= end.sequence => Position::new(epoch, sequence - 1),
+            _ => end,
+        };
+        *state = State::Head { epochs, position };
+        let news = !held.is_empty() && !self.news;
+        for mut envelope in held {
+            if !self.believes(channel, envelope.claim) {
+                // The head has just been read: an epoch that it lacks is a stranger's.
+                envelope.claim = None;
+            }
+            self.place(channel, envelope);
+        }
+        news
+    }
+
+    fn believes(&self, channel: &ChannelName, claim: Option<Claim>) -> bool {
+        match (self.known.get(channel).map(|known| &known.state), claim) {
+            (Some(State::Head { epochs, .. }), Some(claim)) => epochs.contains(&claim.epoch),
+            _ => false,
+        }
+    }
+
+    /// Puts a message into the chunk; false when its claim must be looked up first.
+    fn place(&mut self, channel: &ChannelName, envelope: Envelope) -> bool {
+        let Some(Known { hash, state: State::Head { epochs, position } }) = self.known.get_mut(channel) else {
+            return false;
+        };
+        let (before, sequence) = match envelope.claim {
+            Some(claim) if !epochs.contains(&claim.epoch) => return false,
+            Some(Claim { epoch, sequence }) => {
+                *position = Position::new(epoch, sequence);
+                (Position::new(epoch, sequence - 1), sequence)
+            }
+            None => (*position, 0),
+        };
+        tracing::debug!(channel = channel.as_str(), id = %envelope.id, sequence, "heard");
+        self.news = true;
+        self.builder.push(channel, *hash, before, sequence, *position, envelope);
+        true
+    }
+
+    fn hold(&mut self, channel: &ChannelName, payload: Bytes, arrival_ms: i64) {
+        let Some(Known { state: State::Asked(held), .. }) = self.known.get_mut(channel) else { return };
+        self.held_bytes += payload.len();
+        held.push_back((payload, arrival_ms));
+        while self.held_bytes > HELD_BYTES
+            && let Some((oldest, _)) = held.pop_front()
+        {
+            self.held_bytes -= oldest.len();
+            tracing::warn!(
+                channel = channel.as_str(),
+                "too much waits for the channel's head; dropped the oldest push"
+            );
+        }
+    }
+
+    /// The name of a pattern's channel. Names that break the rules are not delivered to patterns.
+    fn named(&self, name: &[u8]) -> Option<ChannelName> {
+        let text = std::str::from_utf8(name).ok();
+        if let Some(text) = text
+            && let Some((channel, _)) = self.known.get_key_value(text)
+        {
+            return Some(channel.clone());
+        }
+        let channel = text.and_then(|text| self.names.parse(text).ok());
+        if channel.is_none() {
+            static ONCE: std::sync::Once = std::sync::Once::new();
+            ONCE.call_once(|| {
+                let name = String::from_utf8_lossy(&name[..name.len().min(64)]);
+                tracing::warn!(%name, "channels whose names break the rules are not delivered to patterns");
+            });
+        }
+        channel
+    }
+
+    /// Forgets the channels that wait for nothing when there are too many; they are looked up again when they are heard.
+    fn make_room(&mut self) {
+        if self.known.len() >= PATTERN_CHANNELS {
+            self.known.retain(|_, known| matches!(known.state, State::Asked(_)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+use tidings::{
+    broker::history::EpochStart,
+    channel::Pattern,
+    envelope::encode,
+    message::{Draft, Payload},
+};
+
+use super::*;
+
+fn names() -> Arc<Names> {
+    Arc::new(Names::new("tidings", "").expect("names"))
+}
+
+fn name(text: &str) -> ChannelName {
+    names().parse(text).expect("a name")
+}
+
+fn epoch(n: u64) -> Epoch {
+    Epoch::from_u64(n).expect("not zero")
+}
+
+fn numbered(n: u64, sequence: i64) -> Bytes {
+    let draft = Draft {
+        id: uuid::Uuid::now_v7(),
+        deduplicate: false,
+        payload: Payload::Text("hello".to_owned()),
+        attributes: Vec::new(),
+        ordering_key: String::new(),
+    };
+    encode(&draft).stamp(1_000, sequence, epoch(n)).into()
+}
+
+fn head(n: u64, last: i64) -> Head {
+    let epochs = vec![EpochStart { epoch: epoch(n), first: 1, previous_end: 0 }];
+    Head { epochs, last, first: 1, time_ms: 0, keeps_history: true }
+}
+
+/// (before, last) of each run, and the sequences of the frames.
+fn heard(intake: &mut Intake) -> (Vec<(Position, i64)>, Vec<i64>) {
+    let chunks = intake.take();
+    let runs = chunks.iter().flat_map(|chunk| &chunk.runs).map(|run| (run.before, run.last)).collect();
+    (runs, chunks.iter().flat_map(|chunk| &chunk.entries).map(|entry| entry.sequence).collect())
+}
+
+fn intake() -> Intake {
+    Intake::new(&Topic::Channel(name("c")), names())
+}
+
+#[test]
+fn pushes_wait_for_the_head_and_keep_their_order() {
+    let mut intake = intake();
+    assert_eq!(intake.push(b"c", numbered(1, 4)), Some(name("c")));
+    assert_eq!(intake.push(b"c", Bytes::from_static(b"plain")), None);
+    assert_eq!(intake.push(b"c", numbered(1, 5)), None);
+    assert!(!intake.has_news());
+    assert!(intake.learn(&name("c"), Some(&head(1, 5))));
+    let at = |sequence| Position::new(epoch(1), sequence);
+    assert_eq!(heard(&mut intake), (vec![(at(3), 5)], vec![4, 0, 5]));
+    assert_eq!(intake.held_bytes, 0);
+}
+
+#[test]
+fn a_plain_message_stands_behind_what_came_before_it() {
+    let mut intake = intake();
+    assert!(intake.push(b"c", Bytes::from_static(b"first")).is_some());
+    assert!(intake.push(b"c", numbered(1, 1)).is_none());
+    intake.learn(&name("c"), Some(&head(1, 1)));
+    let (runs, sequences) = heard(&mut intake);
+    assert_eq!((runs[0].0.sequence, sequences), (0, vec![0, 1]), "not behind message 1, which comes later");
+}
+
+#[test]
+fn an_unknown_epoch_is_looked_up_once_and_then_not_believed() {
+    let mut intake = intake();
+    intake.push(b"c", numbered(1, 1));
+    intake.learn(&name("c"), Some(&head(1, 1)));
+    assert_eq!(heard(&mut intake).1, [1]);
+    assert_eq!(intake.push(b"c", numbered(9, 2)), Some(name("c")));
+    intake.learn(&name("c"), Some(&head(1, 1)));
+    assert_eq!(heard(&mut intake).1, [0], "a stranger's claim is a plain message");
+    assert_eq!(intake.push(b"c", numbered(2, 2)), Some(name("c")));
+    intake.learn(&name("c"), Some(&head(2, 2)));
+    assert_eq!(heard(&mut intake).1, [2]);
+}
+
+#[test]
+fn a_jump_begins_another_chunk() {
+    let mut intake = intake();
+    intake.push(b"c", numbered(1, 1));
+    intake.learn(&name("c"), Some(&head(1, 1)));
+    intake.push(b"c", numbered(1, 2));
+    intake.push(b"c", numbered(1, 5));
+    let chunks = intake.take();
+    assert_eq!(chunks.len(), 2);
+    assert_eq!((chunks[0].runs[0].last, chunks[1].runs[0].before.sequence), (2, 4));
+}
+
+#[test]
+fn names_that_break_the_rules_do_not_reach_patterns() {
+    let mut intake = Intake::new(&Topic::Pattern(Pattern::parse("*").expect("a pattern")), names());
+    for bad in [&b"a b"[..], b"tidings:{c}:log", b"__keyspace", b"\xff\xfe"] {
+        assert_eq!(intake.push(bad, Bytes::from_static(b"x")), None);
+    }
+    assert!(intake.known.is_empty());
+    assert_eq!(intake.push(b"good", Bytes::from_static(b"x")), Some(name("good")));
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let mut intake = intake();
+    let large = Bytes::from(vec![b'x'; 1 << 20]);
+    for _ in 0..20 {
+        intake.push(b"c", large.clone());
+    }
+    assert!(intake.held_bytes <= HELD_BYTES);
+    intake.learn(&name("c"), None);
+    assert_eq!(heard(&mut intake).1.len(), HELD_BYTES / large.len());
+    assert_eq!(intake.held_bytes, 0);
+}

@@ -1,0 +1,116 @@
+//! `StreamMessages` in front of the generated service: it answers with a body of shared, already framed chunks, which
+//! the generated code would encode and copy again for each stream. Every other call goes through.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Limited};
+use prost::Message;
+use tidings::{
+    channel::Names,
+    limits::DECODE_BYTES,
+    pb::{StreamMessagesRequest, subscriber_service_server::SubscriberServiceServer},
+    server::deadline,
+    status::{self, Call},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, body::Body, server::NamedService};
+use tower_service::Service;
+
+use crate::{
+    request,
+    service::Subscriber,
+    stream::{Session, Source, StreamBody},
+};
+
+const PATH: &str = "/tidings.v1.SubscriberService/StreamMessages";
+/// The flag byte and the length of a gRPC frame.
+const PREFIX: usize = 5;
+
+/// The subscriber's service, with the raw streaming path.
+#[derive(Clone)]
+pub(crate) struct RawStreams {
+    inner: SubscriberServiceServer<Subscriber>,
+    streams: Arc<Streams>,
+}
+
+/// What opening a stream needs.
+pub(crate) struct Streams {
+    pub(crate) source: Source,
+    pub(crate) names: Arc<Names>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl RawStreams {
+    pub(crate) fn new(inner: SubscriberServiceServer<Subscriber>, streams: Streams) -> Self {
+        Self { inner, streams: Arc::new(streams) }
+    }
+}
+
+impl NamedService for RawStreams {
+    const NAME: &'static str = <SubscriberServiceServer<Subscriber> as NamedService>::NAME;
+}
+
+impl Service<Request<Body>> for RawStreams {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if request.uri().path() != PATH {
+            return self.inner.call(request);
+        }
+        let streams = Arc::clone(&self.streams);
+        Box::pin(async move { Ok(streams.answer(request).await.unwrap_or_else(Status::into_http)) })
+    }
+}
+
+impl Streams {
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        if self.stop.is_cancelled() {
+            return Err(status::draining(Call::Read));
+        }
+        let deadline = deadline::of(request.headers());
+        let message = read(request.into_body()).await?;
+        let plan = request::plan(&message, &self.names)?;
+        let session = Session::open(&self.source, &plan).await?;
+        let body = StreamBody::new(session, plan.heartbeat, deadline, self.stop.clone());
+        let mut response = Response::new(Body::new(body));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        Ok(response)
+    }
+}
+
+/// Reads the one message of the request.
+async fn read(body: Body) -> Result<StreamMessagesRequest, Status> {
+    let collected = Limited::new(body, DECODE_BYTES).collect().await;
+    let mut bytes = collected.map_err(|_| status::undecodable(DECODE_BYTES))?.to_bytes();
+    let malformed = || Status::internal("the request is no single gRPC message");
+    if bytes.len() < PREFIX {
+        return Err(malformed());
+    }
+    match bytes.get_u8() {
+        0 => {}
+        1 => return Err(Status::unimplemented("compressed requests are not supported")),
+        _ => return Err(malformed()),
+    }
+    if bytes.get_u32() as usize != bytes.len() {
+        return Err(malformed());
+    }
+    decode(bytes)
+}
+
+fn decode(bytes: Bytes) -> Result<StreamMessagesRequest, Status> {
+    StreamMessagesRequest::decode(bytes)
+        .map_err(|error| Status::internal(format!("the request can't be decoded: {error}")))
+}

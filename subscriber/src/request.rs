@@ -1,0 +1,187 @@
+//! What a request asks for, checked. Every refusal names its field.
+
+use std::time::Duration;
+
+use tidings::{
+    broker::Topic,
+    channel::{ChannelName, Names, Pattern},
+    cursor::{self, Cursor, InvalidCursor, StreamCursor, channel_hash},
+    limits::{AFTER_CURSORS, HEARTBEAT_MAX, HEARTBEAT_MIN, PAGE_DEFAULT, PAGE_MESSAGES},
+    message::Position,
+    pb,
+    status::{self, reason},
+};
+use tonic::Status;
+
+/// How often a pattern stream sends its cursor when the client does not say.
+const PATTERN_HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// A stream, as asked for.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) topic: Topic,
+    pub(crate) start: Start,
+    pub(crate) fail_on_gap: bool,
+    pub(crate) heartbeat: Option<Duration>,
+}
+
+/// Where a stream starts.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With what is published from now on.
+    Now,
+    /// With the oldest retained message.
+    Earliest,
+    /// Milliseconds since 1970.
+    Since(i64),
+    /// That many messages, of each channel.
+    Last(i64),
+    /// A position in the one channel.
+    After(Position),
+    /// A whole pattern stream, and positions of channels (by hash) that are newer.
+    AfterStream(StreamCursor, Vec<(u64, Position)>),
+}
+
+/// Checks a `StreamMessagesRequest`.
+pub(crate) fn plan(request: &pb::StreamMessagesRequest, names: &Names) -> Result<Plan, Status> {
+    let topic = topic(request, names)?;
+    let start = start(request, &topic)?;
+    let fail_on_gap = match pb::OnGap::try_from(request.on_gap) {
+        Ok(pb::OnGap::Unspecified | pb::OnGap::Report) => false,
+        Ok(pb::OnGap::Fail) => true,
+        Err(_) => return Err(status::invalid("on_gap", "it is no value that this server knows")),
+    };
+    let heartbeat = heartbeat(request.heartbeat_interval.as_ref(), &topic)?;
+    Ok(Plan { topic, start, fail_on_gap, heartbeat })
+}
+
+fn topic(request: &pb::StreamMessagesRequest, names: &Names) -> Result<Topic, Status> {
+    if request.pattern.is_empty() {
+        return Ok(Topic::Channel(channel(&request.channel, names)?));
+    }
+    if !request.channel.is_empty() {
+        return Err(status::invalid("pattern", "give a channel or a pattern, not both"));
+    }
+    let pattern = Pattern::parse(&request.pattern);
+    Ok(Topic::Pattern(pattern.map_err(|error| status::invalid_pattern("pattern", &error))?))
+}
+
+/// Reads the channel of a request; empty is the default channel.
+pub(crate) fn channel(name: &str, names: &Names) -> Result<ChannelName, Status> {
+    names.resolve(name).map_err(|error| status::invalid_channel("channel", &error))
+}
+
+fn start(request: &pb::StreamMessagesRequest, topic: &Topic) -> Result<Start, Status> {
+    let given = [
+        ("earliest", request.earliest),
+        ("since", request.since.is_some()),
+        ("last", request.last != 0),
+        ("after", !request.after.is_empty()),
+    ];
+    let mut given = given.into_iter().filter_map(|(field, is_set)| is_set.then_some(field));
+    let first = given.next();
+    if let (Some(first), Some(second)) = (first, given.next()) {
+        let description = format!("a stream has one start at most; {first} is set as well");
+        return Err(status::invalid_because(reason::SEVERAL_STARTS, second, description));
+    }
+    if request.earliest {
+        return Ok(Start::Earliest);
+    }
+    if let Some(since) = &request.since {
+        return since_ms(since).map(Start::Since);
+    }
+    match request.last {
+        0 => {}
+        1.. => return Ok(Start::Last(request.last.into())),
+        _ => return Err(status::invalid("last", "it must not be negative")),
+    }
+    match topic {
+        _ if request.after.is_empty() => Ok(Start::Now),
+        Topic::Channel(channel) => after_channel(&request.after, channel),
+        Topic::Pattern(pattern) => after_stream(&request.after, pattern),
+    }
+}
+
+/// The first whole millisecond that is not before the time; messages carry whole milliseconds.
+fn since_ms(since: &prost_types::Timestamp) -> Result<i64, Status> {
+    let invalid = || status::invalid("since", "it is no time between the years 1 and 9999");
+    // The bounds of google.protobuf.Timestamp.
+    let in_range = (-62_135_596_800..=253_402_300_799).contains(&since.seconds);
+    if !in_range || !(0..1_000_000_000).contains(&since.nanos) {
+        return Err(invalid());
+    }
+    let nanos = i64::from(since.nanos);
+    Ok(since.seconds * 1000 + (nanos + 999_999) / 1_000_000)
+}
+
+fn after_channel(after: &[String], channel: &ChannelName) -> Result<Start, Status> {
+    let [text] = after else {
+        return Err(status::invalid("after", "a channel resumes after exactly one cursor"));
+    };
+    let position = cursor::decode_for(text, channel).map_err(|error| status::invalid_cursor("after[0]", error))?;
+    Ok(Start::After(position))
+}
+
+fn after_stream(after: &[String], pattern: &Pattern) -> Result<Start, Status> {
+    let invalid_at = |index: usize, error| status::invalid_cursor(format!("after[{index}]"), error);
+    if after.len() > 1 + AFTER_CURSORS {
+        let text = format!("at most {AFTER_CURSORS} cursors may follow the whole-stream cursor");
+        return Err(status::invalid("after", text));
+    }
+    let mut whole = None;
+    let mut newer = Vec::new();
+    for (index, text) in after.iter().enumerate() {
+        match cursor::decode(text).map_err(|error| invalid_at(index, error))? {
+            Cursor::Stream(hash, stream) if index == 0 => {
+                if hash != channel_hash(pattern.as_str()) {
+                    return Err(invalid_at(0, InvalidCursor::Foreign));
+                }
+                whole = Some(stream);
+            }
+            Cursor::Channel(hash, position) if index > 0 => newer.push((hash, position)),
+            // The whole-stream cursor (of started, caught_up or heartbeat) comes first, and only there.
+            Cursor::Stream(..) | Cursor::Channel(..) => return Err(invalid_at(index, InvalidCursor::Kind)),
+        }
+    }
+    Ok(Start::AfterStream(whole.unwrap_or_default(), newer))
+}
+
+fn heartbeat(interval: Option<&prost_types::Duration>, topic: &Topic) -> Result<Option<Duration>, Status> {
+    let Some(interval) = interval else {
+        return Ok(matches!(topic, Topic::Pattern(_)).then_some(PATTERN_HEARTBEAT));
+    };
+    let invalid = |text: &str| Err(status::invalid("heartbeat_interval", text));
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(interval.seconds), u32::try_from(interval.nanos)) else {
+        return invalid("it must not be negative");
+    };
+    if nanos >= 1_000_000_000 {
+        return invalid("its nanos are a second or more");
+    }
+    match Duration::new(seconds, nanos) {
+        Duration::ZERO => Ok(None),
+        interval if interval < HEARTBEAT_MIN => invalid("it is under 100 ms"),
+        interval if interval > HEARTBEAT_MAX => invalid("it is over 24 h"),
+        interval => Ok(Some(interval)),
+    }
+}
+
+/// Reads a page size: 0 is the default, more than the most is the most.
+pub(crate) fn page_size(page_size: i32) -> Result<usize, Status> {
+    match usize::try_from(page_size) {
+        Ok(0) => Ok(PAGE_DEFAULT),
+        Ok(size) => Ok(size.min(PAGE_MESSAGES)),
+        Err(_) => Err(status::invalid("page_size", "it must not be negative")),
+    }
+}
+
+/// Reads an order.
+pub(crate) fn newest_first(order: i32) -> Result<bool, Status> {
+    match pb::Order::try_from(order) {
+        Ok(pb::Order::Unspecified | pb::Order::OldestFirst) => Ok(false),
+        Ok(pb::Order::NewestFirst) => Ok(true),
+        Err(_) => Err(status::invalid("order", "it is no value that this server knows")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

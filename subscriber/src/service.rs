@@ -1,0 +1,93 @@
+//! The unary calls of `SubscriberService`.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::Stream;
+use tidings::{
+    broker::Shared,
+    channel::{ChannelName, Names, Pattern},
+    cursor,
+    pb::{self, subscriber_service_server::SubscriberService},
+    status::{self, Call},
+};
+use tonic::{Request, Response, Status};
+
+use crate::{hub::Hub, list, request};
+
+/// Answers lists. Streams never come here: [`RawStreams`](crate::raw::RawStreams) answers them before.
+pub(crate) struct Subscriber {
+    pub(crate) broker: Shared,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) names: Arc<Names>,
+}
+
+#[tonic::async_trait]
+impl SubscriberService for Subscriber {
+    type StreamMessagesStream = Pin<Box<dyn Stream<Item = Result<pb::StreamMessagesResponse, Status>> + Send>>;
+
+    async fn list_messages(
+        &self,
+        request: Request<pb::ListMessagesRequest>,
+    ) -> Result<Response<pb::ListMessagesResponse>, Status> {
+        let request = request.into_inner();
+        let channel = request::channel(&request.channel, &self.names)?;
+        let query = list::Query {
+            channel: &channel,
+            newest_first: request::newest_first(request.order)?,
+            page_size: request::page_size(request.page_size)?,
+            page_token: &request.page_token,
+        };
+        list::page(&*self.broker, &query).await.map(Response::new)
+    }
+
+    async fn stream_messages(
+        &self,
+        _: Request<pb::StreamMessagesRequest>,
+    ) -> Result<Response<Self::StreamMessagesStream>, Status> {
+        tracing::error!("a stream was routed past the service that serves streams");
+        Err(status::internal())
+    }
+
+    async fn list_channels(
+        &self,
+        request: Request<pb::ListChannelsRequest>,
+    ) -> Result<Response<pb::ListChannelsResponse>, Status> {
+        let request = request.into_inner();
+        let pattern = match request.pattern.as_str() {
+            "" => None,
+            text => Some(Pattern::parse(text).map_err(|error| status::invalid_pattern("pattern", &error))?),
+        };
+        let page_size = request::page_size(request.page_size)?;
+        let after = match request.page_token.as_str() {
+            "" => String::new(),
+            token => cursor::decode_names_page(token, &request.pattern)
+                .map_err(|error| status::invalid_page_token("page_token", error))?,
+        };
+        let unavailable = |error| status::from_broker(error, Call::Read);
+        // One more than asked for tells whether there is a next page.
+        let mut names = self.broker.channels(pattern.as_ref(), &after, page_size + 1).await.map_err(unavailable)?;
+        let more = names.len() > page_size;
+        names.truncate(page_size);
+        let next_page_token = match names.last() {
+            Some(last) if more => cursor::encode_names_page(&request.pattern, last.as_str()),
+            _ => String::new(),
+        };
+        let heads = self.broker.heads(&names).await.map_err(unavailable)?;
+        let channels = names.iter().zip(heads).map(|(name, head)| self.channel(name, head)).collect();
+        Ok(Response::new(pb::ListChannelsResponse { channels, next_page_token }))
+    }
+}
+
+impl Subscriber {
+    fn channel(&self, name: &ChannelName, head: Option<tidings::broker::Head>) -> pb::Channel {
+        let subscriber_count = self.hub.subscribers(name) as i64;
+        let mut channel = pb::Channel { name: name.as_str().to_owned(), subscriber_count, ..pb::Channel::default() };
+        if let Some(head) = head {
+            channel.epoch = head.epoch().map(|epoch| epoch.to_string()).unwrap_or_default();
+            channel.first_sequence = if head.first > head.last { 0 } else { head.first };
+            channel.last_sequence = head.last;
+            channel.last_publish_time = (head.last > 0).then(|| pb::timestamp(head.time_ms));
+        }
+        channel
+    }
+}

@@ -1,0 +1,236 @@
+//! One stream: catch up from the log, follow live, and go back to the log when pushes are missing or the ring went on.
+//!
+//! The stream's positions are the only truth about what was delivered. A chunk is handed out whole, as it is, when every
+//! run in it continues the stream's positions; otherwise it is cut, or the log is read first.
+
+mod body;
+mod catch_up;
+mod open;
+mod positions;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use tidings::{
+    broker::{Gap, GapReason, Shared},
+    channel::ChannelName,
+    cursor,
+    message::Position,
+    pb::stream_messages_response::Event,
+    status::{self, reason},
+};
+use tonic::Status;
+
+use self::positions::{Positions, Track};
+pub(crate) use self::{
+    body::StreamBody,
+    catch_up::{holds, lifetime_ms},
+    open::Source,
+};
+use crate::{
+    feed::{Follower, Found, Item},
+    frames::{self, Chunk, Run},
+    hub::Hub,
+};
+
+/// The state of one stream, without its timers.
+pub(crate) struct Session {
+    broker: Shared,
+    hub: Arc<Hub>,
+    follower: Follower,
+    positions: Positions,
+    /// Channels that must be read from the log before the stream goes on live.
+    behind: VecDeque<ChannelName>,
+    /// The log was read for the chunk at the follower's index: what still does not fit won't.
+    settled: bool,
+    /// The registry may know channels that the stream has not heard of.
+    unlisted: bool,
+    fail_on_gap: bool,
+    /// How long head and log outlive the last message, ms.
+    lifetime_ms: i64,
+}
+
+/// What the live side has for a stream.
+enum Live {
+    /// Frames to send.
+    Frames(Bytes),
+    /// The log must be read first.
+    CatchUp,
+}
+
+/// How a run fits a stream's position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// It is what comes next.
+    Next,
+    /// Its messages up to this sequence were delivered already.
+    After(i64),
+    /// Messages before it are missing, or it belongs to another epoch.
+    Apart,
+    /// Its numbered messages are not the channel's: an old epoch's, or beyond the head.
+    Foreign,
+}
+
+impl Session {
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Result<Live, Status>> {
+        loop {
+            match self.follower.peek(cx) {
+                Found::Nothing => return Poll::Pending,
+                Found::Behind => {
+                    self.follower.rewind();
+                    self.look_into_the_log();
+                    return Poll::Ready(Ok(Live::CatchUp));
+                }
+                Found::Item(Item::Break) => {
+                    self.pass();
+                    self.look_into_the_log();
+                    return Poll::Ready(Ok(Live::CatchUp));
+                }
+                Found::Item(Item::Chunk(chunk)) => match self.take(&chunk)? {
+                    Some(frames) if frames.is_empty() => self.pass(),
+                    Some(frames) => {
+                        self.pass();
+                        return Poll::Ready(Ok(Live::Frames(frames)));
+                    }
+                    None => return Poll::Ready(Ok(Live::CatchUp)),
+                },
+            }
+        }
+    }
+
+    fn pass(&mut self) {
+        self.follower.advance();
+        self.settled = false;
+    }
+
+    /// Every channel may have lost pushes.
+    fn look_into_the_log(&mut self) {
+        self.behind = self.positions.channels();
+        self.unlisted = self.positions.is_pattern();
+        self.settled = false;
+    }
+
+    /// What of a chunk is to be sent; `None` when the log must be read first.
+    fn take(&mut self, chunk: &Chunk) -> Result<Option<Bytes>, Status> {
+        let mut fits = Vec::with_capacity(chunk.runs.len());
+        for run in &chunk.runs {
+            fits.push(fit(self.positions.track(&run.channel)?, run));
+        }
+        if fits.contains(&Fit::Apart) {
+            if !self.settled {
+                let apart = chunk.runs.iter().zip(&fits).filter(|(_, fit)| **fit == Fit::Apart);
+                self.behind = apart.map(|(run, _)| run.channel.clone()).collect();
+                return Ok(None);
+            }
+            return self.take_apart(chunk, fits).map(Some);
+        }
+        self.deliver(chunk, &fits, None).map(Some)
+    }
+
+    /// Takes a chunk with runs that the log could not connect: names the gap where the head confirms the run, and
+    /// passes over what it does not.
+    fn take_apart(&mut self, chunk: &Chunk, mut fits: Vec<Fit>) -> Result<Bytes, Status> {
+        let mut gaps = BytesMut::new();
+        for (run, fit) in chunk.runs.iter().zip(&mut fits) {
+            if *fit != Fit::Apart {
+                continue;
+            }
+            let track = self.positions.track(&run.channel)?;
+            let at = track.reader.position;
+            let confirmed = run.before.epoch == track.end.epoch && run.before.sequence < track.end.sequence;
+            *fit = Fit::Foreign;
+            if confirmed && at.epoch == run.before.epoch && at.sequence < run.before.sequence {
+                let gap = track.reader.skip_to(run.before, GapReason::NotRetained);
+                *fit = Fit::Next;
+                self.report(&mut gaps, &run.channel, &gap)?;
+            }
+        }
+        self.deliver(chunk, &fits, Some(gaps))
+    }
+
+    /// Cuts what fits out of a chunk and moves the positions; the whole chunk is shared, not copied.
+    fn deliver(&mut self, chunk: &Chunk, fits: &[Fit], before: Option<BytesMut>) -> Result<Bytes, Status> {
+        let mut whole = before.is_none() && fits.iter().all(|fit| *fit == Fit::Next);
+        for run in &chunk.runs {
+            whole &= self.positions.track(&run.channel)?.not_before_ms.is_none();
+        }
+        let frames = if whole { chunk.bytes.clone() } else { self.cut(chunk, fits, before.unwrap_or_default())? };
+        let time_ms = chunk.entries.last().map_or(0, |entry| entry.time_ms);
+        for (run, fit) in chunk.runs.iter().zip(fits) {
+            let track = self.positions.track(&run.channel)?;
+            track.time_ms = time_ms;
+            if *fit != Fit::Foreign && run.last > track.reader.position.sequence {
+                track.reader.position = Position { epoch: run.before.epoch, sequence: run.last };
+            }
+        }
+        Ok(frames)
+    }
+
+    fn cut(&mut self, chunk: &Chunk, fits: &[Fit], mut frames: BytesMut) -> Result<Bytes, Status> {
+        let mut start = 0;
+        for entry in &chunk.entries {
+            let end = entry.end as usize;
+            let fits = match fits[entry.run as usize] {
+                Fit::Next => true,
+                Fit::After(delivered) => entry.sequence == 0 || entry.sequence > delivered,
+                Fit::Apart | Fit::Foreign => entry.sequence == 0,
+            };
+            let channel = &chunk.runs[entry.run as usize].channel;
+            if fits && self.positions.track(channel)?.is_due(entry.time_ms) {
+                frames.extend_from_slice(&chunk.bytes[start..end]);
+            }
+            start = end;
+        }
+        Ok(frames.freeze())
+    }
+
+    /// Writes a gap, or ends the stream where the client asked for that.
+    fn report(&self, frames: &mut BytesMut, channel: &ChannelName, gap: &Gap) -> Result<(), Status> {
+        tracing::debug!(channel = channel.as_str(), ?gap, "gap");
+        if self.fail_on_gap {
+            return Err(refusal(channel, gap));
+        }
+        frames::put(frames, frames::gap(channel, gap));
+        Ok(())
+    }
+
+    /// An event with the stream's cursor.
+    fn event(&self, make: impl FnOnce(String) -> Event) -> Bytes {
+        let mut frame = BytesMut::new();
+        frames::put(&mut frame, make(self.positions.cursor()));
+        frame.freeze()
+    }
+}
+
+/// How a stream ends that must not go on behind a gap.
+fn refusal(channel: &ChannelName, gap: &Gap) -> Status {
+    let reason = match gap.reason {
+        GapReason::Trimmed => reason::TRIMMED,
+        GapReason::EpochChanged => reason::EPOCH_CHANGED,
+        GapReason::NotRetained => reason::NOT_RETAINED,
+    };
+    let missing = match gap.last_missing {
+        0 => format!("from {} on", gap.first_missing),
+        last => format!("{} to {last}", gap.first_missing),
+    };
+    let text =
+        format!("messages {missing} of {channel} can't be had any more; `cursor` in the details goes on behind them");
+    let metadata = [("channel", channel.to_string()), ("cursor", cursor::encode(channel, gap.resume))];
+    status::out_of_range(reason, text, metadata)
+}
+
+fn fit(track: &Track, run: &Run) -> Fit {
+    let at = track.reader.position;
+    // From the beginning, sequence 1 of any epoch follows.
+    let same = at.epoch == run.before.epoch || (at == Position::START && run.before.sequence == 0);
+    match at.sequence.cmp(&run.before.sequence) {
+        _ if !same => Fit::Apart,
+        std::cmp::Ordering::Equal => Fit::Next,
+        std::cmp::Ordering::Greater => Fit::After(at.sequence),
+        std::cmp::Ordering::Less => Fit::Apart,
+    }
+}

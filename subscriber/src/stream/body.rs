@@ -1,0 +1,162 @@
+//! The HTTP body of a stream: hands out frames as the stream has them, sends heartbeats, and ends with trailers.
+//!
+//! There is no task and no queue a stream: HTTP/2 polls the body when the peer has room, and not before, so a
+//! reader that has stopped costs what its body holds.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use http_body::Frame;
+use tidings::{
+    pb::{CaughtUp, Heartbeat, Started, stream_messages_response::Event},
+    status::{self, Call},
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
+
+use super::{Live, Session};
+
+/// A stream as an HTTP body.
+pub(crate) struct StreamBody {
+    state: State,
+    /// Sent before anything else.
+    first: Option<Bytes>,
+    caught_up: bool,
+    heartbeat: Option<Pin<Box<Interval>>>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+enum State {
+    Ready(Box<Session>),
+    /// The log is being read.
+    Reading(BoxFuture<'static, (Box<Session>, Result<Bytes, Status>)>),
+    Ended,
+}
+
+impl StreamBody {
+    /// A body that begins with `started`.
+    pub(crate) fn new(
+        session: Session,
+        heartbeat: Option<Duration>,
+        deadline: Option<Duration>,
+        stop: CancellationToken,
+    ) -> Self {
+        let heartbeat = heartbeat.map(|period| {
+            let mut interval = interval_at(Instant::now() + period, period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            Box::pin(interval)
+        });
+        let mut first = BytesMut::from(&session.event(|cursor| Event::Started(Started { cursor }))[..]);
+        let caught_up = !session.is_behind();
+        if caught_up {
+            first.extend_from_slice(&session.event(|cursor| Event::CaughtUp(CaughtUp { cursor })));
+        }
+        Self {
+            state: State::Ready(Box::new(session)),
+            first: Some(first.freeze()),
+            caught_up,
+            heartbeat,
+            deadline: deadline.map(|after| Box::pin(sleep(after))),
+            stop: Box::pin(stop.cancelled_owned()),
+        }
+    }
+
+    /// Ends the stream: frees all it held and says why.
+    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.state = State::Ended;
+        let mut trailers = HeaderMap::new();
+        if let Err(error) = status.add_header(&mut trailers) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    /// Why the stream must end now, if it must.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Option<Status> {
+        if self.stop.as_mut().poll(cx).is_ready() {
+            return Some(status::draining(Call::Read));
+        }
+        let deadline = self.deadline.as_mut()?;
+        deadline.as_mut().poll(cx).is_ready().then(status::deadline_exceeded)
+    }
+}
+
+impl http_body::Body for StreamBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        if matches!(this.state, State::Ended) {
+            return Poll::Ready(None);
+        }
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if let Some(status) = this.poll_over(cx) {
+            return this.end(&status);
+        }
+        loop {
+            match &mut this.state {
+                State::Ended => return Poll::Ready(None),
+                State::Reading(reading) => {
+                    let Poll::Ready((session, frames)) = reading.as_mut().poll(cx) else { return Poll::Pending };
+                    this.state = State::Ready(session);
+                    match frames {
+                        Ok(frames) if frames.is_empty() => {}
+                        Ok(frames) => return Poll::Ready(Some(Ok(Frame::data(frames)))),
+                        Err(status) => return this.end(&status),
+                    }
+                }
+                State::Ready(session) => {
+                    if let Some(heartbeat) = &mut this.heartbeat
+                        && heartbeat.as_mut().poll_tick(cx).is_ready()
+                    {
+                        let frame = session.event(|cursor| Event::Heartbeat(Heartbeat { cursor }));
+                        return Poll::Ready(Some(Ok(Frame::data(frame))));
+                    }
+                    if session.is_behind() {
+                        this.read();
+                        continue;
+                    }
+                    if !this.caught_up {
+                        this.caught_up = true;
+                        let frame = session.event(|cursor| Event::CaughtUp(CaughtUp { cursor }));
+                        return Poll::Ready(Some(Ok(Frame::data(frame))));
+                    }
+                    match session.poll_live(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(Live::CatchUp)) => this.read(),
+                        Poll::Ready(Ok(Live::Frames(frames))) => return Poll::Ready(Some(Ok(Frame::data(frames)))),
+                        Poll::Ready(Err(status)) => return this.end(&status),
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+}
+
+impl StreamBody {
+    /// Starts to read the log; the session comes back with what was read.
+    fn read(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ready(mut session) => State::Reading(Box::pin(async move {
+                let frames = session.catch_up().await;
+                (session, frames)
+            })),
+            other => other,
+        };
+    }
+}

@@ -1,0 +1,266 @@
+//! Reading the log until a stream can go on live.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tidings::{
+    broker::{Error, From, Gap, Head, Page, PageLimit, Stored, history::Next},
+    channel::ChannelName,
+    envelope,
+    limits::{BACKOFF_MAX, PATTERN_CHANNELS, REPLAY_BYTES},
+    message::Position,
+    pb::stream_messages_response::Event,
+    status::{self, Call},
+};
+use tokio::time::sleep;
+use tonic::Status;
+
+use super::{Session, positions::Positions};
+use crate::frames;
+
+/// Messages of one page; bytes end it sooner where they are large.
+const PAGE: PageLimit = PageLimit { messages: 4_096, bytes: REPLAY_BYTES };
+/// Channels whose heads are read in one round trip.
+const HEADS: usize = 256;
+
+impl Session {
+    /// Whether the log must be read before the stream goes on live.
+    pub(super) fn is_behind(&self) -> bool {
+        self.unlisted || !self.behind.is_empty()
+    }
+
+    /// Reads one step further; answers the frames to send, which may be none. While the broker is away the stream
+    /// stays open: the step waits a little and answers nothing.
+    pub(super) async fn catch_up(&mut self) -> Result<Bytes, Status> {
+        match self.step().await {
+            Ok(frames) => Ok(frames),
+            Err(Stop::Broker(Error::Unavailable(_) | Error::OutcomeUnknown(_))) => {
+                sleep(BACKOFF_MAX.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                Ok(Bytes::new())
+            }
+            Err(Stop::Broker(error)) => Err(status::from_broker(error, Call::Read)),
+            Err(Stop::Status(status)) => Err(status),
+        }
+    }
+
+    async fn step(&mut self) -> Result<Bytes, Stop> {
+        if self.unlisted {
+            self.list().await?;
+        }
+        self.pass_over_what_is_level().await?;
+        let mut frames = BytesMut::new();
+        if let Some(channel) = self.behind.front().cloned()
+            && self.read_page(&channel, &mut frames).await?
+        {
+            self.behind.pop_front();
+        }
+        if !self.is_behind() {
+            self.settled = true;
+        }
+        Ok(frames.freeze())
+    }
+
+    /// Adds the channels of the registry that the pattern stream has not heard of: a first message may have been missed.
+    async fn list(&mut self) -> Result<(), Stop> {
+        if let Positions::Pattern { pattern, .. } = &self.positions {
+            let channels = self.broker.channels(Some(pattern), "", PATTERN_CHANNELS + 1).await?;
+            for channel in channels {
+                if !self.positions.knows(&channel) {
+                    self.positions.track(&channel)?;
+                    self.behind.push_back(channel);
+                }
+            }
+        }
+        self.unlisted = false;
+        Ok(())
+    }
+
+    /// Of many channels most have nothing new: their heads, read together, tell.
+    async fn pass_over_what_is_level(&mut self) -> Result<(), Stop> {
+        while self.behind.len() > 1 {
+            let some: Vec<ChannelName> = self.behind.iter().take(HEADS).cloned().collect();
+            let heads = self.broker.heads(&some).await?;
+            let mut news = Vec::new();
+            for (channel, head) in some.iter().zip(heads) {
+                let track = self.positions.track(channel)?;
+                let end = head.as_ref().map_or(Position::START, Head::end);
+                if end == track.reader.position {
+                    track.end = end;
+                } else {
+                    news.push(channel.clone());
+                }
+            }
+            self.behind.drain(..some.len());
+            if !news.is_empty() {
+                for channel in news.into_iter().rev() {
+                    self.behind.push_front(channel);
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one page of a channel. True when the stream has all there is of it.
+    async fn read_page(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
+        let at = self.positions.track(channel)?.reader.position;
+        let page = self.broker.read(channel, From::After(at.sequence), PAGE).await?;
+        let head = page.head.as_ref();
+        let end = head.map_or(Position::START, Head::end);
+        self.positions.track(channel)?.end = end;
+        let expired = self.is_expired(channel)?;
+        let mut unread = page.messages.iter().peekable();
+        loop {
+            let track = self.positions.track(channel)?;
+            let before = track.reader;
+            match track.reader.next(head, expired) {
+                Next::End => return Ok(true),
+                Next::Unlisted => self.settle(channel, head, frames).await?,
+                Next::Gap(gap) => {
+                    // Without history only the live side knows what is really missing.
+                    if head.is_some_and(|head| gap.resume == end && head.first > head.last) {
+                        self.positions.track(channel)?.reader = before;
+                        return self.tail_gap(channel, frames).await;
+                    }
+                    self.tell(channel, &gap, frames)?;
+                }
+                Next::Read { to } => {
+                    let at = track.reader.position.sequence;
+                    while unread.next_if(|stored| stored.sequence <= at).is_some() {}
+                    let mut read = false;
+                    while let Some(stored) = unread.next_if(|stored| stored.sequence <= to) {
+                        self.send(channel, stored, frames)?;
+                        read = true;
+                    }
+                    if !read {
+                        return self.page_ended(channel, &page, to, frames);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The page holds nothing of what the head says can be read: it ended, or the log has a hole that nobody told of.
+    fn page_ended(&mut self, channel: &ChannelName, page: &Page, to: i64, frames: &mut BytesMut) -> Result<bool, Stop> {
+        let track = self.positions.track(channel)?;
+        let at = track.reader.position;
+        let beyond = page.messages.last().is_some_and(|stored| stored.sequence > at.sequence);
+        if !(page.is_last || beyond) {
+            return Ok(false);
+        }
+        let next = page.messages.iter().map(|stored| stored.sequence).find(|sequence| *sequence > at.sequence);
+        let resume = Position { epoch: at.epoch, sequence: next.map_or(to, |next| to.min(next - 1)) };
+        tracing::warn!(
+            channel = channel.as_str(),
+            after = at.sequence,
+            "the log lacks messages that its head promises"
+        );
+        let gap = track.reader.skip_to(resume, tidings::broker::GapReason::Trimmed);
+        self.tell(channel, &gap, frames)?;
+        Ok(false)
+    }
+
+    /// The log keeps nothing up to its end. What is still on its way as a push is not missing: the live side is asked
+    /// for a point behind it, and the gap ends where the ring begins.
+    async fn tail_gap(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
+        let head = self.hub.check(channel).await?;
+        let track = self.positions.track(channel)?;
+        let before = track.reader;
+        let at = before.position;
+        if head.as_ref().is_none_or(|head| head.first <= head.last) {
+            return Ok(false);
+        }
+        let Next::Gap(mut gap) = track.reader.next(head.as_ref(), false) else { return Ok(false) };
+        let from = Position { epoch: gap.epoch, sequence: at.sequence };
+        if let Some(beyond) = self.follower.first_beyond(channel, from)
+            && beyond < gap.last_missing
+        {
+            gap.last_missing = beyond;
+            gap.resume = Position { epoch: gap.epoch, sequence: beyond.max(at.sequence) };
+            self.positions.track(channel)?.reader = before;
+            self.positions.track(channel)?.reader.position = gap.resume;
+        }
+        if gap.last_missing >= gap.first_missing {
+            self.tell(channel, &gap, frames)?;
+        }
+        Ok(true)
+    }
+
+    /// The reader's epoch is older than the head's list: the message at its position tells whether the history is whole.
+    async fn settle(&mut self, channel: &ChannelName, head: Option<&Head>, frames: &mut BytesMut) -> Result<(), Stop> {
+        let Some(head) = head else { return Ok(()) };
+        let at = self.positions.track(channel)?.reader.position;
+        let whole = holds(&*self.broker, channel, at).await?;
+        if let Some(gap) = self.positions.track(channel)?.reader.settle(head, whole) {
+            self.tell(channel, &gap, frames)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, channel: &ChannelName, gap: &Gap, frames: &mut BytesMut) -> Result<(), Stop> {
+        // What was lost before the time that the client asked for is none of its business.
+        if self.positions.track(channel)?.not_before_ms.is_some() {
+            return Ok(());
+        }
+        Ok(self.report(frames, channel, gap)?)
+    }
+
+    fn send(&mut self, channel: &ChannelName, stored: &Stored, frames: &mut BytesMut) -> Result<(), Stop> {
+        let envelope = envelope::decode(&stored.json, 0);
+        let track = self.positions.track(channel)?;
+        let epoch = envelope.claim.map_or(track.reader.position.epoch, |claim| Some(claim.epoch));
+        // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
+        let position = Position { epoch, sequence: stored.sequence };
+        track.reader.position.sequence = stored.sequence;
+        track.time_ms = envelope.time_ms;
+        if track.is_due(envelope.time_ms) {
+            let hash = track.hash();
+            let message = frames::message(channel, hash, envelope, stored.sequence, position);
+            frames::put(frames, Event::Message(message));
+        }
+        Ok(())
+    }
+
+    fn is_expired(&mut self, channel: &ChannelName) -> Result<bool, Stop> {
+        let time_ms = self.positions.track(channel)?.time_ms;
+        Ok(time_ms > 0 && chrono::Utc::now().timestamp_millis() - time_ms > self.lifetime_ms)
+    }
+}
+
+/// Whether the log holds the message just before a position, in the position's epoch.
+pub(crate) async fn holds(
+    broker: &dyn tidings::broker::Broker,
+    channel: &ChannelName,
+    position: Position,
+) -> Result<bool, Error> {
+    let limit = PageLimit { messages: 1, bytes: 1 };
+    let page = broker.read(channel, From::After(position.sequence - 1), limit).await?;
+    Ok(page.messages.first().is_some_and(|stored| {
+        let claim = envelope::decode(&stored.json, 0).claim;
+        stored.sequence == position.sequence && claim.map(|claim| claim.epoch) == position.epoch
+    }))
+}
+
+/// Why a step could not be finished.
+pub(super) enum Stop {
+    Broker(Error),
+    Status(Status),
+}
+
+impl std::convert::From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Broker(error)
+    }
+}
+
+impl std::convert::From<Status> for Stop {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+/// How long a position's log and head outlive its last message.
+pub(crate) fn lifetime_ms(max_age: Duration) -> i64 {
+    let lifetime = max_age.saturating_add(tidings::limits::HEAD_LINGER);
+    i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX)
+}
