@@ -7,9 +7,11 @@ import shutil
 def run(report, tools, stack):
     folder = tools.npm("typescript")
     shutil.rmtree(folder / "src" / "gen", ignore_errors=True)
-    template = {"version": "v2", "plugins": [
-        {"local": "protoc-gen-es", "out": str(folder / "src/gen"), "opt": ["target=ts", "import_extension=js"]}]}
-    tools.buf("generate", "--include-imports", "--template", json.dumps(template), path=[folder / "node_modules/.bin"])
+    template = json.dumps({"version": "v2", "plugins": [
+        {"local": "protoc-gen-es", "out": str(folder / "src/gen"), "opt": ["target=ts", "import_extension=js"]}]})
+    generators = [folder / "node_modules/.bin"]
+    tools.buf("generate", "--include-imports", "--template", template, path=generators)
+    tools.buf("generate", "--template", template, folder / "proto", path=generators)
     tools.run("node_modules/.bin/tsc", cwd=folder)
     for transport in ("grpc", "grpc-web"):
         report.program(

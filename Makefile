@@ -1,0 +1,33 @@
+# What one does with this project. `make` alone lists it.
+
+CARGO ?= cargo
+
+.PHONY: help build test test-clients lint proto-baseline bench
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## The three binaries, optimised, in target/release
+	$(CARGO) build --release --locked --bins
+
+test: ## All Rust tests; installs Debian's redis-server where there is none (asks first)
+	scripts/ensure-redis
+	$(CARGO) test --workspace --locked
+
+test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, plain Redis, the README
+	scripts/ensure-redis
+	python3 clients/run.py
+
+lint: ## Format, Clippy, docs, the contract
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
+	scripts/buf lint
+	scripts/buf breaking --against proto/baseline.binpb
+
+proto-baseline: ## Takes the contract as it is for the one that must not be broken (at a release)
+	scripts/buf build --exclude-source-info -o proto/baseline.binpb
+
+bench: ## Measures beside a bare Redis client, optimised
+	scripts/ensure-redis
+	$(CARGO) run --release --locked -p tidings-bench

@@ -1,0 +1,59 @@
+"""The README's code blocks, and whether what a command prints is what stands under it."""
+
+import json
+import re
+
+# A fence opens with its language and, in an HTML comment on the line before, may have a name: <!-- file: quick.py -->
+FENCE = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
+
+# What differs from run to run, each by its form. A word that was seen here stands for any other of its form.
+VOLATILE = [
+    ("uuid", re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")),
+    ("time", re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")),
+    ("cursor", re.compile(r"(?<=\"cursor\": \")[\w-]+(?=\")|(?<=cursor )\s*[\w-]{20,}")),
+    ("epoch", re.compile(r"(?<=\"epoch\": \")[\w-]+(?=\")|(?<=epoch )\s*[\w-]+")),
+]
+
+
+class Block:
+    def __init__(self, language, text, file, section, line):
+        self.language, self.text, self.file, self.section, self.line = language, text, file, section, line
+        self.output = None
+
+
+def blocks(path):
+    """All blocks in order. A `text` or `json` block right behind a command's is taken as its output."""
+    source, found, end = path.read_text(), [], 0
+    for fence in FENCE.finditer(source):
+        section = [h["text"] for h in HEADING.finditer(source, 0, fence.start())][-1]
+        line = source.count("\n", 0, fence.start("text"))
+        block = Block(fence["language"], fence["text"], fence["file"], section, line)
+        between = source[end:fence.start()]
+        if found and found[-1].language == "sh" and block.language in ("json", "text") and not between.strip():
+            found[-1].output = block.text
+        else:
+            found.append(block)
+        end = fence.end()
+    return found
+
+
+def same(expected, seen):
+    """Whether a command printed what the README says, whatever the ids, times, cursors and epochs."""
+    return stable(expected) == stable(seen)
+
+
+def stable(text):
+    """The text with what differs from run to run replaced; JSON in one spelling, as grpcurl's order of fields varies."""
+    for name, form in VOLATILE:
+        text = form.sub(f"<{name}>", text)
+    text = "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
+    decoder, values, rest = json.JSONDecoder(), [], text
+    try:
+        while rest:
+            value, end = decoder.raw_decode(rest)
+            values.append(json.dumps(value, sort_keys=True))
+            rest = rest[end:].lstrip()
+    except ValueError:
+        return text
+    return "\n".join(values)
