@@ -19,6 +19,7 @@ use tidings::{
     server::deadline,
     status::{self, Call},
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
@@ -80,7 +81,7 @@ impl Streams {
         if self.stop.is_cancelled() {
             return Err(status::draining(Call::Read));
         }
-        let deadline = deadline::of(request.headers());
+        let deadline = deadline::of(request.headers()).map(|time| Instant::now() + time);
         let message = read(request.into_body()).await?;
         let plan = request::plan(&message, &self.names)?;
         let session = Session::open(&self.source, &plan).await?;
@@ -95,7 +96,7 @@ impl Streams {
 async fn read(body: Body) -> Result<StreamMessagesRequest, Status> {
     let collected = Limited::new(body, DECODE_BYTES).collect().await;
     let mut bytes = collected.map_err(|_| status::undecodable(DECODE_BYTES))?.to_bytes();
-    let malformed = || Status::internal("the request is no single gRPC message");
+    let malformed = || status::invalid("request", "it is no single gRPC message");
     if bytes.len() < PREFIX {
         return Err(malformed());
     }
@@ -112,5 +113,5 @@ async fn read(body: Body) -> Result<StreamMessagesRequest, Status> {
 
 fn decode(bytes: Bytes) -> Result<StreamMessagesRequest, Status> {
     StreamMessagesRequest::decode(bytes)
-        .map_err(|error| Status::internal(format!("the request can't be decoded: {error}")))
+        .map_err(|error| status::invalid("request", format!("it can't be decoded: {error}")))
 }

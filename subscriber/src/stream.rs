@@ -45,13 +45,24 @@ pub(crate) struct Session {
     positions: Positions,
     /// Channels that must be read from the log before the stream goes on live.
     behind: VecDeque<ChannelName>,
-    /// The log was read for the chunk at the follower's index: what still does not fit won't.
-    settled: bool,
+    /// What the chunk at the follower's index needed of the log.
+    chunk: Need,
     /// The registry may know channels that the stream has not heard of.
     unlisted: bool,
     fail_on_gap: bool,
     /// How long head and log outlive the last message, ms.
     lifetime_ms: i64,
+}
+
+/// How far the log was read for a chunk that does not fit the stream's positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It was not asked for.
+    Nothing,
+    /// It is being read.
+    Log,
+    /// It was read after the chunk had come: what still does not fit won't.
+    Settled,
 }
 
 /// What the live side has for a stream.
@@ -104,14 +115,14 @@ impl Session {
 
     fn pass(&mut self) {
         self.follower.advance();
-        self.settled = false;
+        self.chunk = Need::Nothing;
     }
 
     /// Every channel may have lost pushes.
     fn look_into_the_log(&mut self) {
         self.behind = self.positions.channels();
         self.unlisted = self.positions.is_pattern();
-        self.settled = false;
+        self.chunk = Need::Nothing;
     }
 
     /// What of a chunk is to be sent; `None` when the log must be read first.
@@ -121,7 +132,8 @@ impl Session {
             fits.push(fit(self.positions.track(&run.channel)?, run));
         }
         if fits.contains(&Fit::Apart) {
-            if !self.settled {
+            if self.chunk != Need::Settled {
+                self.chunk = Need::Log;
                 let apart = chunk.runs.iter().zip(&fits).filter(|(_, fit)| **fit == Fit::Apart);
                 self.behind = apart.map(|(run, _)| run.channel.clone()).collect();
                 return Ok(None);

@@ -67,6 +67,11 @@ impl Intake {
         self.builder.finish()
     }
 
+    /// Pushes were missed: what was known of the channels may be old. Those that wait for their head go on waiting.
+    pub(super) fn forget(&mut self) {
+        self.known.retain(|_, known| matches!(known.state, State::Asked(_)));
+    }
+
     /// Takes one push. Answers the channel whose head must be looked up, if it must.
     pub(super) fn push(&mut self, name: &[u8], payload: Bytes) -> Option<ChannelName> {
         let channel = match &self.channel {
@@ -191,7 +196,7 @@ impl Intake {
     /// Forgets the channels that wait for nothing when there are too many; they are looked up again when they are heard.
     fn make_room(&mut self) {
         if self.known.len() >= PATTERN_CHANNELS {
-            self.known.retain(|_, known| matches!(known.state, State::Asked(_)));
+            self.forget();
         }
     }
 }

@@ -186,6 +186,7 @@ impl Task {
         self.flush(touched);
         self.linked = true;
         for followed in self.topics.values_mut() {
+            followed.intake.forget();
             followed.feed.push([Item::Break]);
             followed.admit(true);
         }

@@ -17,7 +17,7 @@ use tidings::{
     pb::{CaughtUp, Heartbeat, Started, stream_messages_response::Event},
     status::{self, Call},
 };
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
@@ -46,7 +46,7 @@ impl StreamBody {
     pub(crate) fn new(
         session: Session,
         heartbeat: Option<Duration>,
-        deadline: Option<Duration>,
+        deadline: Option<Instant>,
         stop: CancellationToken,
     ) -> Self {
         let heartbeat = heartbeat.map(|period| {
@@ -64,7 +64,7 @@ impl StreamBody {
             first: Some(first.freeze()),
             caught_up,
             heartbeat,
-            deadline: deadline.map(|after| Box::pin(sleep(after))),
+            deadline: deadline.map(|at| Box::pin(sleep_until(at))),
             stop: Box::pin(stop.cancelled_owned()),
         }
     }

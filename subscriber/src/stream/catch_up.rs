@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tidings::{
-    broker::{Error, From, Gap, Head, Page, PageLimit, Stored, history::Next},
+    broker::{Broker, Error, From, Gap, GapReason, Head, Page, PageLimit, Stored, history::Next},
     channel::ChannelName,
     envelope,
     limits::{BACKOFF_MAX, PATTERN_CHANNELS, REPLAY_BYTES},
@@ -15,7 +15,7 @@ use tidings::{
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{Session, positions::Positions};
+use super::{Need, Session, positions::Positions};
 use crate::frames;
 
 /// Messages of one page; bytes end it sooner where they are large.
@@ -54,8 +54,8 @@ impl Session {
         {
             self.behind.pop_front();
         }
-        if !self.is_behind() {
-            self.settled = true;
+        if !self.is_behind() && self.chunk == Need::Log {
+            self.chunk = Need::Settled;
         }
         Ok(frames.freeze())
     }
@@ -155,7 +155,7 @@ impl Session {
             after = at.sequence,
             "the log lacks messages that its head promises"
         );
-        let gap = track.reader.skip_to(resume, tidings::broker::GapReason::Trimmed);
+        let gap = track.reader.skip_to(resume, GapReason::Trimmed);
         self.tell(channel, &gap, frames)?;
         Ok(false)
     }
@@ -171,12 +171,12 @@ impl Session {
             return Ok(false);
         }
         let Next::Gap(mut gap) = track.reader.next(head.as_ref(), false) else { return Ok(false) };
-        let from = Position { epoch: gap.epoch, sequence: at.sequence };
+        let from = Position { epoch: gap.resume.epoch, sequence: at.sequence };
         if let Some(beyond) = self.follower.first_beyond(channel, from)
             && beyond < gap.last_missing
         {
             gap.last_missing = beyond;
-            gap.resume = Position { epoch: gap.epoch, sequence: beyond.max(at.sequence) };
+            gap.resume.sequence = beyond.max(at.sequence);
             self.positions.track(channel)?.reader = before;
             self.positions.track(channel)?.reader.position = gap.resume;
         }
@@ -206,6 +206,12 @@ impl Session {
     }
 
     fn send(&mut self, channel: &ChannelName, stored: &Stored, frames: &mut BytesMut) -> Result<(), Stop> {
+        let at = self.positions.track(channel)?.reader.position;
+        if stored.sequence > at.sequence + 1 {
+            let resume = Position { sequence: stored.sequence - 1, ..at };
+            let gap = self.positions.track(channel)?.reader.skip_to(resume, GapReason::Trimmed);
+            self.tell(channel, &gap, frames)?;
+        }
         let envelope = envelope::decode(&stored.json, 0);
         let track = self.positions.track(channel)?;
         let epoch = envelope.claim.map_or(track.reader.position.epoch, |claim| Some(claim.epoch));
@@ -228,11 +234,7 @@ impl Session {
 }
 
 /// Whether the log holds the message just before a position, in the position's epoch.
-pub(crate) async fn holds(
-    broker: &dyn tidings::broker::Broker,
-    channel: &ChannelName,
-    position: Position,
-) -> Result<bool, Error> {
+pub(crate) async fn holds(broker: &dyn Broker, channel: &ChannelName, position: Position) -> Result<bool, Error> {
     let limit = PageLimit { messages: 1, bytes: 1 };
     let page = broker.read(channel, From::After(position.sequence - 1), limit).await?;
     Ok(page.messages.first().is_some_and(|stored| {

@@ -16,7 +16,7 @@ use tidings::{
 use tonic::Status;
 
 use super::{
-    Session,
+    Need, Session,
     positions::{Positions, Track},
 };
 use crate::{
@@ -57,7 +57,7 @@ impl Session {
             follower,
             positions,
             behind,
-            settled: false,
+            chunk: Need::Nothing,
             unlisted: false,
             fail_on_gap: plan.fail_on_gap,
             lifetime_ms: source.lifetime_ms,
