@@ -1,0 +1,161 @@
+//! A `redis-server` (or `valkey-server`) of a test's own.
+
+use std::{
+    env,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// How long a server may take to come up on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+const MISSING: &str = "neither redis-server nor valkey-server is on the PATH; install one, on Debian or Ubuntu with \
+                       `apt-get install redis-server`, or run `make test`, which does it";
+
+/// A server process with a folder and a port of its own. Dropping it ends the process.
+#[derive(Debug)]
+pub struct RedisServer {
+    program: PathBuf,
+    folder: TempDir,
+    port: u16,
+    arguments: Vec<String>,
+    process: Option<Child>,
+}
+
+impl RedisServer {
+    /// Starts a server without persistence and waits until it answers.
+    pub fn start() -> Self {
+        Self::start_with(&["--save", "", "--appendonly", "no"])
+    }
+
+    /// Starts a server with arguments of its own, such as `--appendonly yes`, and waits until it answers.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut server = Self::prepare(arguments);
+        server.run();
+        server
+    }
+
+    /// Chooses folder and port without starting: the server that is away.
+    pub fn prepare(arguments: &[&str]) -> Self {
+        Self {
+            program: program(),
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            port: free_port(),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            process: None,
+        }
+    }
+
+    /// Starts a replica of another server and waits until the two are in sync.
+    pub fn replica_of(primary: &Self) -> Self {
+        let port = primary.port.to_string();
+        let replica = Self::start_with(&["--save", "", "--replicaof", "127.0.0.1", &port]);
+        replica.wait_until("the replica is in sync", || {
+            replica.command(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+        replica
+    }
+
+    /// Starts the process, on the same port and folder as before, and waits until it answers.
+    pub fn run(&mut self) {
+        assert!(self.process.is_none(), "the server runs already");
+        let process = Command::new(&self.program)
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
+            .args(["--dir", &self.folder.path().to_string_lossy()])
+            .args(["--repl-diskless-sync-delay", "0"])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server can be run");
+        self.process = Some(process);
+        self.wait_until("redis-server answers", || self.try_command(&["PING"]).is_some_and(|reply| reply == "+PONG"));
+    }
+
+    /// Ends the process at once, as a crash does.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("the process can be ended");
+            process.wait().expect("the process has ended");
+        }
+    }
+
+    /// Ends the process and starts it again.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.run();
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address as a URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The folder with its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The id of its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// Sends one command and answers the raw reply, without its last line break. Panics when the server is away.
+    pub fn command(&self, words: &[&str]) -> String {
+        self.try_command(words).expect("the server answers")
+    }
+
+    fn try_command(&self, words: &[&str]) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        // QUIT ends the connection, so that the reply can be read to its end.
+        request.push_str("*1\r\n$4\r\nQUIT\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).ok()?;
+        let reply = String::from_utf8_lossy(&reply);
+        Some(reply.trim_end().strip_suffix("+OK")?.trim_end().to_owned())
+    }
+
+    fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !condition() {
+            assert!(Instant::now() < end, "gave up waiting: {what} (port {})", self.port);
+            sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port of the loopback interface that is free now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn program() -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let find = |name: &str| env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    find("redis-server").or_else(|| find("valkey-server")).expect(MISSING)
+}
