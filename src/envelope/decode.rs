@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, Visitor},
+    de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -257,10 +257,8 @@ impl<'de> Visitor<'de> for PairsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
         let mut pairs = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            // A raw value is skipped without recursion; a string's own reader would report a deep value only by luck.
-            let value = text(map.next_value::<&RawValue>()?).ok_or_else(|| A::Error::custom("not a string"))?;
-            pairs.push((key, value.into_owned()));
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
         }
         Ok(Pairs(pairs))
     }

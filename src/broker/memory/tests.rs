@@ -110,7 +110,8 @@ async fn publishes_sweep_what_other_channels_keep_too_long() {
     let before = set.cost();
     set.at(START_MS + 20_000);
     set.publish("c", vec![draft(1)]).await.expect("published");
-    assert!(set.cost() < before - 5_000, "{} of {before}", set.cost());
+    // Three channels, of which only the last one holds something.
+    assert!(set.cost() + 4_000 < before, "{} of {before}", set.cost());
 }
 
 #[tokio::test]
