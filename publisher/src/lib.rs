@@ -1,1 +1,44 @@
-//! x
+//! The publisher: takes messages over gRPC and hands them to a broker, which numbers, keeps and pushes them.
+//!
+//! A call goes through two steps. [`request`] checks what a client sent and turns it into a draft; [`service`] publishes
+//! the draft and answers with its receipt. [`stream`] does both for many messages on one call. What a message means and how
+//! a broker keeps it is the root crate's business; nothing here knows Redis.
+
+use tidings::{
+    broker,
+    channel::Names,
+    limits::DECODE_BYTES,
+    pb::publisher_service_server::PublisherServiceServer,
+    server::{self, Options, Services},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub mod config;
+mod request;
+mod service;
+mod stream;
+
+use service::Publisher;
+
+/// What a publisher needs to know beside its broker.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which channels there may be.
+    pub names: Names,
+    /// How to serve.
+    pub server: Options,
+}
+
+/// Serves on the listener until the token is cancelled and the calls that were open are over. The broker stays open.
+pub async fn serve(
+    listener: TcpListener,
+    broker: broker::Shared,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> Result<(), server::Error> {
+    let state = broker.state();
+    let publisher = Publisher::new(broker, settings.names, shutdown.clone());
+    let service = PublisherServiceServer::new(publisher).max_decoding_message_size(DECODE_BYTES);
+    server::serve(listener, Services::new(state).with(service), settings.server, shutdown).await
+}

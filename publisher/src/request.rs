@@ -1,0 +1,237 @@
+//! What a client sent, checked and turned into drafts. Whatever is refused is named by its field's path. Pure but for
+//! the ids it makes.
+
+use std::collections::HashMap;
+
+use tidings::{
+    channel::{ChannelName, Names},
+    envelope, limits,
+    message::{Draft, Payload},
+    pb::{PublishBatchRequest, PublishRequest, publish_request},
+    status::{self, extract, reason},
+};
+use tonic::Status;
+use uuid::Uuid;
+
+/// Attributes that only the service itself may set.
+const RESERVED_PREFIX: &str = "tidings-";
+/// More than an envelope has beside the client's own texts.
+const ENVELOPE_BYTES: usize = 256;
+
+/// Messages of one channel that are to be published together.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    /// Their channel.
+    pub(crate) channel: ChannelName,
+    /// The messages.
+    pub(crate) drafts: Vec<Draft>,
+    /// Replicas that must have them.
+    pub(crate) min_replicas: u32,
+}
+
+/// Where a `PublishRequest` stands within what was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// It is the request.
+    Whole,
+    /// `request` of a `PublishStreamRequest`.
+    Stream,
+    /// One of a batch's `requests`.
+    Batch(usize),
+}
+
+impl Place {
+    /// The path of one of its fields.
+    fn field(self, name: &str) -> String {
+        match self {
+            Self::Whole => name.to_owned(),
+            Self::Stream => format!("request.{name}"),
+            Self::Batch(index) => format!("requests[{index}].{name}"),
+        }
+    }
+}
+
+/// Reads one message.
+pub(crate) fn single(request: PublishRequest, names: &Names, place: Place) -> Result<Publication, Status> {
+    let channel = channel(&request.channel, names, || place.field("channel"))?;
+    let min_replicas = min_replicas(request.min_replicas, place)?;
+    let drafts = vec![draft(request, place)?];
+    Ok(Publication { channel, drafts, min_replicas })
+}
+
+/// Reads a batch: one channel, at most so many messages and bytes, and the greatest of their `min_replicas`.
+pub(crate) fn batch(batch: PublishBatchRequest, names: &Names) -> Result<Publication, Status> {
+    let count = batch.requests.len();
+    if count == 0 {
+        return Err(status::invalid_because(reason::BATCH_EMPTY, "requests", "it has no messages"));
+    }
+    if count > limits::BATCH_MESSAGES {
+        let reason = reason::BATCH_TOO_LARGE;
+        return Err(status::too_large(reason, "requests", "messages", count, limits::BATCH_MESSAGES));
+    }
+    let channel = channel(&batch.channel, names, || "channel".to_owned())?;
+    let mut publication = Publication { channel, drafts: Vec::with_capacity(count), min_replicas: 0 };
+    for (index, request) in batch.requests.into_iter().enumerate() {
+        let place = Place::Batch(index);
+        if !request.channel.is_empty() && request.channel != publication.channel.as_str() {
+            let text = "it differs from the batch's channel; a batch has one channel";
+            return Err(status::invalid_because(reason::CHANNELS_DIFFER, place.field("channel"), text));
+        }
+        publication.min_replicas = publication.min_replicas.max(min_replicas(request.min_replicas, place)?);
+        publication.drafts.push(draft(request, place)?);
+    }
+    check_batch_size(&publication.drafts)?;
+    Ok(publication)
+}
+
+fn channel(name: &str, names: &Names, field: impl Fn() -> String) -> Result<ChannelName, Status> {
+    names.resolve(name).map_err(|error| status::invalid_channel(field(), &error))
+}
+
+fn min_replicas(wanted: i32, place: Place) -> Result<u32, Status> {
+    let number = u32::try_from(wanted).ok().filter(|_| wanted <= limits::MIN_REPLICAS);
+    number.ok_or_else(|| {
+        let text = format!("it is {wanted}; it must be between 0 and {}", limits::MIN_REPLICAS);
+        status::invalid_because(reason::INVALID_MIN_REPLICAS, place.field("min_replicas"), text)
+    })
+}
+
+fn draft(request: PublishRequest, place: Place) -> Result<Draft, Status> {
+    let (payload, field) = payload(request.payload, place)?;
+    let ordering_key = request.ordering_key;
+    if ordering_key.len() > limits::ORDERING_KEY_BYTES {
+        return Err(status::too_large(
+            reason::ORDERING_KEY_TOO_LONG,
+            place.field("ordering_key"),
+            "bytes",
+            ordering_key.len(),
+            limits::ORDERING_KEY_BYTES,
+        ));
+    }
+    let (id, deduplicate) = id(&request.message_id, place)?;
+    let attributes = attributes(request.attributes, place)?;
+    let draft = Draft { id, deduplicate, payload, attributes, ordering_key };
+    let size = json_bytes(&draft, limits::MESSAGE_BYTES);
+    if size > limits::MESSAGE_BYTES {
+        let field = place.field(field);
+        return Err(status::too_large(
+            reason::MESSAGE_TOO_LARGE,
+            field,
+            "bytes as JSON, envelope included",
+            size,
+            limits::MESSAGE_BYTES,
+        ));
+    }
+    Ok(draft)
+}
+
+/// The payload, and the name of its field.
+fn payload(payload: Option<publish_request::Payload>, place: Place) -> Result<(Payload, &'static str), Status> {
+    use publish_request::Payload as P;
+    let refuse = |field: &str, reason, text: &str| Err(status::invalid_because(reason, place.field(field), text));
+    match payload {
+        None => Err(status::message_missing(place.field("payload"))),
+        Some(P::Text(text)) if text.is_empty() => refuse("text", reason::MESSAGE_EMPTY, "it is empty"),
+        Some(P::Text(text)) => Ok((Payload::Text(text), "text")),
+        Some(P::Json(json)) if json.trim_matches([' ', '\t', '\n', '\r']).is_empty() => {
+            refuse("json", reason::MESSAGE_EMPTY, "it is empty; nothing is null in JSON, or \"\", {} or []")
+        }
+        Some(P::Json(json)) => match envelope::check_json(&json) {
+            // Mostly there is nothing around it, and nothing to copy.
+            Ok(trimmed) if trimmed.len() == json.len() => Ok((Payload::Json(json), "json")),
+            Ok(trimmed) => Ok((Payload::Json(trimmed.to_owned()), "json")),
+            Err(error) => refuse("json", reason::INVALID_JSON, &error.to_string()),
+        },
+        Some(P::Data(data)) => Ok((Payload::Data(data), "data")),
+    }
+}
+
+/// The client's id, which makes repeats known, or a new one.
+fn id(text: &str, place: Place) -> Result<(Uuid, bool), Status> {
+    if text.is_empty() {
+        return Ok((Uuid::now_v7(), false));
+    }
+    // Only the form with hyphens: ids are compared by people and programs as they stand.
+    match Uuid::try_parse(text) {
+        Ok(id) if text.len() == uuid::fmt::Hyphenated::LENGTH => Ok((id, true)),
+        _ => {
+            let text = format!(
+                "{} is no UUID of the form 0192f0c1-2a3b-7c4d-8e5f-0123456789ab; leave it empty to get one",
+                extract(text)
+            );
+            Err(status::invalid_because(reason::INVALID_MESSAGE_ID, place.field("message_id"), text))
+        }
+    }
+}
+
+fn attributes(attributes: HashMap<String, String>, place: Place) -> Result<Vec<(String, String)>, Status> {
+    let field = || place.field("attributes");
+    if attributes.len() > limits::ATTRIBUTES {
+        let text = format!("it has {} pairs; at most {} are allowed", attributes.len(), limits::ATTRIBUTES);
+        return Err(status::invalid_because(reason::TOO_MANY_ATTRIBUTES, field(), text));
+    }
+    let mut attributes: Vec<_> = attributes.into_iter().collect();
+    attributes.sort_unstable();
+    for (key, value) in &attributes {
+        if key.is_empty() {
+            return Err(status::invalid_because(reason::INVALID_ATTRIBUTE, field(), "a key is empty"));
+        }
+        if key.starts_with(RESERVED_PREFIX) {
+            let text = format!("{}: keys that begin with {RESERVED_PREFIX:?} are reserved", extract(key));
+            return Err(status::invalid_because(reason::RESERVED_ATTRIBUTE, field(), text));
+        }
+        let too_long = |what: &str, size, limit| {
+            Err(status::too_large(
+                reason::ATTRIBUTE_TOO_LONG,
+                format!("{}[{}]", field(), extract(key)),
+                what,
+                size,
+                limit,
+            ))
+        };
+        if key.len() > limits::ATTRIBUTE_KEY_BYTES {
+            return too_long("bytes in its key", key.len(), limits::ATTRIBUTE_KEY_BYTES);
+        }
+        if value.len() > limits::ATTRIBUTE_VALUE_BYTES {
+            return too_long("bytes in its value", value.len(), limits::ATTRIBUTE_VALUE_BYTES);
+        }
+    }
+    Ok(attributes)
+}
+
+fn check_batch_size(drafts: &[Draft]) -> Result<(), Status> {
+    let most: usize = drafts.iter().map(json_bytes_at_most).sum();
+    if most <= limits::BATCH_BYTES {
+        return Ok(());
+    }
+    let size: usize = drafts.iter().map(|draft| envelope::encode(draft).len()).sum();
+    if size <= limits::BATCH_BYTES {
+        return Ok(());
+    }
+    let what = "bytes as JSON, envelopes included";
+    Err(status::too_large(reason::BATCH_TOO_LARGE, "requests", what, size, limits::BATCH_BYTES))
+}
+
+/// The size of a draft's JSON: exact where it may be above `limit`, otherwise anything up to it.
+fn json_bytes(draft: &Draft, limit: usize) -> usize {
+    match json_bytes_at_most(draft) {
+        most if most <= limit => most,
+        _ => envelope::encode(draft).len(),
+    }
+}
+
+/// An upper bound that costs nothing, so that small messages need not be encoded to be measured: a byte of text becomes
+/// at most six (`\u0000`).
+fn json_bytes_at_most(draft: &Draft) -> usize {
+    let escaped = |text: &str| 6 * text.len() + 4;
+    let payload = match &draft.payload {
+        Payload::Text(text) => escaped(text),
+        Payload::Json(json) => json.len(),
+        Payload::Data(data) => data.len().div_ceil(3) * 4 + 2,
+    };
+    let attributes: usize = draft.attributes.iter().map(|(key, value)| escaped(key) + escaped(value)).sum();
+    ENVELOPE_BYTES + payload + attributes + escaped(&draft.ordering_key)
+}
+
+#[cfg(test)]
+mod tests;

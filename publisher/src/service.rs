@@ -1,0 +1,118 @@
+//! `PublisherService`: drafts go to the broker, receipts come back.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tidings::{
+    broker::{self, Published, Receipt},
+    channel::{ChannelName, Names},
+    cursor,
+    message::Position,
+    pb::{
+        self, PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
+        publisher_service_server::PublisherService,
+    },
+    server::deadline,
+    status::{self, Call},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    request::{self, Place, Publication},
+    stream::Answers,
+};
+
+/// The service, shared by all calls.
+#[derive(Clone)]
+pub(crate) struct Publisher(Arc<Shared>);
+
+struct Shared {
+    broker: broker::Shared,
+    names: Names,
+    shutdown: CancellationToken,
+}
+
+impl Publisher {
+    /// Publishes through the broker until the token is cancelled; from then on everything is refused.
+    pub(crate) fn new(broker: broker::Shared, names: Names, shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Shared { broker, names, shutdown }))
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.0.names
+    }
+
+    pub(crate) fn shutdown(&self) -> &CancellationToken {
+        &self.0.shutdown
+    }
+
+    /// Takes the messages' place in their channel's order, now; what it answers need only be awaited.
+    pub(crate) fn start(&self, publication: Publication) -> (ChannelName, BoxFuture<'static, Published>) {
+        let Publication { channel, drafts, min_replicas } = publication;
+        let published = self.0.broker.publish(&channel, drafts, min_replicas);
+        (channel, published)
+    }
+
+    async fn publish_now(&self, publication: Publication) -> Result<(ChannelName, Vec<Receipt>), Status> {
+        if self.0.shutdown.is_cancelled() {
+            return Err(status::draining(Call::Publish));
+        }
+        let (channel, published) = self.start(publication);
+        let receipts = published.await.map_err(|error| status::from_broker(error, Call::Publish))?;
+        Ok((channel, receipts))
+    }
+}
+
+/// A receipt for the client, and a line in the log for who looks for it.
+pub(crate) fn respond(channel: &ChannelName, receipt: &Receipt) -> PublishResponse {
+    let Receipt { id, epoch, sequence, time_ms, duplicate, replicas } = *receipt;
+    tracing::debug!(%channel, %id, sequence, %epoch, duplicate, "published");
+    PublishResponse {
+        message_id: id.hyphenated().to_string(),
+        channel: channel.as_str().to_owned(),
+        publish_time: Some(pb::timestamp(time_ms)),
+        sequence,
+        epoch: epoch.to_string(),
+        cursor: cursor::encode(channel, Position::new(epoch, sequence)),
+        duplicate,
+        replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
+    }
+}
+
+/// The receipt of a single message.
+pub(crate) fn only(receipts: &[Receipt]) -> Result<&Receipt, Status> {
+    receipts.first().ok_or_else(|| {
+        tracing::error!("the broker gave no receipt for a message that it published");
+        status::internal()
+    })
+}
+
+#[tonic::async_trait]
+impl PublisherService for Publisher {
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        let publication = request::single(request.into_inner(), self.names(), Place::Whole)?;
+        let (channel, receipts) = self.publish_now(publication).await?;
+        Ok(Response::new(respond(&channel, only(&receipts)?)))
+    }
+
+    async fn publish_batch(
+        &self,
+        request: Request<PublishBatchRequest>,
+    ) -> Result<Response<PublishBatchResponse>, Status> {
+        let publication = request::batch(request.into_inner(), self.names())?;
+        let (channel, receipts) = self.publish_now(publication).await?;
+        let responses = receipts.iter().map(|receipt| respond(&channel, receipt)).collect();
+        Ok(Response::new(PublishBatchResponse { responses }))
+    }
+
+    type PublishStreamStream = Answers;
+
+    async fn publish_stream(
+        &self,
+        request: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let timeout = deadline::of(request.metadata().as_ref());
+        Ok(Response::new(Answers::new(self.clone(), request.into_inner(), timeout)))
+    }
+}

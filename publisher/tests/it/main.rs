@@ -1,0 +1,8 @@
+//! The publisher over a real socket: tonic clients, and plain HTTP where browsers are played. The broker is a small one
+//! that can be told to wait, to fail and to go away.
+
+mod fake;
+mod publish;
+mod serving;
+mod stream;
+mod web;

@@ -1,0 +1,224 @@
+//! `PublishStream`: order, errors within it, bounds, and its end.
+
+use std::time::Duration;
+
+use tidings::{
+    limits::PUBLISH_STREAM_IN_FLIGHT,
+    pb::{
+        PublishError, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+        publish_stream_response::Result as Outcome,
+    },
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status, Streaming};
+
+use crate::{
+    fake::{self, Running},
+    publish::{reason, text},
+};
+
+/// Both ends of a stream.
+struct Call {
+    requests: mpsc::Sender<PublishStreamRequest>,
+    answers: Streaming<PublishStreamResponse>,
+}
+
+impl Call {
+    async fn open(server: &Running) -> Self {
+        Self::open_with(server, |_| ()).await
+    }
+
+    async fn open_with(
+        server: &Running,
+        prepare: impl FnOnce(&mut Request<ReceiverStream<PublishStreamRequest>>),
+    ) -> Self {
+        let (requests, stream) = mpsc::channel(1);
+        let mut request = Request::new(ReceiverStream::new(stream));
+        prepare(&mut request);
+        let answers = server.client().await.publish_stream(request).await.expect("a stream").into_inner();
+        Self { requests, answers }
+    }
+
+    async fn send(&self, message: &str) {
+        let request = PublishStreamRequest { request: Some(text(message)) };
+        self.requests.send(request).await.expect("the call is open");
+    }
+
+    async fn next(&mut self) -> Result<Option<Outcome>, Status> {
+        let answer = timeout(Duration::from_secs(10), self.answers.message()).await.expect("an answer in time");
+        Ok(answer?.map(|answer| answer.result.expect("a result")))
+    }
+
+    async fn receipt(&mut self) -> PublishResponse {
+        match self.next().await.expect("no status").expect("an answer") {
+            Outcome::Response(receipt) => receipt,
+            Outcome::Error(error) => panic!("{error:?}"),
+        }
+    }
+
+    async fn error(&mut self) -> PublishError {
+        match self.next().await.expect("no status").expect("an answer") {
+            Outcome::Error(error) => error,
+            Outcome::Response(receipt) => panic!("{receipt:?}"),
+        }
+    }
+}
+
+/// Reads a `PublishError` as the `google.rpc.Status` that it is.
+fn as_status(error: PublishError) -> Status {
+    use prost::Message as _;
+    let code = Code::from_i32(error.code);
+    let message = error.message.clone();
+    Status::with_details(code, message, error.encode_to_vec().into())
+}
+
+#[tokio::test]
+async fn answers_come_in_the_order_of_the_requests() {
+    let server = fake::start().await;
+    let mut call = Call::open(&server).await;
+    let requests = call.requests.clone();
+    let sender = tokio::spawn(async move {
+        for i in 0..3_000 {
+            let request = PublishStreamRequest { request: Some(text(&format!("{i}"))) };
+            requests.send(request).await.expect("the call is open");
+        }
+    });
+    for sequence in 1..=3_000 {
+        assert_eq!(call.receipt().await.sequence, sequence);
+    }
+    sender.await.expect("no panic");
+    drop(call.requests);
+    let end = call.answers.message().await.expect("an orderly end");
+    assert!(end.is_none());
+    let expected: Vec<String> = (0..3_000).map(|i| i.to_string()).collect();
+    assert_eq!(*server.broker.seen.lock().expect("not poisoned"), expected);
+}
+
+#[tokio::test]
+async fn a_bad_publish_gets_its_own_error_and_the_stream_goes_on() {
+    let server = fake::start().await;
+    let mut call = Call::open(&server).await;
+    call.send("first").await;
+    call.send("").await;
+    call.send("unknown").await;
+    call.requests.send(PublishStreamRequest { request: None }).await.expect("open");
+    call.send("last").await;
+    assert_eq!(call.receipt().await.sequence, 1);
+    let empty = as_status(call.error().await);
+    assert_eq!((empty.code(), reason(&empty).as_str()), (Code::InvalidArgument, "MESSAGE_EMPTY"));
+    assert_eq!(empty.message(), "request.text: it is empty");
+    let unknown = as_status(call.error().await);
+    assert_eq!((unknown.code(), reason(&unknown).as_str()), (Code::Unknown, "OUTCOME_UNKNOWN"));
+    let missing = as_status(call.error().await);
+    assert_eq!((missing.message(), reason(&missing).as_str()), ("the message is mandatory", "MESSAGE_MISSING"));
+    assert_eq!(call.receipt().await.sequence, 2);
+}
+
+#[tokio::test]
+async fn many_are_under_way_but_not_more_than_the_limit() {
+    let server = fake::start().await;
+    server.broker.answering.send_replace(false);
+    let mut call = Call::open(&server).await;
+    let total = PUBLISH_STREAM_IN_FLIGHT + 500;
+    let requests = call.requests.clone();
+    let sender = tokio::spawn(async move {
+        for _ in 0..total {
+            let request = PublishStreamRequest { request: Some(text("x")) };
+            requests.send(request).await.expect("the call is open");
+        }
+    });
+    server.broker.until_seen(PUBLISH_STREAM_IN_FLIGHT).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.broker.seen(), PUBLISH_STREAM_IN_FLIGHT);
+    server.broker.answering.send_replace(true);
+    for sequence in 1..=total {
+        assert_eq!(call.receipt().await.sequence, i64::try_from(sequence).expect("small"));
+    }
+    sender.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn large_messages_are_bounded_by_their_bytes() {
+    let server = fake::start().await;
+    server.broker.answering.send_replace(false);
+    let call = Call::open(&server).await;
+    let requests = call.requests.clone();
+    let sender = tokio::spawn(async move {
+        let large = "x".repeat(1_000_000);
+        while requests.send(PublishStreamRequest { request: Some(text(&large)) }).await.is_ok() {}
+    });
+    server.broker.until_seen(5).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(server.broker.seen(), 5, "4 MiB are reached with the fifth");
+    sender.abort();
+}
+
+#[tokio::test]
+async fn who_does_not_read_the_answers_is_not_read_from() {
+    let server = fake::start().await;
+    let call = Call::open(&server).await;
+    let requests = call.requests.clone();
+    let sender =
+        tokio::spawn(
+            async move { while requests.send(PublishStreamRequest { request: Some(text("x")) }).await.is_ok() {} },
+        );
+    // It goes on until the windows of HTTP/2 are full of answers that nobody reads, and then it stops.
+    let mut before = 0;
+    let stopped = timeout(Duration::from_secs(20), async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let now = server.broker.seen();
+            if now == before && now > 0 {
+                break now;
+            }
+            before = now;
+        }
+    });
+    let taken = stopped.await.expect("the intake stops");
+    assert!(taken < 100_000, "{taken} publishes without an answer read");
+    sender.abort();
+}
+
+#[tokio::test]
+async fn a_drain_answers_what_is_under_way_and_says_why_it_ends() {
+    let server = fake::start().await;
+    server.broker.answering.send_replace(false);
+    let mut call = Call::open(&server).await;
+    call.send("one").await;
+    call.send("two").await;
+    server.broker.until_seen(2).await;
+    server.shutdown.cancel();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.broker.answering.send_replace(true);
+    assert_eq!(call.receipt().await.sequence, 1);
+    assert_eq!(call.receipt().await.sequence, 2);
+    let end = call.next().await.expect_err("a status");
+    assert_eq!((end.code(), reason(&end).as_str()), (Code::Unavailable, "NOT_PUBLISHED"));
+    drop(call);
+    server.ends_within(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn the_clients_deadline_ends_the_stream() {
+    let server = fake::start().await;
+    let mut call = Call::open_with(&server, |request| {
+        request.metadata_mut().insert("grpc-timeout", "150m".parse().expect("ASCII"));
+    })
+    .await;
+    call.send("one").await;
+    assert_eq!(call.receipt().await.sequence, 1);
+    let end = call.next().await.expect_err("a status");
+    assert_eq!((end.code(), reason(&end).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+}
+
+#[tokio::test]
+async fn a_request_too_large_to_decode_ends_the_stream_in_our_words() {
+    let server = fake::start().await;
+    let mut call = Call::open(&server).await;
+    call.send("one").await;
+    call.send(&"x".repeat(9 << 20)).await;
+    assert_eq!(call.receipt().await.sequence, 1);
+    let end = call.next().await.expect_err("a status");
+    assert_eq!((end.code(), reason(&end).as_str()), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
+}
