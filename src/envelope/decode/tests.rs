@@ -296,7 +296,7 @@ proptest! {
         }
         if envelope.claim.is_none() {
             let ours = |key: &&str| key.starts_with(RESERVED_ATTRIBUTES) && ![ORIGINAL_ID, ORIGINAL_DATE].contains(key);
-            prop_assert!(!keys.iter().any(|key| ours(key)));
+            prop_assert!(!keys.iter().any(ours));
         }
     }
 }

@@ -1,0 +1,203 @@
+//! Brokers to test, and short ways to use them. Every wait has an end.
+
+use std::{sync::Mutex, time::Duration};
+
+use bytes::Bytes;
+use tidings::{
+    broker::{
+        From, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, PageLimit, Receipt, Retention, Shared, State,
+        Stored, Topic, memory::Memory,
+    },
+    channel::{ChannelName, Names},
+    envelope,
+    message::{Draft, Payload},
+};
+use uuid::Uuid;
+
+/// How long an answer may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A retention under which no test loses anything.
+pub(crate) const KEEP_ALL: Retention = Retention {
+    max_messages: 100_000,
+    max_bytes: 64 << 20,
+    max_age_ms: 24 * 3_600_000,
+    dedup_window_ms: 120_000,
+    dedup_max_ids: 1_000_000,
+};
+
+/// Starts brokers of one kind, and ends them.
+pub(crate) struct Fixture {
+    started: Mutex<Vec<Shared>>,
+}
+
+impl Fixture {
+    pub(crate) fn memory() -> Self {
+        Self { started: Mutex::default() }
+    }
+
+    pub(crate) async fn broker(&self, retention: Retention) -> Shared {
+        self.brokers(retention, 1).await.remove(0)
+    }
+
+    /// Brokers that share their channels, as two processes do: on Redis each has connections of its own, in memory they
+    /// are one and the same.
+    pub(crate) async fn brokers(&self, retention: Retention, count: usize) -> Vec<Shared> {
+        let memory: Shared = Memory::new(retention);
+        let brokers = vec![memory; count];
+        for broker in &brokers {
+            let mut state = broker.state();
+            let up = state.wait_for(|state| *state == State::Up);
+            within(up, "the broker is up").await.expect("the broker tells its state");
+        }
+        self.started.lock().expect("no panic").extend(brokers.iter().cloned());
+        brokers
+    }
+
+    pub(crate) async fn close(self) {
+        let started = self.started.into_inner().expect("no panic");
+        for broker in started {
+            within(broker.close(), "the broker closes").await;
+        }
+    }
+}
+
+/// Waits for an answer that must come.
+pub(crate) async fn within<T>(answer: impl Future<Output = T>, what: &str) -> T {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("gave up waiting: {what}"),
+    }
+}
+
+pub(crate) fn name(name: &str) -> ChannelName {
+    Names::new("tidings", "").expect("valid").parse(name).expect("valid")
+}
+
+pub(crate) fn draft(payload: Payload) -> Draft {
+    let (attributes, ordering_key) = (Vec::new(), String::new());
+    Draft { id: Uuid::now_v7(), deduplicate: false, payload, attributes, ordering_key }
+}
+
+pub(crate) fn text(text: &str) -> Draft {
+    draft(Payload::Text(text.to_owned()))
+}
+
+pub(crate) async fn publish(broker: &Shared, channel: &ChannelName, drafts: Vec<Draft>) -> Vec<Receipt> {
+    within(broker.publish(channel, drafts, 0), "a receipt").await.expect("published")
+}
+
+pub(crate) async fn head(broker: &Shared, channel: &ChannelName) -> Option<Head> {
+    let heads = within(broker.heads(std::slice::from_ref(channel)), "a head").await;
+    heads.expect("read").pop().expect("one answer for one channel")
+}
+
+/// The whole log, oldest first.
+pub(crate) async fn read_all(broker: &Shared, channel: &ChannelName) -> Vec<Stored> {
+    let limit = PageLimit { messages: 1_000, bytes: 4 << 20 };
+    let mut log: Vec<Stored> = Vec::new();
+    loop {
+        let after = log.last().map_or(0, |stored| stored.sequence);
+        let page = within(broker.read(channel, From::After(after), limit), "a page").await.expect("read");
+        log.extend(page.messages);
+        if page.is_last {
+            return log;
+        }
+    }
+}
+
+/// What a live connection tells of its subscriptions.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Subscribed(Topic),
+    Push(Topic, String, Bytes),
+    Head(ChannelName, Option<Head>),
+}
+
+/// A live connection that is read one thing at a time. A loss is a failure: no test here causes one.
+pub(crate) struct Live {
+    control: LiveControl,
+    events: LiveEvents,
+    waiting: std::collections::VecDeque<LiveEvent>,
+}
+
+impl Live {
+    pub(crate) fn open(broker: &Shared) -> Self {
+        let (control, events) = broker.live();
+        Self { control, events, waiting: Default::default() }
+    }
+
+    pub(crate) async fn send(&self, command: LiveCommand) {
+        within(self.control.send(command), "a command is taken").await.expect("the connection is open");
+    }
+
+    /// Subscribes, and expects the confirmation as the next event.
+    pub(crate) async fn subscribe(&mut self, topic: Topic) {
+        self.send(LiveCommand::Subscribe(topic.clone())).await;
+        let told = self.next().await;
+        assert!(matches!(&told, Told::Subscribed(confirmed) if *confirmed == topic), "{told:?}");
+    }
+
+    pub(crate) async fn push(&mut self) -> (Topic, String, Bytes) {
+        match self.next().await {
+            Told::Push(topic, channel, payload) => (topic, channel, payload),
+            other => panic!("a push was expected: {other:?}"),
+        }
+    }
+
+    /// The sequences of the next pushes.
+    pub(crate) async fn sequences(&mut self, count: usize) -> Vec<i64> {
+        let mut sequences = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (_, _, payload) = self.push().await;
+            sequences.push(envelope::decode(&payload, 0).claim.expect("one of ours").sequence);
+        }
+        sequences
+    }
+
+    pub(crate) async fn head(&mut self) -> (ChannelName, Option<Head>) {
+        match self.next().await {
+            Told::Head(channel, head) => (channel, head),
+            other => panic!("a head was expected: {other:?}"),
+        }
+    }
+
+    /// No push is under way: the answer of a check comes behind all of them.
+    pub(crate) async fn assert_quiet(&mut self, channel: &ChannelName) {
+        self.send(LiveCommand::Check(channel.clone())).await;
+        assert_eq!(self.head().await.0, *channel);
+    }
+
+    /// Drops the asking side, and answers what is told until the end.
+    pub(crate) async fn hang_up(self) -> Vec<Told> {
+        let Self { control, mut events, waiting } = self;
+        drop(control);
+        let mut told: Vec<_> = waiting.into_iter().map(tell).collect();
+        while let Some(more) = events.recv().await {
+            told.extend(more.into_iter().map(tell));
+        }
+        told
+    }
+
+    async fn next(&mut self) -> Told {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return tell(event);
+            }
+            self.waiting.extend(within(self.events.recv(), "an event").await.expect("the connection is open"));
+        }
+    }
+}
+
+fn tell(event: LiveEvent) -> Told {
+    match event {
+        LiveEvent::Subscribed(topic) => Told::Subscribed(topic),
+        LiveEvent::Push { topic, channel, payload } => {
+            Told::Push(topic, String::from_utf8(channel.into()).expect("a name of ours"), payload)
+        }
+        LiveEvent::Head(channel, head) => Told::Head(channel, head),
+        other @ (LiveEvent::Oversized { .. } | LiveEvent::Lost(_) | LiveEvent::Restored) => {
+            panic!("nothing was lost: {other:?}")
+        }
+    }
+}
