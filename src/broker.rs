@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     channel::{ChannelName, Pattern},
-    message::{Draft, Epoch, Position},
+    message::{Draft, Epoch},
 };
 
 pub mod history;
