@@ -18,7 +18,7 @@ const TRIES: u32 = 5;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::var("TIDINGS_PUBLISHER").unwrap_or_else(|_| "http://127.0.0.1:3000".to_owned());
-    let mut publisher = PublisherServiceClient::connect(address).await?;
+    let mut publisher = PublisherServiceClient::new(Channel::from_shared(address)?.connect().await?);
     for number in 1..=3 {
         let request = PublishRequest {
             channel: "examples".to_owned(),

@@ -3,8 +3,8 @@
 import json
 import re
 
-# A fence opens with its language and, in an HTML comment on the line before, may have a name: <!-- file: quick.py -->
-FENCE = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+# A fence at the start of a line. It may have a file's name in a comment on the line before: <!-- file: quick.py -->
+FENCE = re.compile(r"^(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
 
 # What differs from run to run, each by its form. A word that was seen here stands for any other of its form.
@@ -12,6 +12,7 @@ VOLATILE = [
     ("uuid", re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")),
     ("time", re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")),
     ("cursor", re.compile(r"(?<=\"cursor\": \")[\w-]+(?=\")|(?<=cursor )\s*[\w-]{20,}")),
+    ("token", re.compile(r"(?<=\"nextPageToken\": \")[\w-]+(?=\")")),
     ("epoch", re.compile(r"(?<=\"epoch\": \")[\w-]+(?=\")|(?<=epoch )\s*[\w-]+")),
 ]
 
@@ -24,9 +25,11 @@ class Block:
 
 def blocks(path):
     """All blocks in order. A `text` or `json` block right behind a command's is taken as its output."""
-    source, found, end = path.read_text(), [], 0
+    source, found, end, section = path.read_text(), [], 0, ""
     for fence in FENCE.finditer(source):
-        section = [h["text"] for h in HEADING.finditer(source, 0, fence.start())][-1]
+        # Looked for between blocks only, since a comment in a program begins as a heading does.
+        for heading in HEADING.finditer(source, end, fence.start()):
+            section = heading["text"]
         line = source.count("\n", 0, fence.start("text"))
         block = Block(fence["language"], fence["text"], fence["file"], section, line)
         between = source[end:fence.start()]
