@@ -22,6 +22,9 @@ mod parse;
 pub use listen::{listen, listen_address};
 pub use logs::Logs;
 
+/// Where the services look for Redis when they are not told.
+pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379";
+
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -159,7 +162,7 @@ pub enum Error {
         address: SocketAddr,
     },
     /// The system refuses the address for another reason.
-    #[error("{flag} {address}: can't listen there: {source}")]
+    #[error("{flag} {address}: can't listen there")]
     Listen {
         /// The flag that asked for it.
         flag: &'static str,

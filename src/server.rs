@@ -88,7 +88,7 @@ impl Services {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The listener is broken; a lack of memory or file descriptors is waited out instead.
-    #[error("no more connections can be accepted: {0}")]
+    #[error("no more connections can be accepted")]
     Accept(#[from] io::Error),
 }
 

@@ -41,7 +41,7 @@ fn values_out_of_range_are_refused_with_the_flag_and_the_range() {
     for (args, texts) in [
         (["--history-max-bytes", "12"], ["--history-max-bytes", "between 1.0 MiB and 1.0 TiB"]),
         (["--history-max-bytes", "much"], ["--history-max-bytes", "such as 512KiB"]),
-        (["--history-max-messages", "-1"], ["'-1'", "--history-max-messages"]),
+        (["--dedup-max-ids", "1.5"], ["--dedup-max-ids", "whole number between 1 and"]),
         (["--history-max-messages", "many"], ["--history-max-messages", "whole number between 0 and"]),
         (["--history-max-age", "0s"], ["--history-max-age", "between 1s and"]),
         (["--dedup-window", "soon"], ["--dedup-window", "such as 500ms"]),

@@ -12,10 +12,10 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers there.
-    #[error("nothing answers at {0}: {1}")]
+    #[error("nothing answers at {0}")]
     Unreachable(SocketAddr, #[source] tonic::transport::Error),
     /// It answered with an error.
-    #[error("the server at {0} did not answer the health check: {1}")]
+    #[error("the server at {0} did not answer the health check")]
     Failed(SocketAddr, #[source] Box<Status>),
     /// It answered that it does not serve: its broker is away, or it is stopping.
     #[error("the server at {0} is not serving: its broker is away, or it is stopping")]
