@@ -1,1 +1,143 @@
-//! The Redis broker.
+//! The Redis broker: *Pub/Sub for speed, a Redis Stream for truth*.
+//!
+//! What is on Redis, for a channel `c` and the key prefix `tidings`:
+//!
+//! | name | what |
+//! |---|---|
+//! | channel `c` | one JSON object a message, as [`envelope`](crate::envelope) writes it |
+//! | `tidings:{c}:log` | a Stream; an entry is a *run* of consecutive messages. Fields `t` (log time, ms), `b` (running count of bytes), and an `m` for each message; the ID is `<last sequence>-<count>` |
+//! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `g` generation of ids |
+//! | `tidings:{c}:ids:<n>` | a hash of the ids that clients gave in window `n`, with their receipts |
+//! | `tidings:channels` | a sorted set of channel names by the time of their last publish |
+//!
+//! Three kinds of connections: one shared for commands (`connection`), a few that wait for replicas (`wait`), and the
+//! live ones (`live`). Only this module knows the `redis` crate.
+
+mod call;
+mod connection;
+mod error;
+mod head;
+mod keys;
+mod live;
+mod log;
+mod publish;
+mod receipts;
+mod resp;
+mod script;
+mod url;
+mod wait;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::url::{InvalidUrl, ServerUrl};
+use super::{Broker, Error, From, Head, LiveControl, LiveEvents, Page, PageLimit, Published, Retention, State};
+use crate::{
+    channel::{ChannelName, Names, Pattern},
+    message::Draft,
+};
+
+/// What the Redis broker needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The server.
+    pub url: ServerUrl,
+    /// What all keys begin with.
+    pub key_prefix: String,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// What is kept.
+    pub retention: Retention,
+}
+
+/// A broker on a Redis server, 7.0 or later.
+pub struct Redis {
+    connection: Arc<connection::Connection>,
+    publisher: Arc<publish::Publisher>,
+    reader: Arc<log::Reader>,
+    live: Arc<live::Settings>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Redis {
+    /// Starts to connect in the background, and goes on as long as the broker lives. Call it within a Tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// When the key prefix can't begin a name; the flags check it before.
+    pub fn start(settings: Settings) -> Arc<Self> {
+        let Settings { url, key_prefix, timeout, retention } = settings;
+        let connection = connection::Connection::new(url.clone(), timeout);
+        let keys = keys::Keys::new(&key_prefix);
+        let names = Names::new(&key_prefix, "").expect("an empty default channel is always valid");
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let reader =
+            Arc::new(log::Reader { connection: Arc::clone(&connection), keys: keys.clone(), names, retention });
+        tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
+        tasks.spawn(Arc::clone(&reader).sweep(closing.clone()));
+        let keeps_history = retention.max_messages > 0;
+        Arc::new(Self {
+            publisher: publish::Publisher::new(Arc::clone(&connection), keys.clone(), retention, tasks.clone()),
+            live: Arc::new(live::Settings { url, keys, timeout, keeps_history }),
+            connection,
+            reader,
+            tasks,
+            closing,
+        })
+    }
+}
+
+#[async_trait]
+impl Broker for Redis {
+    fn publish(&self, channel: &ChannelName, drafts: Vec<Draft>, min_replicas: u32) -> BoxFuture<'static, Published> {
+        self.publisher.publish(channel, &drafts, min_replicas)
+    }
+
+    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Option<Head>>, Error> {
+        self.reader.heads(channels).await
+    }
+
+    async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
+        self.reader.page(channel, from, limit).await
+    }
+
+    async fn sequence_before(&self, channel: &ChannelName, time_ms: i64) -> Result<i64, Error> {
+        self.reader.sequence_before(channel, time_ms).await
+    }
+
+    async fn channels(&self, pattern: Option<&Pattern>, after: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
+        self.reader.channels(pattern, after, limit).await
+    }
+
+    fn live(&self) -> (LiveControl, LiveEvents) {
+        let (control, commands) = mpsc::channel(live::COMMANDS);
+        let (events, told) = mpsc::channel(live::BATCHES);
+        self.tasks.spawn(live::keep(Arc::clone(&self.live), commands, events, self.closing.clone()));
+        (control, told)
+    }
+
+    fn state(&self) -> watch::Receiver<State> {
+        self.connection.state()
+    }
+
+    fn describe(&self) -> String {
+        format!("Redis at {}", self.connection.url())
+    }
+
+    async fn close(&self) {
+        // What is under way is answered first: it has its own time limit, and nothing new is taken.
+        self.tasks.close();
+        let patience = self.connection.timeout();
+        let _ = timeout(patience, self.publisher.idle()).await;
+        self.closing.cancel();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,90 @@
+//! One call of the publishing script: its arguments, and what its answer says.
+
+use redis::{Cmd, Value};
+use uuid::Uuid;
+
+use super::{keys::Keys, script};
+use crate::{
+    broker::{Error, Published, Receipt, Retention},
+    channel::ChannelName,
+    envelope::Encoded,
+    limits::{HEAD_LINGER, RUN_BYTES, RUN_MESSAGES},
+    message::{Epoch, Position},
+};
+
+/// A message on its way.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) id: Uuid,
+    pub(super) deduplicate: bool,
+    pub(super) encoded: Encoded,
+}
+
+/// Writes the call for some batches of one channel. `seen` is this publisher's last receipt.
+pub(super) fn write<'a>(
+    keys: &Keys,
+    channel: &ChannelName,
+    retention: &Retention,
+    seen: Position,
+    min_replicas: u32,
+    batches: impl Iterator<Item = &'a [Outgoing]>,
+) -> Cmd {
+    let mut call = script::PUBLISH.call();
+    call.arg(3).arg(keys.head(channel)).arg(keys.log(channel)).arg(keys.ids(channel));
+    call.arg(channel.as_str()).arg(Epoch::random().to_string());
+    call.arg(seen.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()).arg(seen.sequence);
+    call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
+    call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(min_replicas);
+    call.arg(HEAD_LINGER.as_millis() as u64).arg(RUN_MESSAGES).arg(RUN_BYTES);
+    for batch in batches {
+        call.arg(batch.len());
+        for message in batch {
+            let id: &[u8] = if message.deduplicate { message.id.as_bytes() } else { b"" };
+            call.arg(id).arg(message.encoded.head.as_bytes()).arg(message.encoded.tail.as_bytes());
+        }
+    }
+    call
+}
+
+/// Reads the answer: what each batch gets, in order.
+pub(super) fn read(answer: Value, batches: &[&[Outgoing]], max_ids: u64) -> Result<Vec<Published>, Error> {
+    let odd = || Error::Internal("the publishing script answered in a way that is not understood".to_owned());
+    let Value::Array(answer) = answer else { return Err(odd()) };
+    let mut answer = answer.into_iter();
+    let epoch: Option<Epoch> = text(answer.next()).and_then(|text| text.parse().ok());
+    let time_ms: i64 = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+    let mut published = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let mut receipts = Vec::with_capacity(batch.len());
+        let mut refused = false;
+        for message in *batch {
+            let (id, replicas) = (message.id, 0);
+            match answer.next() {
+                Some(Value::Int(-1)) => refused = true,
+                Some(Value::Int(sequence)) => {
+                    let epoch = epoch.ok_or_else(odd)?;
+                    receipts.push(Receipt { id, epoch, sequence, time_ms, duplicate: false, replicas });
+                }
+                first => {
+                    let (sequence, epoch, time_ms) = text(first).as_deref().and_then(receipt).ok_or_else(odd)?;
+                    receipts.push(Receipt { id, epoch, sequence, time_ms, duplicate: true, replicas });
+                }
+            }
+        }
+        published.push(if refused { Err(Error::TooManyIds { limit: max_ids }) } else { Ok(receipts) });
+    }
+    Ok(published)
+}
+
+/// `sequence:epoch:time`
+fn receipt(text: &str) -> Option<(i64, Epoch, i64)> {
+    let mut parts = text.split(':');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn text(value: Option<Value>) -> Option<String> {
+    match value? {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,202 @@
+//! The command connection: one, shared and pipelined, for everything but pushes and waiting for replicas.
+//!
+//! A keeper task makes it, checks that the server is one that can be worked with, probes it, and makes it again when it is
+//! lost. It tells the outside through [`State`], and logs a loss and a return once each.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{ServerUrl, error, script};
+use crate::{
+    broker::{Error, State},
+    limits::{BACKOFF_MAX, BACKOFF_MIN},
+};
+
+/// How often an open connection is probed.
+const PROBE: Duration = Duration::from_secs(1);
+/// The oldest Redis whose scripts can check permissions and be refused whole.
+const OLDEST: (u32, u32) = (7, 0);
+
+/// A connection, and how many there were before it.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) number: u64,
+}
+
+/// The shared side of the command connection.
+pub(super) struct Connection {
+    url: ServerUrl,
+    timeout: Duration,
+    link: watch::Sender<Option<Link>>,
+    state: watch::Sender<State>,
+    broken: Notify,
+}
+
+impl Connection {
+    pub(super) fn new(url: ServerUrl, timeout: Duration) -> Arc<Self> {
+        let state = State::Down("Redis is not connected yet".to_owned());
+        Arc::new(Self {
+            url,
+            timeout,
+            link: watch::Sender::new(None),
+            state: watch::Sender::new(state),
+            broken: Notify::new(),
+        })
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn url(&self) -> &ServerUrl {
+        &self.url
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The open connection; waits for one as long as the timeout allows.
+    pub(super) async fn link(&self) -> Result<Link, Error> {
+        let mut link = self.link.subscribe();
+        let waited = timeout(self.timeout, link.wait_for(Option::is_some)).await;
+        match waited.map(|link| link.ok().and_then(|link| link.clone())) {
+            Ok(Some(link)) => Ok(link),
+            _ => {
+                let reason = match &*self.state.borrow() {
+                    State::Down(reason) => reason.clone(),
+                    State::Up => "it does not answer".to_owned(),
+                };
+                Err(error::away(self.timeout, &reason))
+            }
+        }
+    }
+
+    /// Turns an error of a call into ours, and has a broken connection replaced.
+    pub(super) fn failed(&self, error: &RedisError) -> Error {
+        if error.is_unrecoverable_error() || error.is_timeout() || error.code().is_some_and(|code| code == "READONLY") {
+            self.broken.notify_one();
+        }
+        error::of_call(error)
+    }
+
+    /// A connection of one's own, for calls that others must not wait behind.
+    pub(super) async fn dedicated(&self, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
+        self.connect(response_timeout).await
+    }
+
+    async fn connect(&self, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(response_timeout));
+        Client::open(self.url.info())?.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// Keeps the connection until the token is cancelled.
+    pub(super) async fn keep(self: Arc<Self>, closing: CancellationToken) {
+        let ended = closing.run_until_cancelled(self.keep_on()).await;
+        debug_assert!(ended.is_none(), "the keeper goes on for ever");
+        self.link.send_replace(None);
+        self.state.send_replace(State::Down("the connection to Redis was closed".to_owned()));
+    }
+
+    async fn keep_on(&self) {
+        let mut backoff = Backoff::default();
+        let mut number = 0;
+        loop {
+            match self.open().await {
+                Ok(connection) => {
+                    number += 1;
+                    backoff = Backoff::default();
+                    self.up();
+                    self.link.send_replace(Some(Link { connection: connection.clone(), number }));
+                    let reason = self.watch(connection).await;
+                    self.link.send_replace(None);
+                    self.down(reason);
+                }
+                Err(reason) => self.down(reason),
+            }
+            sleep(backoff.next()).await;
+        }
+    }
+
+    async fn open(&self) -> Result<MultiplexedConnection, String> {
+        let connected = timeout(self.timeout, self.connect(self.timeout)).await;
+        let mut connection =
+            connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
+        check(&mut connection).await?;
+        script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
+        Ok(connection)
+    }
+
+    /// Probes the connection; answers why it is of no use any more.
+    async fn watch(&self, mut connection: MultiplexedConnection) -> String {
+        loop {
+            tokio::select! {
+                () = sleep(PROBE) => {}
+                () = self.broken.notified() => {}
+            }
+            if let Err(reason) = check(&mut connection).await {
+                return reason;
+            }
+        }
+    }
+
+    fn up(&self) {
+        if self.state.send_replace(State::Up) != State::Up {
+            tracing::info!(server = %self.url, "connected to Redis");
+        }
+    }
+
+    fn down(&self, reason: String) {
+        let state = State::Down(reason.clone());
+        if self.state.send_replace(state.clone()) != state {
+            tracing::warn!(server = %self.url, reason, "Redis can't be used now; trying again until it can");
+        }
+    }
+}
+
+/// Whether the server can be worked with: it is not too old, a primary, and not loading.
+async fn check(connection: &mut MultiplexedConnection) -> Result<(), String> {
+    let info: String = redis::cmd("INFO")
+        .arg("server")
+        .arg("replication")
+        .query_async(connection)
+        .await
+        .map_err(|error| error::of_connecting(&error))?;
+    let field = |name: &str| {
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
+    };
+    let mut version = field("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
+    let version = (version.next().unwrap_or(0), version.next().unwrap_or(0));
+    if version < OLDEST {
+        let (major, minor) = version;
+        return Err(format!("Redis {major}.{minor} is too old; 7.0 or later is needed"));
+    }
+    match field("role") {
+        "master" => Ok(()),
+        _ => Err("it is a read-only replica; point --redis-url at the primary".to_owned()),
+    }
+}
+
+/// Growing pauses between attempts, with full jitter, so that many clients don't come back together.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    pub(super) fn next(&mut self) -> Duration {
+        let most = BACKOFF_MIN.saturating_mul(1 << self.attempts.min(16)).min(BACKOFF_MAX);
+        self.attempts += 1;
+        // Not below a tenth, so that a server that refuses at once is not asked in a loop.
+        most.mul_f64(0.1 + 0.9 * fastrand::f64())
+    }
+}

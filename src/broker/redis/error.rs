@@ -1,0 +1,63 @@
+//! What Redis's errors mean for a call: whether it may have been carried out, and what to do about it, in words.
+
+use std::time::Duration;
+
+use redis::RedisError;
+
+use crate::broker::Error;
+
+/// Codes that Redis gives before it carries anything out, and the remedy.
+const REFUSALS: [(&str, &str); 13] = [
+    ("READONLY", "Redis is a read-only replica; point --redis-url at the primary"),
+    ("LOADING", "Redis is loading its data into memory"),
+    ("BUSY", "Redis is busy with another client's script"),
+    ("CLUSTERDOWN", "the Redis cluster is down"),
+    ("MASTERDOWN", "Redis has lost its primary"),
+    ("NOREPLICAS", "Redis has too few replicas for its min-replicas-to-write"),
+    ("MISCONF", "Redis can't write to its disk (MISCONF); see its log"),
+    ("NOAUTH", "Redis wants a password; give it in --redis-url"),
+    ("WRONGPASS", "Redis refuses the user or password in --redis-url"),
+    ("NOPERM", "the Redis user in --redis-url may not do this; see its ACL"),
+    ("TIDINGS_FORMAT", "the channel was written by a newer version of Tidings; upgrade this one"),
+    ("TIDINGS_REPLICAS", "fewer Redis replicas are connected than min_replicas asks for"),
+    ("MOVED", "this is a Redis Cluster, which is not supported yet; give one server"),
+];
+
+/// The error of a call that was handed over to a connection.
+pub(super) fn of_call(error: &RedisError) -> Error {
+    match error.code() {
+        Some("OOM") => Error::OutOfMemory,
+        Some(code) => match refusal(code) {
+            Some(text) => Error::Unavailable(text.to_owned()),
+            None => Error::Internal(format!("Redis answered {error}")),
+        },
+        None if error.is_connection_refusal() => Error::Unavailable("Redis refuses connections".to_owned()),
+        None if error.is_timeout() || error.is_io_error() || error.is_connection_dropped() => {
+            Error::OutcomeUnknown("the connection to Redis was lost before it answered".to_owned())
+        }
+        None => Error::Internal(format!("Redis answered in a way that is not understood: {error}")),
+    }
+}
+
+/// Why a connection could not be made, in words.
+pub(super) fn of_connecting(error: &RedisError) -> String {
+    match error.code().and_then(refusal) {
+        Some(text) => text.to_owned(),
+        None if error.is_connection_refusal() => "it refuses connections".to_owned(),
+        None if error.is_timeout() => "it does not answer".to_owned(),
+        None => match error.kind() {
+            // The client library hides the code behind the kind here.
+            redis::ErrorKind::AuthenticationFailed => "it refuses the user or password in --redis-url".to_owned(),
+            _ => error.to_string(),
+        },
+    }
+}
+
+/// Nothing was handed over within the time.
+pub(super) fn away(timeout: Duration, reason: &str) -> Error {
+    Error::Unavailable(format!("Redis could not be reached within {} ms: {reason}", timeout.as_millis()))
+}
+
+pub(super) fn refusal(code: &str) -> Option<&'static str> {
+    REFUSALS.iter().find(|(known, _)| *known == code).map(|(_, text)| *text)
+}

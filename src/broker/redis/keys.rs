@@ -1,0 +1,51 @@
+//! The names of all keys on Redis. `{channel}` is a hash tag, so that a channel's keys share a slot of a cluster.
+
+use crate::channel::ChannelName;
+
+/// Makes names with one prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// A Stream: the channel's log.
+    pub(super) fn log(&self, channel: &ChannelName) -> String {
+        format!("{}:{{{channel}}}:log", self.prefix)
+    }
+
+    /// A hash: the channel's last sequence, epochs and so on.
+    pub(super) fn head(&self, channel: &ChannelName) -> String {
+        format!("{}:{{{channel}}}:head", self.prefix)
+    }
+
+    /// The beginning of the names of the tables of remembered ids; a generation's number follows.
+    pub(super) fn ids(&self, channel: &ChannelName) -> String {
+        format!("{}:{{{channel}}}:ids:", self.prefix)
+    }
+
+    /// A sorted set: the names of channels by the time of their last publish.
+    pub(super) fn registry(&self) -> String {
+        format!("{}:channels", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Names;
+
+    #[test]
+    fn keys_of_a_channel_share_a_slot() {
+        let channel = Names::new("tidings", "").expect("names").parse("orders.eu").expect("a name");
+        let keys = Keys::new("tidings");
+        assert_eq!(keys.log(&channel), "tidings:{orders.eu}:log");
+        assert_eq!(keys.head(&channel), "tidings:{orders.eu}:head");
+        assert_eq!(keys.ids(&channel), "tidings:{orders.eu}:ids:");
+        assert_eq!(keys.registry(), "tidings:channels");
+    }
+}

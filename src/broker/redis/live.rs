@@ -1,0 +1,110 @@
+//! The live connection: owns its socket, reads it in bulk, and hands over what one read brought as one batch.
+//!
+//! A task keeps it: it connects, subscribes to everything that is followed, and says [`LiveEvent::Restored`] when all of it
+//! is confirmed. When the link is lost it says so and begins again. While the hub is slow the socket is not read, so
+//! Redis's own limit (client-output-buffer-limit pubsub) ends a connection that is too slow, which is repaired from the log.
+
+mod link;
+mod topics;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{link::Link, topics::Topics};
+use super::{ServerUrl, connection::Backoff, keys::Keys};
+use crate::broker::{LiveCommand, LiveEvent};
+
+/// Commands that may wait, and batches that may: each batch is what one read brought.
+pub(super) const COMMANDS: usize = 1_024;
+pub(super) const BATCHES: usize = 16;
+
+/// What a live connection needs.
+pub(super) struct Settings {
+    pub(super) url: ServerUrl,
+    pub(super) keys: Keys,
+    pub(super) timeout: Duration,
+    pub(super) keeps_history: bool,
+}
+
+/// Why a link ended.
+enum End {
+    /// Nobody listens any more.
+    Unwanted,
+    /// It was lost, for this reason.
+    Lost(String),
+}
+
+struct Live {
+    settings: Arc<Settings>,
+    commands: mpsc::Receiver<LiveCommand>,
+    events: mpsc::Sender<Vec<LiveEvent>>,
+    topics: Topics,
+}
+
+/// Keeps a live connection until nobody listens or the token is cancelled.
+pub(super) async fn keep(
+    settings: Arc<Settings>,
+    commands: mpsc::Receiver<LiveCommand>,
+    events: mpsc::Sender<Vec<LiveEvent>>,
+    closing: CancellationToken,
+) {
+    let live = Live { settings, commands, events, topics: Topics::default() };
+    let _: Option<()> = closing.run_until_cancelled(live.keep_on()).await;
+}
+
+impl Live {
+    async fn keep_on(mut self) {
+        let mut backoff = Backoff::default();
+        let mut told = false;
+        loop {
+            let settings = Arc::clone(&self.settings);
+            let opened = timeout(settings.timeout, Link::open(settings)).await;
+            let reason = match opened {
+                Ok(Ok(mut link)) => {
+                    backoff = Backoff::default();
+                    told = false;
+                    match link.run(&mut self.topics, &mut self.commands, &self.events).await {
+                        End::Unwanted => return,
+                        End::Lost(reason) => reason,
+                    }
+                }
+                Ok(Err(reason)) => reason,
+                Err(_) => "it does not answer".to_owned(),
+            };
+            if !told {
+                // The command connection logs that Redis is away; here it is one more symptom.
+                tracing::debug!(reason, "the live connection to Redis was lost");
+                told = true;
+                if self.events.send(vec![LiveEvent::Lost(reason)]).await.is_err() {
+                    return;
+                }
+            }
+            if !self.pause(backoff.next()).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits, and takes commands meanwhile. False when nobody gives any more.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        let over = sleep(pause);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return true,
+                command = self.commands.recv() => match command {
+                    None => return false,
+                    Some(LiveCommand::Subscribe(topic)) => self.topics.insert(topic),
+                    Some(LiveCommand::Unsubscribe(topic)) => self.topics.remove(&topic),
+                    // Asked again after `Restored`.
+                    Some(LiveCommand::Check(_)) => {}
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! One connected socket, from its greeting to its end.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+    time::{Instant, interval, timeout},
+};
+
+use super::{
+    End, Settings,
+    topics::{self, Topics},
+};
+use crate::{
+    broker::{
+        LiveCommand, LiveEvent, Topic,
+        redis::{
+            error, head,
+            resp::{Decoder, Reply},
+            script,
+        },
+    },
+    channel::ChannelName,
+};
+
+/// One read of the socket: large, so that under load a batch is worth sharing.
+const READ: usize = 128 << 10;
+
+/// What the next reply answers: replies that are no pushes come in the order of their questions.
+enum Question {
+    Subscribe(Topic),
+    Check(ChannelName),
+    Ping,
+    /// Its answer tells nothing that matters.
+    Other,
+}
+
+pub(super) struct Link {
+    settings: Arc<Settings>,
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    decoder: Decoder,
+    out: BytesMut,
+    questions: VecDeque<Question>,
+    /// What must be confirmed before the link is whole again; `None` once it is.
+    unconfirmed: Option<HashSet<Topic>>,
+}
+
+impl Link {
+    /// Connects and greets the server.
+    pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, String> {
+        let socket = TcpStream::connect(settings.url.address()).await.map_err(|error| error.to_string())?;
+        socket.set_nodelay(true).map_err(|error| error.to_string())?;
+        let (reader, writer) = socket.into_split();
+        let mut link = Self {
+            settings: Arc::clone(&settings),
+            reader,
+            writer,
+            decoder: Decoder::default(),
+            out: BytesMut::new(),
+            questions: VecDeque::new(),
+            unconfirmed: Some(HashSet::new()),
+        };
+        match settings.url.credentials() {
+            Some((user, password)) => link.command(&["HELLO", "3", "AUTH", user, password, "SETNAME", "tidings-live"]),
+            None => link.command(&["HELLO", "3", "SETNAME", "tidings-live"]),
+        }
+        link.command(&["SELECT", &settings.url.database().to_string()]);
+        link.flush().await?;
+        for _ in 0..2 {
+            if let Reply::Error(text) = link.reply().await? {
+                return Err(words(&text));
+            }
+        }
+        Ok(link)
+    }
+
+    async fn reply(&mut self) -> Result<Reply, String> {
+        loop {
+            if let Some(reply) = self.decoder.next().map_err(|error| error.to_string())? {
+                return Ok(reply);
+            }
+            if !self.read().await? {
+                return Err("it closed the connection".to_owned());
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<bool, String> {
+        self.decoder.buffer().reserve(READ);
+        let read = self.reader.read_buf(self.decoder.buffer()).await;
+        read.map(|bytes| bytes > 0).map_err(|error| error.to_string())
+    }
+
+    fn command(&mut self, words: &[&str]) {
+        self.out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            self.out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            self.out.extend_from_slice(word.as_bytes());
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), String> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let out = self.out.split().freeze();
+        match timeout(self.settings.timeout, self.writer.write_all(&out)).await {
+            Ok(written) => written.map_err(|error| error.to_string()),
+            Err(_) => Err("it takes no commands".to_owned()),
+        }
+    }
+
+    /// Subscribes to everything that is followed, and carries events and commands until the link ends.
+    pub(super) async fn run(
+        &mut self,
+        topics: &mut Topics,
+        commands: &mut mpsc::Receiver<LiveCommand>,
+        events: &mpsc::Sender<Vec<LiveEvent>>,
+    ) -> End {
+        for topic in topics.all() {
+            self.subscribe(topic.clone());
+        }
+        self.unconfirmed = Some(topics.all().cloned().collect());
+        match self.carry(topics, commands, events).await {
+            Ok(()) => End::Unwanted,
+            Err(reason) => End::Lost(reason),
+        }
+    }
+
+    async fn carry(
+        &mut self,
+        topics: &mut Topics,
+        commands: &mut mpsc::Receiver<LiveCommand>,
+        events: &mpsc::Sender<Vec<LiveEvent>>,
+    ) -> Result<(), String> {
+        let mut probe = interval(self.settings.timeout / 2);
+        let mut heard = Instant::now();
+        let mut batch = self.decode(topics)?;
+        loop {
+            if !batch.is_empty() && events.send(std::mem::take(&mut batch)).await.is_err() {
+                return Ok(());
+            }
+            self.flush().await?;
+            tokio::select! {
+                read = self.read() => {
+                    if !read? {
+                        return Err("it closed the connection".to_owned());
+                    }
+                    heard = Instant::now();
+                    batch = self.decode(topics)?;
+                }
+                command = commands.recv() => {
+                    let Some(command) = command else { return Ok(()) };
+                    self.obey(topics, command);
+                    while let Ok(command) = commands.try_recv() {
+                        self.obey(topics, command);
+                    }
+                }
+                _ = probe.tick() => {
+                    if heard.elapsed() > self.settings.timeout {
+                        return Err("it does not answer".to_owned());
+                    }
+                    self.command(&["PING"]);
+                    self.questions.push_back(Question::Ping);
+                }
+                () = events.closed() => return Ok(()),
+            }
+        }
+    }
+
+    fn obey(&mut self, topics: &mut Topics, command: LiveCommand) {
+        match command {
+            LiveCommand::Subscribe(topic) => {
+                topics.insert(topic.clone());
+                self.subscribe(topic);
+            }
+            LiveCommand::Unsubscribe(topic) => {
+                topics.remove(&topic);
+                if let Some(unconfirmed) = &mut self.unconfirmed {
+                    unconfirmed.remove(&topic);
+                }
+                let name = topics::name(&topic);
+                match topic {
+                    Topic::Channel(_) => self.command(&["UNSUBSCRIBE", name]),
+                    Topic::Pattern(_) => self.command(&["PUNSUBSCRIBE", name]),
+                }
+            }
+            LiveCommand::Check(channel) => {
+                let (head, log) = (self.settings.keys.head(&channel), self.settings.keys.log(&channel));
+                // By its text, not by its hash: a server that does not know it would answer too late to be in order.
+                self.command(&["EVAL", script::HEAD.code(), "2", &head, &log]);
+                self.questions.push_back(Question::Check(channel));
+            }
+        }
+    }
+
+    fn subscribe(&mut self, topic: Topic) {
+        let name = topics::name(&topic);
+        match topic {
+            Topic::Channel(_) => self.command(&["SUBSCRIBE", name]),
+            Topic::Pattern(_) => self.command(&["PSUBSCRIBE", name]),
+        }
+        self.questions.push_back(Question::Subscribe(topic));
+    }
+
+    /// Turns everything that is there as a whole into events.
+    fn decode(&mut self, topics: &Topics) -> Result<Vec<LiveEvent>, String> {
+        let mut events = Vec::new();
+        self.restored(&mut events);
+        while let Some(reply) = self.decoder.next().map_err(|error| error.to_string())? {
+            match reply {
+                Reply::Push(items) => self.push(topics, items, &mut events),
+                reply => self.answer(reply, &mut events)?,
+            }
+        }
+        Ok(events)
+    }
+
+    fn push(&mut self, topics: &Topics, items: Vec<Reply>, events: &mut Vec<LiveEvent>) {
+        let mut items = items.into_iter();
+        let Some(Reply::Text(kind)) = items.next() else { return };
+        match &kind[..] {
+            b"message" => {
+                if let (Some(Reply::Text(channel)), Some(payload)) = (items.next(), items.next())
+                    && let Some(topic) = topics.channel(&channel)
+                {
+                    events.push(pushed(topic, channel, payload));
+                }
+            }
+            b"pmessage" => {
+                let Some(Reply::Text(pattern)) = items.next() else { return };
+                let Some(topic) = topics.pattern(&pattern) else { return };
+                match (items.next(), items.next()) {
+                    (Some(Reply::Text(channel)), Some(payload)) => events.push(pushed(topic, channel, payload)),
+                    (Some(Reply::Oversized(bytes)), _) => {
+                        events.push(LiveEvent::Oversized { topic: topic.clone(), bytes });
+                    }
+                    _ => {}
+                }
+            }
+            b"subscribe" | b"psubscribe" => {
+                // The confirmation is the answer to the oldest question.
+                if let Some(Question::Subscribe(topic)) = self.questions.pop_front() {
+                    events.push(LiveEvent::Subscribed(topic.clone()));
+                    self.settle(&topic, events);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, reply: Reply, events: &mut Vec<LiveEvent>) -> Result<(), String> {
+        match (self.questions.pop_front().unwrap_or(Question::Other), reply) {
+            (Question::Check(channel), Reply::List(fields)) => {
+                let fields: Vec<String> = fields.iter().map(text).collect();
+                let head = head::read(&fields, self.settings.keeps_history).map_err(|error| error.to_string())?;
+                events.push(LiveEvent::Head(channel, head));
+                Ok(())
+            }
+            (Question::Check(_), Reply::Error(text)) => Err(words(&text)),
+            (Question::Check(_), _) => Err("it answered in a way that is not understood".to_owned()),
+            (Question::Subscribe(topic), Reply::Error(text)) => {
+                tracing::warn!(?topic, reason = words(&text), "Redis refuses the subscription");
+                self.settle(&topic, events);
+                Ok(())
+            }
+            (Question::Subscribe(_) | Question::Ping | Question::Other, _) => Ok(()),
+        }
+    }
+
+    fn settle(&mut self, topic: &Topic, events: &mut Vec<LiveEvent>) {
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.remove(topic);
+        }
+        self.restored(events);
+    }
+
+    fn restored(&mut self, events: &mut Vec<LiveEvent>) {
+        if self.unconfirmed.as_ref().is_some_and(HashSet::is_empty) {
+            self.unconfirmed = None;
+            events.push(LiveEvent::Restored);
+        }
+    }
+}
+
+fn pushed(topic: &Topic, channel: Bytes, payload: Reply) -> LiveEvent {
+    let topic = topic.clone();
+    match payload {
+        Reply::Text(payload) => LiveEvent::Push { topic, channel, payload },
+        Reply::Oversized(bytes) => LiveEvent::Oversized { topic, bytes },
+        _ => LiveEvent::Oversized { topic, bytes: 0 },
+    }
+}
+
+fn text(reply: &Reply) -> String {
+    match reply {
+        Reply::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        Reply::Int(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// An error's text, or what it means where that is known.
+fn words(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let code = text.split(' ').next().unwrap_or_default();
+    error::refusal(code).map_or_else(|| format!("it answered {text}"), str::to_owned)
+}

@@ -1,0 +1,217 @@
+//! Reading logs, heads and the registry. All reads ask the primary, over the shared connection.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connection::Connection,
+    head,
+    keys::Keys,
+    script::{self, Script},
+};
+use crate::{
+    broker::{Error, From, Head, Page, PageLimit, Retention, Stored},
+    channel::{ChannelName, Names, Pattern},
+    limits::HEAD_LINGER,
+};
+
+/// Names of the registry read in one round trip.
+const NAMES: usize = 10_000;
+/// How often the registry is looked through for channels whose head has expired, and how many at a time.
+const SWEEP: Duration = Duration::from_secs(600);
+const SWEPT: usize = 1_000;
+
+/// The reading side of the broker.
+pub(super) struct Reader {
+    pub(super) connection: Arc<Connection>,
+    pub(super) keys: Keys,
+    pub(super) names: Names,
+    pub(super) retention: Retention,
+}
+
+impl Reader {
+    pub(super) async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Option<Head>>, Error> {
+        if channels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::pipe();
+        for channel in channels {
+            pipeline.add_command(self.head_call(channel));
+        }
+        let answers = self.query(&pipeline, &[&script::HEAD]).await?;
+        answers.into_iter().map(|answer| self.head(answer)).collect()
+    }
+
+    pub(super) async fn page(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
+        let (direction, start) = match from {
+            From::After(sequence) => ("up", sequence.saturating_add(1).to_string()),
+            From::Before(i64::MAX) => ("down", "+".to_owned()),
+            From::Before(sequence) => ("down", (sequence - 1).max(0).to_string()),
+        };
+        let mut read = script::READ.call();
+        read.arg(1).arg(self.keys.log(channel)).arg(direction).arg(start).arg(limit.messages).arg(limit.bytes);
+        let mut pipeline = redis::pipe();
+        pipeline.atomic().add_command(self.head_call(channel)).add_command(read);
+        let mut answers = self.query(&pipeline, &[&script::HEAD, &script::READ]).await?.into_iter();
+        let head = self.head(answers.next().unwrap_or_default())?;
+        let (messages, is_last) = runs(answers.next().unwrap_or_default(), from).ok_or_else(odd)?;
+        Ok(Page { head, messages, is_last })
+    }
+
+    pub(super) async fn sequence_before(&self, channel: &ChannelName, time_ms: i64) -> Result<i64, Error> {
+        let mut call = script::SINCE.call();
+        call.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(time_ms);
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(call);
+        let answer = self.query(&pipeline, &[&script::SINCE]).await?.into_iter().next().unwrap_or_default();
+        redis::from_redis_value(answer).map_err(|_| odd())
+    }
+
+    pub(super) async fn channels(
+        &self,
+        pattern: Option<&Pattern>,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ChannelName>, Error> {
+        // The registry is ordered by time; the lowest names are picked out while it is read in pieces.
+        let mut lowest: BTreeSet<ChannelName> = BTreeSet::new();
+        let mut begin = 0;
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ZRANGE").arg(self.keys.registry()).arg(begin).arg(begin + NAMES - 1);
+            let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+            let names: Vec<Vec<u8>> = redis::from_redis_value(answer).map_err(|_| odd())?;
+            let count = names.len();
+            for name in names {
+                let Ok(name) = String::from_utf8(name) else { continue };
+                let fits = name.as_str() > after && pattern.is_none_or(|pattern| pattern.matches(&name));
+                if let (true, Ok(name)) = (fits, self.names.parse(&name)) {
+                    lowest.insert(name);
+                    if lowest.len() > limit {
+                        lowest.pop_last();
+                    }
+                }
+            }
+            if count < NAMES {
+                return Ok(lowest.into_iter().collect());
+            }
+            begin += NAMES;
+        }
+    }
+
+    /// Removes channels from the registry whose head has expired, now and then, until the token is cancelled.
+    pub(super) async fn sweep(self: Arc<Self>, closing: CancellationToken) {
+        let sweeping = async {
+            loop {
+                if let Err(error) = self.sweep_once().await {
+                    tracing::debug!(%error, "the registry was not swept");
+                }
+                sleep(SWEEP).await;
+            }
+        };
+        let _: Option<()> = closing.run_until_cancelled(sweeping).await;
+    }
+
+    async fn sweep_once(&self) -> Result<(), Error> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("TIME");
+        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+        let (seconds, _): (i64, i64) = redis::from_redis_value(answer).map_err(|_| odd())?;
+        let lives_ms = self.retention.max_age_ms as i64 + HEAD_LINGER.as_millis() as i64;
+        let mut pipeline = redis::pipe();
+        let registry = self.keys.registry();
+        let expired = seconds.saturating_mul(1000).saturating_sub(lives_ms);
+        pipeline.cmd("ZRANGE").arg(&registry).arg("-inf").arg(expired).arg("BYSCORE");
+        pipeline.arg("LIMIT").arg(0).arg(SWEPT);
+        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+        let names: Vec<String> = redis::from_redis_value(answer).map_err(|_| odd())?;
+        for name in names.iter().filter_map(|name| self.names.parse(name).ok()) {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ZSCORE").arg(&registry).arg(name.as_str()).cmd("EXISTS").arg(self.keys.head(&name));
+            let mut answers = self.query(&pipeline, &[]).await?.into_iter();
+            let score: Option<String> = redis::from_redis_value(answers.next().unwrap_or_default()).unwrap_or(None);
+            let exists: bool = redis::from_redis_value(answers.next().unwrap_or_default()).unwrap_or(true);
+            if let (Some(score), false) = (score, exists) {
+                let mut call = script::UNREGISTER.call();
+                call.arg(1).arg(&registry).arg(name.as_str()).arg(score);
+                let mut pipeline = redis::pipe();
+                pipeline.add_command(call);
+                self.query(&pipeline, &[&script::UNREGISTER]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn head_call(&self, channel: &ChannelName) -> Cmd {
+        let mut call = script::HEAD.call();
+        call.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel));
+        call
+    }
+
+    fn head(&self, answer: Value) -> Result<Option<Head>, Error> {
+        let fields: Vec<String> = redis::from_redis_value(answer).map_err(|_| odd())?;
+        head::read(&fields, self.retention.max_messages > 0)
+    }
+
+    /// Sends calls together and answers what each got. Reads change nothing, so that no answer is like no connection.
+    async fn query(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<Value>, Error> {
+        let mut link = self.connection.link().await?;
+        let limit = self.connection.timeout();
+        let asked = timeout(limit, query(&mut link.connection, pipeline, scripts)).await;
+        let failed = |error| match self.connection.failed(&error) {
+            Error::OutcomeUnknown(text) => Error::Unavailable(text),
+            other => other,
+        };
+        asked.map_err(|_| Error::Unavailable("Redis did not answer in time".to_owned()))?.map_err(failed)
+    }
+}
+
+async fn query(
+    connection: &mut MultiplexedConnection,
+    pipeline: &Pipeline,
+    scripts: &[&Script],
+) -> redis::RedisResult<Vec<Value>> {
+    match pipeline.query_async(connection).await {
+        Err(error) if script::is_missing(&error) => {
+            for script in scripts {
+                script.load(connection).await?;
+            }
+            pipeline.query_async(connection).await
+        }
+        answers => answers,
+    }
+}
+
+fn odd() -> Error {
+    Error::Internal("Redis answered in a way that is not understood".to_owned())
+}
+
+/// Reads what `read.lua` answers: whether the log ends here, then runs of an ID (`<last>-<count>`) and messages.
+fn runs(answer: Value, from: From) -> Option<(Vec<Stored>, bool)> {
+    let Value::Array(answer) = answer else { return None };
+    let mut answer = answer.into_iter();
+    let is_last = answer.next()? == Value::Int(1);
+    let mut messages = Vec::new();
+    for run in answer {
+        let Value::Array(run) = run else { return None };
+        let mut run = run.into_iter();
+        let Value::BulkString(id) = run.next()? else { return None };
+        let (last, count) = std::str::from_utf8(&id).ok()?.split_once('-')?;
+        let first = last.parse::<i64>().ok()? - count.parse::<i64>().ok()? + 1;
+        let mut stored = Vec::with_capacity(run.len());
+        for (sequence, json) in (first..).zip(run) {
+            let Value::BulkString(json) = json else { return None };
+            stored.push(Stored { sequence, json: json.into() });
+        }
+        match from {
+            From::After(after) => messages.extend(stored.into_iter().filter(|stored| stored.sequence > after)),
+            From::Before(before) => {
+                messages.extend(stored.into_iter().rev().filter(|stored| stored.sequence < before));
+            }
+        }
+    }
+    Some((messages, is_last))
+}

@@ -1,0 +1,289 @@
+//! Publishing: a queue for each channel that has something to publish, and one call of the script under way for it. What
+//! arrives while a round trip is under way travels together in the next call (group commit).
+//!
+//! A publish takes its place in the queue at once. The queue's task lives as long as there is something in it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    call::{self, Outgoing},
+    connection::{Connection, Link},
+    error,
+    keys::Keys,
+    receipts::Receipts,
+    script,
+    wait::Waiters,
+};
+use crate::{
+    broker::{Error, Published, Receipt, Retention},
+    channel::ChannelName,
+    envelope,
+    limits::{BATCH_MESSAGES, GROUP_BYTES, MESSAGE_BYTES, WAITING_BYTES},
+    message::{Draft, Position},
+};
+
+/// How often a broker that closes looks whether all is answered.
+const IDLE_POLL: Duration = Duration::from_millis(5);
+
+/// The publishing side of the broker.
+pub(super) struct Publisher {
+    connection: Arc<Connection>,
+    keys: Keys,
+    retention: Retention,
+    receipts: Receipts,
+    waiters: Waiters,
+    queues: Mutex<HashMap<ChannelName, VecDeque<Job>>>,
+    waiting_bytes: AtomicUsize,
+    tasks: TaskTracker,
+}
+
+/// A batch on its way.
+pub(super) struct Job {
+    messages: Vec<Outgoing>,
+    bytes: usize,
+    min_replicas: u32,
+    since: Instant,
+    reply: oneshot::Sender<Published>,
+}
+
+impl Publisher {
+    pub(super) fn new(connection: Arc<Connection>, keys: Keys, retention: Retention, tasks: TaskTracker) -> Arc<Self> {
+        Arc::new(Self {
+            waiters: Waiters::new(Arc::clone(&connection)),
+            connection,
+            keys,
+            retention,
+            receipts: Receipts::new(),
+            queues: Mutex::default(),
+            waiting_bytes: AtomicUsize::new(0),
+            tasks,
+        })
+    }
+
+    fn queues(&self) -> MutexGuard<'_, HashMap<ChannelName, VecDeque<Job>>> {
+        // Nothing that holds the lock leaves it half-written.
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a batch's place in the channel's order, and answers what will become of it.
+    pub(super) fn publish(
+        self: &Arc<Self>,
+        channel: &ChannelName,
+        drafts: &[Draft],
+        min_replicas: u32,
+    ) -> BoxFuture<'static, Published> {
+        match self.enqueue(channel, drafts, min_replicas) {
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+            Ok(reply) => Box::pin(async move {
+                let lost = || Error::OutcomeUnknown("the broker was closed before Redis answered".to_owned());
+                reply.await.unwrap_or_else(|_| Err(lost()))
+            }),
+        }
+    }
+
+    /// Waits until nothing is under way.
+    pub(super) async fn idle(&self) {
+        while !self.queues().is_empty() {
+            sleep(IDLE_POLL).await;
+        }
+    }
+
+    fn enqueue(
+        self: &Arc<Self>,
+        channel: &ChannelName,
+        drafts: &[Draft],
+        min_replicas: u32,
+    ) -> Result<oneshot::Receiver<Published>, Error> {
+        let messages = drafts.iter().map(outgoing).collect::<Result<Vec<_>, _>>()?;
+        let bytes = messages.iter().map(|message| message.encoded.len()).sum();
+        if self.tasks.is_closed() {
+            return Err(Error::Unavailable("the broker is closed".to_owned()));
+        }
+        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Error::Unavailable(format!(
+                "more than {WAITING_BYTES} bytes wait for Redis already; it is slower than what is published"
+            )));
+        }
+        let (reply, receiver) = oneshot::channel();
+        let job = Job { messages, bytes, min_replicas, since: Instant::now(), reply };
+        let mut queues = self.queues();
+        if let Some(queue) = queues.get_mut(channel) {
+            queue.push_back(job);
+        } else {
+            queues.insert(channel.clone(), VecDeque::from([job]));
+            self.tasks.spawn(Arc::clone(self).drain(channel.clone()));
+        }
+        Ok(receiver)
+    }
+
+    /// Publishes what is in a channel's queue, until nothing is.
+    async fn drain(self: Arc<Self>, channel: ChannelName) {
+        while let Some(group) = self.next_group(&channel) {
+            let bytes = group.iter().map(|job| job.bytes).sum();
+            self.send(&channel, group).await;
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// The batches that travel in the next call. Removes the queue when there are none.
+    fn next_group(&self, channel: &ChannelName) -> Option<Vec<Job>> {
+        let mut queues = self.queues();
+        let queue = queues.get_mut(channel)?;
+        let Some(first) = queue.pop_front() else {
+            queues.remove(channel);
+            return None;
+        };
+        let (mut messages, mut bytes) = (first.messages.len(), first.bytes);
+        let mut group = vec![first];
+        while let Some(job) = queue.front() {
+            messages += job.messages.len();
+            bytes += job.bytes;
+            // WAIT holds its connection, so what needs replicas travels apart from what doesn't.
+            if messages > BATCH_MESSAGES || bytes > GROUP_BYTES || job.min_replicas != group[0].min_replicas {
+                break;
+            }
+            group.extend(queue.pop_front());
+        }
+        Some(group)
+    }
+
+    async fn send(self: &Arc<Self>, channel: &ChannelName, group: Vec<Job>) {
+        let limit = self.connection.timeout();
+        let (group, late): (Vec<Job>, Vec<Job>) = group.into_iter().partition(|job| job.since.elapsed() < limit);
+        answer_all(late, &error::away(limit, "publishes before this one took all the time"));
+        if group.is_empty() {
+            return;
+        }
+        let sent = match group[0].min_replicas {
+            0 => self.call(channel, &group).await,
+            wanted => return self.send_and_wait(channel, group, wanted).await,
+        };
+        match sent {
+            Ok(published) => answer(group, published),
+            Err(error) => answer_all(group, &error),
+        }
+    }
+
+    /// One call of the script over the shared connection.
+    async fn call(&self, channel: &ChannelName, group: &[Job]) -> Result<Vec<Published>, Error> {
+        let mut link = self.connection.link().await?;
+        self.register(channel, &mut link).await?;
+        let call = self.write(channel, group);
+        let sent = timeout(self.connection.timeout(), script::PUBLISH.send(&call, &mut link.connection)).await;
+        let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
+        let published = self.read(answer, group)?;
+        self.note(channel, &published, &mut link).await;
+        Ok(published)
+    }
+
+    /// The script and WAIT, one behind the other on a connection of their own. The channel's next call goes on as soon as
+    /// the script has answered.
+    async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Vec<Job>, wanted: u32) {
+        let begun = async {
+            let mut link = self.connection.link().await?;
+            self.register(channel, &mut link).await?;
+            let call = self.write(channel, &group);
+            let (answer, wait) = self.waiters.send(&call, wanted).await?;
+            let published = self.read(answer, &group)?;
+            self.note(channel, &published, &mut link).await;
+            Ok((published, wait))
+        };
+        match begun.await {
+            Err(error) => answer_all(group, &error),
+            Ok((published, wait)) => {
+                let publisher = Arc::clone(self);
+                self.tasks.spawn(async move {
+                    let reached = publisher.waiters.finish(wait, wanted).await;
+                    let published = published.into_iter().map(|receipts| {
+                        let (receipts, replicas) = (receipts?, reached.clone()?);
+                        Ok(receipts.into_iter().map(|receipt| Receipt { replicas, ..receipt }).collect())
+                    });
+                    answer(group, published.collect());
+                });
+            }
+        }
+    }
+
+    fn write(&self, channel: &ChannelName, group: &[Job]) -> redis::Cmd {
+        let batches = group.iter().map(|job| job.messages.as_slice());
+        let seen = self.receipts.last(channel);
+        call::write(&self.keys, channel, &self.retention, seen, group[0].min_replicas, batches)
+    }
+
+    fn read(&self, answer: redis::Value, group: &[Job]) -> Result<Vec<Published>, Error> {
+        let batches: Vec<&[Outgoing]> = group.iter().map(|job| job.messages.as_slice()).collect();
+        call::read(answer, &batches, self.retention.dedup_max_ids)
+    }
+
+    /// Puts the channel into the registry where that has not been done lately: before the write, for a reader that looks there must
+    /// find what was published.
+    async fn register(&self, channel: &ChannelName, link: &mut Link) -> Result<(), Error> {
+        if self.receipts.is_registered(channel, link.number) {
+            return Ok(());
+        }
+        let mut call = script::REGISTER.call();
+        call.arg(1).arg(self.keys.registry()).arg(channel.as_str());
+        let sent = timeout(self.connection.timeout(), script::REGISTER.send(&call, &mut link.connection)).await;
+        // Nothing was published yet, whatever happened to this call.
+        let refused = |error| match error {
+            Error::OutcomeUnknown(text) => Error::Unavailable(text),
+            other => other,
+        };
+        sent.map_err(|_| refused(slow()))?.map_err(|error| refused(self.connection.failed(&error)))?;
+        self.receipts.register(channel, link.number);
+        Ok(())
+    }
+
+    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well.
+    async fn note(&self, channel: &ChannelName, published: &[Published], link: &mut Link) {
+        let receipts = published.iter().flatten().flatten().filter(|receipt| !receipt.duplicate);
+        let Some(last) = receipts.max_by_key(|receipt| receipt.sequence) else { return };
+        if self.receipts.remember(channel, Position::new(last.epoch, last.sequence)) {
+            let unregistered = Link { number: 0, ..link.clone() };
+            let registered = self.register(channel, &mut { unregistered }).await;
+            if let Err(error) = registered {
+                tracing::warn!(channel = channel.as_str(), %error, "the registry could not be told of a new epoch");
+            }
+        }
+    }
+}
+
+fn outgoing(draft: &Draft) -> Result<Outgoing, Error> {
+    let encoded = envelope::encode(draft);
+    match encoded.len() {
+        bytes if bytes > MESSAGE_BYTES => Err(Error::TooLarge { bytes, limit: MESSAGE_BYTES }),
+        _ => Ok(Outgoing { id: draft.id, deduplicate: draft.deduplicate, encoded }),
+    }
+}
+
+fn slow() -> Error {
+    Error::OutcomeUnknown("Redis did not answer in time".to_owned())
+}
+
+fn answer(group: Vec<Job>, published: Vec<Published>) {
+    for (job, published) in group.into_iter().zip(published) {
+        // Whoever asked may have gone.
+        let _ = job.reply.send(published);
+    }
+}
+
+fn answer_all(group: Vec<Job>, error: &Error) {
+    for job in group {
+        let _ = job.reply.send(Err(error.clone()));
+    }
+}

@@ -1,0 +1,43 @@
+#!lua flags=no-writes
+-- Reads a page of a log: whole runs, until a limit is reached.
+--
+-- KEYS: log. ARGV: 'up' or 'down', where to begin, max messages, max bytes. Upwards it begins with the run that holds the
+-- sequence or is the first above it; downwards with the run that holds it, or the newest for '+'.
+-- Answers: 1 when the log ends with the page (otherwise 0), then for each run its ID followed by its messages.
+local STEP = 8
+local key, up, from = KEYS[1], ARGV[1] == 'up', ARGV[2]
+local max_messages, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
+if not up and from ~= '+' then
+  local holder = redis.call('XRANGE', key, from, '+', 'COUNT', 1)[1]
+  from = holder and holder[1] or '+'
+end
+local function step()
+  if up then return redis.call('XRANGE', key, from, '+', 'COUNT', STEP) end
+  return redis.call('XREVRANGE', key, from, '-', 'COUNT', STEP)
+end
+local reply, messages, bytes, last = { 0 }, 0, 0, nil
+while true do
+  local runs = step()
+  for _, run in ipairs(runs) do
+    local fields = run[2]
+    local entry = { run[1] }
+    for i = 1, #fields, 2 do
+      if fields[i] == 'm' then
+        entry[#entry + 1] = fields[i + 1]
+        messages, bytes = messages + 1, bytes + #fields[i + 1]
+      end
+    end
+    last = run[1]
+    reply[#reply + 1] = entry
+    if messages >= max_messages or bytes >= max_bytes then
+      local edge = up and redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1) or redis.call('XRANGE', key, '-', '+', 'COUNT', 1)
+      if edge[1][1] == last then reply[1] = 1 end
+      return reply
+    end
+  end
+  if #runs < STEP then
+    reply[1] = 1
+    return reply
+  end
+  from = '(' .. last
+end

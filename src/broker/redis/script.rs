@@ -1,0 +1,67 @@
+//! The Lua scripts. They are called by hash; a server that has forgotten one is given it again.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, RedisResult, Script as Hashed, Value, aio::MultiplexedConnection};
+
+/// One script.
+pub(super) struct Script {
+    code: &'static str,
+    hash: LazyLock<String>,
+}
+
+macro_rules! script {
+    ($file:literal) => {
+        Script {
+            code: include_str!($file),
+            hash: LazyLock::new(|| Hashed::new(include_str!($file)).get_hash().to_owned()),
+        }
+    };
+}
+
+pub(super) static PUBLISH: Script = script!("publish.lua");
+pub(super) static HEAD: Script = script!("head.lua");
+pub(super) static READ: Script = script!("read.lua");
+pub(super) static SINCE: Script = script!("since.lua");
+pub(super) static REGISTER: Script = script!("register.lua");
+pub(super) static UNREGISTER: Script = script!("unregister.lua");
+
+impl Script {
+    /// The beginning of a call; the number of keys, the keys and the arguments follow.
+    pub(super) fn call(&self) -> Cmd {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(self.hash.as_str());
+        call
+    }
+
+    /// Sends a call. NOSCRIPT means that it was not carried out: the script is loaded and the call sent again.
+    pub(super) async fn send(&self, call: &Cmd, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
+        match connection.send_packed_command(call).await.and_then(Value::extract_error) {
+            Err(error) if is_missing(&error) => {
+                self.load(connection).await?;
+                connection.send_packed_command(call).await.and_then(Value::extract_error)
+            }
+            answer => answer,
+        }
+    }
+
+    pub(super) async fn load(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        redis::cmd("SCRIPT").arg("LOAD").arg(self.code).query_async(connection).await
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+pub(super) fn is_missing(error: &redis::RedisError) -> bool {
+    error.code() == Some("NOSCRIPT")
+}
+
+/// Gives a server all scripts.
+pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    for script in [&PUBLISH, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
+        script.load(connection).await?;
+    }
+    Ok(())
+}
