@@ -55,6 +55,19 @@ pub struct Settings {
     pub timeout: Duration,
     /// What is kept.
     pub retention: Retention,
+    /// What it is used for.
+    pub role: Role,
+}
+
+/// What a process uses the broker for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Publishing only: it also keeps the registry of channels in order.
+    Publisher,
+    /// Reading only.
+    Subscriber,
+    /// Both.
+    Both,
 }
 
 /// A broker on a Redis server, 7.0 or later.
@@ -74,7 +87,7 @@ impl Redis {
     ///
     /// When the key prefix can't begin a name; the flags check it before.
     pub fn start(settings: Settings) -> Arc<Self> {
-        let Settings { url, key_prefix, timeout, retention } = settings;
+        let Settings { url, key_prefix, timeout, retention, role } = settings;
         let connection = connection::Connection::new(url.clone(), timeout);
         let keys = keys::Keys::new(&key_prefix);
         let names = Names::new(&key_prefix, "").expect("an empty default channel is always valid");
@@ -82,7 +95,9 @@ impl Redis {
         let reader =
             Arc::new(log::Reader { connection: Arc::clone(&connection), keys: keys.clone(), names, retention });
         tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
-        tasks.spawn(Arc::clone(&reader).sweep(closing.clone()));
+        if role != Role::Subscriber {
+            tasks.spawn(Arc::clone(&reader).sweep(closing.clone()));
+        }
         let keeps_history = retention.max_messages > 0;
         Arc::new(Self {
             publisher: publish::Publisher::new(Arc::clone(&connection), keys.clone(), retention, tasks.clone()),

@@ -67,8 +67,8 @@ impl Live {
             let reason = match opened {
                 Ok(Ok(mut link)) => {
                     backoff = Backoff::default();
-                    told = false;
-                    match link.run(&mut self.topics, &mut self.commands, &self.events).await {
+                    let was_lost = std::mem::take(&mut told);
+                    match link.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await {
                         End::Unwanted => return,
                         End::Lost(reason) => reason,
                     }

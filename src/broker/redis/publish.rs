@@ -86,6 +86,9 @@ impl Publisher {
         drafts: &[Draft],
         min_replicas: u32,
     ) -> BoxFuture<'static, Published> {
+        if drafts.is_empty() {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
         match self.enqueue(channel, drafts, min_replicas) {
             Err(error) => Box::pin(std::future::ready(Err(error))),
             Ok(reply) => Box::pin(async move {

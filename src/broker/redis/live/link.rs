@@ -51,7 +51,7 @@ pub(super) struct Link {
     decoder: Decoder,
     out: BytesMut,
     questions: VecDeque<Question>,
-    /// What must be confirmed before the link is whole again; `None` once it is.
+    /// What must be confirmed before the link is whole again; `None` when it is.
     unconfirmed: Option<HashSet<Topic>>,
 }
 
@@ -68,7 +68,7 @@ impl Link {
             decoder: Decoder::default(),
             out: BytesMut::new(),
             questions: VecDeque::new(),
-            unconfirmed: Some(HashSet::new()),
+            unconfirmed: None,
         };
         match settings.url.credentials() {
             Some((user, password)) => link.command(&["HELLO", "3", "AUTH", user, password, "SETNAME", "tidings-live"]),
@@ -121,9 +121,11 @@ impl Link {
         }
     }
 
-    /// Subscribes to everything that is followed, and carries events and commands until the link ends.
+    /// Subscribes to everything that is followed, and carries events and commands until the link ends. Where another
+    /// link `was_lost`, it says when all subscriptions stand again.
     pub(super) async fn run(
         &mut self,
+        was_lost: bool,
         topics: &mut Topics,
         commands: &mut mpsc::Receiver<LiveCommand>,
         events: &mpsc::Sender<Vec<LiveEvent>>,
@@ -131,7 +133,7 @@ impl Link {
         for topic in topics.all() {
             self.subscribe(topic.clone());
         }
-        self.unconfirmed = Some(topics.all().cloned().collect());
+        self.unconfirmed = was_lost.then(|| topics.all().cloned().collect());
         match self.carry(topics, commands, events).await {
             Ok(()) => End::Unwanted,
             Err(reason) => End::Lost(reason),
