@@ -9,10 +9,12 @@ mod live;
 mod log;
 mod publish;
 mod trim;
+mod twins;
 
 macro_rules! conformance {
     ($($module:ident: $($test:ident),+;)+) => {
         conformance!(@ memory $($module $($test)+;)+);
+        conformance!(@ redis $($module $($test)+;)+);
     };
     (@ $broker:ident $($module:ident $($test:ident)+;)+) => {
         mod $broker {
