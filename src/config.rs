@@ -10,15 +10,17 @@ use clap::{Args, builder::BoolishValueParser};
 use http::HeaderValue;
 
 use crate::{
-    broker::Retention,
+    broker::{Retention, redis::InvalidUrl},
     channel::{InvalidName, Names},
     server::{Options, Origins},
 };
 
+mod broker;
 mod listen;
 mod logs;
 mod parse;
 
+pub use broker::Choice;
 pub use listen::{listen, listen_address};
 pub use logs::Logs;
 
@@ -138,7 +140,10 @@ impl fmt::Debug for RedisUrl {
 pub enum Error {
     /// The default channel is no channel's name.
     #[error("--default-channel: {0}")]
-    DefaultChannel(#[from] InvalidName),
+    DefaultChannel(InvalidName),
+    /// The Redis URL can't be used. Its text is not repeated: it may hold a password.
+    #[error("--redis-url: {0}")]
+    Redis(InvalidUrl),
     /// Strangers could reach a service that asks nobody who they are.
     #[error(
         "{flag} {address} is not a loopback address, and nobody has to sign in: whoever reaches the port could publish and \
@@ -176,7 +181,7 @@ pub enum Error {
 impl Common {
     /// Which channel names are accepted, and which is the default.
     pub fn names(&self) -> Result<Names, Error> {
-        Ok(Names::new(&self.key_prefix, &self.default_channel)?)
+        Names::new(&self.key_prefix, &self.default_channel).map_err(Error::DefaultChannel)
     }
 
     /// How to serve. Where the other service is, only the binary can know.

@@ -1,6 +1,7 @@
 use clap::{CommandFactory as _, Parser};
 
 use super::*;
+use crate::broker::{State, redis::Role};
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -79,6 +80,23 @@ fn a_password_is_never_shown() {
     let cli = parse(&["--redis-url", "redis://me:hunter2@localhost"]).expect("valid");
     assert!(!format!("{cli:?}").contains("hunter2"));
     assert_eq!(cli.common.redis_url.as_ref().map(RedisUrl::reveal), Some("redis://me:hunter2@localhost"));
+}
+
+#[tokio::test]
+async fn the_broker_is_chosen_by_the_url_and_a_bad_one_is_named_but_not_shown() {
+    let choose = |args: &[&str], default| parse(args).expect("valid").common.choose_broker(default, Role::Both);
+    assert!(matches!(choose(&[], None), Ok(Choice::Embedded(_))));
+    assert!(matches!(choose(&[], Some(DEFAULT_REDIS_URL)), Ok(Choice::Redis(_))));
+    let given = choose(&["--redis-url", "redis://me:hunter2@there:7000"], None).expect("valid");
+    assert!(format!("{given:?}").contains("there:7000") && !format!("{given:?}").contains("hunter2"), "{given:?}");
+    for bad in ["rediss://me:hunter2@h", "redis+cluster://me:hunter2@h", "localhost:6379", ""] {
+        let error = choose(&["--redis-url", bad], None).expect_err(bad).to_string();
+        assert!(error.starts_with("--redis-url: ") && !error.contains("hunter2"), "{error}");
+    }
+    assert_eq!(
+        parse(&[]).expect("valid").common.broker(None, Role::Both).expect("embedded").state().borrow().clone(),
+        State::Up
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! that can be told to wait, to fail and to go away.
 
 mod fake;
+mod program;
 mod publish;
 mod serving;
 mod stream;

@@ -1,0 +1,55 @@
+//! `tidings-publisher`: takes messages over gRPC and publishes them on Redis. See `tidings-publisher --help`.
+
+use std::{process::ExitCode, thread};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tidings::{
+    broker::redis::Role,
+    config::{self, DEFAULT_REDIS_URL},
+    server::{healthcheck, shutdown, telemetry},
+};
+use tidings_publisher::config::{Cli, Command, Healthcheck, LISTEN_FLAG, Serve};
+use tokio::runtime::{Builder, Runtime};
+
+#[expect(clippy::print_stderr, reason = "what ends the program is told on the terminal, however logs are set")]
+fn main() -> ExitCode {
+    // Clap ends the process by itself where the command line is wrong.
+    let cli = Cli::parse();
+    let done = runtime().and_then(|runtime| match cli.command {
+        None => runtime.block_on(serve(cli.serve)),
+        Some(Command::Healthcheck(asked)) => runtime.block_on(check(asked)),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(asked: Serve) -> anyhow::Result<()> {
+    telemetry::init(&asked.logs.filter, asked.logs.format)?;
+    let shutdown = shutdown::on_signal().context("can't listen for signals")?;
+    let settings = asked.settings()?;
+    let broker = asked.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Publisher)?;
+    let listener = config::listen(asked.listen.address, LISTEN_FLAG, asked.common.allow_anonymous).await?;
+    let broker = broker.start();
+    tracing::info!(address = %listener.local_addr()?, broker = broker.describe(), "the publisher listens");
+
+    let served = tidings_publisher::serve(listener, broker.clone(), settings, shutdown).await;
+    broker.close().await;
+    tracing::info!("the publisher has stopped");
+    Ok(served?)
+}
+
+async fn check(asked: Healthcheck) -> anyhow::Result<()> {
+    Ok(healthcheck::check(asked.listen.address, asked.timeout).await?)
+}
+
+/// One thread for every two processors: measured, more of them only take time from Redis and clients on the same machine.
+fn runtime() -> anyhow::Result<Runtime> {
+    let threads = thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("can't start threads")
+}
