@@ -84,13 +84,13 @@ pub(crate) async fn ids_nobody_gave_are_not_compared(fixture: &Fixture) {
 }
 
 pub(crate) async fn after_the_window_an_id_is_new(fixture: &Fixture) {
-    let broker = fixture.broker(Retention { dedup_window_ms: 400, ..KEEP_ALL }).await;
+    let broker = fixture.broker(Retention { dedup_window_ms: 1_000, ..KEEP_ALL }).await;
     let (channel, id) = (name("orders"), Uuid::new_v4());
     let first = publish(&broker, &channel, vec![with_id(id, "a")]).await[0];
     let repeat = publish(&broker, &channel, vec![with_id(id, "a")]).await[0];
     assert_eq!(repeat, repeat_of(first));
     // An id is remembered for two windows at most.
-    tokio::time::sleep(Duration::from_millis(850)).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
     let again = publish(&broker, &channel, vec![with_id(id, "a")]).await[0];
     assert_eq!((again.sequence, again.duplicate), (2, false));
     assert_eq!(publish(&broker, &channel, vec![with_id(id, "a")]).await, [repeat_of(again)]);

@@ -45,21 +45,21 @@ pub(crate) async fn the_log_is_trimmed_by_bytes(fixture: &Fixture) {
 }
 
 pub(crate) async fn the_log_is_trimmed_by_age(fixture: &Fixture) {
-    let broker = fixture.broker(Retention { max_age_ms: 600, ..KEEP_ALL }).await;
+    let broker = fixture.broker(Retention { max_age_ms: 1_500, ..KEEP_ALL }).await;
     let channel = name("orders");
     publish(&broker, &channel, vec![text("1")]).await;
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
     publish(&broker, &channel, vec![text("2"), text("3")]).await;
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
     publish(&broker, &channel, vec![text("4")]).await;
     assert_eq!(kept(&broker, &channel).await.len(), 3);
 }
 
 pub(crate) async fn a_quiet_log_expires_and_its_numbers_go_on(fixture: &Fixture) {
-    let broker = fixture.broker(Retention { max_age_ms: 200, ..KEEP_ALL }).await;
+    let broker = fixture.broker(Retention { max_age_ms: 600, ..KEEP_ALL }).await;
     let channel = name("orders");
     let before = publish(&broker, &channel, vec![text("1"), text("2")]).await[1];
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
     assert!(kept(&broker, &channel).await.is_empty());
     assert_eq!(broker.sequence_before(&channel, 0).await, Ok(2));
     assert_eq!(broker.channels(None, "", 10).await.expect("listed"), std::slice::from_ref(&channel));
