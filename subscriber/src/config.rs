@@ -1,1 +1,73 @@
-//! Flags of the subscriber.
+//! The command line of `tidings-subscriber`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use tidings::config::{Common, Error, Logs, listen_address};
+
+use crate::Settings;
+
+/// The flag that says where the subscriber listens.
+pub const LISTEN_FLAG: &str = "--listen";
+
+/// Listens to Redis channels and serves their messages over gRPC, as lists and as streams
+#[derive(Debug, Parser)]
+#[command(name = "tidings-subscriber", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What can be done instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask the subscriber that runs on this machine whether it serves; exits with 1 where it does not
+    Healthcheck(Healthcheck),
+}
+
+/// How to serve.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where the subscriber listens.
+    #[command(flatten)]
+    pub listen: Listen,
+    /// What both services have.
+    #[command(flatten)]
+    pub common: Common,
+    /// What is logged.
+    #[command(flatten)]
+    pub logs: Logs,
+}
+
+/// Where the subscriber listens.
+#[derive(Debug, Args)]
+pub struct Listen {
+    /// The address that the subscriber listens on
+    #[arg(long = "listen", env = "TIDINGS_SUBSCRIBER_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3001",
+        help_heading = "Serving", value_parser = listen_address)]
+    pub address: SocketAddr,
+}
+
+/// Which subscriber to ask, and for how long.
+#[derive(Debug, Args)]
+pub struct Healthcheck {
+    /// The address that it listens on; asked through the loopback where it listens on all
+    #[command(flatten)]
+    pub listen: Listen,
+    /// How long it may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+impl Serve {
+    /// What the subscriber needs to know.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        let max_age = Duration::from_millis(self.common.history.retention().max_age_ms);
+        let (names, server) = (self.common.names()?, self.common.server());
+        Ok(Settings { names, patience: self.common.redis_timeout, max_age, server })
+    }
+}

@@ -126,7 +126,7 @@ impl Intake {
         for mut envelope in held {
             if !self.believes(channel, envelope.claim) {
                 // The head has just been read: an epoch that it lacks is a stranger's.
-                envelope.claim = None;
+                envelope.disbelieve();
             }
             self.place(channel, envelope);
         }

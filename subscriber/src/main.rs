@@ -1,0 +1,36 @@
+//! `tidings-subscriber`: listens to Redis channels and serves their messages over gRPC.
+
+use anyhow::Result;
+use clap::Parser as _;
+use tidings::{
+    broker::redis::Role,
+    config::listen,
+    server::{healthcheck, shutdown, telemetry},
+};
+use tidings_subscriber::config::{Cli, Command, LISTEN_FLAG, Serve};
+
+/// Where Redis is when nobody says.
+const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379";
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::Healthcheck(check)) => Ok(healthcheck::check(check.listen.address, check.timeout).await?),
+        None => serve(cli.serve).await,
+    }
+}
+
+async fn serve(flags: Serve) -> Result<()> {
+    telemetry::init(&flags.logs.filter, flags.logs.format)?;
+    let settings = flags.settings()?;
+    let broker = flags.common.choose_broker(Some(DEFAULT_REDIS), Role::Subscriber)?;
+    let listener = listen(flags.listen.address, LISTEN_FLAG, flags.common.allow_anonymous).await?;
+    let stop = shutdown::on_signal()?;
+    let broker = broker.start();
+    tracing::info!(address = %listener.local_addr()?, broker = broker.describe(), "the subscriber listens");
+    let served = tidings_subscriber::serve(listener, broker.clone(), settings, stop).await;
+    broker.close().await;
+    tracing::info!("the subscriber has stopped");
+    Ok(served?)
+}
