@@ -37,20 +37,17 @@ pub(crate) enum Error {
         "the connection was lost ({0}), and a stream over more than 1,000 channels cannot be resumed; start again with --since"
     )]
     NotResumable(String),
-    /// A service does not do its work now.
-    #[error("{address} is not serving: {cause}")]
-    Unhealthy {
-        /// The service's address.
-        address: String,
-        /// What it answered.
-        cause: String,
-    },
-    /// The services cannot start, or one of them ended.
+    /// The services cannot start, one of them ended, or one is not well.
     #[error("{0}")]
-    Serve(String),
+    Serve(#[source] Box<dyn StdError + Send + Sync>),
 }
 
 impl Error {
+    /// Of serving.
+    pub(crate) fn serve(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Serve(cause.into())
+    }
+
     /// Whether the reader of our output has simply gone away, as `head` does.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe)
@@ -105,6 +102,8 @@ fn code_name(code: Code) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
@@ -112,7 +111,7 @@ mod tests {
     #[test]
     fn a_status_is_told_with_code_reason_and_fields() {
         let mut details = ErrorDetails::new();
-        details.set_error_info("BAD_CHANNEL", "tidings", [("k", "v")]);
+        details.set_error_info("BAD_CHANNEL", "tidings", HashMap::new());
         details.add_bad_request_violation("channel", "it contains ' '");
         let status = Status::with_error_details(Code::InvalidArgument, "bad channel", details);
         assert_eq!(describe(&status), "INVALID_ARGUMENT: bad channel (BAD_CHANNEL)\n  channel: it contains ' '");

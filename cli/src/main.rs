@@ -16,15 +16,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tidings::server::shutdown;
 use tokio_util::sync::CancellationToken;
 
 use args::{Cli, Command};
 use error::Error;
 use output::{Out, note};
-
-/// The exit code of a process that a signal ended before it had stopped by itself.
-const KILLED: i32 = 130;
 
 fn main() -> ExitCode {
     // Clap ends the process by itself where the command line is wrong, with code 2.
@@ -44,13 +41,15 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     Ok(runtime.block_on(dispatch(cli))?)
 }
 
+/// Serving and following end by themselves on the first signal; commands that only ask and answer are left to what a signal
+/// does without us.
 async fn dispatch(cli: Cli) -> Result<(), Error> {
     let mut out = Out::stdout();
     match cli.command {
-        None => cli.serve.run(&mut out, stop_on_signals()?).await,
-        Some(Command::Serve(serve)) => serve.run(&mut out, stop_on_signals()?).await,
+        None => cli.serve.run(&mut out, on_signal()?).await,
+        Some(Command::Serve(serve)) => serve.run(&mut out, on_signal()?).await,
         Some(Command::Publish(publish)) => publish.run(&mut out).await,
-        Some(Command::Tail(tail)) => tail.run(&mut out, stop_on_signals()?).await,
+        Some(Command::Tail(tail)) => tail.run(&mut out, on_signal()?).await,
         Some(Command::List(list)) => list.run(&mut out).await,
         Some(Command::Channels(channels)) => channels.run(&mut out).await,
         Some(Command::Healthcheck(healthcheck)) => healthcheck.run().await,
@@ -61,26 +60,6 @@ async fn dispatch(cli: Cli) -> Result<(), Error> {
     }
 }
 
-/// The first signal asks for an orderly end, the second ends the process. Commands that only ask and answer are left to
-/// what a signal does by itself.
-fn stop_on_signals() -> Result<CancellationToken, Error> {
-    let broken = |cause| Error::Serve(format!("cannot listen for signals: {cause}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
-    let stop = CancellationToken::new();
-    let asked = stop.clone();
-    // Ends with the runtime.
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if asked.is_cancelled() {
-                std::process::exit(KILLED);
-            }
-            asked.cancel();
-        }
-    });
-    Ok(stop)
+fn on_signal() -> Result<CancellationToken, Error> {
+    shutdown::on_signal().map_err(Error::serve)
 }

@@ -1,16 +1,144 @@
-//! `tidings serve`: both services in one process.
-use crate::{error::Error, output::Out};
+//! `tidings serve`: both services in one process, on the embedded broker or on a Redis.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use clap::Args;
+use tidings::{
+    broker::{Shared, redis::Role},
+    channel::Names,
+    config::{Common, Logs, listen, listen_address},
+    server::{Options, telemetry},
+};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use crate::{error::Error, output::Out, render};
+
 /// Run publisher and subscriber in one process.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where the publisher listens.
-    #[arg(long, env = "TIDINGS_PUBLISHER_LISTEN", default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
-    publisher_listen: String,
+    #[command(flatten)]
+    listen: Listen,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    logs: Logs,
 }
+
+/// Where the two services listen.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Listen {
+    /// Where the publisher listens
+    #[arg(long = "publisher-listen", env = "TIDINGS_PUBLISHER_LISTEN", value_name = "ADDRESS",
+        default_value = "127.0.0.1:3000", value_parser = listen_address)]
+    pub(crate) publisher: SocketAddr,
+    /// Where the subscriber listens
+    #[arg(long = "subscriber-listen", env = "TIDINGS_SUBSCRIBER_LISTEN", value_name = "ADDRESS",
+        default_value = "127.0.0.1:3001", value_parser = listen_address)]
+    pub(crate) subscriber: SocketAddr,
+}
+
 impl Serve {
-    pub(crate) async fn run(self, _out: &mut Out, _stop: CancellationToken) -> Result<(), Error> {
-        Err(Error::Serve(self.publisher_listen))
+    /// Serves until `stop` is cancelled and both services have drained. Whatever is wrong with the flags is told, and
+    /// both ports are bound, before anything is printed.
+    pub(crate) async fn run(self, out: &mut Out, stop: CancellationToken) -> Result<(), Error> {
+        telemetry::init(&self.logs.filter, self.logs.format).map_err(Error::serve)?;
+        let names = self.common.names().map_err(Error::serve)?;
+        let broker = self.common.choose_broker(None, Role::Both).map_err(Error::serve)?;
+        let anonymous = self.common.allow_anonymous;
+        let publisher = listen(self.listen.publisher, "--publisher-listen", anonymous).await.map_err(Error::serve)?;
+        let subscriber =
+            listen(self.listen.subscriber, "--subscriber-listen", anonymous).await.map_err(Error::serve)?;
+        let broker = broker.start();
+        // Whoever closed our output still wants to be served.
+        let _ = self.announce(&broker, &names, &publisher, &subscriber, out);
+        let served = self.serve(&broker, names, publisher, subscriber, stop).await;
+        broker.close().await;
+        served
+    }
+
+    /// Runs both until both have ended; when one fails, the other is asked to stop.
+    async fn serve(
+        &self,
+        broker: &Shared,
+        names: Names,
+        publisher: TcpListener,
+        subscriber: TcpListener,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let options = |other: &TcpListener| Options { elsewhere: other.local_addr().ok(), ..self.common.server() };
+        let for_publisher = tidings_publisher::Settings { names: names.clone(), server: options(&subscriber) };
+        let for_subscriber = tidings_subscriber::Settings {
+            names,
+            patience: self.common.redis_timeout,
+            max_age: self.common.history.max_age,
+            server: options(&publisher),
+        };
+        let mut services = JoinSet::new();
+        services.spawn(tidings_publisher::serve(publisher, broker.clone(), for_publisher, stop.clone()));
+        services.spawn(tidings_subscriber::serve(subscriber, broker.clone(), for_subscriber, stop.clone()));
+        let mut result = Ok(());
+        while let Some(ended) = services.join_next().await {
+            stop.cancel();
+            let ended = ended.map_err(Error::serve).and_then(|served| served.map_err(Error::serve));
+            result = result.and(ended);
+        }
+        result
+    }
+
+    fn announce(
+        &self,
+        broker: &Shared,
+        names: &Names,
+        publisher: &TcpListener,
+        subscriber: &TcpListener,
+        out: &mut Out,
+    ) -> std::io::Result<()> {
+        let (publisher, subscriber) = (publisher.local_addr()?, subscriber.local_addr()?);
+        let heading = out.palette().heading;
+        let fate = match self.common.redis_url {
+            Some(_) => "",
+            None => ": messages live in this process and are gone when it ends (--redis-url keeps them in a Redis)",
+        };
+        out.line(format_args!("{heading}Tidings on {}{heading:#}{fate}", broker.describe()))?;
+        out.line(format_args!("  publisher   {publisher}"))?;
+        out.line(format_args!("  subscriber  {subscriber}"))?;
+        let channel = names.default_channel().map_or("channel1", |channel| channel.as_str());
+        let name = render::to_json(&channel);
+        let stream = shell_quoted(&format!("{{\"channel\":{name}}}"));
+        let publish = shell_quoted(&format!("{{\"channel\":{name},\"text\":\"hello\"}}"));
+        let (publisher, subscriber) = (reachable(publisher), reachable(subscriber));
+        out.line("\nFollow a channel, and publish on it from another terminal:")?;
+        out.line(format_args!(
+            "  grpcurl -plaintext -d {stream} {subscriber} tidings.v1.SubscriberService/StreamMessages"
+        ))?;
+        out.line(format_args!("  grpcurl -plaintext -d {publish} {publisher} tidings.v1.PublisherService/Publish\n"))?;
+        out.flush()
+    }
+}
+
+/// The address under which this machine reaches a listener: one on all addresses is reached through the loopback.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn shell_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_to_copy_survive_the_shell() {
+        assert_eq!(shell_quoted(r#"{"channel":"it's"}"#), r#"'{"channel":"it'\''s"}'"#);
+        let all: SocketAddr = "0.0.0.0:3000".parse().expect("an address");
+        assert_eq!(reachable(all).to_string(), "127.0.0.1:3000");
     }
 }

@@ -54,6 +54,8 @@ impl Resume {
             Event::Started(started) => (None, started.cursor),
             Event::CaughtUp(caught_up) => (None, caught_up.cursor),
             Event::Heartbeat(heartbeat) => (None, heartbeat.cursor),
+            // Without a place of its own: its cursor is that of its predecessor.
+            Event::Message(message) if message.sequence == 0 => return,
             Event::Message(message) => (Some(message.channel), message.cursor),
             Event::Gap(gap) => (Some(gap.channel), gap.cursor),
         };
@@ -87,7 +89,8 @@ mod tests {
     use super::*;
 
     fn message(channel: impl Into<String>, cursor: &str) -> Event {
-        Event::Message(Message { channel: channel.into(), cursor: cursor.to_owned(), ..Message::default() })
+        let (channel, cursor) = (channel.into(), cursor.to_owned());
+        Event::Message(Message { channel, cursor, sequence: 1, ..Message::default() })
     }
 
     fn started(cursor: &str) -> Event {

@@ -1,0 +1,357 @@
+//! The command line, as processes.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    process::{Child, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tidings_testing::RedisServer;
+
+use crate::harness::{PATIENCE, Process, Publisher, Subscriber, binary, clean_command, text};
+
+/// `tidings serve` on ports that the system chose.
+struct Served {
+    process: Process,
+    publisher: String,
+    subscriber: String,
+}
+
+impl Served {
+    fn start(args: &[&str]) -> Self {
+        let mut all = vec!["--publisher-listen=127.0.0.1:0".to_owned(), "--subscriber-listen=127.0.0.1:0".to_owned()];
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let mut process = Process::start("tidings", &all);
+        let (mut publisher, mut subscriber) = (String::new(), String::new());
+        for _ in 0..500 {
+            let output = process.output();
+            let after = |label: &str| {
+                let line = output.lines().find(|line| line.trim_start().starts_with(label))?;
+                line.split_whitespace().nth(1).map(|address| format!("http://{address}"))
+            };
+            (publisher, subscriber) =
+                (after("publisher ").unwrap_or_default(), after("subscriber ").unwrap_or_default());
+            if output.contains("PublisherService/Publish") {
+                break;
+            }
+            assert!(!process.has_ended(), "{output}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!publisher.is_empty() && !subscriber.is_empty(), "{}", process.output());
+        Self { process, publisher, subscriber }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        run_with_input(args, self, b"")
+    }
+
+    /// Runs a command that must succeed; answers what it printed.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    fn tail(&self, args: &[&str]) -> Tail {
+        let mut command = clean_command(&binary("tidings"));
+        command.arg("tail").args(args).args(["--subscriber", &self.subscriber]);
+        Tail::start(command)
+    }
+
+    fn stop(mut self) {
+        self.process.signal("TERM");
+        assert!(self.process.wait(PATIENCE).success(), "{}", self.process.output());
+    }
+}
+
+fn run_with_input(args: &[&str], served: &Served, input: &[u8]) -> Output {
+    let mut command = clean_command(&binary("tidings"));
+    command.args(args).env("TIDINGS_PUBLISHER", &served.publisher).env("TIDINGS_SUBSCRIBER", &served.subscriber);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    child.stdin.take().expect("a pipe").write_all(input).expect("it reads its input");
+    child.wait_with_output().expect("it ends")
+}
+
+/// A running `tidings tail`.
+struct Tail {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Tail {
+    fn start(mut command: std::process::Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line in time")
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.line()).expect("JSON")
+    }
+
+    /// Ends it with a signal; answers its exit code and what it told on standard error.
+    fn end(mut self, signal: &str) -> (Option<i32>, String) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
+        let status = self.child.wait().expect("it ends");
+        let mut told = String::new();
+        let stderr = self.child.stderr.take().expect("a pipe");
+        std::io::Read::read_to_string(&mut BufReader::new(stderr), &mut told).expect("UTF-8");
+        (status.code(), told)
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn publish_tail_list_and_channels_work_together() {
+    let served = Served::start(&[]);
+    let first_line = served.process.output().lines().next().expect("a line").to_owned();
+    assert!(first_line.contains("embedded") && first_line.contains("gone when it ends"), "{first_line}");
+
+    let receipt = served.ok(&["publish", "orders", "hello", "--attribute", "k=v=w", "--ordering-key", "o"]);
+    assert!(receipt.contains("sequence     1\n") && receipt.contains("cursor "), "{receipt}");
+    served.ok(&["publish", "orders", "{\"n\": 1.10}", "--json"]);
+    assert!(run_with_input(&["publish", "orders", "-"], &served, "Grüße\n".as_bytes()).status.success());
+    assert!(run_with_input(&["publish", "orders", "--data", "-"], &served, b"\xff\x00").status.success());
+
+    let tail = served.tail(&["orders", "--earliest", "--json"]);
+    let first = tail.json();
+    assert_eq!((&first["text"], &first["sequence"]), (&Value::from("hello"), &Value::from(1)));
+    assert_eq!((&first["attributes"]["k"], &first["ordering_key"]), (&Value::from("v=w"), &Value::from("o")));
+    assert!(tail.line().contains("\"json\":{\"n\": 1.10}"));
+    assert_eq!(tail.json()["text"], "Grüße\n");
+    assert_eq!(tail.json()["data"], "/wA=");
+    let id = "0192f5c0-0000-7000-8000-000000000001";
+    served.ok(&["publish", "orders", "live", "--id", id]);
+    assert_eq!(tail.json()["message_id"], id);
+    assert!(served.ok(&["publish", "orders", "live", "--id", id]).contains("duplicate    true"));
+    assert_eq!(tail.end("INT"), (Some(0), String::new()));
+
+    let list = served.ok(&["list", "orders"]);
+    assert_eq!(list.lines().count(), 5, "{list}");
+    assert!(list.lines().next().expect("a line").ends_with("orders #1 hello key=o k=v=w"), "{list}");
+    let newest = served.ok(&["list", "orders", "--newest-first", "--limit", "2", "--json"]);
+    let sequences: Vec<_> =
+        newest.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["sequence"].clone()).collect();
+    assert_eq!(sequences, [5, 4]);
+
+    served.ok(&["publish", "other", "x"]);
+    let channels = served.ok(&["channels", "--json", "--pattern", "o*s"]);
+    let channel: Value = serde_json::from_str(&channels).expect("one JSON object");
+    assert_eq!((&channel["name"], &channel["last_sequence"]), (&Value::from("orders"), &Value::from(5)));
+    assert_eq!(served.ok(&["channels"]).lines().count(), 3);
+    served.stop();
+}
+
+#[test]
+fn list_pages_through_everything() {
+    let served = Served::start(&[]);
+    for _ in 0..6 {
+        let output = run_with_input(&["publish", "many", "-"], &served, &[b'x'; 900_000]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(served.ok(&["list", "many", "--json"]).lines().count(), 6);
+    assert_eq!(served.ok(&["list", "many", "--json", "--limit", "5"]).lines().count(), 5);
+    served.stop();
+}
+
+#[test]
+fn tail_starts_where_it_is_told_and_ends_with_its_reader() {
+    let served = Served::start(&[]);
+    for n in 1..=4 {
+        served.ok(&["publish", "c", &n.to_string()]);
+    }
+    let sequence = |tail: &Tail| tail.json()["sequence"].as_i64().expect("a number");
+    assert_eq!(sequence(&served.tail(&["c", "--json", "--last", "2"])), 3);
+    assert_eq!(sequence(&served.tail(&["c", "--json", "--since", "10m"])), 1);
+    assert_eq!(sequence(&served.tail(&["c*", "--json", "--earliest"])), 1);
+    let first: Value = served.tail(&["c", "--json", "--earliest"]).json();
+    let cursor = first["cursor"].as_str().expect("a text");
+    assert_eq!(sequence(&served.tail(&["c", "--json", "--after", cursor])), 2);
+
+    // As in `tidings tail c | head -1`: nothing is told when the reader goes away.
+    let tail = format!("'{}' tail c --earliest --subscriber {}", binary("tidings").display(), served.subscriber);
+    let script = format!("{{ {tail}; echo \"code $?\" >&2; }} | head -1; sleep 0.2");
+    let child = clean_command("sh".as_ref())
+        .args(["-c", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh starts");
+    // The pipe is found closed when the next message comes.
+    std::thread::sleep(Duration::from_millis(500));
+    served.ok(&["publish", "c", "5"]);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "code 0\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
+    served.stop();
+}
+
+#[test]
+fn failures_name_code_field_and_flag_and_usage_errors_are_told_apart() {
+    let served = Served::start(&[]);
+    let fails = |args: &[&str], code: i32, words: &[&str]| {
+        let output = served.run(args);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
+        for word in words {
+            assert!(told.contains(word), "{args:?}: {word:?} is not in {told:?}");
+        }
+    };
+    fails(&["publish", "a b", "x"], 1, &["INVALID_ARGUMENT", "INVALID_CHANNEL", "channel"]);
+    fails(&["publish", "c", "{", "--json"], 1, &["INVALID_ARGUMENT", "json"]);
+    fails(&["publish", "c", "x", "--id", "no"], 1, &["INVALID_ARGUMENT", "message_id"]);
+    fails(&["publish", "c", "x", "--min-replicas", "1"], 1, &["FAILED_PRECONDITION"]);
+    fails(&["publish", "c", "--data", "/no/such/file"], 1, &["/no/such/file"]);
+    fails(&["tail", "c", "--after", "forged"], 1, &["INVALID_ARGUMENT", "after[0]"]);
+    fails(&["list", "a b"], 1, &["INVALID_ARGUMENT", "channel"]);
+    fails(&["list", "c", "--subscriber", "http://127.0.0.1:1"], 1, &["127.0.0.1:1", "--subscriber"]);
+    fails(&["publish", "c"], 2, &["MESSAGE"]);
+    fails(&["tail", "c", "--since", "yesterday"], 2, &["--since"]);
+    fails(&["nonsense"], 2, &["nonsense"]);
+    served.stop();
+}
+
+#[test]
+fn serving_is_refused_with_the_flag_to_change() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    let holder = TcpListener::bind(&taken);
+    let cases = [
+        (vec!["--publisher-listen", taken.as_str(), "--subscriber-listen", "127.0.0.1:0"], "--publisher-listen"),
+        (vec!["--publisher-listen", "127.0.0.1:0", "--subscriber-listen", taken.as_str()], "--subscriber-listen"),
+        (vec!["--publisher-listen", "0.0.0.0:0", "--subscriber-listen", "127.0.0.1:0"], "--allow-anonymous"),
+        (vec!["serve", "--subscriber-listen", "0.0.0.0:0", "--publisher-listen", "127.0.0.1:0"], "--allow-anonymous"),
+        (
+            vec![
+                "serve",
+                "--redis-url",
+                "rediss://localhost:1",
+                "--publisher-listen",
+                "127.0.0.1:0",
+                "--subscriber-listen",
+                "127.0.0.1:0",
+            ],
+            "rediss",
+        ),
+        (
+            vec![
+                "--default-channel",
+                "no good",
+                "--publisher-listen",
+                "127.0.0.1:0",
+                "--subscriber-listen",
+                "127.0.0.1:0",
+            ],
+            "--default-channel",
+        ),
+    ];
+    for (args, word) in cases {
+        let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
+        let mut refused = Process::start("tidings", &args);
+        assert!(!refused.wait(PATIENCE).success(), "{args:?}");
+        let told = refused.output();
+        assert!(told.contains(word), "{args:?}: {word:?} is not in {told:?}");
+        assert!(!told.contains("grpcurl"), "{args:?}: nothing is announced");
+    }
+    drop(holder);
+    let open = Served::start(&["--allow-anonymous", "--publisher-listen=0.0.0.0:0"]);
+    open.stop();
+}
+
+#[test]
+fn completions_and_help_name_every_command() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = clean_command(&binary("tidings")).args(["completions", shell]).output().expect("it ends");
+        let script = String::from_utf8(output.stdout).expect("UTF-8");
+        for word in ["publish", "tail", "list", "channels", "healthcheck", "redis-url"] {
+            assert!(output.status.success() && script.contains(word), "{shell}: {word}");
+        }
+    }
+    let output = clean_command(&binary("tidings")).args(["serve", "--help"]).output().expect("it ends");
+    let help = String::from_utf8(output.stdout).expect("UTF-8");
+    for word in ["TIDINGS_PUBLISHER_LISTEN=", "127.0.0.1:3000", "TIDINGS_REDIS_URL", "64MiB", "--allow-anonymous"] {
+        assert!(help.contains(word), "{word} is not in {help}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_told_by_the_exit_code() {
+    let served = Served::start(&[]);
+    let (publisher, subscriber) = (served.publisher.replace("http://", ""), served.subscriber.replace("http://", ""));
+    served.ok(&["healthcheck", &publisher, &subscriber]);
+    let alone = Publisher::start_alone("redis://127.0.0.1:1", &[]).await;
+    let output = served.run(&["healthcheck", &alone.address.to_string()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not serving"), "{output:?}");
+    served.stop();
+    alone.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_goes_on_after_a_lost_connection() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let publish = async |to: &str, message: &str| {
+        publisher.client().publish(text(to, message)).await.expect("published");
+    };
+    let mut subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let listen = format!("--listen={}", subscriber.address);
+    let tails = ["t.a", "t.*"].map(|target| {
+        let mut command = clean_command(&binary("tidings"));
+        command.args(["tail", target, "--json", "--earliest"]).arg("--subscriber").arg(subscriber.address.to_string());
+        Tail::start(command)
+    });
+    publish("t.a", "1").await;
+    publish("t.b", "b").await;
+    for round in 0..2 {
+        publish("t.a", "live").await;
+        for tail in &tails {
+            // Whatever has been received must not come again.
+            let mut left = if round == 0 { 2 } else { 1 };
+            while left > 0 {
+                left -= i32::from(tail.json()["channel"] == "t.a");
+            }
+        }
+        subscriber.process.signal(if round == 0 { "KILL" } else { "TERM" });
+        subscriber.process.wait(PATIENCE);
+        publish("t.a", "while away").await;
+        subscriber.process =
+            Process::start("tidings-subscriber", &[listen.clone(), format!("--redis-url={}", redis.url())]);
+        for tail in &tails {
+            let mut message = tail.json();
+            if message["channel"] == "t.b" {
+                message = tail.json();
+            }
+            assert_eq!(message["text"], "while away");
+        }
+    }
+    let [channel_tail, pattern_tail] = tails;
+    for tail in [channel_tail, pattern_tail] {
+        let (code, told) = tail.end("TERM");
+        assert_eq!(code, Some(0));
+        assert_eq!((told.matches("connection lost").count(), told.matches("resumed").count()), (2, 2), "{told}");
+    }
+    publisher.stop();
+}

@@ -1,0 +1,61 @@
+//! Redis away, and services that are told to stop.
+
+use std::time::{Duration, Instant};
+
+use tidings_testing::RedisServer;
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::harness::{Publisher, Subscriber, becomes, channel, connect, reason, text, text_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_services_start_say_so_and_recover() {
+    let mut redis = RedisServer::prepare(&[]);
+    let url = redis.url();
+    let publisher = Publisher::start_alone(&url, &["--redis-timeout=500ms"]).await;
+    let subscriber = Subscriber::start_alone(&url, &["--redis-timeout=500ms"]).await;
+    becomes(publisher.channel(), ServingStatus::NotServing).await;
+    becomes(subscriber.channel(), ServingStatus::NotServing).await;
+
+    let began = Instant::now();
+    let refused = subscriber.client().stream_messages(channel("a")).await.expect_err("no Redis");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let refused = publisher.client().publish(text("a", "hello")).await.expect_err("no Redis");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "NOT_PUBLISHED"), "{refused:?}");
+
+    redis.run();
+    becomes(publisher.channel(), ServingStatus::Serving).await;
+    becomes(subscriber.channel(), ServingStatus::Serving).await;
+    let mut stream = subscriber.stream(channel("a")).await;
+    stream.started().await;
+    stream.caught_up().await;
+    publisher.client().publish(text("a", "hello")).await.expect("published");
+    assert_eq!(text_of(&stream.message().await), "hello");
+    publisher.stop();
+    subscriber.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_open_streams_in_time_and_says_why() {
+    const STREAMS: usize = 200;
+    let redis = RedisServer::start();
+    let mut subscriber = Subscriber::start(&redis.url(), &["--shutdown-timeout=3s"]).await;
+    let mut streams = Vec::new();
+    for n in 0..STREAMS {
+        let mut stream = subscriber.stream(channel(&format!("s{}", n % 20))).await;
+        stream.started().await;
+        streams.push(stream);
+    }
+    // A connection that is idle must not hold the end up either.
+    let idle = connect(subscriber.address).await;
+    let began = Instant::now();
+    subscriber.process.signal("TERM");
+    for mut stream in streams {
+        let status = stream.end().await;
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "DRAINING"), "{status:?}");
+    }
+    assert!(subscriber.process.wait(Duration::from_secs(5)).success());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    drop(idle);
+}

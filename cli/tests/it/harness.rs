@@ -1,0 +1,87 @@
+//! What the tests share: a house (both services, with clients), processes that die with the test, and streams whose
+//! every wait is timed.
+
+mod house;
+mod process;
+mod stream;
+
+use std::time::Duration;
+
+pub(crate) use house::{House, Publisher, Subscriber, becomes, connect};
+pub(crate) use process::{Process, binary, clean_command};
+pub(crate) use stream::Stream;
+use tidings::pb::{Message, PublishRequest, StreamMessagesRequest, message, publish_request::Payload};
+use tonic::Status;
+use tonic_types::StatusExt;
+
+/// How long anything may take that is expected to happen; generous, since machines are shared.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a test on both brokers: `async fn name(house: &House)` becomes `name::embedded` and `name::redis`.
+macro_rules! on_both_brokers {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::harness::House;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn embedded() {
+                let house = House::embedded().await;
+                super::$name(&house).await;
+                house.stop().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn redis() {
+                let house = House::redis().await;
+                super::$name(&house).await;
+                house.stop().await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_both_brokers;
+
+/// A publish of text.
+pub(crate) fn text(channel: &str, text: impl Into<String>) -> PublishRequest {
+    PublishRequest {
+        channel: channel.to_owned(),
+        payload: Some(Payload::Text(text.into())),
+        ..PublishRequest::default()
+    }
+}
+
+/// A stream of a channel from now on.
+pub(crate) fn channel(name: &str) -> StreamMessagesRequest {
+    StreamMessagesRequest { channel: name.to_owned(), ..StreamMessagesRequest::default() }
+}
+
+/// A stream of a pattern from now on.
+pub(crate) fn pattern(glob: &str) -> StreamMessagesRequest {
+    StreamMessagesRequest { pattern: glob.to_owned(), ..StreamMessagesRequest::default() }
+}
+
+/// The text that a message carries.
+pub(crate) fn text_of(message: &Message) -> &str {
+    match &message.payload {
+        Some(message::Payload::Text(text)) => text,
+        other => panic!("not a text: {other:?}"),
+    }
+}
+
+/// The sequences of messages.
+pub(crate) fn sequences(messages: &[Message]) -> Vec<i64> {
+    messages.iter().map(|message| message.sequence).collect()
+}
+
+/// The reason in a status's `ErrorInfo`, whose domain must be ours.
+pub(crate) fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
+    assert_eq!(info.domain, "tidings");
+    info.reason
+}
+
+/// The fields that a status blames.
+pub(crate) fn fields(status: &Status) -> Vec<String> {
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    violations.into_iter().map(|violation| violation.field).collect()
+}

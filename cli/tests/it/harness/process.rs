@@ -1,0 +1,110 @@
+//! The built binaries as processes: killed with the test, their log shown where it fails.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use tempfile::NamedTempFile;
+
+/// A running process.
+pub(crate) struct Process {
+    child: Child,
+    log: NamedTempFile,
+    name: String,
+}
+
+impl Process {
+    /// Starts a program of the workspace.
+    pub(crate) fn start(program: &str, args: &[String]) -> Self {
+        let log = NamedTempFile::new().expect("a temporary file");
+        let child = clean_command(&binary(program))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.reopen().expect("the log"))
+            .stderr(log.reopen().expect("the log"))
+            .spawn()
+            .expect("the program starts");
+        Self { child, log, name: program.to_owned() }
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let command = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().expect("sh runs").success(), "{command}");
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{} still runs after {patience:?}", self.name);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_some()
+    }
+
+    /// What it wrote.
+    pub(crate) fn output(&self) -> String {
+        let mut text = String::new();
+        let read = File::open(self.log.path()).and_then(|mut file| file.read_to_string(&mut text));
+        read.expect("a readable log");
+        text
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {} wrote:\n{}", self.name, self.output());
+        }
+    }
+}
+
+/// A command without the variables that would change what a test asks for.
+pub(crate) fn clean_command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TIDINGS_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("NO_COLOR", "1");
+    command
+}
+
+/// Where a program of the workspace stands. Cargo builds only this package's own for its tests, so the services'
+/// are built here, once.
+pub(crate) fn binary(program: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_tidings"));
+    if program != "tidings" {
+        BUILT.get_or_init(|| build_services(&own));
+    }
+    own.with_file_name(program).with_extension(std::env::consts::EXE_EXTENSION)
+}
+
+fn build_services(own: &Path) {
+    let folder = own.parent().expect("a program stands in a folder");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "-p", "tidings-publisher", "-p", "tidings-subscriber", "--bins"]);
+    cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    cargo.arg("--target-dir").arg(folder.parent().expect("a profile's folder stands in the target folder"));
+    if folder.ends_with("release") {
+        cargo.arg("--release");
+    }
+    assert!(cargo.status().expect("cargo runs").success(), "the services can't be built");
+}

@@ -1,0 +1,17 @@
+//! Tests that cross both services, over real gRPC clients: within one process on the embedded broker, and as separate
+//! processes of the built binaries on a Redis of their own.
+
+#![allow(clippy::print_stderr, reason = "a failed test shows what its servers logged")]
+
+mod bad_input;
+mod commands;
+mod faults;
+mod foreign;
+mod gaps;
+mod handover;
+mod harness;
+mod listing;
+mod patterns;
+mod restarts;
+mod slow_reader;
+mod streaming;
