@@ -13,7 +13,7 @@ pub enum Choice {
     /// The embedded one.
     Embedded(Retention),
     /// Redis.
-    Redis(Settings),
+    Redis(Box<Settings>),
 }
 
 impl Choice {
@@ -21,7 +21,7 @@ impl Choice {
     pub fn start(self) -> Shared {
         match self {
             Self::Embedded(retention) => Memory::new(retention),
-            Self::Redis(settings) => Redis::start(settings),
+            Self::Redis(settings) => Redis::start(*settings),
         }
     }
 }
@@ -34,13 +34,13 @@ impl Common {
             return Ok(Choice::Embedded(retention));
         };
         let url = ServerUrl::parse(url).map_err(Error::Redis)?;
-        Ok(Choice::Redis(Settings {
+        Ok(Choice::Redis(Box::new(Settings {
             url,
             key_prefix: self.key_prefix.clone(),
             timeout: self.redis_timeout,
             retention,
             role,
-        }))
+        })))
     }
 
     /// Chooses a broker and starts it.

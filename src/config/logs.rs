@@ -8,7 +8,8 @@ use crate::server::telemetry::Format;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logs")]
 pub struct Logs {
-    /// What is logged: a level (error, warn, info, debug, trace), or levels by module, such as info,tidings=debug
+    /// What is logged: a level of Tidings itself (error, warn, info, debug with a line a message, trace), or levels by
+    /// module, such as info,h2=debug
     #[arg(long = "log-filter", env = "TIDINGS_LOG", value_name = "FILTER", default_value = "info",
         value_parser = filter)]
     pub filter: String,

@@ -16,10 +16,10 @@ pub enum Format {
     Json,
 }
 
-/// Sends what the program tells to standard error, as far as the filter lets it through (such as
-/// `info,tidings=debug`), and panics with it.
+/// Sends what the program tells to standard error, as far as the filter lets it through, and panics with it. A filter is a
+/// level, which means Tidings itself (libraries tell at most `info`), or levels by module such as `info,tidings=debug,h2=debug`.
 pub fn init(filter: &str, format: Format) -> Result<(), ParseError> {
-    let filter = EnvFilter::builder().parse(filter)?;
+    let filter = EnvFilter::builder().parse(ours(filter))?;
     let terminal = io::stderr().is_terminal();
     let json = match format {
         Format::Auto => !terminal,
@@ -41,4 +41,26 @@ pub fn init(filter: &str, format: Format) -> Result<(), ParseError> {
         tracing::error!(place, "panicked: {text}");
     }));
     Ok(())
+}
+
+/// What HTTP/2 tells at `debug` would drown the line of a message.
+fn ours(filter: &str) -> String {
+    match filter.trim() {
+        level @ ("debug" | "trace") => format!("info,tidings={level}"),
+        filter => filter.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_level_is_that_of_tidings() {
+        assert_eq!(ours("debug"), "info,tidings=debug");
+        assert_eq!(ours(" trace "), "info,tidings=trace");
+        for filter in ["info", "warn", "off", "debug,h2=info"] {
+            assert_eq!(ours(filter), filter);
+        }
+    }
 }
