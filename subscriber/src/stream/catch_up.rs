@@ -103,8 +103,8 @@ impl Session {
 
     /// Reads one page of a channel. True when the stream has all there is of it.
     async fn read_page(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
-        let at = self.positions.track(channel)?.reader.position;
-        let page = self.broker.read(channel, From::After(at.sequence), PAGE).await?;
+        let start = self.positions.track(channel)?.reader.position.sequence;
+        let page = self.broker.read(channel, From::After(start), PAGE).await?;
         let head = page.head.as_ref();
         let end = head.map_or(Position::START, Head::end);
         self.positions.track(channel)?.end = end;
@@ -126,6 +126,10 @@ impl Session {
                 }
                 Next::Read { to } => {
                     let at = track.reader.position.sequence;
+                    if at < start {
+                        // A new epoch begins below the old position, and this page above it.
+                        return Ok(false);
+                    }
                     while unread.next_if(|stored| stored.sequence <= at).is_some() {}
                     let mut read = false;
                     while let Some(stored) = unread.next_if(|stored| stored.sequence <= to) {
