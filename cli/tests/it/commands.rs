@@ -21,8 +21,12 @@ struct Served {
 
 impl Served {
     fn start(args: &[&str]) -> Self {
-        let mut all = vec!["--publisher-listen=127.0.0.1:0".to_owned(), "--subscriber-listen=127.0.0.1:0".to_owned()];
-        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let mut all: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        for flag in ["--publisher-listen", "--subscriber-listen"] {
+            if !all.iter().any(|arg| arg.starts_with(flag)) {
+                all.push(format!("{flag}=127.0.0.1:0"));
+            }
+        }
         let mut process = Process::start("tidings", &all);
         let (mut publisher, mut subscriber) = (String::new(), String::new());
         for _ in 0..500 {
@@ -276,8 +280,7 @@ fn serving_is_refused_with_the_flag_to_change() {
         assert!(!told.contains("grpcurl"), "{args:?}: nothing is announced");
     }
     drop(holder);
-    let open = Served::start(&["--allow-anonymous", "--publisher-listen=0.0.0.0:0"]);
-    open.stop();
+    Served::start(&["--allow-anonymous", "--publisher-listen=0.0.0.0:0"]).stop();
 }
 
 #[test]
