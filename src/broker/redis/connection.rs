@@ -69,13 +69,15 @@ impl Connection {
         let waited = timeout(self.timeout, link.wait_for(Option::is_some)).await;
         match waited.map(|link| link.ok().and_then(|link| link.clone())) {
             Ok(Some(link)) => Ok(link),
-            _ => {
-                let reason = match &*self.state.borrow() {
-                    State::Down(reason) => reason.clone(),
-                    State::Up => "it does not answer".to_owned(),
-                };
-                Err(error::away(self.timeout, &reason))
-            }
+            _ => Err(error::away(self.timeout, &self.trouble())),
+        }
+    }
+
+    /// Why there is no connection now.
+    pub(super) fn trouble(&self) -> String {
+        match &*self.state.borrow() {
+            State::Down(reason) => reason.clone(),
+            State::Up => "it does not answer".to_owned(),
         }
     }
 

@@ -9,13 +9,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::oneshot,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::task::TaskTracker;
 
@@ -184,10 +184,11 @@ impl Publisher {
 
     /// One call of the script over the shared connection.
     async fn call(&self, channel: &ChannelName, group: &[Job]) -> Result<Vec<Published>, Error> {
-        let mut link = self.connection.link().await?;
-        self.register(channel, &mut link).await?;
+        // The first of the group has waited longest: what it may take is what the call may take.
+        let deadline = deadline(group, self.connection.timeout());
+        let mut link = self.reach(channel, deadline).await?;
         let call = self.write(channel, group);
-        let sent = timeout(self.connection.timeout(), script::PUBLISH.send(&call, &mut link.connection)).await;
+        let sent = timeout_at(deadline, script::PUBLISH.send(&call, &mut link.connection)).await;
         let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
         let published = self.read(answer, group)?;
         self.note(channel, &published, &mut link).await;
@@ -198,8 +199,7 @@ impl Publisher {
     /// the script has answered.
     async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Vec<Job>, wanted: u32) {
         let begun = async {
-            let mut link = self.connection.link().await?;
-            self.register(channel, &mut link).await?;
+            let mut link = self.reach(channel, deadline(&group, self.connection.timeout())).await?;
             let call = self.write(channel, &group);
             let (answer, wait) = self.waiters.send(&call, wanted).await?;
             let published = self.read(answer, &group)?;
@@ -219,6 +219,20 @@ impl Publisher {
                     answer(group, published.collect());
                 });
             }
+        }
+    }
+
+    /// The connection, once the registry knows the channel. Nothing was published yet, whatever happens here.
+    async fn reach(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
+        let reached = async {
+            let mut link = self.connection.link().await?;
+            self.register(channel, &mut link).await?;
+            Ok(link)
+        };
+        match timeout_at(deadline, reached).await {
+            Ok(Err(Error::OutcomeUnknown(text))) => Err(Error::Unavailable(text)),
+            Ok(reached) => reached,
+            Err(_) => Err(error::away(self.connection.timeout(), &self.connection.trouble())),
         }
     }
 
@@ -242,12 +256,7 @@ impl Publisher {
         let mut call = script::REGISTER.call();
         call.arg(1).arg(self.keys.registry()).arg(channel.as_str());
         let sent = timeout(self.connection.timeout(), script::REGISTER.send(&call, &mut link.connection)).await;
-        // Nothing was published yet, whatever happened to this call.
-        let refused = |error| match error {
-            Error::OutcomeUnknown(text) => Error::Unavailable(text),
-            other => other,
-        };
-        sent.map_err(|_| refused(slow()))?.map_err(|error| refused(self.connection.failed(&error)))?;
+        sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
         self.receipts.register(channel, link.number);
         Ok(())
     }
@@ -272,6 +281,10 @@ fn outgoing(draft: &Draft) -> Result<Outgoing, Error> {
         bytes if bytes > MESSAGE_BYTES => Err(Error::TooLarge { bytes, limit: MESSAGE_BYTES }),
         _ => Ok(Outgoing { id: draft.id, deduplicate: draft.deduplicate, encoded }),
     }
+}
+
+fn deadline(group: &[Job], limit: Duration) -> Instant {
+    group.first().map_or_else(Instant::now, |job| job.since) + limit
 }
 
 fn slow() -> Error {
