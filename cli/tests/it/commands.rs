@@ -1,131 +1,13 @@
 //! The command line, as processes.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    net::TcpListener,
-    process::{Child, Output, Stdio},
-    time::Duration,
-};
+use std::{net::TcpListener, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tidings_testing::RedisServer;
 
-use crate::harness::{PATIENCE, Process, Publisher, Subscriber, binary, clean_command, text};
-
-/// `tidings serve` on ports that the system chose.
-struct Served {
-    process: Process,
-    publisher: String,
-    subscriber: String,
-}
-
-impl Served {
-    fn start(args: &[&str]) -> Self {
-        let mut all: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        for flag in ["--publisher-listen", "--subscriber-listen"] {
-            if !all.iter().any(|arg| arg.starts_with(flag)) {
-                all.push(format!("{flag}=127.0.0.1:0"));
-            }
-        }
-        let mut process = Process::start("tidings", &all);
-        let (mut publisher, mut subscriber) = (String::new(), String::new());
-        for _ in 0..500 {
-            let output = process.output();
-            let after = |label: &str| {
-                let line = output.lines().find(|line| line.trim_start().starts_with(label))?;
-                line.split_whitespace().nth(1).map(|address| format!("http://{address}"))
-            };
-            (publisher, subscriber) =
-                (after("publisher ").unwrap_or_default(), after("subscriber ").unwrap_or_default());
-            if output.contains("PublisherService/Publish") {
-                break;
-            }
-            assert!(!process.has_ended(), "{output}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert!(!publisher.is_empty() && !subscriber.is_empty(), "{}", process.output());
-        Self { process, publisher, subscriber }
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        run_with_input(args, self, b"")
-    }
-
-    /// Runs a command that must succeed; answers what it printed.
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        String::from_utf8(output.stdout).expect("UTF-8")
-    }
-
-    fn tail(&self, args: &[&str]) -> Tail {
-        let mut command = clean_command(&binary("tidings"));
-        command.arg("tail").args(args).args(["--subscriber", &self.subscriber]);
-        Tail::start(command)
-    }
-
-    fn stop(mut self) {
-        self.process.signal("TERM");
-        assert!(self.process.wait(PATIENCE).success(), "{}", self.process.output());
-    }
-}
-
-fn run_with_input(args: &[&str], served: &Served, input: &[u8]) -> Output {
-    let mut command = clean_command(&binary("tidings"));
-    command.args(args).env("TIDINGS_PUBLISHER", &served.publisher).env("TIDINGS_SUBSCRIBER", &served.subscriber);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program starts");
-    child.stdin.take().expect("a pipe").write_all(input).expect("it reads its input");
-    child.wait_with_output().expect("it ends")
-}
-
-/// A running `tidings tail`.
-struct Tail {
-    child: Child,
-    lines: std::sync::mpsc::Receiver<String>,
-}
-
-impl Tail {
-    fn start(mut command: std::process::Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (sender, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { child, lines }
-    }
-
-    fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line in time")
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.line()).expect("JSON")
-    }
-
-    /// Ends it with a signal; answers its exit code and what it told on standard error.
-    fn end(mut self, signal: &str) -> (Option<i32>, String) {
-        let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
-        let status = self.child.wait().expect("it ends");
-        let mut told = String::new();
-        let stderr = self.child.stderr.take().expect("a pipe");
-        std::io::Read::read_to_string(&mut BufReader::new(stderr), &mut told).expect("UTF-8");
-        (status.code(), told)
-    }
-}
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::harness::{
+    PATIENCE, Process, Publisher, Served, Subscriber, Tail, binary, clean_command, run_with_input, text,
+};
 
 #[test]
 fn publish_tail_list_and_channels_work_together() {

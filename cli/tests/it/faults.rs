@@ -6,7 +6,7 @@ use tidings_testing::RedisServer;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::harness::{Publisher, Subscriber, becomes, channel, connect, reason, text, text_of};
+use crate::harness::{Publisher, Subscriber, channel, connect, reason, text, text_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_services_start_say_so_and_recover() {
@@ -14,8 +14,8 @@ async fn without_redis_services_start_say_so_and_recover() {
     let url = redis.url();
     let publisher = Publisher::start_alone(&url, &["--redis-timeout=500ms"]).await;
     let subscriber = Subscriber::start_alone(&url, &["--redis-timeout=500ms"]).await;
-    becomes(publisher.channel(), ServingStatus::NotServing).await;
-    becomes(subscriber.channel(), ServingStatus::NotServing).await;
+    publisher.becomes(ServingStatus::NotServing).await;
+    subscriber.becomes(ServingStatus::NotServing).await;
 
     let began = Instant::now();
     let refused = subscriber.client().stream_messages(channel("a")).await.expect_err("no Redis");
@@ -25,8 +25,8 @@ async fn without_redis_services_start_say_so_and_recover() {
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "NOT_PUBLISHED"), "{refused:?}");
 
     redis.run();
-    becomes(publisher.channel(), ServingStatus::Serving).await;
-    becomes(subscriber.channel(), ServingStatus::Serving).await;
+    publisher.becomes(ServingStatus::Serving).await;
+    subscriber.becomes(ServingStatus::Serving).await;
     let mut stream = subscriber.stream(channel("a")).await;
     stream.started().await;
     stream.caught_up().await;

@@ -1,13 +1,15 @@
 //! What the tests share: a house (both services, with clients), processes that die with the test, and streams whose
 //! every wait is timed.
 
+mod command;
 mod house;
 mod process;
 mod stream;
 
 use std::time::Duration;
 
-pub(crate) use house::{House, Publisher, Subscriber, becomes, connect};
+pub(crate) use command::{Served, Tail, run_with_input};
+pub(crate) use house::{House, Publisher, Subscriber, connect};
 pub(crate) use process::{Process, binary, clean_command};
 pub(crate) use stream::Stream;
 use tidings::pb::{Message, PublishRequest, StreamMessagesRequest, message, publish_request::Payload};

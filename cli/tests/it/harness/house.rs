@@ -132,45 +132,80 @@ impl House {
 }
 
 /// A publisher process.
-pub(crate) struct Publisher {
-    /// The process.
-    pub(crate) process: Process,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
-    channel: Channel,
-}
-
+pub(crate) type Publisher = Service<PublisherServiceClient<Channel>>;
 /// A subscriber process.
-pub(crate) struct Subscriber {
+pub(crate) type Subscriber = Service<SubscriberServiceClient<Channel>>;
+
+/// A process of one of the services.
+pub(crate) struct Service<C> {
     /// The process.
     pub(crate) process: Process,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     channel: Channel,
+    client: C,
 }
 
-impl Publisher {
+/// A client, and the program that serves it.
+pub(crate) trait Client: Clone {
+    /// The program.
+    const PROGRAM: &str;
+
+    /// On a connection.
+    fn on(channel: Channel) -> Self;
+}
+
+impl Client for PublisherServiceClient<Channel> {
+    const PROGRAM: &str = "tidings-publisher";
+
+    fn on(channel: Channel) -> Self {
+        Self::new(channel)
+    }
+}
+
+impl Client for SubscriberServiceClient<Channel> {
+    const PROGRAM: &str = "tidings-subscriber";
+
+    fn on(channel: Channel) -> Self {
+        Self::new(channel)
+    }
+}
+
+impl<C: Client> Service<C> {
     /// Starts one and waits until it serves.
     pub(crate) async fn start(redis_url: &str, args: &[&str]) -> Self {
-        let publisher = Self::start_alone(redis_url, args).await;
-        becomes(&publisher.channel, ServingStatus::Serving).await;
-        publisher
+        let service = Self::start_alone(redis_url, args).await;
+        service.becomes(ServingStatus::Serving).await;
+        service
     }
 
     /// Starts one and waits until it listens, whether it has a Redis or not.
     pub(crate) async fn start_alone(redis_url: &str, args: &[&str]) -> Self {
-        let (process, address, channel) = start("tidings-publisher", redis_url, args).await;
-        Self { process, address, channel }
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut all = vec![format!("--listen={address}"), format!("--redis-url={redis_url}")];
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let process = Process::start(C::PROGRAM, &all);
+        let channel = connect(address).await;
+        Self { process, address, client: C::on(channel.clone()), channel }
     }
 
     /// A client.
-    pub(crate) fn client(&self) -> PublisherServiceClient<Channel> {
-        PublisherServiceClient::new(self.channel.clone())
+    pub(crate) fn client(&self) -> C {
+        self.client.clone()
     }
 
-    /// The connection.
-    pub(crate) fn channel(&self) -> &Channel {
-        &self.channel
+    /// Waits until its health, as a whole, is as expected.
+    pub(crate) async fn becomes(&self, expected: ServingStatus) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = HealthClient::new(self.channel.clone()).check(HealthCheckRequest::default()).await;
+            let status = answer.map(|answer| answer.into_inner().status());
+            if status.as_ref().is_ok_and(|status| *status == expected) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "expected {expected:?}, got {status:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Ends it with SIGTERM; it must end well.
@@ -181,29 +216,6 @@ impl Publisher {
 }
 
 impl Subscriber {
-    /// Starts one and waits until it serves.
-    pub(crate) async fn start(redis_url: &str, args: &[&str]) -> Self {
-        let subscriber = Self::start_alone(redis_url, args).await;
-        becomes(&subscriber.channel, ServingStatus::Serving).await;
-        subscriber
-    }
-
-    /// Starts one and waits until it listens, whether it has a Redis or not.
-    pub(crate) async fn start_alone(redis_url: &str, args: &[&str]) -> Self {
-        let (process, address, channel) = start("tidings-subscriber", redis_url, args).await;
-        Self { process, address, channel }
-    }
-
-    /// A client.
-    pub(crate) fn client(&self) -> SubscriberServiceClient<Channel> {
-        SubscriberServiceClient::new(self.channel.clone())
-    }
-
-    /// The connection.
-    pub(crate) fn channel(&self) -> &Channel {
-        &self.channel
-    }
-
     /// Opens a stream.
     pub(crate) async fn stream(&self, request: StreamMessagesRequest) -> Stream {
         open(self.client(), request).await
@@ -213,20 +225,6 @@ impl Subscriber {
     pub(crate) async fn list(&self, channel: &str) -> Vec<Message> {
         list(self.client(), channel).await
     }
-
-    /// Ends it with SIGTERM; it must end well.
-    pub(crate) fn stop(mut self) {
-        self.process.signal("TERM");
-        assert!(self.process.wait(PATIENCE).success());
-    }
-}
-
-async fn start(program: &str, redis_url: &str, args: &[&str]) -> (Process, SocketAddr, Channel) {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let mut all = vec![format!("--listen={address}"), format!("--redis-url={redis_url}")];
-    all.extend(args.iter().map(|arg| (*arg).to_owned()));
-    let process = Process::start(program, &all);
-    (process, address, connect(address).await)
 }
 
 /// Connects to a service, which may be about to start.
@@ -238,20 +236,6 @@ pub(crate) async fn connect(address: SocketAddr) -> Channel {
             Ok(channel) => return channel,
             Err(error) => assert!(Instant::now() < deadline, "{address}: {error:?}"),
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Waits until a service's health, as a whole, is as expected.
-pub(crate) async fn becomes(channel: &Channel, expected: ServingStatus) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
-        let status = answer.map(|answer| answer.into_inner().status());
-        if status.as_ref().is_ok_and(|status| *status == expected) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "expected {expected:?}, got {status:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
