@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::Stream;
 use tidings::{
-    broker::Shared,
+    broker::{Head, Shared},
     channel::{ChannelName, Names, Pattern},
     cursor,
     pb::{self, subscriber_service_server::SubscriberService},
@@ -73,21 +73,22 @@ impl SubscriberService for Subscriber {
             _ => String::new(),
         };
         let heads = self.broker.heads(&names).await.map_err(unavailable)?;
-        let channels = names.iter().zip(heads).map(|(name, head)| self.channel(name, head)).collect();
+        // The registry is told before a publish; where that was refused, there is a name and nothing else.
+        let there = names.iter().zip(heads).filter_map(|(name, head)| Some((name, head?)));
+        let channels = there.map(|(name, head)| self.channel(name, &head)).collect();
         Ok(Response::new(pb::ListChannelsResponse { channels, next_page_token }))
     }
 }
 
 impl Subscriber {
-    fn channel(&self, name: &ChannelName, head: Option<tidings::broker::Head>) -> pb::Channel {
-        let subscriber_count = self.hub.subscribers(name) as i64;
-        let mut channel = pb::Channel { name: name.as_str().to_owned(), subscriber_count, ..pb::Channel::default() };
-        if let Some(head) = head {
-            channel.epoch = head.epoch().map(|epoch| epoch.to_string()).unwrap_or_default();
-            channel.first_sequence = if head.first > head.last { 0 } else { head.first };
-            channel.last_sequence = head.last;
-            channel.last_publish_time = (head.last > 0).then(|| pb::timestamp(head.time_ms));
+    fn channel(&self, name: &ChannelName, head: &Head) -> pb::Channel {
+        pb::Channel {
+            name: name.as_str().to_owned(),
+            epoch: head.epoch().map(|epoch| epoch.to_string()).unwrap_or_default(),
+            first_sequence: if head.first > head.last { 0 } else { head.first },
+            last_sequence: head.last,
+            last_publish_time: (head.last > 0).then(|| pb::timestamp(head.time_ms)),
+            subscriber_count: self.hub.subscribers(name) as i64,
         }
-        channel
     }
 }
