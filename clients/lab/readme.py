@@ -7,7 +7,7 @@ import re
 FENCE = re.compile(r"^(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
 
-# What differs from run to run, each by its form. A word that was seen here stands for any other of its form.
+# What differs from run to run, each by its form.
 VOLATILE = [
     ("uuid", re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")),
     ("time", re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")),
@@ -47,9 +47,14 @@ def same(expected, seen):
 
 
 def stable(text):
-    """The text with what differs from run to run replaced; JSON in one spelling, as grpcurl's order of fields varies."""
+    """The text with what differs from run to run replaced, and JSON in one spelling, as grpcurl's order of fields varies.
+
+    The same id, cursor or epoch becomes the same word, so that what must be equal still must be. Times may coincide.
+    """
     for name, form in VOLATILE:
-        text = form.sub(f"<{name}>", text)
+        seen = {}
+        text = form.sub(
+            lambda found: f"<{name} {0 if name == 'time' else seen.setdefault(found[0].strip(), len(seen))}>", text)
     text = "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
     decoder, values, rest = json.JSONDecoder(), [], text
     try:
