@@ -13,5 +13,6 @@ mod harness;
 mod listing;
 mod patterns;
 mod restarts;
+mod sharing;
 mod slow_reader;
 mod streaming;
