@@ -11,7 +11,7 @@ sys.dont_write_bytecode = True
 from lab import stack as stacks  # noqa: E402
 from lab.report import Report  # noqa: E402
 from lab.tools import Tools  # noqa: E402
-from suites import go, grpcurl, plain_redis, python, readme, typescript  # noqa: E402
+from suites import examples, go, grpcurl, plain_redis, python, readme, typescript  # noqa: E402
 
 # Each suite with the stacks it runs on; the README starts its own.
 SUITES = {
@@ -20,6 +20,7 @@ SUITES = {
     "python": (python, (stacks.on_redis, stacks.embedded)),
     "typescript": (typescript, (stacks.on_redis, stacks.embedded)),
     "go": (go, (stacks.on_redis, stacks.embedded)),
+    "examples": (examples, (stacks.on_redis,)),
     "readme": (readme, (None,)),
 }
 
