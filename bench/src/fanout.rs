@@ -1,0 +1,97 @@
+//! Deliveries a second: messages published as fast as it goes, times the streams that all get all of them, in order.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use tidings::pb::{PublishBatchRequest, StreamMessagesRequest};
+use tokio::task::JoinSet;
+
+use crate::{bare, house::House, publishing, raw};
+
+/// Messages of one batch, and batches under way at once.
+const BATCH: usize = 500;
+const BATCHES: usize = 4;
+/// Connections that streams share; bare subscribers have one each, as Redis needs it.
+const CONNECTIONS: usize = 10;
+
+/// Messages to publish: enough to last, and fewer the more are delivered of each.
+fn messages(streams: usize) -> usize {
+    let unit = BATCH * BATCHES;
+    (5_000_000 / streams).clamp(40_000, 400_000) / unit * unit
+}
+
+/// Through both services.
+pub(crate) async fn tidings(house: &House, channel: &str, streams: usize) -> anyhow::Result<f64> {
+    let count = messages(streams) as u64;
+    let mut connections = Vec::new();
+    for _ in 0..streams.min(CONNECTIONS) {
+        connections.push(house.subscriber().await?);
+    }
+    let request = StreamMessagesRequest { channel: channel.to_owned(), ..StreamMessagesRequest::default() };
+    let request = raw::framed(&request);
+    let mut readers = JoinSet::new();
+    for n in 0..streams {
+        let mut stream = raw::Stream::open(&connections[n % connections.len()], request.clone()).await?;
+        readers.spawn(async move {
+            let (mut next, mut in_order) = (1, true);
+            while next <= count {
+                stream
+                    .more(|seen| {
+                        in_order &= seen.sequence == next;
+                        next += 1;
+                    })
+                    .await?;
+                ensure!(in_order, "a message is missing or doubled before {next}");
+            }
+            Ok(())
+        });
+    }
+    let began = Instant::now();
+    publish_batches(house, channel, count as usize).await?;
+    finish(readers).await?;
+    Ok((count * streams as u64) as f64 / began.elapsed().as_secs_f64())
+}
+
+async fn publish_batches(house: &House, channel: &str, count: usize) -> anyhow::Result<()> {
+    let requests = vec![publishing::request(""); BATCH];
+    let batch = raw::framed(&PublishBatchRequest { channel: channel.to_owned(), requests });
+    let connection = house.publisher().await?;
+    let mut publishers = JoinSet::new();
+    for _ in 0..BATCHES {
+        let (connection, batch) = (connection.clone(), batch.clone());
+        publishers.spawn(async move {
+            for _ in 0..count / BATCH / BATCHES {
+                raw::unary(&connection, "/tidings.v1.PublisherService/PublishBatch", batch.clone()).await?;
+            }
+            Ok(())
+        });
+    }
+    finish(publishers).await
+}
+
+/// Through Redis alone.
+pub(crate) async fn bare(house: &House, channel: &str, streams: usize) -> anyhow::Result<f64> {
+    let count = messages(streams);
+    let mut readers = JoinSet::new();
+    for _ in 0..streams {
+        let mut subscriber = bare::Subscriber::open(house, channel).await?;
+        readers.spawn(async move {
+            let mut seen = 0;
+            while seen < count {
+                subscriber.more(|_| seen += 1).await?;
+            }
+            Ok(())
+        });
+    }
+    let began = Instant::now();
+    bare::publish_many(house, channel, count).await?;
+    finish(readers).await?;
+    Ok((count * streams) as f64 / began.elapsed().as_secs_f64())
+}
+
+async fn finish(mut tasks: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
