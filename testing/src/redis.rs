@@ -75,7 +75,10 @@ impl RedisServer {
             .spawn()
             .expect("redis-server can be run");
         self.process = Some(process);
-        self.wait_until("redis-server answers", || self.try_command(&["PING"]).is_some_and(|reply| reply == "+PONG"));
+        self.wait_until("redis-server answers", || {
+            // One that wants a password answers as well.
+            self.try_command(&["PING"]).is_some_and(|reply| reply == "+PONG" || reply.starts_with("-NOAUTH"))
+        });
     }
 
     /// Ends the process at once, as a crash does.

@@ -36,7 +36,7 @@ pub(super) struct Connection {
     timeout: Duration,
     link: watch::Sender<Option<Link>>,
     state: watch::Sender<State>,
-    broken: Notify,
+    broken: Arc<Notify>,
 }
 
 impl Connection {
@@ -47,7 +47,7 @@ impl Connection {
             timeout,
             link: watch::Sender::new(None),
             state: watch::Sender::new(state),
-            broken: Notify::new(),
+            broken: Arc::default(),
         })
     }
 
@@ -91,13 +91,24 @@ impl Connection {
 
     /// A connection of one's own, for calls that others must not wait behind.
     pub(super) async fn dedicated(&self, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
-        self.connect(response_timeout).await
+        let config = self.config().set_response_timeout(Some(response_timeout));
+        Client::open(self.url.info())?.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    async fn connect(&self, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(response_timeout));
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout))
+    }
+
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        let broken = Arc::clone(&self.broken);
+        let disconnected = move |push: redis::PushInfo| {
+            if push.kind == redis::PushKind::Disconnection {
+                // Noticed at once, so that the next publish waits for another connection instead of failing on this one.
+                broken.notify_one();
+            }
+            Ok::<(), redis::aio::SendError>(())
+        };
+        let config = self.config().set_response_timeout(Some(self.timeout)).set_push_sender(disconnected);
         Client::open(self.url.info())?.get_multiplexed_async_connection_with_config(&config).await
     }
 
@@ -130,7 +141,7 @@ impl Connection {
     }
 
     async fn open(&self) -> Result<MultiplexedConnection, String> {
-        let connected = timeout(self.timeout, self.connect(self.timeout)).await;
+        let connected = timeout(self.timeout, self.connect()).await;
         let mut connection =
             connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
         check(&mut connection).await?;
