@@ -1,0 +1,124 @@
+//! The live connection: what one socket carries, and how it is replaced.
+
+use tidings::{
+    broker::{LiveCommand, LiveEvent, Shared, redis::Redis},
+    limits::MESSAGE_BYTES,
+};
+use tidings_testing::RedisServer;
+
+use crate::fixture::{Live, broker, channel, head, name, pattern, publish, settings, texts, up};
+
+#[tokio::test]
+async fn what_plain_programs_publish_arrives_as_it_is() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    let mut live = Live::open(&broker);
+    live.subscribe(channel("o.1")).await;
+    live.subscribe(pattern("o.*")).await;
+    server.command(&["PUBLISH", "o.1", "{\"id\":1}\r\n$5\r\n"]);
+    for topic in [channel("o.1"), pattern("o.*")] {
+        assert_eq!(live.push().await, (topic, "o.1".to_owned(), "{\"id\":1}\r\n$5\r\n".to_owned()));
+    }
+    server.command(&["PUBLISH", "o.with space", ""]);
+    assert_eq!(live.push().await, (pattern("o.*"), "o.with space".to_owned(), String::new()));
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn what_is_larger_than_a_message_is_passed_over() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    let mut live = Live::open(&broker);
+    live.subscribe(channel("a")).await;
+    server.command(&["PUBLISH", "a", &"x".repeat(MESSAGE_BYTES)]);
+    server.command(&["PUBLISH", "a", &"y".repeat(5 * MESSAGE_BYTES)]);
+    server.command(&["PUBLISH", "a", "after"]);
+    assert_eq!(live.push().await.2.len(), MESSAGE_BYTES);
+    let told = live.next().await;
+    let expected = channel("a");
+    assert!(
+        matches!(&told, LiveEvent::Oversized { topic, bytes } if *topic == expected && *bytes == 5 * MESSAGE_BYTES)
+    );
+    assert_eq!(live.push().await.2, "after");
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_lost_link_is_told_and_all_its_topics_stand_again() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    let mut live = Live::open(&broker);
+    let topics = [channel("a"), channel("b"), pattern("c.*")];
+    for topic in &topics {
+        live.subscribe(topic.clone()).await;
+    }
+    for _ in 0..3 {
+        assert_ne!(server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]), ":0");
+        assert_eq!(live.restored().await, 1);
+        for channel in ["a", "b", "c.1"] {
+            assert_eq!(server.command(&["PUBLISH", channel, "x"]), ":1");
+            assert_eq!(live.push().await.1, channel);
+        }
+    }
+    live.send(LiveCommand::Check(name("a"))).await;
+    assert!(matches!(live.next().await, LiveEvent::Head(_, None)));
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn topics_asked_for_while_redis_is_away_are_confirmed_when_it_is_back() {
+    let mut server = RedisServer::prepare(&["--save", ""]);
+    let broker: Shared = Redis::start(settings(&server.url()));
+    let mut live = Live::open(&broker);
+    live.send(LiveCommand::Subscribe(channel("a"))).await;
+    live.send(LiveCommand::Subscribe(channel("b"))).await;
+    live.send(LiveCommand::Unsubscribe(channel("b"))).await;
+    server.run();
+    up(&broker).await;
+    loop {
+        match live.next().await {
+            LiveEvent::Subscribed(topic) if topic == channel("a") => break,
+            LiveEvent::Push { .. } | LiveEvent::Oversized { .. } => panic!("nothing was published"),
+            _ => {}
+        }
+    }
+    publish(&broker, &name("a"), texts(1)).await;
+    loop {
+        match live.next().await {
+            LiveEvent::Push { .. } => break,
+            LiveEvent::Lost(reason) => panic!("{reason}"),
+            _ => {}
+        }
+    }
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_check_survives_forgotten_scripts() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    publish(&broker, &name("a"), texts(7)).await;
+    let mut live = Live::open(&broker);
+    live.subscribe(channel("a")).await;
+    server.command(&["SCRIPT", "FLUSH"]);
+    live.send(LiveCommand::Check(name("a"))).await;
+    let expected = head(&broker, &name("a")).await;
+    let told = live.next().await;
+    assert!(matches!(&told, LiveEvent::Head(_, head) if *head == expected && head.is_some()), "{told:?}");
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_primary_that_was_demoted_is_not_believed() {
+    let other = RedisServer::start();
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    publish(&broker, &name("a"), texts(1)).await;
+    let mut live = Live::open(&broker);
+    live.subscribe(channel("a")).await;
+    assert_eq!(server.command(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]), "+OK");
+    live.send(LiveCommand::Check(name("a"))).await;
+    let told = live.next().await;
+    assert!(matches!(&told, LiveEvent::Lost(_)), "{told:?}");
+    broker.close().await;
+}
