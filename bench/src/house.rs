@@ -1,4 +1,5 @@
-//! What is measured: a `redis-server`, and both services with the defaults of their flags, each on a thread of its own.
+//! What is measured: a `redis-server`, and both services with the defaults of their flags but for a longer
+//! history, each on a thread of its own.
 
 use std::{net::SocketAddr, thread::JoinHandle, time::Duration};
 
@@ -33,7 +34,7 @@ impl House {
     pub(crate) async fn start(appendonly: bool) -> anyhow::Result<Self> {
         let appendonly = if appendonly { "yes" } else { "no" };
         // The default would cut bare subscribers off that are behind for a moment; we measure, they don't die.
-        let unlimited = ["--client-output-buffer-limit", "pubsub 0 0 0"];
+        let unlimited = ["--client-output-buffer-limit", "pubsub", "0", "0", "0"];
         let arguments = [&["--save", "", "--appendonly", appendonly][..], &unlimited].concat();
         let redis = tokio::task::spawn_blocking(move || RedisServer::start_with(&arguments)).await?;
         let stop = CancellationToken::new();
@@ -84,7 +85,9 @@ async fn start(
     stop: &CancellationToken,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> anyhow::Result<SocketAddr> {
-    let common = Flags::try_parse_from(["bench", "--redis-url", &redis.url()])?.common;
+    // A reader that falls behind must find everything in the log: what is measured is how fast all of it arrives.
+    let history = ["--history-max-messages", "1000000", "--history-max-bytes", "1GiB"];
+    let common = Flags::try_parse_from([&["bench", "--redis-url", &redis.url()][..], &history].concat())?.common;
     let broker = common.choose_broker(None, role)?;
     let (ready, address) = oneshot::channel();
     let stop = stop.clone();
