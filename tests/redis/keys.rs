@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tidings::{
-    broker::{From, PageLimit, Retention},
+    broker::{From, LiveCommand, LiveEvent, PageLimit, Retention},
     envelope,
     limits::HEAD_LINGER,
 };
@@ -174,5 +174,18 @@ async fn the_registry_is_written_before_the_channel_and_swept() {
     assert!((time_ms - 5_000..=time_ms).contains(&noted_ms), "{noted_ms} for {time_ms}");
     until("the expired name is removed", || server.command(&["ZSCORE", "tidings:channels", "gone"]) == "$-1").await;
     assert_ne!(server.command(&["ZSCORE", "tidings:channels", "still-there"]), "$-1");
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_database_and_a_password_of_ones_own_are_used_by_all_connections() {
+    let server = RedisServer::start_with(&["--save", "", "--requirepass", "s3cret"]);
+    let broker = connect(settings(&format!("redis://:s3cret@127.0.0.1:{}/3", server.port()))).await;
+    let orders = name("orders");
+    publish(&broker, &orders, texts(1)).await;
+    let mut live = Live::open(&broker);
+    live.send(LiveCommand::Check(orders)).await;
+    let told = live.next().await;
+    assert!(matches!(&told, LiveEvent::Head(_, Some(head)) if head.last == 1), "{told:?}");
     broker.close().await;
 }
