@@ -1,7 +1,7 @@
 //! Serving gRPC, the same for both services: a listener and a token go in, and [`serve`] returns when the token was
 //! cancelled and all calls are over.
 //!
-//! ```ignore
+//! ```text
 //! let services = Services::new(broker.state())
 //!     .with(pb::publisher_service_server::PublisherServiceServer::new(publisher));
 //! server::serve(listener, services, options, shutdown).await?;

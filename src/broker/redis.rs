@@ -35,7 +35,10 @@ use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 pub use self::url::{InvalidUrl, ServerUrl};
 use super::{Broker, Error, From, Head, LiveControl, LiveEvents, Page, PageLimit, Published, Retention, State};
@@ -78,6 +81,8 @@ pub struct Redis {
     live: Arc<live::Settings>,
     tasks: TaskTracker,
     closing: CancellationToken,
+    /// Ends the tasks also where nobody calls `close`.
+    _end: DropGuard,
 }
 
 impl Redis {
@@ -105,6 +110,7 @@ impl Redis {
             connection,
             reader,
             tasks,
+            _end: closing.clone().drop_guard(),
             closing,
         })
     }

@@ -57,6 +57,7 @@ impl RedisServer {
         let replica = Self::start_with(&["--save", "", "--replicaof", "127.0.0.1", &port]);
         replica.wait_until("the replica is in sync", || {
             replica.command(&["INFO", "replication"]).contains("master_link_status:up")
+                && primary.command(&["INFO", "replication"]).contains(&format!("port={},state=online", replica.port))
         });
         replica
     }

@@ -73,6 +73,7 @@ async fn a_lost_head_over_a_living_log_drops_nothing() {
     server.command(&["DEL", HEAD]);
     let without = head(&broker, &name("orders")).await.expect("the log lives");
     assert_eq!((without.first, without.last, without.epochs.len()), (1, 3, 0));
+    assert_eq!(without.time_ms, before.time_ms);
     let after = publish(&broker, &name("orders"), texts(1)).await[0];
     assert_eq!(after.sequence, 4);
     assert_ne!(after.epoch, before.epoch);

@@ -1,7 +1,12 @@
 //! The live connection: what one socket carries, and how it is replaced.
 
+use std::time::Duration;
+
 use tidings::{
-    broker::{LiveCommand, LiveEvent, Shared, redis::Redis},
+    broker::{
+        LiveCommand, LiveEvent, Shared,
+        redis::{Redis, Settings},
+    },
     limits::MESSAGE_BYTES,
 };
 use tidings_testing::RedisServer;
@@ -120,5 +125,51 @@ async fn a_primary_that_was_demoted_is_not_believed() {
     live.send(LiveCommand::Check(name("a"))).await;
     let told = live.next().await;
     assert!(matches!(&told, LiveEvent::Lost(_)), "{told:?}");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_pauses_for_longer_than_the_timeout_loses_nothing() {
+    let server = RedisServer::start();
+    let timeout = Duration::from_millis(300);
+    let broker: Shared = Redis::start(Settings { timeout, ..settings(&server.url()) });
+    up(&broker).await;
+    for round in 0..5 {
+        let mut live = Live::open(&broker);
+        live.subscribe(channel("a")).await;
+        for _ in 0..100 {
+            server.command(&["PUBLISH", "a", "x"]);
+        }
+        tokio::time::sleep(4 * timeout).await;
+        for i in 0..100 {
+            let told = live.next().await;
+            assert!(matches!(&told, LiveEvent::Push { .. }), "round {round}, push {i}: {told:?}");
+        }
+        live.send(LiveCommand::Check(name("a"))).await;
+        let told = live.next().await;
+        assert!(matches!(&told, LiveEvent::Head(..)), "round {round}: {told:?}");
+    }
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_redis_takes_back_is_never_said_to_stand() {
+    let server = RedisServer::start();
+    server.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all"]);
+    let url = format!("redis://bob:pw@127.0.0.1:{}", server.port());
+    let broker: Shared = Redis::start(settings(&url));
+    up(&broker).await;
+    let mut live = Live::open(&broker);
+    live.subscribe(channel("a")).await;
+    // Redis ends the connections of a user who loses a channel.
+    server.command(&["ACL", "SETUSER", "bob", "resetchannels", "&b"]);
+    let told = live.next().await;
+    assert!(matches!(&told, LiveEvent::Lost(_)), "{told:?}");
+    let more = tokio::time::timeout(Duration::from_secs(1), live.next()).await;
+    assert!(!matches!(&more, Ok(LiveEvent::Restored)), "nothing is heard of the channel, and nobody is told");
+    server.command(&["ACL", "SETUSER", "bob", "allchannels"]);
+    live.restored().await;
+    assert_eq!(server.command(&["PUBLISH", "a", "x"]), ":1");
+    assert_eq!(live.push().await.2, "x");
     broker.close().await;
 }

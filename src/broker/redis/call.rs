@@ -48,7 +48,7 @@ pub(super) fn write<'a>(
 
 /// Reads the answer: what each batch gets, in order.
 pub(super) fn read(answer: Value, batches: &[&[Outgoing]], max_ids: u64) -> Result<Vec<Published>, Error> {
-    let odd = || Error::Internal("the publishing script answered in a way that is not understood".to_owned());
+    let odd = || Error::OutcomeUnknown("the publishing script answered in a way that is not understood".to_owned());
     let Value::Array(answer) = answer else { return Err(odd()) };
     let mut answer = answer.into_iter();
     let epoch: Option<Epoch> = text(answer.next()).and_then(|text| text.parse().ok());

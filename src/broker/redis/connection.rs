@@ -145,6 +145,7 @@ impl Connection {
         let mut connection =
             connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
         check(&mut connection).await?;
+        warn_of_eviction(&mut connection).await;
         script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
         Ok(connection)
     }
@@ -196,6 +197,16 @@ async fn check(connection: &mut MultiplexedConnection) -> Result<(), String> {
     match field("role") {
         "master" => Ok(()),
         _ => Err("it is a read-only replica; point --redis-url at the primary".to_owned()),
+    }
+}
+
+/// An eviction policy may throw logs and heads away, which no promise survives.
+async fn warn_of_eviction(connection: &mut MultiplexedConnection) {
+    let info: RedisResult<String> = redis::cmd("INFO").arg("memory").query_async(connection).await;
+    let info = info.unwrap_or_default();
+    let policy = info.lines().find_map(|line| line.trim().strip_prefix("maxmemory_policy:"));
+    if let Some(policy) = policy.filter(|policy| *policy != "noeviction") {
+        tracing::warn!(policy, "Redis may evict logs when its memory is full: set its maxmemory-policy to noeviction");
     }
 }
 

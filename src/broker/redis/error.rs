@@ -25,18 +25,26 @@ const REFUSALS: [(&str, &str); 13] = [
 
 /// The error of a call that was handed over to a connection.
 pub(super) fn of_call(error: &RedisError) -> Error {
-    match error.code() {
+    match code(error).as_deref() {
         Some("OOM") => Error::OutOfMemory,
         Some(code) => match refusal(code) {
             Some(text) => Error::Unavailable(text.to_owned()),
-            None => Error::Internal(format!("Redis answered {error}")),
+            // A script may have failed behind a write: scripts do not roll back.
+            None => Error::OutcomeUnknown(format!("Redis answered {error}")),
         },
         None if error.is_connection_refusal() => Error::Unavailable("Redis refuses connections".to_owned()),
         None if error.is_timeout() || error.is_io_error() || error.is_connection_dropped() => {
             Error::OutcomeUnknown("the connection to Redis was lost before it answered".to_owned())
         }
-        None => Error::Internal(format!("Redis answered in a way that is not understood: {error}")),
+        None => Error::OutcomeUnknown(format!("Redis answered in a way that is not understood: {error}")),
     }
+}
+
+/// The code of what Redis answered; of the first error where several calls went together, which the client library
+/// does not tell.
+fn code(error: &RedisError) -> Option<String> {
+    let first = || error.clone().into_server_errors()?.first().map(|(_, error)| error.code().to_owned());
+    first().or_else(|| error.code().map(str::to_owned))
 }
 
 /// Why a connection could not be made, in words.

@@ -18,7 +18,7 @@ use crate::{
     limits::HEAD_LINGER,
 };
 
-/// Names of the registry read in one round trip.
+/// Names of the registry read in one round trip, about.
 const NAMES: usize = 10_000;
 /// How often the registry is looked through for channels whose head has expired, and how many at a time.
 const SWEEP: Duration = Duration::from_secs(600);
@@ -52,12 +52,15 @@ impl Reader {
             From::Before(sequence) => ("down", (sequence - 1).max(0).to_string()),
         };
         let mut read = script::READ.call();
-        read.arg(1).arg(self.keys.log(channel)).arg(direction).arg(start).arg(limit.messages).arg(limit.bytes);
+        read.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel));
+        read.arg(direction).arg(start).arg(limit.messages).arg(limit.bytes);
         let mut pipeline = redis::pipe();
-        pipeline.atomic().add_command(self.head_call(channel)).add_command(read);
-        let mut answers = self.query(&pipeline, &[&script::HEAD, &script::READ]).await?.into_iter();
-        let head = self.head(answers.next().unwrap_or_default())?;
-        let (messages, is_last) = runs(answers.next().unwrap_or_default(), from).ok_or_else(odd)?;
+        pipeline.add_command(read);
+        let answer = self.query(&pipeline, &[&script::READ]).await?.into_iter().next().unwrap_or_default();
+        let Value::Array(answer) = answer else { return Err(odd()) };
+        let mut answer = answer.into_iter();
+        let head = self.head(answer.next().unwrap_or_default())?;
+        let (messages, is_last) = runs(answer, from).ok_or_else(odd)?;
         Ok(Page { head, messages, is_last })
     }
 
@@ -76,16 +79,16 @@ impl Reader {
         after: &str,
         limit: usize,
     ) -> Result<Vec<ChannelName>, Error> {
-        // The registry is ordered by time; the lowest names are picked out while it is read in pieces.
+        // The registry is ordered by time; the lowest names are picked out while it is scanned. A scan may tell a name
+        // twice, but misses none that is there all the while.
         let mut lowest: BTreeSet<ChannelName> = BTreeSet::new();
-        let mut begin = 0;
+        let mut cursor = "0".to_owned();
         loop {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("ZRANGE").arg(self.keys.registry()).arg(begin).arg(begin + NAMES - 1);
+            pipeline.cmd("ZSCAN").arg(self.keys.registry()).arg(&cursor).arg("COUNT").arg(NAMES);
             let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
-            let names: Vec<Vec<u8>> = redis::from_redis_value(answer).map_err(|_| odd())?;
-            let count = names.len();
-            for name in names {
+            let (next, names): (String, Vec<(Vec<u8>, String)>) = redis::from_redis_value(answer).map_err(|_| odd())?;
+            for (name, _) in names {
                 let Ok(name) = String::from_utf8(name) else { continue };
                 let fits = name.as_str() > after && pattern.is_none_or(|pattern| pattern.matches(&name));
                 if let (true, Ok(name)) = (fits, self.names.parse(&name)) {
@@ -95,10 +98,10 @@ impl Reader {
                     }
                 }
             }
-            if count < NAMES {
+            if next == "0" {
                 return Ok(lowest.into_iter().collect());
             }
-            begin += NAMES;
+            cursor = next;
         }
     }
 
@@ -189,10 +192,9 @@ fn odd() -> Error {
     Error::Internal("Redis answered in a way that is not understood".to_owned())
 }
 
-/// Reads what `read.lua` answers: whether the log ends here, then runs of an ID (`<last>-<count>`) and messages.
-fn runs(answer: Value, from: From) -> Option<(Vec<Stored>, bool)> {
-    let Value::Array(answer) = answer else { return None };
-    let mut answer = answer.into_iter();
+/// Reads what `read.lua` answers behind the head: whether the log ends here, then runs of an ID (`<last>-<count>`) and
+/// messages.
+fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Option<(Vec<Stored>, bool)> {
     let is_last = answer.next()? == Value::Int(1);
     let mut messages = Vec::new();
     for run in answer {

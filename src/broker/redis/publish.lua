@@ -68,8 +68,11 @@ if min_replicas > 0 then
 end
 if not (redis.acl_check_cmd('PUBLISH', channel, '') and redis.acl_check_cmd('XADD', log_key, '*', 'm', '')
     and redis.acl_check_cmd('HSET', head_key, 'v', '') and redis.acl_check_cmd('XTRIM', log_key, 'MINID', '0')
-    and redis.acl_check_cmd('PEXPIRE', head_key, '1') and redis.acl_check_cmd('HSET', ids_key .. '0', '', '')) then
-  return redis.error_reply('NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, HSET or PEXPIRE for this channel')
+    and redis.acl_check_cmd('PEXPIRE', head_key, '1') and redis.acl_check_cmd('HSET', ids_key .. '0', '', '')
+    and redis.acl_check_cmd('UNLINK', ids_key .. '0') and redis.acl_check_cmd('XINFO', 'STREAM', log_key)
+    and redis.acl_check_cmd('XRANGE', log_key, '-', '+')) then
+  return redis.error_reply(
+    'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET, PEXPIRE or UNLINK for this channel')
 end
 
 -- The end of the log where the head is gone, or does not know of it.
@@ -117,7 +120,8 @@ while at <= #ARGV do
     results[#results + 1] = result
     at = at + 3
   end
-  if batch_ids > room then
+  -- Without ids of its own a batch needs no room, also where the limit was lowered below what is remembered.
+  if batch_ids > 0 and batch_ids > room then
     for i = begin + 1, begin + count do results[i] = -1 end
   else
     room = room - batch_ids
@@ -192,8 +196,9 @@ if max_messages > 0 then
   if failed and string.find(failed.err, 'equal or smaller', 1, true) then
     -- The log is ahead of the head: go on behind it, in a new epoch, and drop nothing.
     lost_to = last
-    last = log_end()
-    lost_to = math.max(lost_to, last)
+    last, time, bytes = log_end()
+    lost_to, now = math.max(lost_to, last), math.max(now, time)
+    date = iso(now)
     new_history = begin_epoch()
     stamp()
     next, failed = append(1)

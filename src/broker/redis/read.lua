@@ -1,11 +1,10 @@
-#!lua flags=no-writes
--- Reads a page of a log: whole runs, until a limit is reached.
+-- Reads a page of a log, and the channel's head at the same moment: whole runs, until a limit is reached.
 --
--- KEYS: log. ARGV: 'up' or 'down', where to begin, max messages, max bytes. Upwards it begins with the run that holds the
+-- KEYS: head, log. ARGV: 'up' or 'down', where to begin, max messages, max bytes. Upwards it begins with the run that holds the
 -- sequence or is the first above it; downwards with the run that holds it, or the newest for '+'.
--- Answers: 1 when the log ends with the page (otherwise 0), then for each run its ID followed by its messages.
+-- Answers: the head, 1 when the log ends with the page (otherwise 0), then for each run its ID followed by its messages.
 local STEP = 8
-local key, up, from = KEYS[1], ARGV[1] == 'up', ARGV[2]
+local key, up, from = KEYS[2], ARGV[1] == 'up', ARGV[2]
 local max_messages, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 if not up and from ~= '+' then
   local holder = redis.call('XRANGE', key, from, '+', 'COUNT', 1)[1]
@@ -15,7 +14,7 @@ local function step()
   if up then return redis.call('XRANGE', key, from, '+', 'COUNT', STEP) end
   return redis.call('XREVRANGE', key, from, '-', 'COUNT', STEP)
 end
-local reply, messages, bytes, last = { 0 }, 0, 0, nil
+local reply, messages, bytes, last = { head_of(KEYS[1], key), 0 }, 0, 0, nil
 while true do
   local runs = step()
   for _, run in ipairs(runs) do
@@ -31,12 +30,12 @@ while true do
     reply[#reply + 1] = entry
     if messages >= max_messages or bytes >= max_bytes then
       local edge = up and redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1) or redis.call('XRANGE', key, '-', '+', 'COUNT', 1)
-      if edge[1][1] == last then reply[1] = 1 end
+      if edge[1][1] == last then reply[2] = 1 end
       return reply
     end
   end
   if #runs < STEP then
-    reply[1] = 1
+    reply[2] = 1
     return reply
   end
   from = '(' .. last

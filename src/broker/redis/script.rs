@@ -11,20 +11,22 @@ pub(super) struct Script {
 }
 
 macro_rules! script {
-    ($file:literal) => {
+    ($($part:expr),+) => {
         Script {
-            code: include_str!($file),
-            hash: LazyLock::new(|| Hashed::new(include_str!($file)).get_hash().to_owned()),
+            code: concat!($($part),+),
+            hash: LazyLock::new(|| Hashed::new(concat!($($part),+)).get_hash().to_owned()),
         }
     };
 }
 
-pub(super) static PUBLISH: Script = script!("publish.lua");
-pub(super) static HEAD: Script = script!("head.lua");
-pub(super) static READ: Script = script!("read.lua");
-pub(super) static SINCE: Script = script!("since.lua");
-pub(super) static REGISTER: Script = script!("register.lua");
-pub(super) static UNREGISTER: Script = script!("unregister.lua");
+pub(super) static PUBLISH: Script = script!(include_str!("publish.lua"));
+pub(super) static HEAD: Script =
+    script!("#!lua flags=no-writes\n", include_str!("head.lua"), "return head_of(KEYS[1], KEYS[2])\n");
+// One script, not two in a MULTI: there a Redis without memory refuses reads as well.
+pub(super) static READ: Script = script!("#!lua flags=no-writes\n", include_str!("head.lua"), include_str!("read.lua"));
+pub(super) static SINCE: Script = script!(include_str!("since.lua"));
+pub(super) static REGISTER: Script = script!(include_str!("register.lua"));
+pub(super) static UNREGISTER: Script = script!(include_str!("unregister.lua"));
 
 impl Script {
     /// The beginning of a call; the number of keys, the keys and the arguments follow.

@@ -2,6 +2,9 @@
 -- Finds the greatest sequence that was published before a log time, by bisecting the log: log time never steps back.
 --
 -- KEYS: head, log. ARGV: the time, in ms. Answers a sequence.
+if not string.find(redis.call('INFO', 'replication'), 'role:master', 1, true) then
+  return redis.error_reply('READONLY a replica is not asked')
+end
 local time = tonumber(ARGV[1])
 local function run(entry)
   local last, count = string.match(entry[1], '^(%d+)-(%d+)$')

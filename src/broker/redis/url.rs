@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, io::tcp::TcpSettings};
 
 /// A checked `redis://[user:password@]host[:port][/database]`. Its `Display` and `Debug` keep the password to themselves.
 #[derive(Clone)]
@@ -40,7 +40,9 @@ impl ServerUrl {
             _ => return Err(InvalidUrl::Malformed),
         };
         let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3);
-        Ok(Self { info: info.set_redis_settings(settings), host, port })
+        // Calls are small and wait for their answers: Nagle's algorithm would hold them back.
+        let info = info.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        Ok(Self { info, host, port })
     }
 
     pub(super) fn info(&self) -> ConnectionInfo {

@@ -73,7 +73,7 @@ impl Intake {
     }
 
     /// Takes one push. Answers the channel whose head must be looked up, if it must.
-    pub(super) fn push(&mut self, name: &[u8], payload: Bytes) -> Option<ChannelName> {
+    pub(super) fn push(&mut self, name: &[u8], payload: &[u8]) -> Option<ChannelName> {
         let channel = match &self.channel {
             Some(channel) => channel.clone(),
             None => self.named(name)?,
@@ -90,7 +90,7 @@ impl Intake {
             self.hold(&channel, payload, arrival_ms);
             return None;
         }
-        let envelope = envelope::decode(&payload, arrival_ms);
+        let envelope = envelope::decode(payload, arrival_ms);
         if self.place(&channel, envelope) {
             return None;
         }
@@ -159,10 +159,11 @@ impl Intake {
         true
     }
 
-    fn hold(&mut self, channel: &ChannelName, payload: Bytes, arrival_ms: i64) {
+    fn hold(&mut self, channel: &ChannelName, payload: &[u8], arrival_ms: i64) {
         let Some(Known { state: State::Asked(held), .. }) = self.known.get_mut(channel) else { return };
         self.held_bytes += payload.len();
-        held.push_back((payload, arrival_ms));
+        // A copy: the push itself keeps all alive that one read of the socket brought.
+        held.push_back((Bytes::copy_from_slice(payload), arrival_ms));
         while self.held_bytes > HELD_BYTES
             && let Some((oldest, _)) = held.pop_front()
         {

@@ -127,7 +127,7 @@ impl Task {
                     if !followed.intake.has_news() {
                         touched.push(topic);
                     }
-                    if let Some(unknown) = followed.intake.push(&channel, payload) {
+                    if let Some(unknown) = followed.intake.push(&channel, &payload) {
                         self.check(unknown, None);
                     }
                 }

@@ -150,8 +150,12 @@ impl Link {
         let mut heard = Instant::now();
         let mut batch = self.decode(topics)?;
         loop {
-            if !batch.is_empty() && events.send(std::mem::take(&mut batch)).await.is_err() {
-                return Ok(());
+            if !batch.is_empty() {
+                if events.send(std::mem::take(&mut batch)).await.is_err() {
+                    return Ok(());
+                }
+                // While the hub was slow nobody listened: that says nothing about Redis.
+                heard = Instant::now();
             }
             self.flush().await?;
             tokio::select! {
@@ -217,13 +221,13 @@ impl Link {
     }
 
     /// Turns everything that is there as a whole into events.
-    fn decode(&mut self, topics: &Topics) -> Result<Vec<LiveEvent>, String> {
+    fn decode(&mut self, topics: &mut Topics) -> Result<Vec<LiveEvent>, String> {
         let mut events = Vec::new();
         self.restored(&mut events);
         while let Some(reply) = self.decoder.next().map_err(|error| error.to_string())? {
             match reply {
                 Reply::Push(items) => self.push(topics, items, &mut events),
-                reply => self.answer(reply, &mut events)?,
+                reply => self.answer(topics, reply, &mut events)?,
             }
         }
         Ok(events)
@@ -262,7 +266,7 @@ impl Link {
         }
     }
 
-    fn answer(&mut self, reply: Reply, events: &mut Vec<LiveEvent>) -> Result<(), String> {
+    fn answer(&mut self, topics: &mut Topics, reply: Reply, events: &mut Vec<LiveEvent>) -> Result<(), String> {
         match (self.questions.pop_front().unwrap_or(Question::Other), reply) {
             (Question::Check(channel), Reply::List(fields)) => {
                 let fields: Vec<String> = fields.iter().map(text).collect();
@@ -272,9 +276,11 @@ impl Link {
             }
             (Question::Check(_), Reply::Error(text)) => Err(words(&text)),
             (Question::Check(_), _) => Err("it answered in a way that is not understood".to_owned()),
+            // One that stood before: as long as it does not stand again, nothing is restored.
+            (Question::Subscribe(_), Reply::Error(text)) if self.unconfirmed.is_some() => Err(words(&text)),
             (Question::Subscribe(topic), Reply::Error(text)) => {
                 tracing::warn!(?topic, reason = words(&text), "Redis refuses the subscription");
-                self.settle(&topic, events);
+                topics.remove(&topic);
                 Ok(())
             }
             (Question::Subscribe(_) | Question::Ping | Question::Other, _) => Ok(()),
