@@ -1,6 +1,7 @@
 """Starts and stops what is driven: Redis with the two services, or both services in one process without Redis."""
 
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -14,10 +15,8 @@ PATIENCE_S = 20
 
 
 def free_port():
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free loopback port, below those of outgoing connections: one of those could take it before its server does."""
+    return next(port for port in random.sample(range(10_000, 32_000), 22_000) if is_free(port))
 
 
 def is_free(port):

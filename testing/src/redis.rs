@@ -6,6 +6,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -152,10 +153,19 @@ impl Drop for RedisServer {
     }
 }
 
-/// A port of the loopback interface that is free now.
+/// A port of the loopback interface that is free now, and that nobody else in this process was given. It lies below the
+/// ports that systems give to outgoing connections (from 32768 on Linux): one of those could take it before its server does,
+/// or while its server is restarted.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let count = PORTS.end - PORTS.start;
+    // Processes that test at the same time begin at different places.
+    let place = std::process::id().wrapping_mul(211) % count;
+    let port = |step: u32| (PORTS.start + (place + step) % count) as u16;
+    let mut tried = (0..count).map(|_| port(NEXT.fetch_add(1, Ordering::Relaxed)));
+    tried.find(is_free).expect("a free port between 10000 and 32000")
 }
 
 fn program() -> PathBuf {
