@@ -183,6 +183,10 @@ pub enum LiveEvent {
     /// The head of a channel at this point among the pushes. When the link is lost before the answer, none comes: ask again
     /// after `Restored`.
     Head(ChannelName, Option<Head>),
+    /// The head of a channel could not be read at this point: ask again.
+    NoHead(ChannelName, Error),
+    /// The topic can't be subscribed to, or not any more: nothing comes through it.
+    Refused(Topic, String),
     /// Pushes may be missing from here on.
     Lost(String),
     /// All subscriptions stand again; what was missed in between is in the log.

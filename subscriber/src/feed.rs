@@ -43,6 +43,8 @@ pub(crate) enum Item {
     Chunk(Arc<Chunk>),
     /// Pushes may have been lost here: look into the log.
     Break,
+    /// Nothing comes any more, for this reason.
+    Refused(Arc<str>),
 }
 
 /// What a follower finds at its index.
@@ -131,7 +133,7 @@ impl Item {
     fn len(&self) -> usize {
         match self {
             Self::Chunk(chunk) => chunk.bytes.len(),
-            Self::Break => 0,
+            Self::Break | Self::Refused(_) => 0,
         }
     }
 }
@@ -178,7 +180,7 @@ impl Follower {
         let from = self.index.saturating_sub(ring.base) as usize;
         let chunks = ring.items.iter().skip(from).filter_map(|(_, item)| match item {
             Item::Chunk(chunk) => Some(chunk),
-            Item::Break => None,
+            Item::Break | Item::Refused(_) => None,
         });
         let mut runs = chunks.flat_map(|chunk| &chunk.runs);
         let run = runs.find(|run| {
@@ -214,7 +216,7 @@ mod tests {
 
     fn chunk(size: usize, before: i64, last: i64) -> Item {
         let before = Position { epoch: tidings::message::Epoch::from_u64(1), sequence: before };
-        let runs = vec![Run { channel: channel(), before, last }];
+        let runs = vec![Run { channel: channel(), before, last, time_ms: 0 }];
         Item::Chunk(Arc::new(Chunk { bytes: Bytes::from(vec![0; size]), runs, entries: Vec::new() }))
     }
 

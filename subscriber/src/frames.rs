@@ -90,6 +90,8 @@ pub(crate) struct Run {
     pub(crate) before: Position,
     /// The last sequence in it; that of `before` when there are only messages without a place.
     pub(crate) last: i64,
+    /// Log time of the last message that has a place, ms; 0 when none has.
+    pub(crate) time_ms: i64,
 }
 
 /// One frame of a chunk.
@@ -101,7 +103,7 @@ pub(crate) struct Entry {
     pub(crate) end: u32,
     /// 0 for a message without a place.
     pub(crate) sequence: i64,
-    /// Its publish time.
+    /// Its publish time, ms; log time where it has a place.
     pub(crate) time_ms: i64,
 }
 
@@ -128,14 +130,15 @@ impl Builder {
         let run = match self.run_for(channel, before) {
             Some(run) => run,
             None => {
-                self.runs.push(Run { channel: channel.clone(), before, last: before.sequence });
+                self.runs.push(Run { channel: channel.clone(), before, last: before.sequence, time_ms: 0 });
                 self.runs.len() - 1
             }
         };
+        let time_ms = envelope.time_ms;
         if sequence > 0 {
             self.runs[run].last = sequence;
+            self.runs[run].time_ms = time_ms;
         }
-        let time_ms = envelope.time_ms;
         put(&mut self.buffer, Event::Message(message(channel, hash, envelope, sequence, position)));
         self.entries.push(Entry { run: run as u32, end: self.buffer.len() as u32, sequence, time_ms });
         if self.buffer.len() >= CHUNK_BYTES {

@@ -16,6 +16,8 @@ use std::{
 use tidings::{
     broker::{Error, Head, Shared, Topic},
     channel::{ChannelName, Names},
+    limits::TOPICS,
+    status::{self, Call},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -23,6 +25,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use crate::feed::{Feed, Follower};
 
@@ -31,8 +34,28 @@ type Feeds = Arc<Mutex<HashMap<Topic, Arc<Feed>>>>;
 /// What streams ask of the hub's task.
 #[derive(Debug)]
 enum Ask {
-    Follow(Topic, oneshot::Sender<Follower>),
-    Check(ChannelName, oneshot::Sender<Option<Head>>),
+    Follow(Topic, oneshot::Sender<Result<Follower, Refusal>>),
+    Check(ChannelName, oneshot::Sender<Result<Option<Head>, Refusal>>),
+}
+
+/// Why the hub does not do what a stream asks.
+#[derive(Debug, Clone)]
+pub(crate) enum Refusal {
+    /// The broker is away, or refuses.
+    Broker(Error),
+    /// This replica follows as many channels and patterns as it may.
+    TooManyTopics,
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Broker(error) => status::from_broker(error, Call::Read),
+            Refusal::TooManyTopics => {
+                status::server_limit(format!("{TOPICS} channels and patterns are followed already"))
+            }
+        }
+    }
 }
 
 /// Requests that may wait for the hub's task: it answers within microseconds, so more are a burst.
@@ -61,28 +84,29 @@ impl Hub {
     }
 
     /// Follows a topic from now on: whatever is pushed after this returns, arrives.
-    pub(crate) async fn follow(&self, topic: Topic) -> Result<Follower, Error> {
+    pub(crate) async fn follow(&self, topic: Topic) -> Result<Follower, Refusal> {
         self.ask(|reply| Ask::Follow(topic, reply)).await
     }
 
     /// The head of a channel at a point of its pushes: all that happened before it are in the feeds when this returns.
-    pub(crate) async fn check(&self, channel: &ChannelName) -> Result<Option<Head>, Error> {
+    pub(crate) async fn check(&self, channel: &ChannelName) -> Result<Option<Head>, Refusal> {
         self.ask(|reply| Ask::Check(channel.clone(), reply)).await
     }
 
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Error> {
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Ask) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             self.asks.send(ask(reply)).await.ok()?;
             answer.await.ok()
         };
+        let unavailable = |text: String| Err(Refusal::Broker(Error::Unavailable(text)));
         match timeout(self.patience, asked).await {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(Error::Unavailable("the server is stopping, or follows too many channels".to_owned())),
-            Err(_) => Err(Error::Unavailable(format!(
+            Ok(Some(answer)) => answer,
+            Ok(None) => unavailable("the server is stopping".to_owned()),
+            Err(_) => unavailable(format!(
                 "Redis did not confirm the subscription within {} ms (--redis-timeout)",
                 self.patience.as_millis()
-            ))),
+            )),
         }
     }
 

@@ -14,12 +14,12 @@ use http_body_util::{BodyExt, Limited};
 use prost::Message;
 use tidings::{
     channel::Names,
-    limits::DECODE_BYTES,
+    limits::{DECODE_BYTES, GREETING_TIMEOUT},
     pb::{StreamMessagesRequest, subscriber_service_server::SubscriberServiceServer},
     server::deadline,
     status::{self, Call},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
@@ -82,7 +82,12 @@ impl Streams {
             return Err(status::draining(Call::Read));
         }
         let deadline = deadline::of(request.headers()).map(|time| Instant::now() + time);
-        let message = read(request.into_body()).await?;
+        let message = tokio::select! {
+            read = timeout(GREETING_TIMEOUT, read(request.into_body())) => {
+                read.map_err(|_| status::invalid("request", "it did not end in time"))??
+            }
+            () = self.stop.cancelled() => return Err(status::draining(Call::Read)),
+        };
         let plan = request::plan(&message, &self.names)?;
         let session = Session::open(&self.source, &plan).await?;
         let body = StreamBody::new(session, plan.heartbeat, deadline, self.stop.clone());

@@ -16,12 +16,12 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use tidings::{
-    broker::{Gap, GapReason, Shared},
+    broker::{Error, Gap, GapReason, Shared},
     channel::ChannelName,
     cursor,
     message::Position,
     pb::stream_messages_response::Event,
-    status::{self, reason},
+    status::{self, Call, reason},
 };
 use tonic::Status;
 
@@ -82,6 +82,8 @@ enum Fit {
     After(i64),
     /// Messages before it are missing, or it belongs to another epoch.
     Apart,
+    /// A channel without a history, of which nothing has to be remembered.
+    Fleeting,
     /// Its numbered messages are not the channel's: an old epoch's, or beyond the head.
     Foreign,
 }
@@ -95,6 +97,9 @@ impl Session {
                     self.follower.rewind();
                     self.look_into_the_log();
                     return Poll::Ready(Ok(Live::CatchUp));
+                }
+                Found::Item(Item::Refused(reason)) => {
+                    return Poll::Ready(Err(status::from_broker(Error::Unavailable(reason.to_string()), Call::Read)));
                 }
                 Found::Item(Item::Break) => {
                     self.pass();
@@ -129,7 +134,10 @@ impl Session {
     fn take(&mut self, chunk: &Chunk) -> Result<Option<Bytes>, Status> {
         let mut fits = Vec::with_capacity(chunk.runs.len());
         for run in &chunk.runs {
-            fits.push(fit(self.positions.track(&run.channel)?, run));
+            fits.push(match self.positions.is_fleeting(run) {
+                true => Fit::Fleeting,
+                false => fit(self.positions.track(&run.channel)?, run),
+            });
         }
         if fits.contains(&Fit::Apart) {
             if self.chunk != Need::Settled {
@@ -166,33 +174,44 @@ impl Session {
 
     /// Cuts what fits out of a chunk and moves the positions; the whole chunk is shared, not copied.
     fn deliver(&mut self, chunk: &Chunk, fits: &[Fit], before: Option<BytesMut>) -> Result<Bytes, Status> {
-        let mut whole = before.is_none() && fits.iter().all(|fit| *fit == Fit::Next);
-        for run in &chunk.runs {
-            whole &= self.positions.track(&run.channel)?.not_before_ms.is_none();
+        let mut whole = before.is_none() && fits.iter().all(|fit| matches!(fit, Fit::Next | Fit::Fleeting));
+        for (run, fit) in chunk.runs.iter().zip(fits) {
+            whole &= self.positions.not_before_ms(&run.channel, *fit == Fit::Fleeting)?.is_none();
         }
         let frames = if whole { chunk.bytes.clone() } else { self.cut(chunk, fits, before.unwrap_or_default())? };
-        let time_ms = chunk.entries.last().map_or(0, |entry| entry.time_ms);
         for (run, fit) in chunk.runs.iter().zip(fits) {
+            if matches!(fit, Fit::Fleeting | Fit::Foreign) {
+                continue;
+            }
             let track = self.positions.track(&run.channel)?;
-            track.time_ms = time_ms;
-            if *fit != Fit::Foreign && run.last > track.reader.position.sequence {
+            if run.last > track.reader.position.sequence {
                 track.reader.position = Position { epoch: run.before.epoch, sequence: run.last };
+                track.time_ms = run.time_ms;
             }
         }
         Ok(frames)
     }
 
     fn cut(&mut self, chunk: &Chunk, fits: &[Fit], mut frames: BytesMut) -> Result<Bytes, Status> {
+        let now_ms = chrono::Utc::now().timestamp_millis();
         let mut start = 0;
         for entry in &chunk.entries {
             let end = entry.end as usize;
-            let fits = match fits[entry.run as usize] {
-                Fit::Next => true,
+            let (fit, channel) = (fits[entry.run as usize], &chunk.runs[entry.run as usize].channel);
+            let is_new = match fit {
+                Fit::Next | Fit::Fleeting => true,
                 Fit::After(delivered) => entry.sequence == 0 || entry.sequence > delivered,
                 Fit::Apart | Fit::Foreign => entry.sequence == 0,
             };
-            let channel = &chunk.runs[entry.run as usize].channel;
-            if fits && self.positions.track(channel)?.is_due(entry.time_ms) {
+            let is_due = match entry.sequence {
+                // A plain program's own date says nothing: what counts is when it was heard.
+                0 => {
+                    let start_ms = self.positions.not_before_ms(channel, fit == Fit::Fleeting)?;
+                    start_ms.is_none_or(|start_ms| now_ms >= start_ms)
+                }
+                _ => self.positions.track(channel)?.is_due(entry.time_ms),
+            };
+            if is_new && is_due {
                 frames.extend_from_slice(&chunk.bytes[start..end]);
             }
             start = end;

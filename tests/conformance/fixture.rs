@@ -213,6 +213,6 @@ fn tell(event: LiveEvent) -> Option<Told> {
         LiveEvent::Head(channel, head) => Some(Told::Head(channel, head)),
         // A link to Redis says so when it stands for the first time, too. After a loss this line is not reached.
         LiveEvent::Restored => None,
-        other @ (LiveEvent::Oversized { .. } | LiveEvent::Lost(_)) => panic!("nothing was lost: {other:?}"),
+        other => panic!("nothing was lost or refused: {other:?}"),
     }
 }

@@ -153,7 +153,7 @@ async fn a_reader_that_pauses_for_longer_than_the_timeout_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_redis_takes_back_is_never_said_to_stand() {
+async fn a_subscription_that_redis_takes_back_is_told_and_hurts_no_other() {
     let server = RedisServer::start();
     server.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all"]);
     let url = format!("redis://bob:pw@127.0.0.1:{}", server.port());
@@ -161,15 +161,47 @@ async fn a_subscription_that_redis_takes_back_is_never_said_to_stand() {
     up(&broker).await;
     let mut live = Live::open(&broker);
     live.subscribe(channel("a")).await;
+    live.subscribe(channel("b")).await;
     // Redis ends the connections of a user who loses a channel.
     server.command(&["ACL", "SETUSER", "bob", "resetchannels", "&b"]);
-    let told = live.next().await;
-    assert!(matches!(&told, LiveEvent::Lost(_)), "{told:?}");
-    let more = tokio::time::timeout(Duration::from_secs(1), live.next()).await;
-    assert!(!matches!(&more, Ok(LiveEvent::Restored)), "nothing is heard of the channel, and nobody is told");
-    server.command(&["ACL", "SETUSER", "bob", "allchannels"]);
-    live.restored().await;
-    assert_eq!(server.command(&["PUBLISH", "a", "x"]), ":1");
+    let (mut lost, mut refused, mut confirmed) = (0, 0, 0);
+    loop {
+        match live.next().await {
+            LiveEvent::Lost(_) => lost += 1,
+            LiveEvent::Refused(topic, reason) => {
+                assert_eq!(topic, channel("a"));
+                assert!(reason.contains("ACL"), "{reason}");
+                refused += 1;
+            }
+            LiveEvent::Subscribed(topic) => {
+                assert_eq!(topic, channel("b"));
+                confirmed += 1;
+            }
+            LiveEvent::Restored => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((lost, refused, confirmed), (1, 1, 1));
+    assert_eq!(server.command(&["PUBLISH", "b", "x"]), ":1");
     assert_eq!(live.push().await.2, "x");
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_read_is_told_and_hurts_no_other() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    publish(&broker, &name("newer"), texts(1)).await;
+    publish(&broker, &name("good"), texts(1)).await;
+    server.command(&["HSET", "tidings:{newer}:head", "v", "2"]);
+    server.command(&["SET", "tidings:{odd}:head", "no hash"]);
+    let mut live = Live::open(&broker);
+    for (channel, words) in [("newer", "newer version"), ("odd", "WRONGTYPE")] {
+        live.send(LiveCommand::Check(name(channel))).await;
+        let told = live.next().await;
+        assert!(matches!(&told, LiveEvent::NoHead(_, error) if error.to_string().contains(words)), "{told:?}");
+    }
+    live.send(LiveCommand::Check(name("good"))).await;
+    assert!(matches!(live.next().await, LiveEvent::Head(_, Some(_))));
     broker.close().await;
 }

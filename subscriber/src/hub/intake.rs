@@ -30,6 +30,10 @@ pub(super) struct Intake {
     builder: Builder,
     held_bytes: usize,
     news: bool,
+    /// A push was dropped.
+    loss: bool,
+    /// Something was heard since that was last asked.
+    heard: bool,
 }
 
 struct Known {
@@ -53,7 +57,16 @@ impl Intake {
             Topic::Channel(channel) => Some(channel.clone()),
             Topic::Pattern(_) => None,
         };
-        Self { channel, names, known: HashMap::new(), builder: Builder::default(), held_bytes: 0, news: false }
+        Self {
+            channel,
+            names,
+            known: HashMap::new(),
+            builder: Builder::default(),
+            held_bytes: 0,
+            news: false,
+            loss: false,
+            heard: false,
+        }
     }
 
     /// Whether there is something to take.
@@ -67,6 +80,44 @@ impl Intake {
         self.builder.finish()
     }
 
+    /// Whether a push was dropped since this was last asked.
+    pub(super) fn take_loss(&mut self) -> bool {
+        std::mem::take(&mut self.loss)
+    }
+
+    /// Whether nothing was heard since this was last asked.
+    pub(super) fn was_quiet(&mut self) -> bool {
+        !std::mem::take(&mut self.heard)
+    }
+
+    /// Whether pushes of a channel wait for its head.
+    pub(super) fn waits_for(&self, channel: &ChannelName) -> bool {
+        matches!(self.known.get(channel).map(|known| &known.state), Some(State::Asked(_)))
+    }
+
+    /// Whether a channel feed has missed something: the head, which comes behind all pushes before it, is elsewhere
+    /// than the pushes led to.
+    pub(super) fn has_missed(&mut self, channel: &ChannelName, head: Option<&Head>) -> bool {
+        if self.channel.as_ref() != Some(channel) {
+            return false;
+        }
+        let end = head.map_or(Position::START, Head::end);
+        let epochs: Vec<Epoch> = head.into_iter().flat_map(|head| &head.epochs).map(|start| start.epoch).collect();
+        let state = State::Head { epochs, position: end };
+        match self.known.get_mut(channel) {
+            None => {
+                self.known.insert(channel.clone(), Known { hash: channel_hash(channel.as_str()), state });
+                false
+            }
+            Some(Known { state: State::Head { position, .. }, .. }) if *position == end => false,
+            Some(Known { state: State::Asked(_), .. }) => false,
+            Some(known) => {
+                known.state = state;
+                true
+            }
+        }
+    }
+
     /// Pushes were missed: what was known of the channels may be old. Those that wait for their head go on waiting.
     pub(super) fn forget(&mut self) {
         self.known.retain(|_, known| matches!(known.state, State::Asked(_)));
@@ -74,6 +125,7 @@ impl Intake {
 
     /// Takes one push. Answers the channel whose head must be looked up, if it must.
     pub(super) fn push(&mut self, name: &[u8], payload: &[u8]) -> Option<ChannelName> {
+        self.heard = true;
         let channel = match &self.channel {
             Some(channel) => channel.clone(),
             None => self.named(name)?,
@@ -122,7 +174,7 @@ impl Intake {
             _ => end,
         };
         *state = State::Head { epochs, position };
-        let news = !held.is_empty() && !self.news;
+        let news = (!held.is_empty() || self.loss) && !self.news;
         for mut envelope in held {
             if !self.believes(channel, envelope.claim) {
                 // The head has just been read: an epoch that it lacks is a stranger's.
@@ -168,6 +220,7 @@ impl Intake {
             && let Some((oldest, _)) = held.pop_front()
         {
             self.held_bytes -= oldest.len();
+            self.loss = true;
             tracing::warn!(
                 channel = channel.as_str(),
                 "too much waits for the channel's head; dropped the oldest push"

@@ -1,13 +1,13 @@
 //! The hub's task.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tidings::{
-    broker::{Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic},
+    broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic},
     channel::{ChannelName, Names},
     limits::{TOPIC_LINGER, TOPICS},
 };
@@ -17,36 +17,49 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, Feeds, intake::Intake, lock};
+use super::{Ask, Feeds, Refusal, intake::Intake, lock};
 use crate::feed::{Feed, Follower, Item};
 
 /// How often feeds are aged and let go.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often a quiet channel's head is looked at: a lost last message shows no gap, and a flush is silent.
+const QUIET_TICKS: u32 = 3;
+/// Heads that are asked for in one tick.
+const CHECKS: usize = 1_000;
 
 pub(super) struct Task {
     commands: LiveControl,
     feeds: Feeds,
     names: Arc<Names>,
     topics: HashMap<Topic, Followed>,
+    /// Those of the topics that are patterns.
+    patterns: HashSet<Topic>,
     checks: HashMap<ChannelName, Checks>,
+    /// Channels whose pushes wait for a head that could not be read.
+    again: HashSet<ChannelName>,
     /// Subscriptions stand and nothing was missed.
     linked: bool,
     /// What could not be handed to the connection yet: it is never waited for.
     outbox: VecDeque<LiveCommand>,
+    ticks: u32,
 }
 
 struct Followed {
     feed: Arc<Feed>,
     intake: Intake,
     confirmed: bool,
-    waiting: Vec<oneshot::Sender<Follower>>,
+    waiting: Vec<FollowReply>,
 }
+
+type FollowReply = oneshot::Sender<Result<Follower, Refusal>>;
+type HeadReply = oneshot::Sender<Result<Option<Head>, Refusal>>;
 
 /// Who waits for a channel's head. Answers come in the order of the questions; a question that was asked while
 /// another was under way gets an answer of its own.
 #[derive(Default)]
 struct Checks {
-    asked: VecDeque<Vec<oneshot::Sender<Option<Head>>>>,
+    asked: VecDeque<Vec<HeadReply>>,
 }
 
 impl Task {
@@ -56,9 +69,12 @@ impl Task {
             feeds,
             names,
             topics: HashMap::new(),
+            patterns: HashSet::new(),
             checks: HashMap::new(),
+            again: HashSet::new(),
             linked: true,
             outbox: VecDeque::new(),
+            ticks: 0,
         }
     }
 
@@ -95,16 +111,19 @@ impl Task {
         }
     }
 
-    fn follow(&mut self, topic: Topic, reply: oneshot::Sender<Follower>) {
+    fn follow(&mut self, topic: Topic, reply: FollowReply) {
         if !self.topics.contains_key(&topic) {
             if self.topics.len() >= TOPICS {
-                tracing::warn!(limit = TOPICS, "too many channels and patterns are followed; a stream is refused");
+                let _ = reply.send(Err(Refusal::TooManyTopics));
                 return;
             }
             let feed = Feed::new();
             lock(&self.feeds).insert(topic.clone(), Arc::clone(&feed));
             let intake = Intake::new(&topic, Arc::clone(&self.names));
             self.topics.insert(topic.clone(), Followed { feed, intake, confirmed: false, waiting: Vec::new() });
+            if matches!(topic, Topic::Pattern(_)) {
+                self.patterns.insert(topic.clone());
+            }
             self.outbox.push_back(LiveCommand::Subscribe(topic.clone()));
         }
         if let Some(followed) = self.topics.get_mut(&topic) {
@@ -113,7 +132,13 @@ impl Task {
         }
     }
 
-    fn check(&mut self, channel: ChannelName, reply: Option<oneshot::Sender<Option<Head>>>) {
+    fn forget(&mut self, topic: &Topic) -> Option<Followed> {
+        lock(&self.feeds).remove(topic);
+        self.patterns.remove(topic);
+        self.topics.remove(topic)
+    }
+
+    fn check(&mut self, channel: ChannelName, reply: Option<HeadReply>) {
         self.checks.entry(channel.clone()).or_default().asked.push_back(reply.into_iter().collect());
         self.outbox.push_back(LiveCommand::Check(channel));
     }
@@ -135,7 +160,9 @@ impl Task {
                     tracing::warn!(?topic, bytes, "skipped what is larger than a message may be");
                 }
                 LiveEvent::Subscribed(topic) => self.confirm(&topic),
-                LiveEvent::Head(channel, head) => self.head(channel, head, &mut touched),
+                LiveEvent::Refused(topic, reason) => self.refuse(&topic, reason),
+                LiveEvent::Head(channel, head) => self.head(&channel, head, &mut touched),
+                LiveEvent::NoHead(channel, error) => self.no_head(channel, &error),
                 LiveEvent::Lost(reason) => {
                     self.linked = false;
                     tracing::debug!(reason, "the live connection was lost");
@@ -154,22 +181,62 @@ impl Task {
         }
     }
 
-    fn head(&mut self, channel: ChannelName, head: Option<Head>, touched: &mut Vec<Topic>) {
-        for (topic, followed) in &mut self.topics {
-            if followed.intake.learn(&channel, head.as_ref()) {
-                touched.push(topic.clone());
-            }
+    /// Nothing will come through a topic: whoever waits for it or follows it is told.
+    fn refuse(&mut self, topic: &Topic, reason: String) {
+        tracing::warn!(?topic, reason, "the broker refuses the subscription");
+        let Some(followed) = self.forget(topic) else { return };
+        followed.feed.push([Item::Refused(reason.as_str().into())]);
+        for reply in followed.waiting {
+            let _ = reply.send(Err(Refusal::Broker(Error::Unavailable(reason.clone()))));
         }
-        let Some(checks) = self.checks.get_mut(&channel) else { return };
-        let replies = checks.asked.pop_front().unwrap_or_default();
-        if checks.asked.is_empty() {
-            self.checks.remove(&channel);
+    }
+
+    fn head(&mut self, channel: &ChannelName, head: Option<Head>, touched: &mut Vec<Topic>) {
+        self.again.remove(channel);
+        let topics = self.patterns.iter().cloned().chain([Topic::Channel(channel.clone())]);
+        let mut missed = false;
+        for topic in topics {
+            let Some(followed) = self.topics.get_mut(&topic) else { continue };
+            if followed.intake.learn(channel, head.as_ref()) {
+                touched.push(topic);
+            }
+            missed |= followed.intake.has_missed(channel, head.as_ref());
         }
         // The head's answer must not overtake the pushes before it.
         self.flush(touched);
-        for reply in replies {
-            let _ = reply.send(head.clone());
+        if missed && let Some(followed) = self.topics.get(&Topic::Channel(channel.clone())) {
+            followed.feed.push([Item::Break]);
         }
+        for reply in self.replies(channel) {
+            let _ = reply.send(Ok(head.clone()));
+        }
+    }
+
+    fn no_head(&mut self, channel: ChannelName, error: &Error) {
+        for reply in self.replies(&channel) {
+            let _ = reply.send(Err(Refusal::Broker(error.clone())));
+        }
+        if self.waits_for_head(&channel) && self.again.insert(channel.clone()) {
+            tracing::warn!(channel = channel.as_str(), %error, "a channel's head can't be read; its pushes wait");
+        }
+    }
+
+    fn waits_for_head(&self, channel: &ChannelName) -> bool {
+        let mut topics = self
+            .patterns
+            .iter()
+            .chain(self.topics.get_key_value(&Topic::Channel(channel.clone())).map(|(topic, _)| topic));
+        topics.any(|topic| self.topics.get(topic).is_some_and(|followed| followed.intake.waits_for(channel)))
+    }
+
+    /// Those whose question was answered.
+    fn replies(&mut self, channel: &ChannelName) -> Vec<HeadReply> {
+        let Some(checks) = self.checks.get_mut(channel) else { return Vec::new() };
+        let replies = checks.asked.pop_front().unwrap_or_default();
+        if checks.asked.is_empty() {
+            self.checks.remove(channel);
+        }
+        replies
     }
 
     /// Hands what was heard to the streams.
@@ -178,6 +245,9 @@ impl Task {
             if let Some(followed) = self.topics.get_mut(&topic) {
                 let chunks = followed.intake.take();
                 followed.feed.push(chunks.into_iter().map(|chunk| Item::Chunk(Arc::new(chunk))));
+                if followed.intake.take_loss() {
+                    followed.feed.push([Item::Break]);
+                }
             }
         }
     }
@@ -190,11 +260,14 @@ impl Task {
             followed.feed.push([Item::Break]);
             followed.admit(true);
         }
-        // Questions that were under way are lost with the connection.
-        for (channel, checks) in &mut self.checks {
-            let replies = std::mem::take(&mut checks.asked).into_iter().flatten().collect();
-            checks.asked.push_back(replies);
-            self.outbox.push_back(LiveCommand::Check(channel.clone()));
+        // Questions that were under way are lost with the connection. Asked again are those that someone waits for.
+        for (channel, checks) in std::mem::take(&mut self.checks) {
+            let mut replies: Vec<HeadReply> = checks.asked.into_iter().flatten().collect();
+            replies.retain(|reply| !reply.is_closed());
+            if !replies.is_empty() || self.waits_for_head(&channel) {
+                self.checks.entry(channel.clone()).or_default().asked.push_back(replies);
+                self.outbox.push_back(LiveCommand::Check(channel));
+            }
         }
     }
 
@@ -210,9 +283,35 @@ impl Task {
             }
         }
         for topic in idle {
-            self.topics.remove(&topic);
-            lock(&self.feeds).remove(&topic);
+            self.forget(&topic);
             self.outbox.push_back(LiveCommand::Unsubscribe(topic));
+        }
+        if self.linked {
+            for channel in std::mem::take(&mut self.again) {
+                self.check(channel, None);
+            }
+            self.ticks += 1;
+            if self.ticks.is_multiple_of(QUIET_TICKS) {
+                self.check_quiet_channels();
+            }
+        }
+    }
+
+    fn check_quiet_channels(&mut self) {
+        let mut quiet = Vec::new();
+        for (topic, followed) in &mut self.topics {
+            if let Topic::Channel(channel) = topic
+                && followed.intake.was_quiet()
+                && !self.checks.contains_key(channel)
+            {
+                quiet.push(channel.clone());
+            }
+        }
+        // Where they are too many for one turn, chance sees to it that each has its own.
+        let begin = if quiet.len() > CHECKS { fastrand::usize(..quiet.len()) } else { 0 };
+        quiet.rotate_left(begin);
+        for channel in quiet.into_iter().take(CHECKS) {
+            self.check(channel, None);
         }
     }
 }
@@ -225,7 +324,7 @@ impl Followed {
         }
         for reply in self.waiting.drain(..) {
             // Whoever stopped waiting drops the follower, and with it its place.
-            let _ = reply.send(self.feed.follow());
+            let _ = reply.send(Ok(self.feed.follow()));
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use super::{Need, Session, positions::Positions};
-use crate::frames;
+use crate::{frames, hub::Refusal};
 
 /// Messages of one page; bytes end it sooner where they are large.
 const PAGE: PageLimit = PageLimit { messages: 4_096, bytes: REPLAY_BYTES };
@@ -159,7 +159,7 @@ impl Session {
             after = at.sequence,
             "the log lacks messages that its head promises"
         );
-        let gap = track.reader.skip_to(resume, GapReason::Trimmed);
+        let gap = track.reader.skip_to(resume, GapReason::NotRetained);
         self.tell(channel, &gap, frames)?;
         Ok(false)
     }
@@ -213,7 +213,7 @@ impl Session {
         let at = self.positions.track(channel)?.reader.position;
         if stored.sequence > at.sequence + 1 {
             let resume = Position { sequence: stored.sequence - 1, ..at };
-            let gap = self.positions.track(channel)?.reader.skip_to(resume, GapReason::Trimmed);
+            let gap = self.positions.track(channel)?.reader.skip_to(resume, GapReason::NotRetained);
             self.tell(channel, &gap, frames)?;
         }
         let envelope = envelope::decode(&stored.json, 0);
@@ -256,6 +256,15 @@ pub(super) enum Stop {
 impl std::convert::From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Broker(error)
+    }
+}
+
+impl std::convert::From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Broker(error) => Self::Broker(error),
+            other => Self::Status(other.into()),
+        }
     }
 }
 

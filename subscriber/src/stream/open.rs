@@ -1,7 +1,7 @@
 //! Opening a stream: follow the topic first, then find the start, so that nothing falls in between.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -9,7 +9,7 @@ use tidings::{
     broker::{Error, Head, Shared, Topic},
     channel::{ChannelName, Pattern},
     cursor::{InvalidCursor, StreamCursor, channel_hash},
-    limits::PATTERN_CHANNELS,
+    limits::{PATTERN_CHANNELS, TOPICS},
     message::Position,
     status::{self, Call},
 };
@@ -39,11 +39,11 @@ impl Session {
     /// Opens a stream. When this returns, its subscription is confirmed: whatever is published from now on, arrives.
     pub(crate) async fn open(source: &Source, plan: &Plan) -> Result<Self, Status> {
         let broker = &source.broker;
-        let follower = source.hub.follow(plan.topic.clone()).await.map_err(unavailable)?;
+        let follower = source.hub.follow(plan.topic.clone()).await?;
         let positions = match &plan.topic {
             Topic::Channel(channel) => {
                 // The head as the live side sees it: all that comes after it is in the feed.
-                let head = source.hub.check(channel).await.map_err(unavailable)?;
+                let head = source.hub.check(channel).await?;
                 let track = start(broker, channel, head.as_ref(), &plan.start).await.map_err(unavailable)?;
                 Positions::Channel(channel.clone(), track)
             }
@@ -97,7 +97,7 @@ async fn everywhere(broker: &Shared, pattern: &Pattern, plan: &Start) -> Result<
     let mut tracks = HashMap::with_capacity(channels.len());
     let mut unheard = HashMap::new();
     if let Start::AfterStream(whole, newer) = plan {
-        unheard = merge(whole, newer, &channels)?;
+        unheard = merge(broker, pattern, whole, newer).await?;
         for channel in channels {
             let position = unheard.remove(&channel_hash(channel.as_str())).unwrap_or(Position::START);
             tracks.insert(channel.clone(), Track::new(&channel, position, None));
@@ -118,20 +118,23 @@ async fn everywhere(broker: &Shared, pattern: &Pattern, plan: &Start) -> Result<
     Ok(Positions::Pattern { pattern: pattern.clone(), tracks, unheard, not_before_ms })
 }
 
-/// Puts the newer cursors over those of the whole stream. A cursor of a channel that neither the pattern nor the whole
-/// stream has, does not belong.
-fn merge(
+/// Puts the newer cursors over those of the whole stream. A cursor of a channel that is known not to match the pattern does not
+/// belong; one of a channel that nobody has heard of waits for it.
+async fn merge(
+    broker: &Shared,
+    pattern: &Pattern,
     whole: &StreamCursor,
     newer: &[(u64, Position)],
-    channels: &[ChannelName],
 ) -> Result<HashMap<u64, Position>, Status> {
     let mut positions: HashMap<u64, Position> = whole.positions.iter().copied().collect();
-    let listed: std::collections::HashSet<u64> = channels.iter().map(|name| channel_hash(name.as_str())).collect();
-    for (index, (hash, position)) in newer.iter().enumerate() {
-        if !listed.contains(hash) && !positions.contains_key(hash) {
+    if newer.iter().any(|(hash, _)| !positions.contains_key(hash)) {
+        let all = broker.channels(None, "", TOPICS).await.map_err(unavailable)?;
+        let foreign = all.iter().filter(|name| !pattern.matches(name.as_str()));
+        let foreign: HashSet<u64> = foreign.map(|name| channel_hash(name.as_str())).collect();
+        if let Some(index) = newer.iter().position(|(hash, _)| foreign.contains(hash)) {
             return Err(status::invalid_cursor(format!("after[{}]", index + 1), InvalidCursor::Foreign));
         }
-        positions.insert(*hash, *position);
     }
+    positions.extend(newer.iter().copied());
     Ok(positions)
 }

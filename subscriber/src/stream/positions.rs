@@ -12,6 +12,8 @@ use tidings::{
 };
 use tonic::Status;
 
+use crate::frames::Run;
+
 /// A stream's place in one channel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Track {
@@ -92,6 +94,24 @@ impl Positions {
                 }
                 tracks.get_mut(channel).ok_or_else(status::internal)
             }
+        }
+    }
+
+    /// Whether a run has only messages of plain programs, on a channel without a history: such channels may be many, and
+    /// a pattern stream remembers nothing of them.
+    pub(super) fn is_fleeting(&self, run: &Run) -> bool {
+        let Self::Pattern { tracks, unheard, .. } = self else { return false };
+        run.before == Position::START
+            && run.last == 0
+            && !tracks.contains_key(&run.channel)
+            && (unheard.is_empty() || !unheard.contains_key(&channel_hash(run.channel.as_str())))
+    }
+
+    /// Before which time messages of a channel are passed over.
+    pub(super) fn not_before_ms(&mut self, channel: &ChannelName, is_fleeting: bool) -> Result<Option<i64>, Status> {
+        match self {
+            Self::Pattern { not_before_ms, .. } if is_fleeting => Ok(*not_before_ms),
+            _ => Ok(self.track(channel)?.not_before_ms),
         }
     }
 

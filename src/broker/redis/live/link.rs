@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     broker::{
-        LiveCommand, LiveEvent, Topic,
+        Error, LiveCommand, LiveEvent, Topic,
         redis::{
             error, head,
             resp::{Decoder, Reply},
@@ -270,17 +270,25 @@ impl Link {
         match (self.questions.pop_front().unwrap_or(Question::Other), reply) {
             (Question::Check(channel), Reply::List(fields)) => {
                 let fields: Vec<String> = fields.iter().map(text).collect();
-                let head = head::read(&fields, self.settings.keeps_history).map_err(|error| error.to_string())?;
-                events.push(LiveEvent::Head(channel, head));
+                if fields.first().is_some_and(|role| role != "master") {
+                    // Whatever a demoted server relays or says is not believed.
+                    return Err(words(b"READONLY"));
+                }
+                events.push(match head::read(&fields, self.settings.keeps_history) {
+                    Ok(head) => LiveEvent::Head(channel, head),
+                    Err(error) => LiveEvent::NoHead(channel, error),
+                });
                 Ok(())
             }
-            (Question::Check(_), Reply::Error(text)) => Err(words(&text)),
+            (Question::Check(channel), Reply::Error(text)) => {
+                events.push(LiveEvent::NoHead(channel, Error::Unavailable(words(&text))));
+                Ok(())
+            }
             (Question::Check(_), _) => Err("it answered in a way that is not understood".to_owned()),
-            // One that stood before: as long as it does not stand again, nothing is restored.
-            (Question::Subscribe(_), Reply::Error(text)) if self.unconfirmed.is_some() => Err(words(&text)),
             (Question::Subscribe(topic), Reply::Error(text)) => {
-                tracing::warn!(?topic, reason = words(&text), "Redis refuses the subscription");
                 topics.remove(&topic);
+                events.push(LiveEvent::Refused(topic.clone(), words(&text)));
+                self.settle(&topic, events);
                 Ok(())
             }
             (Question::Subscribe(_) | Question::Ping | Question::Other, _) => Ok(()),
