@@ -87,7 +87,8 @@ pub(crate) fn clean_command(program: &Path) -> Command {
 }
 
 /// Where a program of the workspace stands. Cargo builds only this package's own for its tests, so the services'
-/// are built here, once.
+/// are built here, once; when all of the workspace is tested, they have been, with the same features, for their own
+/// tests.
 pub(crate) fn binary(program: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     let own = PathBuf::from(env!("CARGO_BIN_EXE_tidings"));
@@ -100,7 +101,7 @@ pub(crate) fn binary(program: &str) -> PathBuf {
 fn build_services(own: &Path) {
     let folder = own.parent().expect("a program stands in a folder");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "-p", "tidings-publisher", "-p", "tidings-subscriber", "--bins"]);
+    cargo.args(["test", "--quiet", "--workspace", "--no-run"]);
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
     cargo.arg("--target-dir").arg(folder.parent().expect("a profile's folder stands in the target folder"));
     if folder.ends_with("release") {
