@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{MESSAGE_BYTES, house::House, publishing::CALLS};
+use crate::{MESSAGE_BYTES, house::House, pace::Pace, publishing::CALLS};
 
 /// Messages of one pipeline, and pipelines under way at once.
 const PIPELINE: usize = 100;
@@ -54,13 +54,14 @@ async fn repeat(house: &House, at_once: usize, pipeline: &redis::Pipeline, time:
 }
 
 /// Publishes this many messages in pipelines, several under way at once.
-pub(crate) async fn publish_many(house: &House, channel: &str, count: usize) -> anyhow::Result<()> {
+pub(crate) async fn publish_many(house: &House, channel: &str, count: usize, pace: &Pace) -> anyhow::Result<()> {
     let connection = house.redis().await?;
     let mut running = JoinSet::new();
     for _ in 0..PIPELINES {
-        let (mut connection, pipeline) = (connection.clone(), pipeline(channel, PIPELINE));
+        let (mut connection, pipeline, pace) = (connection.clone(), pipeline(channel, PIPELINE), pace.clone());
         running.spawn(async move {
-            for _ in 0..count / PIPELINES / PIPELINE {
+            for n in 0..count / PIPELINES / PIPELINE {
+                pace.wait(n * PIPELINES * PIPELINE).await;
                 pipeline.exec_async(&mut connection).await?;
             }
             Ok::<_, redis::RedisError>(())

@@ -1,4 +1,5 @@
-//! Deliveries a second: messages published as fast as it goes, times the streams that all get all of them, in order.
+//! Deliveries a second: messages times the streams that all get all of them, in order. The publishers keep close to the
+//! slowest reader (what can be sustained), or publish as fast as it goes (a flood, whose readers fall behind).
 
 use std::time::Instant;
 
@@ -6,13 +7,16 @@ use anyhow::ensure;
 use tidings::pb::{PublishBatchRequest, StreamMessagesRequest};
 use tokio::task::JoinSet;
 
-use crate::{bare, house::House, publishing, raw};
+use crate::{bare, house::House, pace::Pace, publishing, raw};
 
 /// Messages of one batch, and batches under way at once.
 const BATCH: usize = 500;
 const BATCHES: usize = 4;
 /// Connections that streams share; bare subscribers have one each, as Redis needs it.
 const CONNECTIONS: usize = 10;
+
+/// How far publishers may be ahead, in messages: half of what the subscriber's ring holds.
+pub(crate) const WINDOW: usize = 2_000;
 
 /// Messages to publish: enough to last, and fewer the more are delivered of each.
 fn messages(streams: usize) -> usize {
@@ -21,7 +25,7 @@ fn messages(streams: usize) -> usize {
 }
 
 /// Through both services.
-pub(crate) async fn tidings(house: &House, channel: &str, streams: usize) -> anyhow::Result<f64> {
+pub(crate) async fn tidings(house: &House, channel: &str, streams: usize, window: usize) -> anyhow::Result<f64> {
     let count = messages(streams) as u64;
     let mut connections = Vec::new();
     for _ in 0..streams.min(CONNECTIONS) {
@@ -29,8 +33,10 @@ pub(crate) async fn tidings(house: &House, channel: &str, streams: usize) -> any
     }
     let request = StreamMessagesRequest { channel: channel.to_owned(), ..StreamMessagesRequest::default() };
     let request = raw::framed(&request);
+    let pace = Pace::new(streams, window);
     let mut readers = JoinSet::new();
     for n in 0..streams {
+        let pace = pace.clone();
         let mut stream = raw::Stream::open(&connections[n % connections.len()], request.clone()).await?;
         readers.spawn(async move {
             let mut last = 0;
@@ -44,26 +50,28 @@ pub(crate) async fn tidings(house: &House, channel: &str, streams: usize) -> any
                         last = seen.sequence;
                     })
                     .await?;
+                pace.read(n, usize::try_from(last)?);
                 ensure!(jump.is_none(), "messages are missing or doubled (last, next): {jump:?}");
             }
             Ok(())
         });
     }
     let began = Instant::now();
-    publish_batches(house, channel, count as usize).await?;
+    publish_batches(house, channel, count as usize, &pace).await?;
     finish(readers).await?;
     Ok((count * streams as u64) as f64 / began.elapsed().as_secs_f64())
 }
 
-async fn publish_batches(house: &House, channel: &str, count: usize) -> anyhow::Result<()> {
+async fn publish_batches(house: &House, channel: &str, count: usize, pace: &Pace) -> anyhow::Result<()> {
     let requests = vec![publishing::request(""); BATCH];
     let batch = raw::framed(&PublishBatchRequest { channel: channel.to_owned(), requests });
     let connection = house.publisher().await?;
     let mut publishers = JoinSet::new();
     for _ in 0..BATCHES {
-        let (connection, batch) = (connection.clone(), batch.clone());
+        let (connection, batch, pace) = (connection.clone(), batch.clone(), pace.clone());
         publishers.spawn(async move {
-            for _ in 0..count / BATCH / BATCHES {
+            for n in 0..count / BATCH / BATCHES {
+                pace.wait(n * BATCH * BATCHES).await;
                 raw::unary(&connection, "/tidings.v1.PublisherService/PublishBatch", batch.clone()).await?;
             }
             Ok(())
@@ -73,21 +81,24 @@ async fn publish_batches(house: &House, channel: &str, count: usize) -> anyhow::
 }
 
 /// Through Redis alone.
-pub(crate) async fn bare(house: &House, channel: &str, streams: usize) -> anyhow::Result<f64> {
+pub(crate) async fn bare(house: &House, channel: &str, streams: usize, window: usize) -> anyhow::Result<f64> {
     let count = messages(streams);
+    let pace = Pace::new(streams, window);
     let mut readers = JoinSet::new();
-    for _ in 0..streams {
+    for n in 0..streams {
+        let pace = pace.clone();
         let mut subscriber = bare::Subscriber::open(house, channel).await?;
         readers.spawn(async move {
             let mut seen = 0;
             while seen < count {
                 subscriber.more(|_| seen += 1).await?;
+                pace.read(n, seen);
             }
             Ok(())
         });
     }
     let began = Instant::now();
-    bare::publish_many(house, channel, count).await?;
+    bare::publish_many(house, channel, count, &pace).await?;
     finish(readers).await?;
     Ok((count * streams) as f64 / began.elapsed().as_secs_f64())
 }

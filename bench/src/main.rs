@@ -9,6 +9,7 @@ mod fanout;
 mod frames;
 mod house;
 mod latency;
+mod pace;
 mod publishing;
 mod raw;
 mod table;
@@ -22,6 +23,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use tokio::time::timeout;
 
+use fanout::WINDOW;
 use house::House;
 use table::Row;
 
@@ -49,7 +51,10 @@ struct Flags {
 enum Case {
     Unary,
     Stream,
+    /// To this many streams, the publishers close to the slowest reader.
     Fanout(usize),
+    /// To this many streams, the publishers as fast as it goes.
+    Flood(usize),
     Latency,
 }
 
@@ -60,8 +65,8 @@ enum Side {
     Bare,
 }
 
-const CASES: [Case; 6] =
-    [Case::Unary, Case::Stream, Case::Fanout(1), Case::Fanout(10), Case::Fanout(100), Case::Latency];
+const CASES: [Case; 7] =
+    [Case::Unary, Case::Stream, Case::Fanout(1), Case::Fanout(10), Case::Fanout(100), Case::Flood(100), Case::Latency];
 
 fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
@@ -114,6 +119,7 @@ impl Case {
             Self::Stream => vec![Row::rate("publishes, streamed")],
             Self::Fanout(1) => vec![Row::rate("deliveries to 1 stream")],
             Self::Fanout(streams) => vec![Row::rate(format!("deliveries to {streams} streams"))],
+            Self::Flood(streams) => vec![Row::rate(format!("the same to {streams}, in a flood"))],
             Self::Latency => vec![Row::time("end to end at 1,000/s, p50"), Row::time("end to end at 1,000/s, p99")],
         }
     }
@@ -126,8 +132,10 @@ impl Case {
             (Self::Unary, Side::Bare) => vec![bare::publish_one_by_one(house, &channel, time).await?],
             (Self::Stream, Side::Tidings) => vec![publishing::stream(house, &channel, time).await?],
             (Self::Stream, Side::Bare) => vec![bare::publish_pipelined(house, &channel, time).await?],
-            (Self::Fanout(streams), Side::Tidings) => vec![fanout::tidings(house, &channel, streams).await?],
-            (Self::Fanout(streams), Side::Bare) => vec![fanout::bare(house, &channel, streams).await?],
+            (Self::Fanout(streams), Side::Tidings) => vec![fanout::tidings(house, &channel, streams, WINDOW).await?],
+            (Self::Fanout(streams), Side::Bare) => vec![fanout::bare(house, &channel, streams, WINDOW).await?],
+            (Self::Flood(streams), Side::Tidings) => vec![fanout::tidings(house, &channel, streams, usize::MAX).await?],
+            (Self::Flood(streams), Side::Bare) => vec![fanout::bare(house, &channel, streams, usize::MAX).await?],
             (Self::Latency, Side::Tidings) => latency::tidings(house, &channel, time).await?.to_vec(),
             (Self::Latency, Side::Bare) => latency::bare(house, &channel, time).await?.to_vec(),
         })

@@ -96,11 +96,15 @@ impl Serve {
     ) -> std::io::Result<()> {
         let (publisher, subscriber) = (publisher.local_addr()?, subscriber.local_addr()?);
         let heading = out.palette().heading;
+        let place = match self.common.redis_url {
+            Some(_) => broker.describe(),
+            None => "the embedded broker".to_owned(),
+        };
         let fate = match self.common.redis_url {
             Some(_) => "",
             None => ": messages live in this process and are gone when it ends (--redis-url keeps them in a Redis)",
         };
-        out.line(format_args!("{heading}Tidings on {}{heading:#}{fate}", broker.describe()))?;
+        out.line(format_args!("{heading}Tidings on {place}{heading:#}{fate}"))?;
         out.line(format_args!("  publisher   {publisher}"))?;
         out.line(format_args!("  subscriber  {subscriber}"))?;
         let channel = names.default_channel().map_or("channel1", |channel| channel.as_str());
