@@ -11,6 +11,7 @@ mod gaps;
 mod handover;
 mod harness;
 mod listing;
+mod odd;
 mod patterns;
 mod restarts;
 mod sharing;
