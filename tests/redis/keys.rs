@@ -130,6 +130,35 @@ async fn a_log_that_is_far_over_its_limits_is_trimmed_to_them() {
     generous.close().await;
 }
 
+/// A publisher without history leaves a hole in the log of one that has some.
+#[tokio::test]
+async fn a_hole_in_the_log_is_passed_in_both_directions() {
+    let server = RedisServer::start();
+    let keeping = broker(&server).await;
+    let retention = Retention { max_messages: 0, ..KEEP_ALL };
+    let forgetful = connect(tidings::broker::redis::Settings { retention, ..settings(&server.url()) }).await;
+    publish(&keeping, &name("orders"), texts(3)).await;
+    publish(&forgetful, &name("orders"), texts(4)).await;
+    publish(&keeping, &name("orders"), texts(3)).await;
+    let page = async |from| {
+        let page = keeping.read(&name("orders"), from, PageLimit { messages: 3, bytes: 1 << 20 }).await.expect("read");
+        (page.messages.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), page.is_last)
+    };
+    assert_eq!(page(From::Before(i64::MAX)).await, (vec![10, 9, 8], false));
+    for before in 5..=8 {
+        assert_eq!(page(From::Before(before)).await, (vec![3, 2, 1], true), "before {before}");
+    }
+    // A run counts as a whole.
+    assert_eq!(page(From::Before(10)).await, (vec![9, 8], false));
+    assert_eq!(page(From::Before(3)).await, (vec![2, 1], true));
+    assert_eq!(page(From::Before(1)).await, (vec![], true));
+    for after in 3..=7 {
+        assert_eq!(page(From::After(after)).await, (vec![8, 9, 10], true), "after {after}");
+    }
+    keeping.close().await;
+    forgetful.close().await;
+}
+
 #[tokio::test]
 async fn logs_heads_and_ids_expire() {
     let server = RedisServer::start();

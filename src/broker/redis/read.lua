@@ -1,14 +1,20 @@
 -- Reads a page of a log, and the channel's head at the same moment: whole runs, until a limit is reached.
 --
 -- KEYS: head, log. ARGV: 'up' or 'down', where to begin, max messages, max bytes. Upwards it begins with the run that holds the
--- sequence or is the first above it; downwards with the run that holds it, or the newest for '+'.
+-- sequence or is the first above it; downwards with the run that holds it or is the last below it, or the newest for '+'.
 -- Answers: the head, 1 when the log ends with the page (otherwise 0), then for each run its ID followed by its messages.
 local STEP = 8
 local key, up, from = KEYS[2], ARGV[1] == 'up', ARGV[2]
 local max_messages, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 if not up and from ~= '+' then
   local holder = redis.call('XRANGE', key, from, '+', 'COUNT', 1)[1]
-  from = holder and holder[1] or '+'
+  if not holder then
+    from = '+'
+  else
+    -- Numbers may be missing between two runs: what was published meanwhile by a publisher that keeps no history.
+    local last, count = string.match(holder[1], '^(%d+)-(%d+)$')
+    from = (last - count + 1 > tonumber(from) and '(' or '') .. holder[1]
+  end
 end
 local function step()
   if up then return redis.call('XRANGE', key, from, '+', 'COUNT', STEP) end
