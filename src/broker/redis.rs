@@ -47,6 +47,9 @@ use crate::{
     message::Draft,
 };
 
+/// How long publishes under way may go on when the broker is closed.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
 /// What the Redis broker needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -79,6 +82,7 @@ pub struct Redis {
     publisher: Arc<publish::Publisher>,
     reader: Arc<log::Reader>,
     live: Arc<live::Settings>,
+    /// What is not a publish: those are the publisher's own.
     tasks: TaskTracker,
     closing: CancellationToken,
     /// Ends the tasks also where nobody calls `close`.
@@ -105,7 +109,7 @@ impl Redis {
         }
         let keeps_history = retention.max_messages > 0;
         Arc::new(Self {
-            publisher: publish::Publisher::new(Arc::clone(&connection), keys.clone(), retention, tasks.clone()),
+            publisher: publish::Publisher::new(Arc::clone(&connection), keys.clone(), retention, closing.clone()),
             live: Arc::new(live::Settings { url, keys, timeout, keeps_history }),
             connection,
             reader,
@@ -154,11 +158,11 @@ impl Broker for Redis {
     }
 
     async fn close(&self) {
-        // What is under way is answered first: it has its own time limit, and nothing new is taken.
+        // Nothing new is taken. A Redis that answers does so in this time; one that hangs must not keep the process.
         self.tasks.close();
-        let patience = self.connection.timeout();
-        let _ = timeout(patience, self.publisher.idle()).await;
+        let _ = timeout(CLOSE_PATIENCE, self.publisher.finish()).await;
         self.closing.cancel();
+        self.publisher.finish().await;
         self.tasks.wait().await;
     }
 }

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use tidings::broker::{
-    Error, From, PageLimit, Shared, State,
-    redis::{Redis, Settings},
+use tidings::{
+    broker::{
+        Error, From, PageLimit, Shared, State,
+        redis::{Redis, Settings},
+    },
+    limits::WAITING_BYTES,
 };
 use tidings_testing::RedisServer;
 
-use crate::fixture::{broker, down, name, publish, settings, signal, texts, up, within};
+use crate::fixture::{broker, connect, down, name, publish, settings, signal, text, texts, up, within};
 
 const PAGE: PageLimit = PageLimit { messages: 100, bytes: 1 << 20 };
 
@@ -80,4 +83,68 @@ async fn a_broker_that_closes_answers_what_waits() {
         assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
     }
     assert!(matches!(broker.publish(&name("orders"), texts(1), 0).await, Err(Error::Unavailable(_))));
+}
+
+/// A process that stops has no time for a Redis that hangs.
+#[tokio::test]
+async fn a_broker_that_closes_does_not_wait_for_a_redis_that_hangs() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    let orders = name("orders");
+    publish(&broker, &orders, texts(1)).await;
+    signal(&server, "STOP");
+    let under_way = tokio::spawn(broker.publish(&orders, texts(1), 0));
+    // The first is on its way to Redis, the others wait behind it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let behind = tokio::spawn(broker.publish(&orders, texts(1), 0));
+    let waits_for_replicas = tokio::spawn(broker.publish(&name("payments"), texts(1), 1));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    within(broker.close(), "the broker closes").await;
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    let answer = within(under_way, "an answer").await.expect("no panic");
+    assert!(matches!(answer, Err(Error::OutcomeUnknown(_))), "{answer:?}");
+    for waiting in [behind, waits_for_replicas] {
+        let answer = within(waiting, "an answer").await.expect("no panic");
+        assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+    }
+    signal(&server, "CONT");
+}
+
+#[tokio::test]
+async fn a_broker_that_closes_lets_a_redis_that_answers_do_so() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    let under_way: Vec<_> = (0..50).map(|_| broker.publish(&name("orders"), texts(10), 0)).collect();
+    within(broker.close(), "the broker closes").await;
+    for publish in under_way {
+        publish.await.expect("published");
+    }
+}
+
+/// What waits for a Redis that is too slow has a bound; beyond it nothing is published.
+#[tokio::test]
+async fn publishes_beyond_the_bytes_that_may_wait_are_refused() {
+    let server = RedisServer::start();
+    let timeout = Duration::from_secs(15);
+    let broker = connect(Settings { timeout, ..settings(&server.url()) }).await;
+    let large = "x".repeat(1_000_000);
+    let batch = || vec![text(&large), text(&large), text(&large), text(&large)];
+    publish(&broker, &name("orders"), batch()).await;
+    signal(&server, "STOP");
+    // They are in their queues when `publish` returns. Other channels count as well.
+    let waiting: Vec<_> = (0..16).map(|i| broker.publish(&name(&format!("orders{}", i % 3)), batch(), 0)).collect();
+    let begun = Instant::now();
+    let refused = broker.publish(&name("orders"), batch(), 0).await;
+    assert!(
+        matches!(&refused, Err(Error::Unavailable(text)) if text.contains(&WAITING_BYTES.to_string())),
+        "{refused:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "it is refused at once");
+    signal(&server, "CONT");
+    for publish in waiting {
+        within(publish, "a receipt").await.expect("published");
+    }
+    publish(&broker, &name("orders"), batch()).await;
+    broker.close().await;
 }

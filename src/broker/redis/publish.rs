@@ -15,9 +15,9 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     call::{self, Outgoing},
@@ -36,9 +36,6 @@ use crate::{
     message::{Draft, Position},
 };
 
-/// How often a broker that closes looks whether all is answered.
-const IDLE_POLL: Duration = Duration::from_millis(5);
-
 /// The publishing side of the broker.
 pub(super) struct Publisher {
     connection: Arc<Connection>,
@@ -49,6 +46,8 @@ pub(super) struct Publisher {
     queues: Mutex<HashMap<ChannelName, VecDeque<Job>>>,
     waiting_bytes: AtomicUsize,
     tasks: TaskTracker,
+    /// Cancelled when nothing may wait for Redis any more.
+    closing: CancellationToken,
 }
 
 /// A batch on its way.
@@ -61,7 +60,12 @@ pub(super) struct Job {
 }
 
 impl Publisher {
-    pub(super) fn new(connection: Arc<Connection>, keys: Keys, retention: Retention, tasks: TaskTracker) -> Arc<Self> {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        keys: Keys,
+        retention: Retention,
+        closing: CancellationToken,
+    ) -> Arc<Self> {
         Arc::new(Self {
             waiters: Waiters::new(Arc::clone(&connection)),
             connection,
@@ -70,7 +74,8 @@ impl Publisher {
             receipts: Receipts::new(),
             queues: Mutex::default(),
             waiting_bytes: AtomicUsize::new(0),
-            tasks,
+            tasks: TaskTracker::new(),
+            closing,
         })
     }
 
@@ -91,18 +96,14 @@ impl Publisher {
         }
         match self.enqueue(channel, drafts, min_replicas) {
             Err(error) => Box::pin(std::future::ready(Err(error))),
-            Ok(reply) => Box::pin(async move {
-                let lost = || Error::OutcomeUnknown("the broker was closed before Redis answered".to_owned());
-                reply.await.unwrap_or_else(|_| Err(lost()))
-            }),
+            Ok(reply) => Box::pin(async move { reply.await.unwrap_or_else(|_| Err(cut())) }),
         }
     }
 
-    /// Waits until nothing is under way.
-    pub(super) async fn idle(&self) {
-        while !self.queues().is_empty() {
-            sleep(IDLE_POLL).await;
-        }
+    /// Takes nothing more, and waits until all is answered.
+    pub(super) async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     fn enqueue(
@@ -114,7 +115,7 @@ impl Publisher {
         let messages = drafts.iter().map(outgoing).collect::<Result<Vec<_>, _>>()?;
         let bytes = messages.iter().map(|message| message.encoded.len()).sum();
         if self.tasks.is_closed() {
-            return Err(Error::Unavailable("the broker is closed".to_owned()));
+            return Err(closed());
         }
         if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES {
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -172,6 +173,9 @@ impl Publisher {
         if group.is_empty() {
             return;
         }
+        if self.closing.is_cancelled() {
+            return answer_all(group, &closed());
+        }
         let sent = match group[0].min_replicas {
             0 => self.call(channel, &group).await,
             wanted => return self.send_and_wait(channel, group, wanted).await,
@@ -188,7 +192,8 @@ impl Publisher {
         let deadline = deadline(group, self.connection.timeout());
         let mut link = self.reach(channel, deadline).await?;
         let call = self.write(channel, group);
-        let sent = timeout_at(deadline, script::PUBLISH.send(&call, &mut link.connection)).await;
+        let sending = timeout_at(deadline, script::PUBLISH.send(&call, &mut link.connection));
+        let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)?;
         let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
         let published = self.read(answer, group)?;
         self.note(channel, &published, &mut link).await;
@@ -201,7 +206,8 @@ impl Publisher {
         let begun = async {
             let mut link = self.reach(channel, deadline(&group, self.connection.timeout())).await?;
             let call = self.write(channel, &group);
-            let (answer, wait) = self.waiters.send(&call, wanted).await?;
+            let sending = self.waiters.send(&call, wanted);
+            let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
             let published = self.read(answer, &group)?;
             self.note(channel, &published, &mut link).await;
             Ok((published, wait))
@@ -211,7 +217,7 @@ impl Publisher {
             Ok((published, wait)) => {
                 let publisher = Arc::clone(self);
                 self.tasks.spawn(async move {
-                    let reached = publisher.waiters.finish(wait, wanted).await;
+                    let reached = publisher.waiters.finish(wait, wanted, &publisher.closing).await;
                     let published = published.into_iter().map(|receipts| {
                         let (receipts, replicas) = (receipts?, reached.clone()?);
                         Ok(receipts.into_iter().map(|receipt| Receipt { replicas, ..receipt }).collect())
@@ -229,7 +235,10 @@ impl Publisher {
             self.register(channel, &mut link).await?;
             Ok(link)
         };
-        match timeout_at(deadline, reached).await {
+        let Some(reached) = self.closing.run_until_cancelled(timeout_at(deadline, reached)).await else {
+            return Err(closed());
+        };
+        match reached {
             Ok(Err(Error::OutcomeUnknown(text))) => Err(Error::Unavailable(text)),
             Ok(reached) => reached,
             Err(_) => Err(error::away(self.connection.timeout(), &self.connection.trouble())),
@@ -267,8 +276,8 @@ impl Publisher {
         let Some(last) = receipts.max_by_key(|receipt| receipt.sequence) else { return };
         if self.receipts.remember(channel, Position::new(last.epoch, last.sequence)) {
             let unregistered = Link { number: 0, ..link.clone() };
-            let registered = self.register(channel, &mut { unregistered }).await;
-            if let Err(error) = registered {
+            let registering = async { self.register(channel, &mut { unregistered }).await };
+            if let Some(Err(error)) = self.closing.run_until_cancelled(registering).await {
                 tracing::warn!(channel = channel.as_str(), %error, "the registry could not be told of a new epoch");
             }
         }
@@ -285,6 +294,15 @@ fn outgoing(draft: &Draft) -> Result<Outgoing, Error> {
 
 fn deadline(group: &[Job], limit: Duration) -> Instant {
     group.first().map_or_else(Instant::now, |job| job.since) + limit
+}
+
+/// Nothing was published, since the broker is closed.
+fn closed() -> Error {
+    Error::Unavailable("the broker is closed".to_owned())
+}
+
+fn cut() -> Error {
+    Error::OutcomeUnknown("the broker was closed before Redis answered".to_owned())
 }
 
 fn slow() -> Error {

@@ -9,6 +9,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{connection::Connection, error, script};
 use crate::{broker::Error, limits::WAIT_CONNECTIONS};
@@ -84,15 +85,20 @@ impl Waiters {
         (answer, Waiting { reached, lent, place })
     }
 
-    /// How many replicas have what the script wrote.
-    pub(super) async fn finish(&self, waiting: Waiting, wanted: u32) -> Result<u32, Error> {
+    /// How many replicas have what the script wrote, or how many are known to when the broker closes: none.
+    pub(super) async fn finish(
+        &self,
+        waiting: Waiting,
+        wanted: u32,
+        closing: &CancellationToken,
+    ) -> Result<u32, Error> {
         let limit = self.connection.timeout();
         let short = |reached| Error::ReplicasNotReached { wanted, reached, within_ms: limit.as_millis() as u64 };
         let Waiting { reached, lent, place } = waiting;
-        let reached = match reached.await {
-            Ok(Value::Int(reached)) => u32::try_from(reached).unwrap_or(0),
+        let reached = match closing.run_until_cancelled(reached).await {
+            Some(Ok(Value::Int(reached))) => u32::try_from(reached).unwrap_or(0),
             // Published, and the connection was lost before anyone could say where it is.
-            Ok(_) | Err(_) => return Err(short(0)),
+            Some(_) | None => return Err(short(0)),
         };
         self.idle().push(lent);
         drop(place);
