@@ -94,7 +94,8 @@ pub struct History {
     #[arg(long = "history-max-bytes", env = "TIDINGS_HISTORY_MAX_BYTES", value_name = "SIZE",
         default_value = "64MiB", value_parser = parse::bytes(1 << 20, 1 << 40))]
     pub max_bytes: u64,
-    /// How long messages are kept
+    /// How long messages are kept: a publish removes older ones of its channel, and a channel without a publish for this
+    /// long loses all
     #[arg(long = "history-max-age", env = "TIDINGS_HISTORY_MAX_AGE", value_name = "DURATION",
         default_value = "24h", value_parser = parse::duration(SECOND, 3660 * DAY))]
     pub max_age: Duration,

@@ -39,7 +39,7 @@ mod channel;
 mod ids;
 mod live;
 
-/// Channels that every publish looks at, in turn, for what has become too old: quiet ones would keep it otherwise.
+/// Channels that every publish looks at, in turn, for a log that has expired: quiet ones would keep it otherwise.
 const SWEPT: usize = 4;
 /// Hand-overs to a live reader, and commands of one, that wait in its tasks' channels; the bytes wait in the queue.
 const LIVE_WAITING: usize = 4;
@@ -195,7 +195,7 @@ impl Inner {
         }
     }
 
-    /// A channel as it is now: without what is too old, and not at all where even its head is.
+    /// A channel as it is now: without a log that has expired, and not at all where even its head is.
     fn channel<'a>(&self, core: &'a mut Core, name: &ChannelName) -> Option<&'a mut Channel> {
         let now_ms = (self.clock)();
         if core.channels.get(name)?.is_gone(&self.retention, now_ms) {
@@ -204,7 +204,7 @@ impl Inner {
         }
         let channel = core.channels.get_mut(name)?;
         core.bytes -= channel.cost();
-        channel.trim(&self.retention, now_ms);
+        channel.expire(&self.retention, now_ms);
         core.bytes += channel.cost();
         Some(channel)
     }
@@ -272,7 +272,7 @@ impl Inner {
         Ok(answer)
     }
 
-    /// Looks at the next few channels in turn, so that old messages of quiet channels go in time.
+    /// Looks at the next few channels in turn, so that the logs of quiet channels go in time.
     fn sweep(&self, core: &mut Core) {
         let from = core.swept.take().map_or(Bound::Unbounded, Bound::Excluded);
         let names: Vec<_> =

@@ -59,6 +59,7 @@ conformance! {
         the_log_is_trimmed_by_count,
         the_log_is_trimmed_by_bytes,
         the_log_is_trimmed_by_age,
+        a_message_that_is_too_old_stays_until_the_next_publish,
         a_quiet_log_expires_and_its_numbers_go_on,
         without_history_messages_are_numbered_and_pushed;
     live:

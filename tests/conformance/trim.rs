@@ -55,6 +55,23 @@ pub(crate) async fn the_log_is_trimmed_by_age(fixture: &Fixture) {
     assert_eq!(kept(&broker, &channel).await.len(), 3);
 }
 
+/// Age acts at a publish: what has become too old since stays until the next one, or until the whole log expires.
+pub(crate) async fn a_message_that_is_too_old_stays_until_the_next_publish(fixture: &Fixture) {
+    let broker = fixture.broker(Retention { max_age_ms: 1_500, ..KEEP_ALL }).await;
+    let channel = name("orders");
+    publish(&broker, &channel, vec![text("a")]).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    publish(&broker, &channel, vec![text("b")]).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(kept(&broker, &channel).await.len(), 2);
+    assert_eq!(broker.sequence_before(&channel, 0).await, Ok(0));
+    publish(&broker, &channel, vec![text("c")]).await;
+    assert_eq!(kept(&broker, &channel).await.len(), 2, "a is gone");
+    assert_eq!(head(&broker, &channel).await.expect("published").first, 2);
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    assert!(kept(&broker, &channel).await.is_empty());
+}
+
 pub(crate) async fn a_quiet_log_expires_and_its_numbers_go_on(fixture: &Fixture) {
     let broker = fixture.broker(Retention { max_age_ms: 600, ..KEEP_ALL }).await;
     let channel = name("orders");

@@ -65,6 +65,9 @@ impl Channel {
 
     /// At least what it will hold after a plan, with the messages gone for which the new ones leave no room.
     pub(super) fn cost_after(&self, retention: &Retention, plan: &Plan) -> usize {
+        if plan.added == 0 {
+            return self.cost();
+        }
         let ids = (self.ids.len() + plan.added_ids) * ID_COST;
         if retention.max_messages == 0 {
             return CHANNEL_COST + ids;
@@ -146,19 +149,28 @@ impl Channel {
             published.push(json);
             (self.last, self.time_ms) = (sequence, time_ms);
         }
-        self.trim(retention, plan.time_ms);
+        // Repeats alone change nothing.
+        if !published.is_empty() {
+            self.trim(retention, plan.time_ms);
+        }
         (receipts, published)
     }
 
-    /// Lets go what is too much or too old. So the log as a whole goes one max-age after its last message.
-    pub(super) fn trim(&mut self, retention: &Retention, now_ms: i64) {
-        let (gone, gone_bytes) = self.excess(retention, now_ms.max(self.time_ms), 0, 0);
+    /// Lets go what is too much or too old, at a publish.
+    fn trim(&mut self, retention: &Retention, time_ms: i64) {
+        let (gone, gone_bytes) = self.excess(retention, time_ms, 0, 0);
         self.log.drain(..gone);
         self.log_bytes -= gone_bytes;
-        if self.log.is_empty() {
-            self.log.shrink_to_fit();
+    }
+
+    /// Lets go what goes without a publish, as on Redis: the log as a whole, one max-age after its last message. A single
+    /// message that is too old stays until the next publish.
+    pub(super) fn expire(&mut self, retention: &Retention, now_ms: i64) {
+        let now_ms = now_ms.max(self.time_ms);
+        if self.log.back().is_some_and(|last| last.time_ms.saturating_add(ms(retention.max_age_ms)) < now_ms) {
+            (self.log, self.log_bytes) = (VecDeque::new(), 0);
         }
-        self.ids.turn(now_ms.max(self.time_ms), retention.dedup_window_ms);
+        self.ids.turn(now_ms, retention.dedup_window_ms);
     }
 
     /// How many of the oldest messages, and bytes of JSON, go when so many come. The newest of all stays whatever its
