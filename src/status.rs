@@ -22,6 +22,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The longest extract of a client's own text, in bytes.
 const EXTRACT_BYTES: usize = 64;
 
+/// How tonic begins what it says of a request that prost can't decode.
+const UNDECODED: &str = "failed to decode Protobuf message";
+
 /// What a failed call was about: decides the reason that is given and what is said about a message's fate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
@@ -88,6 +91,21 @@ pub fn undecodable(limit: usize) -> Status {
         text,
         info_with(reason::REQUEST_TOO_LARGE, [("limit", limit.to_string())]),
     )
+}
+
+/// A request that is no protobuf message of its type: INVALID_ARGUMENT, INVALID_FIELD.
+pub fn malformed() -> Status {
+    invalid("request", "it can't be decoded as the protobuf message that the method takes")
+}
+
+/// What tonic's decoder says of a request, in our words: it gives INTERNAL for one that is malformed, and OUT_OF_RANGE for
+/// one over `limit` bytes. Everything else stays as it is.
+pub fn of_decoder(code: Code, message: &str, limit: usize) -> Option<Status> {
+    match code {
+        Code::OutOfRange => Some(undecodable(limit)),
+        Code::Internal if message.starts_with(UNDECODED) => Some(malformed()),
+        _ => None,
+    }
 }
 
 /// A pattern covers more channels than one stream may follow: RESOURCE_EXHAUSTED, PATTERN_TOO_WIDE.

@@ -25,7 +25,7 @@ use tidings::{
 };
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::{
     request::{self, Place},
@@ -158,10 +158,7 @@ impl Future for UnderWay {
     }
 }
 
-/// tonic's decoder says OUT_OF_RANGE where a request is over its limit.
+/// Says in our words what tonic's decoder found.
 fn refine(status: Status) -> Status {
-    match status.code() {
-        Code::OutOfRange => status::undecodable(DECODE_BYTES),
-        _ => status,
-    }
+    status::of_decoder(status.code(), status.message(), DECODE_BYTES).unwrap_or(status)
 }

@@ -1,5 +1,5 @@
 //! What holds for every call, before it reaches its service: the client's `grpc-timeout` bounds the time until the
-//! response's headers, a panic becomes INTERNAL, and a request too large for the decoder is refused in our words.
+//! response's headers, a panic becomes INTERNAL, and a request that can't be decoded is refused in our words.
 //!
 //! Behind the headers a stream is on its own; it reads the same deadline by [`deadline`](super::deadline).
 
@@ -11,10 +11,10 @@ use std::{
 };
 
 use futures_util::future::{CatchUnwind, FutureExt as _};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
 use tower_service::Service;
 
 use super::deadline;
@@ -69,10 +69,11 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         match this.inner.poll(context) {
-            Poll::Ready(Ok(Ok(response))) if is_undecodable(&response) => {
-                return Poll::Ready(Ok(status::undecodable(limits::DECODE_BYTES).into_http()));
+            Poll::Ready(Ok(Ok(response))) => {
+                let refused = of_decoder(response.headers());
+                return Poll::Ready(Ok(refused.map_or(response, Status::into_http)));
             }
-            Poll::Ready(Ok(answer)) => return Poll::Ready(answer),
+            Poll::Ready(Ok(Err(never))) => match never {},
             // The panic hook has logged it.
             Poll::Ready(Err(_panic)) => return Poll::Ready(Ok(status::internal().into_http())),
             Poll::Pending => {}
@@ -84,9 +85,11 @@ where
     }
 }
 
-/// tonic's decoder says OUT_OF_RANGE, without details, where a request is over its limit.
-fn is_undecodable(response: &Response<Body>) -> bool {
-    let headers = response.headers();
-    headers.get(Status::GRPC_STATUS).is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::OutOfRange)
-        && !headers.contains_key("grpc-status-details-bin")
+/// What tonic's decoder says of a request, in our words. Its answers have no details, as ours have.
+fn of_decoder(headers: &HeaderMap) -> Option<Status> {
+    let answer = Status::from_header_map(headers)?;
+    match answer.details() {
+        [] => status::of_decoder(answer.code(), answer.message(), limits::DECODE_BYTES),
+        _ => None,
+    }
 }

@@ -1,7 +1,8 @@
 //! Unary publishes.
 
-use tidings::pb::{PublishBatchRequest, PublishRequest, publish_request::Payload};
-use tonic::{Code, Status};
+use tidings::pb::{PublishBatchRequest, PublishRequest, PublishResponse, publish_request::Payload};
+use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery};
+use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 
 use crate::fake;
@@ -80,4 +81,19 @@ async fn a_panic_is_an_internal_error_and_the_server_goes_on() {
     let status = client.publish(text("panic")).await.expect_err("a bug");
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Internal, "INTERNAL"));
     assert!(!status.message().contains("as the test wants it"));
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_protobuf_is_refused_in_our_words() {
+    let server = fake::start().await;
+    let mut client = Grpc::new(server.channel().await);
+    client.ready().await.expect("connected");
+    let path = PathAndQuery::from_static("/tidings.v1.PublisherService/Publish");
+    // Bytes as a message of their own are like a `PublishRequest` whose channel is no UTF-8.
+    let codec = ProstCodec::<Vec<u8>, PublishResponse>::default();
+    let refused = client.unary(Request::new(vec![0xff]), path, codec).await.expect_err("malformed");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+    let violation = &refused.get_details_bad_request().expect("the field").field_violations[0];
+    assert_eq!(violation.field, "request");
+    assert_eq!(server.broker.seen(), 0);
 }
