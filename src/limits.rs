@@ -54,8 +54,6 @@ pub const PAGE_MESSAGES: usize = 1_000;
 pub const PAGE_BYTES: usize = 3 << 20;
 /// Bytes a stream reads from the log at a time.
 pub const REPLAY_BYTES: usize = 1 << 20;
-/// Runs a reader asks for at a time; it asks for fewer where they are large.
-pub const READ_RUNS: usize = 256;
 /// Cursors in `after` behind a whole-stream cursor.
 pub const AFTER_CURSORS: usize = 1_000;
 /// Channels that a whole-stream cursor covers: about 27 kB of text.
@@ -88,10 +86,13 @@ pub const CALLS_PER_CONNECTION: u32 = 1_000;
 pub const CONNECTIONS: usize = 20_000;
 /// Bytes HTTP/2 may hold for one stream whose reader has stopped.
 pub const SEND_BUFFER_BYTES: usize = 64 << 10;
-/// Bytes a client may send on one call before the server has read them: a large message in one go.
-pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// The same for all calls of a connection together.
-pub const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Bytes a client may send on one call before the server has read them: enough for some megabytes a second from another
+/// continent, and few enough for a call of nothing but small messages (see below).
+pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// The same for all calls of a connection together. It also decides how many small frames may wait: h2 ends a connection
+/// (`too_many_data_frames`) when the unread DATA frames under 256 bytes lack, together, more than half of this window to
+/// that size. A `PublishStream` full of 30-byte messages comes to 1.7 MB, and several of them fit into these 8 MiB.
+pub const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// How long a client may take to say its first words, or the head of an HTTP/1 request.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// What gRPC may decode: above our own limits, so that what is too large is refused in our words.

@@ -18,10 +18,11 @@ class Grpcurl:
     def __init__(self, tools, stack):
         self.tools, self.stack = tools, stack
 
-    def raw(self, *arguments, seconds=20):
+    def raw(self, *arguments, seconds=20, text=""):
+        """The finished process; `text` is what `-d @` reads."""
         return subprocess.run(
             [self.tools.bin / "grpcurl", "-plaintext", "-max-time", str(seconds), *arguments],
-            env=self.tools.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 10)
+            env=self.tools.env, input=text, capture_output=True, text=True, timeout=seconds + 10)
 
     def call(self, method, request=None, seconds=20):
         """The answers of a call that must succeed, or that the deadline ends where it is an endless stream."""
@@ -37,11 +38,12 @@ class Grpcurl:
 
 def read_objects(text):
     """JSON objects that stand one behind the other."""
-    decoder, found, text = json.JSONDecoder(), [], text.strip()
-    while text:
-        value, end = decoder.raw_decode(text)
+    decoder, found, text, at = json.JSONDecoder(), [], text.strip(), 0
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
         found.append(value)
-        text = text[end:].lstrip()
+        while text[at:at + 1].isspace():
+            at += 1
     return found
 
 
@@ -49,6 +51,7 @@ def run(report, tools, stack):
     grpcurl = Grpcurl(tools, stack)
     reflection(report, grpcurl)
     payloads(report, grpcurl)
+    small_messages(report, grpcurl)
     errors(report, grpcurl)
     processes(report, tools, stack, grpcurl)
 
@@ -105,6 +108,16 @@ def payloads(report, grpcurl):
     with report.check("the channel is listed"):
         listed = grpcurl.call(f"{SUBSCRIBER}/ListChannels", {"pattern": channel})
         expect(listed[0]["channels"][0]["lastSequence"] == "6", listed)
+
+
+def small_messages(report, grpcurl):
+    count, channel = 20_000, f"grpcurl.{uuid.uuid4().hex}"
+    requests = "\n".join(json.dumps({"request": {"channel": channel, "text": str(i)}}) for i in range(count))
+    with report.check(f"{count} small messages as fast as they can be sent on one stream are all answered"):
+        done = grpcurl.raw("-d", "@", grpcurl.stack.publisher, f"{PUBLISHER}/PublishStream", seconds=60, text=requests)
+        expect(done.returncode == 0, done.stderr)
+        sequences = [int(answer["response"]["sequence"]) for answer in read_objects(done.stdout)]
+        expect(sequences == list(range(1, count + 1)), f"{len(sequences)} answers")
 
 
 def errors(report, grpcurl):

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use tidings::{
     broker::State,
-    pb::{ListMessagesRequest, subscriber_service_client::SubscriberServiceClient},
+    limits::{CALLS_PER_CONNECTION, HEADER_LIST_BYTES},
+    pb::{
+        ListMessagesRequest, publisher_service_client::PublisherServiceClient,
+        subscriber_service_client::SubscriberServiceClient,
+    },
     server::{Options, healthcheck},
 };
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
@@ -165,4 +169,42 @@ async fn a_connection_that_says_nothing_useful_is_closed_by_the_drain() {
     let read = timeout(Duration::from_secs(5), silent.read(&mut [0; 8])).await.expect("closed in time");
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     server.ends_within(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn calls_beyond_what_a_connection_may_have_wait_their_turn() {
+    const MORE: usize = 50;
+    let server = fake::start().await;
+    server.broker.answering.send_replace(false);
+    let client = server.client().await;
+    let allowed = CALLS_PER_CONNECTION as usize;
+    let call = |mut client: PublisherServiceClient<Channel>| async move { client.publish(text("x")).await };
+    let calls: Vec<_> = (0..allowed + MORE).map(|_| tokio::spawn(call(client.clone()))).collect();
+    server.broker.until_seen(allowed).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(server.broker.seen(), allowed);
+    // Another connection has places of its own.
+    let other = tokio::spawn(call(server.client().await));
+    server.broker.until_seen(allowed + 1).await;
+    server.broker.answering.send_replace(true);
+    for call in calls.into_iter().chain([other]) {
+        timeout(Duration::from_secs(10), call).await.expect("in time").expect("no panic").expect("published");
+    }
+    assert_eq!(server.broker.seen(), allowed + MORE + 1);
+}
+
+#[tokio::test]
+async fn headers_are_bounded_and_the_connection_goes_on() {
+    let server = fake::start().await;
+    let mut client = server.client().await;
+    let with_header = |bytes: usize| {
+        let mut request = Request::new(text("x"));
+        request.metadata_mut().insert("x-large", "x".repeat(bytes).parse().expect("ASCII"));
+        request
+    };
+    let limit = HEADER_LIST_BYTES as usize;
+    client.publish(with_header(limit - 1_000)).await.expect("these are allowed");
+    client.publish(with_header(limit)).await.expect_err("these are too large");
+    assert_eq!(server.broker.seen(), 1);
+    client.publish(text("x")).await.expect("the next call is served");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use tidings::{
     limits::PUBLISH_STREAM_IN_FLIGHT,
     pb::{
@@ -11,7 +12,8 @@ use tidings::{
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming, client::Grpc, codegen::http::uri::PathAndQuery};
+use tonic_prost::ProstCodec;
 
 use crate::{
     fake::{self, Running},
@@ -67,7 +69,6 @@ impl Call {
 
 /// Reads a `PublishError` as the `google.rpc.Status` that it is.
 fn as_status(error: PublishError) -> Status {
-    use prost::Message as _;
     let code = Code::from_i32(error.code);
     let message = error.message.clone();
     Status::with_details(code, message, error.encode_to_vec().into())
@@ -221,4 +222,44 @@ async fn a_request_too_large_to_decode_ends_the_stream_in_our_words() {
     assert_eq!(call.receipt().await.sequence, 1);
     let end = call.next().await.expect_err("a status");
     assert_eq!((end.code(), reason(&end).as_str()), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_protobuf_ends_the_stream_in_our_words() {
+    let server = fake::start().await;
+    // Bytes as a message of their own are like a `PublishStreamRequest` whose request is given as bytes.
+    let requests = tokio_stream::iter([text("one").encode_to_vec(), vec![0xff]]);
+    let mut client = Grpc::new(server.channel().await);
+    client.ready().await.expect("connected");
+    let path = PathAndQuery::from_static("/tidings.v1.PublisherService/PublishStream");
+    let codec = ProstCodec::<Vec<u8>, PublishStreamResponse>::default();
+    let answers = client.streaming(Request::new(requests), path, codec).await.expect("a stream").into_inner();
+    let mut call = Call { requests: mpsc::channel(1).0, answers };
+    assert_eq!(call.receipt().await.sequence, 1);
+    let end = call.next().await.expect_err("a status");
+    assert_eq!((end.code(), reason(&end).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+}
+
+/// Messages of 30 bytes, each in a frame of its own, as fast as they can be sent: HTTP/2 must not take it for an attack.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fast_stream_of_small_messages_is_no_attack() {
+    const COUNT: i64 = 20_000;
+    let server = fake::start().await;
+    // Until the first answers come, whatever the windows allow waits on the server.
+    server.broker.answering.send_replace(false);
+    let mut call = Call::open(&server).await;
+    let requests = call.requests.clone();
+    let sender = tokio::spawn(async move {
+        for i in 0..COUNT {
+            let request = PublishStreamRequest { request: Some(text(&format!("a small message {i:>6}"))) };
+            requests.send(request).await.expect("the call is open");
+        }
+    });
+    server.broker.until_seen(PUBLISH_STREAM_IN_FLIGHT).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.broker.answering.send_replace(true);
+    for sequence in 1..=COUNT {
+        assert_eq!(call.receipt().await.sequence, sequence);
+    }
+    sender.await.expect("no panic");
 }
