@@ -1,5 +1,7 @@
 //! Publishes that wait for replicas.
 
+use std::time::{Duration, Instant};
+
 use tidings::broker::Error;
 use tidings_testing::RedisServer;
 use uuid::Uuid;
@@ -62,4 +64,21 @@ async fn a_connection_lost_before_wait_has_answered_is_replicas_not_reached() {
     assert!(matches!(short, Err(Error::ReplicasNotReached { wanted: 1, reached: 0, .. })), "{short:?}");
     signal(&replica, "CONT");
     broker.close().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_closes_does_not_wait_for_a_replica_that_hangs() {
+    let primary = RedisServer::start();
+    let replica = RedisServer::replica_of(&primary);
+    until("the replica is online", || online(&primary)).await;
+    let broker = broker(&primary).await;
+    signal(&replica, "STOP");
+    let waits = tokio::spawn(broker.publish(&name("orders"), texts(1), 1));
+    until("a client waits", || primary.command(&["CLIENT", "LIST"]).contains("cmd=wait")).await;
+    let begun = Instant::now();
+    within(broker.close(), "the broker closes").await;
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    let short = within(waits, "the wait ends").await.expect("no panic");
+    assert!(matches!(short, Err(Error::ReplicasNotReached { wanted: 1, reached: 0, .. })), "{short:?}");
+    signal(&replica, "CONT");
 }

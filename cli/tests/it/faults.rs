@@ -1,6 +1,9 @@
 //! Redis away, and services that are told to stop.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use tidings_testing::RedisServer;
 use tonic::Code;
@@ -58,4 +61,29 @@ async fn a_stop_ends_open_streams_in_time_and_says_why() {
     assert!(subscriber.process.wait(Duration::from_secs(5)).success());
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_does_not_hold_up_a_stop() {
+    let redis = RedisServer::start();
+    let args = ["--redis-timeout=30s", "--shutdown-timeout=1s"];
+    let mut publisher = Publisher::start(&redis.url(), &args).await;
+    let mut subscriber = Subscriber::start(&redis.url(), &args).await;
+    let mut stream = subscriber.stream(channel("a")).await;
+    stream.started().await;
+    let pid = redis.pid().expect("it runs").to_string();
+    let signal = |signal: &str| Command::new("kill").args([signal, &pid]).status().expect("kill can be run");
+    assert!(signal("-STOP").success());
+    let mut client = publisher.client();
+    let under_way = tokio::spawn(async move { client.publish(text("a", "hello")).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    publisher.process.signal("TERM");
+    subscriber.process.signal("TERM");
+    for process in [&mut publisher.process, &mut subscriber.process] {
+        assert_eq!(process.wait(Duration::from_secs(20)).code(), Some(0), "{}", process.output());
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    under_way.await.expect("no panic").expect_err("nobody knows");
+    assert!(signal("-CONT").success());
 }
