@@ -36,7 +36,7 @@ pub(super) async fn run(
         drain: shutdown.clone(),
         cut: cut.clone(),
     };
-    let accepted = accept_all(&listener, &connection, &tasks, &shutdown).await;
+    let accepted = accept_all(&listener, &connection, &tasks, &shutdown, limits::CONNECTIONS).await;
     // The port is free for a successor as soon as nothing new is accepted.
     drop(listener);
     shutdown.cancel();
@@ -56,8 +56,9 @@ async fn accept_all(
     connection: &Connection,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
+    places: usize,
 ) -> Result<(), Error> {
-    let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    let places = Arc::new(Semaphore::new(places));
     loop {
         let next = async {
             // Without a place nothing is accepted: clients wait in the kernel's queue, which is bounded as well.
@@ -166,5 +167,60 @@ where
 {
     fn execute(&self, future: F) {
         self.0.spawn(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::service::Routes;
+
+    use super::*;
+    use crate::server::Origins;
+
+    /// Says the first words of HTTP/2.
+    async fn connect(listener: &TcpListener) -> TcpStream {
+        let address = listener.local_addr().expect("bound");
+        let mut stream = TcpStream::connect(address).await.expect("the kernel's queue has room");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, PREFACE).await.expect("sent");
+        stream
+    }
+
+    /// Whether the server answers with its own first words.
+    async fn is_served(stream: &mut TcpStream, patience: Duration) -> bool {
+        matches!(timeout(patience, stream.read(&mut [0; 9])).await, Ok(Ok(9)))
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_limit_wait_for_a_place() {
+        let options = Options {
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(10),
+            origins: Origins::Localhost,
+            elsewhere: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let (tasks, shutdown, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let connection = Connection {
+            builder: Arc::new(builder(&options, tasks.clone())),
+            front: Front::new(Routes::default(), Origins::Localhost),
+            drain: shutdown.clone(),
+            cut: cut.clone(),
+        };
+        let clients = async {
+            let patience = Duration::from_secs(10);
+            let (mut first, mut second) = (connect(&listener).await, connect(&listener).await);
+            assert!(is_served(&mut first, patience).await && is_served(&mut second, patience).await);
+            let mut third = connect(&listener).await;
+            assert!(!is_served(&mut third, Duration::from_millis(300)).await, "there are two places");
+            drop(first);
+            assert!(is_served(&mut third, patience).await, "a place is free");
+            shutdown.cancel();
+        };
+        let (accepted, ()) = tokio::join!(accept_all(&listener, &connection, &tasks, &shutdown, 2), clients);
+        accepted.expect("it accepts until the end");
+        cut.cancel();
+        tasks.close();
+        timeout(Duration::from_secs(10), tasks.wait()).await.expect("the connections end");
     }
 }
