@@ -166,18 +166,20 @@ async fn a_slow_reader_is_told_once_that_pushes_are_lost() {
     let (mut pushes, mut lost, mut restored, mut confirmed) = (0, 0, 0, false);
     loop {
         for event in events.recv().await.expect("open") {
-            match event {
+            match &event {
                 LiveEvent::Push { .. } => pushes += 1,
                 LiveEvent::Lost(_) => lost += 1,
                 LiveEvent::Restored => restored += 1,
-                LiveEvent::Subscribed(topic) => confirmed |= topic == pattern,
+                LiveEvent::Subscribed(topic) => confirmed |= *topic == pattern,
                 LiveEvent::Head(_, head) => {
-                    assert_eq!(head.expect("kept").last, 40);
+                    assert_eq!(head.as_ref().expect("kept").last, 40);
                     assert_eq!((lost, restored, confirmed), (1, 1, true));
                     assert!((1..40).contains(&pushes), "{pushes}");
                     return;
                 }
-                LiveEvent::Oversized { .. } => panic!("nothing is too large"),
+                LiveEvent::Oversized { .. } | LiveEvent::NoHead(..) | LiveEvent::Refused(..) => {
+                    panic!("nothing is refused here: {event:?}")
+                }
             }
         }
     }
