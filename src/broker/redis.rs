@@ -21,6 +21,7 @@ mod keys;
 mod live;
 mod log;
 mod publish;
+mod queue;
 mod receipts;
 mod resp;
 mod script;

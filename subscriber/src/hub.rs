@@ -4,6 +4,7 @@
 //! A single task owns the connection. It answers who wants to follow a topic (once the subscription is confirmed), turns what
 //! one read brought into chunks, and lets go of topics that nobody follows. It never waits for a stream.
 
+mod checks;
 mod intake;
 mod task;
 

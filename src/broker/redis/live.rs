@@ -6,6 +6,7 @@
 
 mod link;
 mod topics;
+mod wire;
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,14 +3,7 @@
 //!
 //! A publish takes its place in the queue at once. The queue's task lives as long as there is something in it.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -24,6 +17,7 @@ use super::{
     connection::{Connection, Link},
     error,
     keys::Keys,
+    queue::{self, Group, Job, Queues, answer, answer_all, deadline},
     receipts::Receipts,
     script,
     wait::Waiters,
@@ -32,7 +26,7 @@ use crate::{
     broker::{Error, Published, Receipt, Retention},
     channel::ChannelName,
     envelope,
-    limits::{BATCH_MESSAGES, GROUP_BYTES, MESSAGE_BYTES, WAITING_BYTES},
+    limits::MESSAGE_BYTES,
     message::{Draft, Position},
 };
 
@@ -43,20 +37,10 @@ pub(super) struct Publisher {
     retention: Retention,
     receipts: Receipts,
     waiters: Waiters,
-    queues: Mutex<HashMap<ChannelName, VecDeque<Job>>>,
-    waiting_bytes: AtomicUsize,
+    queues: Queues,
     tasks: TaskTracker,
     /// Cancelled when nothing may wait for Redis any more.
     closing: CancellationToken,
-}
-
-/// A batch on its way.
-pub(super) struct Job {
-    messages: Vec<Outgoing>,
-    bytes: usize,
-    min_replicas: u32,
-    since: Instant,
-    reply: oneshot::Sender<Published>,
 }
 
 impl Publisher {
@@ -72,16 +56,10 @@ impl Publisher {
             keys,
             retention,
             receipts: Receipts::new(),
-            queues: Mutex::default(),
-            waiting_bytes: AtomicUsize::new(0),
+            queues: Queues::default(),
             tasks: TaskTracker::new(),
             closing,
         })
-    }
-
-    fn queues(&self) -> MutexGuard<'_, HashMap<ChannelName, VecDeque<Job>>> {
-        // Nothing that holds the lock leaves it half-written.
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a batch's place in the channel's order, and answers what will become of it.
@@ -113,62 +91,28 @@ impl Publisher {
         min_replicas: u32,
     ) -> Result<oneshot::Receiver<Published>, Error> {
         let messages = drafts.iter().map(outgoing).collect::<Result<Vec<_>, _>>()?;
-        let bytes = messages.iter().map(|message| message.encoded.len()).sum();
         if self.tasks.is_closed() {
             return Err(closed());
         }
-        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES {
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(Error::Unavailable(format!(
-                "more than {WAITING_BYTES} bytes wait for Redis already; it is slower than what is published"
-            )));
-        }
-        let (reply, receiver) = oneshot::channel();
-        let job = Job { messages, bytes, min_replicas, since: Instant::now(), reply };
-        let mut queues = self.queues();
-        if let Some(queue) = queues.get_mut(channel) {
-            queue.push_back(job);
-        } else {
-            queues.insert(channel.clone(), VecDeque::from([job]));
+        let (job, answer) = Job::new(messages, min_replicas);
+        if self.queues.add(channel, job)? {
             self.tasks.spawn(Arc::clone(self).drain(channel.clone()));
         }
-        Ok(receiver)
+        Ok(answer)
     }
 
     /// Publishes what is in a channel's queue, until nothing is.
     async fn drain(self: Arc<Self>, channel: ChannelName) {
-        while let Some(group) = self.next_group(&channel) {
-            let bytes = group.iter().map(|job| job.bytes).sum();
+        while let Some(group) = self.queues.next_group(&channel) {
+            let bytes = queue::bytes(&group);
             self.send(&channel, group).await;
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.queues.done(bytes);
         }
     }
 
-    /// The batches that travel in the next call. Removes the queue when there are none.
-    fn next_group(&self, channel: &ChannelName) -> Option<Vec<Job>> {
-        let mut queues = self.queues();
-        let queue = queues.get_mut(channel)?;
-        let Some(first) = queue.pop_front() else {
-            queues.remove(channel);
-            return None;
-        };
-        let (mut messages, mut bytes) = (first.messages.len(), first.bytes);
-        let mut group = vec![first];
-        while let Some(job) = queue.front() {
-            messages += job.messages.len();
-            bytes += job.bytes;
-            // WAIT holds its connection, so what needs replicas travels apart from what doesn't.
-            if messages > BATCH_MESSAGES || bytes > GROUP_BYTES || job.min_replicas != group[0].min_replicas {
-                break;
-            }
-            group.extend(queue.pop_front());
-        }
-        Some(group)
-    }
-
-    async fn send(self: &Arc<Self>, channel: &ChannelName, group: Vec<Job>) {
+    async fn send(self: &Arc<Self>, channel: &ChannelName, group: Group) {
         let limit = self.connection.timeout();
-        let (group, late): (Vec<Job>, Vec<Job>) = group.into_iter().partition(|job| job.since.elapsed() < limit);
+        let (group, late): (Group, Group) = group.into_iter().partition(|job| job.since.elapsed() < limit);
         answer_all(late, &error::away(limit, "publishes before this one took all the time"));
         if group.is_empty() {
             return;
@@ -188,7 +132,6 @@ impl Publisher {
 
     /// One call of the script over the shared connection.
     async fn call(&self, channel: &ChannelName, group: &[Job]) -> Result<Vec<Published>, Error> {
-        // The first of the group has waited longest: what it may take is what the call may take.
         let deadline = deadline(group, self.connection.timeout());
         let mut link = self.reach(channel, deadline).await?;
         let call = self.write(channel, group);
@@ -202,7 +145,7 @@ impl Publisher {
 
     /// The script and WAIT, one behind the other on a connection of their own. The channel's next call goes on as soon as
     /// the script has answered.
-    async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Vec<Job>, wanted: u32) {
+    async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Group, wanted: u32) {
         let begun = async {
             let mut link = self.reach(channel, deadline(&group, self.connection.timeout())).await?;
             let call = self.write(channel, &group);
@@ -292,10 +235,6 @@ fn outgoing(draft: &Draft) -> Result<Outgoing, Error> {
     }
 }
 
-fn deadline(group: &[Job], limit: Duration) -> Instant {
-    group.first().map_or_else(Instant::now, |job| job.since) + limit
-}
-
 /// Nothing was published, since the broker is closed.
 fn closed() -> Error {
     Error::Unavailable("the broker is closed".to_owned())
@@ -307,17 +246,4 @@ fn cut() -> Error {
 
 fn slow() -> Error {
     Error::OutcomeUnknown("Redis did not answer in time".to_owned())
-}
-
-fn answer(group: Vec<Job>, published: Vec<Published>) {
-    for (job, published) in group.into_iter().zip(published) {
-        // Whoever asked may have gone.
-        let _ = job.reply.send(published);
-    }
-}
-
-fn answer_all(group: Vec<Job>, error: &Error) {
-    for job in group {
-        let _ = job.reply.send(Err(error.clone()));
-    }
 }

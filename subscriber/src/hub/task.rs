@@ -17,7 +17,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, Feeds, Refusal, intake::Intake, lock};
+use super::{
+    Ask, Feeds, Refusal,
+    checks::{Checks, HeadReply},
+    intake::Intake,
+    lock,
+};
 use crate::feed::{Feed, Follower, Item};
 
 /// How often feeds are aged and let go.
@@ -35,7 +40,7 @@ pub(super) struct Task {
     topics: HashMap<Topic, Followed>,
     /// Those of the topics that are patterns.
     patterns: HashSet<Topic>,
-    checks: HashMap<ChannelName, Checks>,
+    checks: Checks,
     /// Channels whose pushes wait for a head that could not be read.
     again: HashSet<ChannelName>,
     /// Subscriptions stand and nothing was missed.
@@ -53,14 +58,6 @@ struct Followed {
 }
 
 type FollowReply = oneshot::Sender<Result<Follower, Refusal>>;
-type HeadReply = oneshot::Sender<Result<Option<Head>, Refusal>>;
-
-/// Who waits for a channel's head. Answers come in the order of the questions; a question that was asked while
-/// another was under way gets an answer of its own.
-#[derive(Default)]
-struct Checks {
-    asked: VecDeque<Vec<HeadReply>>,
-}
 
 impl Task {
     pub(super) fn new(commands: LiveControl, feeds: Feeds, names: Arc<Names>) -> Self {
@@ -70,7 +67,7 @@ impl Task {
             names,
             topics: HashMap::new(),
             patterns: HashSet::new(),
-            checks: HashMap::new(),
+            checks: Checks::default(),
             again: HashSet::new(),
             linked: true,
             outbox: VecDeque::new(),
@@ -139,7 +136,7 @@ impl Task {
     }
 
     fn check(&mut self, channel: ChannelName, reply: Option<HeadReply>) {
-        self.checks.entry(channel.clone()).or_default().asked.push_back(reply.into_iter().collect());
+        self.checks.add(&channel, reply.into_iter().collect());
         self.outbox.push_back(LiveCommand::Check(channel));
     }
 
@@ -207,13 +204,13 @@ impl Task {
         if missed && let Some(followed) = self.topics.get(&Topic::Channel(channel.clone())) {
             followed.feed.push([Item::Break]);
         }
-        for reply in self.replies(channel) {
+        for reply in self.checks.answered(channel) {
             let _ = reply.send(Ok(head.clone()));
         }
     }
 
     fn no_head(&mut self, channel: ChannelName, error: &Error) {
-        for reply in self.replies(&channel) {
+        for reply in self.checks.answered(&channel) {
             let _ = reply.send(Err(Refusal::Broker(error.clone())));
         }
         if self.waits_for_head(&channel) && self.again.insert(channel.clone()) {
@@ -227,16 +224,6 @@ impl Task {
             .iter()
             .chain(self.topics.get_key_value(&Topic::Channel(channel.clone())).map(|(topic, _)| topic));
         topics.any(|topic| self.topics.get(topic).is_some_and(|followed| followed.intake.waits_for(channel)))
-    }
-
-    /// Those whose question was answered.
-    fn replies(&mut self, channel: &ChannelName) -> Vec<HeadReply> {
-        let Some(checks) = self.checks.get_mut(channel) else { return Vec::new() };
-        let replies = checks.asked.pop_front().unwrap_or_default();
-        if checks.asked.is_empty() {
-            self.checks.remove(channel);
-        }
-        replies
     }
 
     /// Hands what was heard to the streams.
@@ -261,11 +248,9 @@ impl Task {
             followed.admit(true);
         }
         // Questions that were under way are lost with the connection. Asked again are those that someone waits for.
-        for (channel, checks) in std::mem::take(&mut self.checks) {
-            let mut replies: Vec<HeadReply> = checks.asked.into_iter().flatten().collect();
-            replies.retain(|reply| !reply.is_closed());
+        for (channel, replies) in self.checks.lost() {
             if !replies.is_empty() || self.waits_for_head(&channel) {
-                self.checks.entry(channel.clone()).or_default().asked.push_back(replies);
+                self.checks.add(&channel, replies);
                 self.outbox.push_back(LiveCommand::Check(channel));
             }
         }
@@ -302,7 +287,7 @@ impl Task {
         for (topic, followed) in &mut self.topics {
             if let Topic::Channel(channel) = topic
                 && followed.intake.was_quiet()
-                && !self.checks.contains_key(channel)
+                && !self.checks.is_asked(channel)
             {
                 quiet.push(channel.clone());
             }

@@ -5,35 +5,24 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
     sync::mpsc,
-    time::{Instant, interval, timeout},
+    time::{Instant, interval},
 };
 
 use super::{
     End, Settings,
     topics::{self, Topics},
+    wire::Wire,
 };
 use crate::{
     broker::{
         Error, LiveCommand, LiveEvent, Topic,
-        redis::{
-            error, head,
-            resp::{Decoder, Reply},
-            script,
-        },
+        redis::{error, head, resp::Reply, script},
     },
     channel::ChannelName,
 };
-
-/// One read of the socket: large, so that under load a batch is worth sharing.
-const READ: usize = 128 << 10;
 
 /// What the next reply answers: replies that are no pushes come in the order of their questions.
 enum Question {
@@ -46,10 +35,7 @@ enum Question {
 
 pub(super) struct Link {
     settings: Arc<Settings>,
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    decoder: Decoder,
-    out: BytesMut,
+    wire: Wire,
     questions: VecDeque<Question>,
     /// What must be confirmed before the link is whole again; `None` when it is.
     unconfirmed: Option<HashSet<Topic>>,
@@ -58,67 +44,19 @@ pub(super) struct Link {
 impl Link {
     /// Connects and greets the server.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, String> {
-        let socket = TcpStream::connect(settings.url.address()).await.map_err(|error| error.to_string())?;
-        socket.set_nodelay(true).map_err(|error| error.to_string())?;
-        let (reader, writer) = socket.into_split();
-        let mut link = Self {
-            settings: Arc::clone(&settings),
-            reader,
-            writer,
-            decoder: Decoder::default(),
-            out: BytesMut::new(),
-            questions: VecDeque::new(),
-            unconfirmed: None,
-        };
+        let mut wire = Wire::connect(settings.url.address(), settings.timeout).await?;
         match settings.url.credentials() {
-            Some((user, password)) => link.command(&["HELLO", "3", "AUTH", user, password, "SETNAME", "tidings-live"]),
-            None => link.command(&["HELLO", "3", "SETNAME", "tidings-live"]),
+            Some((user, password)) => wire.command(&["HELLO", "3", "AUTH", user, password, "SETNAME", "tidings-live"]),
+            None => wire.command(&["HELLO", "3", "SETNAME", "tidings-live"]),
         }
-        link.command(&["SELECT", &settings.url.database().to_string()]);
-        link.flush().await?;
+        wire.command(&["SELECT", &settings.url.database().to_string()]);
+        wire.flush().await?;
         for _ in 0..2 {
-            if let Reply::Error(text) = link.reply().await? {
+            if let Reply::Error(text) = wire.reply().await? {
                 return Err(words(&text));
             }
         }
-        Ok(link)
-    }
-
-    async fn reply(&mut self) -> Result<Reply, String> {
-        loop {
-            if let Some(reply) = self.decoder.next().map_err(|error| error.to_string())? {
-                return Ok(reply);
-            }
-            if !self.read().await? {
-                return Err("it closed the connection".to_owned());
-            }
-        }
-    }
-
-    async fn read(&mut self) -> Result<bool, String> {
-        self.decoder.buffer().reserve(READ);
-        let read = self.reader.read_buf(self.decoder.buffer()).await;
-        read.map(|bytes| bytes > 0).map_err(|error| error.to_string())
-    }
-
-    fn command(&mut self, words: &[&str]) {
-        self.out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-        for word in words {
-            self.out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            self.out.extend_from_slice(word.as_bytes());
-            self.out.extend_from_slice(b"\r\n");
-        }
-    }
-
-    async fn flush(&mut self) -> Result<(), String> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        let out = self.out.split().freeze();
-        match timeout(self.settings.timeout, self.writer.write_all(&out)).await {
-            Ok(written) => written.map_err(|error| error.to_string()),
-            Err(_) => Err("it takes no commands".to_owned()),
-        }
+        Ok(Self { settings, wire, questions: VecDeque::new(), unconfirmed: None })
     }
 
     /// Subscribes to everything that is followed, and carries events and commands until the link ends. Where another
@@ -157,9 +95,9 @@ impl Link {
                 // While the hub was slow nobody listened: that says nothing about Redis.
                 heard = Instant::now();
             }
-            self.flush().await?;
+            self.wire.flush().await?;
             tokio::select! {
-                read = self.read() => {
+                read = self.wire.read() => {
                     if !read? {
                         return Err("it closed the connection".to_owned());
                     }
@@ -177,7 +115,7 @@ impl Link {
                     if heard.elapsed() > self.settings.timeout {
                         return Err("it does not answer".to_owned());
                     }
-                    self.command(&["PING"]);
+                    self.wire.command(&["PING"]);
                     self.questions.push_back(Question::Ping);
                 }
                 () = events.closed() => return Ok(()),
@@ -198,14 +136,14 @@ impl Link {
                 }
                 let name = topics::name(&topic);
                 match topic {
-                    Topic::Channel(_) => self.command(&["UNSUBSCRIBE", name]),
-                    Topic::Pattern(_) => self.command(&["PUNSUBSCRIBE", name]),
+                    Topic::Channel(_) => self.wire.command(&["UNSUBSCRIBE", name]),
+                    Topic::Pattern(_) => self.wire.command(&["PUNSUBSCRIBE", name]),
                 }
             }
             LiveCommand::Check(channel) => {
                 let (head, log) = (self.settings.keys.head(&channel), self.settings.keys.log(&channel));
                 // By its text, not by its hash: a server that does not know it would answer too late to be in order.
-                self.command(&["EVAL", script::HEAD.code(), "2", &head, &log]);
+                self.wire.command(&["EVAL", script::HEAD.code(), "2", &head, &log]);
                 self.questions.push_back(Question::Check(channel));
             }
         }
@@ -214,8 +152,8 @@ impl Link {
     fn subscribe(&mut self, topic: Topic) {
         let name = topics::name(&topic);
         match topic {
-            Topic::Channel(_) => self.command(&["SUBSCRIBE", name]),
-            Topic::Pattern(_) => self.command(&["PSUBSCRIBE", name]),
+            Topic::Channel(_) => self.wire.command(&["SUBSCRIBE", name]),
+            Topic::Pattern(_) => self.wire.command(&["PSUBSCRIBE", name]),
         }
         self.questions.push_back(Question::Subscribe(topic));
     }
@@ -224,7 +162,7 @@ impl Link {
     fn decode(&mut self, topics: &mut Topics) -> Result<Vec<LiveEvent>, String> {
         let mut events = Vec::new();
         self.restored(&mut events);
-        while let Some(reply) = self.decoder.next().map_err(|error| error.to_string())? {
+        while let Some(reply) = self.wire.next()? {
             match reply {
                 Reply::Push(items) => self.push(topics, items, &mut events),
                 reply => self.answer(topics, reply, &mut events)?,
