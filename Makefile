@@ -21,7 +21,7 @@ test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, pla
 lint: ## Format, Clippy, docs, the contract
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --document-private-items --locked
 	scripts/buf lint
 	scripts/buf breaking --against proto/baseline.binpb
 

@@ -4,6 +4,12 @@
 //!
 //! Nothing here reads the environment by itself: that is done by the `parse()` in a `main.rs`.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::bare_urls,
+    reason = "the flags' docs are the text of --help, which knows no Markdown"
+)]
+
 use std::{fmt, io, net::SocketAddr, str::FromStr, time::Duration};
 
 use clap::{Args, builder::BoolishValueParser};

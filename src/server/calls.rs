@@ -1,7 +1,7 @@
 //! What holds for every call, before it reaches its service: the client's `grpc-timeout` bounds the time until the
 //! response's headers, a panic becomes INTERNAL, and a request that can't be decoded is refused in our words.
 //!
-//! Behind the headers a stream is on its own; it reads the same deadline by [`deadline`](super::deadline).
+//! Behind the headers a stream is on its own; it reads the same deadline by [`deadline`].
 
 use std::{
     convert::Infallible,

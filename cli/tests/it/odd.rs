@@ -129,3 +129,39 @@ async fn without_history_what_a_cut_connection_missed_is_named() {
     publisher.stop();
     subscriber.stop();
 }
+
+/// Puts a message into a channel's log and head that is never pushed, as if its push had been lost.
+fn append_unheard(redis: &RedisServer, channel: &str, sequence: i64, text: &str) {
+    let head = format!("tidings:{{{channel}}}:head");
+    let field = |name: &str| redis.command(&["HGET", &head, name]).lines().nth(1).unwrap_or_default().to_owned();
+    let (epoch, time, bytes) = (field("e"), field("t"), field("b"));
+    let id = uuid::Uuid::now_v7();
+    let json = format!(
+        r#"{{"id":"{id}","message":"{text}","date":"2026-01-01T00:00:00.000Z","sequence":{sequence},"epoch":"{epoch}"}}"#
+    );
+    let run = format!("{sequence}-1");
+    redis.command(&["XADD", &format!("tidings:{{{channel}}}:log"), &run, "t", &time, "b", &bytes, "m", &json]);
+    redis.command(&["HSET", &head, "s", &sequence.to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_was_lost_is_read_from_the_log_before_what_follows_or_when_it_is_quiet() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    publisher.client().publish(text("lossy", "1")).await.expect("published");
+    let mut stream = subscriber.stream(channel("lossy")).await;
+    stream.started().await;
+    stream.caught_up().await;
+    append_unheard(&redis, "lossy", 2, "2");
+    publisher.client().publish(text("lossy", "3")).await.expect("published");
+    let sequences: Vec<_> = stream.messages(2).await.iter().map(|message| message.sequence).collect();
+    assert_eq!(sequences, [2, 3]);
+    // The last message of a quiet channel: nothing that follows tells of it.
+    append_unheard(&redis, "lossy", 4, "4");
+    assert_eq!(stream.message().await.sequence, 4);
+    publisher.client().publish(text("lossy", "5")).await.expect("published");
+    assert_eq!(stream.message().await.sequence, 5);
+    publisher.stop();
+    subscriber.stop();
+}
