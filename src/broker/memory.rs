@@ -2,7 +2,7 @@
 //!
 //! One lock guards everything, and what needs it is done while the caller waits: no call awaits under it, so calls
 //! take effect in the order in which they are made, and a push is put in its readers' queues in the moment in which its
-//! message enters the log. Nothing here waits for a reader: see [`live`]. All that is kept has a bound ([`Bounds`]).
+//! message enters the log. Nothing here waits for a reader: see `live`. All that is kept has a bound (`Bounds`).
 
 use std::{
     collections::BTreeMap,
