@@ -38,7 +38,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What both services need to know: the broker, what it keeps, and how to serve.
 #[derive(Debug, Clone, Args)]
-#[allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls, reason = "the texts are shown by --help as they stand")]
 pub struct Common {
     /// The Redis that carries and keeps the messages: redis://[USER:PASSWORD@]HOST:PORT[/DB]. The separate services
     /// use redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory
