@@ -48,7 +48,8 @@ async fn check(asked: Healthcheck) -> anyhow::Result<()> {
     Ok(healthcheck::check(asked.listen.address, asked.timeout).await?)
 }
 
-/// One thread for every two processors: measured, more of them only take time from Redis and clients on the same machine.
+/// One thread for every two processors, which leaves some to Redis and to clients on the same machine. A choice, not a
+/// measured optimum.
 fn runtime() -> anyhow::Result<Runtime> {
     let threads = thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
     Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("can't start threads")

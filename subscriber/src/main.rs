@@ -4,13 +4,10 @@ use anyhow::Result;
 use clap::Parser as _;
 use tidings::{
     broker::redis::Role,
-    config::listen,
+    config::{DEFAULT_REDIS_URL, listen},
     server::{healthcheck, shutdown, telemetry},
 };
 use tidings_subscriber::config::{Cli, Command, LISTEN_FLAG, Serve};
-
-/// Where Redis is when nobody says.
-const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379";
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -24,7 +21,7 @@ async fn main() -> Result<()> {
 async fn serve(flags: Serve) -> Result<()> {
     telemetry::init(&flags.logs.filter, flags.logs.format)?;
     let settings = flags.settings()?;
-    let broker = flags.common.choose_broker(Some(DEFAULT_REDIS), Role::Subscriber)?;
+    let broker = flags.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Subscriber)?;
     let listener = listen(flags.listen.address, LISTEN_FLAG, flags.common.allow_anonymous).await?;
     let stop = shutdown::on_signal()?;
     let broker = broker.start();
