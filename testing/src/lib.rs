@@ -1,6 +1,8 @@
-//! Test support: real servers on free loopback ports, ended by pid when they are dropped. Nothing here skips a test: what
-//! is missing is a panic that says how to install it.
+//! Test support: real servers on free loopback ports, ended by pid when they are dropped, and a proxy that troubles the
+//! connections to them. Nothing here skips a test: what is missing is a panic that says how to install it.
 
+mod proxy;
 mod redis;
 
-pub use redis::{RedisServer, free_port};
+pub use proxy::{Direction, Flow, How, Links, Proxy};
+pub use redis::{DURABLE, RedisServer, Snapshot, free_port};

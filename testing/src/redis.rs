@@ -1,7 +1,7 @@
 //! A `redis-server` (or `valkey-server`) of a test's own.
 
 use std::{
-    env,
+    env, fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 /// How long a server may take to come up on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Arguments of a server that has written to its disk whatever it has confirmed.
+pub const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 const MISSING: &str = "neither redis-server nor valkey-server is on the PATH; install one, on Debian or Ubuntu with \
                        `apt-get install redis-server`, or run `make test`, which does it";
 
@@ -54,13 +56,36 @@ impl RedisServer {
 
     /// Starts a replica of another server and waits until the two are in sync.
     pub fn replica_of(primary: &Self) -> Self {
-        let port = primary.port.to_string();
-        let replica = Self::start_with(&["--save", "", "--replicaof", "127.0.0.1", &port]);
-        replica.wait_until("the replica is in sync", || {
-            replica.command(&["INFO", "replication"]).contains("master_link_status:up")
-                && primary.command(&["INFO", "replication"]).contains(&format!("port={},state=online", replica.port))
-        });
+        let replica = Self::start_with(&["--save", ""]);
+        replica.follow(primary);
         replica
+    }
+
+    /// Becomes a replica of another server, and waits until the two are in sync: what the other has been given before is
+    /// here as well.
+    pub fn follow(&self, primary: &Self) {
+        let port = primary.port.to_string();
+        assert_eq!(self.command(&["REPLICAOF", "127.0.0.1", &port]), "+OK");
+        self.wait_until("the replica is in sync", || {
+            let (own, its) = (self.command(&["INFO", "replication"]), primary.command(&["INFO", "replication"]));
+            own.contains("master_link_status:up") && its.contains(&format!("port={},state=online", self.port))
+        });
+    }
+
+    /// Waits until this replica has all that its primary has been given so far.
+    pub fn catch_up_with(&self, primary: &Self) {
+        let offset = |info: &str, field: &str| {
+            info.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok()).unwrap_or_default()
+        };
+        let goal = offset(&primary.command(&["INFO", "replication"]), "master_repl_offset:");
+        self.wait_until("the replica has caught up", || {
+            offset(&self.command(&["INFO", "replication"]), "slave_repl_offset:") >= goal
+        });
+    }
+
+    /// Makes a replica a primary.
+    pub fn promote(&self) {
+        assert_eq!(self.command(&["REPLICAOF", "NO", "ONE"]), "+OK");
     }
 
     /// Starts the process, on the same port and folder as before, and waits until it answers.
@@ -94,6 +119,32 @@ impl RedisServer {
     /// Ends the process and starts it again.
     pub fn restart(&mut self) {
         self.kill();
+        self.run();
+    }
+
+    /// Stops the process without ending it: connections stay, nothing answers.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a process that was stopped go on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    /// A copy of its files as they are now. What was written before is in it where the server was started with
+    /// [`DURABLE`].
+    pub fn snapshot(&self) -> Snapshot {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        copy(self.folder.path(), folder.path());
+        Snapshot(folder)
+    }
+
+    /// Ends the process, puts files of before in the place of its own, and starts it again.
+    pub fn restart_from(&mut self, snapshot: &Snapshot) {
+        self.kill();
+        self.folder = tempfile::tempdir().expect("a temporary folder");
+        copy(snapshot.0.path(), self.folder.path());
         self.run();
     }
 
@@ -138,6 +189,12 @@ impl RedisServer {
         Some(reply.trim_end().strip_suffix("+OK")?.trim_end().to_owned())
     }
 
+    fn signal(&self, signal: &str) {
+        let pid = self.pid().expect("the server runs").to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.expect("kill can be run").success(), "kill {signal} {pid}");
+    }
+
     fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !condition() {
@@ -150,6 +207,23 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// The files of a server at one moment.
+#[derive(Debug)]
+pub struct Snapshot(TempDir);
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a readable folder") {
+        let entry = entry.expect("a readable folder");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a file's type").is_dir() {
+            fs::create_dir(&to).expect("a folder can be made");
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("a file can be copied");
+        }
     }
 }
 
