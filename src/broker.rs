@@ -7,7 +7,7 @@
 //! Two brokers do the same: [`memory`] within one process, [`redis`] across many. One suite of tests holds both to it.
 //! This module knows no gRPC.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -58,6 +58,14 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Whether the broker can be used now, and if not, why: what health and logs tell.
     fn state(&self) -> watch::Receiver<State>;
+
+    /// The same for whoever needs pushes as well: up only while a probe went the whole way lately.
+    fn live_state(&self) -> watch::Receiver<State> {
+        self.state()
+    }
+
+    /// How long ago a probe last went the whole way to the broker and back; `None` when none has yet.
+    fn probe_age(&self) -> Option<Duration>;
 
     /// How the broker is called in a line for people, such as "Redis at 127.0.0.1:6379".
     fn describe(&self) -> String;

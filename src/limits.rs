@@ -109,6 +109,9 @@ pub const EMBEDDED_QUEUE_BYTES: usize = 8 << 20;
 /// Bytes that the embedded broker hands to a reader together, unless one publish is larger: like one read of a socket.
 pub const EMBEDDED_READ_BYTES: usize = 256 << 10;
 
+/// How much longer than `--redis-timeout` no probe may have come through before streams are not served any more: probes go
+/// out every second or two, and one may be lost with a connection.
+pub const PROBE_GRACE: Duration = Duration::from_secs(3);
 /// The first pause before a lost Redis connection is tried again.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
 /// The longest: Redis is found within a second of its return.

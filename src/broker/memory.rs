@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -166,6 +166,11 @@ impl Broker for Memory {
 
     fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
+    }
+
+    fn probe_age(&self) -> Option<Duration> {
+        // There is nothing in between that a probe could get lost in.
+        Some(Duration::ZERO)
     }
 
     fn describe(&self) -> String {

@@ -26,6 +26,7 @@ mod receipts;
 mod resp;
 mod script;
 mod url;
+mod vitals;
 mod wait;
 
 use std::{sync::Arc, time::Duration};
@@ -45,6 +46,7 @@ pub use self::url::{InvalidUrl, ServerUrl};
 use super::{Broker, Error, From, Head, LiveControl, LiveEvents, Page, PageLimit, Published, Retention, State};
 use crate::{
     channel::{ChannelName, Names, Pattern},
+    limits::PROBE_GRACE,
     message::Draft,
 };
 
@@ -83,6 +85,7 @@ pub struct Redis {
     publisher: Arc<publish::Publisher>,
     reader: Arc<log::Reader>,
     live: Arc<live::Settings>,
+    vitals: Arc<vitals::Vitals>,
     /// What is not a publish: those are the publisher's own.
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -109,9 +112,18 @@ impl Redis {
             tasks.spawn(Arc::clone(&reader).sweep(closing.clone()));
         }
         let keeps_history = retention.max_messages > 0;
+        let probed = watch::Sender::new(None);
+        // Who only publishes has no live connection: there the command connection's own checks count.
+        let vitals = Arc::new(vitals::Vitals::new(match role {
+            Role::Publisher => connection.checked(),
+            Role::Subscriber | Role::Both => probed.subscribe(),
+        }));
+        let (judge, state, until) = (Arc::clone(&vitals), connection.state(), closing.clone());
+        tasks.spawn(async move { judge.keep(state, timeout + PROBE_GRACE, until).await });
         Arc::new(Self {
             publisher: publish::Publisher::new(Arc::clone(&connection), keys.clone(), retention, closing.clone()),
-            live: Arc::new(live::Settings { url, keys, timeout, keeps_history }),
+            live: Arc::new(live::Settings { url, keys, timeout, keeps_history, probed }),
+            vitals,
             connection,
             reader,
             tasks,
@@ -152,6 +164,14 @@ impl Broker for Redis {
 
     fn state(&self) -> watch::Receiver<State> {
         self.connection.state()
+    }
+
+    fn live_state(&self) -> watch::Receiver<State> {
+        self.vitals.state()
+    }
+
+    fn probe_age(&self) -> Option<Duration> {
+        self.vitals.probe_age()
     }
 
     fn describe(&self) -> String {

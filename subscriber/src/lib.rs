@@ -59,7 +59,7 @@ pub async fn serve(
         names,
         stop: shutdown.clone(),
     };
-    let services = Services::new(broker.state()).with(raw::RawStreams::new(unary, streams));
+    let services = Services::new(broker.live_state()).with(raw::RawStreams::new(unary, streams));
     let served = server::serve(listener, services, settings.server, shutdown).await;
     hub.close().await;
     served

@@ -113,6 +113,10 @@ impl Broker for Fake {
         self.state.subscribe()
     }
 
+    fn probe_age(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+
     fn describe(&self) -> String {
         "a fake".to_owned()
     }

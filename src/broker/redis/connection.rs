@@ -8,11 +8,11 @@ use std::{sync::Arc, time::Duration};
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ServerUrl, error, script};
+use super::{ServerUrl, error, script, vitals::Probed};
 use crate::{
     broker::{Error, State},
     limits::{BACKOFF_MAX, BACKOFF_MIN},
@@ -36,6 +36,7 @@ pub(super) struct Connection {
     timeout: Duration,
     link: watch::Sender<Option<Link>>,
     state: watch::Sender<State>,
+    checked: watch::Sender<Probed>,
     broken: Arc<Notify>,
 }
 
@@ -47,12 +48,18 @@ impl Connection {
             timeout,
             link: watch::Sender::new(None),
             state: watch::Sender::new(state),
+            checked: watch::Sender::new(None),
             broken: Arc::default(),
         })
     }
 
     pub(super) fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
+    }
+
+    /// When the server was last found to be one that can be worked with.
+    pub(super) fn checked(&self) -> watch::Receiver<Probed> {
+        self.checked.subscribe()
     }
 
     pub(super) fn url(&self) -> &ServerUrl {
@@ -147,6 +154,7 @@ impl Connection {
         check(&mut connection).await?;
         warn_of_eviction(&mut connection).await;
         script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
+        self.checked.send_replace(Some(Instant::now()));
         Ok(connection)
     }
 
@@ -160,6 +168,7 @@ impl Connection {
             if let Err(reason) = check(&mut connection).await {
                 return reason;
             }
+            self.checked.send_replace(Some(Instant::now()));
         }
     }
 

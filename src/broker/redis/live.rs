@@ -11,13 +11,13 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{link::Link, topics::Topics};
-use super::{ServerUrl, connection::Backoff, keys::Keys};
+use super::{ServerUrl, connection::Backoff, keys::Keys, vitals::Probed};
 use crate::broker::{LiveCommand, LiveEvent};
 
 /// Commands that may wait, and batches that may: each batch is what one read brought.
@@ -30,6 +30,8 @@ pub(super) struct Settings {
     pub(super) keys: Keys,
     pub(super) timeout: Duration,
     pub(super) keeps_history: bool,
+    /// Told whenever a probe has come through.
+    pub(super) probed: watch::Sender<Probed>,
 }
 
 /// Why a link ended.

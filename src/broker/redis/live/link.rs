@@ -229,7 +229,11 @@ impl Link {
                 self.settle(&topic, events);
                 Ok(())
             }
-            (Question::Subscribe(_) | Question::Ping | Question::Other, _) => Ok(()),
+            (Question::Ping, _) => {
+                self.settings.probed.send_replace(Some(Instant::now()));
+                Ok(())
+            }
+            (Question::Subscribe(_) | Question::Other, _) => Ok(()),
         }
     }
 
