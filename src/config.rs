@@ -18,9 +18,11 @@ use http::HeaderValue;
 use crate::{
     broker::{Retention, redis::InvalidUrl},
     channel::{InvalidName, Names},
+    metrics::AlreadyInstalled,
     server::{Options, Origins},
 };
 
+mod admin;
 mod broker;
 mod listen;
 mod logs;
@@ -86,6 +88,10 @@ pub struct Common {
     /// and read everything. For networks that keep strangers out [default: false]
     #[arg(long, env = "TIDINGS_ALLOW_ANONYMOUS", help_heading = "Serving", value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
+    /// Where /metrics (Prometheus), /livez and /readyz are answered over HTTP, for operators [default: off]
+    #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS", help_heading = "Serving",
+        value_parser = listen_address)]
+    pub admin_listen: Option<SocketAddr>,
 }
 
 /// What is kept of every channel, and how long ids are remembered.
@@ -163,6 +169,18 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
     },
+    /// Strangers could look at the numbers.
+    #[error(
+        "{flag} {address} is not a loopback address, and nobody has to sign in: whoever reaches the port could see how the \
+         service is used. Listen on 127.0.0.1, or give --allow-anonymous (TIDINGS_ALLOW_ANONYMOUS=true) where the \
+         network keeps strangers out"
+    )]
+    AdminExposed {
+        /// The flag that asked for it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
     /// Another program listens there.
     #[error(
         "{flag} {address}: the port is taken by another program; stop that one, or choose another port with {flag}"
@@ -183,6 +201,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// Metrics can't be counted.
+    #[error("--admin-listen: {0}")]
+    Metrics(#[from] AlreadyInstalled),
 }
 
 impl Common {

@@ -7,6 +7,7 @@
 //! | [`broker`] | what a broker is, and both of them: embedded and Redis |
 //! | [`status`] | errors as gRPC statuses, the only place |
 //! | [`config`] | flags that both services have |
+//! | [`metrics`] | what is counted, and its names |
 //! | [`server`] | serving: health, reflection, gRPC-Web, limits, shutdown, logs |
 
 pub mod broker;
@@ -16,6 +17,7 @@ pub mod cursor;
 pub mod envelope;
 pub mod limits;
 pub mod message;
+pub mod metrics;
 pub mod pb;
 pub mod server;
 pub mod status;

@@ -95,6 +95,10 @@ pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 pub const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// How long a client may take to say its first words, or the head of an HTTP/1 request.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections of the admin listener: a few scrapers and health checkers.
+pub const ADMIN_CONNECTIONS: usize = 64;
+/// How long one of them may take, from its first word to the end of the answer.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
 pub const DECODE_BYTES: usize = 8 << 20;
 

@@ -26,6 +26,7 @@ use tower_service::Service;
 use crate::broker;
 
 mod accept;
+pub mod admin;
 mod calls;
 pub mod cors;
 pub mod deadline;

@@ -6,7 +6,8 @@ use clap::Args;
 use tidings::{
     broker::{Shared, redis::Role},
     channel::Names,
-    config::{Common, Logs, listen, listen_address},
+    config::{Choice, Common, Logs, listen, listen_address},
+    metrics::Part,
     server::{Options, telemetry},
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -49,11 +50,18 @@ impl Serve {
         let publisher = listen(self.listen.publisher, "--publisher-listen", anonymous).await.map_err(Error::serve)?;
         let subscriber =
             listen(self.listen.subscriber, "--subscriber-listen", anonymous).await.map_err(Error::serve)?;
+        let mut parts = vec![Part::Publisher, Part::Subscriber];
+        parts.extend(matches!(broker, Choice::Redis(_)).then_some(Part::Redis));
+        let admin = self.common.bind_admin(&parts).await.map_err(Error::serve)?;
         let broker = broker.start();
+        let admin = admin.map(|door| door.open(broker.clone(), stop.clone()));
         // Whoever closed our output still wants to be served.
         let _ = self.announce(&broker, &names, &publisher, &subscriber, out);
         let served = self.serve(&broker, names, publisher, subscriber, stop).await;
         broker.close().await;
+        if let Some(admin) = admin {
+            admin.stop().await;
+        }
         served
     }
 

@@ -7,6 +7,7 @@ use clap::Parser as _;
 use tidings::{
     broker::redis::Role,
     config::{self, DEFAULT_REDIS_URL},
+    metrics::Part,
     server::{healthcheck, shutdown, telemetry},
 };
 use tidings_publisher::config::{Cli, Command, Healthcheck, LISTEN_FLAG, Serve};
@@ -35,11 +36,16 @@ async fn serve(asked: Serve) -> anyhow::Result<()> {
     let settings = asked.settings()?;
     let broker = asked.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Publisher)?;
     let listener = config::listen(asked.listen.address, LISTEN_FLAG, asked.common.allow_anonymous).await?;
+    let admin = asked.common.bind_admin(&[Part::Publisher, Part::Redis]).await?;
     let broker = broker.start();
+    let admin = admin.map(|door| door.open(broker.clone(), shutdown.clone()));
     tracing::info!(address = %listener.local_addr()?, broker = broker.describe(), "the publisher listens");
 
     let served = tidings_publisher::serve(listener, broker.clone(), settings, shutdown).await;
     broker.close().await;
+    if let Some(admin) = admin {
+        admin.stop().await;
+    }
     tracing::info!("the publisher has stopped");
     Ok(served?)
 }

@@ -8,6 +8,7 @@ use tidings::{
     channel::{ChannelName, Names},
     cursor,
     message::Position,
+    metrics::Publish,
     pb::{
         self, PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
         publisher_service_server::PublisherService,
@@ -16,7 +17,7 @@ use tidings::{
     status::{self, Call},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     request::{self, Place, Publication},
@@ -54,6 +55,19 @@ impl Publisher {
         (channel, published)
     }
 
+    async fn publish_one(&self, request: PublishRequest) -> Result<PublishResponse, Status> {
+        let publication = request::single(request, self.names(), Place::Whole)?;
+        let (channel, receipts) = self.publish_now(publication).await?;
+        Ok(respond(&channel, only(&receipts)?))
+    }
+
+    async fn publish_together(&self, request: PublishBatchRequest) -> Result<PublishBatchResponse, Status> {
+        let publication = request::batch(request, self.names())?;
+        let (channel, receipts) = self.publish_now(publication).await?;
+        let responses = receipts.iter().map(|receipt| respond(&channel, receipt)).collect();
+        Ok(PublishBatchResponse { responses })
+    }
+
     async fn publish_now(&self, publication: Publication) -> Result<(ChannelName, Vec<Receipt>), Status> {
         if self.0.shutdown.is_cancelled() {
             return Err(status::draining(Call::Publish));
@@ -80,6 +94,11 @@ pub(crate) fn respond(channel: &ChannelName, receipt: &Receipt) -> PublishRespon
     }
 }
 
+/// The code that an answer has.
+pub(crate) fn code<T>(answer: &Result<T, Status>) -> Code {
+    answer.as_ref().map_or_else(Status::code, |_| Code::Ok)
+}
+
 /// The receipt of a single message.
 pub(crate) fn only(receipts: &[Receipt]) -> Result<&Receipt, Status> {
     receipts.first().ok_or_else(|| {
@@ -91,19 +110,21 @@ pub(crate) fn only(receipts: &[Receipt]) -> Result<&Receipt, Status> {
 #[tonic::async_trait]
 impl PublisherService for Publisher {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
-        let publication = request::single(request.into_inner(), self.names(), Place::Whole)?;
-        let (channel, receipts) = self.publish_now(publication).await?;
-        Ok(Response::new(respond(&channel, only(&receipts)?)))
+        let counted = Publish::begin(1);
+        let answer = self.publish_one(request.into_inner()).await;
+        counted.end(code(&answer));
+        answer.map(Response::new)
     }
 
     async fn publish_batch(
         &self,
         request: Request<PublishBatchRequest>,
     ) -> Result<Response<PublishBatchResponse>, Status> {
-        let publication = request::batch(request.into_inner(), self.names())?;
-        let (channel, receipts) = self.publish_now(publication).await?;
-        let responses = receipts.iter().map(|receipt| respond(&channel, receipt)).collect();
-        Ok(Response::new(PublishBatchResponse { responses }))
+        let request = request.into_inner();
+        let counted = Publish::begin(request.requests.len());
+        let answer = self.publish_together(request).await;
+        counted.end(code(&answer));
+        answer.map(Response::new)
     }
 
     type PublishStreamStream = Answers;

@@ -20,6 +20,7 @@ use tidings::{
     broker::Published,
     channel::ChannelName,
     limits::{DECODE_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
+    metrics::Publish,
     pb::{PublishStreamRequest, PublishStreamResponse, publish_stream_response::Result as Outcome},
     status::{self, Call},
 };
@@ -29,7 +30,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     request::{self, Place},
-    service::{Publisher, only, respond},
+    service::{Publisher, code, only, respond},
 };
 
 /// The answers of one call.
@@ -89,6 +90,7 @@ impl Answers {
 
     fn start(&mut self, request: PublishStreamRequest) {
         let bytes = request.encoded_len();
+        let counted = Some(Publish::begin(1));
         let checked = match request.request {
             Some(request) => request::single(request, self.publisher.names(), Place::Stream),
             None => Err(status::message_missing("request")),
@@ -101,7 +103,7 @@ impl Answers {
             Err(status) => State::Refused(status),
         };
         self.bytes_under_way += bytes;
-        self.under_way.push_back(UnderWay { bytes, state });
+        self.under_way.push_back(UnderWay { bytes, state, counted });
     }
 }
 
@@ -132,6 +134,7 @@ impl Stream for Answers {
 struct UnderWay {
     bytes: usize,
     state: State,
+    counted: Option<Publish>,
 }
 
 enum State {
@@ -150,6 +153,9 @@ impl Future for UnderWay {
                 Err(error) => Err(status::from_broker(error, Call::Publish)),
             },
         };
+        if let Some(counted) = self.counted.take() {
+            counted.end(code(&answer));
+        }
         let outcome = match answer {
             Ok(response) => Outcome::Response(response),
             Err(status) => Outcome::Error(status::to_publish_error(&status)),

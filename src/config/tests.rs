@@ -34,6 +34,7 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!((options.keepalive_interval, options.keepalive_timeout), (30 * SECOND, 10 * SECOND));
     assert_eq!((options.shutdown_timeout, common.redis_timeout), (10 * SECOND, 5 * SECOND));
     assert_eq!((options.origins, common.allow_anonymous), (Origins::Localhost, false));
+    assert_eq!(common.admin_listen, None);
     assert_eq!(logs.filter, "info");
 }
 

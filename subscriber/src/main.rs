@@ -5,6 +5,7 @@ use clap::Parser as _;
 use tidings::{
     broker::redis::Role,
     config::{DEFAULT_REDIS_URL, listen},
+    metrics::Part,
     server::{healthcheck, shutdown, telemetry},
 };
 use tidings_subscriber::config::{Cli, Command, LISTEN_FLAG, Serve};
@@ -23,11 +24,16 @@ async fn serve(flags: Serve) -> Result<()> {
     let settings = flags.settings()?;
     let broker = flags.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Subscriber)?;
     let listener = listen(flags.listen.address, LISTEN_FLAG, flags.common.allow_anonymous).await?;
+    let admin = flags.common.bind_admin(&[Part::Subscriber, Part::Redis]).await?;
     let stop = shutdown::on_signal()?;
     let broker = broker.start();
+    let admin = admin.map(|door| door.open(broker.clone(), stop.clone()));
     tracing::info!(address = %listener.local_addr()?, broker = broker.describe(), "the subscriber listens");
     let served = tidings_subscriber::serve(listener, broker.clone(), settings, stop).await;
     broker.close().await;
+    if let Some(admin) = admin {
+        admin.stop().await;
+    }
     tracing::info!("the subscriber has stopped");
     Ok(served?)
 }

@@ -1,16 +1,20 @@
 //! What the tests share: a house (both services, with clients), processes that die with the test, and streams whose
 //! every wait is timed.
 
+mod admin;
 mod command;
 mod house;
 mod process;
+mod scraped;
 mod stream;
 
 use std::time::Duration;
 
+pub(crate) use admin::Admin;
 pub(crate) use command::{Served, Tail, run_with_input};
 pub(crate) use house::{House, Publisher, Subscriber, connect};
 pub(crate) use process::{Process, binary, clean_command};
+pub(crate) use scraped::Scraped;
 pub(crate) use stream::Stream;
 use tidings::pb::{Message, PublishRequest, StreamMessagesRequest, message, publish_request::Payload};
 use tonic::Status;

@@ -11,6 +11,7 @@ mod gaps;
 mod handover;
 mod harness;
 mod listing;
+mod metrics;
 mod odd;
 mod patterns;
 mod restarts;

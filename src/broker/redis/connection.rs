@@ -16,6 +16,7 @@ use super::{ServerUrl, error, script, vitals::Probed};
 use crate::{
     broker::{Error, State},
     limits::{BACKOFF_MAX, BACKOFF_MIN},
+    metrics::{self, Call},
 };
 
 /// How often an open connection is probed.
@@ -134,6 +135,9 @@ impl Connection {
             match self.open().await {
                 Ok(connection) => {
                     number += 1;
+                    if number > 1 {
+                        metrics::reconnected(metrics::Connection::Command);
+                    }
                     backoff = Backoff::default();
                     self.up();
                     self.link.send_replace(Some(Link { connection: connection.clone(), number }));
@@ -165,7 +169,7 @@ impl Connection {
                 () = sleep(PROBE) => {}
                 () = self.broken.notified() => {}
             }
-            if let Err(reason) = check(&mut connection).await {
+            if let Err(reason) = metrics::timed(Call::Check, check(&mut connection)).await {
                 return reason;
             }
             self.checked.send_replace(Some(Instant::now()));
@@ -173,12 +177,14 @@ impl Connection {
     }
 
     fn up(&self) {
+        metrics::redis_up(true);
         if self.state.send_replace(State::Up) != State::Up {
             tracing::info!(server = %self.url, "connected to Redis");
         }
     }
 
     fn down(&self, reason: String) {
+        metrics::redis_up(false);
         let state = State::Down(reason.clone());
         if self.state.send_replace(state.clone()) != state {
             tracing::warn!(server = %self.url, reason, "Redis can't be used now; trying again until it can");

@@ -16,6 +16,7 @@ use crate::{
     broker::{Error, From, Head, Page, PageLimit, Retention, Stored},
     channel::{ChannelName, Names, Pattern},
     limits::HEAD_LINGER,
+    metrics::{self, Call},
 };
 
 /// Names of the registry read in one round trip, about.
@@ -163,7 +164,8 @@ impl Reader {
     async fn query(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<Value>, Error> {
         let mut link = self.connection.link().await?;
         let limit = self.connection.timeout();
-        let asked = timeout(limit, query(&mut link.connection, pipeline, scripts)).await;
+        let asked = timeout(limit, query(&mut link.connection, pipeline, scripts));
+        let asked = metrics::timed(Call::Read, asked).await;
         let failed = |error| match self.connection.failed(&error) {
             Error::OutcomeUnknown(text) => Error::Unavailable(text),
             other => other,

@@ -28,6 +28,7 @@ use crate::{
     envelope,
     limits::MESSAGE_BYTES,
     message::{Draft, Position},
+    metrics::{self, Call},
 };
 
 /// The publishing side of the broker.
@@ -136,6 +137,7 @@ impl Publisher {
         let mut link = self.reach(channel, deadline).await?;
         let call = self.write(channel, group);
         let sending = timeout_at(deadline, script::PUBLISH.send(&call, &mut link.connection));
+        let sending = metrics::timed(Call::Publish, sending);
         let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)?;
         let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
         let published = self.read(answer, group)?;
@@ -149,7 +151,7 @@ impl Publisher {
         let begun = async {
             let mut link = self.reach(channel, deadline(&group, self.connection.timeout())).await?;
             let call = self.write(channel, &group);
-            let sending = self.waiters.send(&call, wanted);
+            let sending = metrics::timed(Call::Publish, self.waiters.send(&call, wanted));
             let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
             let published = self.read(answer, &group)?;
             self.note(channel, &published, &mut link).await;
@@ -160,7 +162,8 @@ impl Publisher {
             Ok((published, wait)) => {
                 let publisher = Arc::clone(self);
                 self.tasks.spawn(async move {
-                    let reached = publisher.waiters.finish(wait, wanted, &publisher.closing).await;
+                    let reached = publisher.waiters.finish(wait, wanted, &publisher.closing);
+                    let reached = metrics::timed(Call::Wait, reached).await;
                     let published = published.into_iter().map(|receipts| {
                         let (receipts, replicas) = (receipts?, reached.clone()?);
                         Ok(receipts.into_iter().map(|receipt| Receipt { replicas, ..receipt }).collect())

@@ -1,0 +1,91 @@
+//! The admin listener of a service, asked as a scraper asks it: a request a connection, over plain HTTP/1.1.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use tidings_testing::free_port;
+
+use super::{PATIENCE, Scraped};
+
+/// Where one listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Admin(pub(crate) SocketAddr);
+
+/// What it answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Admin {
+    /// On a port that is free now.
+    pub(crate) fn choose() -> Self {
+        Self(SocketAddr::from(([127, 0, 0, 1], free_port())))
+    }
+
+    /// The flag that makes a service listen there.
+    pub(crate) fn flag(self) -> String {
+        format!("--admin-listen={}", self.0)
+    }
+
+    /// Asks for a path.
+    pub(crate) fn get(self, path: &str) -> Answer {
+        self.ask("GET", path)
+    }
+
+    /// Connects, and says nothing.
+    pub(crate) fn connect(self) -> TcpStream {
+        TcpStream::connect(self.0).expect("the admin listener accepts")
+    }
+
+    /// Asks in any way.
+    pub(crate) fn ask(self, method: &str, path: &str) -> Answer {
+        let mut stream = self.connect();
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        write!(stream, "{method} {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.0).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer that ends");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        Answer { code, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    /// All metrics, which must be well-formed.
+    pub(crate) fn scrape(self) -> Scraped {
+        let answer = self.get("/metrics");
+        assert_eq!(answer.code, 200, "{answer:?}");
+        assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+        Scraped::parse(&answer.body)
+    }
+
+    /// Waits until the metrics are as expected.
+    pub(crate) async fn shows(self, what: &str, expected: impl Fn(&Scraped) -> bool) -> Scraped {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let scraped = self.scrape();
+            if expected(&scraped) {
+                return scraped;
+            }
+            assert!(Instant::now() < deadline, "gave up waiting: {what}: {scraped:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a path is answered with a code; tells what it said then.
+    pub(crate) async fn becomes(self, path: &str, code: u16) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get(path);
+            if answer.code == code {
+                return answer.body;
+            }
+            assert!(Instant::now() < deadline, "{path} should become {code}: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What operators see: `/metrics` after known traffic, `/livez` and `/readyz`.
+
+use std::{
+    collections::BTreeSet,
+    net::TcpStream,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use tidings::{
+    metrics::FAMILIES,
+    pb::{PublishBatchRequest, PublishRequest, PublishStreamRequest},
+};
+use tidings_testing::RedisServer;
+use tokio_stream::StreamExt as _;
+use tonic::{Code, Request};
+
+use crate::harness::{Admin, PATIENCE, Process, Publisher, Scraped, Served, Subscriber, pattern, text};
+
+fn signal(redis: &RedisServer, signal: &str) {
+    let pid = redis.pid().expect("it runs").to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().expect("kill can be run").success());
+}
+
+async fn publisher(redis: &RedisServer, args: &[&str]) -> (Publisher, Admin) {
+    let admin = Admin::choose();
+    let flag = admin.flag();
+    (Publisher::start(&redis.url(), &[&[flag.as_str()], args].concat()).await, admin)
+}
+
+async fn subscriber(redis: &RedisServer, args: &[&str]) -> (Subscriber, Admin) {
+    let admin = Admin::choose();
+    let flag = admin.flag();
+    (Subscriber::start(&redis.url(), &[&[flag.as_str()], args].concat()).await, admin)
+}
+
+fn published(scraped: &Scraped, code: &str) -> f64 {
+    scraped.value(&format!("tidings_publish_total{{code=\"{code}\"}}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_is_there_from_the_start() {
+    let redis = RedisServer::start();
+    let (publisher, publisher_admin) = publisher(&redis, &[]).await;
+    let (subscriber, subscriber_admin) = subscriber(&redis, &[]).await;
+    let (first, second) = (publisher_admin.scrape(), subscriber_admin.scrape());
+    let seen: BTreeSet<&str> = first.families.keys().chain(second.families.keys()).map(String::as_str).collect();
+    let ours: BTreeSet<&str> = FAMILIES.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(seen, ours);
+    // Each counts what it does, and only that.
+    assert!(!first.families.contains_key("tidings_streams") && !second.families.contains_key("tidings_publish_total"));
+    for scraped in [&first, &second] {
+        assert_eq!(scraped.value("tidings_redis_up"), 1.0);
+        assert!(scraped.value("tidings_probe_age_seconds") < 10.0);
+    }
+    publisher.stop();
+    subscriber.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishes_are_counted_by_the_code_of_their_answer() {
+    let redis = RedisServer::start();
+    let (publisher, admin) = publisher(&redis, &[]).await;
+    let mut client = publisher.client();
+    for n in 0..3 {
+        client.publish(text("a", n.to_string())).await.expect("published");
+    }
+    for _ in 0..2 {
+        let refused = client.publish(PublishRequest::default()).await.expect_err("no message");
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+    let requests = (0..5).map(|n| text("", n.to_string())).collect();
+    client.publish_batch(PublishBatchRequest { channel: "b".to_owned(), requests }).await.expect("published");
+    let stream = [text("c", "1"), text("c", ""), text("c", "3"), text("c", "4")];
+    let stream = stream.map(|request| PublishStreamRequest { request: Some(request) });
+    let mut answers = client.publish_stream(tokio_stream::iter(stream)).await.expect("a stream").into_inner();
+    while let Some(answer) = answers.next().await {
+        answer.expect("an answer");
+    }
+    let scraped = admin.scrape();
+    assert_eq!((published(&scraped, "OK"), published(&scraped, "INVALID_ARGUMENT")), (11.0, 3.0));
+    assert_eq!(scraped.sum("tidings_publish_total"), 14.0);
+    // Five calls and a batch, and each message of the stream.
+    assert_eq!(scraped.value("tidings_publish_seconds_count"), 10.0);
+    let calls = scraped.value("tidings_redis_seconds_count{call=\"publish\"}");
+    assert!((5.0..=7.0).contains(&calls), "3 alone, a batch, and a stream in 1 to 3 groups: {calls}");
+    assert_eq!(scraped.value("tidings_redis_seconds_count{call=\"wait\"}"), 0.0);
+
+    signal(&redis, "-STOP");
+    let mut late = Request::new(text("a", "late"));
+    late.set_timeout(Duration::from_millis(200));
+    client.publish(late).await.expect_err("Redis does not answer");
+    let scraped = admin.shows("it is cancelled", |scraped| published(scraped, "CANCELLED") == 1.0).await;
+    assert_eq!(scraped.sum("tidings_publish_total"), 15.0);
+    signal(&redis, "-CONT");
+    publisher.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_label_grows_with_what_is_published() {
+    let redis = RedisServer::start();
+    let (publisher, publisher_admin) = publisher(&redis, &[]).await;
+    let (subscriber, subscriber_admin) = subscriber(&redis, &[]).await;
+    let count = || (publisher_admin.scrape().len(), subscriber_admin.scrape().len());
+    let before = count();
+    let mut stream = subscriber.stream(pattern("many.*")).await;
+    stream.started().await;
+    let requests = (0..1_000).map(|n| PublishStreamRequest { request: Some(text(&format!("many.{n}"), "hello")) });
+    let requests = tokio_stream::iter(requests.collect::<Vec<_>>());
+    let answers = publisher.client().publish_stream(requests).await.expect("a stream").into_inner();
+    assert_eq!(answers.filter_map(Result::ok).collect::<Vec<_>>().await.len(), 1_000);
+    stream.messages(1_000).await;
+    assert_eq!(published(&publisher_admin.scrape(), "OK"), 1_000.0);
+    assert_eq!(count(), before);
+    publisher.stop();
+    subscriber.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_follows_redis_and_liveness_does_not() {
+    let mut redis = RedisServer::start();
+    let args = ["--redis-timeout=500ms"];
+    let (publisher, publisher_admin) = publisher(&redis, &args).await;
+    let (subscriber, subscriber_admin) = subscriber(&redis, &args).await;
+    let admins = [publisher_admin, subscriber_admin];
+    for admin in admins {
+        assert!(admin.becomes("/readyz", 200).await.starts_with("ready: a probe came back"));
+    }
+    signal(&redis, "-STOP");
+    for admin in admins {
+        let said = admin.becomes("/readyz", 503).await;
+        assert_eq!(said, "not ready: it does not answer\n");
+        assert_eq!(admin.get("/livez").code, 200);
+        assert_eq!(admin.scrape().value("tidings_redis_up"), 0.0);
+    }
+    signal(&redis, "-CONT");
+    let back = Instant::now();
+    for admin in admins {
+        admin.becomes("/readyz", 200).await;
+    }
+    // A second is what it takes here; the rest is patience with busy machines.
+    assert!(back.elapsed() < Duration::from_secs(8), "{:?}", back.elapsed());
+    redis.kill();
+    for admin in admins {
+        let said = admin.becomes("/readyz", 503).await;
+        assert!(said.starts_with("not ready: "), "{said}");
+        assert_eq!(admin.get("/livez").code, 200);
+    }
+    redis.run();
+    for admin in admins {
+        admin.becomes("/readyz", 200).await;
+        let lost = |scraped: &Scraped| scraped.value("tidings_redis_reconnects_total{connection=\"command\"}") >= 1.0;
+        admin.shows("it has reconnected", lost).await;
+    }
+    publisher.stop();
+    subscriber.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_door_says_what_it_has() {
+    let redis = RedisServer::start();
+    let (publisher, admin) = publisher(&redis, &[]).await;
+    for path in ["/metrics", "/livez", "/readyz"] {
+        let (get, head) = (admin.get(path), admin.ask("HEAD", path));
+        assert_eq!((get.code, head.code, head.body.as_str()), (200, 200, ""), "{path}");
+        let refused = admin.ask("POST", path);
+        assert_eq!((refused.code, refused.body.as_str()), (405, "Only GET and HEAD are answered here.\n"), "{path}");
+        assert!(refused.head.contains("allow: get, head"), "{}", refused.head);
+    }
+    let nothing = admin.get("/");
+    assert_eq!((nothing.code, nothing.body.as_str()), (404, "There is /metrics, /livez and /readyz here.\n"));
+
+    // Whoever says nothing keeps nobody else waiting.
+    let silent: Vec<TcpStream> = (0..8).map(|_| admin.connect()).collect();
+    assert_eq!(admin.get("/livez").code, 200);
+    drop(silent);
+
+    let second = Process::start("tidings-publisher", &[format!("--listen={}", Admin::choose().0), admin.flag()]);
+    assert_refused(second, "the port is taken by another program");
+    let exposed = format!("--admin-listen=0.0.0.0:{}", Admin::choose().0.port());
+    let third = Process::start("tidings-publisher", &[format!("--listen={}", Admin::choose().0), exposed]);
+    assert_refused(third, "could see how the service is used");
+    publisher.stop();
+}
+
+fn assert_refused(mut process: Process, text: &str) {
+    assert_eq!(process.wait(PATIENCE).code(), Some(1));
+    let output = process.output();
+    assert!(output.contains("--admin-listen") && output.contains(text), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_door_tells_of_both_services_in_one_process() {
+    let admin = Admin::choose();
+    let served = Served::start(&[&admin.flag()]);
+    served.ok(&["publish", "a", "hello"]);
+    let scraped = admin.scrape();
+    assert_eq!(published(&scraped, "OK"), 1.0);
+    assert_eq!(scraped.value("tidings_streams{mode=\"live\"}"), 0.0);
+    assert!(!scraped.families.contains_key("tidings_redis_up"), "there is none");
+    assert_eq!(admin.get("/readyz").body, "ready: a probe came back 0.0 s ago\n");
+    served.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_told_while_calls_drain() {
+    let redis = RedisServer::start();
+    let (mut publisher, admin) = publisher(&redis, &["--redis-timeout=30s", "--shutdown-timeout=3s"]).await;
+    signal(&redis, "-STOP");
+    // Both arrive together; once the refusal is here, the other waits for Redis.
+    let requests = [text("a", ""), text("a", "hello")].map(|request| PublishStreamRequest { request: Some(request) });
+    let mut answers =
+        publisher.client().publish_stream(tokio_stream::iter(requests)).await.expect("a stream").into_inner();
+    answers.next().await.expect("an answer").expect("a refusal is no end");
+    publisher.process.signal("TERM");
+    assert_eq!(admin.becomes("/readyz", 503).await, "not ready: it is stopping\n");
+    assert_eq!(admin.get("/livez").code, 200);
+    assert!(publisher.process.wait(Duration::from_secs(20)).success());
+    signal(&redis, "-CONT");
+}

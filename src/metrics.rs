@@ -1,0 +1,128 @@
+//! What is counted, by the names that stand in dashboards and alerts: they are part of the contract, like the flags.
+//!
+//! Every name, its meaning and its labels stand here and nowhere else; the rest of the house calls small functions. No
+//! label takes a value from outside: no channel, no client, no address. Every series exists from the start, at 0, so that
+//! rates and alerts need no first event.
+//!
+//! Nothing is counted until a `main.rs` installs the [`recorder`]; until then each call is a load and a branch. What is
+//! called for every message takes a count, so that a chunk costs as much as a message.
+
+mod publishing;
+mod recorder;
+mod redis;
+mod streaming;
+
+pub use publishing::Publish;
+pub use recorder::{AlreadyInstalled, Part, Scrape, install};
+pub use redis::{Call, Connection, reconnected, redis_up, timed};
+pub use streaming::{Dropped, Mode, Stream, delivered, dropped, gap, lag, leads, repair};
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only ever grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size; the numbers are the upper ends of its buckets.
+    Histogram(&'static [f64]),
+}
+
+/// A metric: its name, how it behaves, and what it means.
+pub type Family = (&'static str, Kind, &'static str);
+
+const SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const MESSAGES: &[f64] = &[0.0, 1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0];
+
+const PUBLISH_TOTAL: &str = "tidings_publish_total";
+const PUBLISH_SECONDS: &str = "tidings_publish_seconds";
+const STREAMS: &str = "tidings_streams";
+const STREAM_LAG: &str = "tidings_stream_lag_messages";
+const DELIVERIES: &str = "tidings_deliveries_total";
+const GAPS: &str = "tidings_gaps_total";
+const REPAIRS: &str = "tidings_repairs_total";
+const DROPPED: &str = "tidings_dropped_total";
+const REDIS_UP: &str = "tidings_redis_up";
+const REDIS_RECONNECTS: &str = "tidings_redis_reconnects_total";
+const REDIS_SECONDS: &str = "tidings_redis_seconds";
+const PROBE_AGE: &str = "tidings_probe_age_seconds";
+const CAPTURE_LEADER: &str = "tidings_capture_leader";
+
+/// All metrics.
+pub const FAMILIES: [Family; 13] = [
+    (
+        PUBLISH_TOTAL,
+        Kind::Counter,
+        "Messages that were to be published, by the gRPC code of the answer; all of a batch count. CANCELLED: the caller went away, or its deadline passed, before there was an answer.",
+    ),
+    (
+        PUBLISH_SECONDS,
+        Kind::Histogram(SECONDS),
+        "From a publish's arrival to its answer, whatever that was: a call of Publish or PublishBatch, or one message of a PublishStream.",
+    ),
+    (
+        STREAMS,
+        Kind::Gauge,
+        "Open streams, by mode: live (fed by pushes), or catching_up (reading the log: at the start, behind a slow reader, or after a loss).",
+    ),
+    (
+        STREAM_LAG,
+        Kind::Histogram(MESSAGES),
+        "Messages that a channel's log had beyond what a stream had delivered, told at each page that the stream read from the log. Streams that are live read none.",
+    ),
+    (
+        DELIVERIES,
+        Kind::Counter,
+        "Messages handed to streams. One message counts once for each stream that it is handed to.",
+    ),
+    (
+        GAPS,
+        Kind::Counter,
+        "Gaps told to streams, by reason: trimmed, epoch_changed (Redis lost writes or was flushed), not_retained. One loss counts once for each stream.",
+    ),
+    (
+        REPAIRS,
+        Kind::Counter,
+        "Times that a live stream went back to the log because pushes were missing. With no gap beside it, nothing was lost.",
+    ),
+    (
+        DROPPED,
+        Kind::Counter,
+        "Pushes that were not delivered, by reason: oversized (over 1 MiB), name (no valid channel name, seen through a pattern), held (too many waited for their channel's head; what was ours is in the log), capture (too many waited to be adopted).",
+    ),
+    (REDIS_UP, Kind::Gauge, "Whether the command connection to Redis can be used: 1 or 0."),
+    (
+        REDIS_RECONNECTS,
+        Kind::Counter,
+        "Connections to Redis that were made again after a loss, by connection: command or live.",
+    ),
+    (
+        REDIS_SECONDS,
+        Kind::Histogram(SECONDS),
+        "How long calls to Redis took, failed ones included, by call: publish (a group of messages), read (heads, pages of the log, the registry), wait (for replicas), check (once a second).",
+    ),
+    (
+        PROBE_AGE,
+        Kind::Gauge,
+        "Seconds since a probe last went the whole way to Redis and back, or since the start where none has.",
+    ),
+    (
+        CAPTURE_LEADER,
+        Kind::Gauge,
+        "Captured channels whose plain messages this replica adopts. Over all replicas each captured channel is counted once.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_documentation() {
+        for (name, kind, about) in FAMILIES {
+            assert!(name.starts_with("tidings_") && about.ends_with('.'), "{name}");
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+        }
+    }
+}

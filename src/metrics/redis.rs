@@ -1,0 +1,61 @@
+//! What the Redis broker counts.
+
+use std::sync::LazyLock;
+
+use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use super::{REDIS_RECONNECTS, REDIS_SECONDS, REDIS_UP, recorder};
+
+pub(super) struct Redis {
+    up: Gauge,
+    reconnects: [Counter; 2],
+    seconds: [Histogram; 4],
+}
+
+pub(super) static REDIS: LazyLock<Redis> = LazyLock::new(|| Redis {
+    up: gauge!(REDIS_UP),
+    reconnects: ["command", "live"].map(|connection| counter!(REDIS_RECONNECTS, "connection" => connection)),
+    seconds: ["publish", "read", "wait", "check"].map(|call| histogram!(REDIS_SECONDS, "call" => call)),
+});
+
+/// Whether the command connection can be used.
+pub fn redis_up(is_up: bool) {
+    REDIS.up.set(f64::from(u8::from(is_up)));
+}
+
+/// A connection to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// The one for commands.
+    Command = 0,
+    /// The one that pushes come through.
+    Live = 1,
+}
+
+/// A connection that was lost was made again.
+pub fn reconnected(connection: Connection) {
+    REDIS.reconnects[connection as usize].increment(1);
+}
+
+/// What Redis is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// To publish a group of messages.
+    Publish = 0,
+    /// Heads, a page of a log, the registry.
+    Read = 1,
+    /// To wait for replicas.
+    Wait = 2,
+    /// Whether it can be worked with.
+    Check = 3,
+}
+
+/// Counts how long a call takes, whatever comes of it; not at all where it is given up from outside.
+pub async fn timed<F: Future>(call: Call, asked: F) -> F::Output {
+    let since = recorder::now();
+    let answer = asked.await;
+    if let Some(since) = since {
+        REDIS.seconds[call as usize].record(since.elapsed());
+    }
+    answer
+}

@@ -1,0 +1,112 @@
+//! What the subscriber counts.
+
+use std::sync::LazyLock;
+
+use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use super::{CAPTURE_LEADER, DELIVERIES, DROPPED, GAPS, REPAIRS, STREAM_LAG, STREAMS};
+use crate::broker::GapReason;
+
+pub(super) struct Streaming {
+    modes: [Gauge; 2],
+    lag: Histogram,
+    deliveries: Counter,
+    gaps: [Counter; 3],
+    repairs: Counter,
+    dropped: [Counter; 4],
+    leader: Gauge,
+}
+
+pub(super) static STREAMING: LazyLock<Streaming> = LazyLock::new(|| Streaming {
+    modes: ["live", "catching_up"].map(|mode| gauge!(STREAMS, "mode" => mode)),
+    lag: histogram!(STREAM_LAG),
+    deliveries: counter!(DELIVERIES),
+    gaps: ["trimmed", "epoch_changed", "not_retained"].map(|reason| counter!(GAPS, "reason" => reason)),
+    repairs: counter!(REPAIRS),
+    dropped: ["oversized", "name", "held", "capture"].map(|reason| counter!(DROPPED, "reason" => reason)),
+    leader: gauge!(CAPTURE_LEADER),
+});
+
+/// Where a stream gets its messages from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// From pushes.
+    Live = 0,
+    /// From the log.
+    CatchingUp = 1,
+}
+
+/// An open stream, counted in its mode for as long as it lives.
+#[derive(Debug)]
+pub struct Stream(Mode);
+
+impl Stream {
+    /// One that has just been opened.
+    pub fn open(mode: Mode) -> Self {
+        STREAMING.modes[mode as usize].increment(1);
+        Self(mode)
+    }
+
+    /// It is in this mode now.
+    pub fn set(&mut self, mode: Mode) {
+        if self.0 != mode {
+            STREAMING.modes[self.0 as usize].decrement(1);
+            STREAMING.modes[mode as usize].increment(1);
+            self.0 = mode;
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        STREAMING.modes[self.0 as usize].decrement(1);
+    }
+}
+
+/// A stream read a page of a channel's log, which had so many messages beyond what the stream had delivered.
+pub fn lag(messages: i64) {
+    STREAMING.lag.record(messages.max(0) as f64);
+}
+
+/// So many messages were handed to one stream.
+pub fn delivered(messages: usize) {
+    STREAMING.deliveries.increment(messages as u64);
+}
+
+/// A stream was told of a gap.
+pub fn gap(reason: GapReason) {
+    let place = match reason {
+        GapReason::Trimmed => 0,
+        GapReason::EpochChanged => 1,
+        GapReason::NotRetained => 2,
+    };
+    STREAMING.gaps[place].increment(1);
+}
+
+/// A live stream goes back to the log, because pushes are missing.
+pub fn repair() {
+    STREAMING.repairs.increment(1);
+}
+
+/// Why pushes are not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// They were larger than a message may be.
+    Oversized = 0,
+    /// Their channel's name breaks the rules.
+    Name = 1,
+    /// Too many waited for their channel's head.
+    Held = 2,
+    /// Too many waited to be adopted.
+    Capture = 3,
+}
+
+/// So many pushes are not delivered.
+pub fn dropped(reason: Dropped, pushes: usize) {
+    STREAMING.dropped[reason as usize].increment(pushes as u64);
+}
+
+/// This replica adopts what plain programs publish on so many channels.
+pub fn leads(channels: usize) {
+    STREAMING.leader.set(channels as f64);
+}

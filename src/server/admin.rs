@@ -1,0 +1,129 @@
+//! The operators' door: `/metrics`, `/livez` and `/readyz`, plain HTTP/1.1 on a listener of its own. It stays open while
+//! the services drain, and closes last.
+//!
+//! Each connection carries one request, in a bounded time, and there are few of them: neither a scraper that hangs nor a
+//! stranger costs more. Nothing here tells a channel's name or anything of a message.
+
+use std::{sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::answer::Answers;
+use crate::{
+    broker::{self, State},
+    limits::{ADMIN_CONNECTIONS, ADMIN_TIMEOUT, HEADER_LIST_BYTES},
+    metrics::{Part, Scrape},
+};
+
+mod answer;
+
+/// How often measurements are sorted away.
+const TIDY: Duration = Duration::from_secs(1);
+/// How long to wait when the system can't give a connection, which passes.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long answers may still take when the door is closed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A door that is built and not open yet: it is bound, and all that happens from now on is counted.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    scrape: Scrape,
+    follows_pushes: bool,
+}
+
+/// An open door.
+#[derive(Debug)]
+pub struct Admin {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Door {
+    /// On a listener, in a process that has these parts.
+    pub fn new(listener: TcpListener, scrape: Scrape, parts: &[Part]) -> Self {
+        Self { listener, scrape, follows_pushes: parts.contains(&Part::Subscriber) }
+    }
+
+    /// Answers from now on. The process is ready while its broker is and `shutdown` was not cancelled. Stop it by
+    /// [`Admin::stop`].
+    pub fn open(self, broker: broker::Shared, shutdown: CancellationToken) -> Admin {
+        let Self { listener, scrape, follows_pushes } = self;
+        let state: watch::Receiver<State> = if follows_pushes { broker.live_state() } else { broker.state() };
+        let answers = Arc::new(Answers { scrape, broker, state, shutdown, since: Instant::now() });
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "/metrics, /livez and /readyz are answered");
+        }
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, answers, stop.clone()));
+        Admin { stop, task }
+    }
+}
+
+impl Admin {
+    /// Closes the door; answers under way may end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the admin listener ended badly");
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, answers: Arc<Answers>, stop: CancellationToken) {
+    let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(ADMIN_CONNECTIONS)));
+    let cut = CancellationToken::new();
+    let mut tidy = interval(TIDY);
+    tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = tidy.tick() => answers.scrape.tidy(),
+            (connected, place) = accept(&listener, &places) => match connected {
+                Some(stream) => {
+                    let (connected, cut) = (connection(stream, Arc::clone(&answers), place), cut.clone());
+                    tasks.spawn(async move { cut.run_until_cancelled(connected).await });
+                }
+                None => sleep(PAUSE).await,
+            },
+        }
+    }
+    drop(listener);
+    tasks.close();
+    if timeout(LAST_WORDS, tasks.wait()).await.is_err() {
+        cut.cancel();
+        tasks.wait().await;
+    }
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (Option<TcpStream>, OwnedSemaphorePermit) {
+    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+    let accepted = listener.accept().await;
+    if let Err(error) = &accepted {
+        tracing::debug!(%error, "the admin listener can't accept a connection");
+    }
+    (accepted.ok().map(|(stream, _)| stream), place)
+}
+
+async fn connection(stream: TcpStream, answers: Arc<Answers>, _place: OwnedSemaphorePermit) {
+    let service = service_fn(move |request| {
+        let answer = answers.answer(&request);
+        async move { Ok::<_, std::convert::Infallible>(answer) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).keep_alive(false).max_buf_size(HEADER_LIST_BYTES as usize);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    match timeout(ADMIN_TIMEOUT, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an admin connection broke"),
+        Err(_) => tracing::debug!("an admin connection took too long"),
+    }
+}
