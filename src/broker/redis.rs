@@ -14,6 +14,7 @@
 //! live ones (`live`). Only this module knows the `redis` crate.
 
 mod call;
+mod complaints;
 mod connection;
 mod error;
 mod head;

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ServerUrl, error, script, vitals::Probed};
+use super::{ServerUrl, complaints::Complaints, error, script, vitals::Probed};
 use crate::{
     broker::{Error, State},
     limits::{BACKOFF_MAX, BACKOFF_MIN},
@@ -39,6 +39,7 @@ pub(super) struct Connection {
     state: watch::Sender<State>,
     checked: watch::Sender<Probed>,
     broken: Arc<Notify>,
+    complaints: Complaints,
 }
 
 impl Connection {
@@ -51,6 +52,7 @@ impl Connection {
             state: watch::Sender::new(state),
             checked: watch::Sender::new(None),
             broken: Arc::default(),
+            complaints: Complaints::default(),
         })
     }
 
@@ -94,7 +96,9 @@ impl Connection {
         if error.is_unrecoverable_error() || error.is_timeout() || error.code().is_some_and(|code| code == "READONLY") {
             self.broken.notify_one();
         }
-        error::of_call(error)
+        let told = error::of_call(error);
+        self.complaints.hear(error, &told);
+        told
     }
 
     /// A connection of one's own, for calls that others must not wait behind.

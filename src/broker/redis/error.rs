@@ -23,10 +23,13 @@ const REFUSALS: [(&str, &str); 13] = [
     ("MOVED", "this is a Redis Cluster, which is not supported yet; give one server"),
 ];
 
+/// Refused as well, with a kind of its own.
+const OUT_OF_MEMORY: &str = "OOM";
+
 /// The error of a call that was handed over to a connection.
 pub(super) fn of_call(error: &RedisError) -> Error {
     match code(error).as_deref() {
-        Some("OOM") => Error::OutOfMemory,
+        Some(OUT_OF_MEMORY) => Error::OutOfMemory,
         Some(code) => match refusal(code) {
             Some(text) => Error::Unavailable(text.to_owned()),
             // A script may have failed behind a write: scripts do not roll back.
@@ -42,7 +45,7 @@ pub(super) fn of_call(error: &RedisError) -> Error {
 
 /// The code of what Redis answered; of the first error where several calls went together, which the client library
 /// does not tell.
-fn code(error: &RedisError) -> Option<String> {
+pub(super) fn code(error: &RedisError) -> Option<String> {
     let first = || error.clone().into_server_errors()?.first().map(|(_, error)| error.code().to_owned());
     first().or_else(|| error.code().map(str::to_owned))
 }
@@ -64,6 +67,12 @@ pub(super) fn of_connecting(error: &RedisError) -> String {
 /// Nothing was handed over within the time.
 pub(super) fn away(timeout: Duration, reason: &str) -> Error {
     Error::Unavailable(format!("Redis could not be reached within {} ms: {reason}", timeout.as_millis()))
+}
+
+/// The code, where it is a refusal that we know.
+pub(super) fn known(code: &str) -> Option<&'static str> {
+    let codes = REFUSALS.iter().map(|(known, _)| *known).chain([OUT_OF_MEMORY]);
+    codes.into_iter().find(|known| *known == code)
 }
 
 pub(super) fn refusal(code: &str) -> Option<&'static str> {
