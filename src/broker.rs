@@ -165,6 +165,12 @@ pub enum LiveCommand {
     Unsubscribe(Topic),
     /// Answered by [`LiveEvent::Head`], which comes after every push that happened before it.
     Check(ChannelName),
+    /// Answered by [`LiveEvent::Recent`]: which channels were published on within the last two minutes, without the `skip`
+    /// most recent ones.
+    Recent {
+        /// How many names were told already.
+        skip: usize,
+    },
 }
 
 /// What a live connection tells, in order.
@@ -193,6 +199,17 @@ pub enum LiveEvent {
     Head(ChannelName, Option<Head>),
     /// The head of a channel could not be read at this point: ask again.
     NoHead(ChannelName, Error),
+    /// Channels that were published on lately, the most recent first, some at a time. When the link is lost before the answer, none comes.
+    Recent {
+        /// What was asked for.
+        skip: usize,
+        /// Their names.
+        names: Vec<ChannelName>,
+        /// Whether there are more.
+        more: bool,
+        /// How many channels there are in all. When they become fewer, some may have been flushed.
+        registered: usize,
+    },
     /// The topic can't be subscribed to, or not any more: nothing comes through it.
     Refused(Topic, String),
     /// Pushes may be missing from here on.

@@ -52,8 +52,15 @@ pub const PAGE_DEFAULT: usize = 100;
 pub const PAGE_MESSAGES: usize = 1_000;
 /// Bytes of a page, as protobuf: gRPC libraries refuse answers over 4 MiB.
 pub const PAGE_BYTES: usize = 3 << 20;
-/// Bytes a stream reads from the log at a time.
+/// Bytes a stream reads from the log at a time; less where many read.
 pub const REPLAY_BYTES: usize = 1 << 20;
+/// Messages a stream reads from the log at a time: a few milliseconds of Redis's one thread.
+pub const REPLAY_MESSAGES: usize = 4_096;
+/// Bytes of framed log pages that all streams of a subscriber share while they catch up. A reader that has stopped holds
+/// one chunk besides (in HTTP/2's send buffer), so that a thousand of them stay under 128 MiB together.
+pub const PAGES_BYTES: usize = 32 << 20;
+/// How long a framed page waits for a reader to come to it.
+pub const PAGES_AGE: Duration = Duration::from_secs(5);
 /// Cursors in `after` behind a whole-stream cursor.
 pub const AFTER_CURSORS: usize = 1_000;
 /// Channels that a whole-stream cursor covers: about 27 kB of text.

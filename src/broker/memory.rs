@@ -85,6 +85,9 @@ struct Core {
     closed: bool,
 }
 
+/// Names of channels told at a time.
+const RECENT_NAMES: usize = 5_000;
+
 impl Memory {
     /// A broker without any message. It can be used at once.
     pub fn new(retention: Retention) -> Arc<Self> {
@@ -226,6 +229,12 @@ impl Inner {
             LiveCommand::Check(channel) => {
                 let head = self.head(&mut core, &channel);
                 core.connections.tell(id, LiveEvent::Head(channel, head));
+            }
+            // All of them: few, and none of them is ever lost here but by a slow reader.
+            LiveCommand::Recent { skip } => {
+                let names: Vec<_> = core.channels.keys().skip(skip).take(RECENT_NAMES).cloned().collect();
+                let (more, registered) = (names.len() == RECENT_NAMES, core.channels.len());
+                core.connections.tell(id, LiveEvent::Recent { skip, names, more, registered });
             }
         }
     }

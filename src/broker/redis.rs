@@ -106,8 +106,12 @@ impl Redis {
         let keys = keys::Keys::new(&key_prefix);
         let names = Names::new(&key_prefix, "").expect("an empty default channel is always valid");
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        let reader =
-            Arc::new(log::Reader { connection: Arc::clone(&connection), keys: keys.clone(), names, retention });
+        let reader = Arc::new(log::Reader {
+            connection: Arc::clone(&connection),
+            keys: keys.clone(),
+            names: names.clone(),
+            retention,
+        });
         tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
         if role != Role::Subscriber {
             tasks.spawn(Arc::clone(&reader).sweep(closing.clone()));
@@ -121,9 +125,18 @@ impl Redis {
         }));
         let (judge, state, until) = (Arc::clone(&vitals), connection.state(), closing.clone());
         tasks.spawn(async move { judge.keep(state, timeout + PROBE_GRACE, until).await });
+        let live = live::Settings {
+            url,
+            keys: keys.clone(),
+            names,
+            connection: Arc::clone(&connection),
+            timeout,
+            keeps_history,
+            probed,
+        };
         Arc::new(Self {
-            publisher: publish::Publisher::new(Arc::clone(&connection), keys.clone(), retention, closing.clone()),
-            live: Arc::new(live::Settings { url, keys, timeout, keeps_history, probed }),
+            publisher: publish::Publisher::new(Arc::clone(&connection), keys, retention, closing.clone()),
+            live: Arc::new(live),
             vitals,
             connection,
             reader,

@@ -41,7 +41,9 @@ struct Ring {
 pub(crate) enum Item {
     /// Messages.
     Chunk(Arc<Chunk>),
-    /// Pushes may have been lost here: look into the log.
+    /// Pushes of one channel were lost before here: whoever does not stand at its end looks into the log.
+    Look(ChannelName, Position),
+    /// Pushes of any channel may have been lost here: look into the logs.
     Break,
     /// Nothing comes any more, for this reason.
     Refused(Arc<str>),
@@ -133,7 +135,7 @@ impl Item {
     fn len(&self) -> usize {
         match self {
             Self::Chunk(chunk) => chunk.bytes.len(),
-            Self::Break | Self::Refused(_) => 0,
+            Self::Look(..) | Self::Break | Self::Refused(_) => 0,
         }
     }
 }
@@ -180,7 +182,7 @@ impl Follower {
         let from = self.index.saturating_sub(ring.base) as usize;
         let chunks = ring.items.iter().skip(from).filter_map(|(_, item)| match item {
             Item::Chunk(chunk) => Some(chunk),
-            Item::Break | Item::Refused(_) => None,
+            Item::Look(..) | Item::Break | Item::Refused(_) => None,
         });
         let mut runs = chunks.flat_map(|chunk| &chunk.runs);
         let run = runs.find(|run| {

@@ -6,6 +6,7 @@
 
 mod checks;
 mod intake;
+mod rounds;
 mod task;
 
 use std::{
@@ -28,7 +29,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::feed::{Feed, Follower};
+use crate::{
+    feed::{Feed, Follower},
+    pages::Pages,
+};
 
 type Feeds = Arc<Mutex<HashMap<Topic, Arc<Feed>>>>;
 
@@ -74,12 +78,12 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// Opens the live connection. Nobody waits for Redis longer than `patience`.
-    pub(crate) fn start(broker: &Shared, names: Arc<Names>, patience: Duration) -> Arc<Self> {
+    pub(crate) fn start(broker: &Shared, pages: Arc<Pages>, names: Arc<Names>, patience: Duration) -> Arc<Self> {
         let (asks, inbox) = mpsc::channel(ASKS);
         let feeds = Feeds::default();
         let stop = CancellationToken::new();
         let (commands, events) = broker.live();
-        let task = task::Task::new(commands, Arc::clone(&feeds), names);
+        let task = task::Task::new(commands, Arc::clone(&feeds), pages, names);
         let task = tokio::spawn(task.run(inbox, events, stop.clone()));
         Arc::new(Self { asks, feeds, patience, stop, task: Mutex::new(Some(task)) })
     }

@@ -1,12 +1,14 @@
 //! The subscriber: listens to channels and serves `ListMessages`, `StreamMessages` and `ListChannels`.
 //!
 //! A stream's way: [`raw`] reads the request, [`request`] checks it, [`stream`] opens a session on a [`feed`] of the
-//! [`hub`], catches up from the broker's log and follows. What the hub hears is framed once, by [`frames`], for all.
+//! [`hub`], catches up from the broker's log (through [`pages`], which all share) and follows. What the hub hears, and what one
+//! stream has read of the log, is framed once, by [`frames`], for all.
 
 mod feed;
 mod frames;
 mod hub;
 mod list;
+mod pages;
 mod raw;
 mod request;
 mod service;
@@ -47,13 +49,15 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), server::Error> {
     let names = Arc::new(settings.names);
-    let hub = hub::Hub::start(&broker, Arc::clone(&names), settings.patience);
+    let pages = pages::Pages::new(Arc::clone(&broker));
+    let hub = hub::Hub::start(&broker, Arc::clone(&pages), Arc::clone(&names), settings.patience);
     let unary = service::Subscriber { broker: Arc::clone(&broker), hub: Arc::clone(&hub), names: Arc::clone(&names) };
     let unary = SubscriberServiceServer::new(unary).max_decoding_message_size(limits::DECODE_BYTES);
     let streams = raw::Streams {
         source: stream::Source {
             broker: Arc::clone(&broker),
             hub: Arc::clone(&hub),
+            pages,
             lifetime_ms: stream::lifetime_ms(settings.max_age),
         },
         names,

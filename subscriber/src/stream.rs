@@ -35,6 +35,7 @@ use crate::{
     feed::{Follower, Found, Item},
     frames::{self, Chunk, Run},
     hub::Hub,
+    pages::{Counted, Pages},
 };
 
 /// The state of one stream, without its timers.
@@ -43,6 +44,10 @@ pub(crate) struct Session {
     hub: Arc<Hub>,
     follower: Follower,
     positions: Positions,
+    pages: Arc<Pages>,
+    counted: Counted,
+    /// Frames that were taken and not handed out yet.
+    ready: Option<Bytes>,
     /// Channels that must be read from the log before the stream goes on live.
     behind: VecDeque<ChannelName>,
     /// What the chunk at the follower's index needed of the log.
@@ -105,6 +110,13 @@ impl Session {
                     self.pass();
                     self.look_into_the_log();
                     return Poll::Ready(Ok(Live::CatchUp));
+                }
+                Found::Item(Item::Look(channel, end)) => {
+                    self.pass();
+                    if self.positions.track(&channel)?.reader.position != end {
+                        self.behind.push_back(channel);
+                        return Poll::Ready(Ok(Live::CatchUp));
+                    }
                 }
                 Found::Item(Item::Chunk(chunk)) => match self.take(&chunk)? {
                     Some(frames) if frames.is_empty() => self.pass(),

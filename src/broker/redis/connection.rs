@@ -31,6 +31,16 @@ pub(super) struct Link {
     pub(super) number: u64,
 }
 
+/// What became of a probe.
+pub(super) enum Published {
+    /// Redis took it.
+    Sent,
+    /// Redis is away.
+    Away,
+    /// The user may not; there is no use in trying again.
+    Refused(String),
+}
+
 /// The shared side of the command connection.
 pub(super) struct Connection {
     url: ServerUrl,
@@ -80,6 +90,16 @@ impl Connection {
         match waited.map(|link| link.ok().and_then(|link| link.clone())) {
             Ok(Some(link)) => Ok(link),
             _ => Err(error::away(self.timeout, &self.trouble())),
+        }
+    }
+
+    /// Publishes a live connection's probe.
+    pub(super) async fn publish_probe(&self, channel: &str, number: u64) -> Published {
+        let Ok(mut link) = self.link().await else { return Published::Away };
+        match redis::cmd("PUBLISH").arg(channel).arg(number).query_async(&mut link.connection).await {
+            Ok(()) => Published::Sent,
+            Err(error) if error.code() == Some("NOPERM") => Published::Refused(error.to_string()),
+            Err(_) => Published::Away,
         }
     }
 

@@ -28,6 +28,11 @@ impl Keys {
         format!("{}:{{{channel}}}:ids:", self.prefix)
     }
 
+    /// The Redis channel on which one live connection is probed.
+    pub(super) fn probe(&self, name: &str) -> String {
+        format!("{}:probe:{name}", self.prefix)
+    }
+
     /// A sorted set: the names of channels by the time of their last publish.
     pub(super) fn registry(&self) -> String {
         format!("{}:channels", self.prefix)

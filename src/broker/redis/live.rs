@@ -5,6 +5,7 @@
 //! Redis's own limit (client-output-buffer-limit pubsub) ends a connection that is too slow, which is repaired from the log.
 
 mod link;
+mod probe;
 mod topics;
 mod wire;
 
@@ -17,8 +18,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{link::Link, topics::Topics};
-use super::{ServerUrl, connection::Backoff, keys::Keys, vitals::Probed};
-use crate::broker::{LiveCommand, LiveEvent};
+use super::{
+    ServerUrl,
+    connection::{Backoff, Connection},
+    keys::Keys,
+    vitals::Probed,
+};
+use crate::{
+    broker::{LiveCommand, LiveEvent},
+    channel::Names,
+};
 
 /// Commands that may wait, and batches that may: each batch is what one read brought.
 pub(super) const COMMANDS: usize = 1_024;
@@ -28,6 +37,9 @@ pub(super) const BATCHES: usize = 16;
 pub(super) struct Settings {
     pub(super) url: ServerUrl,
     pub(super) keys: Keys,
+    pub(super) names: Names,
+    /// Where probes are published.
+    pub(super) connection: Arc<Connection>,
     pub(super) timeout: Duration,
     pub(super) keeps_history: bool,
     /// Told whenever a probe has come through.
@@ -105,7 +117,7 @@ impl Live {
                     Some(LiveCommand::Subscribe(topic)) => self.topics.insert(topic),
                     Some(LiveCommand::Unsubscribe(topic)) => self.topics.remove(&topic),
                     // Asked again after `Restored`.
-                    Some(LiveCommand::Check(_)) => {}
+                    Some(LiveCommand::Check(_) | LiveCommand::Recent { .. }) => {}
                 },
             }
         }

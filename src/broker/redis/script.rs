@@ -25,6 +25,8 @@ pub(super) static HEAD: Script =
 // One script, not two in a MULTI: there a Redis without memory refuses reads as well.
 pub(super) static READ: Script = script!("#!lua flags=no-writes\n", include_str!("head.lua"), include_str!("read.lua"));
 pub(super) static SINCE: Script = script!(include_str!("since.lua"));
+/// Asked over live connections only, by its text.
+pub(super) static RECENT: Script = script!(include_str!("recent.lua"));
 pub(super) static REGISTER: Script = script!(include_str!("register.lua"));
 pub(super) static UNREGISTER: Script = script!(include_str!("unregister.lua"));
 

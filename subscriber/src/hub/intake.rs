@@ -32,13 +32,19 @@ pub(super) struct Intake {
     news: bool,
     /// A push was dropped.
     loss: bool,
-    /// Something was heard since that was last asked.
-    heard: bool,
 }
 
 struct Known {
     hash: u64,
+    /// Something was heard since that was last asked.
+    heard: bool,
     state: State,
+}
+
+impl Known {
+    fn new(channel: &ChannelName, state: State) -> Self {
+        Self { hash: channel_hash(channel.as_str()), heard: true, state }
+    }
 }
 
 enum State {
@@ -65,7 +71,6 @@ impl Intake {
             held_bytes: 0,
             news: false,
             loss: false,
-            heard: false,
         }
     }
 
@@ -85,9 +90,15 @@ impl Intake {
         std::mem::take(&mut self.loss)
     }
 
-    /// Whether nothing was heard since this was last asked.
-    pub(super) fn was_quiet(&mut self) -> bool {
-        !std::mem::take(&mut self.heard)
+    /// The channels of which nothing was heard since this was last asked.
+    pub(super) fn quiet(&mut self) -> impl Iterator<Item = &ChannelName> {
+        let known = self.known.iter_mut();
+        known.filter_map(|(channel, known)| (!std::mem::take(&mut known.heard)).then_some(channel))
+    }
+
+    /// Whether the feed has seen a channel's head.
+    pub(super) fn knows(&self, channel: &ChannelName) -> bool {
+        self.known.contains_key(channel)
     }
 
     /// Whether pushes of a channel wait for its head.
@@ -95,19 +106,18 @@ impl Intake {
         matches!(self.known.get(channel).map(|known| &known.state), Some(State::Asked(_)))
     }
 
-    /// Whether a channel feed has missed something: the head, which comes behind all pushes before it, is elsewhere
-    /// than the pushes led to.
+    /// Whether the feed has missed something of a channel that belongs to it: the head, which comes behind all pushes before
+    /// it, is elsewhere than the pushes led to.
     pub(super) fn has_missed(&mut self, channel: &ChannelName, head: Option<&Head>) -> bool {
-        if self.channel.as_ref() != Some(channel) {
-            return false;
-        }
         let end = head.map_or(Position::START, Head::end);
         let epochs: Vec<Epoch> = head.into_iter().flat_map(|head| &head.epochs).map(|start| start.epoch).collect();
         let state = State::Head { epochs, position: end };
         match self.known.get_mut(channel) {
             None => {
-                self.known.insert(channel.clone(), Known { hash: channel_hash(channel.as_str()), state });
-                false
+                self.make_room();
+                self.known.insert(channel.clone(), Known::new(channel, state));
+                // A stream of the channel itself begins with this very answer. To those of a pattern the channel may be new.
+                self.channel.is_none() && end != Position::START
             }
             Some(Known { state: State::Head { position, .. }, .. }) if *position == end => false,
             Some(Known { state: State::Asked(_), .. }) => false,
@@ -125,7 +135,6 @@ impl Intake {
 
     /// Takes one push. Answers the channel whose head must be looked up, if it must.
     pub(super) fn push(&mut self, name: &[u8], payload: &[u8]) -> Option<ChannelName> {
-        self.heard = true;
         let channel = match &self.channel {
             Some(channel) => channel.clone(),
             None => self.named(name)?,
@@ -133,8 +142,7 @@ impl Intake {
         let arrival_ms = chrono::Utc::now().timestamp_millis();
         if !self.known.contains_key(&channel) {
             self.make_room();
-            let known = Known { hash: channel_hash(channel.as_str()), state: State::Asked(VecDeque::new()) };
-            self.known.insert(channel.clone(), known);
+            self.known.insert(channel.clone(), Known::new(&channel, State::Asked(VecDeque::new())));
             self.hold(&channel, payload, arrival_ms);
             return Some(channel);
         }
@@ -194,9 +202,10 @@ impl Intake {
 
     /// Puts a message into the chunk; false when its claim must be looked up first.
     fn place(&mut self, channel: &ChannelName, envelope: Envelope) -> bool {
-        let Some(Known { hash, state: State::Head { epochs, position } }) = self.known.get_mut(channel) else {
+        let Some(Known { hash, heard, state: State::Head { epochs, position } }) = self.known.get_mut(channel) else {
             return false;
         };
+        *heard = true;
         let (before, sequence) = match envelope.claim {
             Some(claim) if !epochs.contains(&claim.epoch) => return false,
             Some(Claim { epoch, sequence }) => {

@@ -10,6 +10,7 @@ use tidings::{
     broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic},
     channel::{ChannelName, Names},
     limits::{TOPIC_LINGER, TOPICS},
+    message::Position,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,37 +23,37 @@ use super::{
     checks::{Checks, HeadReply},
     intake::Intake,
     lock,
+    rounds::Rounds,
 };
-use crate::feed::{Feed, Follower, Item};
+use crate::{
+    feed::{Feed, Follower, Item},
+    pages::Pages,
+};
 
 /// How often feeds are aged and let go.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often a quiet channel's head is looked at: a lost last message shows no gap, and a flush is silent.
-const QUIET_TICKS: u32 = 3;
-/// Heads that are asked for in one tick.
-const CHECKS: usize = 1_000;
-
 pub(super) struct Task {
     commands: LiveControl,
     feeds: Feeds,
+    pages: Arc<Pages>,
     names: Arc<Names>,
-    topics: HashMap<Topic, Followed>,
+    pub(super) topics: HashMap<Topic, Followed>,
     /// Those of the topics that are patterns.
-    patterns: HashSet<Topic>,
-    checks: Checks,
+    pub(super) patterns: HashSet<Topic>,
+    pub(super) checks: Checks,
+    pub(super) rounds: Rounds,
     /// Channels whose pushes wait for a head that could not be read.
     again: HashSet<ChannelName>,
     /// Subscriptions stand and nothing was missed.
     linked: bool,
     /// What could not be handed to the connection yet: it is never waited for.
-    outbox: VecDeque<LiveCommand>,
-    ticks: u32,
+    pub(super) outbox: VecDeque<LiveCommand>,
 }
 
-struct Followed {
-    feed: Arc<Feed>,
-    intake: Intake,
+pub(super) struct Followed {
+    pub(super) feed: Arc<Feed>,
+    pub(super) intake: Intake,
     confirmed: bool,
     waiting: Vec<FollowReply>,
 }
@@ -60,18 +61,19 @@ struct Followed {
 type FollowReply = oneshot::Sender<Result<Follower, Refusal>>;
 
 impl Task {
-    pub(super) fn new(commands: LiveControl, feeds: Feeds, names: Arc<Names>) -> Self {
+    pub(super) fn new(commands: LiveControl, feeds: Feeds, pages: Arc<Pages>, names: Arc<Names>) -> Self {
         Self {
             commands,
             feeds,
+            pages,
             names,
             topics: HashMap::new(),
             patterns: HashSet::new(),
             checks: Checks::default(),
+            rounds: Rounds::default(),
             again: HashSet::new(),
             linked: true,
             outbox: VecDeque::new(),
-            ticks: 0,
         }
     }
 
@@ -135,7 +137,7 @@ impl Task {
         self.topics.remove(topic)
     }
 
-    fn check(&mut self, channel: ChannelName, reply: Option<HeadReply>) {
+    pub(super) fn check(&mut self, channel: ChannelName, reply: Option<HeadReply>) {
         self.checks.add(&channel, reply.into_iter().collect());
         self.outbox.push_back(LiveCommand::Check(channel));
     }
@@ -160,6 +162,7 @@ impl Task {
                 LiveEvent::Refused(topic, reason) => self.refuse(&topic, reason),
                 LiveEvent::Head(channel, head) => self.head(&channel, head, &mut touched),
                 LiveEvent::NoHead(channel, error) => self.no_head(channel, &error),
+                LiveEvent::Recent { skip, names, more, registered } => self.recent(skip, &names, more, registered),
                 LiveEvent::Lost(reason) => {
                     self.linked = false;
                     tracing::debug!(reason, "the live connection was lost");
@@ -190,19 +193,23 @@ impl Task {
 
     fn head(&mut self, channel: &ChannelName, head: Option<Head>, touched: &mut Vec<Topic>) {
         self.again.remove(channel);
-        let topics = self.patterns.iter().cloned().chain([Topic::Channel(channel.clone())]);
-        let mut missed = false;
+        let covers = |topic: &&Topic| matches!(topic, Topic::Pattern(pattern) if pattern.matches(channel.as_str()));
+        let topics = self.patterns.iter().filter(covers).cloned().chain([Topic::Channel(channel.clone())]);
+        let mut missed = Vec::new();
         for topic in topics {
             let Some(followed) = self.topics.get_mut(&topic) else { continue };
             if followed.intake.learn(channel, head.as_ref()) {
-                touched.push(topic);
+                touched.push(topic.clone());
             }
-            missed |= followed.intake.has_missed(channel, head.as_ref());
+            if followed.intake.has_missed(channel, head.as_ref()) {
+                missed.push(topic);
+            }
         }
         // The head's answer must not overtake the pushes before it.
         self.flush(touched);
-        if missed && let Some(followed) = self.topics.get(&Topic::Channel(channel.clone())) {
-            followed.feed.push([Item::Break]);
+        let end = head.as_ref().map_or(Position::START, Head::end);
+        for followed in missed.iter().filter_map(|topic| self.topics.get(topic)) {
+            followed.feed.push([Item::Look(channel.clone(), end)]);
         }
         for reply in self.checks.answered(channel) {
             let _ = reply.send(Ok(head.clone()));
@@ -243,8 +250,6 @@ impl Task {
         self.flush(touched);
         self.linked = true;
         for followed in self.topics.values_mut() {
-            followed.intake.forget();
-            followed.feed.push([Item::Break]);
             followed.admit(true);
         }
         // Questions that were under way are lost with the connection. Asked again are those that someone waits for.
@@ -254,10 +259,12 @@ impl Task {
                 self.outbox.push_back(LiveCommand::Check(channel));
             }
         }
+        self.check_all();
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
+        self.pages.age(now);
         let mut idle = Vec::new();
         for (topic, followed) in &mut self.topics {
             followed.feed.age(now);
@@ -275,28 +282,7 @@ impl Task {
             for channel in std::mem::take(&mut self.again) {
                 self.check(channel, None);
             }
-            self.ticks += 1;
-            if self.ticks.is_multiple_of(QUIET_TICKS) {
-                self.check_quiet_channels();
-            }
-        }
-    }
-
-    fn check_quiet_channels(&mut self) {
-        let mut quiet = Vec::new();
-        for (topic, followed) in &mut self.topics {
-            if let Topic::Channel(channel) = topic
-                && followed.intake.was_quiet()
-                && !self.checks.is_asked(channel)
-            {
-                quiet.push(channel.clone());
-            }
-        }
-        // Where they are too many for one turn, chance sees to it that each has its own.
-        let begin = if quiet.len() > CHECKS { fastrand::usize(..quiet.len()) } else { 0 };
-        quiet.rotate_left(begin);
-        for channel in quiet.into_iter().take(CHECKS) {
-            self.check(channel, None);
+            self.go_round();
         }
     }
 }

@@ -1,25 +1,25 @@
 //! Reading the log until a stream can go on live.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tidings::{
     broker::{Broker, Error, From, Gap, GapReason, Head, Page, PageLimit, Stored, history::Next},
     channel::ChannelName,
     envelope,
-    limits::{BACKOFF_MAX, PATTERN_CHANNELS, REPLAY_BYTES},
+    limits::{BACKOFF_MAX, PATTERN_CHANNELS},
     message::Position,
-    pb::stream_messages_response::Event,
     status::{self, Call},
 };
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{Need, Session, positions::Positions};
-use crate::{frames, hub::Refusal};
+use super::{Fit, Need, Session, positions::Positions};
+use crate::{
+    frames::{Builder, Chunk},
+    hub::Refusal,
+};
 
-/// Messages of one page; bytes end it sooner where they are large.
-const PAGE: PageLimit = PageLimit { messages: 4_096, bytes: REPLAY_BYTES };
 /// Channels whose heads are read in one round trip.
 const HEADS: usize = 256;
 
@@ -50,14 +50,15 @@ impl Session {
         self.pass_over_what_is_level().await?;
         let mut frames = BytesMut::new();
         if let Some(channel) = self.behind.front().cloned()
-            && self.read_page(&channel, &mut frames).await?
+            && self.advance(&channel, &mut frames).await?
         {
             self.behind.pop_front();
         }
         if !self.is_behind() && self.chunk == Need::Log {
             self.chunk = Need::Settled;
         }
-        Ok(frames.freeze())
+        // Of both there is one at most, so that shared frames are never copied.
+        Ok(self.ready.take().unwrap_or_else(|| frames.freeze()))
     }
 
     /// Adds the channels of the registry that the pattern stream has not heard of: a first message may have been missed.
@@ -101,15 +102,19 @@ impl Session {
         Ok(())
     }
 
-    /// Reads one page of a channel. True when the stream has all there is of it.
-    async fn read_page(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
-        let start = self.positions.track(channel)?.reader.position.sequence;
-        let page = self.broker.read(channel, From::After(start), PAGE).await?;
+    /// Takes the next frames of a channel from the shared pages, or reads a page. True when the stream has all there is
+    /// of it.
+    async fn advance(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
+        let start = self.positions.track(channel)?.reader.position;
+        if let Some(chunk) = self.pages.get(channel, start) {
+            self.ready = Some(self.deliver(&chunk, &[Fit::Next], None)?);
+            return Ok(false);
+        }
+        let page = self.pages.read(channel, start.sequence, &mut self.counted).await?;
         let head = page.head.as_ref();
         let end = head.map_or(Position::START, Head::end);
         self.positions.track(channel)?.end = end;
         let expired = self.is_expired(channel)?;
-        let mut unread = page.messages.iter().peekable();
         loop {
             let track = self.positions.track(channel)?;
             let before = track.reader;
@@ -125,23 +130,35 @@ impl Session {
                     self.tell(channel, &gap, frames)?;
                 }
                 Next::Read { to } => {
-                    let at = track.reader.position.sequence;
-                    if at < start {
+                    if track.reader.position.sequence < start.sequence {
                         // A new epoch begins below the old position, and this page above it.
                         return Ok(false);
                     }
-                    while unread.next_if(|stored| stored.sequence <= at).is_some() {}
-                    let mut read = false;
-                    while let Some(stored) = unread.next_if(|stored| stored.sequence <= to) {
-                        self.send(channel, stored, frames)?;
-                        read = true;
-                    }
-                    if !read {
-                        return self.page_ended(channel, &page, to, frames);
-                    }
+                    return self.take_page(channel, &page, to, frames);
                 }
             }
         }
+    }
+
+    /// Frames what a page holds of the reader's epoch for all, and takes the first of it. Answers that there is more.
+    fn take_page(&mut self, channel: &ChannelName, page: &Page, to: i64, frames: &mut BytesMut) -> Result<bool, Stop> {
+        let at = self.positions.track(channel)?.reader.position;
+        let unread = page.messages.partition_point(|stored| stored.sequence <= at.sequence);
+        let unread = &page.messages[unread..];
+        if unread.first().is_none_or(|first| first.sequence > to.min(at.sequence + 1)) {
+            return self.page_ended(channel, page, to, frames);
+        }
+        if self.pages.get(channel, at).is_none() {
+            let hash = self.positions.track(channel)?.hash();
+            self.pages.keep(channel, &frame(channel, hash, at, to, unread));
+        }
+        // Where a gap goes first, the frames behind it follow in the next step.
+        if frames.is_empty()
+            && let Some(chunk) = self.pages.get(channel, at)
+        {
+            self.ready = Some(self.deliver(&chunk, &[Fit::Next], None)?);
+        }
+        Ok(false)
     }
 
     /// The page holds nothing of what the head says can be read: it ended, or the log has a hole that nobody told of.
@@ -209,32 +226,27 @@ impl Session {
         Ok(self.report(frames, channel, gap)?)
     }
 
-    fn send(&mut self, channel: &ChannelName, stored: &Stored, frames: &mut BytesMut) -> Result<(), Stop> {
-        let at = self.positions.track(channel)?.reader.position;
-        if stored.sequence > at.sequence + 1 {
-            let resume = Position { sequence: stored.sequence - 1, ..at };
-            let gap = self.positions.track(channel)?.reader.skip_to(resume, GapReason::NotRetained);
-            self.tell(channel, &gap, frames)?;
-        }
-        let envelope = envelope::decode(&stored.json, 0);
-        let track = self.positions.track(channel)?;
-        let epoch = envelope.claim.map_or(track.reader.position.epoch, |claim| Some(claim.epoch));
-        // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
-        let position = Position { epoch, sequence: stored.sequence };
-        track.reader.position.sequence = stored.sequence;
-        track.time_ms = envelope.time_ms;
-        if track.is_due(envelope.time_ms) {
-            let hash = track.hash();
-            let message = frames::message(channel, hash, envelope, stored.sequence, position);
-            frames::put(frames, Event::Message(message));
-        }
-        Ok(())
-    }
-
     fn is_expired(&mut self, channel: &ChannelName) -> Result<bool, Stop> {
         let time_ms = self.positions.track(channel)?.time_ms;
         Ok(time_ms > 0 && chrono::Utc::now().timestamp_millis() - time_ms > self.lifetime_ms)
     }
+}
+
+/// Frames consecutive messages of one epoch, from just after a position up to a sequence.
+fn frame(channel: &ChannelName, hash: u64, mut at: Position, to: i64, messages: &[Stored]) -> Vec<Arc<Chunk>> {
+    let mut builder = Builder::default();
+    for stored in messages {
+        if stored.sequence > to || stored.sequence != at.sequence + 1 {
+            break;
+        }
+        let envelope = envelope::decode(&stored.json, 0);
+        // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
+        let epoch = envelope.claim.map_or(at.epoch, |claim| Some(claim.epoch));
+        let position = Position { epoch, sequence: stored.sequence };
+        builder.push(channel, hash, at, stored.sequence, position, envelope);
+        at.sequence = stored.sequence;
+    }
+    builder.finish().into_iter().map(Arc::new).collect()
 }
 
 /// Whether the log holds the message just before a position, in the position's epoch.

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     hub::Hub,
+    pages::{Counted, Pages},
     request::{Plan, Start},
 };
 
@@ -32,6 +33,7 @@ const HEADS: usize = 256;
 pub(crate) struct Source {
     pub(crate) broker: Shared,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) pages: Arc<Pages>,
     pub(crate) lifetime_ms: i64,
 }
 
@@ -56,6 +58,9 @@ impl Session {
             hub: Arc::clone(&source.hub),
             follower,
             positions,
+            pages: Arc::clone(&source.pages),
+            counted: Counted::default(),
+            ready: None,
             behind,
             chunk: Need::Nothing,
             unlisted: false,

@@ -8,11 +8,12 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     sync::mpsc,
-    time::{Instant, interval},
+    time::{Duration, Instant, interval},
 };
 
 use super::{
     End, Settings,
+    probe::Probe,
     topics::{self, Topics},
     wire::Wire,
 };
@@ -24,10 +25,20 @@ use crate::{
     channel::ChannelName,
 };
 
+/// How far back a channel counts as published on lately: publishers renew its place in the registry every minute.
+const RECENT_MS: u64 = 120_000;
+/// Names of such channels told at a time.
+const RECENT_NAMES: usize = 5_000;
+/// How often the way of messages is probed, at most.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// What the next reply answers: replies that are no pushes come in the order of their questions.
 enum Question {
     Subscribe(Topic),
     Check(ChannelName),
+    Recent(usize),
+    /// Our own subscription to the channel of probes.
+    Probe,
     Ping,
     /// Its answer tells nothing that matters.
     Other,
@@ -36,6 +47,7 @@ enum Question {
 pub(super) struct Link {
     settings: Arc<Settings>,
     wire: Wire,
+    probe: Probe,
     questions: VecDeque<Question>,
     /// What must be confirmed before the link is whole again; `None` when it is.
     unconfirmed: Option<HashSet<Topic>>,
@@ -56,7 +68,8 @@ impl Link {
                 return Err(words(&text));
             }
         }
-        Ok(Self { settings, wire, questions: VecDeque::new(), unconfirmed: None })
+        let probe = Probe::new(&settings.keys, Arc::clone(&settings.connection), settings.probed.clone());
+        Ok(Self { settings, wire, probe, questions: VecDeque::new(), unconfirmed: None })
     }
 
     /// Subscribes to everything that is followed, and carries events and commands until the link ends. Where another
@@ -68,6 +81,8 @@ impl Link {
         commands: &mut mpsc::Receiver<LiveCommand>,
         events: &mpsc::Sender<Vec<LiveEvent>>,
     ) -> End {
+        self.wire.command(&["SUBSCRIBE", self.probe.channel()]);
+        self.questions.push_back(Question::Probe);
         for topic in topics.all() {
             self.subscribe(topic.clone());
         }
@@ -84,7 +99,7 @@ impl Link {
         commands: &mut mpsc::Receiver<LiveCommand>,
         events: &mpsc::Sender<Vec<LiveEvent>>,
     ) -> Result<(), String> {
-        let mut probe = interval(self.settings.timeout / 2);
+        let mut probe = interval(PROBE.min(self.settings.timeout / 2));
         let mut heard = Instant::now();
         let mut batch = self.decode(topics)?;
         loop {
@@ -94,6 +109,7 @@ impl Link {
                 }
                 // While the hub was slow nobody listened: that says nothing about Redis.
                 heard = Instant::now();
+                self.probe.excuse(false);
             }
             self.wire.flush().await?;
             tokio::select! {
@@ -115,9 +131,14 @@ impl Link {
                     if heard.elapsed() > self.settings.timeout {
                         return Err("it does not answer".to_owned());
                     }
+                    if self.probe.is_lost(self.settings.timeout) {
+                        return Err("it is connected, and what the primary publishes does not arrive".to_owned());
+                    }
                     self.wire.command(&["PING"]);
                     self.questions.push_back(Question::Ping);
+                    self.probe.send();
                 }
+                published = self.probe.published() => self.probe.note(published),
                 () = events.closed() => return Ok(()),
             }
         }
@@ -145,6 +166,12 @@ impl Link {
                 // By its text, not by its hash: a server that does not know it would answer too late to be in order.
                 self.wire.command(&["EVAL", script::HEAD.code(), "2", &head, &log]);
                 self.questions.push_back(Question::Check(channel));
+            }
+            LiveCommand::Recent { skip } => {
+                let (registry, skipped) = (self.settings.keys.registry(), skip.to_string());
+                let (window, count) = (RECENT_MS.to_string(), RECENT_NAMES.to_string());
+                self.wire.command(&["EVAL", script::RECENT.code(), "1", &registry, &window, &skipped, &count]);
+                self.questions.push_back(Question::Recent(skip));
             }
         }
     }
@@ -176,10 +203,13 @@ impl Link {
         let Some(Reply::Text(kind)) = items.next() else { return };
         match &kind[..] {
             b"message" => {
-                if let (Some(Reply::Text(channel)), Some(payload)) = (items.next(), items.next())
-                    && let Some(topic) = topics.channel(&channel)
-                {
+                let (Some(Reply::Text(channel)), Some(payload)) = (items.next(), items.next()) else { return };
+                if let Some(topic) = topics.channel(&channel) {
                     events.push(pushed(topic, channel, payload));
+                } else if let Reply::Text(payload) = &payload
+                    && &channel[..] == self.probe.channel().as_bytes()
+                {
+                    self.probe.received(payload);
                 }
             }
             b"pmessage" => {
@@ -195,9 +225,13 @@ impl Link {
             }
             b"subscribe" | b"psubscribe" => {
                 // The confirmation is the answer to the oldest question.
-                if let Some(Question::Subscribe(topic)) = self.questions.pop_front() {
-                    events.push(LiveEvent::Subscribed(topic.clone()));
-                    self.settle(&topic, events);
+                match self.questions.pop_front() {
+                    Some(Question::Subscribe(topic)) => {
+                        events.push(LiveEvent::Subscribed(topic.clone()));
+                        self.settle(&topic, events);
+                    }
+                    Some(Question::Probe) => self.probe.confirmed(),
+                    _ => {}
                 }
             }
             _ => {}
@@ -222,7 +256,21 @@ impl Link {
                 events.push(LiveEvent::NoHead(channel, Error::Unavailable(words(&text))));
                 Ok(())
             }
-            (Question::Check(_), _) => Err("it answered in a way that is not understood".to_owned()),
+            (Question::Recent(skip), Reply::List(fields)) => {
+                events.push(self.recent(skip, &fields)?);
+                Ok(())
+            }
+            (Question::Recent(_), Reply::Error(text)) => {
+                tracing::debug!(reason = words(&text), "the registry can't be read");
+                Ok(())
+            }
+            (Question::Check(_) | Question::Recent(_), _) => {
+                Err("it answered in a way that is not understood".to_owned())
+            }
+            (Question::Probe, Reply::Error(text)) => {
+                self.probe.refused(&words(&text));
+                Ok(())
+            }
             (Question::Subscribe(topic), Reply::Error(text)) => {
                 topics.remove(&topic);
                 events.push(LiveEvent::Refused(topic.clone(), words(&text)));
@@ -230,11 +278,25 @@ impl Link {
                 Ok(())
             }
             (Question::Ping, _) => {
-                self.settings.probed.send_replace(Some(Instant::now()));
+                self.probe.answered();
                 Ok(())
             }
-            (Question::Subscribe(_) | Question::Other, _) => Ok(()),
+            (Question::Subscribe(_) | Question::Probe | Question::Other, _) => Ok(()),
         }
+    }
+
+    /// Reads what `recent.lua` answers.
+    fn recent(&self, skip: usize, fields: &[Reply]) -> Result<LiveEvent, String> {
+        let [role, registered, names @ ..] = fields else {
+            return Err("it answered in a way that is not understood".to_owned());
+        };
+        if text(role) != "master" {
+            return Err(words(b"READONLY"));
+        }
+        let registered = text(registered).parse().unwrap_or(0);
+        let more = names.len() == RECENT_NAMES;
+        let names = names.iter().filter_map(|name| self.settings.names.parse(&text(name)).ok()).collect();
+        Ok(LiveEvent::Recent { skip, names, more, registered })
     }
 
     fn settle(&mut self, topic: &Topic, events: &mut Vec<LiveEvent>) {

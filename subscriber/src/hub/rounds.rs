@@ -1,0 +1,107 @@
+//! Looking for what no push can tell: a lost last message, the lost first message of a new channel, a flush.
+//!
+//! Every few seconds, and after each reconnection, the heads of channels of which nothing was heard are read over the live
+//! connection itself, all in one pipeline. An answer comes behind every push before it, so that a head which is elsewhere than
+//! the pushes led to means that some were lost. Which channels are new to a pattern, the registry tells.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use tidings::{
+    broker::{LiveCommand, Topic},
+    channel::ChannelName,
+};
+
+use super::task::Task;
+use crate::feed::Item;
+
+/// Ticks (seconds) between two rounds.
+const PERIOD: u32 = 3;
+/// Heads that are asked for in one tick: a few milliseconds of Redis's one thread.
+const CHECKS: usize = 1_000;
+
+/// The rounds of a hub.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    ticks: u32,
+    /// Channels whose head is still to be asked for in this round.
+    due: VecDeque<ChannelName>,
+    /// How many channels the registry had.
+    registered: usize,
+}
+
+impl Task {
+    /// Goes on with the round, or begins one when it is time.
+    pub(super) fn go_round(&mut self) {
+        self.rounds.ticks += 1;
+        if self.rounds.due.is_empty() && self.rounds.ticks >= PERIOD {
+            self.rounds.ticks = 0;
+            let mut quiet = BTreeSet::new();
+            for followed in self.topics.values_mut() {
+                quiet.extend(followed.intake.quiet().cloned());
+            }
+            self.rounds.due.extend(quiet);
+            if !self.patterns.is_empty() {
+                self.outbox.push_back(LiveCommand::Recent { skip: 0 });
+            }
+        }
+        for _ in 0..CHECKS {
+            let Some(channel) = self.rounds.due.pop_front() else { return };
+            self.check_once(channel);
+        }
+    }
+
+    /// After a reconnection every channel's head is asked for at once. Streams of patterns look into the registry and
+    /// the logs themselves, since they know channels of which nothing was ever heard here.
+    pub(super) fn check_all(&mut self) {
+        self.rounds.due.clear();
+        let mut channels = Vec::new();
+        for (topic, followed) in &mut self.topics {
+            match topic {
+                Topic::Channel(channel) => channels.push(channel.clone()),
+                Topic::Pattern(_) => {
+                    followed.intake.forget();
+                    followed.feed.push([Item::Break]);
+                }
+            }
+        }
+        for channel in channels {
+            self.check_once(channel);
+        }
+    }
+
+    fn check_once(&mut self, channel: ChannelName) {
+        if !self.checks.is_asked(&channel) {
+            self.check(channel, None);
+        }
+    }
+
+    /// Reads which channels were published on lately: some may be new to a pattern's feed.
+    pub(super) fn recent(&mut self, skip: usize, names: &[ChannelName], more: bool, registered: usize) {
+        if skip == 0 {
+            if registered < self.rounds.registered {
+                self.break_patterns();
+            }
+            self.rounds.registered = registered;
+        }
+        let is_new = |name: &&ChannelName| {
+            self.patterns.iter().any(|topic| {
+                matches!(topic, Topic::Pattern(pattern) if pattern.matches(name.as_str()))
+                    && self.topics.get(topic).is_some_and(|followed| !followed.intake.knows(name))
+            })
+        };
+        let new: Vec<ChannelName> = names.iter().filter(is_new).cloned().collect();
+        self.rounds.due.extend(new);
+        if more && !names.is_empty() {
+            self.outbox.push_back(LiveCommand::Recent { skip: skip + names.len() });
+        }
+    }
+
+    /// The registry has lost channels, perhaps by a flush: streams of patterns may stand in what is gone.
+    fn break_patterns(&self) {
+        for topic in &self.patterns {
+            if let Some(followed) = self.topics.get(topic) {
+                followed.feed.push([Item::Break]);
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Pages of logs, framed once and shared by all streams that catch up.
+//!
+//! A stream that reads the log holds nothing but its position: what it has not taken yet lies here, bounded in bytes for
+//! the whole process, so that a reader that has stopped costs no page. Streams that stand at the same place share one
+//! read and its frames. Frames may be taken however old they are, since what was numbered never changes; that a log has
+//! nothing further is believed only of a read that began after the question.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use lru::LruCache;
+use tidings::{
+    broker::{Error, From, Page, PageLimit, Shared},
+    channel::ChannelName,
+    limits::{CHUNK_BYTES, PAGES_AGE, PAGES_BYTES, REPLAY_BYTES, REPLAY_MESSAGES},
+    message::Position,
+};
+use tokio::time::timeout;
+
+use crate::frames::Chunk;
+
+/// How long a stream waits for another's read of the same page.
+const JOIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The shared pages, and the way to the log.
+pub(crate) struct Pages {
+    broker: Shared,
+    shelf: Mutex<Shelf>,
+}
+
+struct Shelf {
+    /// By where a reader must stand to take the chunk, with the time of its last use.
+    chunks: LruCache<(ChannelName, Position), (Instant, Arc<Chunk>)>,
+    bytes: usize,
+    reads: HashMap<(ChannelName, i64), Arc<Read>>,
+    /// Counts up every second; a stream that catches up is counted once in each.
+    second: u64,
+    readers: usize,
+    readers_before: usize,
+}
+
+/// One place of a log that is being read.
+#[derive(Default)]
+struct Read {
+    begun: AtomicU64,
+    /// The last read that ended, by number.
+    last: tokio::sync::Mutex<Option<(u64, Arc<Page>)>>,
+}
+
+/// A stream's mark that it was counted among the readers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counted(u64);
+
+impl Pages {
+    pub(crate) fn new(broker: Shared) -> Arc<Self> {
+        let shelf = Shelf {
+            chunks: LruCache::unbounded(),
+            bytes: 0,
+            reads: HashMap::new(),
+            second: 1,
+            readers: 0,
+            readers_before: 0,
+        };
+        Arc::new(Self { broker, shelf: Mutex::new(shelf) })
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        // Nothing that holds the lock leaves it half-written.
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The chunk that continues a position, if it lies here.
+    pub(crate) fn get(&self, channel: &ChannelName, position: Position) -> Option<Arc<Chunk>> {
+        let mut shelf = self.shelf();
+        let (used, chunk) = shelf.chunks.get_mut(&(channel.clone(), position))?;
+        *used = Instant::now();
+        Some(Arc::clone(chunk))
+    }
+
+    /// Keeps chunks of one channel for whoever comes to them; the least used go when there are too many.
+    pub(crate) fn keep(&self, channel: &ChannelName, chunks: &[Arc<Chunk>]) {
+        let mut shelf = self.shelf();
+        let now = Instant::now();
+        for chunk in chunks {
+            let Some(run) = chunk.runs.first() else { continue };
+            shelf.bytes += chunk.bytes.len();
+            if let Some((_, replaced)) = shelf.chunks.put((channel.clone(), run.before), (now, Arc::clone(chunk))) {
+                shelf.bytes -= replaced.bytes.len();
+            }
+        }
+        while shelf.bytes > PAGES_BYTES && shelf.drop_oldest() {}
+    }
+
+    /// Reads a page of the log above a sequence. Whoever waits for the same page shares the read that begins after it
+    /// came.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        channel: &ChannelName,
+        after: i64,
+        counted: &mut Counted,
+    ) -> Result<Arc<Page>, Error> {
+        let (place, limit) = self.place(channel, after, counted);
+        let came = place.read.begun.load(Ordering::Acquire);
+        // A read goes on only while its stream is asked for frames. One that is not must not hold up the others.
+        let Ok(mut last) = timeout(JOIN_PATIENCE, place.read.last.lock()).await else {
+            return self.broker.read(channel, From::After(after), limit).await.map(Arc::new);
+        };
+        if let Some((number, page)) = &*last
+            && *number > came
+        {
+            return Ok(Arc::clone(page));
+        }
+        let number = place.read.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let page = Arc::new(self.broker.read(channel, From::After(after), limit).await?);
+        *last = Some((number, Arc::clone(&page)));
+        Ok(page)
+    }
+
+    fn place(self: &Arc<Self>, channel: &ChannelName, after: i64, counted: &mut Counted) -> (Place, PageLimit) {
+        let mut shelf = self.shelf();
+        if counted.0 != shelf.second {
+            counted.0 = shelf.second;
+            shelf.readers += 1;
+        }
+        // Many readers take small pages, so that what one has read is still there when it comes back for the rest.
+        let readers = shelf.readers.max(shelf.readers_before).max(1);
+        let bytes = (PAGES_BYTES / 2 / readers).clamp(CHUNK_BYTES, REPLAY_BYTES);
+        let key = (channel.clone(), after);
+        let read = Arc::clone(shelf.reads.entry(key.clone()).or_default());
+        let limit = PageLimit { messages: REPLAY_MESSAGES, bytes };
+        (Place { pages: Arc::clone(self), key, read }, limit)
+    }
+
+    /// Drops what nobody took for a while. Called every second.
+    pub(crate) fn age(&self, now: Instant) {
+        let mut shelf = self.shelf();
+        shelf.second += 1;
+        shelf.readers_before = std::mem::take(&mut shelf.readers);
+        while shelf.chunks.peek_lru().is_some_and(|(_, (used, _))| now.duration_since(*used) > PAGES_AGE) {
+            shelf.drop_oldest();
+        }
+    }
+}
+
+impl Shelf {
+    fn drop_oldest(&mut self) -> bool {
+        let Some((_, (_, chunk))) = self.chunks.pop_lru() else { return false };
+        self.bytes -= chunk.bytes.len();
+        true
+    }
+}
+
+/// Somebody's interest in a read; the last one to lose it clears it away.
+struct Place {
+    pages: Arc<Pages>,
+    key: (ChannelName, i64),
+    read: Arc<Read>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut shelf = self.pages.shelf();
+        // The table's and this one's; others join under the lock only.
+        if Arc::strong_count(&self.read) == 2 {
+            shelf.reads.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
