@@ -177,7 +177,10 @@ async fn a_slow_reader_is_told_once_that_pushes_are_lost() {
                     assert!((1..40).contains(&pushes), "{pushes}");
                     return;
                 }
-                LiveEvent::Oversized { .. } | LiveEvent::NoHead(..) | LiveEvent::Refused(..) => {
+                LiveEvent::Oversized { .. }
+                | LiveEvent::NoHead(..)
+                | LiveEvent::Refused(..)
+                | LiveEvent::Recent { .. } => {
                     panic!("nothing is refused here: {event:?}")
                 }
             }

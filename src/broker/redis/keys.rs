@@ -33,6 +33,11 @@ impl Keys {
         format!("{}:probe:{name}", self.prefix)
     }
 
+    /// Whether a name is one of ours, which no channel of messages can have.
+    pub(super) fn is_own(&self, name: &[u8]) -> bool {
+        name.strip_prefix(self.prefix.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))
+    }
+
     /// A sorted set: the names of channels by the time of their last publish.
     pub(super) fn registry(&self) -> String {
         format!("{}:channels", self.prefix)
@@ -52,5 +57,7 @@ mod tests {
         assert_eq!(keys.head(&channel), "tidings:{orders.eu}:head");
         assert_eq!(keys.ids(&channel), "tidings:{orders.eu}:ids:");
         assert_eq!(keys.registry(), "tidings:channels");
+        assert!(keys.is_own(keys.probe("a").as_bytes()));
+        assert!(!keys.is_own(b"tidings.orders") && !keys.is_own(b"orders"));
     }
 }

@@ -216,6 +216,8 @@ impl Link {
                 let Some(Reply::Text(pattern)) = items.next() else { return };
                 let Some(topic) = topics.pattern(&pattern) else { return };
                 match (items.next(), items.next()) {
+                    // Probes and the like are nobody's messages.
+                    (Some(Reply::Text(channel)), _) if self.settings.keys.is_own(&channel) => {}
                     (Some(Reply::Text(channel)), Some(payload)) => events.push(pushed(topic, channel, payload)),
                     (Some(Reply::Oversized(bytes)), _) => {
                         events.push(LiveEvent::Oversized { topic: topic.clone(), bytes });
