@@ -20,10 +20,12 @@ use crate::{
     message::{Draft, Epoch},
 };
 
+mod closing;
 pub mod history;
 pub mod memory;
 pub mod redis;
 
+pub use closing::closed_after;
 pub use history::{Gap, GapReason, Head};
 
 /// The two sides share one broker.

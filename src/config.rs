@@ -75,6 +75,15 @@ pub struct Common {
     #[arg(long, env = "TIDINGS_KEEPALIVE_TIMEOUT", value_name = "DURATION", default_value = "10s",
         help_heading = "Serving", value_parser = parse::duration(SECOND, 600 * SECOND))]
     pub keepalive_timeout: Duration,
+    /// How old a connection may get, give or take a tenth, before its clients are told to connect again, which spreads
+    /// them over new replicas: streams end with UNAVAILABLE and go on with their last cursor [default: no limit]
+    #[arg(long, env = "TIDINGS_MAX_CONNECTION_AGE", value_name = "DURATION", help_heading = "Serving",
+        value_parser = parse::duration(SECOND, 366 * DAY))]
+    pub max_connection_age: Option<Duration>,
+    /// How long the calls of a connection that is too old may take to finish before they are cut
+    #[arg(long, env = "TIDINGS_MAX_CONNECTION_AGE_GRACE", value_name = "DURATION", default_value = "30s",
+        help_heading = "Serving", value_parser = parse::duration(Duration::ZERO, 3600 * SECOND))]
+    pub max_connection_age_grace: Duration,
     /// How long open calls may take to finish after SIGTERM or SIGINT before they are cut
     #[arg(long, env = "TIDINGS_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "10s",
         help_heading = "Serving", value_parser = parse::duration(Duration::ZERO, 3600 * SECOND))]
@@ -222,6 +231,8 @@ impl Common {
         Options {
             keepalive_interval: self.keepalive_interval,
             keepalive_timeout: self.keepalive_timeout,
+            max_connection_age: self.max_connection_age,
+            max_connection_age_grace: self.max_connection_age_grace,
             shutdown_timeout: self.shutdown_timeout,
             origins,
             elsewhere: None,

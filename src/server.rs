@@ -13,8 +13,9 @@
 //!
 //! The accept loop is our own, since tonic's hides the size of HTTP/2's send buffers and waits for open streams for
 //! ever. When the token is cancelled: health says NOT_SERVING, nothing new is accepted, HTTP/2 connections get GOAWAY, open
-//! calls may finish. Services with long calls hold the same token and end them by themselves; what is left after
-//! `shutdown_timeout` is cut. This module knows no message and no broker but its state.
+//! calls may finish. Long calls end by themselves: they see their connection's [`Ending`], which begins then, or when the
+//! connection is too old. What is left after `shutdown_timeout` is cut. This module knows no message and no broker but its
+//! state.
 
 use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
@@ -30,6 +31,7 @@ pub mod admin;
 mod calls;
 pub mod cors;
 pub mod deadline;
+mod ending;
 mod fallback;
 mod front;
 mod health;
@@ -39,6 +41,7 @@ pub mod shutdown;
 pub mod telemetry;
 
 pub use cors::Origins;
+pub use ending::Ending;
 
 /// How to serve. The flags' defaults stand in [`config`](crate::config).
 #[derive(Debug, Clone)]
@@ -47,6 +50,10 @@ pub struct Options {
     pub keepalive_interval: Duration,
     /// How long it may take to answer a ping before it is cut.
     pub keepalive_timeout: Duration,
+    /// How old a connection may get, give or take a tenth; `None` for as old as it likes.
+    pub max_connection_age: Option<Duration>,
+    /// How long the calls of a connection that is too old may go on.
+    pub max_connection_age_grace: Duration,
     /// How long open calls may take to finish once the server stops.
     pub shutdown_timeout: Duration,
     /// Which browser pages may call.

@@ -140,7 +140,24 @@ pub fn draining(call: Call) -> Status {
     match call {
         Call::Publish => unavailable("the server is stopping; nothing was published", reason::NOT_PUBLISHED),
         Call::Read => {
-            unavailable("the server is stopping; go on at another one, or here in a moment", reason::DRAINING)
+            let text = "the server is stopping; go on with the last cursor at another one, or here in a moment";
+            unavailable(text, reason::DRAINING)
+        }
+    }
+}
+
+/// The connection has reached its maximum age, the server goes on: UNAVAILABLE, with NOT_PUBLISHED for publishes and
+/// CONNECTION_AGED for reads. Nobody has to wait before the next call.
+pub fn connection_aged(call: Call) -> Status {
+    let age = "the connection has reached its maximum age (--max-connection-age)";
+    match call {
+        Call::Publish => {
+            let text = format!("{age}; what was not answered was not published: send it on a new connection");
+            Status::with_error_details(Code::Unavailable, text, info(reason::NOT_PUBLISHED))
+        }
+        Call::Read => {
+            let text = format!("{age}; go on with the last cursor on a new one");
+            Status::with_error_details(Code::Unavailable, text, info(reason::CONNECTION_AGED))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 use tidings::{
-    broker::{Shared, redis::Role},
+    broker::{Shared, closed_after, redis::Role},
     channel::Names,
     config::{Choice, Common, Logs, listen, listen_address},
     metrics::Part,
@@ -57,8 +57,8 @@ impl Serve {
         let admin = admin.map(|door| door.open(broker.clone(), stop.clone()));
         // Whoever closed our output still wants to be served.
         let _ = self.announce(&broker, &names, &publisher, &subscriber, out);
-        let served = self.serve(&broker, names, publisher, subscriber, stop).await;
-        broker.close().await;
+        let serving = self.serve(&broker, names, publisher, subscriber, stop.clone());
+        let served = closed_after(&broker, &stop, self.common.shutdown_timeout, serving).await;
         if let Some(admin) = admin {
             admin.stop().await;
         }

@@ -5,7 +5,7 @@ use std::{process::ExitCode, thread};
 use anyhow::Context as _;
 use clap::Parser as _;
 use tidings::{
-    broker::redis::Role,
+    broker::{closed_after, redis::Role},
     config::{self, DEFAULT_REDIS_URL},
     metrics::Part,
     server::{healthcheck, shutdown, telemetry},
@@ -41,8 +41,9 @@ async fn serve(asked: Serve) -> anyhow::Result<()> {
     let admin = admin.map(|door| door.open(broker.clone(), shutdown.clone()));
     tracing::info!(address = %listener.local_addr()?, broker = broker.describe(), "the publisher listens");
 
-    let served = tidings_publisher::serve(listener, broker.clone(), settings, shutdown).await;
-    broker.close().await;
+    let timeout = settings.server.shutdown_timeout;
+    let serving = tidings_publisher::serve(listener, broker.clone(), settings, shutdown.clone());
+    let served = closed_after(&broker, &shutdown, timeout, serving).await;
     if let Some(admin) = admin {
         admin.stop().await;
     }

@@ -13,7 +13,7 @@ use tidings::{
         self, PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
         publisher_service_server::PublisherService,
     },
-    server::deadline,
+    server::{Ending, deadline},
     status::{self, Call},
 };
 use tokio_util::sync::CancellationToken;
@@ -42,10 +42,6 @@ impl Publisher {
 
     pub(crate) fn names(&self) -> &Names {
         &self.0.names
-    }
-
-    pub(crate) fn shutdown(&self) -> &CancellationToken {
-        &self.0.shutdown
     }
 
     /// Takes the messages' place in their channel's order, now; what it answers need only be awaited.
@@ -134,6 +130,7 @@ impl PublisherService for Publisher {
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let timeout = deadline::of(request.metadata().as_ref());
-        Ok(Response::new(Answers::new(self.clone(), request.into_inner(), timeout)))
+        let ending = Ending::of(request.extensions(), &self.0.shutdown);
+        Ok(Response::new(Answers::new(self.clone(), request.into_inner(), ending, timeout)))
     }
 }

@@ -22,6 +22,7 @@ use tidings::{
     limits::{DECODE_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
     metrics::Publish,
     pb::{PublishStreamRequest, PublishStreamResponse, publish_stream_response::Result as Outcome},
+    server::Ending,
     status::{self, Call},
 };
 use tokio::time::{Sleep, sleep};
@@ -42,33 +43,36 @@ pub(crate) struct Answers {
     bytes_under_way: usize,
     /// The status behind the last answer; `None` for OK.
     end: Option<Status>,
-    draining: Pin<Box<Fuse<WaitForCancellationFutureOwned>>>,
+    ending: Ending,
+    ended: Pin<Box<Fuse<WaitForCancellationFutureOwned>>>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Answers {
-    /// Answers what comes in, for at most `timeout`.
+    /// Answers what comes in, until the connection ends and for at most `timeout`.
     pub(crate) fn new(
         publisher: Publisher,
         intake: Streaming<PublishStreamRequest>,
+        ending: Ending,
         timeout: Option<Duration>,
     ) -> Self {
-        let draining = Box::pin(publisher.shutdown().clone().cancelled_owned().fuse());
+        let ended = Box::pin(ending.begun().fuse());
         Self {
             publisher,
             intake: Some(intake),
             under_way: FuturesOrdered::new(),
             bytes_under_way: 0,
             end: None,
-            draining,
+            ending,
+            ended,
             deadline: timeout.map(|timeout| Box::pin(sleep(timeout))),
         }
     }
 
     /// Takes in what there is and what there is room for.
     fn take_in(&mut self, context: &mut Context<'_>) {
-        if !self.draining.is_terminated() && self.draining.poll_unpin(context).is_ready() {
-            self.close(Some(status::draining(Call::Publish)));
+        if !self.ended.is_terminated() && self.ended.poll_unpin(context).is_ready() {
+            self.close(Some(self.ending.status(Call::Publish)));
         }
         // One message more than the bytes allow may be under way: the largest must pass.
         while self.under_way.len() < PUBLISH_STREAM_IN_FLIGHT && self.bytes_under_way < PUBLISH_STREAM_BYTES {

@@ -52,7 +52,7 @@ use crate::{
 };
 
 /// How long publishes under way may go on when the broker is closed.
-const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What the Redis broker needs to know.
 #[derive(Debug, Clone)]

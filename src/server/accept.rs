@@ -2,24 +2,26 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use hyper_util::{rt::TokioIo, rt::TokioTimer, server::conn::auto};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::connection::Connection;
 use super::{Error, Options, front::Front};
 use crate::limits;
 
+mod connection;
+mod patience;
+
 /// How long to wait when the process has no file descriptors or memory for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-/// How long cut calls may take to notice.
-const CUT_GRACE: Duration = Duration::from_secs(1);
-/// What an HTTP/2 client says first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long cut calls may take to notice: they are only woken and dropped.
+const CUT_GRACE: Duration = Duration::from_millis(250);
+/// How often the log says that no more connections can be taken, while that is so.
+const REPEAT: Duration = Duration::from_secs(60);
 
 /// Runs the loop until the token is cancelled, then drains.
 pub(super) async fn run(
@@ -30,12 +32,7 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
-    let connection = Connection {
-        builder: Arc::new(builder(&options, tasks.clone())),
-        front,
-        drain: shutdown.clone(),
-        cut: cut.clone(),
-    };
+    let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
     let accepted = accept_all(&listener, &connection, &tasks, &shutdown, limits::CONNECTIONS).await;
     // The port is free for a successor as soon as nothing new is accepted.
     drop(listener);
@@ -59,10 +56,10 @@ async fn accept_all(
     places: usize,
 ) -> Result<(), Error> {
     let places = Arc::new(Semaphore::new(places));
+    let (mut full, mut exhausted) = (Occasionally::default(), Occasionally::default());
     loop {
         let next = async {
-            // Without a place nothing is accepted: clients wait in the kernel's queue, which is bounded as well.
-            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+            let place = place(&places, &mut full).await;
             listener.accept().await.map(|(stream, _)| (stream, place))
         };
         match shutdown.run_until_cancelled(next).await {
@@ -73,7 +70,9 @@ async fn accept_all(
             Some(Err(error)) => match error.kind() {
                 io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
                 _ if is_exhaustion(&error) => {
-                    tracing::warn!(%error, "can't accept connections at the moment");
+                    if exhausted.is_due() {
+                        tracing::warn!(%error, "can't accept connections at the moment; they wait");
+                    }
                     shutdown.run_until_cancelled(sleep(EXHAUSTED_PAUSE)).await;
                 }
                 _ => return Err(error.into()),
@@ -82,99 +81,42 @@ async fn accept_all(
     }
 }
 
+/// Waits for a place. Without one nothing is accepted: clients wait in the kernel's queue, which is bounded as well.
+async fn place(places: &Arc<Semaphore>, full: &mut Occasionally) -> OwnedSemaphorePermit {
+    if places.available_permits() == 0 && full.is_due() {
+        tracing::warn!("as many connections are open as may be (src/limits.rs); more wait until one of them ends");
+    }
+    Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed")
+}
+
+/// Lets the first of many equal warnings through, and then one in a while.
+#[derive(Debug, Default)]
+struct Occasionally {
+    last: Option<Instant>,
+}
+
+impl Occasionally {
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= REPEAT);
+        if is_due {
+            self.last = Some(now);
+        }
+        is_due
+    }
+}
+
 /// ENOMEM, ENFILE, EMFILE and ENOBUFS, which pass.
 fn is_exhaustion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
 }
 
-/// What each connection needs.
-#[derive(Clone)]
-struct Connection {
-    builder: Arc<auto::Builder<Tracked>>,
-    front: Front,
-    drain: CancellationToken,
-    cut: CancellationToken,
-}
-
-impl Connection {
-    async fn run(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
-        let Self { builder, front, drain, cut } = self;
-        let serve = async {
-            // Small answers must not wait for more to come.
-            let _ = stream.set_nodelay(true);
-            let greeted = timeout(limits::GREETING_TIMEOUT, greet(stream));
-            let Some(Ok(Ok(io))) = drain.run_until_cancelled(greeted).await else { return };
-            let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), front));
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = drain.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                // What strangers do to their connections is no failure of the server.
-                tracing::debug!(%error, "a connection broke");
-            }
-        };
-        cut.run_until_cancelled(serve).await;
-    }
-}
-
-/// Waits for the client's first words, as many as tell HTTP/2 from HTTP/1: hyper's own limits begin only after them.
-async fn greet(mut stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
-    let mut said = [0; PREFACE.len()];
-    let mut length = 0;
-    while length < said.len() && PREFACE.starts_with(&said[..length]) {
-        match stream.read(&mut said[length..]).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => length += read,
-        }
-    }
-    let (read, write) = stream.into_split();
-    let said = io::Cursor::new(said).take(length as u64);
-    Ok(tokio::io::join(said.chain(read), write))
-}
-
-fn builder(options: &Options, tasks: TaskTracker) -> auto::Builder<Tracked> {
-    let mut builder = auto::Builder::new(Tracked(tasks));
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::GREETING_TIMEOUT)
-        .max_buf_size(limits::HEADER_LIST_BYTES as usize);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits::CALLS_PER_CONNECTION)
-        .max_header_list_size(limits::HEADER_LIST_BYTES)
-        .max_send_buf_size(limits::SEND_BUFFER_BYTES)
-        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
-        .keep_alive_interval(options.keepalive_interval)
-        .keep_alive_timeout(options.keepalive_timeout);
-    builder
-}
-
-/// Runs hyper's tasks (one an HTTP/2 call) among ours, so that a drain waits for them too.
-#[derive(Clone)]
-struct Tracked(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::{io::AsyncReadExt as _, net::TcpStream};
     use tonic::service::Routes;
 
-    use super::*;
+    use super::{connection::PREFACE, *};
     use crate::server::Origins;
 
     /// Says the first words of HTTP/2.
@@ -190,23 +132,32 @@ mod tests {
         matches!(timeout(patience, stream.read(&mut [0; 9])).await, Ok(Ok(9)))
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_warning_comes_once_in_a_while() {
+        let mut warning = Occasionally::default();
+        assert!(warning.is_due());
+        for _ in 0..5 {
+            assert!(!warning.is_due());
+        }
+        sleep(REPEAT).await;
+        assert!(warning.is_due() && !warning.is_due());
+    }
+
     #[tokio::test]
     async fn connections_beyond_the_limit_wait_for_a_place() {
         let options = Options {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
+            max_connection_age: None,
+            max_connection_age_grace: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(10),
             origins: Origins::Localhost,
             elsewhere: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (tasks, shutdown, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let connection = Connection {
-            builder: Arc::new(builder(&options, tasks.clone())),
-            front: Front::new(Routes::default(), Origins::Localhost),
-            drain: shutdown.clone(),
-            cut: cut.clone(),
-        };
+        let front = Front::new(Routes::default(), Origins::Localhost);
+        let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
         let clients = async {
             let patience = Duration::from_secs(10);
             let (mut first, mut second) = (connect(&listener).await, connect(&listener).await);

@@ -30,7 +30,7 @@ const TIDY: Duration = Duration::from_secs(1);
 /// How long to wait when the system can't give a connection, which passes.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long answers may still take when the door is closed.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// A door that is built and not open yet: it is bound, and all that happens from now on is counted.
 #[derive(Debug)]

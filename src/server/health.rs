@@ -13,7 +13,8 @@ use tonic_health::pb::{
     health_server::{Health, HealthServer},
 };
 
-use crate::broker::State;
+use super::Ending;
+use crate::{broker::State, status::Call};
 
 /// The health of these services, and of the server as a whole.
 pub(super) fn service(
@@ -62,7 +63,9 @@ impl Health for Reporter {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = self.knows(&request.get_ref().service);
-        let watcher = Watcher { known, told: None, state: self.state.clone(), shutdown: self.shutdown.clone() };
+        let ending = Ending::of(request.extensions(), &self.shutdown);
+        let (state, shutdown) = (self.state.clone(), self.shutdown.clone());
+        let watcher = Watcher { known, told: None, state, shutdown, ending, over: false };
         Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
     }
 }
@@ -72,12 +75,17 @@ struct Watcher {
     told: Option<ServingStatus>,
     state: watch::Receiver<State>,
     shutdown: CancellationToken,
+    ending: Ending,
+    over: bool,
 }
 
 impl Watcher {
     async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+        if self.over {
+            return None;
+        }
         loop {
-            let stopping = self.shutdown.is_cancelled();
+            let ending = self.ending.has_begun();
             // Marks the state as seen, so that a change from here on wakes the wait below.
             self.state.borrow_and_update();
             let now = match self.known {
@@ -88,14 +96,17 @@ impl Watcher {
                 self.told = Some(now);
                 return Some((Ok(answer(now)), self));
             }
-            if stopping {
-                return None;
+            if ending {
+                self.over = true;
+                // Whoever was told that the server stops needs no status; a connection that ends by its age is another's.
+                let aged = !self.shutdown.is_cancelled();
+                return aged.then(|| (Err(self.ending.status(Call::Read)), self));
             }
             tokio::select! {
-                () = self.shutdown.cancelled() => {}
+                () = self.ending.begun() => {}
                 changed = self.state.changed() => if changed.is_err() {
                     // The broker is gone for good, which only happens at the end.
-                    self.shutdown.cancelled().await;
+                    self.ending.begun().await;
                 }
             }
         }
@@ -125,6 +136,21 @@ mod tests {
         shutdown.cancel();
         assert_eq!(next().await, Some(ServingStatus::NotServing));
         assert_eq!(next().await, None);
+    }
+
+    #[tokio::test]
+    async fn watchers_on_a_connection_that_is_too_old_are_told_to_come_again() {
+        let (_broker, state) = watch::channel(State::Up);
+        let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
+        let mut request = Request::new(HealthCheckRequest { service: "a.B".to_owned() });
+        let ending = Ending::new(&reporter.shutdown);
+        request.extensions_mut().insert(ending.clone());
+        let mut watched = reporter.watch(request).await.expect("a stream").into_inner();
+        assert_eq!(watched.next().await.map(|item| item.expect("no error").status()), Some(ServingStatus::Serving));
+        ending.begin();
+        let end = watched.next().await.expect("an item").expect_err("the end");
+        assert_eq!(end.code(), tonic::Code::Unavailable, "{end:?}");
+        assert!(watched.next().await.is_none());
     }
 
     #[tokio::test]

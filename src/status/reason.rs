@@ -64,6 +64,8 @@ pub const NO_REPLICAS: &str = "NO_REPLICAS";
 pub const BROKER_UNAVAILABLE: &str = "BROKER_UNAVAILABLE";
 /// The server is stopping.
 pub const DRAINING: &str = "DRAINING";
+/// The connection has reached its maximum age: the same server serves a new one.
+pub const CONNECTION_AGED: &str = "CONNECTION_AGED";
 /// The call's deadline has passed.
 pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
 

@@ -47,6 +47,8 @@ fn the_brokers_errors_follow_the_table() {
 fn draining_says_what_became_of_a_publish() {
     assert_eq!(reason_of(&draining(Call::Publish)), "NOT_PUBLISHED");
     assert_eq!(reason_of(&draining(Call::Read)), "DRAINING");
+    assert_eq!(reason_of(&connection_aged(Call::Publish)), "NOT_PUBLISHED");
+    assert_eq!(reason_of(&connection_aged(Call::Read)), "CONNECTION_AGED");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Parser as _;
 use tidings::{
-    broker::redis::Role,
+    broker::{closed_after, redis::Role},
     config::{DEFAULT_REDIS_URL, listen},
     metrics::Part,
     server::{healthcheck, shutdown, telemetry},
@@ -29,8 +29,9 @@ async fn serve(flags: Serve) -> Result<()> {
     let broker = broker.start();
     let admin = admin.map(|door| door.open(broker.clone(), stop.clone()));
     tracing::info!(address = %listener.local_addr()?, broker = broker.describe(), "the subscriber listens");
-    let served = tidings_subscriber::serve(listener, broker.clone(), settings, stop).await;
-    broker.close().await;
+    let timeout = settings.server.shutdown_timeout;
+    let serving = tidings_subscriber::serve(listener, broker.clone(), settings, stop.clone());
+    let served = closed_after(&broker, &stop, timeout, serving).await;
     if let Some(admin) = admin {
         admin.stop().await;
     }

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
@@ -16,7 +17,7 @@ use tidings::{
     channel::Names,
     limits::{DECODE_BYTES, GREETING_TIMEOUT},
     pb::{StreamMessagesRequest, subscriber_service_server::SubscriberServiceServer},
-    server::deadline,
+    server::{Ending, deadline},
     status::{self, Call},
 };
 use tokio::time::{Instant, timeout};
@@ -78,22 +79,26 @@ impl Service<Request<Body>> for RawStreams {
 
 impl Streams {
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        if self.stop.is_cancelled() {
-            return Err(status::draining(Call::Read));
+        let ending = Ending::of(request.extensions(), &self.stop);
+        if ending.has_begun() {
+            return Err(ending.status(Call::Read));
         }
         let deadline = deadline::of(request.headers()).map(|time| Instant::now() + time);
-        let message = tokio::select! {
-            read = timeout(GREETING_TIMEOUT, read(request.into_body())) => {
-                read.map_err(|_| status::invalid("request", "it did not end in time"))??
-            }
-            () = self.stop.cancelled() => return Err(status::draining(Call::Read)),
+        let (session, heartbeat) = tokio::select! {
+            opened = self.open(request.into_body()) => opened?,
+            () = ending.begun() => return Err(ending.status(Call::Read)),
         };
-        let plan = request::plan(&message, &self.names)?;
-        let session = Session::open(&self.source, &plan).await?;
-        let body = StreamBody::new(session, plan.heartbeat, deadline, self.stop.clone());
+        let body = StreamBody::new(session, heartbeat, deadline, ending);
         let mut response = Response::new(Body::new(body));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(response)
+    }
+
+    async fn open(&self, request: Body) -> Result<(Session, Option<Duration>), Status> {
+        let message = timeout(GREETING_TIMEOUT, read(request)).await;
+        let message = message.map_err(|_| status::invalid("request", "it did not end in time"))??;
+        let plan = request::plan(&message, &self.names)?;
+        Ok((Session::open(&self.source, &plan).await?, plan.heartbeat))
     }
 }
 

@@ -153,6 +153,8 @@ pub(crate) fn options() -> Options {
     Options {
         keepalive_interval: Duration::from_secs(30),
         keepalive_timeout: Duration::from_secs(10),
+        max_connection_age: None,
+        max_connection_age_grace: Duration::from_secs(30),
         shutdown_timeout: Duration::from_secs(10),
         origins: Origins::Localhost,
         elsewhere: None,

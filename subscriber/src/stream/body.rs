@@ -15,10 +15,11 @@ use http::HeaderMap;
 use http_body::Frame;
 use tidings::{
     pb::{CaughtUp, Heartbeat, Started, stream_messages_response::Event},
+    server::Ending,
     status::{self, Call},
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::{Live, Session};
@@ -31,7 +32,8 @@ pub(crate) struct StreamBody {
     caught_up: bool,
     heartbeat: Option<Pin<Box<Interval>>>,
     deadline: Option<Pin<Box<Sleep>>>,
-    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    ending: Ending,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 enum State {
@@ -47,7 +49,7 @@ impl StreamBody {
         session: Session,
         heartbeat: Option<Duration>,
         deadline: Option<Instant>,
-        stop: CancellationToken,
+        ending: Ending,
     ) -> Self {
         let heartbeat = heartbeat.map(|period| {
             let mut interval = interval_at(Instant::now() + period, period);
@@ -65,7 +67,8 @@ impl StreamBody {
             caught_up,
             heartbeat,
             deadline: deadline.map(|at| Box::pin(sleep_until(at))),
-            stop: Box::pin(stop.cancelled_owned()),
+            ended: Box::pin(ending.begun()),
+            ending,
         }
     }
 
@@ -81,8 +84,8 @@ impl StreamBody {
 
     /// Why the stream must end now, if it must.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Option<Status> {
-        if self.stop.as_mut().poll(cx).is_ready() {
-            return Some(status::draining(Call::Read));
+        if self.ended.as_mut().poll(cx).is_ready() {
+            return Some(self.ending.status(Call::Read));
         }
         let deadline = self.deadline.as_mut()?;
         deadline.as_mut().poll(cx).is_ready().then(status::deadline_exceeded)

@@ -1,0 +1,34 @@
+//! The end of a broker that services work on: behind their last call, or just before they would cut it.
+
+use std::{pin::pin, time::Duration};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+
+/// How long before the cut calls that wait for the broker are answered: time for the broker to give up in good order, and
+/// for the answers to travel.
+const RESERVE: Duration = Duration::from_secs(1);
+
+/// Runs `serving`, which ends within `timeout` of `stop`, and closes the broker. Where calls still wait for a broker that hangs, it
+/// is closed before the timeout, so that a publish is told what may have become of it instead of being cut.
+pub async fn closed_after<T>(
+    broker: &Shared,
+    stop: &CancellationToken,
+    timeout: Duration,
+    serving: impl Future<Output = T>,
+) -> T {
+    let mut serving = pin!(serving);
+    let nearly_over = async {
+        stop.cancelled().await;
+        sleep(timeout - RESERVE.min(timeout / 2)).await;
+    };
+    tokio::select! {
+        served = serving.as_mut() => {
+            broker.close().await;
+            served
+        }
+        () = nearly_over => tokio::join!(broker.close(), serving).1,
+    }
+}

@@ -1,0 +1,64 @@
+//! How a call learns that its connection is about to end, by its age or because the server stops. Every request carries
+//! an [`Ending`]; calls that go on for long end themselves when it begins, and say why.
+
+use http::Extensions;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
+
+use crate::status::{self, Call};
+
+/// The end of a connection, shared by all its calls.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    connection: CancellationToken,
+    server: CancellationToken,
+}
+
+impl Ending {
+    /// That of one connection more. It begins at the latest when `server` is cancelled.
+    pub(super) fn new(server: &CancellationToken) -> Self {
+        Self { connection: server.child_token(), server: server.clone() }
+    }
+
+    /// That of a request's connection; of the server alone where the request came through none.
+    pub fn of(request: &Extensions, server: &CancellationToken) -> Self {
+        request.get().cloned().unwrap_or_else(|| Self { connection: server.clone(), server: server.clone() })
+    }
+
+    /// Begins the end of this connection.
+    pub(super) fn begin(&self) {
+        self.connection.cancel();
+    }
+
+    /// Whether it has begun.
+    pub fn has_begun(&self) -> bool {
+        self.connection.is_cancelled()
+    }
+
+    /// Waits until it begins.
+    pub fn begun(&self) -> WaitForCancellationFutureOwned {
+        self.connection.clone().cancelled_owned()
+    }
+
+    /// What a call says that ends for this reason.
+    pub fn status(&self, call: Call) -> Status {
+        if self.server.is_cancelled() { status::draining(call) } else { status::connection_aged(call) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_ends_by_itself_or_with_the_server_and_says_which() {
+        let server = CancellationToken::new();
+        let (one, other) = (Ending::new(&server), Ending::new(&server));
+        one.begin();
+        assert!(one.has_begun() && !other.has_begun() && !server.is_cancelled());
+        assert!(one.status(Call::Read).message().contains("age"), "{:?}", one.status(Call::Read));
+        server.cancel();
+        assert!(other.has_begun());
+        assert!(other.status(Call::Read).message().contains("the server is stopping"));
+    }
+}
