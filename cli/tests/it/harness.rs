@@ -4,6 +4,7 @@
 mod admin;
 mod command;
 mod house;
+mod peer;
 mod process;
 mod scraped;
 mod stream;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub(crate) use admin::Admin;
 pub(crate) use command::{Served, Tail, run_with_input};
 pub(crate) use house::{House, Publisher, Subscriber, connect};
+pub(crate) use peer::Peer;
 pub(crate) use process::{Process, binary, clean_command};
 pub(crate) use scraped::Scraped;
 pub(crate) use stream::Stream;

@@ -4,7 +4,9 @@
 #![allow(clippy::print_stderr, reason = "a failed test shows what its servers logged")]
 
 mod bad_input;
+mod churn;
 mod commands;
+mod connections;
 mod faults;
 mod foreign;
 mod gaps;
@@ -17,4 +19,5 @@ mod patterns;
 mod restarts;
 mod sharing;
 mod slow_reader;
+mod stopping;
 mod streaming;

@@ -6,7 +6,7 @@ use tidings::{
     broker::{Retention, Shared, memory::Memory},
     channel::Names,
     pb::{
-        ListMessagesRequest, Message, PublishRequest, PublishResponse, StreamMessagesRequest,
+        ListChannelsRequest, ListMessagesRequest, Message, PublishRequest, PublishResponse, StreamMessagesRequest,
         publisher_service_client::PublisherServiceClient, subscriber_service_client::SubscriberServiceClient,
     },
     server::{Options, Origins},
@@ -100,12 +100,12 @@ impl House {
 
     /// Opens a stream.
     pub(crate) async fn stream(&self, request: StreamMessagesRequest) -> Stream {
-        open(self.subscriber(), request).await
+        Stream::open(self.subscriber(), request).await
     }
 
     /// Opens a stream that shares no connection with others.
     pub(crate) async fn stream_on_its_own_connection(&self, request: StreamMessagesRequest) -> Stream {
-        open(SubscriberServiceClient::new(connect(self.subscriber_address).await), request).await
+        Stream::alone(self.subscriber_address, request).await
     }
 
     /// All that a channel retains.
@@ -218,12 +218,32 @@ impl<C: Client> Service<C> {
 impl Subscriber {
     /// Opens a stream.
     pub(crate) async fn stream(&self, request: StreamMessagesRequest) -> Stream {
-        open(self.client(), request).await
+        Stream::open(self.client(), request).await
     }
 
     /// All that a channel retains.
     pub(crate) async fn list(&self, channel: &str) -> Vec<Message> {
         list(self.client(), channel).await
+    }
+
+    /// How many streams follow a channel that has messages, as `ListChannels` says.
+    pub(crate) async fn subscribers(&self, channel: &str) -> i64 {
+        let request = ListChannelsRequest { pattern: channel.to_owned(), ..ListChannelsRequest::default() };
+        let listed = self.client().list_channels(request).await.expect("a list").into_inner().channels;
+        listed.iter().find(|listed| listed.name == channel).expect("it has messages").subscriber_count
+    }
+
+    /// Waits until as many streams follow a channel; answers how long that took.
+    pub(crate) async fn has_subscribers(&self, channel: &str, expected: i64) -> Duration {
+        let began = Instant::now();
+        loop {
+            let count = self.subscribers(channel).await;
+            if count == expected {
+                return began.elapsed();
+            }
+            assert!(began.elapsed() < PATIENCE, "{channel} has {count} subscribers, not {expected}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -238,11 +258,6 @@ pub(crate) async fn connect(address: SocketAddr) -> Channel {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-async fn open(mut client: SubscriberServiceClient<Channel>, request: StreamMessagesRequest) -> Stream {
-    let opened = tokio::time::timeout(PATIENCE, client.stream_messages(request)).await.expect("headers in time");
-    Stream::new(opened.expect("a stream").into_inner())
 }
 
 async fn list(mut client: SubscriberServiceClient<Channel>, channel: &str) -> Vec<Message> {

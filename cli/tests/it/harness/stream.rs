@@ -1,12 +1,15 @@
 //! A stream of messages, read event by event; no wait is for ever.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use tidings::pb::{Gap, Message, StreamMessagesResponse, stream_messages_response::Event};
+use tidings::pb::{
+    Gap, Message, StreamMessagesRequest, StreamMessagesResponse, stream_messages_response::Event,
+    subscriber_service_client::SubscriberServiceClient,
+};
 use tokio::time::{Instant, timeout, timeout_at};
-use tonic::{Status, Streaming};
+use tonic::{Status, Streaming, transport::Channel};
 
-use super::PATIENCE;
+use super::{PATIENCE, connect};
 
 /// An open stream.
 pub(crate) struct Stream(Streaming<StreamMessagesResponse>);
@@ -15,6 +18,17 @@ impl Stream {
     /// A stream whose headers have arrived.
     pub(crate) fn new(stream: Streaming<StreamMessagesResponse>) -> Self {
         Self(stream)
+    }
+
+    /// Opens a stream that shares no connection with others.
+    pub(crate) async fn alone(address: SocketAddr, request: StreamMessagesRequest) -> Self {
+        Self::open(SubscriberServiceClient::new(connect(address).await), request).await
+    }
+
+    /// Opens a stream.
+    pub(crate) async fn open(mut client: SubscriberServiceClient<Channel>, request: StreamMessagesRequest) -> Self {
+        let opened = timeout(PATIENCE, client.stream_messages(request)).await.expect("headers in time");
+        Self(opened.expect("a stream").into_inner())
     }
 
     /// The next event, or the status that the stream ended with (`None` where that is OK).

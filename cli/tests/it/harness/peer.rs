@@ -1,0 +1,159 @@
+//! A peer that speaks HTTP/2 by hand over a plain socket, and so can do what no library does: stop reading it, go away in
+//! the middle of a word, or promise windows that it never means to use.
+
+use std::net::SocketAddr;
+
+use prost::Message;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use super::PATIENCE;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The largest window that HTTP/2 knows.
+const WINDOW: u32 = (1 << 31) - 1;
+/// What a connection's window is before it is enlarged.
+const FIRST_WINDOW: u32 = 65_535;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CANCEL: u32 = 8;
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// One end of a connection.
+pub(crate) struct Peer(TcpStream);
+
+/// A frame that came.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    kind: u8,
+    stream: u32,
+}
+
+impl Frame {
+    pub(crate) fn is_goaway(&self) -> bool {
+        self.kind == GOAWAY
+    }
+}
+
+impl Peer {
+    /// Connects and says nothing. The kernel holds little for it, so that its socket is soon full when it does not read.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(8 << 10).expect("a size");
+        Self(timeout(PATIENCE, socket.connect(address)).await.expect("in time").expect("it listens"))
+    }
+
+    /// Says these bytes, whatever they are.
+    pub(crate) async fn say(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("the server reads");
+    }
+
+    /// A hello that lets the server send as much as it likes.
+    pub(crate) fn hello() -> Vec<u8> {
+        let mut hello = PREFACE.to_vec();
+        let initial_window_size = [&[0, 4][..], &WINDOW.to_be_bytes()].concat();
+        put(&mut hello, SETTINGS, 0, 0, &initial_window_size);
+        put(&mut hello, WINDOW_UPDATE, 0, 0, &(WINDOW - FIRST_WINDOW).to_be_bytes());
+        hello
+    }
+
+    /// Says hello.
+    pub(crate) async fn greet(&mut self) {
+        self.say(&Self::hello()).await;
+    }
+
+    /// Calls a method with one message. Streams have odd numbers.
+    pub(crate) async fn call(&mut self, stream: u32, path: &str, request: &impl Message) {
+        let mut head = vec![0x83, 0x86];
+        for (name, value) in [(&[0x04][..], path), (&[0x01], "it"), (&[0x0f, 0x10], "application/grpc")] {
+            head.extend_from_slice(name);
+            literal(&mut head, value);
+        }
+        head.push(0);
+        literal(&mut head, "te");
+        literal(&mut head, "trailers");
+        let mut frames = Vec::new();
+        put(&mut frames, HEADERS, END_HEADERS, stream, &head);
+        let mut message = vec![0];
+        message.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
+        message.extend_from_slice(&request.encode_to_vec());
+        put(&mut frames, DATA, END_STREAM, stream, &message);
+        self.say(&frames).await;
+    }
+
+    /// The next frame, or `None` where the connection has ended. Settings and pings are answered and not shown.
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            let mut head = [0; 9];
+            timeout(PATIENCE, self.0.read_exact(&mut head)).await.expect("a frame in time").ok()?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let mut payload = vec![0; length];
+            timeout(PATIENCE, self.0.read_exact(&mut payload)).await.expect("all of it in time").ok()?;
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            let mut answer = Vec::new();
+            match (head[3], head[4] & ACK) {
+                (SETTINGS, 0) => put(&mut answer, SETTINGS, ACK, 0, &[]),
+                (PING, 0) => put(&mut answer, PING, ACK, 0, &payload),
+                (SETTINGS | PING | WINDOW_UPDATE, _) => continue,
+                (kind, _) => return Some(Frame { kind, stream }),
+            }
+            // Whoever has gone does not need it.
+            let _ = self.0.write_all(&answer).await;
+        }
+    }
+
+    /// Waits until a stream has its first data.
+    pub(crate) async fn first_data(&mut self, stream: u32) {
+        loop {
+            let frame = self.frame().await.expect("the connection goes on");
+            if frame.stream == stream && frame.kind == DATA {
+                return;
+            }
+        }
+    }
+
+    /// Cancels a call.
+    pub(crate) async fn cancel(&mut self, stream: u32) {
+        let mut frame = Vec::new();
+        put(&mut frame, RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
+        self.say(&frame).await;
+    }
+
+    /// Says goodbye as HTTP/2 wants it, and closes the connection.
+    pub(crate) async fn say_goodbye(mut self) {
+        let mut frame = Vec::new();
+        put(&mut frame, GOAWAY, 0, 0, &[0; 8]);
+        self.say(&frame).await;
+        self.0.shutdown().await.expect("the connection was open");
+        while self.frame().await.is_some() {}
+    }
+
+    /// Goes away with a TCP reset, as a crashed host's successor does.
+    pub(crate) fn reset(self) {
+        self.0.set_zero_linger().expect("a socket");
+    }
+}
+
+fn put(to: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    to.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+    to.extend_from_slice(&[kind, flags]);
+    to.extend_from_slice(&stream.to_be_bytes());
+    to.extend_from_slice(payload);
+}
+
+/// A text of HPACK, as it is.
+fn literal(to: &mut Vec<u8>, text: &str) {
+    to.push(u8::try_from(text.len()).expect("short"));
+    to.extend_from_slice(text.as_bytes());
+}
