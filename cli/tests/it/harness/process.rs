@@ -22,11 +22,13 @@ impl Process {
     /// Starts a program of the workspace.
     pub(crate) fn start(program: &str, args: &[String]) -> Self {
         let log = NamedTempFile::new().expect("a temporary file");
+        // One handle for both, or they would write over each other.
+        let output = log.reopen().expect("the log");
         let child = clean_command(&binary(program))
             .args(args)
             .stdin(Stdio::null())
-            .stdout(log.reopen().expect("the log"))
-            .stderr(log.reopen().expect("the log"))
+            .stdout(output.try_clone().expect("the log"))
+            .stderr(output)
             .spawn()
             .expect("the program starts");
         Self { child, log, name: program.to_owned() }
