@@ -31,22 +31,22 @@ async fn come_and_go(address: SocketAddr, n: usize) {
     let mut peer = Peer::connect(address).await;
     match n % 7 {
         0 => peer.say(&Peer::hello()[..n / 7 % 24]).await,
-        1 => return peer.reset(),
+        1 => peer.reset(),
         2 => {
             peer.greet().await;
-            return peer.reset();
+            peer.reset();
         }
         way => {
             peer.greet().await;
             let topic = format!("churn{}", n % 40);
-            let request = if n % 3 == 0 { pattern(&format!("{topic}*")) } else { channel(&topic) };
+            let request = if n.is_multiple_of(3) { pattern(&format!("{topic}*")) } else { channel(&topic) };
             peer.call(1, STREAM, &request).await;
             match way {
                 // It does not even wait for the answer.
                 3 => {}
                 4 => {
                     peer.first_data(1).await;
-                    return peer.reset();
+                    peer.reset();
                 }
                 5 => peer.first_data(1).await,
                 _ => {
