@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-clients lint proto-baseline bench
+.PHONY: help build test test-clients fuzz lint proto-baseline bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test: ## All Rust tests; installs Debian's redis-server where there is none (ask
 test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, plain Redis, the README
 	scripts/ensure-redis
 	python3 clients/run.py
+
+fuzz: ## Fuzzes TARGET (all when none is named) for SECONDS (60) each; installs cargo-fuzz if it is missing
+	scripts/fuzz "$(TARGET)" "$(SECONDS)"
 
 lint: ## Format, Clippy, docs, the contract
 	$(CARGO) fmt --all --check

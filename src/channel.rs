@@ -11,7 +11,8 @@ use crate::limits::CHANNEL_NAME_BYTES;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
-/// A Redis glob over channel names: 1 to 255 bytes without control characters and white space.
+/// A Redis glob over channel names: 1 to 255 bytes without control characters and white space, and without ranges that reach
+/// beyond ASCII.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern(Arc<str>);
 
@@ -30,6 +31,10 @@ pub enum InvalidName {
          a channel name"
     )]
     Character(char),
+    /// A range in a pattern whose ends are not both ASCII. Redis compares bytes, and on some machines takes those above 127 for
+    /// negative numbers: such a range matches what nobody meant, and not the same everywhere.
+    #[error("a range in [...] must be between ASCII characters, such as a-z; name others one by one")]
+    Range,
     /// Names that belong to Redis or to the service.
     #[error("names that begin with {0:?} are reserved")]
     Reserved(String),
@@ -106,9 +111,12 @@ impl Pattern {
         if pattern.len() > CHANNEL_NAME_BYTES {
             return Err(InvalidName::TooLong(pattern.len()));
         }
-        match pattern.chars().find(|c| is_unsafe(*c)) {
-            Some(c) => Err(InvalidName::Character(c)),
-            None => Ok(Self(pattern.into())),
+        if let Some(c) = pattern.chars().find(|c| is_unsafe(*c)) {
+            return Err(InvalidName::Character(c));
+        }
+        match has_wide_range(pattern.as_bytes()) {
+            true => Err(InvalidName::Range),
+            false => Ok(Self(pattern.into())),
         }
     }
 
@@ -194,38 +202,53 @@ fn match_one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     }
 }
 
-/// Reads a class from behind its `[`: whether it holds the byte, and where it ends. As in Redis an unclosed class ends
-/// with the pattern, and a range may stand backwards.
-fn match_class(pattern: &[u8], mut p: usize, byte: u8) -> (bool, usize) {
+/// Matches a class from behind its `[`: whether it holds the byte, and where it ends.
+fn match_class(pattern: &[u8], p: usize, byte: u8) -> (bool, usize) {
     let negated = pattern.get(p) == Some(&b'^');
-    if negated {
-        p += 1;
-    }
     let mut hit = false;
+    let end = read_class(pattern, p, |low, high| hit |= (low.min(high)..=low.max(high)).contains(&byte));
+    (hit != negated, end)
+}
+
+/// Reads a class from behind its `[`: each of its ranges, of one byte mostly, and where it ends. As in Redis an unclosed class
+/// ends with the pattern, and a range may stand backwards.
+fn read_class(pattern: &[u8], mut p: usize, mut range: impl FnMut(u8, u8)) -> usize {
+    p += usize::from(pattern.get(p) == Some(&b'^'));
     loop {
         match pattern.get(p) {
-            None => break,
-            Some(b']') => {
-                p += 1;
-                break;
-            }
+            None => return p,
+            Some(b']') => return p + 1,
             Some(b'\\') if p + 1 < pattern.len() => {
-                hit |= pattern[p + 1] == byte;
+                range(pattern[p + 1], pattern[p + 1]);
                 p += 2;
             }
             Some(&low) if pattern.get(p + 1) == Some(&b'-') && p + 2 < pattern.len() => {
-                let high = pattern[p + 2];
-                hit |= (low.min(high)..=low.max(high)).contains(&byte);
+                range(low, pattern[p + 2]);
                 p += 3;
             }
             Some(&literal) => {
-                hit |= literal == byte;
+                range(literal, literal);
                 p += 1;
             }
         }
     }
-    (hit != negated, p)
 }
+
+/// Whether a range within a class reaches beyond ASCII.
+fn has_wide_range(pattern: &[u8]) -> bool {
+    let (mut p, mut wide) = (0, false);
+    while let Some(byte) = pattern.get(p) {
+        p = match byte {
+            b'[' => read_class(pattern, p + 1, |low, high| wide |= low != high && !(low.is_ascii() && high.is_ascii())),
+            b'\\' => p + 2,
+            _ => p + 1,
+        };
+    }
+    wide
+}
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 
 #[cfg(test)]
 mod tests {
@@ -277,6 +300,16 @@ mod tests {
         ];
         for (pattern, name, expected) in cases {
             assert_eq!(Pattern::parse(pattern).expect(pattern).matches(name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_of_ascii() {
+        for good in ["[a-z]", "[é]", "[éa-z]", "a-é", "\\[a-é]", "[\\a-\\é]", "[é-", "[z-a]*[^0-9ü]"] {
+            assert!(Pattern::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["[a-é]", "[é-z]", "x[0-9][^é-ü", "[\\]a-é]"] {
+            assert_eq!(Pattern::parse(bad), Err(InvalidName::Range), "{bad}");
         }
     }
 

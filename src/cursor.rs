@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     channel::{ChannelName, Pattern},
     limits::CURSOR_CHANNELS,
-    message::{Epoch, Position},
+    message::{Epoch, MAX_SEQUENCE, Position},
 };
 
 const VERSION: u8 = 1;
@@ -215,7 +215,7 @@ fn put_position(body: &mut Vec<u8>, position: Position) {
 
 fn take_position(body: &mut Body) -> Option<Position> {
     let epoch = Epoch::from_u64(take_u64(body)?);
-    let sequence = i64::try_from(take_u64(body)?).ok()?;
+    let sequence = i64::try_from(take_u64(body)?).ok().filter(|sequence| *sequence <= MAX_SEQUENCE)?;
     (epoch.is_some() || sequence == 0).then_some(Position { epoch, sequence })
 }
 
@@ -225,5 +225,7 @@ fn take_u64(body: &mut Body) -> Option<u64> {
     Some(number)
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@
 
 mod decode;
 mod encode;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 
 pub use decode::{Claim, Envelope, ORIGINAL_DATE, ORIGINAL_ID, RESERVED_ATTRIBUTES, decode};
 pub use encode::{Encoded, InvalidJson, STAMP_BYTES, check_json, encode, format_time};

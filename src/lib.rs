@@ -15,6 +15,8 @@ pub mod channel;
 pub mod config;
 pub mod cursor;
 pub mod envelope;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod limits;
 pub mod message;
 pub mod metrics;

@@ -56,6 +56,9 @@ pub struct Message {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(NonZeroU64);
 
+/// The greatest sequence there can be: above it Lua's numbers, and many JSON readers', are not exact.
+pub const MAX_SEQUENCE: i64 = 1 << 53;
+
 /// A place in a channel's history: just after the message with this sequence. Sequence 0 is the beginning, and no epoch
 /// stands for a channel that has no history yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod request;
 mod service;
 mod stream;

@@ -17,6 +17,8 @@ mod call;
 mod complaints;
 mod connection;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod head;
 mod keys;
 mod live;

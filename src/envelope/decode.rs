@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::check_json;
 use crate::{
     limits::{ATTRIBUTE_KEY_BYTES, ATTRIBUTE_VALUE_BYTES, ATTRIBUTES, ORDERING_KEY_BYTES},
-    message::{Epoch, Payload},
+    message::{Epoch, MAX_SEQUENCE, Payload},
 };
 
 /// Attributes that begin with this are the service's own: clients may not set them, and those of plain programs are
@@ -30,8 +30,6 @@ pub const ORIGINAL_ID: &str = "tidings-original-id";
 /// The attribute that keeps a `date` that was not RFC 3339.
 pub const ORIGINAL_DATE: &str = "tidings-original-date";
 
-/// The greatest sequence there can be: above it Lua's numbers, and many JSON readers', are not exact.
-const MAX_SEQUENCE: i64 = 1 << 53;
 /// The times that a protobuf timestamp can name: the years 1 to 9999, in ms since 1970.
 const TIMES_MS: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 

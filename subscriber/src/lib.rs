@@ -15,6 +15,8 @@ mod service;
 mod stream;
 
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,6 +4,7 @@
 mod connection;
 mod epochs;
 mod fixture;
+mod globs;
 mod keys;
 mod live;
 mod refusals;

@@ -2,7 +2,7 @@
 
 use crate::{
     broker::{Error, Head, history::EpochStart},
-    message::Epoch,
+    message::{Epoch, MAX_SEQUENCE},
 };
 
 /// The format of the head that this version writes, and the newest it reads.
@@ -23,22 +23,38 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
         let text = "the channel was written by a newer version of Tidings; upgrade this one";
         return Err(Error::Unavailable(text.to_owned()));
     }
-    let number = |text: &str| text.parse::<i64>().map_err(|_| odd());
-    let last = number(last)?;
-    let first = match number(first)? {
+    let last = sequence(last).ok_or_else(odd)?;
+    let first = match sequence(first).ok_or_else(odd)? {
         0 => last + 1,
         first => first,
     };
     let epochs = epochs.split(';').filter(|start| !start.is_empty());
-    let epochs = epochs.map(|start| epoch(start).ok_or_else(odd)).collect::<Result<_, _>>()?;
-    Ok(Some(Head { epochs, last, first, time_ms: number(time_ms)?, keeps_history }))
+    let epochs: Vec<_> = epochs.map(|start| epoch(start).ok_or_else(odd)).collect::<Result<_, _>>()?;
+    if !is_history(&epochs, last) {
+        return Err(odd());
+    }
+    let time_ms = time_ms.parse().map_err(|_| odd())?;
+    Ok(Some(Head { epochs, last, first, time_ms, keeps_history }))
+}
+
+fn sequence(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|sequence| (0..=MAX_SEQUENCE).contains(sequence))
+}
+
+/// Whether the list is one that our script can have written: each epoch began above the one before, and has a message. With
+/// any other, readers would find no end.
+fn is_history(epochs: &[EpochStart], last: i64) -> bool {
+    let rises = epochs.windows(2).all(|two| two[0].first < two[1].first);
+    let differ =
+        epochs.iter().enumerate().all(|(i, start)| epochs[..i].iter().all(|before| before.epoch != start.epoch));
+    rises && differ && epochs.iter().all(|start| (1..=last).contains(&start.first))
 }
 
 /// `epoch,first,previous end`
 fn epoch(text: &str) -> Option<EpochStart> {
     let mut parts = text.split(',');
     let epoch: Epoch = parts.next()?.parse().ok()?;
-    Some(EpochStart { epoch, first: parts.next()?.parse().ok()?, previous_end: parts.next()?.parse().ok()? })
+    Some(EpochStart { epoch, first: sequence(parts.next()?)?, previous_end: sequence(parts.next()?)? })
 }
 
 #[cfg(test)]
@@ -68,5 +84,24 @@ mod tests {
         assert!(matches!(replica, Err(Error::Unavailable(text)) if text.contains("replica")));
         assert!(matches!(newer, Err(Error::Unavailable(text)) if text.contains("newer")));
         assert!(matches!(read(&fields(["master", "1", "x", "0", "", "3", "1"]), true), Err(Error::Internal(_))));
+    }
+
+    #[test]
+    fn a_history_that_can_not_be_is_refused() {
+        let with = |last, epochs, first| read(&fields(["master", "1", last, "0", epochs, first, "1"]), true);
+        assert!(with("9", "000000000000000a,1,0;000000000000000b,6,8", "3").is_ok());
+        for (last, epochs, first) in [
+            ("9", "000000000000000a,1,0;000000000000000a,6,8", "3"),
+            ("9", "000000000000000a,6,0;000000000000000b,6,8", "3"),
+            ("9", "000000000000000a,0,0", "3"),
+            ("9", "000000000000000a,1,0;000000000000000b,10,9", "3"),
+            ("9", "000000000000000a,1,-1", "3"),
+            ("9", "000000000000000a,1,0", "-3"),
+            ("-1", "", "0"),
+            ("9007199254740993", "", "0"),
+            ("9223372036854775807", "", "0"),
+        ] {
+            assert!(matches!(with(last, epochs, first), Err(Error::Internal(_))), "{last} {epochs} {first}");
+        }
     }
 }

@@ -196,7 +196,7 @@ fn odd() -> Error {
 
 /// Reads what `read.lua` answers behind the head: whether the log ends here, then runs of an ID (`<last>-<count>`) and
 /// messages.
-fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Option<(Vec<Stored>, bool)> {
+pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Option<(Vec<Stored>, bool)> {
     let is_last = answer.next()? == Value::Int(1);
     let mut messages = Vec::new();
     for run in answer {
@@ -204,7 +204,8 @@ fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Option<(Vec<Stor
         let mut run = run.into_iter();
         let Value::BulkString(id) = run.next()? else { return None };
         let (last, count) = std::str::from_utf8(&id).ok()?.split_once('-')?;
-        let first = last.parse::<i64>().ok()? - count.parse::<i64>().ok()? + 1;
+        let (last, count): (i64, i64) = (last.parse().ok()?, count.parse().ok()?);
+        let first = last.checked_sub(count)?.checked_add(1)?;
         let mut stored = Vec::with_capacity(run.len());
         for (sequence, json) in (first..).zip(run) {
             let Value::BulkString(json) = json else { return None };

@@ -1,0 +1,71 @@
+//! Checks of everything here that reads bytes from outside. Each takes any bytes and panics where a promise is broken; each has
+//! seeds, which show the way into what it checks.
+//!
+//! There are two who run them: `fuzz/` for hours, with a fuzzer that is led by coverage, and the tests for a moment, over the
+//! seeds and whatever comes near them. So this is there for them only (`fuzzing` is set by cargo-fuzz), and no part of the
+//! library as others see it. Checks stand beside what they look into, some of which is private.
+
+pub use crate::{
+    broker::redis::fuzzing::{ANSWERS, RESP},
+    channel::fuzzing::{NAMES, PATTERNS},
+    cursor::fuzzing::{CURSORS, PAGE_TOKENS},
+    envelope::fuzzing::{ENVELOPES, JSON},
+};
+
+/// What is checked, and with which bytes to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Panics where something is wrong.
+    pub check: fn(&[u8]),
+    /// Bytes that get far.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn try_out(target: Target) {
+        tidings_testing::bytes::throw(&(target.seeds)(), target.check);
+    }
+
+    #[test]
+    fn envelopes() {
+        try_out(ENVELOPES);
+    }
+
+    #[test]
+    fn json() {
+        try_out(JSON);
+    }
+
+    #[test]
+    fn names() {
+        try_out(NAMES);
+    }
+
+    #[test]
+    fn patterns() {
+        try_out(PATTERNS);
+    }
+
+    #[test]
+    fn cursors() {
+        try_out(CURSORS);
+    }
+
+    #[test]
+    fn page_tokens() {
+        try_out(PAGE_TOKENS);
+    }
+
+    #[test]
+    fn resp() {
+        try_out(RESP);
+    }
+
+    #[test]
+    fn answers() {
+        try_out(ANSWERS);
+    }
+}
