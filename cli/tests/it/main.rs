@@ -17,6 +17,7 @@ mod metrics;
 mod odd;
 mod patterns;
 mod restarts;
+mod runbook;
 mod sharing;
 mod slow_reader;
 mod stopping;

@@ -83,6 +83,11 @@ impl Scraped {
         *self.series.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.series))
     }
 
+    /// All series.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.series.keys().map(String::as_str)
+    }
+
     /// How many series there are.
     pub(crate) fn len(&self) -> usize {
         self.series.len()

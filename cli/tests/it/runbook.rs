@@ -1,0 +1,124 @@
+//! The runbook and the alert rules speak of what is there: series that are scraped, alerts that stand in the rules, log
+//! lines that the code writes.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tidings_testing::RedisServer;
+
+use crate::harness::{Admin, Publisher, Scraped, Subscriber};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The values of a key in the rules.
+fn values<'a>(rules: &'a str, key: &str) -> Vec<&'a str> {
+    rules
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix(key)?.strip_prefix(": "))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_look_at_series_that_exist() {
+    let redis = RedisServer::start();
+    let admins = [Admin::choose(), Admin::choose()];
+    let publisher = Publisher::start(&redis.url(), &[&admins[0].flag()]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[&admins[1].flag()]).await;
+    let scraped = admins.map(Admin::scrape);
+    let rules = read("docs/alerts.yml");
+    let mut seen = BTreeSet::new();
+    // What is no expression names no metric.
+    for (at, _) in rules.match_indices("tidings_") {
+        let selector = selector(&rules[at..]);
+        seen.insert(selector);
+        assert!(scraped.iter().any(|scraped| has(scraped, selector)), "nothing matches {selector}");
+    }
+    assert!(seen.len() > 10, "{seen:?}");
+    publisher.stop();
+    subscriber.stop();
+}
+
+/// A metric's name, and its labels where there are any.
+fn selector(text: &str) -> &str {
+    let name = text.find(|c: char| !c.is_ascii_lowercase() && c != '_').expect("the file goes on");
+    match text[name..].starts_with('{') {
+        true => &text[..text.find('}').expect("labels end") + 1],
+        false => &text[..name],
+    }
+}
+
+fn has(scraped: &Scraped, selector: &str) -> bool {
+    let (name, labels) = selector.split_once('{').unwrap_or((selector, ""));
+    scraped.names().any(|series| {
+        let (of, its) = series.split_once('{').unwrap_or((series, ""));
+        of == name && labels.trim_end_matches('}').split(',').all(|label| its.contains(label))
+    })
+}
+
+#[test]
+fn every_alert_has_its_page_and_every_page_its_alert() {
+    let (rules, runbook) = (read("docs/alerts.yml"), read("docs/runbook.md"));
+    let alerts: BTreeSet<&str> = values(&rules, "alert").into_iter().collect();
+    let told: BTreeSet<&str> = runbook.split('`').filter(|text| text.starts_with("Tidings")).collect();
+    assert_eq!(alerts, told);
+    let anchors: BTreeSet<String> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).map(anchor).collect();
+    for place in values(&rules, "runbook") {
+        let (file, anchor) = place.split_once('#').expect("a place on a page");
+        assert!(file == "docs/runbook.md" && anchors.contains(anchor), "{place}");
+    }
+}
+
+/// As GitHub makes it of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn log_lines_of_the_runbook_are_written_by_the_code() {
+    let mut code = String::new();
+    for folder in ["src", "publisher/src", "subscriber/src"] {
+        gather(&root().join(folder), &mut code);
+    }
+    let code = joined(&code);
+    let runbook = read("docs/runbook.md");
+    let mut lines = 0;
+    for quoted in runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("- Log: "))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+    {
+        lines += 1;
+        for part in quoted.split('…').map(str::trim).filter(|part| !part.is_empty()) {
+            assert!(code.contains(part), "nothing writes {part:?}");
+        }
+    }
+    assert!(lines > 15, "{lines}");
+}
+
+fn gather(folder: &Path, code: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            gather(&path, code);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            code.push_str(&fs::read_to_string(&path).expect("code"));
+        }
+    }
+}
+
+/// Texts that go on in the next line, in one.
+fn joined(code: &str) -> String {
+    let mut parts = code.split("\\\n");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |joined, part| joined + part.trim_start())
+}
