@@ -19,6 +19,7 @@ mod patterns;
 mod restarts;
 mod runbook;
 mod sharing;
+mod small_messages;
 mod slow_reader;
 mod stopping;
 mod streaming;
