@@ -19,7 +19,7 @@ mod patterns;
 mod restarts;
 mod runbook;
 mod sharing;
-mod small_messages;
 mod slow_reader;
+mod small_messages;
 mod stopping;
 mod streaming;
