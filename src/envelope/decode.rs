@@ -22,6 +22,8 @@ use crate::{
     message::{Epoch, MAX_SEQUENCE, Payload},
 };
 
+mod fast;
+
 /// Attributes that begin with this are the service's own: clients may not set them, and those of plain programs are
 /// dropped.
 pub const RESERVED_ATTRIBUTES: &str = "tidings-";
@@ -84,6 +86,14 @@ impl Envelope {
 
 /// Reads whatever stood on a channel at `arrival_ms`.
 pub fn decode(bytes: &[u8], arrival_ms: i64) -> Envelope {
+    match std::str::from_utf8(bytes).ok().and_then(fast::decode) {
+        Some(envelope) => envelope,
+        None => decode_slowly(bytes, arrival_ms),
+    }
+}
+
+/// The same for any layout.
+fn decode_slowly(bytes: &[u8], arrival_ms: i64) -> Envelope {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Envelope::bare(Payload::Data(Bytes::copy_from_slice(bytes)), arrival_ms);
     };

@@ -1,0 +1,177 @@
+//! The short way for what our own publisher writes most: a plain text without attributes, in exactly the layout of
+//! [`Encoded::stamp`](crate::envelope::Encoded::stamp). It decides by comparing bytes at known places from both ends, and takes
+//! only what the long way would read the same; anything else is left to that.
+
+use uuid::Uuid;
+
+use super::{Claim, Envelope, MAX_SEQUENCE};
+use crate::message::{Epoch, Payload};
+
+const HEAD: &[u8] = br#"{"id":""#;
+const MESSAGE: &[u8] = br#"","message":""#;
+const DATE: &[u8] = br#"","date":""#;
+const SEQUENCE: &[u8] = br#"","sequence":"#;
+const EPOCH: &[u8] = br#","epoch":""#;
+const TAIL: &[u8] = br#""}"#;
+
+/// Reads an envelope in our layout; `None` where it must go the long way, which may read it as well.
+pub(super) fn decode(json: &str) -> Option<Envelope> {
+    let bytes = json.as_bytes();
+    let rest = bytes.strip_prefix(HEAD)?;
+    let (id, rest) = rest.split_at_checked(36)?;
+    let text_on = rest.strip_prefix(MESSAGE)?;
+    // From the end, where everything but the number has a fixed width.
+    let (rest, epoch) = split_last(text_on.strip_suffix(TAIL)?, 16)?;
+    let rest = rest.strip_suffix(EPOCH)?;
+    let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (rest, sequence) = split_last(rest, digits)?;
+    let (rest, date) = split_last(rest.strip_suffix(SEQUENCE)?, 24)?;
+    let text = rest.strip_suffix(DATE)?;
+    if !is_plain(text) || sequence.first().is_none_or(|first| *first == b'0') {
+        return None;
+    }
+    let start = json.len() - text_on.len();
+    let sequence: i64 = std::str::from_utf8(sequence).ok()?.parse().ok()?;
+    Some(Envelope {
+        id: Uuid::try_parse_ascii(id).ok()?,
+        payload: Payload::Text(json.get(start..start + text.len())?.to_owned()),
+        attributes: Vec::new(),
+        ordering_key: String::new(),
+        time_ms: time_ms(date)?,
+        claim: Some(Claim {
+            epoch: std::str::from_utf8(epoch).ok()?.parse::<Epoch>().ok()?,
+            sequence: Some(sequence).filter(|sequence| *sequence <= MAX_SEQUENCE)?,
+        }),
+    })
+}
+
+fn split_last(bytes: &[u8], count: usize) -> Option<(&[u8], &[u8])> {
+    bytes.split_at_checked(bytes.len().checked_sub(count)?)
+}
+
+/// Whether a JSON string stands for itself: it has no escape, no end and nothing that JSON forbids.
+fn is_plain(text: &[u8]) -> bool {
+    // Without an early end, so that the compiler makes wide steps of it.
+    !text.iter().fold(false, |odd, byte| odd | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\'))
+}
+
+/// Reads `2026-11-24T12:00:00.000Z`, and nothing else that RFC 3339 allows.
+fn time_ms(date: &[u8]) -> Option<i64> {
+    let template = b"0000-00-00T00:00:00.000Z";
+    let fits = date.iter().zip(template).all(|(byte, form)| match form {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == form,
+    });
+    if !fits {
+        return None;
+    }
+    let number = |from: usize, to: usize| date[from..to].iter().fold(0, |n, byte| n * 10 + i64::from(byte - b'0'));
+    let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+    let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
+    // Only days that every month has; the last few go the long way. So does a leap second.
+    if year == 0 || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    if day > 28 && !has_day(year, month, day) {
+        return None;
+    }
+    let seconds = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    Some(seconds * 1_000 + number(20, 23))
+}
+
+fn has_day(year: i64, month: i64, day: i64) -> bool {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    day <= match month {
+        2 => 28 + i64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01 in the Gregorian calendar, with years that begin in March, so that the leap day is the last.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    365 * year + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        envelope::{decode::decode_slowly, encode, format_time},
+        message::Draft,
+    };
+
+    const ARRIVAL_MS: i64 = 1_795_521_600_000;
+
+    fn stamped(payload: Payload, time_ms: i64, sequence: i64) -> String {
+        let id = Uuid::from_u128(0x0192_d3a4_5b6c_7d8e_9f01_2345_6789_abcd);
+        let (attributes, ordering_key) = (Vec::new(), String::new());
+        let draft = Draft { id, deduplicate: false, payload, attributes, ordering_key };
+        encode(&draft).stamp(time_ms, sequence, Epoch::from_u64(0xab).expect("not 0"))
+    }
+
+    /// The short way takes it and reads what the long way reads.
+    fn assert_taken(json: &str) {
+        let long = decode_slowly(json.as_bytes(), ARRIVAL_MS);
+        assert_eq!(decode(json), Some(long), "{json}");
+    }
+
+    #[test]
+    fn our_own_plain_texts_go_the_short_way_and_nothing_else_does() {
+        assert_taken(&stamped(Payload::Text("Grüße \u{7f}".to_owned()), ARRIVAL_MS, 1));
+        assert_taken(&stamped(Payload::Text(String::new()), ARRIVAL_MS, 1 << 53));
+        let one = stamped(Payload::Text("x".to_owned()), ARRIVAL_MS, 7);
+        for (from, to) in [
+            ("\"x\"", "\"\\u0041\""),
+            ("\"x\"", "\"a\"b\""),
+            ("\"x\"", "\"\u{1}\""),
+            ("\"x\"", "1"),
+            (":7,", ":07,"),
+            (":7,", ":0,"),
+            (":7,", ":-7,"),
+            (":7,", ":9007199254740993,"),
+            (":7,", ":,"),
+            ("00ab\"", "00AB\""),
+            ("00000000000000ab", "0000000000000000"),
+            ("T12", "T24"),
+            ("-24T", "-31T"),
+            (".000Z", ".000z"),
+            ("12:00:00.000Z", "23:59:60.000Z"),
+            ("2026-", "0000-"),
+            ("{\"id\"", " {\"id\""),
+            ("}", ",\"encoding\":\"json\"}"),
+            ("0192d3a4-", "0192d3a4_"),
+        ] {
+            let odd = one.replacen(from, to, 1);
+            assert_ne!(odd, one, "{from}");
+            assert_eq!(decode(&odd), None, "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_is_read_as_on_the_long_way(text in "[ -~é€]{0,40}", time_ms in -62_135_596_800_000_i64..253_402_300_800_000, sequence in 1_i64..=1 << 53) {
+            let json = stamped(Payload::Text(text.clone()), time_ms, sequence);
+            let taken = decode(&json);
+            prop_assert_eq!(taken.is_some(), !text.contains(['"', '\\']));
+            if let Some(taken) = taken {
+                prop_assert_eq!(format_time(taken.time_ms), format_time(time_ms));
+                prop_assert_eq!(taken, decode_slowly(json.as_bytes(), ARRIVAL_MS));
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_never_makes_both_ways_differ(at in 0_usize..200, byte: u8) {
+            let mut json = stamped(Payload::Text("hello".to_owned()), ARRIVAL_MS, 42).into_bytes();
+            let at = at % json.len();
+            json[at] = byte;
+            if let Some(taken) = std::str::from_utf8(&json).ok().and_then(decode) {
+                prop_assert_eq!(taken, decode_slowly(&json, ARRIVAL_MS));
+            }
+        }
+    }
+}
