@@ -22,6 +22,10 @@ const NAMES: u8 = 4;
 const FRAME_BYTES: usize = 1 + 1 + 8 + 4;
 /// Channel hash, epoch, sequence.
 const ENTRY_BYTES: usize = 24;
+/// A cursor of one channel: frame, epoch, sequence. Three bytes make four characters, and thirty leave no rest.
+const CHANNEL_BYTES: usize = FRAME_BYTES + 16;
+/// The same as text.
+pub const CHANNEL_TEXT_BYTES: usize = CHANNEL_BYTES / 3 * 4;
 
 /// The text is no cursor of this kind, or not of this channel, pattern or query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,9 +71,23 @@ pub fn encode(channel: &ChannelName, position: Position) -> String {
 
 /// The same for whoever knows the channel's hash already.
 pub fn encode_hashed(channel: u64, position: Position) -> String {
-    let mut body = begin(CHANNEL, channel, 16);
-    put_position(&mut body, position);
-    seal(body)
+    encode_array(channel, position).iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// The same as ASCII, for whoever writes it into a buffer: every message has one.
+pub fn encode_array(channel: u64, position: Position) -> [u8; CHANNEL_TEXT_BYTES] {
+    let mut bytes = [0; CHANNEL_BYTES];
+    let sealed = CHANNEL_BYTES - 4;
+    bytes[..2].copy_from_slice(&[VERSION, CHANNEL]);
+    bytes[2..10].copy_from_slice(&channel.to_be_bytes());
+    bytes[10..18].copy_from_slice(&position.epoch.map_or(0, Epoch::as_u64).to_be_bytes());
+    bytes[18..sealed].copy_from_slice(&position.sequence.to_be_bytes());
+    let sum = checksum(&bytes[..sealed]);
+    bytes[sealed..].copy_from_slice(&sum);
+    let mut text = [0; CHANNEL_TEXT_BYTES];
+    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
+    debug_assert_eq!(written.ok(), Some(CHANNEL_TEXT_BYTES));
+    text
 }
 
 /// The cursor of a whole pattern stream; `None` where it covers too many channels to be one.

@@ -14,6 +14,8 @@ use tidings::{
     pb::{self, stream_messages_response::Event},
 };
 
+mod wire;
+
 /// A message as the contract has it. Sequence 0 stands for one that has no place of its own; its cursor is its predecessor's.
 pub(crate) fn message(
     channel: &ChannelName,
@@ -125,7 +127,7 @@ impl Builder {
         before: Position,
         sequence: i64,
         position: Position,
-        envelope: Envelope,
+        envelope: &Envelope,
     ) {
         let run = match self.run_for(channel, before) {
             Some(run) => run,
@@ -139,7 +141,7 @@ impl Builder {
             self.runs[run].last = sequence;
             self.runs[run].time_ms = time_ms;
         }
-        put(&mut self.buffer, Event::Message(message(channel, hash, envelope, sequence, position)));
+        wire::put_message(&mut self.buffer, channel, hash, envelope, sequence, position);
         self.entries.push(Entry { run: run as u32, end: self.buffer.len() as u32, sequence, time_ms });
         if self.buffer.len() >= CHUNK_BYTES {
             self.seal();

@@ -216,7 +216,7 @@ impl Intake {
         };
         tracing::debug!(channel = channel.as_str(), id = %envelope.id, sequence, "heard");
         self.news = true;
-        self.builder.push(channel, *hash, before, sequence, *position, envelope);
+        self.builder.push(channel, *hash, before, sequence, *position, &envelope);
         true
     }
 

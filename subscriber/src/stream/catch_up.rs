@@ -243,7 +243,7 @@ fn frame(channel: &ChannelName, hash: u64, mut at: Position, to: i64, messages: 
         // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
         let epoch = envelope.claim.map_or(at.epoch, |claim| Some(claim.epoch));
         let position = Position { epoch, sequence: stored.sequence };
-        builder.push(channel, hash, at, stored.sequence, position, envelope);
+        builder.push(channel, hash, at, stored.sequence, position, &envelope);
         at.sequence = stored.sequence;
     }
     builder.finish().into_iter().map(Arc::new).collect()
