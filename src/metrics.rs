@@ -7,15 +7,17 @@
 //! Nothing is counted until a `main.rs` installs the [`recorder`]; until then each call is a load and a branch. What is
 //! called for every message takes a count, so that a chunk costs as much as a message.
 
+mod connections;
 mod publishing;
 mod recorder;
 mod redis;
 mod streaming;
 
+pub use connections::Client;
 pub use publishing::Publish;
 pub use recorder::{AlreadyInstalled, Part, Scrape, install};
 pub use redis::{Call, Connection, reconnected, redis_up, timed};
-pub use streaming::{Dropped, Mode, Stream, delivered, dropped, gap, lag, leads, repair};
+pub use streaming::{Dropped, Mode, Stream, delivered, dropped, gap, lag, leads, repair, topics};
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,9 +50,11 @@ const REDIS_RECONNECTS: &str = "tidings_redis_reconnects_total";
 const REDIS_SECONDS: &str = "tidings_redis_seconds";
 const PROBE_AGE: &str = "tidings_probe_age_seconds";
 const CAPTURE_LEADER: &str = "tidings_capture_leader";
+const CONNECTIONS: &str = "tidings_connections";
+const TOPICS: &str = "tidings_topics";
 
 /// All metrics.
-pub const FAMILIES: [Family; 13] = [
+pub const FAMILIES: [Family; 15] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -84,7 +88,7 @@ pub const FAMILIES: [Family; 13] = [
     (
         REPAIRS,
         Kind::Counter,
-        "Times that a live stream went back to the log because pushes were missing. With no gap beside it, nothing was lost.",
+        "Times that a live stream went to the log because pushes were missing, or, on a pattern, may have been. With no gap beside it, nothing was lost.",
     ),
     (
         DROPPED,
@@ -111,6 +115,12 @@ pub const FAMILIES: [Family; 13] = [
         CAPTURE_LEADER,
         Kind::Gauge,
         "Captured channels whose plain messages this replica adopts. Over all replicas each captured channel is counted once.",
+    ),
+    (CONNECTIONS, Kind::Gauge, "Open connections of clients."),
+    (
+        TOPICS,
+        Kind::Gauge,
+        "Channels and patterns that Redis is asked for: one subscription each, however many streams follow.",
     ),
 ];
 

@@ -11,7 +11,7 @@ use std::{
 use ::metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{FAMILIES, Kind, PROBE_AGE, publishing::PUBLISHING, redis::REDIS, streaming::STREAMING};
+use super::{FAMILIES, Kind, PROBE_AGE, connections::OPEN, publishing::PUBLISHING, redis::REDIS, streaming::STREAMING};
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
@@ -53,6 +53,7 @@ pub fn install(parts: &[Part]) -> Result<Scrape, AlreadyInstalled> {
             Kind::Histogram(_) => describe_histogram!(name, about),
         }
     }
+    LazyLock::force(&OPEN);
     for part in parts {
         match part {
             Part::Publisher => _ = LazyLock::force(&PUBLISHING),

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::{CAPTURE_LEADER, DELIVERIES, DROPPED, GAPS, REPAIRS, STREAM_LAG, STREAMS};
+use super::{CAPTURE_LEADER, DELIVERIES, DROPPED, GAPS, REPAIRS, STREAM_LAG, STREAMS, TOPICS};
 use crate::broker::GapReason;
 
 pub(super) struct Streaming {
@@ -15,6 +15,7 @@ pub(super) struct Streaming {
     repairs: Counter,
     dropped: [Counter; 4],
     leader: Gauge,
+    topics: Gauge,
 }
 
 pub(super) static STREAMING: LazyLock<Streaming> = LazyLock::new(|| Streaming {
@@ -25,6 +26,7 @@ pub(super) static STREAMING: LazyLock<Streaming> = LazyLock::new(|| Streaming {
     repairs: counter!(REPAIRS),
     dropped: ["oversized", "name", "held", "capture"].map(|reason| counter!(DROPPED, "reason" => reason)),
     leader: gauge!(CAPTURE_LEADER),
+    topics: gauge!(TOPICS),
 });
 
 /// Where a stream gets its messages from.
@@ -83,7 +85,7 @@ pub fn gap(reason: GapReason) {
     STREAMING.gaps[place].increment(1);
 }
 
-/// A live stream goes back to the log, because pushes are missing.
+/// A live stream goes to the log, because pushes are or may be missing.
 pub fn repair() {
     STREAMING.repairs.increment(1);
 }
@@ -109,4 +111,9 @@ pub fn dropped(reason: Dropped, pushes: usize) {
 /// This replica adopts what plain programs publish on so many channels.
 pub fn leads(channels: usize) {
     STREAMING.leader.set(channels as f64);
+}
+
+/// Redis is asked for so many channels and patterns.
+pub fn topics(topics: usize) {
+    STREAMING.topics.set(topics as f64);
 }

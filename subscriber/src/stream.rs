@@ -20,6 +20,7 @@ use tidings::{
     channel::ChannelName,
     cursor,
     message::Position,
+    metrics,
     pb::stream_messages_response::Event,
     status::{self, Call, reason},
 };
@@ -45,6 +46,7 @@ pub(crate) struct Session {
     follower: Follower,
     positions: Positions,
     pages: Arc<Pages>,
+    mode: metrics::Stream,
     counted: Counted,
     /// Frames that were taken and not handed out yet.
     ready: Option<Bytes>,
@@ -107,6 +109,7 @@ impl Session {
                     return Poll::Ready(Err(status::from_broker(Error::Unavailable(reason.to_string()), Call::Read)));
                 }
                 Found::Item(Item::Break) => {
+                    metrics::repair();
                     self.pass();
                     self.look_into_the_log();
                     return Poll::Ready(Ok(Live::CatchUp));
@@ -114,6 +117,7 @@ impl Session {
                 Found::Item(Item::Look(channel, end)) => {
                     self.pass();
                     if self.positions.track(&channel)?.reader.position != end {
+                        metrics::repair();
                         self.behind.push_back(channel);
                         return Poll::Ready(Ok(Live::CatchUp));
                     }
@@ -153,6 +157,7 @@ impl Session {
         }
         if fits.contains(&Fit::Apart) {
             if self.chunk != Need::Settled {
+                metrics::repair();
                 self.chunk = Need::Log;
                 let apart = chunk.runs.iter().zip(&fits).filter(|(_, fit)| **fit == Fit::Apart);
                 self.behind = apart.map(|(run, _)| run.channel.clone()).collect();
@@ -190,7 +195,12 @@ impl Session {
         for (run, fit) in chunk.runs.iter().zip(fits) {
             whole &= self.positions.not_before_ms(&run.channel, *fit == Fit::Fleeting)?.is_none();
         }
-        let frames = if whole { chunk.bytes.clone() } else { self.cut(chunk, fits, before.unwrap_or_default())? };
+        let frames = if whole {
+            metrics::delivered(chunk.entries.len());
+            chunk.bytes.clone()
+        } else {
+            self.cut(chunk, fits, before.unwrap_or_default())?
+        };
         for (run, fit) in chunk.runs.iter().zip(fits) {
             if matches!(fit, Fit::Fleeting | Fit::Foreign) {
                 continue;
@@ -206,7 +216,7 @@ impl Session {
 
     fn cut(&mut self, chunk: &Chunk, fits: &[Fit], mut frames: BytesMut) -> Result<Bytes, Status> {
         let now_ms = chrono::Utc::now().timestamp_millis();
-        let mut start = 0;
+        let (mut start, mut delivered) = (0, 0);
         for entry in &chunk.entries {
             let end = entry.end as usize;
             let (fit, channel) = (fits[entry.run as usize], &chunk.runs[entry.run as usize].channel);
@@ -225,15 +235,18 @@ impl Session {
             };
             if is_new && is_due {
                 frames.extend_from_slice(&chunk.bytes[start..end]);
+                delivered += 1;
             }
             start = end;
         }
+        metrics::delivered(delivered);
         Ok(frames.freeze())
     }
 
     /// Writes a gap, or ends the stream where the client asked for that.
     fn report(&self, frames: &mut BytesMut, channel: &ChannelName, gap: &Gap) -> Result<(), Status> {
         tracing::debug!(channel = channel.as_str(), ?gap, "gap");
+        metrics::gap(gap.reason);
         if self.fail_on_gap {
             return Err(refusal(channel, gap));
         }

@@ -1,5 +1,7 @@
 //! What operators see: `/metrics` after known traffic, `/livez` and `/readyz`.
 
+mod streams;
+
 use std::{
     collections::BTreeSet,
     net::TcpStream,

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     broker::{LiveCommand, LiveEvent},
     channel::Names,
+    metrics,
 };
 
 /// Commands that may wait, and batches that may: each batch is what one read brought.
@@ -75,13 +76,16 @@ pub(super) async fn keep(
 impl Live {
     async fn keep_on(mut self) {
         let mut backoff = Backoff::default();
-        let mut told = false;
+        let (mut told, mut connected) = (false, false);
         loop {
             let settings = Arc::clone(&self.settings);
             let opened = timeout(settings.timeout, Link::open(settings)).await;
             let reason = match opened {
                 Ok(Ok(mut link)) => {
                     backoff = Backoff::default();
+                    if std::mem::replace(&mut connected, true) {
+                        metrics::reconnected(metrics::Connection::Live);
+                    }
                     let was_lost = std::mem::take(&mut told);
                     match link.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await {
                         End::Unwanted => return,

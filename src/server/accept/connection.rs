@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::patience::Patient;
 use crate::{
-    limits,
+    limits, metrics,
     server::{Options, ending::Ending, front::Front},
 };
 
@@ -70,6 +70,7 @@ impl Connection {
     }
 
     pub(super) async fn run(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+        let _counted = metrics::Client::connected();
         let cut = self.cut.clone();
         cut.run_until_cancelled(self.serve(stream)).await;
     }

@@ -18,6 +18,7 @@ use tidings::{
     envelope::{self, Claim, Envelope},
     limits::{HELD_BYTES, PATTERN_CHANNELS},
     message::{Epoch, Position},
+    metrics::{self, Dropped},
 };
 
 use crate::frames::{Builder, Chunk};
@@ -229,11 +230,14 @@ impl Intake {
             && let Some((oldest, _)) = held.pop_front()
         {
             self.held_bytes -= oldest.len();
-            self.loss = true;
-            tracing::warn!(
-                channel = channel.as_str(),
-                "too much waits for the channel's head; dropped the oldest push"
-            );
+            metrics::dropped(Dropped::Held, 1);
+            // One line for many: they go one by one.
+            if !std::mem::replace(&mut self.loss, true) {
+                tracing::warn!(
+                    channel = channel.as_str(),
+                    "too much waits for the channel's head; dropped the oldest push"
+                );
+            }
         }
     }
 
@@ -247,6 +251,7 @@ impl Intake {
         }
         let channel = text.and_then(|text| self.names.parse(text).ok());
         if channel.is_none() {
+            metrics::dropped(Dropped::Name, 1);
             static ONCE: std::sync::Once = std::sync::Once::new();
             ONCE.call_once(|| {
                 let name = String::from_utf8_lossy(&name[..name.len().min(64)]);

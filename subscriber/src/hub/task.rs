@@ -11,6 +11,7 @@ use tidings::{
     channel::{ChannelName, Names},
     limits::{TOPIC_LINGER, TOPICS},
     message::Position,
+    metrics::{self, Dropped},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -156,6 +157,7 @@ impl Task {
                     }
                 }
                 LiveEvent::Oversized { topic, bytes } => {
+                    metrics::dropped(Dropped::Oversized, 1);
                     tracing::warn!(?topic, bytes, "skipped what is larger than a message may be");
                 }
                 LiveEvent::Subscribed(topic) => self.confirm(&topic),
@@ -264,6 +266,7 @@ impl Task {
 
     fn tick(&mut self) {
         let now = Instant::now();
+        metrics::topics(self.topics.len());
         self.pages.age(now);
         let mut idle = Vec::new();
         for (topic, followed) in &mut self.topics {

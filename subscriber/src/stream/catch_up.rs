@@ -9,6 +9,7 @@ use tidings::{
     envelope,
     limits::{BACKOFF_MAX, PATTERN_CHANNELS},
     message::Position,
+    metrics::{self, Mode},
     status::{self, Call},
 };
 use tokio::time::sleep;
@@ -32,7 +33,12 @@ impl Session {
     /// Reads one step further; answers the frames to send, which may be none. While the broker is away the stream
     /// stays open: the step waits a little and answers nothing.
     pub(super) async fn catch_up(&mut self) -> Result<Bytes, Status> {
-        match self.step().await {
+        self.mode.set(Mode::CatchingUp);
+        let step = self.step().await;
+        if !self.is_behind() {
+            self.mode.set(Mode::Live);
+        }
+        match step {
             Ok(frames) => Ok(frames),
             Err(Stop::Broker(Error::Unavailable(_) | Error::OutcomeUnknown(_))) => {
                 sleep(BACKOFF_MAX.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -114,6 +120,7 @@ impl Session {
         let head = page.head.as_ref();
         let end = head.map_or(Position::START, Head::end);
         self.positions.track(channel)?.end = end;
+        metrics::lag(end.sequence - start.sequence);
         let expired = self.is_expired(channel)?;
         loop {
             let track = self.positions.track(channel)?;

@@ -11,6 +11,7 @@ use tidings::{
     cursor::{InvalidCursor, StreamCursor, channel_hash},
     limits::{PATTERN_CHANNELS, TOPICS},
     message::Position,
+    metrics::{self, Mode},
     status::{self, Call},
 };
 use tonic::Status;
@@ -59,6 +60,7 @@ impl Session {
             follower,
             positions,
             pages: Arc::clone(&source.pages),
+            mode: metrics::Stream::open(if behind.is_empty() { Mode::Live } else { Mode::CatchingUp }),
             counted: Counted::default(),
             ready: None,
             behind,
