@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-clients fuzz lint proto-baseline bench
+.PHONY: help build test test-clients chaos fuzz lint proto-baseline bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,11 @@ test: ## All Rust tests; installs Debian's redis-server where there is none (ask
 test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, plain Redis, the README
 	scripts/ensure-redis
 	python3 clients/run.py
+
+chaos: ## Random faults for SECONDS (60), drawn from SEED (any), under clients whose whole history a checker judges
+	scripts/ensure-redis
+	CHAOS_SEED="$(or $(SEED),$(shell date +%s))" CHAOS_SECONDS="$(or $(SECONDS),60)" \
+		$(CARGO) test --locked -p tidings-cli --test chaos random_faults -- --nocapture
 
 fuzz: ## Fuzzes TARGET (all when none is named) for SECONDS (60) each; installs cargo-fuzz if it is missing
 	scripts/fuzz "$(TARGET)" "$(SECONDS)"

@@ -1,0 +1,168 @@
+//! What all parts of a run share: the clock, the history that they write, where the services are, and how far the run is.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU16, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tidings::cursor::channel_hash;
+use tidings_testing::free_port;
+use tokio::sync::watch;
+
+use crate::history::{At, History, Places};
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Faults happen, readers come and go.
+    Wild,
+    /// Faults are over; streams stay open.
+    Calm,
+    /// All ends.
+    Over,
+}
+
+/// The shared part of a run.
+pub(crate) struct Board {
+    began: Instant,
+    history: Mutex<History>,
+    pub(crate) publishers: Vec<Slot>,
+    pub(crate) subscribers: Vec<Slot>,
+    /// All channels that are used, in the order in which they begin.
+    pub(crate) channels: Vec<String>,
+    /// Where the present primary listens.
+    pub(crate) primary: AtomicU16,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// Where readers stand.
+    progress: Mutex<Vec<Places>>,
+    calls: AtomicUsize,
+}
+
+/// A place for a service: what runs there now.
+pub(crate) struct Slot {
+    pub(crate) address: SocketAddr,
+    instance: AtomicUsize,
+}
+
+/// No one instance: while one service goes and another comes.
+pub(crate) const NOBODY: usize = 0;
+
+impl Board {
+    /// A run's board, whose clock begins now.
+    pub(crate) fn new(publishers: usize, subscribers: usize, readers: usize, channels: Vec<String>) -> Self {
+        let mut instances = 1..;
+        let mut slots = |count| -> Vec<Slot> {
+            let slot = |instance| Slot {
+                address: SocketAddr::from(([127, 0, 0, 1], free_port())),
+                instance: AtomicUsize::new(instance),
+            };
+            instances.by_ref().take(count).map(slot).collect()
+        };
+        Self {
+            began: Instant::now(),
+            history: Mutex::default(),
+            publishers: slots(publishers),
+            subscribers: slots(subscribers),
+            channels,
+            primary: AtomicU16::new(0),
+            phase: watch::Sender::new(Phase::Wild),
+            progress: Mutex::new(vec![Places::new(); readers]),
+            calls: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn now(&self) -> At {
+        self.began.elapsed()
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn trouble(&self, text: impl Into<String>) {
+        self.history().troubles.push(text.into());
+    }
+
+    pub(crate) fn is(&self, phase: Phase) -> bool {
+        *self.phase.borrow() == phase
+    }
+
+    /// Waits until the run is as far as this.
+    pub(crate) async fn reaches(&self, phase: Phase) {
+        let mut now = self.phase.subscribe();
+        // The board outlives all who wait.
+        let _ = now.wait_for(|now| *now >= phase).await;
+    }
+
+    /// A number for a call.
+    pub(crate) fn call(&self) -> usize {
+        self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A reader stands here now.
+    pub(crate) fn stands(&self, reader: usize, change: impl FnOnce(&mut Places)) {
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner)[reader]);
+    }
+
+    /// Where all readers stand.
+    pub(crate) fn progress(&self) -> Vec<Places> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The channel that a cursor knows by this hash.
+    pub(crate) fn channel(&self, hash: u64) -> Option<&String> {
+        self.channels.iter().find(|channel| channel_hash(channel) == hash)
+    }
+
+    /// A channel among those that have begun by now: one of the first six most of the time, for the others begin one a
+    /// second, and are quiet.
+    pub(crate) fn some_channel(&self, rng: &mut fastrand::Rng) -> String {
+        const BUSY: usize = 6;
+        let begun = (BUSY + self.now().as_secs() as usize).min(self.channels.len());
+        let index = match rng.u8(..10) {
+            0..=4 => rng.usize(..2),
+            5..=7 => rng.usize(2..BUSY),
+            8 => begun - 1,
+            _ => rng.usize(..begun),
+        };
+        self.channels[index].clone()
+    }
+}
+
+impl Slot {
+    /// The service that is here.
+    pub(crate) fn instance(&self) -> usize {
+        self.instance.load(Ordering::SeqCst)
+    }
+
+    /// Whether the service was ever replaced.
+    pub(crate) fn was_restarted(&self, slots: usize) -> bool {
+        let now = self.instance();
+        now == NOBODY || now > slots
+    }
+
+    pub(crate) fn set_instance(&self, instance: usize) {
+        self.instance.store(instance, Ordering::SeqCst);
+    }
+}
+
+/// What a message says: a label of its own, and stuffing that the label decides, so that its bytes can be checked.
+pub(crate) fn body(label: &str) -> String {
+    let hash = channel_hash(label);
+    let length = match hash % 20 {
+        0 => 4_000 + (hash >> 8) % 8_000,
+        _ => 10 + (hash >> 8) % 200,
+    };
+    let letter = char::from(b'a' + (hash >> 32) as u8 % 26);
+    format!("{label}:{}", letter.to_string().repeat(length as usize))
+}
+
+/// The label of what was received; all of it where the stuffing is not the label's.
+pub(crate) fn label(text: &str) -> String {
+    let label = text.split(':').next().unwrap_or_default();
+    if body(label) == text { label.to_owned() } else { format!("bent {text}") }
+}

@@ -1,0 +1,141 @@
+use tidings::{message::Position, pb::GapReason};
+use tonic::Code;
+
+use super::script::{at, attempt, bad, gap, good, head, history, loss, lost, message, place, places, stream, trimmed};
+use crate::history::{End, Event, History, Outcome};
+
+/// Messages 4 to 6 are left.
+fn three() -> History {
+    history(head(&[(1, 1, 0)], 4, 6))
+}
+
+/// The first epoch had 4 to 6, and they are gone: the second begins with another 4.
+fn forked() -> History {
+    let mut history = history(head(&[(1, 1, 0), (2, 4, 6)], 1, 4));
+    let outcome = Outcome::Receipt { place: place(1, 6), duplicate: false };
+    attempt(&mut history, "old6", 20, outcome);
+    loss(&mut history, 19, 30);
+    history
+}
+
+#[test]
+fn what_was_trimmed_is_named() {
+    let mut history = three();
+    stream(&mut history, place(1, 1), vec![trimmed(1, 2, 3), message(1, 4)]);
+    stream(&mut history, Position::START, vec![trimmed(1, 1, 3), message(1, 4)]);
+    good(&history);
+}
+
+#[test]
+fn what_was_not_trimmed_must_not_be_named() {
+    let mut history = three();
+    stream(&mut history, place(1, 1), vec![trimmed(1, 2, 4), message(1, 5)]);
+    bad(&history, "said to be trimmed up to 4, and the log begins at 4");
+}
+
+#[test]
+fn a_gap_names_exactly_the_range() {
+    let mut history = three();
+    stream(&mut history, place(1, 1), vec![trimmed(1, 3, 3), message(1, 4)]);
+    bad(&history, "trimmed from 3 on, and the stream stands at");
+    let mut history = three();
+    stream(&mut history, place(1, 1), vec![trimmed(1, 2, 2), message(1, 4)]);
+    bad(&history, "a silent gap");
+    let mut history = three();
+    stream(&mut history, place(1, 1), vec![gap(1, 2, 2, GapReason::Trimmed, place(1, 3))]);
+    bad(&history, "goes on behind");
+}
+
+#[test]
+fn a_reason_must_fit() {
+    let mut history = three();
+    stream(&mut history, place(1, 1), vec![gap(1, 2, 3, GapReason::NotRetained, place(1, 3))]);
+    bad(&history, "it keeps a history");
+    let mut history = three();
+    stream(&mut history, place(1, 1), vec![lost(1, 2, 3, place(1, 3))]);
+    bad(&history, "nothing was lost");
+    let mut history = three();
+    loss(&mut history, 60, 60);
+    stream(&mut history, place(1, 1), vec![lost(1, 2, 3, place(1, 3))]);
+    bad(&history, "nothing was lost");
+}
+
+#[test]
+fn what_was_lost_is_named_and_nothing_else() {
+    let mut history = forked();
+    stream(&mut history, place(1, 3), vec![lost(1, 4, 6, place(2, 3)), message(2, 4)]).end = End::Open;
+    stream(&mut history, place(1, 6), vec![lost(1, 4, 6, place(1, 3)), message(2, 4)]);
+    good(&history);
+    let wrong = [
+        (lost(1, 3, 6, place(2, 3)), "is said to be lost, and is there"),
+        (lost(1, 5, 6, place(2, 3)), "nothing is said from 4 on"),
+        (lost(1, 4, 7, place(2, 3)), "where nothing ever was"),
+        (lost(1, 4, 6, place(2, 4)), "and goes on behind"),
+    ];
+    for (wrong, words) in wrong {
+        let mut history = forked();
+        stream(&mut history, place(1, 3), vec![wrong]);
+        bad(&history, words);
+    }
+}
+
+#[test]
+fn one_loss_is_one_gap() {
+    let mut history = forked();
+    let twice = vec![lost(1, 4, 6, place(1, 3)), lost(1, 4, 6, place(2, 3))];
+    stream(&mut history, place(1, 6), twice);
+    bad(&history, "told up to 6 already");
+    let mut history = forked();
+    let outcome = Outcome::Receipt { place: place(1, 5), duplicate: false };
+    attempt(&mut history, "old5", 20, outcome);
+    let parts = vec![lost(1, 4, 5, place(1, 3)), lost(1, 6, 6, place(2, 3)), message(2, 4)];
+    stream(&mut history, place(1, 5), parts);
+    good(&history);
+}
+
+#[test]
+fn a_flush_is_named_from_where_the_stream_stands() {
+    let flushed = || {
+        let mut history = history(head(&[(2, 1, 0)], 1, 2));
+        history.attempts.iter_mut().for_each(|attempt| attempt.began = at(40));
+        history.attempts.iter_mut().for_each(|attempt| attempt.ended = at(41));
+        let outcome = Outcome::Receipt { place: place(1, 9), duplicate: false };
+        attempt(&mut history, "old9", 20, outcome);
+        loss(&mut history, 0, 30);
+        history
+    };
+    let mut history = flushed();
+    stream(&mut history, place(1, 7), vec![lost(1, 8, 0, Position::START), message(2, 1), message(2, 2)]);
+    stream(&mut history, place(1, 7), vec![lost(1, 8, 0, place(2, 0)), message(2, 1)]);
+    good(&history);
+    let mut history = flushed();
+    stream(&mut history, place(1, 7), vec![lost(1, 9, 0, Position::START), message(2, 1)]);
+    bad(&history, "lost from 9 on, and the stream stands at");
+    let mut history = flushed();
+    stream(&mut history, place(1, 7), vec![lost(1, 8, 0, place(2, 1)), message(2, 2)]);
+    bad(&history, "and the log begins at 1");
+}
+
+#[test]
+fn a_stream_that_is_to_end_at_a_gap_tells_none() {
+    let ended = |reason: &str, sequence| End::Status {
+        at: at(60),
+        code: Code::OutOfRange,
+        reason: reason.to_owned(),
+        cursor: Some(("c".to_owned(), place(1, sequence))),
+    };
+    let mut history = three();
+    let failing = stream(&mut history, place(1, 1), vec![]);
+    (failing.fails_on_gap, failing.end) = (true, ended("TRIMMED", 3));
+    good(&history);
+    history.streams[0].end = ended("EPOCH_CHANGED", 3);
+    bad(&history, "it lost none");
+    history.streams[0].end = ended("TRIMMED", 3);
+    history.streams[0].events.push((at(51), Event::CaughtUp(places(place(1, 1)))));
+    history.streams[0].events.push((at(52), trimmed(1, 2, 3)));
+    bad(&history, "was to end there");
+    let mut history = three();
+    let failing = stream(&mut history, place(1, 3), vec![]);
+    (failing.fails_on_gap, failing.end) = (true, ended("TRIMMED", 4));
+    bad(&history, "its log begins at");
+}

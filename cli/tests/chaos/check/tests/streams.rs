@@ -1,0 +1,166 @@
+use tidings::message::Position;
+use tonic::Code;
+
+use super::script::{at, attempt, bad, good, head, history, loss, lost, message, place, places, saying, stream};
+use crate::history::{End, Event, History, Outcome, Start};
+
+/// Messages 1 to 5 of one epoch.
+fn five() -> History {
+    history(head(&[(1, 1, 0)], 1, 5))
+}
+
+#[test]
+fn a_stream_that_delivers_all_in_order_is_good() {
+    let mut history = five();
+    let events = vec![message(1, 1), message(1, 2), Event::CaughtUp(places(place(1, 2))), message(1, 3)];
+    stream(&mut history, Position::START, events);
+    stream(&mut history, place(1, 3), vec![message(1, 4), message(1, 5)]).end = End::Open;
+    good(&history);
+}
+
+#[test]
+fn a_jump_a_step_back_and_a_repeat_are_found() {
+    let mut history = five();
+    stream(&mut history, Position::START, vec![message(1, 1), message(1, 3)]);
+    bad(&history, "a silent gap");
+    let mut history = five();
+    stream(&mut history, place(1, 2), vec![message(1, 3), message(1, 2)]);
+    bad(&history, "a step back");
+    let mut history = five();
+    stream(&mut history, place(1, 2), vec![message(1, 3), saying("m3", place(1, 4))]);
+    bad(&history, "comes twice");
+    let mut history = five();
+    stream(&mut history, Position::START, vec![message(1, 2)]);
+    bad(&history, "a silent gap");
+}
+
+#[test]
+fn a_message_that_is_not_the_logs_is_found() {
+    let mut history = five();
+    stream(&mut history, place(1, 2), vec![saying("m4", place(1, 3))]);
+    bad(&history, "says that m4 is at");
+    let mut history = five();
+    stream(&mut history, place(1, 5), vec![saying("nobody's", place(1, 6))]);
+    bad(&history, "nobody published");
+}
+
+#[test]
+fn a_new_epoch_that_lost_nothing_needs_no_word() {
+    let epochs = [(1, 1, 0), (2, 4, 3)];
+    let mut history = history(head(&epochs, 1, 5));
+    stream(&mut history, place(1, 2), vec![message(1, 3), message(2, 4), message(2, 5)]).end = End::Open;
+    good(&history);
+    stream(&mut history, place(1, 2), vec![message(2, 3)]);
+    bad(&history, "goes over from");
+}
+
+#[test]
+fn a_new_epoch_that_lost_something_needs_one() {
+    // 4 to 6 of the first epoch were lost.
+    let mut history = history(head(&[(1, 1, 0), (2, 4, 6)], 1, 5));
+    for sequence in 4..=6 {
+        let outcome = Outcome::Receipt { place: place(1, sequence), duplicate: false };
+        attempt(&mut history, &format!("old{sequence}"), 20, outcome);
+    }
+    loss(&mut history, 19, 30);
+    let told = vec![message(1, 3), lost(1, 4, 6, place(2, 3)), message(2, 4), message(2, 5)];
+    stream(&mut history, place(1, 2), told).end = End::Open;
+    let beyond = vec![saying("old5", place(1, 5)), lost(1, 4, 6, place(2, 3)), message(2, 4)];
+    stream(&mut history, place(1, 4), beyond);
+    good(&history);
+    stream(&mut history, place(1, 2), vec![message(1, 3), message(2, 4)]);
+    bad(&history, "without naming the loss up to 6");
+}
+
+#[test]
+fn what_was_lost_may_come_again() {
+    let mut history = history(head(&[(1, 1, 0), (2, 4, 5)], 1, 5));
+    let outcome = Outcome::Receipt { place: place(1, 5), duplicate: false };
+    attempt(&mut history, "m4", 20, outcome);
+    loss(&mut history, 19, 30);
+    let again = vec![saying("m4", place(1, 5)), lost(1, 4, 5, place(2, 3)), message(2, 4)];
+    stream(&mut history, place(1, 4), again);
+    // The try above contradicts the order of receipts only because it is told in seconds.
+    good(&history);
+    let kept = vec![message(1, 3), lost(1, 4, 5, place(2, 3)), saying("m3", place(2, 4))];
+    stream(&mut history, place(1, 2), kept);
+    bad(&history, "comes twice");
+}
+
+#[test]
+fn cursors_say_where_the_stream_stands() {
+    let mut history = five();
+    stream(&mut history, place(1, 2), vec![message(1, 3), Event::Heartbeat(places(place(1, 4)))]);
+    bad(&history, "a cursor says");
+    let mut history = five();
+    stream(&mut history, place(1, 2), vec![message(1, 3), Event::CaughtUp(places(place(1, 2)))]);
+    bad(&history, "a cursor says");
+    let mut history = five();
+    let events = vec![message(1, 3), Event::Heartbeat(crate::history::Places::new())];
+    stream(&mut history, place(1, 2), events);
+    bad(&history, "a cursor lacks c");
+    let mut history = five();
+    let ahead = Event::Message {
+        channel: "c".to_owned(),
+        id: "m3".to_owned(),
+        body: "m3".to_owned(),
+        place: place(1, 3),
+        cursor: place(1, 4),
+    };
+    stream(&mut history, place(1, 2), vec![ahead]);
+    bad(&history, "the cursor of");
+}
+
+#[test]
+fn a_stream_begins_where_it_was_told_to() {
+    let mut history = five();
+    stream(&mut history, place(1, 3), vec![]).start = Start::After(places(place(1, 2)));
+    bad(&history, "asked to go on behind");
+    let mut history = five();
+    stream(&mut history, place(1, 1), vec![]).start = Start::Earliest;
+    bad(&history, "whose log begins at 1");
+    let mut history = five();
+    stream(&mut history, place(1, 3), vec![]).start = Start::Last(3);
+    bad(&history, "whose log begins at 1");
+    let mut history = five();
+    stream(&mut history, place(1, 4), vec![]).start = Start::Now;
+    bad(&history, "had its receipt when the stream was asked for");
+    let mut history = history_with_a_late_message();
+    stream(&mut history, place(1, 6), vec![]).start = Start::Now;
+    bad(&history, "published after the headers");
+    let mut history = history_with_a_late_message();
+    stream(&mut history, place(1, 5), vec![message(1, 6)]).start = Start::Now;
+    stream(&mut history, place(1, 3), vec![message(1, 4)]).start = Start::Last(3);
+    stream(&mut history, place(1, 0), vec![message(1, 1)]).start = Start::Earliest;
+    good(&history);
+}
+
+fn history_with_a_late_message() -> History {
+    let mut history = history(head(&[(1, 1, 0)], 1, 6));
+    history.attempts[5].began = at(60);
+    history.attempts[5].ended = at(61);
+    history
+}
+
+#[test]
+fn streams_end_for_a_reason_only() {
+    let ended = |code, reason: &str| End::Status { at: at(60), code, reason: reason.to_owned(), cursor: None };
+    let mut history = five();
+    stream(&mut history, place(1, 5), vec![]).end = ended(Code::Unavailable, "DRAINING");
+    bad(&history, "for no reason");
+    loss(&mut history, 60, 60);
+    history.faults[0].ends_streams_of = Some(2);
+    good(&history);
+    let refused = stream(&mut history, place(1, 5), vec![]);
+    (refused.instance, refused.opened, refused.end) = (3, None, ended(Code::Unavailable, "BROKER_UNAVAILABLE"));
+    good(&history);
+    history.streams[1].opened = Some(at(50));
+    bad(&history, "for no reason");
+}
+
+#[test]
+fn an_open_stream_must_have_everything_at_the_end() {
+    let mut history = five();
+    stream(&mut history, place(1, 2), vec![message(1, 3), message(1, 4)]).end = End::Open;
+    bad(&history, "at the end, whose last message is 5");
+}

@@ -1,0 +1,187 @@
+//! What is known of the channels, from everybody who saw something of them: receipts, streams, looks at Redis, and what it
+//! holds at the end.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use tidings::{
+    broker::history::EpochStart,
+    limits::HEAD_EPOCHS,
+    message::{Epoch, Position},
+};
+
+use super::{Spot, Violation, show};
+use crate::history::{At, Event, Head, History, Outcome};
+
+/// How long what a stream says may have been on its way: readers stall, and so do servers.
+const LAG: Duration = Duration::from_secs(8);
+
+/// How an epoch began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Began {
+    pub(super) start: EpochStart,
+    /// The epoch before it, where a head listed it.
+    pub(super) previous: Option<Epoch>,
+}
+
+pub(super) struct Truth<'a> {
+    history: &'a History,
+    begun: HashMap<(&'a str, Epoch), Began>,
+    /// The greatest sequence that is known of an epoch.
+    ends: HashMap<(&'a str, Epoch), i64>,
+    /// What stands at a place.
+    bodies: HashMap<(&'a str, Position), &'a str>,
+    /// Everything that was seen somewhere.
+    seen: HashSet<(&'a str, &'a str)>,
+    logged: HashSet<(&'a str, Position)>,
+}
+
+impl<'a> Truth<'a> {
+    /// Gathers what is known. Witnesses that contradict each other are violations.
+    pub(super) fn new(history: &'a History, violations: &mut Vec<Violation>) -> Self {
+        let (begun, ends, bodies) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (seen, logged) = (HashSet::new(), HashSet::new());
+        let mut truth = Self { history, begun, ends, bodies, seen, logged };
+        for (channel, head) in truth.history.samples.iter().flat_map(|sample| &sample.heads) {
+            truth.head(channel, head);
+        }
+        for (channel, log) in &history.logs {
+            truth.head(channel, &log.head);
+            for message in &log.messages {
+                truth.logged.insert((channel, message.place));
+                truth.seen.insert((channel, &message.body));
+                truth.witness("the log", channel, message.place, &message.body, violations);
+            }
+        }
+        for stream in &history.streams {
+            for (_, event) in &stream.events {
+                if let Event::Message { channel, body, place, .. } = event {
+                    truth.seen.insert((channel, body));
+                    truth.witness("a stream", channel, *place, body, violations);
+                }
+            }
+        }
+        for attempt in &history.attempts {
+            if let Outcome::Receipt { place, .. } = attempt.outcome {
+                truth.witness("a receipt", &attempt.channel, place, &attempt.body, violations);
+            }
+        }
+        truth
+    }
+
+    fn head(&mut self, channel: &'a str, head: &Head) {
+        let mut previous = None;
+        for start in &head.epochs {
+            let began = self.begun.entry((channel, start.epoch)).or_insert(Began { start: *start, previous });
+            began.previous = began.previous.or(previous);
+            previous = Some(start.epoch);
+        }
+        if let Some(epoch) = previous {
+            self.know(channel, Position::new(epoch, head.last));
+        }
+    }
+
+    fn know(&mut self, channel: &'a str, place: Position) {
+        if let Some(epoch) = place.epoch {
+            let end = self.ends.entry((channel, epoch)).or_default();
+            *end = place.sequence.max(*end);
+        }
+    }
+
+    fn witness(&mut self, who: &str, channel: &'a str, place: Position, body: &'a str, to: &mut Vec<Violation>) {
+        if place.sequence == 0 {
+            return;
+        }
+        self.know(channel, place);
+        let first = *self.bodies.entry((channel, place)).or_insert(body);
+        if first != body {
+            let text = format!("{who} says that {body} is at {} of {channel}, where {first} is", show(place));
+            to.push(Violation { text, spot: Spot::Channel(channel.to_owned(), place.sequence) });
+        }
+    }
+
+    pub(super) fn began(&self, channel: &str, epoch: Epoch) -> Option<Began> {
+        self.begun.get(&(channel, epoch)).copied()
+    }
+
+    /// Whether a message is known that stands at this place of its epoch or above it.
+    pub(super) fn reaches(&self, channel: &str, place: Position) -> bool {
+        let end = place.epoch.and_then(|epoch| self.ends.get(&(channel, epoch)));
+        end.is_some_and(|end| *end >= place.sequence)
+    }
+
+    pub(super) fn was_seen(&self, channel: &str, body: &str) -> bool {
+        self.seen.contains(&(channel, body))
+    }
+
+    /// Everything that was seen in a log or a stream, by channel and body.
+    pub(super) fn all_seen(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.seen.iter().copied()
+    }
+
+    /// Whether the log has a message at the end.
+    pub(super) fn is_logged(&self, channel: &str, place: Position) -> bool {
+        self.logged.contains(&(channel, place))
+    }
+
+    /// Whether a loss may have hit what was written within this time.
+    pub(super) fn was_lost(&self, from: At, until: At) -> bool {
+        let hits = |loses_from: At, ended: At| loses_from <= until && from <= ended;
+        self.history.faults.iter().any(|fault| fault.loses_from.is_some_and(|at| hits(at, fault.ended)))
+    }
+
+    /// Whether Redis may have lost something by then.
+    pub(super) fn loss_before(&self, at: At) -> bool {
+        self.history.faults.iter().any(|fault| fault.loses_from.is_some() && fault.began <= at)
+    }
+
+    /// Whether older messages may have come back since shortly before a stream said something, until then.
+    pub(super) fn was_restored(&self, said: At, until: At) -> bool {
+        let from = said.saturating_sub(LAG);
+        self.history.faults.iter().any(|fault| fault.restores && fault.ended >= from && fault.began <= until)
+    }
+
+    /// The lowest sequence that was retained when Redis was looked at next, unless that says nothing of the time before.
+    pub(super) fn retained_after(&self, channel: &str, said: At) -> Option<i64> {
+        let next = self.history.samples.iter().find(|sample| sample.began >= said)?;
+        let head = next.heads.get(channel)?;
+        (!self.was_restored(said, next.ended)).then_some(head.first)
+    }
+
+    /// Whether so many epochs have begun since that a head does not list this one any more.
+    pub(super) fn is_unlisted(&self, channel: &str, epoch: Option<Epoch>, said: At) -> bool {
+        let lacks = |head: &Head| {
+            head.epochs.len() >= HEAD_EPOCHS && !head.epochs.iter().any(|start| Some(start.epoch) == epoch)
+        };
+        let mut samples = self.history.samples.iter().take_while(|sample| sample.began <= said);
+        samples.any(|sample| sample.heads.get(channel).is_some_and(lacks))
+            || self.history.logs.get(channel).is_some_and(|log| lacks(&log.head))
+    }
+
+    /// Whether a reader may go over from a position into another epoch without a word; `told` says up to where it has
+    /// heard of a loss already.
+    pub(super) fn crosses(&self, channel: &str, at: Position, told: i64, epoch: Option<Epoch>) -> Result<(), String> {
+        let Some(began) = epoch.and_then(|epoch| self.began(channel, epoch)) else { return Ok(()) };
+        let Began { start, previous } = began;
+        let into = show(Position { epoch, sequence: start.first });
+        super::must!(
+            start.first == at.sequence + 1,
+            "goes over from {} into the epoch that begins at {into}, without a gap",
+            show(at)
+        );
+        super::must!(
+            start.previous_end <= at.sequence.max(told),
+            "goes over from {} into {into}, without naming the loss up to {}",
+            show(at),
+            start.previous_end
+        );
+        super::must!(
+            previous.is_none() || at.epoch.is_none() || previous == at.epoch,
+            "goes over from {} into {into}, which follows another epoch",
+            show(at)
+        );
+        Ok(())
+    }
+}

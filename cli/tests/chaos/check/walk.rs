@@ -1,0 +1,134 @@
+//! One stream, event by event: no message twice, no step back, no jump without a gap, no cursor ahead of what was delivered.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tidings::message::{Epoch, Position};
+
+use super::{Spot, Violation, ends, gaps, must, show, starts, truth::Truth};
+use crate::history::{At, Event, History, Places, Stream};
+
+/// Where a stream stands in a channel.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    pub(super) at: Position,
+    /// Up to where a loss of an epoch was told.
+    pub(super) told: HashMap<Epoch, i64>,
+    /// What was delivered, and where it stood.
+    pub(super) delivered: HashMap<String, Position>,
+}
+
+impl Line {
+    /// Up to where a loss of the present epoch was told; 0 where none was.
+    pub(super) fn told(&self) -> i64 {
+        self.at.epoch.and_then(|epoch| self.told.get(&epoch)).copied().unwrap_or_default()
+    }
+}
+
+/// Where a stream stands.
+pub(super) struct Walk<'a> {
+    pub(super) history: &'a History,
+    pub(super) truth: &'a Truth<'a>,
+    pub(super) stream: &'a Stream,
+    pub(super) lines: BTreeMap<String, Line>,
+    started: bool,
+    caught_up: bool,
+}
+
+/// Follows a stream to its first violation.
+pub(super) fn walk<'a>(history: &'a History, truth: &'a Truth<'a>, index: usize) -> Option<Violation> {
+    let stream = &history.streams[index];
+    let mut walk = Walk { history, truth, stream, lines: BTreeMap::new(), started: false, caught_up: false };
+    for (number, (at, event)) in stream.events.iter().enumerate() {
+        if let Err(text) = walk.event(*at, event) {
+            return Some(Violation { text, spot: Spot::Stream(index, number) });
+        }
+    }
+    let ended = ends::check(&walk);
+    ended.err().map(|text| Violation { text, spot: Spot::Stream(index, stream.events.len()) })
+}
+
+impl Walk<'_> {
+    fn event(&mut self, at: At, event: &Event) -> Result<(), String> {
+        must!(self.started != matches!(event, Event::Started(_)), "started does not come first, and once");
+        match event {
+            Event::Started(places) => {
+                self.started = true;
+                for (channel, place) in places {
+                    self.lines.insert(channel.clone(), Line { at: *place, ..Line::default() });
+                }
+                starts::check(self, places)
+            }
+            Event::CaughtUp(places) => {
+                must!(!std::mem::replace(&mut self.caught_up, true), "caught_up comes twice");
+                self.level(places)
+            }
+            Event::Heartbeat(places) => self.level(places),
+            Event::Message { channel, body, place, cursor, .. } => self.message(channel, body, *place, *cursor),
+            Event::Gap { channel, .. } => {
+                must!(self.stream.covers(channel), "a gap of {channel} on a stream of {}", self.stream.topic);
+                gaps::check(self, at, event)
+            }
+            Event::Odd(text) => Err(text.clone()),
+        }
+    }
+
+    fn message(&mut self, channel: &str, body: &str, place: Position, cursor: Position) -> Result<(), String> {
+        must!(self.stream.covers(channel), "a message of {channel} on a stream of {}", self.stream.topic);
+        let line = self.lines.entry(channel.to_owned()).or_default();
+        if place.sequence == 0 {
+            must!(!self.history.captures, "{body} has no place, on a captured channel");
+            // Its predecessor may be one that the stream has left behind already, when it read the log.
+            must!(
+                cursor.sequence <= line.at.sequence,
+                "the cursor of {body} says {}, and the stream stands at {}",
+                show(cursor),
+                show(line.at)
+            );
+        } else {
+            must!(cursor == place, "the cursor of {} says {}", show(place), show(cursor));
+            follows(self.truth, channel, line, place)?;
+        }
+        if let Some(first) = line.delivered.insert(body.to_owned(), place) {
+            let lost = !line.told.is_empty() && first.sequence > 0 && !self.truth.is_logged(channel, first);
+            must!(lost, "{body} comes twice, at {} and at {}", show(first), show(place));
+        }
+        if place.sequence > 0 {
+            line.at = place;
+        }
+        Ok(())
+    }
+
+    /// A cursor says where the stream stands: not ahead of what was delivered, and not behind it.
+    fn level(&self, places: &Places) -> Result<(), String> {
+        for (channel, place) in places {
+            let none = Line::default();
+            let line = self.lines.get(channel).unwrap_or(&none);
+            let at = line.at;
+            must!(
+                place.sequence == at.sequence,
+                "a cursor says {} of {channel}, and the stream stands at {}",
+                show(*place),
+                show(at)
+            );
+            if place.epoch != at.epoch && at.epoch.is_some() {
+                self.truth.crosses(channel, at, line.told(), place.epoch)?;
+            }
+        }
+        let lacks = self.lines.iter().find(|(name, line)| line.at.sequence > 0 && !places.contains_key(*name));
+        must!(lacks.is_none(), "a cursor lacks {}", lacks.map_or("", |(name, _)| name));
+        Ok(())
+    }
+}
+
+/// Whether a message is the one that comes next.
+fn follows(truth: &Truth, channel: &str, line: &Line, place: Position) -> Result<(), String> {
+    let at = line.at;
+    let (here, there) = (show(at), show(place));
+    must!(place.sequence > at.sequence, "a step back: {there} after {here} of {channel}");
+    must!(place.sequence == at.sequence + 1, "a silent gap: {there} after {here} of {channel}");
+    // From the beginning, sequence 1 of any epoch follows.
+    if at.epoch.is_none() || place.epoch == at.epoch {
+        return Ok(());
+    }
+    truth.crosses(channel, at, line.told(), place.epoch).map_err(|text| format!("{channel} {text}"))
+}

@@ -1,0 +1,171 @@
+//! One run: a seed decides what it is like; then all goes on at once until the faults are over, and all must come to rest.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::{
+    board::{Board, Phase},
+    faults::Faults,
+    history::{History, Places},
+    nature::Nature,
+    publish::{self, Client},
+    reader::{Habits, Reader},
+    sample,
+    world::World,
+};
+
+/// Whether `--capture` exists: plain programs publish on a captured channel then.
+const CAPTURE: bool = false;
+/// How long all may take to come to rest when the faults are over.
+const REST: Duration = Duration::from_secs(10);
+const CLIENTS: usize = 5;
+const READERS: usize = 12;
+
+/// Runs a seed for so long, and tells what happened.
+pub(crate) async fn run(seed: u64, time: Duration) -> History {
+    let nature = Nature::of(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let board = Arc::new(Board::new(2, 3, READERS, channels(time)));
+    let mut world = World::start(Arc::clone(&board), &nature).await;
+    let mut writers = JoinSet::new();
+    for number in 1..=CLIENTS {
+        writers.spawn(Client::new(&board, format!("p{number}"), rng.fork()).run());
+    }
+    for number in 1..=2 {
+        let channel = if CAPTURE { "channel1" } else { "plain" };
+        writers.spawn(publish::plain(Arc::clone(&board), channel.to_owned(), format!("w{number}"), rng.fork()));
+    }
+    let mut others = JoinSet::new();
+    for number in 0..READERS {
+        let habits = habits(number, &mut rng);
+        others.spawn(Reader::new(&board, habits, rng.fork()).run());
+    }
+    others.spawn(sample::watch(Arc::clone(&board)));
+
+    let until = board.now() + time;
+    Faults::new(&nature, rng.fork()).run(&mut world, until).await;
+    board.phase.send_replace(Phase::Calm);
+    finish(&board, writers, rng.fork()).await;
+    board.phase.send_replace(Phase::Over);
+    while let Some(done) = others.join_next().await {
+        done.expect("a reader that does not panic");
+    }
+    world.stop().await;
+    let mut history = std::mem::take(&mut *board.history());
+    history.captures = CAPTURE;
+    history
+}
+
+/// The first are busy; of the others one begins a second.
+fn channels(time: Duration) -> Vec<String> {
+    let plain = if CAPTURE { "channel1" } else { "plain" };
+    let numbered = (0..6 + time.as_secs().min(60)).map(|number| format!("c.{number}"));
+    numbered.chain([plain.to_owned()]).collect()
+}
+
+fn habits(number: usize, rng: &mut fastrand::Rng) -> Habits {
+    let topic = topic(number);
+    Habits {
+        number,
+        is_pattern: topic.ends_with('*'),
+        topic,
+        fails_on_gap: rng.u8(..5) == 0,
+        window: [0, 0, 2_000, 16_000][rng.usize(..4)],
+        stalls: rng.u8(..6),
+        stays: Duration::from_millis([800, 3_000, 10_000, 60_000][rng.usize(..4)]),
+    }
+}
+
+/// What a reader reads.
+fn topic(reader: usize) -> String {
+    match reader {
+        0 | 1 => "c.*".to_owned(),
+        2 => "c.1*".to_owned(),
+        3 => "*".to_owned(),
+        4 => "plain".to_owned(),
+        _ => format!("c.{}", reader - 5),
+    }
+}
+
+/// All comes to rest: first with what was published, though no push may tell of it any more; then publishers publish
+/// on every channel, and all readers get it.
+async fn finish(board: &Arc<Board>, mut writers: JoinSet<()>, rng: fastrand::Rng) {
+    let deadline = Instant::now() + REST;
+    while let Some(done) = writers.join_next().await {
+        done.expect("a publisher that does not panic");
+    }
+    serving(board, deadline).await;
+    at_rest(board, deadline, "after the last fault").await;
+    let mut last = Client::new(board, "last".to_owned(), rng);
+    for channel in board.channels.iter().filter(|channel| channel.starts_with("c.")) {
+        last.last(channel).await;
+    }
+    at_rest(board, Instant::now() + REST, "after the last messages").await;
+    let port = board.primary.load(Ordering::SeqCst);
+    let mut redis = publish::connect(port).await.expect("Redis is there");
+    let logs = sample::logs(&mut redis, &board.channels).await.expect("Redis answers");
+    board.history().logs = logs;
+}
+
+/// Waits until every reader stands at the end of all of its channels.
+async fn at_rest(board: &Arc<Board>, deadline: Instant, when: &str) {
+    loop {
+        let behind = behind(board).await;
+        let Some(behind) = behind else { return };
+        if Instant::now() > deadline {
+            return board.trouble(format!("not at rest {REST:?} {when}: {behind}"));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Who is not where the heads are.
+async fn behind(board: &Arc<Board>) -> Option<String> {
+    let port = board.primary.load(Ordering::SeqCst);
+    let Some(mut redis) = publish::connect(port).await else { return Some("Redis is away".to_owned()) };
+    let Ok(heads) = sample::heads(&mut redis, &board.channels).await else { return Some("Redis is away".to_owned()) };
+    for (number, places) in board.progress().iter().enumerate() {
+        let topic = topic(number);
+        let covers = |channel: &str| match topic.strip_suffix('*') {
+            Some(prefix) => channel.starts_with(prefix),
+            None => channel == topic,
+        };
+        for channel in board.channels.iter().filter(|channel| covers(channel)) {
+            let last = heads.get(channel).map_or(0, |head| head.last);
+            let at = Places::get(places, channel).map_or(0, |place| place.sequence);
+            if at != last {
+                return Some(format!("reader {number} stands at {at} of {channel}, which ends at {last}"));
+            }
+        }
+    }
+    None
+}
+
+/// Waits until all services say that they serve.
+async fn serving(board: &Arc<Board>, deadline: Instant) {
+    for slot in board.publishers.iter().chain(&board.subscribers) {
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", slot.address))
+            .expect("an address")
+            .connect_lazy();
+        loop {
+            let answer = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
+            let status = answer.map(|answer| answer.into_inner().status());
+            if status.as_ref().is_ok_and(|status| *status == ServingStatus::Serving) {
+                break;
+            }
+            if Instant::now() > deadline {
+                return board
+                    .trouble(format!("{} does not serve {REST:?} after the last fault: {status:?}", slot.address));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}

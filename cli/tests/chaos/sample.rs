@@ -1,0 +1,116 @@
+//! Looks at Redis itself, past services and proxies: the heads now and then, and at the end all that it holds.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use redis::{RedisError, Value, aio::MultiplexedConnection};
+use serde_json::Value as Json;
+use tidings::{broker::history::EpochStart, message::Position};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    board::{Board, Phase, label},
+    history::{Head, Log, Logged, Sample},
+    publish::connect,
+};
+
+/// How often.
+const PERIOD: Duration = Duration::from_millis(120);
+/// How long Redis may take; it may be stopped.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Looks at the heads until all is over.
+pub(crate) async fn watch(board: Arc<Board>) {
+    let mut connection = None;
+    while !board.is(Phase::Over) {
+        sleep(PERIOD).await;
+        let port = board.primary.load(Ordering::SeqCst);
+        if connection.as_ref().is_none_or(|(_, to)| *to != port) {
+            connection = connect(port).await.map(|connection| (connection, port));
+        }
+        let Some((redis, _)) = &mut connection else { continue };
+        let began = board.now();
+        let Ok(Ok(heads)) = timeout(PATIENCE, heads(redis, &board.channels)).await else {
+            connection = None;
+            continue;
+        };
+        if board.primary.load(Ordering::SeqCst) == port {
+            board.history().samples.push(Sample { began, ended: board.now(), heads });
+        }
+    }
+}
+
+/// The heads of all channels that have one, at one moment.
+pub(crate) async fn heads(
+    redis: &mut MultiplexedConnection,
+    channels: &[String],
+) -> Result<BTreeMap<String, Head>, RedisError> {
+    let mut pipeline = redis::pipe();
+    pipeline.atomic();
+    for channel in channels {
+        pipeline.cmd("HMGET").arg(format!("tidings:{{{channel}}}:head")).arg("s").arg("h");
+        pipeline.cmd("XRANGE").arg(format!("tidings:{{{channel}}}:log")).arg("-").arg("+").arg("COUNT").arg(1);
+    }
+    let answers: Vec<Value> = pipeline.query_async(redis).await?;
+    let mut heads = BTreeMap::new();
+    for (channel, answer) in channels.iter().zip(answers.chunks(2)) {
+        let (last, epochs): (Option<i64>, Option<String>) = redis::from_redis_value(answer[0].clone())?;
+        let runs: Vec<(String, Vec<Vec<u8>>)> = redis::from_redis_value(answer[1].clone())?;
+        let (Some(last), Some(epochs)) = (last, epochs) else { continue };
+        let first = runs.first().and_then(|(id, _)| run(id)).map_or(last + 1, |(first, _)| first);
+        heads.insert(channel.clone(), Head { epochs: read_epochs(&epochs), first, last });
+    }
+    Ok(heads)
+}
+
+/// All that Redis holds.
+pub(crate) async fn logs(
+    redis: &mut MultiplexedConnection,
+    channels: &[String],
+) -> Result<BTreeMap<String, Log>, RedisError> {
+    let mut logs = BTreeMap::new();
+    for (channel, head) in heads(redis, channels).await? {
+        let mut range = redis::cmd("XRANGE");
+        range.arg(format!("tidings:{{{channel}}}:log")).arg("-").arg("+");
+        let runs: Vec<(String, Vec<Vec<u8>>)> = range.query_async(redis).await?;
+        let mut messages = Vec::new();
+        for (id, fields) in runs {
+            let Some((first, last)) = run(&id) else { continue };
+            let texts = fields.chunks(2).filter(|field| field[0] == b"m").map(|field| &field[1]);
+            messages.extend((first..=last).zip(texts).map(|(sequence, json)| logged(sequence, json)));
+        }
+        logs.insert(channel, Log { head, messages });
+    }
+    Ok(logs)
+}
+
+/// First and last sequence of a run's name.
+fn run(id: &str) -> Option<(i64, i64)> {
+    let (last, count) = id.split_once('-')?;
+    let (last, count): (i64, i64) = (last.parse().ok()?, count.parse().ok()?);
+    Some((last - count + 1, last))
+}
+
+/// `epoch,first,end of the one before;…`
+fn read_epochs(text: &str) -> Vec<EpochStart> {
+    let read = |start: &str| {
+        let mut parts = start.split(',');
+        let epoch = parts.next()?.parse().ok()?;
+        Some(EpochStart { epoch, first: parts.next()?.parse().ok()?, previous_end: parts.next()?.parse().ok()? })
+    };
+    text.split(';').filter_map(read).collect()
+}
+
+/// A message of the log. Where its own JSON says another sequence than its run, it is one that nobody published.
+fn logged(sequence: i64, json: &[u8]) -> Logged {
+    let json: Json = serde_json::from_slice(json).unwrap_or_default();
+    let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
+    let body = match json["sequence"].as_i64() == Some(sequence) {
+        true => label(&text("message")),
+        false => format!("{} in the place of {sequence}", json["sequence"]),
+    };
+    Logged { place: Position { epoch: text("epoch").parse().ok(), sequence }, id: text("id"), body }
+}
