@@ -74,6 +74,12 @@ pub(super) fn now() -> Option<Instant> {
 pub struct Scrape(PrometheusHandle);
 
 impl Scrape {
+    /// Where nothing was installed.
+    #[cfg(test)]
+    pub(crate) fn of_nothing() -> Self {
+        Self(PrometheusBuilder::new().build_recorder().handle())
+    }
+
     /// All of it, in Prometheus's text format. `probe_age` is how long ago a probe came back.
     pub fn text(&self, probe_age: Duration) -> String {
         // It grows by itself, so it is told when it is asked for.

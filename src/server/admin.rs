@@ -127,3 +127,30 @@ async fn connection(stream: TcpStream, answers: Arc<Answers>, _place: OwnedSemap
         Err(_) => tracing::debug!("an admin connection took too long"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::broker::{Retention, memory::Memory};
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_says_nothing_or_little_is_let_go() {
+        let keep = Retention { max_messages: 1, max_bytes: 1, max_age_ms: 1, dedup_window_ms: 1, dedup_max_ids: 1 };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let door = Door::new(listener, Scrape::of_nothing(), &[Part::Publisher]);
+        let admin = door.open(Memory::new(keep), CancellationToken::new());
+        for said in ["", "GET /livez HTTP/1.1\r\nhost:"] {
+            let began = Instant::now();
+            let mut stream = TcpStream::connect(address).await.expect("accepted");
+            stream.write_all(said.as_bytes()).await.expect("sent");
+            // However it ends: a timeout is an end without an answer.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            let took = began.elapsed();
+            assert!(took >= ADMIN_TIMEOUT && took < ADMIN_TIMEOUT * 2, "{said:?}: {took:?}");
+        }
+        admin.stop().await;
+    }
+}
