@@ -12,7 +12,7 @@ use tidings::{
     envelope,
     message::{Draft, Payload},
 };
-use tidings_testing::RedisServer;
+use tidings_testing::{DURABLE, RedisServer};
 use uuid::Uuid;
 
 mod redis;
@@ -42,6 +42,16 @@ impl Fixture {
 
     pub(crate) fn redis() -> Self {
         Self { server: Some(RedisServer::start()), started: Mutex::default() }
+    }
+
+    /// A Redis that loses nothing when it is restarted.
+    pub(crate) fn durable_redis() -> Self {
+        Self { server: Some(RedisServer::start_with(&DURABLE)), started: Mutex::default() }
+    }
+
+    /// Kills the server, if there is one, and starts it again.
+    pub(crate) fn restart(&mut self) -> bool {
+        self.server.as_mut().map(RedisServer::restart).is_some()
     }
 
     pub(crate) async fn broker(&self, retention: Retention) -> Shared {
@@ -194,12 +204,37 @@ impl Live {
 
     async fn next(&mut self) -> Told {
         loop {
-            while let Some(event) = self.waiting.pop_front() {
-                if let Some(told) = tell(event) {
-                    return told;
+            if let Some(told) = tell(self.any().await) {
+                return told;
+            }
+        }
+    }
+
+    /// The next event as it is, but for a link that stands for the first time.
+    pub(crate) async fn event(&mut self) -> LiveEvent {
+        loop {
+            match self.any().await {
+                LiveEvent::Restored => {}
+                event => return event,
+            }
+        }
+    }
+
+    /// Waits until a loss was told, and that all stands again.
+    pub(crate) async fn restored(&mut self) {
+        while !matches!(self.any().await, LiveEvent::Lost(_)) {}
+        while !matches!(self.any().await, LiveEvent::Restored) {}
+    }
+
+    async fn any(&mut self) -> LiveEvent {
+        loop {
+            match self.waiting.pop_front() {
+                Some(event) => return event,
+                None => {
+                    let more = within(self.events.recv(), "an event").await;
+                    self.waiting.extend(more.expect("the connection is open"));
                 }
             }
-            self.waiting.extend(within(self.events.recv(), "an event").await.expect("the connection is open"));
         }
     }
 }

@@ -207,7 +207,7 @@ pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Optio
         let (last, count): (i64, i64) = (last.parse().ok()?, count.parse().ok()?);
         let first = last.checked_sub(count)?.checked_add(1)?;
         let mut stored = Vec::with_capacity(run.len());
-        for (sequence, json) in (first..).zip(run) {
+        for (sequence, json) in (first..=last).zip(run) {
             let Value::BulkString(json) = json else { return None };
             stored.push(Stored { sequence, json: json.into() });
         }
