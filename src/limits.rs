@@ -89,8 +89,11 @@ pub const TOPIC_LINGER: Duration = Duration::from_secs(5);
 pub const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// Calls at once on one connection.
 pub const CALLS_PER_CONNECTION: u32 = 1_000;
-/// Connections of one listener.
+/// Connections of one listener; fewer where the process may not have as many file descriptors.
 pub const CONNECTIONS: usize = 20_000;
+/// File descriptors that connections leave to the rest of the process (Redis, the operators' door): a full house must be
+/// able to find Redis again.
+pub const RESERVED_DESCRIPTORS: usize = 64;
 /// Bytes HTTP/2 may hold for one stream whose reader has stopped.
 pub const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes a client may send on one call before the server has read them: enough for a megabyte a second from another

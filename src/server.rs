@@ -31,6 +31,7 @@ pub mod admin;
 mod calls;
 pub mod cors;
 pub mod deadline;
+pub mod descriptors;
 mod ending;
 mod fallback;
 mod front;

@@ -8,7 +8,7 @@ use tidings::{
     channel::Names,
     config::{Choice, Common, Logs, listen, listen_address},
     metrics::Part,
-    server::{Options, telemetry},
+    server::{Options, descriptors, telemetry},
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,7 @@ impl Serve {
     /// both ports are bound, before anything is printed.
     pub(crate) async fn run(self, out: &mut Out, stop: CancellationToken) -> Result<(), Error> {
         telemetry::init(&self.logs.filter, self.logs.format).map_err(Error::serve)?;
+        descriptors::raise();
         let names = self.common.names().map_err(Error::serve)?;
         let broker = self.common.choose_broker(None, Role::Both).map_err(Error::serve)?;
         let anonymous = self.common.allow_anonymous;

@@ -8,7 +8,7 @@ use tidings::{
     broker::{closed_after, redis::Role},
     config::{self, DEFAULT_REDIS_URL},
     metrics::Part,
-    server::{healthcheck, shutdown, telemetry},
+    server::{descriptors, healthcheck, shutdown, telemetry},
 };
 use tidings_publisher::config::{Cli, Command, Healthcheck, LISTEN_FLAG, Serve};
 use tokio::runtime::{Builder, Runtime};
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
 
 async fn serve(asked: Serve) -> anyhow::Result<()> {
     telemetry::init(&asked.logs.filter, asked.logs.format)?;
+    descriptors::raise();
     let shutdown = shutdown::on_signal().context("can't listen for signals")?;
     let settings = asked.settings()?;
     let broker = asked.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Publisher)?;

@@ -4,14 +4,13 @@ use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connection::Connection;
-use super::{Error, Options, front::Front};
-use crate::limits;
+use super::{Error, Options, descriptors, front::Front};
 
 mod connection;
 mod patience;
@@ -33,7 +32,7 @@ pub(super) async fn run(
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
     let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
-    let accepted = accept_all(&listener, &connection, &tasks, &shutdown, limits::CONNECTIONS).await;
+    let accepted = accept_all(&listener, &connection, &tasks, &shutdown, descriptors::places()).await;
     // The port is free for a successor as soon as nothing new is accepted.
     drop(listener);
     shutdown.cancel();
@@ -55,11 +54,15 @@ async fn accept_all(
     shutdown: &CancellationToken,
     places: usize,
 ) -> Result<(), Error> {
-    let places = Arc::new(Semaphore::new(places));
+    let (limit, places) = (places, Arc::new(Semaphore::new(places)));
     let (mut full, mut exhausted) = (Occasionally::default(), Occasionally::default());
     loop {
         let next = async {
-            let place = place(&places, &mut full).await;
+            if places.available_permits() == 0 && full.is_due() {
+                tracing::warn!(open = limit, "no more connections can be taken; clients wait until one of them ends");
+            }
+            // Without a place nothing is accepted: clients wait in the kernel's queue, which is bounded as well.
+            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
             listener.accept().await.map(|(stream, _)| (stream, place))
         };
         match shutdown.run_until_cancelled(next).await {
@@ -79,14 +82,6 @@ async fn accept_all(
             },
         }
     }
-}
-
-/// Waits for a place. Without one nothing is accepted: clients wait in the kernel's queue, which is bounded as well.
-async fn place(places: &Arc<Semaphore>, full: &mut Occasionally) -> OwnedSemaphorePermit {
-    if places.available_permits() == 0 && full.is_due() {
-        tracing::warn!("as many connections are open as may be (src/limits.rs); more wait until one of them ends");
-    }
-    Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed")
 }
 
 /// Lets the first of many equal warnings through, and then one in a while.

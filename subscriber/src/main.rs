@@ -6,7 +6,7 @@ use tidings::{
     broker::{closed_after, redis::Role},
     config::{DEFAULT_REDIS_URL, listen},
     metrics::Part,
-    server::{healthcheck, shutdown, telemetry},
+    server::{descriptors, healthcheck, shutdown, telemetry},
 };
 use tidings_subscriber::config::{Cli, Command, LISTEN_FLAG, Serve};
 
@@ -21,6 +21,7 @@ async fn main() -> Result<()> {
 
 async fn serve(flags: Serve) -> Result<()> {
     telemetry::init(&flags.logs.filter, flags.logs.format)?;
+    descriptors::raise();
     let settings = flags.settings()?;
     let broker = flags.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Subscriber)?;
     let listener = listen(flags.listen.address, LISTEN_FLAG, flags.common.allow_anonymous).await?;

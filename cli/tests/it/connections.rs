@@ -1,14 +1,17 @@
 //! Connections whose peer is gone, frozen, slow or too many, and connections that have become too old.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tidings::pb::{PublishBatchRequest, StreamMessagesRequest, stream_messages_response::Event};
-use tidings_testing::RedisServer;
-use tokio::time::sleep;
+use tidings_testing::{RedisServer, free_port};
+use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use crate::harness::{
-    PATIENCE, Peer, Process, Publisher, Stream, Subscriber, channel, connect, pattern, reason, sequences, text,
+    PATIENCE, Peer, Process, Publisher, Stream, Subscriber, channel, connect, pattern, reason, sequences, text, text_of,
 };
 
 const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
@@ -97,6 +100,47 @@ async fn a_reader_that_stops_by_flow_control_only_stays() {
     assert_eq!(sequences(&idle.messages(all.len()).await), all);
     publisher.stop();
     subscriber.stop();
+}
+
+/// It logs that once, goes on for those who are there, finds Redis again, and takes the others in when there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_the_process_may_have_wait_for_a_place() {
+    const PLACES: usize = 50;
+    let mut redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    publisher.client().publish(text("c", "the first")).await.expect("published");
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let args = [format!("--listen={address}"), format!("--redis-url={}", redis.url())];
+    let process = Process::start_with_descriptors("tidings-subscriber", &args, 2 * PLACES);
+    let mut here = Stream::alone(address, channel("c")).await;
+    here.started().await;
+    let mut others = Vec::new();
+    for _ in 0..PLACES + 10 {
+        let mut peer = Peer::connect(address).await;
+        peer.greet().await;
+        others.push(peer);
+    }
+    let told = || process.output().matches("no more connections can be taken").count();
+    let began = Instant::now();
+    while told() == 0 {
+        assert!(began.elapsed() < PATIENCE, "it says so");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut waiting = others.pop().expect("the last of them");
+    assert!(timeout(Duration::from_millis(500), waiting.frame()).await.is_err(), "there is no place for it");
+    redis.restart();
+    let began = Instant::now();
+    while publisher.client().publish(text("c", "the second")).await.is_err() {
+        assert!(began.elapsed() < PATIENCE, "the publisher finds Redis");
+        sleep(Duration::from_millis(20)).await;
+    }
+    // What Redis lost is told, and then it goes on.
+    while !matches!(here.next_event().await, Event::Message(message) if text_of(&message) == "the second") {}
+    drop(others);
+    waiting.call(1, STREAM, &channel("c")).await;
+    waiting.first_data(1).await;
+    assert_eq!(told(), 1, "{}", process.output());
+    publisher.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

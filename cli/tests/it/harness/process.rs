@@ -21,11 +21,20 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a program of the workspace.
     pub(crate) fn start(program: &str, args: &[String]) -> Self {
+        Self::spawn(program, clean_command(&binary(program)).args(args))
+    }
+
+    /// Starts one that may have so many file descriptors, and no more.
+    pub(crate) fn start_with_descriptors(program: &str, args: &[String], most: usize) -> Self {
+        let script = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        Self::spawn(program, clean_command(Path::new("sh")).args(["-c", &script]).arg(binary(program)).args(args))
+    }
+
+    fn spawn(program: &str, command: &mut Command) -> Self {
         let log = NamedTempFile::new().expect("a temporary file");
         // One handle for both, or they would write over each other.
         let output = log.reopen().expect("the log");
-        let child = clean_command(&binary(program))
-            .args(args)
+        let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("the log"))
             .stderr(output)
