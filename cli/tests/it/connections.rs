@@ -242,18 +242,19 @@ async fn calls_of_a_connection_that_is_too_old_may_finish_within_the_grace() {
         let began = Instant::now();
         (client.publish(text("c", message)).await, began.elapsed())
     };
-    let hanging = async |time: Duration| {
-        redis.pause();
+    let resume_after = async |time: Duration| {
         sleep(time).await;
         redis.resume();
     };
-    let ((answer, took), ()) = tokio::join!(publish("it has time"), hanging(Duration::from_millis(2_500)));
+    redis.pause();
+    let ((answer, took), ()) = tokio::join!(publish("it has time"), resume_after(Duration::from_millis(2_500)));
     assert_eq!(answer.expect("published beyond the connection's age").into_inner().sequence, 1);
     assert!(took >= Duration::from_secs(2), "{took:?}");
     while let Some(frame) = idle.frame().await {
         assert!(frame.is_goaway(), "{frame:?}");
     }
-    let ((answer, took), ()) = tokio::join!(publish("it has not"), hanging(Duration::from_secs(10)));
+    redis.pause();
+    let ((answer, took), ()) = tokio::join!(publish("it has not"), resume_after(Duration::from_secs(10)));
     answer.expect_err("cut");
     assert!((Duration::from_millis(5_800)..Duration::from_secs(9)).contains(&took), "{took:?}");
     publisher.stop();
