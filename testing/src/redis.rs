@@ -125,6 +125,8 @@ impl RedisServer {
     /// Stops the process without ending it: connections stay, nothing answers.
     pub fn pause(&self) {
         self.signal("-STOP");
+        let stat = format!("/proc/{}/stat", self.pid().expect("it runs"));
+        self.wait_until("it has stopped", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
     }
 
     /// Lets a process that was stopped go on.
