@@ -20,11 +20,13 @@ use crate::{
     message::{Draft, Epoch},
 };
 
+pub mod adopt;
 mod closing;
 pub mod history;
 pub mod memory;
 pub mod redis;
 
+pub use adopt::Adopter;
 pub use closing::closed_after;
 pub use history::{Gap, GapReason, Head};
 
@@ -57,6 +59,9 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Opens the live side: one connection that carries the pushes of all topics asked of it. It reconnects by itself.
     fn live(&self) -> (LiveControl, LiveEvents);
+
+    /// Takes what plain programs publish into the log; `None` where no plain program can publish.
+    fn adopter(&self) -> Option<Arc<dyn Adopter>>;
 
     /// Whether the broker can be used now, and if not, why: what health and logs tell.
     fn state(&self) -> watch::Receiver<State>;
@@ -147,6 +152,8 @@ pub struct Stored {
     pub sequence: i64,
     /// The JSON as it was published.
     pub json: Bytes,
+    /// What else is kept of it where a plain program published it.
+    pub adopted: Option<adopt::Adopted>,
 }
 
 /// What a live connection follows.
@@ -163,6 +170,9 @@ pub enum Topic {
 pub enum LiveCommand {
     /// Answered by [`LiveEvent::Subscribed`], after which every push arrives.
     Subscribe(Topic),
+    /// The same for a topic whose plain messages are adopted: notices are subscribed to as well, and before the topic, so that
+    /// no notice is missed of what was heard. Answered by [`LiveEvent::Captured`] besides.
+    Capture(Topic),
     /// Ends a subscription; a few pushes may still come.
     Unsubscribe(Topic),
     /// Answered by [`LiveEvent::Head`], which comes after every push that happened before it.
@@ -189,6 +199,21 @@ pub enum LiveEvent {
         /// What was published.
         payload: Bytes,
     },
+    /// What a plain program published on a channel was adopted. Comes behind the push of what it published.
+    Notice {
+        /// The captured topic that brought it.
+        topic: Topic,
+        /// The channel.
+        channel: ChannelName,
+        /// The [hash](adopt::Raw::hash) of what was published.
+        hash: [u8; adopt::Raw::HASH_BYTES],
+        /// The message as it stands in the log.
+        json: Bytes,
+    },
+    /// From here on notices come of what is adopted on the topic's channels.
+    Captured(Topic),
+    /// They do not come, or not any more, for this reason. The topic itself is not concerned.
+    NotCaptured(Topic, String),
     /// A push that was larger than a message may be, and was not kept.
     Oversized {
         /// The topic it came through.

@@ -85,6 +85,9 @@ pub const TOPICS: usize = 100_000;
 /// How long a topic without streams keeps its Redis subscription.
 pub const TOPIC_LINGER: Duration = Duration::from_secs(5);
 
+/// How long a replica that has adopted what plain programs publish goes on alone: when it dies, another takes over after this time.
+pub const LEASE: Duration = Duration::from_secs(3);
+
 /// HTTP headers of one request, as HTTP/2 counts them.
 pub const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// Calls at once on one connection.

@@ -20,6 +20,8 @@ pub struct Head {
     pub time_ms: i64,
     /// Whether the channel keeps history, as far as the reader is configured.
     pub keeps_history: bool,
+    /// The last message that was adopted from a plain program (see [`adopt`](super::adopt)); the beginning where none was.
+    pub adopted: Position,
 }
 
 /// How an epoch began.

@@ -25,8 +25,8 @@ use self::{
     live::{Connections, Queue},
 };
 use super::{
-    Broker, Error, From, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published, Receipt,
-    Retention, State,
+    Adopter, Broker, Error, From, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published,
+    Receipt, Retention, State,
 };
 use crate::{
     channel::{ChannelName, Pattern},
@@ -167,6 +167,11 @@ impl Broker for Memory {
         (control, told)
     }
 
+    /// No plain program can publish here.
+    fn adopter(&self) -> Option<Arc<dyn Adopter>> {
+        None
+    }
+
     fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
@@ -224,7 +229,8 @@ impl Inner {
     fn carry_out(&self, id: u64, command: LiveCommand) {
         let mut core = self.lock();
         match command {
-            LiveCommand::Subscribe(topic) => core.connections.subscribe(id, topic),
+            // There is nothing to capture.
+            LiveCommand::Subscribe(topic) | LiveCommand::Capture(topic) => core.connections.subscribe(id, topic),
             LiveCommand::Unsubscribe(topic) => core.connections.unsubscribe(id, &topic),
             LiveCommand::Check(channel) => {
                 let head = self.head(&mut core, &channel);

@@ -5,14 +5,17 @@
 //! | name | what |
 //! |---|---|
 //! | channel `c` | one JSON object a message, as [`envelope`](crate::envelope) writes it |
-//! | `tidings:{c}:log` | a Stream; an entry is a *run* of consecutive messages. Fields `t` (log time, ms), `b` (running count of bytes), and an `m` for each message; the ID is `<last sequence>-<count>` |
-//! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `g` generation of ids |
+//! | `tidings:{c}:log` | a Stream; an entry is a *run* of consecutive messages. Fields `t` (log time, ms), `b` (running count of bytes), and for each message an `m`, behind it an `r` (16-byte hash of what a plain program published) if it was adopted; the ID is `<last sequence>-<count>` |
+//! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `g` generation of ids, `a` the last adopted message |
 //! | `tidings:{c}:ids:<n>` | a hash of the ids that clients gave in window `n`, with their receipts |
+//! | `tidings:{c}:lease` | a hash: which subscriber adopts what plain programs publish, and who asks to |
+//! | channel `tidings:{c}:adopted` | a notice of each adopted message: its hash, then its JSON |
 //! | `tidings:channels` | a sorted set of channel names by the time of their last publish |
 //!
 //! Three kinds of connections: one shared for commands (`connection`), a few that wait for replicas (`wait`), and the
 //! live ones (`live`). Only this module knows the `redis` crate.
 
+mod adopt;
 mod call;
 mod complaints;
 mod connection;
@@ -26,6 +29,7 @@ mod log;
 mod publish;
 mod queue;
 mod receipts;
+mod registry;
 mod resp;
 mod script;
 mod url;
@@ -46,7 +50,9 @@ use tokio_util::{
 };
 
 pub use self::url::{InvalidUrl, ServerUrl};
-use super::{Broker, Error, From, Head, LiveControl, LiveEvents, Page, PageLimit, Published, Retention, State};
+use super::{
+    Adopter, Broker, Error, From, Head, LiveControl, LiveEvents, Page, PageLimit, Published, Retention, State,
+};
 use crate::{
     channel::{ChannelName, Names, Pattern},
     limits::PROBE_GRACE,
@@ -87,6 +93,7 @@ pub struct Redis {
     connection: Arc<connection::Connection>,
     publisher: Arc<publish::Publisher>,
     reader: Arc<log::Reader>,
+    adopter: Arc<adopt::Adopter>,
     live: Arc<live::Settings>,
     vitals: Arc<vitals::Vitals>,
     /// What is not a publish: those are the publisher's own.
@@ -118,6 +125,14 @@ impl Redis {
         if role != Role::Subscriber {
             tasks.spawn(Arc::clone(&reader).sweep(closing.clone()));
         }
+        let registry = registry::Registry::new(Arc::clone(&connection), keys.clone(), closing.clone());
+        let adopter = adopt::Adopter {
+            connection: Arc::clone(&connection),
+            registry: Arc::clone(&registry),
+            keys: keys.clone(),
+            retention,
+            closing: closing.clone(),
+        };
         let keeps_history = retention.max_messages > 0;
         let probed = watch::Sender::new(None);
         // Who only publishes has no live connection: there the command connection's own checks count.
@@ -137,7 +152,8 @@ impl Redis {
             probed,
         };
         Arc::new(Self {
-            publisher: publish::Publisher::new(Arc::clone(&connection), keys, retention, closing.clone()),
+            publisher: publish::Publisher::new(Arc::clone(&connection), registry, keys, retention, closing.clone()),
+            adopter: Arc::new(adopter),
             live: Arc::new(live),
             vitals,
             connection,
@@ -176,6 +192,10 @@ impl Broker for Redis {
         let (events, told) = mpsc::channel(live::BATCHES);
         self.tasks.spawn(live::keep(Arc::clone(&self.live), commands, events, self.closing.clone()));
         (control, told)
+    }
+
+    fn adopter(&self) -> Option<Arc<dyn Adopter>> {
+        Some(Arc::clone(&self.adopter) as _)
     }
 
     fn state(&self) -> watch::Receiver<State> {

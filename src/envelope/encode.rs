@@ -5,12 +5,17 @@ use std::fmt::Write as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
+use super::Envelope;
 use crate::message::{Draft, Epoch, Payload};
 
 /// The size of the widest stamp; sizes are counted with it, so that a limit does not depend on a number's digits.
 pub const STAMP_BYTES: usize =
     r#","date":"2026-01-01T00:00:00.000Z","sequence":9007199254740992,"epoch":"0000000000000000""#.len();
+
+/// The part of a stamp behind the date.
+const NUMBER_BYTES: usize = r#","sequence":9007199254740992,"epoch":"0000000000000000""#.len();
 
 /// A message as JSON, but for its stamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,12 +69,47 @@ pub fn check_json(text: &str) -> Result<&str, InvalidJson> {
     Ok(serde_json::from_str::<&RawValue>(text)?.get())
 }
 
+/// A message as JSON with its own date: only number and epoch are missing between head and tail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unnumbered {
+    /// `{"id":"…","message":…,"date":"…"`
+    pub head: String,
+    /// `,"attributes":{…}` and so on, with the closing brace.
+    pub tail: String,
+}
+
+impl Unnumbered {
+    /// The size of the whole JSON, with the widest number.
+    pub fn len(&self) -> usize {
+        self.head.len() + NUMBER_BYTES + self.tail.len()
+    }
+
+    /// Never: an envelope has braces at least.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+impl Envelope {
+    /// Writes it for its place in the log: what was read is kept, its own date and the originals of odd values as well.
+    pub fn unnumbered(&self) -> Unnumbered {
+        let Encoded { mut head, tail } = write(self.id, &self.payload, &self.attributes, &self.ordering_key);
+        // Writing to a string can't fail.
+        let _ = write!(head, r#","date":"{}""#, format_time(self.time_ms));
+        Unnumbered { head, tail }
+    }
+}
+
 /// Writes a draft; a `json` payload is expected to have passed [`check_json`].
 pub fn encode(draft: &Draft) -> Encoded {
+    write(draft.id, &draft.payload, &draft.attributes, &draft.ordering_key)
+}
+
+fn write(id: Uuid, payload: &Payload, attributes: &[(String, String)], ordering_key: &str) -> Encoded {
     let mut head = String::with_capacity(64);
     // Writing to a string can't fail.
-    let _ = write!(head, r#"{{"id":"{}","message":"#, draft.id.hyphenated());
-    let encoding = match &draft.payload {
+    let _ = write!(head, r#"{{"id":"{}","message":"#, id.hyphenated());
+    let encoding = match payload {
         Payload::Text(text) => {
             push_string(&mut head, text);
             None
@@ -86,9 +126,9 @@ pub fn encode(draft: &Draft) -> Encoded {
         }
     };
     let mut tail = String::new();
-    if !draft.attributes.is_empty() {
+    if !attributes.is_empty() {
         tail.push_str(r#","attributes":"#);
-        for (i, (key, value)) in draft.attributes.iter().enumerate() {
+        for (i, (key, value)) in attributes.iter().enumerate() {
             tail.push(if i == 0 { '{' } else { ',' });
             push_string(&mut tail, key);
             tail.push(':');
@@ -96,9 +136,9 @@ pub fn encode(draft: &Draft) -> Encoded {
         }
         tail.push('}');
     }
-    if !draft.ordering_key.is_empty() {
+    if !ordering_key.is_empty() {
         tail.push_str(r#","ordering_key":"#);
-        push_string(&mut tail, &draft.ordering_key);
+        push_string(&mut tail, ordering_key);
     }
     if let Some(encoding) = encoding {
         let _ = write!(tail, r#","encoding":"{encoding}""#);
@@ -134,9 +174,8 @@ fn push_string(json: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::envelope::{Claim, decode};
 
     const TIME_MS: i64 = 1_795_521_600_123;
 
@@ -185,6 +224,27 @@ mod tests {
         let widest = encoded.stamp(TIME_MS, 1 << 53, Epoch::from_u64(1).expect("not 0"));
         assert_eq!(encoded.len(), widest.len());
         assert!(!encoded.is_empty());
+    }
+
+    #[test]
+    fn an_envelope_of_a_plain_program_is_kept_with_its_own_date() {
+        let odd = br#"{"message":"\u0041","id":7,"date":"10/11/2023","attributes":{"b":"1"},"ordering_key":"k"}"#;
+        let read = decode(odd, TIME_MS);
+        let written = read.unnumbered();
+        let numbered =
+            format!(r#"{},"sequence":9007199254740992,"epoch":"00000000000000ab"{}"#, written.head, written.tail);
+        assert_eq!(
+            numbered,
+            format!(
+                r#"{{"id":"{}","message":"A","date":"2026-11-24T12:00:00.123Z","sequence":9007199254740992,"#,
+                read.id
+            ) + r#""epoch":"00000000000000ab","attributes":{"b":"1","tidings-original-date":"10/11/2023","#
+                + r#""tidings-original-id":"7"},"ordering_key":"k"}"#
+        );
+        assert_eq!(written.len(), numbered.len());
+        assert!(!written.is_empty());
+        let claim = Some(Claim { epoch: Epoch::from_u64(0xab).expect("not 0"), sequence: 1 << 53 });
+        assert_eq!(decode(numbered.as_bytes(), 0), Envelope { claim, ..read });
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The Redis broker against a real Redis: what stands on it byte for byte, and what happens when it is restarted, full,
 //! too slow, a replica or away. What both brokers promise is in the conformance suite.
 
+mod adopt;
 mod connection;
 mod epochs;
 mod fixture;

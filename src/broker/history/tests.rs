@@ -12,7 +12,7 @@ fn at(n: u64, sequence: i64) -> Position {
 fn head(epochs: &[(u64, i64, i64)], first: i64, last: i64) -> Head {
     let epochs =
         epochs.iter().map(|&(n, first, previous_end)| EpochStart { epoch: epoch(n), first, previous_end }).collect();
-    Head { epochs, last, first, time_ms: 0, keeps_history: true }
+    Head { epochs, last, first, time_ms: 0, keeps_history: true, adopted: Position::START }
 }
 
 fn gap(n: u64, first_missing: i64, last_missing: i64, reason: GapReason, resume: Position) -> Next {

@@ -13,7 +13,7 @@ use crate::{
     broker::{Error, From, Head, PageLimit, Receipt, Retention, Stored, history::EpochStart},
     envelope::{self, Encoded},
     limits::HEAD_LINGER,
-    message::Epoch,
+    message::{Epoch, Position},
 };
 
 /// Bytes that a message costs beside its JSON, and a channel beside its messages: estimates, on the safe side.
@@ -84,6 +84,7 @@ impl Channel {
             first: self.first(),
             time_ms: self.time_ms,
             keeps_history: retention.max_messages > 0,
+            adopted: Position::START,
         }
     }
 
@@ -202,7 +203,8 @@ impl Channel {
     pub(super) fn read(&self, from: From, limit: PageLimit) -> (Vec<Stored>, bool) {
         let (first, end) = (self.first(), self.log.len());
         let index = |sequence: i64| usize::try_from(sequence.saturating_sub(first)).unwrap_or(0).min(end);
-        let stored = |index: usize| Stored { sequence: first + index as i64, json: self.log[index].json.clone() };
+        let stored =
+            |index: usize| Stored { sequence: first + index as i64, json: self.log[index].json.clone(), adopted: None };
         match from {
             From::After(sequence) => page((index(sequence.saturating_add(1))..end).map(stored), limit),
             From::Before(sequence) => page((0..index(sequence)).rev().map(stored), limit),

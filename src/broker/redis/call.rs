@@ -31,11 +31,8 @@ pub(super) fn write<'a>(
 ) -> Cmd {
     let mut call = script::PUBLISH.call();
     call.arg(3).arg(keys.head(channel)).arg(keys.log(channel)).arg(keys.ids(channel));
-    call.arg(channel.as_str()).arg(Epoch::random().to_string());
-    call.arg(seen.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()).arg(seen.sequence);
-    call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
+    write_common(&mut call, channel, retention, seen);
     call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(min_replicas);
-    call.arg(HEAD_LINGER.as_millis() as u64).arg(RUN_MESSAGES).arg(RUN_BYTES);
     for batch in batches {
         call.arg(batch.len());
         for message in batch {
@@ -44,6 +41,14 @@ pub(super) fn write<'a>(
         }
     }
     call
+}
+
+/// The arguments that both scripts have which write. `seen` is the last message that the caller knows of.
+pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Retention, seen: Position) {
+    call.arg(channel.as_str()).arg(Epoch::random().to_string());
+    call.arg(seen.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()).arg(seen.sequence);
+    call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
+    call.arg(HEAD_LINGER.as_millis() as u64).arg(RUN_MESSAGES).arg(RUN_BYTES);
 }
 
 /// Reads the answer: what each batch gets, in order.

@@ -75,6 +75,21 @@ pub(super) fn known(code: &str) -> Option<&'static str> {
     codes.into_iter().find(|known| *known == code)
 }
 
+/// Nothing was written, since the broker is closed.
+pub(super) fn closed() -> Error {
+    Error::Unavailable("the broker is closed".to_owned())
+}
+
+/// The broker was closed while a call was under way.
+pub(super) fn cut() -> Error {
+    Error::OutcomeUnknown("the broker was closed before Redis answered".to_owned())
+}
+
+/// A call was handed over and no answer came.
+pub(super) fn slow() -> Error {
+    Error::OutcomeUnknown("Redis did not answer in time".to_owned())
+}
+
 pub(super) fn refusal(code: &str) -> Option<&'static str> {
     REFUSALS.iter().find(|(known, _)| *known == code).map(|(_, text)| *text)
 }

@@ -2,17 +2,17 @@
 
 use crate::{
     broker::{Error, Head, history::EpochStart},
-    message::{Epoch, MAX_SEQUENCE},
+    message::{Epoch, MAX_SEQUENCE, Position},
 };
 
 /// The format of the head that this version writes, and the newest it reads.
 const FORMAT: i64 = 1;
 
 /// The answer's fields, as texts: role, format version, last sequence, log time, epochs, first retained, whether there is
-/// a log. `None` for a channel with neither head nor log.
+/// a log, the last adopted message. `None` for a channel with neither head nor log.
 pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head>, Error> {
     let odd = || Error::Internal("a channel's head is not understood".to_owned());
-    let [role, version, last, time_ms, epochs, first, has_log] = fields else { return Err(odd()) };
+    let [role, version, last, time_ms, epochs, first, has_log, adopted] = fields else { return Err(odd()) };
     if role != "master" {
         return Err(Error::Unavailable("Redis is a read-only replica; point --redis-url at the primary".to_owned()));
     }
@@ -34,7 +34,11 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
         return Err(odd());
     }
     let time_ms = time_ms.parse().map_err(|_| odd())?;
-    Ok(Some(Head { epochs, last, first, time_ms, keeps_history }))
+    let adopted = match adopted.as_str() {
+        "" => Position::START,
+        text => position(text).ok_or_else(odd)?,
+    };
+    Ok(Some(Head { epochs, last, first, time_ms, keeps_history, adopted }))
 }
 
 fn sequence(text: &str) -> Option<i64> {
@@ -57,38 +61,49 @@ fn epoch(text: &str) -> Option<EpochStart> {
     Some(EpochStart { epoch, first: sequence(parts.next()?)?, previous_end: sequence(parts.next()?)? })
 }
 
+/// `epoch,sequence`
+fn position(text: &str) -> Option<Position> {
+    let (epoch, sequence) = text.split_once(',')?;
+    Some(Position::new(epoch.parse().ok()?, self::sequence(sequence)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fields(fields: [&str; 7]) -> Vec<String> {
+    fn fields(fields: [&str; 8]) -> Vec<String> {
         fields.map(str::to_owned).to_vec()
     }
 
     #[test]
     fn heads_are_read() {
-        let head = fields(["master", "1", "9", "1000", "000000000000000a,1,0;000000000000000b,6,8", "3", "1"]);
+        let head = fields(["master", "1", "9", "1000", "000000000000000a,1,0;000000000000000b,6,8", "3", "1", ""]);
         let head = read(&head, true).expect("understood").expect("there");
         assert_eq!((head.last, head.first, head.epochs.len(), head.epochs[1].previous_end), (9, 3, 2, 8));
-        let empty = fields(["master", "1", "9", "1000", "000000000000000a,1,0", "0", "0"]);
+        let empty = fields(["master", "1", "9", "1000", "000000000000000a,1,0", "0", "0", ""]);
         assert_eq!(read(&empty, true).expect("understood").expect("there").first, 10);
-        assert_eq!(read(&fields(["master", "", "0", "0", "", "0", "0"]), true), Ok(None));
-        let headless = read(&fields(["master", "", "9", "0", "", "3", "1"]), true).expect("understood").expect("there");
+        assert_eq!(read(&fields(["master", "", "0", "0", "", "0", "0", ""]), true), Ok(None));
+        let headless =
+            read(&fields(["master", "", "9", "0", "", "3", "1", ""]), true).expect("understood").expect("there");
         assert!(headless.epochs.is_empty());
+        assert_eq!(headless.adopted, Position::START);
+        let adopted = fields(["master", "1", "9", "0", "000000000000000a,1,0", "3", "1", "000000000000000a,7"]);
+        let adopted = read(&adopted, true).expect("understood").expect("there").adopted;
+        assert_eq!(adopted, Position::new(Epoch::from_u64(10).expect("not 0"), 7));
     }
 
     #[test]
     fn a_replica_and_a_newer_format_are_no_answer() {
-        let replica = read(&fields(["slave", "1", "9", "0", "", "3", "1"]), true);
-        let newer = read(&fields(["master", "2", "9", "0", "", "3", "1"]), true);
+        let replica = read(&fields(["slave", "1", "9", "0", "", "3", "1", ""]), true);
+        let newer = read(&fields(["master", "2", "9", "0", "", "3", "1", ""]), true);
         assert!(matches!(replica, Err(Error::Unavailable(text)) if text.contains("replica")));
         assert!(matches!(newer, Err(Error::Unavailable(text)) if text.contains("newer")));
-        assert!(matches!(read(&fields(["master", "1", "x", "0", "", "3", "1"]), true), Err(Error::Internal(_))));
+        assert!(matches!(read(&fields(["master", "1", "x", "0", "", "3", "1", ""]), true), Err(Error::Internal(_))));
     }
 
     #[test]
     fn a_history_that_can_not_be_is_refused() {
-        let with = |last, epochs, first| read(&fields(["master", "1", last, "0", epochs, first, "1"]), true);
+        let with = |last, epochs, first| read(&fields(["master", "1", last, "0", epochs, first, "1", ""]), true);
         assert!(with("9", "000000000000000a,1,0;000000000000000b,6,8", "3").is_ok());
         for (last, epochs, first) in [
             ("9", "000000000000000a,1,0;000000000000000a,6,8", "3"),

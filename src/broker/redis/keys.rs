@@ -1,6 +1,6 @@
 //! The names of all keys on Redis. `{channel}` is a hash tag, so that a channel's keys share a slot of a cluster.
 
-use crate::channel::ChannelName;
+use crate::channel::{ChannelName, Pattern};
 
 /// Makes names with one prefix.
 #[derive(Debug, Clone)]
@@ -38,6 +38,26 @@ impl Keys {
         name.strip_prefix(self.prefix.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))
     }
 
+    /// A hash: which replica adopts what plain programs publish on the channel, and who asks to.
+    pub(super) fn lease(&self, channel: &ChannelName) -> String {
+        format!("{}:{{{channel}}}:lease", self.prefix)
+    }
+
+    /// A Redis channel: notices of what was adopted.
+    pub(super) fn adopted(&self, channel: &ChannelName) -> String {
+        format!("{}:{{{channel}}}:adopted", self.prefix)
+    }
+
+    /// The beginning and the end of such a channel's name.
+    pub(super) fn adopted_around(&self) -> (String, &'static str) {
+        (format!("{}:{{", self.prefix), "}:adopted")
+    }
+
+    /// A glob: the notices of all channels that match one. Braces stand for themselves in Redis's globs.
+    pub(super) fn adopted_pattern(&self, pattern: &Pattern) -> String {
+        format!("{}:{{{pattern}}}:adopted", self.prefix)
+    }
+
     /// A sorted set: the names of channels by the time of their last publish.
     pub(super) fn registry(&self) -> String {
         format!("{}:channels", self.prefix)
@@ -56,6 +76,8 @@ mod tests {
         assert_eq!(keys.log(&channel), "tidings:{orders.eu}:log");
         assert_eq!(keys.head(&channel), "tidings:{orders.eu}:head");
         assert_eq!(keys.ids(&channel), "tidings:{orders.eu}:ids:");
+        assert_eq!(keys.lease(&channel), "tidings:{orders.eu}:lease");
+        assert_eq!(keys.adopted(&channel), "tidings:{orders.eu}:adopted");
         assert_eq!(keys.registry(), "tidings:channels");
         assert!(keys.is_own(keys.probe("a").as_bytes()));
         assert!(!keys.is_own(b"tidings.orders") && !keys.is_own(b"orders"));

@@ -69,7 +69,8 @@ pub(super) async fn keep(
     events: mpsc::Sender<Vec<LiveEvent>>,
     closing: CancellationToken,
 ) {
-    let live = Live { settings, commands, events, topics: Topics::default() };
+    let topics = Topics::new(settings.keys.clone(), settings.names.clone());
+    let live = Live { settings, commands, events, topics };
     let _: Option<()> = closing.run_until_cancelled(live.keep_on()).await;
 }
 
@@ -119,6 +120,10 @@ impl Live {
                 command = self.commands.recv() => match command {
                     None => return false,
                     Some(LiveCommand::Subscribe(topic)) => self.topics.insert(topic),
+                    Some(LiveCommand::Capture(topic)) => {
+                        self.topics.insert(topic.clone());
+                        self.topics.capture(topic);
+                    }
                     Some(LiveCommand::Unsubscribe(topic)) => self.topics.remove(&topic),
                     // Asked again after `Restored`.
                     Some(LiveCommand::Check(_) | LiveCommand::Recent { .. }) => {}

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use super::{
     script::{self, Script},
 };
 use crate::{
-    broker::{Error, From, Head, Page, PageLimit, Retention, Stored},
+    broker::{Error, From, Head, Page, PageLimit, Retention, Stored, adopt::Adopted},
     channel::{ChannelName, Names, Pattern},
     limits::HEAD_LINGER,
     metrics::{self, Call},
@@ -208,8 +209,11 @@ pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Optio
         let first = last.checked_sub(count)?.checked_add(1)?;
         let mut stored = Vec::with_capacity(run.len());
         for (sequence, json) in (first..=last).zip(run) {
-            let Value::BulkString(json) = json else { return None };
-            stored.push(Stored { sequence, json: json.into() });
+            stored.push(match json {
+                Value::BulkString(json) => Stored { sequence, json: json.into(), adopted: None },
+                Value::Array(fields) => adopted(sequence, fields)?,
+                _ => return None,
+            });
         }
         match from {
             From::After(after) => messages.extend(stored.into_iter().filter(|stored| stored.sequence > after)),
@@ -219,4 +223,14 @@ pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Optio
         }
     }
     Some((messages, is_last))
+}
+
+/// A message that was adopted: its JSON, the hash of what was published, and its log time.
+fn adopted(sequence: i64, fields: Vec<Value>) -> Option<Stored> {
+    let [Value::BulkString(json), Value::BulkString(hash), Value::BulkString(time_ms)] = &fields[..] else {
+        return None;
+    };
+    let time_ms = std::str::from_utf8(time_ms).ok()?.parse().ok()?;
+    let adopted = Adopted { hash: hash[..].try_into().ok()?, time_ms };
+    Some(Stored { sequence, json: Bytes::copy_from_slice(json), adopted: Some(adopted) })
 }

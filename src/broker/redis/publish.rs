@@ -6,19 +6,16 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{sync::oneshot, time::timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     call::{self, Outgoing},
     connection::{Connection, Link},
-    error,
+    error::{self, closed, cut, slow},
     keys::Keys,
     queue::{self, Group, Job, Queues, answer, answer_all, deadline},
-    receipts::Receipts,
+    registry::Registry,
     script,
     wait::Waiters,
 };
@@ -36,7 +33,7 @@ pub(super) struct Publisher {
     connection: Arc<Connection>,
     keys: Keys,
     retention: Retention,
-    receipts: Receipts,
+    registry: Arc<Registry>,
     waiters: Waiters,
     queues: Queues,
     tasks: TaskTracker,
@@ -47,6 +44,7 @@ pub(super) struct Publisher {
 impl Publisher {
     pub(super) fn new(
         connection: Arc<Connection>,
+        registry: Arc<Registry>,
         keys: Keys,
         retention: Retention,
         closing: CancellationToken,
@@ -56,7 +54,7 @@ impl Publisher {
             connection,
             keys,
             retention,
-            receipts: Receipts::new(),
+            registry,
             queues: Queues::default(),
             tasks: TaskTracker::new(),
             closing,
@@ -134,14 +132,14 @@ impl Publisher {
     /// One call of the script over the shared connection.
     async fn call(&self, channel: &ChannelName, group: &[Job]) -> Result<Vec<Published>, Error> {
         let deadline = deadline(group, self.connection.timeout());
-        let mut link = self.reach(channel, deadline).await?;
+        let mut link = self.registry.reach(channel, deadline).await?;
         let call = self.write(channel, group);
         let sending = timeout_at(deadline, script::PUBLISH.send(&call, &mut link.connection));
         let sending = metrics::timed(Call::Publish, sending);
         let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)?;
         let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
         let published = self.read(answer, group)?;
-        self.note(channel, &published, &mut link).await;
+        self.note(channel, &published, &link).await;
         Ok(published)
     }
 
@@ -149,12 +147,12 @@ impl Publisher {
     /// the script has answered.
     async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Group, wanted: u32) {
         let begun = async {
-            let mut link = self.reach(channel, deadline(&group, self.connection.timeout())).await?;
+            let link = self.registry.reach(channel, deadline(&group, self.connection.timeout())).await?;
             let call = self.write(channel, &group);
             let sending = metrics::timed(Call::Publish, self.waiters.send(&call, wanted));
             let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
             let published = self.read(answer, &group)?;
-            self.note(channel, &published, &mut link).await;
+            self.note(channel, &published, &link).await;
             Ok((published, wait))
         };
         match begun.await {
@@ -174,26 +172,9 @@ impl Publisher {
         }
     }
 
-    /// The connection, once the registry knows the channel. Nothing was published yet, whatever happens here.
-    async fn reach(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
-        let reached = async {
-            let mut link = self.connection.link().await?;
-            self.register(channel, &mut link).await?;
-            Ok(link)
-        };
-        let Some(reached) = self.closing.run_until_cancelled(timeout_at(deadline, reached)).await else {
-            return Err(closed());
-        };
-        match reached {
-            Ok(Err(Error::OutcomeUnknown(text))) => Err(Error::Unavailable(text)),
-            Ok(reached) => reached,
-            Err(_) => Err(error::away(self.connection.timeout(), &self.connection.trouble())),
-        }
-    }
-
     fn write(&self, channel: &ChannelName, group: &[Job]) -> redis::Cmd {
         let batches = group.iter().map(|job| job.messages.as_slice());
-        let seen = self.receipts.last(channel);
+        let seen = self.registry.last(channel);
         call::write(&self.keys, channel, &self.retention, seen, group[0].min_replicas, batches)
     }
 
@@ -202,30 +183,11 @@ impl Publisher {
         call::read(answer, &batches, self.retention.dedup_max_ids)
     }
 
-    /// Puts the channel into the registry where that has not been done lately: before the write, for a reader that looks there must
-    /// find what was published.
-    async fn register(&self, channel: &ChannelName, link: &mut Link) -> Result<(), Error> {
-        if self.receipts.is_registered(channel, link.number) {
-            return Ok(());
-        }
-        let mut call = script::REGISTER.call();
-        call.arg(1).arg(self.keys.registry()).arg(channel.as_str());
-        let sent = timeout(self.connection.timeout(), script::REGISTER.send(&call, &mut link.connection)).await;
-        sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
-        self.receipts.register(channel, link.number);
-        Ok(())
-    }
-
-    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well.
-    async fn note(&self, channel: &ChannelName, published: &[Published], link: &mut Link) {
+    /// Remembers the last receipt.
+    async fn note(&self, channel: &ChannelName, published: &[Published], link: &Link) {
         let receipts = published.iter().flatten().flatten().filter(|receipt| !receipt.duplicate);
-        let Some(last) = receipts.max_by_key(|receipt| receipt.sequence) else { return };
-        if self.receipts.remember(channel, Position::new(last.epoch, last.sequence)) {
-            let unregistered = Link { number: 0, ..link.clone() };
-            let registering = async { self.register(channel, &mut { unregistered }).await };
-            if let Some(Err(error)) = self.closing.run_until_cancelled(registering).await {
-                tracing::warn!(channel = channel.as_str(), %error, "the registry could not be told of a new epoch");
-            }
+        if let Some(last) = receipts.max_by_key(|receipt| receipt.sequence) {
+            self.registry.note(channel, Position::new(last.epoch, last.sequence), link).await;
         }
     }
 }
@@ -236,17 +198,4 @@ fn outgoing(draft: &Draft) -> Result<Outgoing, Error> {
         bytes if bytes > MESSAGE_BYTES => Err(Error::TooLarge { bytes, limit: MESSAGE_BYTES }),
         _ => Ok(Outgoing { id: draft.id, deduplicate: draft.deduplicate, encoded }),
     }
-}
-
-/// Nothing was published, since the broker is closed.
-fn closed() -> Error {
-    Error::Unavailable("the broker is closed".to_owned())
-}
-
-fn cut() -> Error {
-    Error::OutcomeUnknown("the broker was closed before Redis answered".to_owned())
-}
-
-fn slow() -> Error {
-    Error::OutcomeUnknown("Redis did not answer in time".to_owned())
 }

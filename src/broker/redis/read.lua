@@ -2,7 +2,8 @@
 --
 -- KEYS: head, log. ARGV: 'up' or 'down', where to begin, max messages, max bytes. Upwards it begins with the run that holds the
 -- sequence or is the first above it; downwards with the run that holds it or is the last below it, or the newest for '+'.
--- Answers: the head, 1 when the log ends with the page (otherwise 0), then for each run its ID followed by its messages.
+-- Answers: the head, 1 when the log ends with the page (otherwise 0), then for each run its ID followed by its messages; an
+-- adopted one is a list of its JSON, the hash of what was published, and its log time.
 local STEP = 8
 local key, up, from = KEYS[2], ARGV[1] == 'up', ARGV[2]
 local max_messages, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -28,7 +29,7 @@ while true do
     local entry = { run[1] }
     for i = 1, #fields, 2 do
       if fields[i] == 'm' then
-        entry[#entry + 1] = fields[i + 1]
+        entry[#entry + 1] = fields[i + 2] == 'r' and { fields[i + 1], fields[i + 3], fields[2] } or fields[i + 1]
         messages, bytes = messages + 1, bytes + #fields[i + 1]
       end
     end

@@ -19,7 +19,10 @@ macro_rules! script {
     };
 }
 
-pub(super) static PUBLISH: Script = script!(include_str!("publish.lua"));
+pub(super) static PUBLISH: Script =
+    script!("#!lua\n", include_str!("tools.lua"), include_str!("writer.lua"), include_str!("publish.lua"));
+pub(super) static ADOPT: Script =
+    script!("#!lua\n", include_str!("tools.lua"), include_str!("writer.lua"), include_str!("adopt.lua"));
 pub(super) static HEAD: Script =
     script!("#!lua flags=no-writes\n", include_str!("head.lua"), "return head_of(KEYS[1], KEYS[2])\n");
 // One script, not two in a MULTI: there a Redis without memory refuses reads as well.
@@ -64,7 +67,7 @@ pub(super) fn is_missing(error: &redis::RedisError) -> bool {
 
 /// Gives a server all scripts.
 pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    for script in [&PUBLISH, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
+    for script in [&PUBLISH, &ADOPT, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
         script.load(connection).await?;
     }
     Ok(())

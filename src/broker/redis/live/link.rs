@@ -20,6 +20,7 @@ use super::{
 use crate::{
     broker::{
         Error, LiveCommand, LiveEvent, Topic,
+        adopt::Raw,
         redis::{error, head, resp::Reply, script},
     },
     channel::ChannelName,
@@ -35,6 +36,8 @@ const PROBE: Duration = Duration::from_secs(1);
 /// What the next reply answers: replies that are no pushes come in the order of their questions.
 enum Question {
     Subscribe(Topic),
+    /// Comes before the topic's own.
+    Notices(Topic),
     Check(ChannelName),
     Recent(usize),
     /// Our own subscription to the channel of probes.
@@ -84,7 +87,7 @@ impl Link {
         self.wire.command(&["SUBSCRIBE", self.probe.channel()]);
         self.questions.push_back(Question::Probe);
         for topic in topics.all() {
-            self.subscribe(topic.clone());
+            self.subscribe(topics, topic.clone());
         }
         self.unconfirmed = was_lost.then(|| topics.all().cloned().collect());
         match self.carry(topics, commands, events).await {
@@ -148,7 +151,12 @@ impl Link {
         match command {
             LiveCommand::Subscribe(topic) => {
                 topics.insert(topic.clone());
-                self.subscribe(topic);
+                self.subscribe(topics, topic);
+            }
+            LiveCommand::Capture(topic) => {
+                topics.insert(topic.clone());
+                topics.capture(topic.clone());
+                self.subscribe(topics, topic);
             }
             LiveCommand::Unsubscribe(topic) => {
                 topics.remove(&topic);
@@ -176,12 +184,16 @@ impl Link {
         }
     }
 
-    fn subscribe(&mut self, topic: Topic) {
-        let name = topics::name(&topic);
-        match topic {
-            Topic::Channel(_) => self.wire.command(&["SUBSCRIBE", name]),
-            Topic::Pattern(_) => self.wire.command(&["PSUBSCRIBE", name]),
+    fn subscribe(&mut self, topics: &Topics, topic: Topic) {
+        let command = match topic {
+            Topic::Channel(_) => "SUBSCRIBE",
+            Topic::Pattern(_) => "PSUBSCRIBE",
+        };
+        if topics.is_captured(&topic) {
+            self.wire.command(&[command, &topics.notices(&topic)]);
+            self.questions.push_back(Question::Notices(topic.clone()));
         }
+        self.wire.command(&[command, topics::name(&topic)]);
         self.questions.push_back(Question::Subscribe(topic));
     }
 
@@ -205,7 +217,7 @@ impl Link {
             b"message" => {
                 let (Some(Reply::Text(channel)), Some(payload)) = (items.next(), items.next()) else { return };
                 if let Some(topic) = topics.channel(&channel) {
-                    events.push(pushed(topic, channel, payload));
+                    events.extend(pushed(topics, topic, channel, payload));
                 } else if let Reply::Text(payload) = &payload
                     && &channel[..] == self.probe.channel().as_bytes()
                 {
@@ -217,8 +229,11 @@ impl Link {
                 let Some(topic) = topics.pattern(&pattern) else { return };
                 match (items.next(), items.next()) {
                     // Probes and the like are nobody's messages.
-                    (Some(Reply::Text(channel)), _) if self.settings.keys.is_own(&channel) => {}
-                    (Some(Reply::Text(channel)), Some(payload)) => events.push(pushed(topic, channel, payload)),
+                    (Some(Reply::Text(channel)), _)
+                        if self.settings.keys.is_own(&channel) && pattern == topics::name(topic) => {}
+                    (Some(Reply::Text(channel)), Some(payload)) => {
+                        events.extend(pushed(topics, topic, channel, payload));
+                    }
                     (Some(Reply::Oversized(bytes)), _) => {
                         events.push(LiveEvent::Oversized { topic: topic.clone(), bytes });
                     }
@@ -230,6 +245,9 @@ impl Link {
                 match self.questions.pop_front() {
                     Some(Question::Subscribe(topic)) => {
                         events.push(LiveEvent::Subscribed(topic.clone()));
+                        if topics.is_captured(&topic) {
+                            events.push(LiveEvent::Captured(topic.clone()));
+                        }
                         self.settle(&topic, events);
                     }
                     Some(Question::Probe) => self.probe.confirmed(),
@@ -273,6 +291,11 @@ impl Link {
                 self.probe.refused(&words(&text));
                 Ok(())
             }
+            (Question::Notices(topic), Reply::Error(text)) => {
+                topics.release(&topic);
+                events.push(LiveEvent::NotCaptured(topic, words(&text)));
+                Ok(())
+            }
             (Question::Subscribe(topic), Reply::Error(text)) => {
                 topics.remove(&topic);
                 events.push(LiveEvent::Refused(topic.clone(), words(&text)));
@@ -283,7 +306,7 @@ impl Link {
                 self.probe.answered();
                 Ok(())
             }
-            (Question::Subscribe(_) | Question::Probe | Question::Other, _) => Ok(()),
+            (Question::Subscribe(_) | Question::Notices(_) | Question::Probe | Question::Other, _) => Ok(()),
         }
     }
 
@@ -316,13 +339,24 @@ impl Link {
     }
 }
 
-fn pushed(topic: &Topic, channel: Bytes, payload: Reply) -> LiveEvent {
+/// What came through a topic: a message or a notice. `None` for a notice that is none of ours.
+fn pushed(topics: &Topics, topic: &Topic, channel: Bytes, payload: Reply) -> Option<LiveEvent> {
+    let noticed = match topics.is_captured(topic) {
+        true => topics.noticed(&channel),
+        false => None,
+    };
     let topic = topic.clone();
-    match payload {
-        Reply::Text(payload) => LiveEvent::Push { topic, channel, payload },
-        Reply::Oversized(bytes) => LiveEvent::Oversized { topic, bytes },
-        _ => LiveEvent::Oversized { topic, bytes: 0 },
-    }
+    Some(match (noticed, payload) {
+        (None, Reply::Text(payload)) => LiveEvent::Push { topic, channel, payload },
+        (None, Reply::Oversized(bytes)) => LiveEvent::Oversized { topic, bytes },
+        (None, _) => LiveEvent::Oversized { topic, bytes: 0 },
+        (Some(channel), Reply::Text(mut payload)) => {
+            let hash = payload.first_chunk().copied()?;
+            let json = payload.split_off(Raw::HASH_BYTES);
+            LiveEvent::Notice { topic, channel, hash, json }
+        }
+        (Some(_), _) => return None,
+    })
 }
 
 fn text(reply: &Reply) -> String {

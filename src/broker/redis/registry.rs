@@ -1,0 +1,76 @@
+//! The registry of channels, as writers keep it: a channel stands there before anything is written to it, for a reader that
+//! looks there must find what was published. Also what this process knows of a channel's last message.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connection::{Connection, Link},
+    error,
+    keys::Keys,
+    receipts::Receipts,
+    script,
+};
+use crate::{broker::Error, channel::ChannelName, message::Position};
+
+pub(super) struct Registry {
+    connection: Arc<Connection>,
+    keys: Keys,
+    receipts: Receipts,
+    /// Cancelled when nothing may wait for Redis any more.
+    closing: CancellationToken,
+}
+
+impl Registry {
+    pub(super) fn new(connection: Arc<Connection>, keys: Keys, closing: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { connection, keys, receipts: Receipts::new(), closing })
+    }
+
+    /// The last receipt for a channel; the beginning where none is remembered.
+    pub(super) fn last(&self, channel: &ChannelName) -> Position {
+        self.receipts.last(channel)
+    }
+
+    /// The connection, once the registry knows the channel. Nothing was written yet, whatever happens here.
+    pub(super) async fn reach(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
+        let reached = async {
+            let mut link = self.connection.link().await?;
+            self.register(channel, &mut link).await?;
+            Ok(link)
+        };
+        let Some(reached) = self.closing.run_until_cancelled(timeout_at(deadline, reached)).await else {
+            return Err(error::closed());
+        };
+        match reached {
+            Ok(Err(Error::OutcomeUnknown(text))) => Err(Error::Unavailable(text)),
+            Ok(reached) => reached,
+            Err(_) => Err(error::away(self.connection.timeout(), &self.connection.trouble())),
+        }
+    }
+
+    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well.
+    pub(super) async fn note(&self, channel: &ChannelName, receipt: Position, link: &Link) {
+        if self.receipts.remember(channel, receipt) {
+            let mut unregistered = Link { number: 0, ..link.clone() };
+            let registering = self.register(channel, &mut unregistered);
+            if let Some(Err(error)) = self.closing.run_until_cancelled(registering).await {
+                tracing::warn!(channel = channel.as_str(), %error, "the registry could not be told of a new epoch");
+            }
+        }
+    }
+
+    /// Puts the channel into the registry where that has not been done lately.
+    async fn register(&self, channel: &ChannelName, link: &mut Link) -> Result<(), Error> {
+        if self.receipts.is_registered(channel, link.number) {
+            return Ok(());
+        }
+        let mut call = script::REGISTER.call();
+        call.arg(1).arg(self.keys.registry()).arg(channel.as_str());
+        let sent = timeout(self.connection.timeout(), script::REGISTER.send(&call, &mut link.connection)).await;
+        sent.map_err(|_| error::slow())?.map_err(|error| self.connection.failed(&error))?;
+        self.receipts.register(channel, link.number);
+        Ok(())
+    }
+}
