@@ -148,7 +148,10 @@ async fn pages_tell_adopted_messages_in_both_directions() {
     Replica::new(&broker).done(Position::START, raws(5)).await;
     let page = broker.read(&name("orders"), From::Before(5), ALL).await.expect("read");
     let expected: Vec<_> = (0..4).rev().map(|i| Some(raw(format!("message {i}").as_bytes()).hash)).collect();
-    assert_eq!(page.messages.iter().map(|stored| stored.adopted.map(|adopted| adopted.hash)).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        page.messages.iter().map(|stored| stored.adopted.map(|adopted| adopted.hash)).collect::<Vec<_>>(),
+        expected
+    );
     broker.close().await;
 }
 

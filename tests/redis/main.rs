@@ -8,5 +8,6 @@ mod fixture;
 mod globs;
 mod keys;
 mod live;
+mod notices;
 mod refusals;
 mod replicas;

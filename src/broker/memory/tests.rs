@@ -180,8 +180,11 @@ async fn a_slow_reader_is_told_once_that_pushes_are_lost() {
                 LiveEvent::Oversized { .. }
                 | LiveEvent::NoHead(..)
                 | LiveEvent::Refused(..)
-                | LiveEvent::Recent { .. } => {
-                    panic!("nothing is refused here: {event:?}")
+                | LiveEvent::Recent { .. }
+                | LiveEvent::Notice { .. }
+                | LiveEvent::Captured(_)
+                | LiveEvent::NotCaptured(..) => {
+                    panic!("nothing is refused or captured here: {event:?}")
                 }
             }
         }

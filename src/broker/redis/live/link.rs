@@ -215,25 +215,28 @@ impl Link {
         let Some(Reply::Text(kind)) = items.next() else { return };
         match &kind[..] {
             b"message" => {
-                let (Some(Reply::Text(channel)), Some(payload)) = (items.next(), items.next()) else { return };
-                if let Some(topic) = topics.channel(&channel) {
-                    events.extend(pushed(topics, topic, channel, payload));
-                } else if let Reply::Text(payload) = &payload
-                    && &channel[..] == self.probe.channel().as_bytes()
-                {
-                    self.probe.received(payload);
+                let (Some(Reply::Text(channel)), payload) = (items.next(), items.next()) else { return };
+                match (topics.channel(&channel), payload) {
+                    (Some(topic), payload) if topics.is_notice(topic, &channel) => {
+                        events.extend(notice(topics, topic, &channel, payload));
+                    }
+                    (Some(topic), Some(payload)) => events.push(pushed(topic, channel, payload)),
+                    (None, Some(Reply::Text(payload))) if &channel[..] == self.probe.channel().as_bytes() => {
+                        self.probe.received(&payload);
+                    }
+                    _ => {}
                 }
             }
             b"pmessage" => {
                 let Some(Reply::Text(pattern)) = items.next() else { return };
                 let Some(topic) = topics.pattern(&pattern) else { return };
                 match (items.next(), items.next()) {
-                    // Probes and the like are nobody's messages.
-                    (Some(Reply::Text(channel)), _)
-                        if self.settings.keys.is_own(&channel) && pattern == topics::name(topic) => {}
-                    (Some(Reply::Text(channel)), Some(payload)) => {
-                        events.extend(pushed(topics, topic, channel, payload));
+                    (Some(Reply::Text(channel)), payload) if topics.is_notice(topic, &pattern) => {
+                        events.extend(notice(topics, topic, &channel, payload));
                     }
+                    // Probes, notices and the like are nobody's messages.
+                    (Some(Reply::Text(channel)), _) if self.settings.keys.is_own(&channel) => {}
+                    (Some(Reply::Text(channel)), Some(payload)) => events.push(pushed(topic, channel, payload)),
                     (Some(Reply::Oversized(bytes)), _) => {
                         events.push(LiveEvent::Oversized { topic: topic.clone(), bytes });
                     }
@@ -339,24 +342,21 @@ impl Link {
     }
 }
 
-/// What came through a topic: a message or a notice. `None` for a notice that is none of ours.
-fn pushed(topics: &Topics, topic: &Topic, channel: Bytes, payload: Reply) -> Option<LiveEvent> {
-    let noticed = match topics.is_captured(topic) {
-        true => topics.noticed(&channel),
-        false => None,
-    };
+fn pushed(topic: &Topic, channel: Bytes, payload: Reply) -> LiveEvent {
     let topic = topic.clone();
-    Some(match (noticed, payload) {
-        (None, Reply::Text(payload)) => LiveEvent::Push { topic, channel, payload },
-        (None, Reply::Oversized(bytes)) => LiveEvent::Oversized { topic, bytes },
-        (None, _) => LiveEvent::Oversized { topic, bytes: 0 },
-        (Some(channel), Reply::Text(mut payload)) => {
-            let hash = payload.first_chunk().copied()?;
-            let json = payload.split_off(Raw::HASH_BYTES);
-            LiveEvent::Notice { topic, channel, hash, json }
-        }
-        (Some(_), _) => return None,
-    })
+    match payload {
+        Reply::Text(payload) => LiveEvent::Push { topic, channel, payload },
+        Reply::Oversized(bytes) => LiveEvent::Oversized { topic, bytes },
+        _ => LiveEvent::Oversized { topic, bytes: 0 },
+    }
+}
+
+/// `None` for a notice that is none of ours.
+fn notice(topics: &Topics, topic: &Topic, channel: &[u8], payload: Option<Reply>) -> Option<LiveEvent> {
+    let Some(Reply::Text(mut payload)) = payload else { return None };
+    let hash = payload.first_chunk().copied()?;
+    let json = payload.split_off(Raw::HASH_BYTES);
+    Some(LiveEvent::Notice { topic: topic.clone(), channel: topics.noticed(channel)?, hash, json })
 }
 
 fn text(reply: &Reply) -> String {

@@ -63,6 +63,11 @@ impl Topics {
         }
     }
 
+    /// Whether what comes under this name are a topic's notices, not its messages.
+    pub(super) fn is_notice(&self, topic: &Topic, key: &[u8]) -> bool {
+        key != name(topic).as_bytes()
+    }
+
     pub(super) fn is_captured(&self, topic: &Topic) -> bool {
         self.captured.contains(topic)
     }
