@@ -60,8 +60,10 @@ pub trait Broker: Send + Sync + 'static {
     /// Opens the live side: one connection that carries the pushes of all topics asked of it. It reconnects by itself.
     fn live(&self) -> (LiveControl, LiveEvents);
 
-    /// Takes what plain programs publish into the log; `None` where no plain program can publish.
-    fn adopter(&self) -> Option<Arc<dyn Adopter>>;
+    /// Takes what plain programs publish into the log; `None` where no plain program can publish, as in the embedded broker.
+    fn adopter(&self) -> Option<Arc<dyn Adopter>> {
+        None
+    }
 
     /// Whether the broker can be used now, and if not, why: what health and logs tell.
     fn state(&self) -> watch::Receiver<State>;

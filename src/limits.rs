@@ -88,6 +88,13 @@ pub const TOPIC_LINGER: Duration = Duration::from_secs(5);
 /// How long a replica that has adopted what plain programs publish goes on alone: when it dies, another takes over after this time.
 pub const LEASE: Duration = Duration::from_secs(3);
 
+/// Bytes of what plain programs published on captured channels that a replica holds until it is adopted: some seconds of a flood.
+pub const CAPTURE_BYTES: usize = 16 << 20;
+/// Captured channels on which plain programs published whose state a replica keeps: as many as a pattern may have.
+pub const CAPTURE_CHANNELS: usize = PATTERN_CHANNELS;
+/// Captured channels that are worked on at once: enough to fill round trips, and few beside what publishers send.
+pub const CAPTURE_STEPS: usize = 64;
+
 /// HTTP headers of one request, as HTTP/2 counts them.
 pub const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// Calls at once on one connection.

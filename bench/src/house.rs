@@ -114,7 +114,8 @@ async fn serve(listener: TcpListener, broker: &Shared, common: &Common, role: Ro
         tidings_publisher::serve(listener, broker.clone(), settings, stop).await
     } else {
         let (patience, max_age) = (common.redis_timeout, common.history.max_age);
-        let settings = tidings_subscriber::Settings { names, patience, max_age, server };
+        let capture = tidings_subscriber::parse_capture(None, &names).expect("the defaults are valid");
+        let settings = tidings_subscriber::Settings { names, patience, max_age, capture, server };
         tidings_subscriber::serve(listener, broker.clone(), settings, stop).await
     };
     served.expect("the service serves");

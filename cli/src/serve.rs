@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 use tidings::{
-    broker::{Shared, closed_after, redis::Role},
+    broker::{Shared, Topic, closed_after, redis::Role},
     channel::Names,
     config::{Choice, Common, Logs, listen, listen_address},
     metrics::Part,
     server::{Options, descriptors, telemetry},
 };
+use tidings_subscriber::config::Capture;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,8 @@ use crate::{error::Error, output::Out, render};
 pub(crate) struct Serve {
     #[command(flatten)]
     listen: Listen,
+    #[command(flatten)]
+    capture: Capture,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -46,6 +49,7 @@ impl Serve {
         telemetry::init(&self.logs.filter, self.logs.format).map_err(Error::serve)?;
         descriptors::raise();
         let names = self.common.names().map_err(Error::serve)?;
+        let capture = self.capture.topics(&names).map_err(Error::serve)?;
         let broker = self.common.choose_broker(None, Role::Both).map_err(Error::serve)?;
         let anonymous = self.common.allow_anonymous;
         let publisher = listen(self.listen.publisher, "--publisher-listen", anonymous).await.map_err(Error::serve)?;
@@ -58,7 +62,7 @@ impl Serve {
         let admin = admin.map(|door| door.open(broker.clone(), stop.clone()));
         // Whoever closed our output still wants to be served.
         let _ = self.announce(&broker, &names, &publisher, &subscriber, out);
-        let serving = self.serve(&broker, names, publisher, subscriber, stop.clone());
+        let serving = self.serve(&broker, (names, capture), publisher, subscriber, stop.clone());
         let served = closed_after(&broker, &stop, self.common.shutdown_timeout, serving).await;
         if let Some(admin) = admin {
             admin.stop().await;
@@ -70,7 +74,7 @@ impl Serve {
     async fn serve(
         &self,
         broker: &Shared,
-        names: Names,
+        (names, capture): (Names, Vec<Topic>),
         publisher: TcpListener,
         subscriber: TcpListener,
         stop: CancellationToken,
@@ -81,6 +85,7 @@ impl Serve {
             names,
             patience: self.common.redis_timeout,
             max_age: self.common.history.max_age,
+            capture,
             server: options(&publisher),
         };
         let mut services = JoinSet::new();

@@ -84,13 +84,22 @@ impl Raw {
     /// The bytes of a hash.
     pub const HASH_BYTES: usize = 16;
 
-    /// A message that was published as `payload` and is read as `envelope`. `None` where it would be too large with all that an
-    /// envelope has, and its hash before it in a notice: the answer is the same everywhere.
+    /// A message that was published as `payload` and is read as `envelope`. `None` where it does not [fit](Self::fits).
     pub fn new(payload: &[u8], envelope: &Envelope) -> Option<Self> {
         let envelope = envelope.unnumbered();
-        let fits = envelope.len() + Self::HASH_BYTES <= MESSAGE_BYTES;
-        fits.then(|| Self { hash: xxh3_128(payload).to_be_bytes(), envelope })
+        fits(&envelope).then(|| Self { hash: xxh3_128(payload).to_be_bytes(), envelope })
     }
+
+    /// Whether a message is not too large with all that an envelope has, and its hash before it in a notice. The answer
+    /// is the same everywhere: what one process can't adopt, none does.
+    pub fn fits(payload: &[u8], envelope: &Envelope) -> bool {
+        // What is written for a byte has six at most, and what an envelope adds is far less than this.
+        payload.len() < (MESSAGE_BYTES >> 3) || fits(&envelope.unnumbered())
+    }
+}
+
+fn fits(envelope: &Unnumbered) -> bool {
+    envelope.len() + Raw::HASH_BYTES <= MESSAGE_BYTES
 }
 
 #[cfg(test)]
@@ -105,11 +114,13 @@ mod tests {
             let raw = |arrival_ms| Raw::new(payload.as_bytes(), &decode(payload.as_bytes(), arrival_ms));
             let (early, late) = (raw(-62_135_596_800_000), raw(253_402_300_799_999));
             assert_eq!(early.is_some(), late.is_some());
+            assert_eq!(Raw::fits(payload.as_bytes(), &decode(payload.as_bytes(), 0)), early.is_some());
             early.is_some()
         };
         let most = (1..MESSAGE_BYTES).rev().find(|bytes| adopted(*bytes, "x")).expect("most are");
         assert!(most > MESSAGE_BYTES - 256, "{most}");
         assert!(!adopted(most + 1, "x"));
+        assert!(adopted((MESSAGE_BYTES >> 3) - 1, "\u{1}"), "the quick answer is the right one");
         // Escaped, each takes six bytes.
         assert!(adopted(most / 6, "\u{1}") && !adopted(most / 6 + 1, "\u{1}"));
     }

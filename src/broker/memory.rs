@@ -25,8 +25,8 @@ use self::{
     live::{Connections, Queue},
 };
 use super::{
-    Adopter, Broker, Error, From, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published,
-    Receipt, Retention, State,
+    Broker, Error, From, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published, Receipt,
+    Retention, State,
 };
 use crate::{
     channel::{ChannelName, Pattern},
@@ -165,11 +165,6 @@ impl Broker for Memory {
             inner.lock().connections.close(id);
         });
         (control, told)
-    }
-
-    /// No plain program can publish here.
-    fn adopter(&self) -> Option<Arc<dyn Adopter>> {
-        None
     }
 
     fn state(&self) -> watch::Receiver<State> {

@@ -3,9 +3,13 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use tidings::config::{Common, Error, Logs, listen_address};
+use tidings::{
+    broker::Topic,
+    channel::Names,
+    config::{Common, Error, Logs, listen_address},
+};
 
-use crate::Settings;
+use crate::{InvalidCapture, Settings};
 
 /// The flag that says where the subscriber listens.
 pub const LISTEN_FLAG: &str = "--listen";
@@ -35,6 +39,9 @@ pub struct Serve {
     /// Where the subscriber listens.
     #[command(flatten)]
     pub listen: Listen,
+    /// What is captured.
+    #[command(flatten)]
+    pub capture: Capture,
     /// What both services have.
     #[command(flatten)]
     pub common: Common,
@@ -52,6 +59,29 @@ pub struct Listen {
     pub address: SocketAddr,
 }
 
+/// On which channels what plain programs publish is taken into the log.
+#[derive(Debug, Clone, Args)]
+pub struct Capture {
+    /// Take into the log what plain Redis programs publish on this channel, or on all that match a pattern such as
+    /// orders.* (may be given several times, or separated by commas): it gets its sequence and is listed and replayed like
+    /// the rest. Give all subscribers the same; empty turns it off [default: the default channel]
+    #[arg(
+        long = "capture",
+        env = "TIDINGS_CAPTURE",
+        value_name = "CHANNEL-OR-PATTERN",
+        value_delimiter = ',',
+        help_heading = "Channels"
+    )]
+    pub channels: Option<Vec<String>>,
+}
+
+impl Capture {
+    /// The channels and patterns.
+    pub fn topics(&self, names: &Names) -> Result<Vec<Topic>, InvalidCapture> {
+        crate::parse_capture(self.channels.as_deref(), names)
+    }
+}
+
 /// Which subscriber to ask, and for how long.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
@@ -63,11 +93,23 @@ pub struct Healthcheck {
     pub timeout: Duration,
 }
 
+/// Flags that don't fit.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSettings {
+    /// One that both services have.
+    #[error(transparent)]
+    Common(#[from] Error),
+    /// What is to be captured can't be.
+    #[error(transparent)]
+    Capture(#[from] InvalidCapture),
+}
+
 impl Serve {
     /// What the subscriber needs to know.
-    pub fn settings(&self) -> Result<Settings, Error> {
+    pub fn settings(&self) -> Result<Settings, InvalidSettings> {
         let max_age = Duration::from_millis(self.common.history.retention().max_age_ms);
         let (names, server) = (self.common.names()?, self.common.server());
-        Ok(Settings { names, patience: self.common.redis_timeout, max_age, server })
+        let capture = self.capture.topics(&names)?;
+        Ok(Settings { names, patience: self.common.redis_timeout, max_age, capture, server })
     }
 }

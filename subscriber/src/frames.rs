@@ -105,7 +105,20 @@ pub(crate) struct Entry {
     pub(crate) end: u32,
     /// 0 for a message without a place.
     pub(crate) sequence: i64,
-    /// Its publish time, ms; log time where it has a place.
+    /// Log time, ms.
+    pub(crate) time_ms: i64,
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// What it follows.
+    pub(crate) before: Position,
+    /// 0 where it has no place of its own.
+    pub(crate) sequence: i64,
+    /// What its cursor says.
+    pub(crate) position: Position,
+    /// Log time, ms: its publish time, unless a plain program wrote that.
     pub(crate) time_ms: i64,
 }
 
@@ -119,16 +132,9 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Adds a message that follows `before` in its channel; `sequence` is 0 where it has no place of its own.
-    pub(crate) fn push(
-        &mut self,
-        channel: &ChannelName,
-        hash: u64,
-        before: Position,
-        sequence: i64,
-        position: Position,
-        envelope: &Envelope,
-    ) {
+    /// Adds a message of a channel.
+    pub(crate) fn push(&mut self, channel: &ChannelName, hash: u64, place: Place, envelope: &Envelope) {
+        let Place { before, sequence, position, time_ms } = place;
         let run = match self.run_for(channel, before) {
             Some(run) => run,
             None => {
@@ -136,7 +142,6 @@ impl Builder {
                 self.runs.len() - 1
             }
         };
-        let time_ms = envelope.time_ms;
         if sequence > 0 {
             self.runs[run].last = sequence;
             self.runs[run].time_ms = time_ms;

@@ -4,6 +4,7 @@
 //! A single task owns the connection. It answers who wants to follow a topic (once the subscription is confirmed), turns what
 //! one read brought into chunks, and lets go of topics that nobody follows. It never waits for a stream.
 
+mod captures;
 mod checks;
 mod intake;
 mod rounds;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
+    capture::Capture,
     feed::{Feed, Follower},
     pages::Pages,
 };
@@ -78,12 +80,18 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// Opens the live connection. Nobody waits for Redis longer than `patience`.
-    pub(crate) fn start(broker: &Shared, pages: Arc<Pages>, names: Arc<Names>, patience: Duration) -> Arc<Self> {
+    pub(crate) fn start(
+        broker: &Shared,
+        pages: Arc<Pages>,
+        names: Arc<Names>,
+        capture: Arc<Capture>,
+        patience: Duration,
+    ) -> Arc<Self> {
         let (asks, inbox) = mpsc::channel(ASKS);
         let feeds = Feeds::default();
         let stop = CancellationToken::new();
         let (commands, events) = broker.live();
-        let task = task::Task::new(commands, Arc::clone(&feeds), pages, names);
+        let task = task::Task::new(commands, Arc::clone(&feeds), pages, names, capture);
         let task = tokio::spawn(task.run(inbox, events, stop.clone()));
         Arc::new(Self { asks, feeds, patience, stop, task: Mutex::new(Some(task)) })
     }

@@ -4,6 +4,7 @@
 //! [`hub`], catches up from the broker's log (through [`pages`], which all share) and follows. What the hub hears, and what one
 //! stream has read of the log, is framed once, by [`frames`], for all.
 
+mod capture;
 mod feed;
 mod frames;
 mod hub;
@@ -21,7 +22,7 @@ pub mod fuzzing;
 use std::{sync::Arc, time::Duration};
 
 use tidings::{
-    broker::Shared,
+    broker::{Shared, Topic},
     channel::Names,
     limits,
     pb::subscriber_service_server::SubscriberServiceServer,
@@ -29,6 +30,12 @@ use tidings::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use capture::{Adopting, Capture};
+pub use capture::{InvalidCapture, parse as parse_capture};
+
+/// How long what plain programs published may still be adopted when the service stops.
+const CAPTURE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the service needs to know.
 #[derive(Debug, Clone)]
@@ -39,6 +46,8 @@ pub struct Settings {
     pub patience: Duration,
     /// How long the broker keeps messages.
     pub max_age: Duration,
+    /// The channels and patterns on which what plain programs publish is taken into the log.
+    pub capture: Vec<Topic>,
     /// How to serve.
     pub server: Options,
 }
@@ -52,7 +61,11 @@ pub async fn serve(
 ) -> Result<(), server::Error> {
     let names = Arc::new(settings.names);
     let pages = pages::Pages::new(Arc::clone(&broker));
-    let hub = hub::Hub::start(&broker, Arc::clone(&pages), Arc::clone(&names), settings.patience);
+    let adopter = broker.adopter();
+    // Without an adopter there are no plain programs.
+    let capture = Capture::new(if adopter.is_some() { settings.capture } else { Vec::new() });
+    let hub = hub::Hub::start(&broker, Arc::clone(&pages), Arc::clone(&names), Arc::clone(&capture), settings.patience);
+    let adopting = adopter.map(|adopter| Adopting::start(capture, Arc::clone(&hub), Arc::clone(&broker), adopter));
     let unary = service::Subscriber { broker: Arc::clone(&broker), hub: Arc::clone(&hub), names: Arc::clone(&names) };
     let unary = SubscriberServiceServer::new(unary).max_decoding_message_size(limits::DECODE_BYTES);
     let streams = raw::Streams {
@@ -67,6 +80,9 @@ pub async fn serve(
     };
     let services = Services::new(broker.live_state()).with(raw::RawStreams::new(unary, streams));
     let served = server::serve(listener, services, settings.server, shutdown).await;
+    if let Some(adopting) = adopting {
+        adopting.finish(CAPTURE_PATIENCE).await;
+    }
     hub.close().await;
     served
 }

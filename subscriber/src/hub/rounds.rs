@@ -36,11 +36,13 @@ impl Task {
         if self.rounds.due.is_empty() && self.rounds.ticks >= PERIOD {
             self.rounds.ticks = 0;
             let mut quiet = BTreeSet::new();
-            for followed in self.topics.values_mut() {
+            // What nobody follows is not looked after: an account of what is captured finds out by itself.
+            for followed in self.topics.values_mut().filter(|followed| !followed.intake.is_silent()) {
                 quiet.extend(followed.intake.quiet().cloned());
             }
             self.rounds.due.extend(quiet);
-            if !self.patterns.is_empty() {
+            let is_followed = |topic| self.topics.get(topic).is_some_and(|followed| !followed.intake.is_silent());
+            if self.patterns.iter().any(is_followed) {
                 self.outbox.push_back(LiveCommand::Recent { skip: 0 });
             }
         }
@@ -86,7 +88,10 @@ impl Task {
         let is_new = |name: &&ChannelName| {
             self.patterns.iter().any(|topic| {
                 matches!(topic, Topic::Pattern(pattern) if pattern.matches(name.as_str()))
-                    && self.topics.get(topic).is_some_and(|followed| !followed.intake.knows(name))
+                    && self
+                        .topics
+                        .get(topic)
+                        .is_some_and(|followed| !followed.intake.is_silent() && !followed.intake.knows(name))
             })
         };
         let new: Vec<ChannelName> = names.iter().filter(is_new).cloned().collect();

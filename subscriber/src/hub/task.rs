@@ -27,6 +27,7 @@ use super::{
     rounds::Rounds,
 };
 use crate::{
+    capture::Capture,
     feed::{Feed, Follower, Item},
     pages::Pages,
 };
@@ -39,6 +40,7 @@ pub(super) struct Task {
     feeds: Feeds,
     pages: Arc<Pages>,
     names: Arc<Names>,
+    pub(super) capture: Arc<Capture>,
     pub(super) topics: HashMap<Topic, Followed>,
     /// Those of the topics that are patterns.
     pub(super) patterns: HashSet<Topic>,
@@ -56,15 +58,24 @@ pub(super) struct Followed {
     pub(super) feed: Arc<Feed>,
     pub(super) intake: Intake,
     confirmed: bool,
+    /// It is listened to whether or not anybody follows.
+    pub(super) pinned: bool,
     waiting: Vec<FollowReply>,
 }
 
 type FollowReply = oneshot::Sender<Result<Follower, Refusal>>;
 
 impl Task {
-    pub(super) fn new(commands: LiveControl, feeds: Feeds, pages: Arc<Pages>, names: Arc<Names>) -> Self {
+    pub(super) fn new(
+        commands: LiveControl,
+        feeds: Feeds,
+        pages: Arc<Pages>,
+        names: Arc<Names>,
+        capture: Arc<Capture>,
+    ) -> Self {
         Self {
             commands,
+            capture,
             feeds,
             pages,
             names,
@@ -80,6 +91,7 @@ impl Task {
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Ask>, mut events: LiveEvents, stop: CancellationToken) {
         let mut tick = interval(TICK);
+        self.pin();
         loop {
             let commands = self.commands.clone();
             tokio::select! {
@@ -117,19 +129,25 @@ impl Task {
                 let _ = reply.send(Err(Refusal::TooManyTopics));
                 return;
             }
-            let feed = Feed::new();
-            lock(&self.feeds).insert(topic.clone(), Arc::clone(&feed));
-            let intake = Intake::new(&topic, Arc::clone(&self.names));
-            self.topics.insert(topic.clone(), Followed { feed, intake, confirmed: false, waiting: Vec::new() });
-            if matches!(topic, Topic::Pattern(_)) {
-                self.patterns.insert(topic.clone());
-            }
+            self.add(&topic);
             self.outbox.push_back(LiveCommand::Subscribe(topic.clone()));
         }
         if let Some(followed) = self.topics.get_mut(&topic) {
             followed.waiting.push(reply);
             followed.admit(self.linked);
         }
+    }
+
+    pub(super) fn add(&mut self, topic: &Topic) -> &mut Followed {
+        if matches!(topic, Topic::Pattern(_)) {
+            self.patterns.insert(topic.clone());
+        }
+        self.topics.entry(topic.clone()).or_insert_with(|| {
+            let feed = Feed::new();
+            lock(&self.feeds).insert(topic.clone(), Arc::clone(&feed));
+            let intake = Intake::new(topic, Arc::clone(&self.names), Arc::clone(&self.capture));
+            Followed { feed, intake, confirmed: false, pinned: false, waiting: Vec::new() }
+        })
     }
 
     fn forget(&mut self, topic: &Topic) -> Option<Followed> {
@@ -156,6 +174,11 @@ impl Task {
                         self.check(unknown, None);
                     }
                 }
+                LiveEvent::Notice { topic, channel, hash, json } => {
+                    self.notice(&topic, &channel, &hash, &json, &mut touched);
+                }
+                LiveEvent::Captured(topic) => self.captured(&topic),
+                LiveEvent::NotCaptured(topic, reason) => self.not_captured(&topic, &reason),
                 LiveEvent::Oversized { topic, bytes } => {
                     metrics::dropped(Dropped::Oversized, 1);
                     tracing::warn!(?topic, bytes, "skipped what is larger than a message may be");
@@ -186,6 +209,7 @@ impl Task {
     /// Nothing will come through a topic: whoever waits for it or follows it is told.
     fn refuse(&mut self, topic: &Topic, reason: String) {
         tracing::warn!(?topic, reason, "the broker refuses the subscription");
+        self.not_captured(topic, &reason);
         let Some(followed) = self.forget(topic) else { return };
         followed.feed.push([Item::Refused(reason.as_str().into())]);
         for reply in followed.waiting {
@@ -195,18 +219,18 @@ impl Task {
 
     fn head(&mut self, channel: &ChannelName, head: Option<Head>, touched: &mut Vec<Topic>) {
         self.again.remove(channel);
-        let covers = |topic: &&Topic| matches!(topic, Topic::Pattern(pattern) if pattern.matches(channel.as_str()));
-        let topics = self.patterns.iter().filter(covers).cloned().chain([Topic::Channel(channel.clone())]);
         let mut missed = Vec::new();
-        for topic in topics {
+        for topic in self.covering(channel) {
             let Some(followed) = self.topics.get_mut(&topic) else { continue };
             if followed.intake.learn(channel, head.as_ref()) {
                 touched.push(topic.clone());
             }
+            followed.intake.tell_passed();
             if followed.intake.has_missed(channel, head.as_ref()) {
                 missed.push(topic);
             }
         }
+        self.capture.look(channel, head.as_ref());
         // The head's answer must not overtake the pushes before it.
         self.flush(touched);
         let end = head.as_ref().map_or(Position::START, Head::end);
@@ -216,6 +240,12 @@ impl Task {
         for reply in self.checks.answered(channel) {
             let _ = reply.send(Ok(head.clone()));
         }
+    }
+
+    /// The topics to which a channel may belong.
+    pub(super) fn covering(&self, channel: &ChannelName) -> Vec<Topic> {
+        let covers = |topic: &&Topic| matches!(topic, Topic::Pattern(pattern) if pattern.matches(channel.as_str()));
+        self.patterns.iter().filter(covers).cloned().chain([Topic::Channel(channel.clone())]).collect()
     }
 
     fn no_head(&mut self, channel: ChannelName, error: &Error) {
@@ -254,6 +284,7 @@ impl Task {
         for followed in self.topics.values_mut() {
             followed.admit(true);
         }
+        self.pin();
         // Questions that were under way are lost with the connection. Asked again are those that someone waits for.
         for (channel, replies) in self.checks.lost() {
             if !replies.is_empty() || self.waits_for_head(&channel) {
@@ -274,7 +305,10 @@ impl Task {
             followed.waiting.retain(|reply| !reply.is_closed());
             let since = followed.feed.idle_since();
             if followed.waiting.is_empty() && since.is_some_and(|since| now.duration_since(since) >= TOPIC_LINGER) {
-                idle.push(topic.clone());
+                match followed.pinned {
+                    true => followed.intake.set_silent(true),
+                    false => idle.push(topic.clone()),
+                }
             }
         }
         for topic in idle {
@@ -295,6 +329,9 @@ impl Followed {
     fn admit(&mut self, linked: bool) {
         if !(self.confirmed && linked) {
             return;
+        }
+        if !self.waiting.is_empty() {
+            self.intake.set_silent(false);
         }
         for reply in self.waiting.drain(..) {
             // Whoever stopped waiting drops the follower, and with it its place.

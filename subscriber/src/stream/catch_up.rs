@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::{Fit, Need, Session, positions::Positions};
 use crate::{
-    frames::{Builder, Chunk},
+    frames::{Builder, Chunk, Place},
     hub::Refusal,
 };
 
@@ -250,7 +250,9 @@ fn frame(channel: &ChannelName, hash: u64, mut at: Position, to: i64, messages: 
         // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
         let epoch = envelope.claim.map_or(at.epoch, |claim| Some(claim.epoch));
         let position = Position { epoch, sequence: stored.sequence };
-        builder.push(channel, hash, at, stored.sequence, position, &envelope);
+        let time_ms = stored.adopted.map_or(envelope.time_ms, |adopted| adopted.time_ms);
+        let place = Place { before: at, sequence: stored.sequence, position, time_ms };
+        builder.push(channel, hash, place, &envelope);
         at.sequence = stored.sequence;
     }
     builder.finish().into_iter().map(Arc::new).collect()

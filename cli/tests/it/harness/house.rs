@@ -54,6 +54,7 @@ impl House {
             names,
             patience: Duration::from_secs(5),
             max_age: Duration::from_secs(24 * 3600),
+            capture: Vec::new(),
             server: options(),
         };
         let serving = tidings_subscriber::serve(subscriber, broker.clone(), for_subscriber, stop.clone());

@@ -43,7 +43,7 @@ fn heard(intake: &mut Intake) -> (Vec<(Position, i64)>, Vec<i64>) {
 }
 
 fn intake() -> Intake {
-    Intake::new(&Topic::Channel(name("c")), names())
+    Intake::new(&Topic::Channel(name("c")), names(), Arc::default())
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_jump_begins_another_chunk() {
 
 #[test]
 fn names_that_break_the_rules_do_not_reach_patterns() {
-    let mut intake = Intake::new(&Topic::Pattern(Pattern::parse("*").expect("a pattern")), names());
+    let mut intake = Intake::new(&Topic::Pattern(Pattern::parse("*").expect("a pattern")), names(), Arc::default());
     for bad in [&b"a b"[..], b"tidings:{c}:log", b"__keyspace", b"\xff\xfe"] {
         assert_eq!(intake.push(bad, b"x"), None);
     }

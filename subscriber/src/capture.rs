@@ -1,0 +1,134 @@
+//! Capture: what plain programs publish on some channels is taken into the log, once, by whichever replica comes first.
+//!
+//! The hub tells what it hears on captured channels: messages of plain programs, which no stream gets; notices of what was
+//! adopted, which all streams get as they get numbered messages; and how far the numbered messages go. [`account`] makes of
+//! that what is still to be adopted. A single task adopts, reads the log where notices were missed, and has heads told. The
+//! hub waits for none of it.
+//!
+//! What this module must not know: how streams get messages, and what is on Redis.
+
+mod account;
+mod entries;
+mod held;
+mod missed;
+mod table;
+mod task;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tidings::{
+    broker::{Adopter, Head, Shared, Topic, adopt::Raw},
+    channel::ChannelName,
+    message::Position,
+};
+use tokio::{sync::Notify, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+pub use self::entries::{InvalidCapture, parse};
+use self::{entries::Entries, table::Table};
+use crate::hub::Hub;
+
+/// What is captured, and what is held of it. The hub's side.
+#[derive(Debug, Default)]
+pub(crate) struct Capture {
+    entries: Entries,
+    table: Mutex<Table>,
+    /// There may be something to do.
+    wake: Notify,
+}
+
+impl Capture {
+    /// Captures these topics. Their notices must be [open](Self::open) first.
+    pub(crate) fn new(topics: Vec<Topic>) -> Arc<Self> {
+        Arc::new(Self { entries: Entries::new(topics), ..Self::default() })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing that holds the lock leaves it half-written.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be listened to.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.entries.topics()
+    }
+
+    /// The notices of a topic come from now on. Answers whether that is news.
+    pub(crate) fn open(&self, topic: &Topic) -> bool {
+        self.entries.set_open(topic, true)
+    }
+
+    /// The notices of a topic do not come: until they do, it is not captured. Answers whether that is news.
+    pub(crate) fn close(&self, topic: &Topic) -> bool {
+        self.entries.set_open(topic, false)
+    }
+
+    /// The topics whose notices do not come.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = &Topic> {
+        self.entries.closed()
+    }
+
+    /// The topic through which a channel is captured; `None` where it is not.
+    pub(crate) fn source(&self, channel: &ChannelName) -> Option<&Topic> {
+        self.entries.source(channel)
+    }
+
+    /// Holds what a plain program published.
+    pub(crate) fn hold(&self, channel: &ChannelName, raw: Raw) {
+        self.tell(|table, now| table.hold(channel, raw, now));
+    }
+
+    /// Numbered messages were heard: those behind `before`, up to `last`, in one epoch.
+    pub(crate) fn pass(&self, channel: &ChannelName, before: Position, last: Position) {
+        self.tell(|table, _| table.pass(channel, before, last));
+    }
+
+    /// A message was adopted: the one at `at`, behind `before`.
+    pub(crate) fn notice(&self, channel: &ChannelName, before: Position, at: Position, hash: &[u8; Raw::HASH_BYTES]) {
+        self.tell(|table, now| table.notice(channel, before, at, hash, now));
+    }
+
+    /// A channel's head was told, behind all that was heard before.
+    pub(crate) fn look(&self, channel: &ChannelName, head: Option<&Head>) {
+        self.tell(|table, _| table.look(channel, head));
+    }
+
+    fn tell(&self, tell: impl FnOnce(&mut Table, Instant)) {
+        let mut table = self.table();
+        tell(&mut table, Instant::now());
+        if table.is_due() {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// The task that adopts.
+#[derive(Debug)]
+pub(crate) struct Adopting {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Adopting {
+    /// Adopts what the hub hears, until it is stopped.
+    pub(crate) fn start(capture: Arc<Capture>, hub: Arc<Hub>, broker: Shared, adopter: Arc<dyn Adopter>) -> Self {
+        let stop = CancellationToken::new();
+        let source = Arc::new(task::Source::new(hub, broker, adopter));
+        let task = tokio::spawn(task::Task::new(capture, source).run(stop.clone()));
+        Self { stop, task }
+    }
+
+    /// Adopts what is held, for at most `patience`, and waits for the task.
+    pub(crate) async fn finish(self, patience: Duration) {
+        self.stop.cancel();
+        let mut task = self.task;
+        if tokio::time::timeout(patience, &mut task).await.is_err() {
+            task.abort();
+            // What it did not adopt, another replica does, if there is one that heard it.
+            let _ = task.await;
+        }
+    }
+}

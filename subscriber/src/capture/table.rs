@@ -1,0 +1,192 @@
+//! The accounts of all captured channels on which plain programs published, within one budget.
+
+use std::collections::{HashMap, HashSet};
+
+use tidings::{
+    broker::{Head, adopt::Raw},
+    channel::ChannelName,
+    limits::{CAPTURE_BYTES, CAPTURE_CHANNELS},
+    message::Position,
+    metrics::{self, Dropped},
+};
+use tokio::time::Instant;
+
+use super::account::Account;
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    accounts: HashMap<ChannelName, Account>,
+    /// Of what is held.
+    bytes: usize,
+    leads: usize,
+    /// Accounts that may have something to do.
+    due: HashSet<ChannelName>,
+    /// Something was dropped, and it was said.
+    overflowed: bool,
+}
+
+impl Table {
+    /// Holds what a plain program published.
+    pub(super) fn hold(&mut self, channel: &ChannelName, raw: Raw, now: Instant) {
+        if !self.accounts.contains_key(channel) {
+            if self.accounts.len() >= CAPTURE_CHANNELS {
+                self.make_room();
+            }
+            if self.accounts.len() >= CAPTURE_CHANNELS {
+                return self.overflow(1);
+            }
+            self.accounts.insert(channel.clone(), Account::default());
+        }
+        self.tell(channel, |account| account.hold(raw, now));
+        while self.bytes > CAPTURE_BYTES && self.drop_one(channel) {}
+        if self.bytes < CAPTURE_BYTES / 2 {
+            self.overflowed = false;
+        }
+    }
+
+    /// Numbered messages of a channel were heard of.
+    pub(super) fn pass(&mut self, channel: &ChannelName, before: Position, last: Position) {
+        self.tell(channel, |account| account.pass(before, last));
+    }
+
+    /// A message was adopted.
+    pub(super) fn notice(
+        &mut self,
+        channel: &ChannelName,
+        before: Position,
+        at: Position,
+        hash: &[u8; Raw::HASH_BYTES],
+        now: Instant,
+    ) {
+        self.tell(channel, |account| account.notice(before, at, hash, now));
+    }
+
+    /// A channel's head was told.
+    pub(super) fn look(&mut self, channel: &ChannelName, head: Option<&Head>) {
+        self.tell(channel, |account| account.look(head));
+    }
+
+    /// Does something to an account, if there is one, and counts what that changes.
+    pub(super) fn with<T>(&mut self, channel: &ChannelName, act: impl FnOnce(&mut Account) -> T) -> Option<T> {
+        let account = self.accounts.get_mut(channel)?;
+        let (bytes, leads) = (account.held_bytes(), account.leads());
+        let done = act(account);
+        self.bytes = self.bytes + account.held_bytes() - bytes;
+        if account.leads() != leads {
+            self.leads = if leads { self.leads - 1 } else { self.leads + 1 };
+            metrics::leads(self.leads);
+        }
+        Some(done)
+    }
+
+    fn tell<T>(&mut self, channel: &ChannelName, act: impl FnOnce(&mut Account) -> T) {
+        let is_due = self.with(channel, |account| {
+            act(account);
+            !account.is_idle()
+        });
+        if is_due == Some(true) && !self.due.contains(channel) {
+            self.due.insert(channel.clone());
+        }
+    }
+
+    /// The accounts that may have something to do, each once.
+    pub(super) fn take_due(&mut self) -> HashSet<ChannelName> {
+        std::mem::take(&mut self.due)
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Whether nothing is held anywhere.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Drops the oldest message of the channel that has heard too much: the given one where most is its own, or else the one
+    /// that holds most, so that a flood costs the others nothing.
+    fn drop_one(&mut self, channel: &ChannelName) -> bool {
+        let own = self.accounts.get(channel).map_or(0, Account::held_bytes);
+        let most = match own > CAPTURE_BYTES / 2 {
+            true => Some(channel.clone()),
+            false => {
+                let most = self.accounts.iter().max_by_key(|(_, account)| account.held_bytes());
+                most.map(|(channel, _)| channel.clone())
+            }
+        };
+        let dropped = most.and_then(|most| self.with(&most, Account::drop_oldest)).unwrap_or(false);
+        if dropped {
+            self.overflow(1);
+        }
+        dropped
+    }
+
+    fn overflow(&mut self, messages: usize) {
+        metrics::dropped(Dropped::Capture, messages);
+        // One line for many: they go one by one.
+        if !std::mem::replace(&mut self.overflowed, true) {
+            tracing::warn!(
+                "more waits to be adopted from plain programs than this replica may hold; dropped the oldest of it"
+            );
+        }
+    }
+
+    /// Forgets accounts of which nothing is known but a position.
+    fn make_room(&mut self) {
+        let leads = self.accounts.values().filter(|account| account.is_idle() && account.leads()).count();
+        self.accounts.retain(|_, account| !account.is_idle());
+        self.leads -= leads;
+        metrics::leads(self.leads);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings::{channel::Names, envelope::decode};
+
+    use super::*;
+
+    fn name(text: &str) -> ChannelName {
+        Names::new("tidings", "").expect("names").parse(text).expect("a name")
+    }
+
+    fn raw(bytes: usize) -> Raw {
+        let payload = vec![b'x'; bytes];
+        Raw::new(&payload, &decode(&payload, 0)).expect("small enough")
+    }
+
+    #[test]
+    fn a_flood_of_one_channel_drops_its_own_oldest() {
+        let mut table = Table::default();
+        let now = Instant::now();
+        table.hold(&name("quiet"), raw(100), now);
+        for _ in 0..40 {
+            table.hold(&name("flood"), raw(1 << 19), now);
+            assert!(table.bytes <= CAPTURE_BYTES);
+        }
+        table.hold(&name("late"), raw(1 << 19), now);
+        assert!(table.bytes > CAPTURE_BYTES - (1 << 20));
+        for channel in ["quiet", "late"] {
+            assert!(table.accounts[&name(channel)].held_bytes() > 0, "{channel}");
+        }
+        assert!(table.overflowed);
+        while table.drop_one(&name("flood")) {}
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn channels_are_bounded_and_those_that_wait_for_nothing_go_first() {
+        let mut table = Table::default();
+        let now = Instant::now();
+        for i in 0..CAPTURE_CHANNELS {
+            table.hold(&name(&format!("c{i}")), raw(1), now);
+        }
+        table.hold(&name("new"), raw(1), now);
+        assert!(!table.accounts.contains_key(&name("new")) && table.overflowed);
+        table.with(&name("c7"), Account::drop_oldest);
+        table.hold(&name("new"), raw(1), now);
+        assert!(table.accounts.contains_key(&name("new")) && !table.accounts.contains_key(&name("c7")));
+        assert_eq!(table.accounts.len(), CAPTURE_CHANNELS);
+        assert!(table.take_due().contains(&name("new")) && !table.is_due());
+    }
+}
