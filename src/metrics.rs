@@ -17,7 +17,7 @@ pub use connections::Client;
 pub use publishing::Publish;
 pub use recorder::{AlreadyInstalled, Part, Scrape, install};
 pub use redis::{Call, Connection, reconnected, redis_up, timed};
-pub use streaming::{Dropped, Mode, Stream, delivered, dropped, gap, lag, leads, repair, topics};
+pub use streaming::{Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics};
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,11 +50,12 @@ const REDIS_RECONNECTS: &str = "tidings_redis_reconnects_total";
 const REDIS_SECONDS: &str = "tidings_redis_seconds";
 const PROBE_AGE: &str = "tidings_probe_age_seconds";
 const CAPTURE_LEADER: &str = "tidings_capture_leader";
+const CAPTURE_WAIT: &str = "tidings_capture_wait_seconds";
 const CONNECTIONS: &str = "tidings_connections";
 const TOPICS: &str = "tidings_topics";
 
 /// All metrics.
-pub const FAMILIES: [Family; 15] = [
+pub const FAMILIES: [Family; 16] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -114,7 +115,12 @@ pub const FAMILIES: [Family; 15] = [
     (
         CAPTURE_LEADER,
         Kind::Gauge,
-        "Captured channels whose plain messages this replica adopts. Over all replicas each captured channel is counted once.",
+        "Captured channels on which this replica was the last to adopt what plain programs published. Over all replicas each channel counts once where they published.",
+    ),
+    (
+        CAPTURE_WAIT,
+        Kind::Gauge,
+        "Seconds that the oldest message of a plain program has waited to be adopted; 0 where none waits.",
     ),
     (CONNECTIONS, Kind::Gauge, "Open connections of clients."),
     (

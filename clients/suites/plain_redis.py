@@ -34,7 +34,7 @@ def inbound(tools, stack, folder):
             event = read_event(stream)
         message = event["message"]
         expect(message["messageId"] == ident and message["channel"] == "channel1", message)
-        expect(message["text"] == "hello from node" and "sequence" not in message, message)
+        expect(message["text"] == "hello from node" and int(message["sequence"]) > 0, message)
         expect(message["attributes"] == {"tidings-original-date": "10/11/2023"}, message)
     finally:
         stream.kill()

@@ -1,10 +1,10 @@
 //! What the subscriber counts.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::{CAPTURE_LEADER, DELIVERIES, DROPPED, GAPS, REPAIRS, STREAM_LAG, STREAMS, TOPICS};
+use super::{CAPTURE_LEADER, CAPTURE_WAIT, DELIVERIES, DROPPED, GAPS, REPAIRS, STREAM_LAG, STREAMS, TOPICS};
 use crate::broker::GapReason;
 
 pub(super) struct Streaming {
@@ -15,6 +15,7 @@ pub(super) struct Streaming {
     repairs: Counter,
     dropped: [Counter; 4],
     leader: Gauge,
+    capture_wait: Gauge,
     topics: Gauge,
 }
 
@@ -26,6 +27,7 @@ pub(super) static STREAMING: LazyLock<Streaming> = LazyLock::new(|| Streaming {
     repairs: counter!(REPAIRS),
     dropped: ["oversized", "name", "held", "capture"].map(|reason| counter!(DROPPED, "reason" => reason)),
     leader: gauge!(CAPTURE_LEADER),
+    capture_wait: gauge!(CAPTURE_WAIT),
     topics: gauge!(TOPICS),
 });
 
@@ -108,7 +110,12 @@ pub fn dropped(reason: Dropped, pushes: usize) {
     STREAMING.dropped[reason as usize].increment(pushes as u64);
 }
 
-/// This replica adopts what plain programs publish on so many channels.
+/// The oldest message of a plain program has waited so long to be adopted.
+pub fn capture_wait(waited: Duration) {
+    STREAMING.capture_wait.set(waited.as_secs_f64());
+}
+
+/// On so many channels this replica was the last to adopt what plain programs published.
 pub fn leads(channels: usize) {
     STREAMING.leader.set(channels as f64);
 }

@@ -23,6 +23,7 @@ use tidings::{
     broker::{Adopter, Head, Shared, Topic, adopt::Raw},
     channel::ChannelName,
     message::Position,
+    metrics,
 };
 use tokio::{sync::Notify, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -94,6 +95,12 @@ impl Capture {
     /// A channel's head was told, behind all that was heard before.
     pub(crate) fn look(&self, channel: &ChannelName, head: Option<&Head>) {
         self.tell(|table, _| table.look(channel, head));
+    }
+
+    /// Says how long the oldest message waits.
+    pub(crate) fn report(&self) {
+        let since = self.table().since();
+        metrics::capture_wait(since.map_or(Duration::ZERO, |since| since.elapsed()));
     }
 
     fn tell(&self, tell: impl FnOnce(&mut Table, Instant)) {

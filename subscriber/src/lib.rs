@@ -2,7 +2,8 @@
 //!
 //! A stream's way: [`raw`] reads the request, [`request`] checks it, [`stream`] opens a session on a [`feed`] of the
 //! [`hub`], catches up from the broker's log (through [`pages`], which all share) and follows. What the hub hears, and what one
-//! stream has read of the log, is framed once, by [`frames`], for all.
+//! stream has read of the log, is framed once, by [`frames`], for all. What plain programs publish on captured channels is
+//! taken into the log by [`capture`].
 
 mod capture;
 mod feed;

@@ -305,6 +305,11 @@ impl Account {
         self.held.bytes()
     }
 
+    /// Since when the oldest message is held.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.held.since()
+    }
+
     pub(super) fn leads(&self) -> bool {
         self.leads
     }

@@ -98,6 +98,11 @@ impl Table {
         !self.due.is_empty()
     }
 
+    /// Since when the oldest message is held.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.accounts.values().filter_map(Account::since).min()
+    }
+
     /// Whether nothing is held anywhere.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes == 0

@@ -298,6 +298,7 @@ impl Task {
     fn tick(&mut self) {
         let now = Instant::now();
         metrics::topics(self.topics.len());
+        self.capture.report();
         self.pages.age(now);
         let mut idle = Vec::new();
         for (topic, followed) in &mut self.topics {

@@ -25,7 +25,7 @@ async fn publish(publisher: &Publisher, channel: &str, count: usize) {
 async fn streams_are_counted_where_they_stand_and_for_each_what_it_got() {
     let redis = RedisServer::start();
     let (publisher, _) = publisher(&redis, &[]).await;
-    let (subscriber, admin) = subscriber(&redis, &[]).await;
+    let (subscriber, admin) = subscriber(&redis, &["--capture="]).await;
     publish(&publisher, "a", 4).await;
     let (mut one, mut two) = (subscriber.stream(channel("a")).await, subscriber.stream(channel("a")).await);
     let mut all = subscriber.stream(StreamMessagesRequest { earliest: true, ..channel("a") }).await;
