@@ -5,7 +5,11 @@ use tidings::{
     pb::GapReason,
 };
 
-use super::{must, show, truth::Truth, walk::Walk};
+use super::{
+    must, show,
+    truth::Truth,
+    walk::{Told, Walk},
+};
 use crate::history::{At, Event};
 
 /// What a gap says.
@@ -33,14 +37,14 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
     match reason {
         GapReason::Trimmed => gap.is_trimmed(at)?,
         GapReason::EpochChanged => {
-            let told = epoch.and_then(|epoch| line.told.get(&epoch)).copied().unwrap_or_default();
+            let told = epoch.and_then(|epoch| line.told.get(&epoch)).map_or(0, |told| told.last);
             gap.is_lost(at, told)?;
             if last == 0 {
                 // The stream begins again with what is retained, and knows nothing of what it heard before.
                 line.delivered.clear();
                 line.told.clear();
             } else if let Some(epoch) = epoch {
-                line.told.insert(epoch, last);
+                line.told.insert(epoch, Told { first, last, said });
             }
         }
         _ => return Err(format!("a gap of {channel} because of {reason:?}, and it keeps a history")),
@@ -89,7 +93,7 @@ impl Gap<'_> {
 
     /// What is named as lost is not there, unless an older snapshot brought it back.
     fn is_gone(&self) -> Result<(), String> {
-        if self.truth.was_restored(self.said, At::MAX) {
+        if self.truth.may_be_back(self.said, At::MAX) {
             return Ok(());
         }
         let end = if self.last == 0 { self.first + 10_000 } else { self.last };

@@ -138,8 +138,12 @@ impl<'a> Truth<'a> {
     }
 
     /// Whether older messages may have come back since shortly before a stream said something, until then.
-    pub(super) fn was_restored(&self, said: At, until: At) -> bool {
-        let from = said.saturating_sub(LAG);
+    pub(super) fn may_be_back(&self, said: At, until: At) -> bool {
+        self.was_restored(said.saturating_sub(LAG), until)
+    }
+
+    /// Whether older messages may have come back within this time.
+    pub(super) fn was_restored(&self, from: At, until: At) -> bool {
         self.history.faults.iter().any(|fault| fault.restores && fault.ended >= from && fault.began <= until)
     }
 
@@ -147,7 +151,7 @@ impl<'a> Truth<'a> {
     pub(super) fn retained_after(&self, channel: &str, said: At) -> Option<i64> {
         let next = self.history.samples.iter().find(|sample| sample.began >= said)?;
         let head = next.heads.get(channel)?;
-        (!self.was_restored(said, next.ended)).then_some(head.first)
+        (!self.may_be_back(said, next.ended)).then_some(head.first)
     }
 
     /// Whether so many epochs have begun since that a head does not list this one any more.

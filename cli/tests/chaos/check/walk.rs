@@ -11,16 +11,24 @@ use crate::history::{At, Event, History, Places, Stream};
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub(super) at: Position,
-    /// Up to where a loss of an epoch was told.
-    pub(super) told: HashMap<Epoch, i64>,
+    /// What of an epoch was told to be lost.
+    pub(super) told: HashMap<Epoch, Told>,
     /// What was delivered, and where it stood.
     pub(super) delivered: HashMap<String, Position>,
+}
+
+/// A loss that was told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) said: At,
 }
 
 impl Line {
     /// Up to where a loss of the present epoch was told; 0 where none was.
     pub(super) fn told(&self) -> i64 {
-        self.at.epoch.and_then(|epoch| self.told.get(&epoch)).copied().unwrap_or_default()
+        self.at.epoch.and_then(|epoch| self.told.get(&epoch)).map_or(0, |told| told.last)
     }
 }
 
@@ -63,7 +71,7 @@ impl Walk<'_> {
                 self.level(places)
             }
             Event::Heartbeat(places) => self.level(places),
-            Event::Message { channel, body, place, cursor, .. } => self.message(channel, body, *place, *cursor),
+            Event::Message { channel, body, place, cursor, .. } => self.message(at, channel, body, *place, *cursor),
             Event::Gap { channel, .. } => {
                 must!(self.stream.covers(channel), "a gap of {channel} on a stream of {}", self.stream.topic);
                 gaps::check(self, at, event)
@@ -72,7 +80,7 @@ impl Walk<'_> {
         }
     }
 
-    fn message(&mut self, channel: &str, body: &str, place: Position, cursor: Position) -> Result<(), String> {
+    fn message(&mut self, at: At, channel: &str, body: &str, place: Position, cursor: Position) -> Result<(), String> {
         must!(self.stream.covers(channel), "a message of {channel} on a stream of {}", self.stream.topic);
         let line = self.lines.entry(channel.to_owned()).or_default();
         if place.sequence == 0 {
@@ -87,6 +95,13 @@ impl Walk<'_> {
         } else {
             must!(cursor == place, "the cursor of {} says {}", show(place), show(cursor));
             follows(self.truth, channel, line, place)?;
+            let told = place.epoch.and_then(|epoch| line.told.get(&epoch));
+            let told = told.filter(|told| (told.first..=told.last).contains(&place.sequence));
+            must!(
+                told.is_none_or(|told| self.truth.was_restored(told.said, at)),
+                "{} of {channel} comes, and was said to be lost",
+                show(place)
+            );
         }
         if let Some(first) = line.delivered.insert(body.to_owned(), place) {
             let lost = !line.told.is_empty() && first.sequence > 0 && !self.truth.is_logged(channel, first);

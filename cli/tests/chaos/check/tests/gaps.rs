@@ -1,7 +1,9 @@
 use tidings::{message::Position, pb::GapReason};
 use tonic::Code;
 
-use super::script::{at, attempt, bad, gap, good, head, history, loss, lost, message, place, places, stream, trimmed};
+use super::script::{
+    at, attempt, bad, gap, good, head, history, loss, lost, message, place, places, saying, stream, trimmed,
+};
 use crate::history::{End, Event, History, Outcome};
 
 /// Messages 4 to 6 are left.
@@ -91,6 +93,17 @@ fn one_loss_is_one_gap() {
     let parts = vec![lost(1, 4, 5, place(1, 3)), lost(1, 6, 6, place(2, 3)), message(2, 4)];
     stream(&mut history, place(1, 5), parts);
     good(&history);
+}
+
+#[test]
+fn what_was_said_to_be_lost_must_not_come() {
+    let mut history = forked();
+    for body in ["old4", "old5"] {
+        attempt(&mut history, body, 20, Outcome::Unknown);
+    }
+    let ring = vec![lost(1, 4, 6, place(1, 3)), saying("old4", place(1, 4))];
+    stream(&mut history, place(1, 6), ring);
+    bad(&history, "comes, and was said to be lost");
 }
 
 #[test]
