@@ -37,8 +37,8 @@ pub(crate) struct Board {
     /// Where the present primary listens.
     pub(crate) primary: AtomicU16,
     pub(crate) phase: watch::Sender<Phase>,
-    /// Where readers stand.
-    progress: Mutex<Vec<Places>>,
+    /// Where readers stand, and since when their streams are open.
+    progress: Mutex<Vec<(At, Places)>>,
     calls: AtomicUsize,
 }
 
@@ -70,7 +70,7 @@ impl Board {
             channels,
             primary: AtomicU16::new(0),
             phase: watch::Sender::new(Phase::Wild),
-            progress: Mutex::new(vec![Places::new(); readers]),
+            progress: Mutex::new(vec![(At::ZERO, Places::new()); readers]),
             calls: AtomicUsize::new(0),
         }
     }
@@ -103,13 +103,15 @@ impl Board {
         self.calls.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A reader stands here now.
-    pub(crate) fn stands(&self, reader: usize, change: impl FnOnce(&mut Places)) {
-        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner)[reader]);
+    /// A reader stands here now, on a stream that was opened then.
+    pub(crate) fn stands(&self, reader: usize, opened: At, at: &Places) {
+        let (since, places) = &mut self.progress.lock().unwrap_or_else(PoisonError::into_inner)[reader];
+        *since = opened;
+        places.clone_from(at);
     }
 
-    /// Where all readers stand.
-    pub(crate) fn progress(&self) -> Vec<Places> {
+    /// Where all readers stand, and since when their streams are open.
+    pub(crate) fn progress(&self) -> Vec<(At, Places)> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

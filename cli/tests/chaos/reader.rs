@@ -15,7 +15,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     board::{Board, NOBODY, Phase},
-    history::{End, Event, Places, Start, Stream},
+    history::{At, End, Event, Places, Start, Stream},
 };
 
 /// How long headers may take: far longer than a subscriber waits for Redis.
@@ -157,7 +157,7 @@ impl Reader {
                 next = streaming.message() => match next {
                     Ok(Some(response)) => {
                         let event = said::read(&board, &stream.topic, response);
-                        self.keep(&event.0, event.1);
+                        self.keep(&event.0, event.1, stream.opened.unwrap_or_default());
                         stream.events.push((board.now(), event.0));
                     }
                     Ok(None) => {
@@ -174,7 +174,7 @@ impl Reader {
     }
 
     /// Keeps what an event says for the next stream.
-    fn keep(&mut self, event: &Event, cursor: String) {
+    fn keep(&mut self, event: &Event, cursor: String, opened: At) {
         let resume = &mut self.resume;
         match event {
             Event::Started(places) | Event::CaughtUp(places) | Event::Heartbeat(places) => {
@@ -189,7 +189,7 @@ impl Reader {
             }
             Event::Odd(_) => {}
         }
-        self.board.stands(self.habits.number, |places| places.clone_from(&resume.places));
+        self.board.stands(self.habits.number, opened, &resume.places);
     }
 
     /// What a status says, and where it says to go on.

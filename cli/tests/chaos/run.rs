@@ -132,13 +132,19 @@ async fn behind(board: &Arc<Board>) -> Option<String> {
     let port = board.primary.load(Ordering::SeqCst);
     let Some(mut redis) = publish::connect(port).await else { return Some("Redis is away".to_owned()) };
     let Ok(heads) = sample::heads(&mut redis, &board.channels).await else { return Some("Redis is away".to_owned()) };
-    for (number, places) in board.progress().iter().enumerate() {
+    let loss = board.history().faults.iter().filter(|fault| fault.loses_from.is_some()).map(|fault| fault.began).max();
+    for (number, (opened, places)) in board.progress().iter().enumerate() {
         let topic = topic(number);
         let covers = |channel: &str| match topic.strip_suffix('*') {
             Some(prefix) => channel.starts_with(prefix),
             None => channel == topic,
         };
         for channel in board.channels.iter().filter(|channel| covers(channel)) {
+            // A channel of a cursor that the registry lacks is told when it is heard again.
+            let waits = topic.ends_with('*') && loss.is_some_and(|loss| loss <= *opened);
+            if waits && !heads.contains_key(channel) {
+                continue;
+            }
             let last = heads.get(channel).map_or(0, |head| head.last);
             let at = Places::get(places, channel).map_or(0, |place| place.sequence);
             if at != last {
