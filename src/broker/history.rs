@@ -153,6 +153,12 @@ impl Reader {
         }
     }
 
+    /// Whether the reader was told that what follows its position in its epoch is lost. Only a new epoch leads on then: copies
+    /// of what was lost, wherever they may still be, are not to be read.
+    pub fn awaits_epoch(&self) -> bool {
+        self.told.is_some_and(|told| told.epoch == self.position.epoch)
+    }
+
     /// Answers [`Next::Unlisted`]: `whole` when the log holds the message at the reader's position in the reader's
     /// epoch. Otherwise there is a gap of unknown length, up to what is retained.
     pub fn settle(&mut self, head: &Head, whole: bool) -> Option<Gap> {

@@ -285,6 +285,8 @@ fn fit(track: &Track, run: &Run) -> Fit {
     let same = at.epoch == run.before.epoch || (at == Position::START && run.before.sequence == 0);
     match at.sequence.cmp(&run.before.sequence) {
         _ if !same => Fit::Apart,
+        // The ring may still hold what was told to be lost.
+        _ if track.reader.awaits_epoch() => Fit::Foreign,
         std::cmp::Ordering::Equal => Fit::Next,
         std::cmp::Ordering::Greater => Fit::After(at.sequence),
         std::cmp::Ordering::Less => Fit::Apart,

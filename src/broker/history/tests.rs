@@ -100,9 +100,11 @@ fn a_rollback_is_told_once() {
     let rolled_back = head(&[(1, 1, 0)], 1, 5);
     assert_eq!(reader.next(Some(&rolled_back), false), gap(1, 6, 8, GapReason::EpochChanged, at(1, 5)));
     assert_eq!(reader.next(Some(&rolled_back), false), Next::End);
+    assert!(reader.awaits_epoch());
     let same = head(&[(1, 1, 0), (2, 6, 8)], 1, 6);
     let mut informed = reader;
     assert_eq!(informed.next(Some(&same), false), Next::Read { to: 6 });
+    assert!(!informed.awaits_epoch());
     let more = head(&[(1, 1, 0), (2, 6, 10)], 1, 6);
     assert_eq!(reader.next(Some(&more), false), gap(1, 9, 10, GapReason::EpochChanged, at(2, 5)));
 }

@@ -111,8 +111,12 @@ impl Session {
     /// Takes the next frames of a channel from the shared pages, or reads a page. True when the stream has all there is
     /// of it.
     async fn advance(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
-        let start = self.positions.track(channel)?.reader.position;
-        if let Some(chunk) = self.pages.get(channel, start) {
+        let reader = self.positions.track(channel)?.reader;
+        let start = reader.position;
+        // A page may be left of what was told to be lost.
+        if !reader.awaits_epoch()
+            && let Some(chunk) = self.pages.get(channel, start)
+        {
             self.ready = Some(self.deliver(&chunk, &[Fit::Next], None)?);
             return Ok(false);
         }
