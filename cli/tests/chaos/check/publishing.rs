@@ -1,6 +1,6 @@
 //! Receipts: each has its message, places are given once, repeats get the first receipt, and errors say what is true.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use tidings::message::Position;
 
@@ -27,7 +27,7 @@ pub(super) fn check(history: &History, truth: &Truth, violations: &mut Vec<Viola
     }
     broken.extend(batches(history));
     broken.extend(order(&publishes));
-    violations.extend(strangers(history, truth, &publishes));
+    violations.extend(strangers(truth, &publishes));
     broken.sort_by_key(|(attempt, _)| attempt.began);
     violations.extend(broken.into_iter().map(|(attempt, text)| {
         let sequence = receipt(attempt).map_or(0, |(place, _)| place.sequence);
@@ -132,9 +132,8 @@ fn order<'a>(publishes: &HashMap<(&str, &str), Publish<'a>>) -> Vec<(&'a Attempt
 }
 
 /// Nothing is delivered that nobody published.
-fn strangers(history: &History, truth: &Truth, publishes: &HashMap<(&str, &str), Publish>) -> Option<Violation> {
-    let plain: HashSet<(&str, &str)> =
-        history.plain.iter().map(|plain| (plain.channel.as_str(), plain.body.as_str())).collect();
-    let (channel, body) = truth.all_seen().find(|seen| !publishes.contains_key(seen) && !plain.contains(seen))?;
+fn strangers(truth: &Truth, publishes: &HashMap<(&str, &str), Publish>) -> Option<Violation> {
+    let (channel, body) =
+        truth.all_seen().find(|seen| !publishes.contains_key(seen) && !truth.is_plain(seen.0, seen.1))?;
     Some(Violation { text: format!("{channel} has {body}, which nobody published there"), spot: Spot::Run })
 }

@@ -35,6 +35,7 @@ pub(super) struct Truth<'a> {
     bodies: HashMap<(&'a str, Position), &'a str>,
     /// Everything that was seen somewhere.
     seen: HashSet<(&'a str, &'a str)>,
+    plain: HashSet<(&'a str, &'a str)>,
     logged: HashSet<(&'a str, Position)>,
 }
 
@@ -43,7 +44,8 @@ impl<'a> Truth<'a> {
     pub(super) fn new(history: &'a History, violations: &mut Vec<Violation>) -> Self {
         let (begun, ends, bodies) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (seen, logged) = (HashSet::new(), HashSet::new());
-        let mut truth = Self { history, begun, ends, bodies, seen, logged };
+        let plain = history.plain.iter().map(|plain| (plain.channel.as_str(), plain.body.as_str())).collect();
+        let mut truth = Self { history, begun, ends, bodies, seen, plain, logged };
         for (channel, head) in truth.history.samples.iter().flat_map(|sample| &sample.heads) {
             truth.head(channel, head);
         }
@@ -116,6 +118,11 @@ impl<'a> Truth<'a> {
         self.seen.contains(&(channel, body))
     }
 
+    /// Whether a plain program published this.
+    pub(super) fn is_plain(&self, channel: &str, body: &str) -> bool {
+        self.plain.contains(&(channel, body))
+    }
+
     /// Everything that was seen in a log or a stream, by channel and body.
     pub(super) fn all_seen(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.seen.iter().copied()
@@ -151,7 +158,10 @@ impl<'a> Truth<'a> {
     pub(super) fn retained_after(&self, channel: &str, said: At) -> Option<i64> {
         let next = self.history.samples.iter().find(|sample| sample.began >= said)?;
         let head = next.heads.get(channel)?;
-        (!self.may_be_back(said, next.ended)).then_some(head.first)
+        // After a loss the log is another.
+        let from = said.saturating_sub(LAG);
+        let mut faults = self.history.faults.iter().filter(|fault| fault.loses_from.is_some() || fault.restores);
+        (!faults.any(|fault| fault.ended >= from && fault.began <= next.ended)).then_some(head.first)
     }
 
     /// Whether so many epochs have begun since that a head does not list this one any more.

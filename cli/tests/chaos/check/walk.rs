@@ -13,6 +13,8 @@ pub(super) struct Line {
     pub(super) at: Position,
     /// What of an epoch was told to be lost.
     pub(super) told: HashMap<Epoch, Told>,
+    /// How far the stream came in every epoch.
+    pub(super) been: HashMap<Epoch, i64>,
     /// What was delivered, and where it stood.
     pub(super) delivered: HashMap<String, Position>,
 }
@@ -26,6 +28,15 @@ pub(super) struct Told {
 }
 
 impl Line {
+    /// Goes to a position.
+    pub(super) fn goes(&mut self, to: Position) {
+        self.at = to;
+        if let Some(epoch) = to.epoch {
+            let been = self.been.entry(epoch).or_default();
+            *been = to.sequence.max(*been);
+        }
+    }
+
     /// Up to where a loss of the present epoch was told; 0 where none was.
     pub(super) fn told(&self) -> i64 {
         self.at.epoch.and_then(|epoch| self.told.get(&epoch)).map_or(0, |told| told.last)
@@ -62,7 +73,7 @@ impl Walk<'_> {
             Event::Started(places) => {
                 self.started = true;
                 for (channel, place) in places {
-                    self.lines.insert(channel.clone(), Line { at: *place, ..Line::default() });
+                    self.lines.entry(channel.clone()).or_default().goes(*place);
                 }
                 starts::check(self, places)
             }
@@ -85,13 +96,13 @@ impl Walk<'_> {
         let line = self.lines.entry(channel.to_owned()).or_default();
         if place.sequence == 0 {
             must!(!self.history.captures, "{body} has no place, on a captured channel");
-            // Its predecessor may be one that the stream has left behind already, when it read the log.
             must!(
-                cursor.sequence <= line.at.sequence,
-                "the cursor of {body} says {}, and the stream stands at {}",
-                show(cursor),
-                show(line.at)
+                self.truth.is_plain(channel, body) || self.truth.loss_before(at),
+                "{body} of {channel} has no place, and nothing was lost"
             );
+            // Its predecessor may be one that the stream has left behind already, when it read the log.
+            let been = cursor.epoch.is_none_or(|epoch| line.been.get(&epoch) >= Some(&cursor.sequence));
+            must!(been, "the cursor of {body} says {}, where the stream never was", show(cursor));
         } else {
             must!(cursor == place, "the cursor of {} says {}", show(place), show(cursor));
             follows(self.truth, channel, line, place)?;
@@ -104,11 +115,15 @@ impl Walk<'_> {
             );
         }
         if let Some(first) = line.delivered.insert(body.to_owned(), place) {
-            let lost = !line.told.is_empty() && first.sequence > 0 && !self.truth.is_logged(channel, first);
+            // One without a place was lost before its epoch could be looked up.
+            let lost = match first.sequence {
+                0 => self.truth.loss_before(at) && !self.truth.is_plain(channel, body),
+                _ => !line.told.is_empty() && !self.truth.is_logged(channel, first),
+            };
             must!(lost, "{body} comes twice, at {} and at {}", show(first), show(place));
         }
         if place.sequence > 0 {
-            line.at = place;
+            line.goes(place);
         }
         Ok(())
     }

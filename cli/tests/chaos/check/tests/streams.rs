@@ -164,3 +164,38 @@ fn an_open_stream_must_have_everything_at_the_end() {
     stream(&mut history, place(1, 2), vec![message(1, 3), message(1, 4)]).end = End::Open;
     bad(&history, "at the end, whose last message is 5");
 }
+
+#[test]
+fn what_has_no_place_is_a_plain_programs() {
+    let plain = |cursor| Event::Message {
+        channel: "c".to_owned(),
+        id: "w1".to_owned(),
+        body: "w1".to_owned(),
+        place: Position::START,
+        cursor,
+    };
+    let published = || {
+        let mut history = five();
+        history.plain.push(crate::history::Plain { channel: "c".to_owned(), body: "w1".to_owned() });
+        history
+    };
+    let mut history = published();
+    stream(&mut history, place(1, 3), vec![plain(place(1, 3)), message(1, 4)]);
+    stream(&mut history, place(1, 3), vec![message(1, 4), plain(place(1, 3)), message(1, 5)]);
+    good(&history);
+    stream(&mut history, place(1, 3), vec![plain(place(1, 4))]);
+    bad(&history, "where the stream never was");
+    let mut history = published();
+    stream(&mut history, place(1, 3), vec![plain(place(1, 3)), plain(place(1, 3))]);
+    bad(&history, "comes twice");
+    let mut history = published();
+    history.captures = true;
+    stream(&mut history, place(1, 3), vec![plain(place(1, 3))]);
+    bad(&history, "on a captured channel");
+    let mut history = five();
+    let (body, placeless) = ("m4".to_owned(), Position::START);
+    let event =
+        Event::Message { channel: "c".to_owned(), id: body.clone(), body, place: placeless, cursor: place(1, 3) };
+    stream(&mut history, place(1, 3), vec![event]);
+    bad(&history, "has no place, and nothing was lost");
+}
