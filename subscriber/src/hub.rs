@@ -59,7 +59,8 @@ impl From<Refusal> for Status {
         match refusal {
             Refusal::Broker(error) => status::from_broker(error, Call::Read),
             Refusal::TooManyTopics => {
-                status::server_limit(format!("{TOPICS} channels and patterns are followed already"))
+                let text = "follow fewer, or at another replica; an idle one is let go after some seconds";
+                status::server_limit(format!("{TOPICS} channels and patterns are followed here already: {text}"))
             }
         }
     }
@@ -123,15 +124,23 @@ impl Hub {
         }
     }
 
-    /// How many streams follow a channel, by name or by pattern.
-    pub(crate) fn subscribers(&self, channel: &ChannelName) -> usize {
-        let feeds = lock(&self.feeds);
-        let by_name = feeds.get(&Topic::Channel(channel.clone())).map_or(0, |feed| feed.followers());
-        let by_pattern = feeds.iter().filter_map(|(topic, feed)| match topic {
-            Topic::Pattern(pattern) if pattern.matches(channel.as_str()) => Some(feed.followers()),
-            _ => None,
-        });
-        by_name + by_pattern.sum::<usize>()
+    /// How many streams follow each of these channels, by name or by pattern.
+    pub(crate) fn subscribers(&self, channels: &[ChannelName]) -> Vec<usize> {
+        // The hub's task needs the table too, so it is gone through once, and matched without it.
+        let (by_name, patterns) = {
+            let feeds = lock(&self.feeds);
+            let by_name = |channel: &ChannelName| feeds.get(&Topic::Channel(channel.clone())).cloned();
+            let patterns = feeds.iter().filter_map(|(topic, feed)| match topic {
+                Topic::Pattern(pattern) => Some((pattern.clone(), Arc::clone(feed))),
+                Topic::Channel(_) => None,
+            });
+            (channels.iter().map(by_name).collect::<Vec<_>>(), patterns.collect::<Vec<_>>())
+        };
+        let count = |(channel, named): (&ChannelName, Option<Arc<Feed>>)| {
+            let matching = patterns.iter().filter(|(pattern, _)| pattern.matches(channel.as_str()));
+            named.map_or(0, |feed| feed.followers()) + matching.map(|(_, feed)| feed.followers()).sum::<usize>()
+        };
+        channels.iter().zip(by_name).map(count).collect()
     }
 
     /// Ends the task and waits for it.
@@ -149,3 +158,6 @@ impl Hub {
 fn lock(feeds: &Feeds) -> MutexGuard<'_, HashMap<Topic, Arc<Feed>>> {
     feeds.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,21 +74,20 @@ impl SubscriberService for Subscriber {
         };
         let heads = self.broker.heads(&names).await.map_err(unavailable)?;
         // The registry is told before a publish; where that was refused, there is a name and nothing else.
-        let there = names.iter().zip(heads).filter_map(|(name, head)| Some((name, head?)));
-        let channels = there.map(|(name, head)| self.channel(name, &head)).collect();
+        let counts = self.hub.subscribers(&names);
+        let there = names.iter().zip(heads).zip(counts).filter_map(|((name, head), count)| Some((name, head?, count)));
+        let channels = there.map(|(name, head, count)| describe(name, &head, count)).collect();
         Ok(Response::new(pb::ListChannelsResponse { channels, next_page_token }))
     }
 }
 
-impl Subscriber {
-    fn channel(&self, name: &ChannelName, head: &Head) -> pb::Channel {
-        pb::Channel {
-            name: name.as_str().to_owned(),
-            epoch: head.epoch().map(|epoch| epoch.to_string()).unwrap_or_default(),
-            first_sequence: if head.first > head.last { 0 } else { head.first },
-            last_sequence: head.last,
-            last_publish_time: (head.last > 0).then(|| pb::timestamp(head.time_ms)),
-            subscriber_count: self.hub.subscribers(name) as i64,
-        }
+fn describe(name: &ChannelName, head: &Head, streams: usize) -> pb::Channel {
+    pb::Channel {
+        name: name.as_str().to_owned(),
+        epoch: head.epoch().map(|epoch| epoch.to_string()).unwrap_or_default(),
+        first_sequence: if head.first > head.last { 0 } else { head.first },
+        last_sequence: head.last,
+        last_publish_time: (head.last > 0).then(|| pb::timestamp(head.time_ms)),
+        subscriber_count: streams as i64,
     }
 }

@@ -1,0 +1,68 @@
+use futures_util::future::join_all;
+use tidings::{
+    broker::{Retention, memory::Memory},
+    channel::Pattern,
+};
+use tonic::Code;
+
+use super::*;
+
+fn hub() -> Arc<Hub> {
+    let broker: Shared = Memory::new(Retention {
+        max_messages: 10,
+        max_bytes: 1 << 20,
+        max_age_ms: 1_000,
+        dedup_window_ms: 1_000,
+        dedup_max_ids: 10,
+    });
+    Hub::start(&broker, Pages::new(Arc::clone(&broker)), names(), Duration::from_secs(20))
+}
+
+fn names() -> Arc<Names> {
+    Arc::new(Names::new("tidings", "").expect("names"))
+}
+
+fn channel(name: &str) -> ChannelName {
+    names().parse(name).expect("a name")
+}
+
+fn pattern(glob: &str) -> Topic {
+    Topic::Pattern(Pattern::parse(glob).expect("a pattern"))
+}
+
+#[tokio::test]
+async fn streams_are_counted_by_name_and_by_pattern() {
+    let hub = hub();
+    let topics = [Topic::Channel(channel("a.1")), Topic::Channel(channel("a.1")), pattern("a.*"), pattern("*")];
+    let mut followers = Vec::new();
+    for topic in topics {
+        followers.push(hub.follow(topic).await.expect("a place"));
+    }
+    let channels = [channel("a.1"), channel("a.2"), channel("b")];
+    assert_eq!(hub.subscribers(&channels), [4, 2, 1]);
+    followers.remove(0);
+    assert_eq!(hub.subscribers(&channels), [3, 2, 1]);
+    followers.clear();
+    assert_eq!(hub.subscribers(&channels), [0, 0, 0]);
+    hub.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_limit_new_topics_are_refused_in_words_and_known_ones_are_not() {
+    let hub = hub();
+    let mut followers = Vec::with_capacity(TOPICS);
+    let topic = |n: usize| Topic::Channel(channel(&format!("c{n}")));
+    for begin in (0..TOPICS).step_by(ASKS) {
+        let some = (begin..TOPICS.min(begin + ASKS)).map(|n| hub.follow(topic(n)));
+        followers.extend(join_all(some).await.into_iter().map(|follower| follower.expect("a place")));
+    }
+    for beyond in [topic(TOPICS), pattern("*")] {
+        let status = Status::from(hub.follow(beyond).await.expect_err("no place"));
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert!(status.message().contains("100000 channels and patterns"), "{status:?}");
+        assert!(status.message().contains("another replica"), "{status:?}");
+    }
+    followers.push(hub.follow(topic(7)).await.expect("it is followed already"));
+    assert_eq!(hub.subscribers(&[channel("c7"), channel("c8")]), [2, 1]);
+    hub.close().await;
+}
