@@ -15,7 +15,7 @@ fn hub() -> Arc<Hub> {
         dedup_window_ms: 1_000,
         dedup_max_ids: 10,
     });
-    Hub::start(&broker, Pages::new(Arc::clone(&broker)), names(), Duration::from_secs(20))
+    Hub::start(&broker, Pages::new(Arc::clone(&broker)), names(), Capture::new(Vec::new()), Duration::from_secs(20))
 }
 
 fn names() -> Arc<Names> {
