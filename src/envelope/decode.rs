@@ -93,7 +93,7 @@ pub fn decode(bytes: &[u8], arrival_ms: i64) -> Envelope {
 }
 
 /// The same for any layout.
-fn decode_slowly(bytes: &[u8], arrival_ms: i64) -> Envelope {
+pub(super) fn decode_slowly(bytes: &[u8], arrival_ms: i64) -> Envelope {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Envelope::bare(Payload::Data(Bytes::copy_from_slice(bytes)), arrival_ms);
     };
