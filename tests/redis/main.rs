@@ -3,6 +3,7 @@
 
 mod adopt;
 mod connection;
+mod durability;
 mod epochs;
 mod fixture;
 mod globs;
