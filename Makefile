@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-clients chaos fuzz lint proto-baseline bench
+.PHONY: help build test test-clients chaos fuzz lint proto-baseline bench sizing
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,3 +39,8 @@ proto-baseline: ## Takes the contract as it is for the one that must not be brok
 bench: ## Measures beside a bare Redis client, optimised
 	scripts/ensure-redis
 	$(CARGO) run --release --locked -p tidings-bench
+
+sizing: ## Measures what messages cost Redis and streams cost the services, as in docs/sizing.md
+	scripts/ensure-redis
+	$(CARGO) build --release --locked --bins
+	$(CARGO) run --release --locked -p tidings-bench --example sizing

@@ -124,7 +124,7 @@ pub struct History {
     #[arg(long, env = "TIDINGS_DEDUP_WINDOW", value_name = "DURATION", default_value = "2m",
         value_parser = parse::duration(SECOND, 7 * DAY))]
     pub dedup_window: Duration,
-    /// How many message_ids of a channel are remembered within a window, 83 bytes each on Redis; beyond it, publishes that
+    /// How many message_ids of a channel are remembered within a window, about 120 bytes each on Redis; beyond it, publishes that
     /// carry one are refused
     #[arg(long, env = "TIDINGS_DEDUP_MAX_IDS", value_name = "COUNT", default_value = "1000000",
         value_parser = parse::count(1, 100_000_000))]
