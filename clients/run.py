@@ -11,9 +11,9 @@ sys.dont_write_bytecode = True
 from lab import stack as stacks  # noqa: E402
 from lab.report import Report  # noqa: E402
 from lab.tools import Tools  # noqa: E402
-from suites import examples, go, grpcurl, plain_redis, python, readme, typescript  # noqa: E402
+from suites import examples, go, grpcurl, migrate, plain_redis, python, readme, typescript  # noqa: E402
 
-# Each suite with the stacks it runs on; the README starts its own.
+# Each suite with the stacks it runs on; the README and docs/migrate.md start their own.
 SUITES = {
     "grpcurl": (grpcurl, (stacks.on_redis, stacks.embedded)),
     "plain_redis": (plain_redis, (stacks.on_redis,)),
@@ -22,6 +22,7 @@ SUITES = {
     "go": (go, (stacks.on_redis, stacks.embedded)),
     "examples": (examples, (stacks.on_redis,)),
     "readme": (readme, (None,)),
+    "migrate": (migrate, (None,)),
 }
 
 
