@@ -35,7 +35,7 @@ impl Task {
             tracing::error!(
                 ?topic,
                 reason,
-                "what plain programs publish is not captured; the Redis user needs the channels <prefix>:* as well"
+                "what plain programs publish is not captured; the Redis user needs the channels that ACL LOG names"
             );
         }
         if self.capture.close(topic) {
