@@ -70,6 +70,10 @@ fn check_round_trip(envelope: &Envelope) {
     assert!(json.len() <= encoded.len(), "the widest stamp is no bound");
     let again = decode(json.as_bytes(), 0);
     assert_eq!(again, Envelope { claim: Some(claim), ..envelope.clone() }, "{json}");
+    let adopted = envelope.unnumbered();
+    let numbered =
+        format!(r#"{},"sequence":{},"epoch":"{}"{}"#, adopted.head, claim.sequence, claim.epoch, adopted.tail);
+    assert!(numbered == json && json.len() <= adopted.len(), "adopting writes the same: {numbered}");
 }
 
 fn check_json_text(bytes: &[u8]) {

@@ -144,3 +144,26 @@ fn answer_seeds() -> Vec<Vec<u8>> {
     let seeds = answers.iter().zip(places.iter().cycle());
     seeds.map(|(answer, place)| [place, answer.as_bytes()].concat()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seeds that are not understood show no way into anything. Their form follows the scripts'.
+    #[test]
+    fn seeds_get_as_far_as_they_should() {
+        let answer = |seed: &[u8]| redis::parse_redis_value(&seed[16..]).expect("RESP");
+        let seeds = answer_seeds();
+        for (index, expected) in [true, true, true, true, false].into_iter().enumerate() {
+            let fields: Vec<String> = redis::from_redis_value(answer(&seeds[index])).expect("texts");
+            assert_eq!(head::read(&fields, true).is_ok(), expected, "{fields:?}");
+        }
+        let Value::Array(page) = answer(seeds.last().expect("seeds")) else { panic!("a page is a list") };
+        let (messages, _) = log::runs(page.into_iter().skip(1), From::After(0)).expect("understood");
+        assert_eq!(messages.len(), 4);
+        assert!(messages[3].adopted.is_some());
+        for (seed, expected) in resp_seeds().iter().zip([8, 7, 2, 0, 0]) {
+            assert_eq!(feed([&seed[3..]].into_iter()).0.len(), expected);
+        }
+    }
+}
