@@ -82,6 +82,16 @@ impl Capture {
         self.tell(|table, now| table.hold(channel, raw, now));
     }
 
+    /// The live connection was lost.
+    pub(crate) fn break_off(&self) {
+        self.tell(|table, _| table.break_off());
+    }
+
+    /// What was held last on a channel was heard before the live connection was lost.
+    pub(crate) fn held_before_break(&self, channel: &ChannelName) {
+        self.tell(|table, _| table.break_off_one(channel));
+    }
+
     /// Numbered messages were heard: those behind `before`, up to `last`, in one epoch.
     pub(crate) fn pass(&self, channel: &ChannelName, before: Position, last: Position) {
         self.tell(|table, _| table.pass(channel, before, last));

@@ -103,6 +103,14 @@ impl Account {
         self.held.push(raw, now);
     }
 
+    /// The live connection was lost. What was heard before the first head may have been adopted anywhere in the log by now:
+    /// nothing tells where it was heard.
+    pub(super) fn break_off(&mut self) {
+        if self.place.is_none() && !self.held.is_empty() {
+            self.place = Some(Position::START);
+        }
+    }
+
     /// Numbered messages were heard of: those behind `before`, up to `last`, in one epoch.
     pub(super) fn pass(&mut self, before: Position, last: Position) -> bool {
         let Some(place) = self.place else { return true };

@@ -44,6 +44,18 @@ impl Table {
         }
     }
 
+    /// The live connection was lost: nothing that was asked on it is answered.
+    pub(super) fn break_off(&mut self) {
+        for channel in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            self.tell(&channel, Account::break_off);
+        }
+    }
+
+    /// The live connection was lost since this channel's messages were heard.
+    pub(super) fn break_off_one(&mut self, channel: &ChannelName) {
+        self.tell(channel, Account::break_off);
+    }
+
     /// Numbered messages of a channel were heard of.
     pub(super) fn pass(&mut self, channel: &ChannelName, before: Position, last: Position) {
         self.tell(channel, |account| account.pass(before, last));

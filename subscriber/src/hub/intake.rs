@@ -72,6 +72,8 @@ struct Waiting {
     arrival_ms: i64,
     /// The hash of what was adopted, where it is a notice.
     notice: Option<Hash>,
+    /// The live connection was lost since.
+    outlived: bool,
 }
 
 type Hash = [u8; Raw::HASH_BYTES];
@@ -185,6 +187,15 @@ impl Intake {
         }
     }
 
+    /// The live connection was lost: the head that pushes wait for comes from another one.
+    pub(super) fn outlive(&mut self) {
+        for known in self.known.values_mut() {
+            if let State::Asked(held) = &mut known.state {
+                held.iter_mut().for_each(|waiting| waiting.outlived = true);
+            }
+        }
+    }
+
     /// Pushes were missed: what was known of the channels may be old. Those that wait for their head go on waiting.
     pub(super) fn forget(&mut self) {
         self.known.retain(|_, known| matches!(known.state, State::Asked(_)));
@@ -261,6 +272,9 @@ impl Intake {
                 envelope.disbelieve();
             }
             self.place(channel, &envelope, &waiting.payload, waiting.arrival_ms, waiting.notice);
+            if waiting.outlived {
+                self.capture.held_before_break(channel);
+            }
         }
         news
     }
@@ -348,7 +362,7 @@ impl Intake {
         let Some(Known { state: State::Asked(held), .. }) = self.known.get_mut(channel) else { return };
         self.held_bytes += payload.len();
         // A copy: the push itself keeps all alive that one read of the socket brought.
-        held.push_back(Waiting { payload: Bytes::copy_from_slice(payload), arrival_ms, notice });
+        held.push_back(Waiting { payload: Bytes::copy_from_slice(payload), arrival_ms, notice, outlived: false });
         while self.held_bytes > HELD_BYTES
             && let Some(oldest) = held.pop_front()
         {

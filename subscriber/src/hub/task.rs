@@ -188,10 +188,7 @@ impl Task {
                 LiveEvent::Head(channel, head) => self.head(&channel, head, &mut touched),
                 LiveEvent::NoHead(channel, error) => self.no_head(channel, &error),
                 LiveEvent::Recent { skip, names, more, registered } => self.recent(skip, &names, more, registered),
-                LiveEvent::Lost(reason) => {
-                    self.linked = false;
-                    tracing::debug!(reason, "the live connection was lost");
-                }
+                LiveEvent::Lost(reason) => self.lose(&reason),
                 LiveEvent::Restored => self.restore(&mut touched),
             }
         }
@@ -275,6 +272,15 @@ impl Task {
                     followed.feed.push([Item::Break]);
                 }
             }
+        }
+    }
+
+    fn lose(&mut self, reason: &str) {
+        tracing::debug!(reason, "the live connection was lost");
+        self.linked = false;
+        self.capture.break_off();
+        for followed in self.topics.values_mut() {
+            followed.intake.outlive();
         }
     }
 

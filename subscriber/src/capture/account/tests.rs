@@ -267,3 +267,21 @@ fn ranges_are_bounded() {
     assert_eq!(account.next(now), Step::Rest);
     assert!(account.missed.is_empty() && account.unsure);
 }
+
+/// Before the first head there is no place from which the log could be read: the other replica's notices may be lost as well.
+#[test]
+fn what_was_heard_before_the_first_head_is_looked_for_in_the_whole_log_after_a_break() {
+    let now = Instant::now();
+    let mut account = Account::default();
+    account.break_off();
+    account.hold(raw("a"), now);
+    assert_eq!(account.next(now), Step::Check);
+    account.break_off();
+    account.look(Some(&head(&[(1, 1)], 7, at(1, 7))));
+    account.checked(now);
+    let Step::Read(range) = account.next(now) else { panic!("the log must be read") };
+    assert_eq!((range.from, range.to), (Position::START, at(1, 7)));
+    account.read([(at(1, 7), adopted("a"))].into_iter(), at(1, 7));
+    account.read_all();
+    assert_eq!(account.next(now), Step::Rest);
+}
