@@ -1,19 +1,19 @@
--- Adopts messages that plain programs published on a channel: compare, write (`writer.lua`), tell. Plain subscribers have
+-- Adopts messages that plain programs published on a channel: compare, write (`write.lua`), tell. Plain subscribers have
 -- seen them already, so what is pushed is a *notice*, on a channel that only the service listens to.
 --
 -- Two fences. What the caller takes for the last adopted message must be the head's: whoever has missed an adoption
 -- might adopt the same message again. And the lease is one replica's at a time, so that only one does the work; it is
 -- taken where it is free, and given up to whoever asks for it.
 --
--- KEYS: head, log, lease. ARGV, behind the writer's: the channel of notices, the caller's token, 1 to ask for the lease where
---   it is another's, how long a lease lives (ms), the last adopted message as 'epoch,sequence' ('' for none); then for each
---   message the 16-byte hash of what was published, JSON head (with its date), JSON tail.
--- Answers: 'DONE', epoch and sequence of the last message, and 1 where the lease was given up; 'BEHIND'; or 'OTHER' and the time that is left of
---   another's lease (ms).
+-- KEYS: head, log, lease. ARGV, behind those of `begin.lua`: the channel of notices, the caller's token, 1 to ask for the
+--   lease where it is another's, how long a lease lives (ms), the last adopted message as 'epoch,sequence' ('' for none);
+--   then for each message the 16-byte hash of what was published, JSON head (with its date), JSON tail.
+-- Answers: 'DONE', epoch and sequence of the last message, and 1 where the lease was given up; 'BEHIND'; or 'OTHER' and the
+--   time that is left of another's lease (ms).
 local lease_key = KEYS[3]
 local notices, token, ask, lives, adopted = ARGV[11], ARGV[12], ARGV[13] == '1', ARGV[14], ARGV[15]
 local FIRST_MESSAGE = 16
-if not (may_write() and redis.acl_check_cmd('PUBLISH', notices, '') and redis.acl_check_cmd('HSET', lease_key, 'token', '')
+if not (may_write and redis.acl_check_cmd('PUBLISH', notices, '') and redis.acl_check_cmd('HSET', lease_key, 'token', '')
     and redis.acl_check_cmd('HDEL', lease_key, 'ask') and redis.acl_check_cmd('PEXPIRE', lease_key, '1')) then
   return redis.error_reply(
     'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET, HDEL or PEXPIRE to capture this channel')
@@ -24,19 +24,9 @@ if lease[1] and lease[1] ~= token and left > 0 then
   if ask then redis.call('HSET', lease_key, 'ask', token) end
   return { 'OTHER', left }
 end
-if (head[12] or '') ~= adopted then return { 'BEHIND' } end
-read_clock()
+if (redis.call('HGET', head_key, 'a') or '') ~= adopted then return { 'BEHIND' } end
 
-local messages = {}
+local messages, is_dated, generation = {}, true, tonumber(head[11]) or 0
 for at = FIRST_MESSAGE, #ARGV, 3 do
   messages[#messages + 1] = { hash = ARGV[at], head = ARGV[at + 1], tail = ARGV[at + 2] }
 end
-local failed = write(messages, true)
-if failed then return failed end
-redis.call('HSET', head_key, 'a', epoch .. ',' .. int(last))
-local asker = lease[1] == token and lease[2] ~= token and lease[2]
-redis.call('HSET', lease_key, 'token', asker or token)
-redis.call('HDEL', lease_key, 'ask')
-redis.call('PEXPIRE', lease_key, lives)
-for _, message in ipairs(messages) do redis.call('PUBLISH', notices, message.hash .. message.json) end
-return { 'DONE', epoch, int(last), asker and 1 or 0 }

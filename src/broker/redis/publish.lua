@@ -1,8 +1,8 @@
--- Publishes messages of one channel: deduplicate, write (`writer.lua`), remember, push.
+-- Publishes messages of one channel: deduplicate, write (`write.lua`), remember, push.
 --
 -- KEYS: head, log, and the beginning of the names of the id tables (all with the channel's hash tag).
--- ARGV, behind the writer's: window (ms), max ids, min replicas; then batches: how many messages, and for each its 16-byte
---   id ('' for one the publisher made), JSON head, JSON tail.
+-- ARGV, behind those of `begin.lua`: window (ms), max ids, min replicas; then batches: how many messages, and for each its
+--   16-byte id ('' for one the publisher made), JSON head, JSON tail.
 -- Answers: epoch, log time (ms), and for each message its sequence, or 'sequence:epoch:time' of its first receipt when it
 --   is a repeat, or -1 when its batch was refused because no more ids can be remembered.
 local ids_key = KEYS[3]
@@ -14,18 +14,17 @@ if min_replicas > 0 then
     return redis.error_reply('TIDINGS_REPLICAS ' .. connected)
   end
 end
-if not (may_write() and redis.acl_check_cmd('PUBLISH', channel, '') and redis.acl_check_cmd('HSET', ids_key .. '0', '', '')
+if not (may_write and redis.acl_check_cmd('PUBLISH', channel, '') and redis.acl_check_cmd('HSET', ids_key .. '0', '', '')
     and redis.acl_check_cmd('UNLINK', ids_key .. '0')) then
   return redis.error_reply(
     'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET, PEXPIRE or UNLINK for this channel')
 end
-read_clock()
 
 -- Which messages are new, and which repeat one that is remembered or stands before them in this call.
 local generation = math.floor(now / window)
 local ids_now, ids_before = ids_key .. int(generation), ids_key .. int(generation - 1)
 local room = max_ids - redis.call('HLEN', ids_now)
-local results, fresh, earlier, fresh_ids = {}, {}, {}, 0
+local results, messages, is_dated, earlier, fresh_ids = {}, {}, false, {}, 0
 local at = FIRST_BATCH
 while at <= #ARGV do
   local count = tonumber(ARGV[at])
@@ -54,7 +53,7 @@ while at <= #ARGV do
   else
     room = room - batch_ids
     fresh_ids = fresh_ids + batch_ids
-    for _, message in ipairs(added) do fresh[#fresh + 1] = message end
+    for _, message in ipairs(added) do messages[#messages + 1] = message end
     for id, repeated in pairs(batch_earlier) do earlier[id] = repeated end
   end
 end
@@ -71,25 +70,8 @@ local function answer()
   return reply
 end
 
-if #fresh == 0 then
+if #messages == 0 then
   -- WAIT covers the writes of its own connection: give it one, so that the first receipts are covered as well.
   if min_replicas > 0 and epoch then redis.call('HSET', head_key, 'v', FORMAT) end
   return answer()
 end
-
-local failed = write(fresh, false, 'g', int(generation))
-if failed then return failed end
-for _, message in ipairs(fresh) do
-  results[message.place] = message.sequence
-  if message.id ~= '' then
-    redis.call('HSET', ids_now, message.id, int(message.sequence) .. ':' .. epoch .. ':' .. int(now))
-  end
-  redis.call('PUBLISH', channel, message.json)
-end
-if fresh_ids > 0 then redis.call('PEXPIRE', ids_now, int(3 * window)) end
-local old_generation = tonumber(head[11])
-if old_generation and old_generation < generation then
-  redis.call('UNLINK', ids_key .. int(old_generation - 1))
-  if old_generation < generation - 1 then redis.call('UNLINK', ids_key .. int(old_generation)) end
-end
-return answer()

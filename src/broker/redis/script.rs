@@ -19,10 +19,22 @@ macro_rules! script {
     };
 }
 
-pub(super) static PUBLISH: Script =
-    script!("#!lua\n", include_str!("tools.lua"), include_str!("writer.lua"), include_str!("publish.lua"));
-pub(super) static ADOPT: Script =
-    script!("#!lua\n", include_str!("tools.lua"), include_str!("writer.lua"), include_str!("adopt.lua"));
+/// A script that writes: what it does before and behind what all of them do.
+macro_rules! writing {
+    ($before:expr, $behind:expr) => {
+        script!(
+            "#!lua\n",
+            include_str!("tools.lua"),
+            include_str!("begin.lua"),
+            $before,
+            include_str!("write.lua"),
+            $behind
+        )
+    };
+}
+
+pub(super) static PUBLISH: Script = writing!(include_str!("publish.lua"), include_str!("published.lua"));
+pub(super) static ADOPT: Script = writing!(include_str!("adopt.lua"), include_str!("adopted.lua"));
 pub(super) static HEAD: Script =
     script!("#!lua flags=no-writes\n", include_str!("head.lua"), "return head_of(KEYS[1], KEYS[2])\n");
 // One script, not two in a MULTI: there a Redis without memory refuses reads as well.
