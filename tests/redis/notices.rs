@@ -1,6 +1,11 @@
 //! Notices of adopted messages on the live connection.
 
-use std::sync::Arc;
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
 
 use tidings::{
     broker::{
@@ -86,9 +91,23 @@ async fn notices_stand_again_before_their_topic_when_a_link_was_lost() {
         assert!(matches!(live.next().await, LiveEvent::Subscribed(_)));
         assert!(matches!(live.next().await, LiveEvent::Captured(_)));
     }
-    server.command(&["CONFIG", "RESETSTAT"]);
+    let mut monitor = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
+    monitor.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    monitor.write_all(b"MONITOR\r\n").expect("sent");
+    let mut monitored = BufReader::new(monitor).lines().map(|line| line.expect("the server goes on"));
+    assert_eq!(monitored.next().as_deref(), Some("+OK"));
     server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(live.restored().await, 1);
+    server.command(&["ECHO", "that was all"]);
+    let commands: Vec<String> = monitored.take_while(|line| !line.contains("that was all")).collect();
+    let place = |words: &str| commands.iter().position(|line| line.ends_with(words)).expect("it subscribes to all");
+    for (notices, topic) in [
+        (r#""SUBSCRIBE" "tidings:{a}:adopted""#, r#""SUBSCRIBE" "a""#),
+        (r#""PSUBSCRIBE" "tidings:{b.*}:adopted""#, r#""PSUBSCRIBE" "b.*""#),
+        (r#""SUBSCRIBE" "tidings:{c}:adopted""#, r#""SUBSCRIBE" "c""#),
+    ] {
+        assert!(place(notices) < place(topic), "{commands:?}");
+    }
     for of in ["a", "b.1"] {
         let (at, hash) = adopt(&broker, of, Position::START, b"payload").await;
         let topic = if of == "a" { channel("a") } else { pattern("b.*") };
