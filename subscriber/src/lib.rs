@@ -80,10 +80,16 @@ pub async fn serve(
         stop: shutdown.clone(),
     };
     let services = Services::new(broker.live_state()).with(raw::RawStreams::new(unary, streams));
-    let served = server::serve(listener, services, settings.server, shutdown).await;
-    if let Some(adopting) = adopting {
-        adopting.finish(CAPTURE_PATIENCE).await;
-    }
+    let patience = CAPTURE_PATIENCE.min(settings.server.shutdown_timeout);
+    // Another replica takes over at once, not only when the last call here has ended.
+    let handing_over = async {
+        shutdown.cancelled().await;
+        if let Some(adopting) = adopting {
+            adopting.finish(patience).await;
+        }
+    };
+    let serving = server::serve(listener, services, settings.server, shutdown.clone());
+    let (served, ()) = tokio::join!(serving, handing_over);
     hub.close().await;
     served
 }
