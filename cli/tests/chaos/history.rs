@@ -31,8 +31,6 @@ pub(crate) struct History {
     pub(crate) logs: BTreeMap<String, Log>,
     /// When the last fault was over.
     pub(crate) calm: At,
-    /// Whether what plain programs publish gets a place in the log.
-    pub(crate) captures: bool,
     /// What was noticed while it ran: an answer that did not come, a stream that did not come to the end.
     pub(crate) troubles: Vec<String>,
 }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-pub(crate) use self::plain::{connect, plain};
+pub(crate) use self::plain::{connect, last_plain, plain};
 use crate::{
     board::{Board, Phase, body},
     history::{Attempt, Outcome},

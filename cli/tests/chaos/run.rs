@@ -12,7 +12,7 @@ use tokio::{
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
-    board::{Board, Phase},
+    board::{Board, CAPTURED, Phase},
     faults::Faults,
     history::{History, Places},
     nature::Nature,
@@ -22,8 +22,6 @@ use crate::{
     world::World,
 };
 
-/// Whether `--capture` exists: plain programs publish on a captured channel then.
-const CAPTURE: bool = false;
 /// How long all may take to come to rest when the faults are over.
 const REST: Duration = Duration::from_secs(10);
 const CLIENTS: usize = 5;
@@ -39,9 +37,9 @@ pub(crate) async fn run(seed: u64, time: Duration) -> History {
     for number in 1..=CLIENTS {
         writers.spawn(Client::new(&board, format!("p{number}"), rng.fork()).run());
     }
-    for number in 1..=2 {
-        let channel = if CAPTURE { "channel1" } else { "plain" };
-        writers.spawn(publish::plain(Arc::clone(&board), channel.to_owned(), format!("w{number}"), rng.fork()));
+    // Two on the captured channel, and one where what it says has no place.
+    for (name, channel) in [("w1", CAPTURED), ("w2", CAPTURED), ("w3", "c.3")] {
+        writers.spawn(publish::plain(Arc::clone(&board), channel.to_owned(), name.to_owned(), rng.fork()));
     }
     let mut others = JoinSet::new();
     for number in 0..READERS {
@@ -59,16 +57,13 @@ pub(crate) async fn run(seed: u64, time: Duration) -> History {
         done.expect("a reader that does not panic");
     }
     world.stop().await;
-    let mut history = std::mem::take(&mut *board.history());
-    history.captures = CAPTURE;
-    history
+    std::mem::take(&mut *board.history())
 }
 
 /// The first are busy; of the others one begins a second.
 fn channels(time: Duration) -> Vec<String> {
-    let plain = if CAPTURE { "channel1" } else { "plain" };
     let numbered = (0..6 + time.as_secs().min(60)).map(|number| format!("c.{number}"));
-    numbered.chain([plain.to_owned()]).collect()
+    numbered.chain([CAPTURED.to_owned()]).collect()
 }
 
 fn habits(number: usize, rng: &mut fastrand::Rng) -> Habits {
@@ -90,7 +85,7 @@ fn topic(reader: usize) -> String {
         0 | 1 => "c.*".to_owned(),
         2 => "c.1*".to_owned(),
         3 => "*".to_owned(),
-        4 => "plain".to_owned(),
+        4 => CAPTURED.to_owned(),
         _ => format!("c.{}", reader - 5),
     }
 }
@@ -105,9 +100,10 @@ async fn finish(board: &Arc<Board>, mut writers: JoinSet<()>, rng: fastrand::Rng
     serving(board, deadline).await;
     at_rest(board, deadline, "after the last fault").await;
     let mut last = Client::new(board, "last".to_owned(), rng);
-    for channel in board.channels.iter().filter(|channel| channel.starts_with("c.")) {
+    for channel in &board.channels {
         last.last(channel).await;
     }
+    publish::last_plain(board, CAPTURED, deadline + REST).await;
     at_rest(board, Instant::now() + REST, "after the last messages").await;
     let port = board.primary.load(Ordering::SeqCst);
     let mut redis = publish::connect(port).await.expect("Redis is there");

@@ -49,7 +49,7 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
         }
         _ => return Err(format!("a gap of {channel} because of {reason:?}, and it keeps a history")),
     }
-    line.goes(cursor);
+    line.at = cursor;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use tidings::message::{Epoch, Position};
 
 use super::{Spot, Violation, ends, gaps, must, show, starts, truth::Truth};
+use crate::board::CAPTURED;
 use crate::history::{At, Event, History, Places, Stream};
 
 /// Where a stream stands in a channel.
@@ -13,8 +14,6 @@ pub(super) struct Line {
     pub(super) at: Position,
     /// What of an epoch was told to be lost.
     pub(super) told: HashMap<Epoch, Told>,
-    /// How far the stream came in every epoch.
-    pub(super) been: HashMap<Epoch, i64>,
     /// What was delivered, and where it stood.
     pub(super) delivered: HashMap<String, Position>,
 }
@@ -28,15 +27,6 @@ pub(super) struct Told {
 }
 
 impl Line {
-    /// Goes to a position.
-    pub(super) fn goes(&mut self, to: Position) {
-        self.at = to;
-        if let Some(epoch) = to.epoch {
-            let been = self.been.entry(epoch).or_default();
-            *been = to.sequence.max(*been);
-        }
-    }
-
     /// Up to where a loss of the present epoch was told; 0 where none was.
     pub(super) fn told(&self) -> i64 {
         self.at.epoch.and_then(|epoch| self.told.get(&epoch)).map_or(0, |told| told.last)
@@ -73,7 +63,7 @@ impl Walk<'_> {
             Event::Started(places) => {
                 self.started = true;
                 for (channel, place) in places {
-                    self.lines.entry(channel.clone()).or_default().goes(*place);
+                    self.lines.entry(channel.clone()).or_default().at = *place;
                 }
                 starts::check(self, places)
             }
@@ -95,14 +85,18 @@ impl Walk<'_> {
         must!(self.stream.covers(channel), "a message of {channel} on a stream of {}", self.stream.topic);
         let line = self.lines.entry(channel.to_owned()).or_default();
         if place.sequence == 0 {
-            must!(!self.history.captures, "{body} has no place, on a captured channel");
+            must!(channel != CAPTURED, "{body} has no place, on a captured channel");
             must!(
                 self.truth.is_plain(channel, body) || self.truth.loss_before(at),
                 "{body} of {channel} has no place, and nothing was lost"
             );
-            // Its predecessor may be one that the stream has left behind already, when it read the log.
-            let been = cursor.epoch.is_none_or(|epoch| line.been.get(&epoch) >= Some(&cursor.sequence));
-            must!(been, "the cursor of {body} says {}, where the stream never was", show(cursor));
+            // Its predecessor may be one that the stream has left behind already, or was told to be lost, when it read the log.
+            must!(
+                cursor.epoch != line.at.epoch || cursor.sequence <= line.at.sequence,
+                "the cursor of {body} says {}, and the stream stands at {}",
+                show(cursor),
+                show(line.at)
+            );
         } else {
             must!(cursor == place, "the cursor of {} says {}", show(place), show(cursor));
             follows(self.truth, channel, line, place)?;
@@ -123,7 +117,7 @@ impl Walk<'_> {
             must!(lost, "{body} comes twice, at {} and at {}", show(first), show(place));
         }
         if place.sequence > 0 {
-            line.goes(place);
+            line.at = place;
         }
         Ok(())
     }

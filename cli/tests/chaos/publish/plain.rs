@@ -6,11 +6,12 @@ use std::{
 };
 
 use redis::aio::MultiplexedConnection;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     board::{Board, Phase, body},
     history::Plain,
+    sample,
 };
 
 /// How long Redis may take.
@@ -37,6 +38,33 @@ pub(crate) async fn plain(board: Arc<Board>, channel: String, name: String, mut 
         if !matches!(published, Ok(Ok(_))) {
             connection = None;
         }
+    }
+}
+
+/// Publishes some more when all is calm: each must get its place in the log until then.
+pub(crate) async fn last_plain(board: &Board, channel: &str, deadline: Instant) {
+    const COUNT: usize = 5;
+    let port = board.primary.load(Ordering::SeqCst);
+    let mut redis = connect(port).await.expect("Redis is there");
+    let labels: Vec<String> = (1..=COUNT).map(|count| format!("wlast.{count}")).collect();
+    for label in &labels {
+        board.history().plain.push(Plain { channel: channel.to_owned(), body: label.clone() });
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(channel).arg(body(label));
+        publish.query_async::<i64>(&mut redis).await.expect("Redis answers");
+    }
+    loop {
+        let log = sample::logs(&mut redis, &[channel.to_owned()]).await.expect("Redis answers").remove(channel);
+        let messages = log.map(|log| log.messages).unwrap_or_default();
+        let adopted = messages.into_iter().map(|message| message.body).filter(|body| labels.contains(body));
+        let adopted: Vec<String> = adopted.collect();
+        if adopted == labels {
+            return;
+        }
+        if Instant::now() > deadline {
+            return board.trouble(format!("of {labels:?} {adopted:?} were adopted, although all was calm"));
+        }
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
