@@ -14,7 +14,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use crate::{
     board::{Board, CAPTURED, Phase},
     faults::Faults,
-    history::{History, Places},
+    history::{At, History, Places},
     nature::Nature,
     publish::{self, Client},
     reader::{Habits, Reader},
@@ -128,7 +128,6 @@ async fn behind(board: &Arc<Board>) -> Option<String> {
     let port = board.primary.load(Ordering::SeqCst);
     let Some(mut redis) = publish::connect(port).await else { return Some("Redis is away".to_owned()) };
     let Ok(heads) = sample::heads(&mut redis, &board.channels).await else { return Some("Redis is away".to_owned()) };
-    let loss = board.history().faults.iter().filter(|fault| fault.loses_from.is_some()).map(|fault| fault.began).max();
     for (number, (opened, places)) in board.progress().iter().enumerate() {
         let topic = topic(number);
         let covers = |channel: &str| match topic.strip_suffix('*') {
@@ -137,8 +136,7 @@ async fn behind(board: &Arc<Board>) -> Option<String> {
         };
         for channel in board.channels.iter().filter(|channel| covers(channel)) {
             // A channel of a cursor that the registry lacks is told when it is heard again.
-            let waits = topic.ends_with('*') && loss.is_some_and(|loss| loss <= *opened);
-            if waits && !heads.contains_key(channel) {
+            if topic.ends_with('*') && !heads.contains_key(channel) && lacked(board, channel, *opened) {
                 continue;
             }
             let last = heads.get(channel).map_or(0, |head| head.last);
@@ -149,6 +147,14 @@ async fn behind(board: &Arc<Board>) -> Option<String> {
         }
     }
     None
+}
+
+/// Whether Redis lacked a channel when a stream was opened.
+fn lacked(board: &Board, channel: &str, opened: At) -> bool {
+    const NEAR: Duration = Duration::from_secs(1);
+    let history = board.history();
+    let near = history.samples.iter().filter(|sample| sample.ended + NEAR > opened && sample.began < opened + NEAR);
+    near.into_iter().any(|sample| !sample.heads.contains_key(channel))
 }
 
 /// Waits until all services say that they serve.

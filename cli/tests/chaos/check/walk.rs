@@ -92,7 +92,7 @@ impl Walk<'_> {
             );
             // Its predecessor may be one that the stream has left behind already, or was told to be lost, when it read the log.
             must!(
-                cursor.epoch != line.at.epoch || cursor.sequence <= line.at.sequence,
+                cursor.epoch != line.at.epoch || cursor.sequence <= line.at.sequence.max(line.told()),
                 "the cursor of {body} says {}, and the stream stands at {}",
                 show(cursor),
                 show(line.at)
