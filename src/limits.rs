@@ -114,10 +114,14 @@ pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 /// that size. While Redis hangs, a `PublishStream` full of 30-byte messages comes to 0.6 MB: with 48 of them on one
 /// connection it was seen to last, with 64 it was cut. hyper 1.12 has no setter for that budget itself.
 pub const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+/// How long cut calls may take to notice: they are only woken and dropped.
+pub const CUT_GRACE: Duration = Duration::from_millis(250);
 /// How long a client may take to say its first words, or the head of an HTTP/1 request.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections of the admin listener: a few scrapers and health checkers.
 pub const ADMIN_CONNECTIONS: usize = 64;
+/// How long their answers may still take when that listener is closed.
+pub const ADMIN_GRACE: Duration = Duration::from_millis(250);
 /// How long one of them may take, from its first word to the end of the answer.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
@@ -134,9 +138,37 @@ pub const EMBEDDED_QUEUE_BYTES: usize = 8 << 20;
 /// Bytes that the embedded broker hands to a reader together, unless one publish is larger: like one read of a socket.
 pub const EMBEDDED_READ_BYTES: usize = 256 << 10;
 
+/// Hand-overs to such a reader that wait beside the queue, which has the bytes.
+pub const EMBEDDED_EVENTS: usize = 4;
+/// Commands of one that wait.
+pub const EMBEDDED_COMMANDS: usize = 1_024;
+/// Channels that every publish looks at, in turn, for a log that has expired: quiet ones would keep it otherwise.
+pub const EMBEDDED_SWEPT: usize = 4;
+
 /// How much longer than `--redis-timeout` no probe may have come through before streams are not served any more: probes go
 /// out every second or two, and one may be lost with a connection.
 pub const PROBE_GRACE: Duration = Duration::from_secs(3);
+/// One line of a reply of Redis on the live connection: of an error, or of a number.
+pub const REPLY_LINE_BYTES: usize = 64 << 10;
+/// Elements of one such reply: far more than the answers to our questions have.
+pub const REPLY_ELEMENTS: usize = 4_096;
+/// How deep such replies may be nested: one more than any of ours is.
+pub const REPLY_DEPTH: usize = 4;
+/// Names of the registry read in one round trip, about: some milliseconds of Redis's one thread.
+pub const REGISTRY_PAGE: usize = 10_000;
+/// How often publishers look the registry through for channels whose head has expired.
+pub const REGISTRY_SWEEP: Duration = Duration::from_secs(600);
+/// How many of them they look at each time.
+pub const REGISTRY_SWEPT: usize = 1_000;
+/// What all keys begin with: it stands in every key and call.
+pub const KEY_PREFIX_BYTES: usize = 64;
+/// How long publishes under way may go on when a broker on Redis is closed: one that answers does so in this time, and one that
+/// hangs must not keep the process.
+pub const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
+/// How long before calls are cut at a stop those that wait for the broker are answered: time for it to give up in good
+/// order, and for the answers to travel.
+pub const CLOSE_RESERVE: Duration = Duration::from_secs(1);
+
 /// The first pause before a lost Redis connection is tried again.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
 /// The longest: Redis is found within a second of its return.

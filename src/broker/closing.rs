@@ -6,10 +6,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-
-/// How long before the cut calls that wait for the broker are answered: time for the broker to give up in good order, and
-/// for the answers to travel.
-const RESERVE: Duration = Duration::from_secs(1);
+use crate::limits::CLOSE_RESERVE;
 
 /// Runs `serving`, which ends within `timeout` of `stop`, and closes the broker. Where calls still wait for a broker that hangs, it
 /// is closed before the timeout, so that a publish is told what may have become of it instead of being cut.
@@ -22,7 +19,7 @@ pub async fn closed_after<T>(
     let mut serving = pin!(serving);
     let nearly_over = async {
         stop.cancelled().await;
-        sleep(timeout - RESERVE.min(timeout / 2)).await;
+        sleep(timeout - CLOSE_RESERVE.min(timeout / 2)).await;
     };
     tokio::select! {
         served = serving.as_mut() => {

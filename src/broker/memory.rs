@@ -31,19 +31,16 @@ use super::{
 use crate::{
     channel::{ChannelName, Pattern},
     envelope,
-    limits::{BATCH_MESSAGES, EMBEDDED_BYTES, EMBEDDED_CHANNELS, EMBEDDED_QUEUE_BYTES, MESSAGE_BYTES},
+    limits::{
+        BATCH_MESSAGES, EMBEDDED_BYTES, EMBEDDED_CHANNELS, EMBEDDED_COMMANDS, EMBEDDED_EVENTS, EMBEDDED_QUEUE_BYTES,
+        EMBEDDED_SWEPT, MESSAGE_BYTES,
+    },
     message::Draft,
 };
 
 mod channel;
 mod ids;
 mod live;
-
-/// Channels that every publish looks at, in turn, for a log that has expired: quiet ones would keep it otherwise.
-const SWEPT: usize = 4;
-/// Hand-overs to a live reader, and commands of one, that wait in its tasks' channels; the bytes wait in the queue.
-const LIVE_WAITING: usize = 4;
-const LIVE_COMMANDS: usize = 1_024;
 
 /// See the [module](self).
 pub struct Memory {
@@ -154,8 +151,8 @@ impl Broker for Memory {
     }
 
     fn live(&self) -> (LiveControl, LiveEvents) {
-        let (control, commands) = mpsc::channel(LIVE_COMMANDS);
-        let (events, told) = mpsc::channel(LIVE_WAITING);
+        let (control, commands) = mpsc::channel(EMBEDDED_COMMANDS);
+        let (events, told) = mpsc::channel(EMBEDDED_EVENTS);
         let queue = Arc::new(Queue::new(self.inner.bounds.queue_bytes));
         let id = self.inner.lock().connections.open(queue.clone());
         let (inner, closing) = (self.inner.clone(), self.closing.clone());
@@ -291,12 +288,12 @@ impl Inner {
     fn sweep(&self, core: &mut Core) {
         let from = core.swept.take().map_or(Bound::Unbounded, Bound::Excluded);
         let names: Vec<_> =
-            core.channels.range((from, Bound::Unbounded)).take(SWEPT).map(|(name, _)| name.clone()).collect();
+            core.channels.range((from, Bound::Unbounded)).take(EMBEDDED_SWEPT).map(|(name, _)| name.clone()).collect();
         for name in &names {
             self.channel(core, name);
         }
         // At the end of the list it begins again.
-        core.swept = names.into_iter().nth(SWEPT - 1);
+        core.swept = names.into_iter().nth(EMBEDDED_SWEPT - 1);
     }
 }
 

@@ -55,12 +55,9 @@ use super::{
 };
 use crate::{
     channel::{ChannelName, Names, Pattern},
-    limits::PROBE_GRACE,
+    limits::{CLOSE_PATIENCE, PROBE_GRACE},
     message::Draft,
 };
-
-/// How long publishes under way may go on when the broker is closed.
-const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What the Redis broker needs to know.
 #[derive(Debug, Clone)]

@@ -5,8 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use http::{HeaderValue, Uri};
 
-/// The longest key prefix: it stands in every key.
-const KEY_PREFIX_BYTES: usize = 64;
+use crate::limits::KEY_PREFIX_BYTES;
 
 /// Reads a duration such as `5s`, `2m` or `24h`.
 pub(super) fn duration(

@@ -11,14 +11,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connection::Connection;
 use super::{Error, Options, descriptors, front::Front};
+use crate::limits::CUT_GRACE;
 
 mod connection;
 mod patience;
 
 /// How long to wait when the process has no file descriptors or memory for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-/// How long cut calls may take to notice: they are only woken and dropped.
-const CUT_GRACE: Duration = Duration::from_millis(250);
 /// How often the log says that no more connections can be taken, while that is so.
 const REPEAT: Duration = Duration::from_secs(60);
 

@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::answer::Answers;
 use crate::{
     broker::{self, State},
-    limits::{ADMIN_CONNECTIONS, ADMIN_TIMEOUT, HEADER_LIST_BYTES},
+    limits::{ADMIN_CONNECTIONS, ADMIN_GRACE, ADMIN_TIMEOUT, HEADER_LIST_BYTES},
     metrics::{Part, Scrape},
 };
 
@@ -29,8 +29,6 @@ mod answer;
 const TIDY: Duration = Duration::from_secs(1);
 /// How long to wait when the system can't give a connection, which passes.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long answers may still take when the door is closed.
-const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// A door that is built and not open yet: it is bound, and all that happens from now on is counted.
 #[derive(Debug)]
@@ -98,7 +96,7 @@ async fn serve(listener: TcpListener, answers: Arc<Answers>, stop: CancellationT
     }
     drop(listener);
     tasks.close();
-    if timeout(LAST_WORDS, tasks.wait()).await.is_err() {
+    if timeout(ADMIN_GRACE, tasks.wait()).await.is_err() {
         cut.cancel();
         tasks.wait().await;
     }

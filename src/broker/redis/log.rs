@@ -1,6 +1,6 @@
 //! Reading logs, heads and the registry. All reads ask the primary, over the shared connection.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
@@ -16,15 +16,9 @@ use super::{
 use crate::{
     broker::{Error, From, Head, Page, PageLimit, Retention, Stored, adopt::Adopted},
     channel::{ChannelName, Names, Pattern},
-    limits::HEAD_LINGER,
+    limits::{HEAD_LINGER, REGISTRY_PAGE, REGISTRY_SWEEP, REGISTRY_SWEPT},
     metrics::{self, Call},
 };
-
-/// Names of the registry read in one round trip, about.
-const NAMES: usize = 10_000;
-/// How often the registry is looked through for channels whose head has expired, and how many at a time.
-const SWEEP: Duration = Duration::from_secs(600);
-const SWEPT: usize = 1_000;
 
 /// The reading side of the broker.
 pub(super) struct Reader {
@@ -87,7 +81,7 @@ impl Reader {
         let mut cursor = "0".to_owned();
         loop {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("ZSCAN").arg(self.keys.registry()).arg(&cursor).arg("COUNT").arg(NAMES);
+            pipeline.cmd("ZSCAN").arg(self.keys.registry()).arg(&cursor).arg("COUNT").arg(REGISTRY_PAGE);
             let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
             let (next, names): (String, Vec<(Vec<u8>, String)>) = redis::from_redis_value(answer).map_err(|_| odd())?;
             for (name, _) in names {
@@ -114,7 +108,7 @@ impl Reader {
                 if let Err(error) = self.sweep_once().await {
                     tracing::debug!(%error, "the registry was not swept");
                 }
-                sleep(SWEEP).await;
+                sleep(REGISTRY_SWEEP).await;
             }
         };
         let _: Option<()> = closing.run_until_cancelled(sweeping).await;
@@ -130,7 +124,7 @@ impl Reader {
         let registry = self.keys.registry();
         let expired = seconds.saturating_mul(1000).saturating_sub(lives_ms);
         pipeline.cmd("ZRANGE").arg(&registry).arg("-inf").arg(expired).arg("BYSCORE");
-        pipeline.arg("LIMIT").arg(0).arg(SWEPT);
+        pipeline.arg("LIMIT").arg(0).arg(REGISTRY_SWEPT);
         let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
         let names: Vec<String> = redis::from_redis_value(answer).map_err(|_| odd())?;
         for name in names.iter().filter_map(|name| self.names.parse(name).ok()) {

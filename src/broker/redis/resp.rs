@@ -7,13 +7,7 @@ use std::ops::Range;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use crate::limits::MESSAGE_BYTES;
-
-/// The longest line: of an error, or of a number.
-const LINE: usize = 64 << 10;
-/// Elements of one reply, and how deep replies may be nested: far more than Redis's answers to our questions have.
-const ELEMENTS: usize = 4_096;
-const DEPTH: usize = 4;
+use crate::limits::{MESSAGE_BYTES, REPLY_DEPTH, REPLY_ELEMENTS, REPLY_LINE_BYTES};
 
 /// One reply or push.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,7 +171,10 @@ fn list(buffer: &[u8], at: &mut usize, kind: u8, length: i64, depth: usize) -> R
     if length == -1 {
         return Ok(Parsed::Item(Item::Null));
     }
-    let length = usize::try_from(length).ok().filter(|length| *length <= ELEMENTS && depth < DEPTH).ok_or(Malformed)?;
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= REPLY_ELEMENTS && depth < REPLY_DEPTH)
+        .ok_or(Malformed)?;
     let mut items = Vec::with_capacity(length.min(16));
     for index in 0..length {
         match parse(buffer, at, depth + 1)? {
@@ -195,14 +192,14 @@ fn list(buffer: &[u8], at: &mut usize, kind: u8, length: i64, depth: usize) -> R
 /// Where the line that begins at `at` ends; `None` when its end is not there yet.
 fn line(buffer: &[u8], at: usize) -> Result<Option<usize>, Malformed> {
     let rest = buffer.get(at..).unwrap_or_default();
-    match rest.iter().take(LINE).position(|byte| *byte == b'\r') {
+    match rest.iter().take(REPLY_LINE_BYTES).position(|byte| *byte == b'\r') {
         Some(0) => Err(Malformed),
         Some(end) => match rest.get(end + 1) {
             Some(b'\n') => Ok(Some(at + end)),
             Some(_) => Err(Malformed),
             None => Ok(None),
         },
-        None if rest.len() >= LINE => Err(Malformed),
+        None if rest.len() >= REPLY_LINE_BYTES => Err(Malformed),
         None => Ok(None),
     }
 }

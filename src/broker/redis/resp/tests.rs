@@ -93,9 +93,9 @@ fn nonsense_is_refused() {
     for bad in [&b"?\r\n"[..], b"$x\r\n", b"$-2\r\n", b"*99999999\r\n", b"$1\r\nabc\r\n", b"\r\n", b"+a\rb\r\n"] {
         assert_eq!(feed(&[bad]), Err(Malformed), "{:?}", String::from_utf8_lossy(bad));
     }
-    let deep = b"*1\r\n".repeat(DEPTH + 1);
+    let deep = b"*1\r\n".repeat(REPLY_DEPTH + 1);
     assert_eq!(feed(&[&deep]), Err(Malformed));
-    assert_eq!(feed(&[&vec![b'+'; LINE + 1]]), Err(Malformed));
+    assert_eq!(feed(&[&vec![b'+'; REPLY_LINE_BYTES + 1]]), Err(Malformed));
 }
 
 proptest! {
