@@ -164,6 +164,13 @@ impl<'a> Truth<'a> {
         (!faults.any(|fault| fault.ended >= from && fault.began <= next.ended)).then_some(head.first)
     }
 
+    /// Whether the log was seen to have lost a place before it came to another: of what was adopted there, a replica that
+    /// missed it can't learn any more.
+    pub(super) fn was_trimmed_between(&self, channel: &str, lost: Position, second: Position) -> bool {
+        let mut heads = self.history.samples.iter().filter_map(|sample| sample.heads.get(channel));
+        heads.any(|head| head.first > lost.sequence && head.last < second.sequence)
+    }
+
     /// Whether so many epochs have begun since that a head does not list this one any more.
     pub(super) fn is_unlisted(&self, channel: &str, epoch: Option<Epoch>, said: At) -> bool {
         let lacks = |head: &Head| {

@@ -112,7 +112,12 @@ impl Walk<'_> {
             // One without a place was lost before its epoch could be looked up.
             let lost = match first.sequence {
                 0 => self.truth.loss_before(at) && !self.truth.is_plain(channel, body),
-                _ => !line.told.is_empty() && !self.truth.is_logged(channel, first),
+                _ => {
+                    let adopted_again = self.truth.is_plain(channel, body)
+                        && place.sequence > 0
+                        && self.truth.was_trimmed_between(channel, first, place);
+                    adopted_again || (!line.told.is_empty() && !self.truth.is_logged(channel, first))
+                }
             };
             must!(lost, "{body} comes twice, at {} and at {}", show(first), show(place));
         }

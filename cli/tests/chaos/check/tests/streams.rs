@@ -2,7 +2,7 @@ use tidings::message::Position;
 use tonic::Code;
 
 use super::script::{at, attempt, bad, good, head, history, loss, lost, message, place, places, saying, stream};
-use crate::history::{End, Event, History, Outcome, Start};
+use crate::history::{End, Event, History, Outcome, Sample, Start};
 
 /// Messages 1 to 5 of one epoch.
 fn five() -> History {
@@ -194,4 +194,29 @@ fn what_has_no_place_is_a_plain_programs() {
         Event::Message { channel: "c".to_owned(), id: body.clone(), body, place: placeless, cursor: place(1, 3) };
     stream(&mut history, place(1, 3), vec![event]);
     bad(&history, "has no place, and nothing was lost");
+}
+
+/// What is adopted again is so only because the log had forgotten it.
+#[test]
+fn what_was_adopted_comes_again_only_when_the_log_had_been_trimmed() {
+    let adopted_twice = |trimmed: bool| {
+        let mut history = five();
+        history.plain.push(crate::history::Plain { channel: "c".to_owned(), body: "w1".to_owned() });
+        for log in history.logs.values_mut() {
+            log.messages.retain(|message| message.place != place(1, 1));
+            log.messages.iter_mut().filter(|message| message.place == place(1, 5)).for_each(|message| {
+                (message.body, message.id) = ("w1".to_owned(), "w1".to_owned());
+            });
+            log.head.first = 2;
+        }
+        history.attempts.retain(|attempt| !["m1", "m5"].contains(&attempt.body.as_str()));
+        let first = if trimmed { 2 } else { 1 };
+        let heads = [("c".to_owned(), head(&[(1, 1, 0)], first, 4))].into();
+        history.samples.insert(0, Sample { began: at(5), ended: at(5), heads });
+        let said = [saying("w1", place(1, 1)), message(1, 2), message(1, 3), message(1, 4), saying("w1", place(1, 5))];
+        stream(&mut history, place(1, 0), said.into());
+        history
+    };
+    good(&adopted_twice(true));
+    bad(&adopted_twice(false), "comes twice");
 }
