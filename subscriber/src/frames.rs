@@ -73,6 +73,17 @@ pub(crate) fn put(buffer: &mut BytesMut, event: Event) {
     response.encode_raw(buffer);
 }
 
+/// Appends a message's frame with another cursor: that of a stream which stands elsewhere than the chunk's messages lead to.
+pub(crate) fn put_with_cursor(buffer: &mut BytesMut, frame: &[u8], cursor: String) {
+    match frame.get(5..).map(pb::StreamMessagesResponse::decode) {
+        Some(Ok(pb::StreamMessagesResponse { event: Some(Event::Message(message)) })) => {
+            put(buffer, Event::Message(pb::Message { cursor, ..message }));
+        }
+        // Our own frames can be read.
+        _ => buffer.extend_from_slice(frame),
+    }
+}
+
 /// Frames of messages, in the order of their arrival, ready to be sent as they are.
 #[derive(Debug)]
 pub(crate) struct Chunk {

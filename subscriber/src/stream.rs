@@ -217,9 +217,11 @@ impl Session {
     fn cut(&mut self, chunk: &Chunk, fits: &[Fit], mut frames: BytesMut) -> Result<Bytes, Status> {
         let now_ms = chrono::Utc::now().timestamp_millis();
         let (mut start, mut delivered) = (0, 0);
+        // Where the messages of each run lead.
+        let mut at: Vec<i64> = chunk.runs.iter().map(|run| run.before.sequence).collect();
         for entry in &chunk.entries {
-            let end = entry.end as usize;
-            let (fit, channel) = (fits[entry.run as usize], &chunk.runs[entry.run as usize].channel);
+            let (end, run) = (entry.end as usize, entry.run as usize);
+            let (fit, channel) = (fits[run], &chunk.runs[run].channel);
             let is_new = match fit {
                 Fit::Next | Fit::Fleeting => true,
                 Fit::After(delivered) => entry.sequence == 0 || entry.sequence > delivered,
@@ -233,8 +235,18 @@ impl Session {
                 }
                 _ => self.positions.track(channel)?.is_due(entry.time_ms),
             };
+            at[run] = entry.sequence.max(at[run]);
             if is_new && is_due {
-                frames.extend_from_slice(&chunk.bytes[start..end]);
+                let frame = &chunk.bytes[start..end];
+                let stands_elsewhere = match fit {
+                    Fit::After(delivered) => at[run] < delivered,
+                    Fit::Foreign => true,
+                    _ => false,
+                };
+                match entry.sequence == 0 && stands_elsewhere {
+                    true => frames::put_with_cursor(&mut frames, frame, self.positions.cursor_of(channel)?),
+                    false => frames.extend_from_slice(frame),
+                }
                 delivered += 1;
             }
             start = end;

@@ -126,14 +126,14 @@ mod tests {
     use prost::Message as _;
     use tidings::{
         channel::Names,
-        cursor::channel_hash,
+        cursor::{self, channel_hash},
         envelope,
         message::Epoch,
         pb::{self, stream_messages_response::Event},
     };
 
     use super::*;
-    use crate::frames::message;
+    use crate::frames::{message, put_with_cursor};
 
     /// What is written says the same as what prost writes, byte for byte in length.
     fn assert_same(name: &str, envelope: &Envelope, sequence: i64, position: Position) {
@@ -175,6 +175,16 @@ mod tests {
             let envelope = envelope::decode(format!(r#"{{"message":1,"date":"{date}"}}"#).as_bytes(), 5);
             assert_same("channel1", &envelope, 0, Position::START);
         }
+        let mut frame = BytesMut::new();
+        let (plain, before) = (envelope::decode(b"plain", 0), Position { epoch, sequence: 7 });
+        let channel = Names::new("tidings", "").expect("names").parse("channel1").expect("a name");
+        put_message(&mut frame, &channel, channel_hash("channel1"), &plain, 0, before);
+        let (mut moved, after) = (BytesMut::new(), Position { epoch, sequence: 9 });
+        put_with_cursor(&mut moved, &frame, cursor::encode(&channel, after));
+        let mut elsewhere = BytesMut::new();
+        put_message(&mut elsewhere, &channel, channel_hash("channel1"), &plain, 0, after);
+        let decode = |frame: &[u8]| pb::StreamMessagesResponse::decode(&frame[5..]).expect("protobuf");
+        assert_eq!((moved.len(), decode(&moved)), (elsewhere.len(), decode(&elsewhere)), "its cursor and nothing else");
         let large = envelope::decode(&vec![b'x'; 1 << 20], 5);
         assert_same("channel1", &large, 9, Position { epoch, sequence: 9 });
     }

@@ -123,6 +123,12 @@ impl Positions {
         }
     }
 
+    /// The cursor of one channel: of the last message that was delivered.
+    pub(super) fn cursor_of(&mut self, channel: &ChannelName) -> Result<String, Status> {
+        let track = self.track(channel)?;
+        Ok(cursor::encode_hashed(track.hash, track.reader.position))
+    }
+
     /// The cursor of the whole stream; empty where it would cover too many channels.
     pub(super) fn cursor(&self) -> String {
         match self {

@@ -90,9 +90,8 @@ impl Walk<'_> {
                 self.truth.is_plain(channel, body) || self.truth.loss_before(at),
                 "{body} of {channel} has no place, and nothing was lost"
             );
-            // Its predecessor may be one that the stream has left behind already, or was told to be lost, when it read the log.
             must!(
-                cursor.epoch != line.at.epoch || cursor.sequence <= line.at.sequence.max(line.told()),
+                cursor == line.at || line.at == Position::START,
                 "the cursor of {body} says {}, and the stream stands at {}",
                 show(cursor),
                 show(line.at)

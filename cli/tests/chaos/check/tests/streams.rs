@@ -181,8 +181,12 @@ fn what_has_no_place_is_a_plain_programs() {
     };
     let mut history = published();
     stream(&mut history, place(1, 3), vec![plain(place(1, 3)), message(1, 4)]);
-    stream(&mut history, place(1, 3), vec![message(1, 4), plain(place(1, 3)), message(1, 5)]);
+    stream(&mut history, place(1, 3), vec![message(1, 4), plain(place(1, 4)), message(1, 5)]);
     good(&history);
+    let mut history = published();
+    stream(&mut history, place(1, 3), vec![message(1, 4), plain(place(1, 3))]);
+    bad(&history, "and the stream stands at");
+    let mut history = published();
     stream(&mut history, place(1, 3), vec![plain(place(1, 4))]);
     bad(&history, "and the stream stands at");
     let mut history = published();
