@@ -1,9 +1,11 @@
 //! Every limit of the service, each with its reason: nothing that a stranger can make grow is without one.
 //!
-//! Limits that operators set are flags (their defaults stand in `config`); what stands here is the same everywhere,
-//! because clients, both brokers and readers of the log rely on it.
+//! Limits that operators set are flags: their defaults, and how far they may be set, stand in `config`. What stands here is
+//! the same everywhere, because clients, both brokers and readers of the log rely on it.
 
 use std::time::Duration;
+
+// What clients may send.
 
 /// A message, as the JSON on the channel. Far above what events need, and four of them still fit a client's default
 /// receive limit of 4 MiB.
@@ -25,10 +27,8 @@ pub const BATCH_BYTES: usize = 4 << 20;
 /// Redis replicas a publish may ask for; more than anyone runs.
 pub const MIN_REPLICAS: i32 = 16;
 
-/// Messages of one run (one entry of the log): readers fetch whole runs.
-pub const RUN_MESSAGES: usize = 128;
-/// Bytes of one run, unless one message is larger.
-pub const RUN_BYTES: usize = 64 << 10;
+// Publishing.
+
 /// Bytes that publishes waiting for a round trip may join into one call: more gains nothing and delays the others.
 pub const GROUP_BYTES: usize = 256 << 10;
 /// Bytes of publishes that wait for Redis, over all channels of a process: beyond it publishes are refused at once.
@@ -41,10 +41,49 @@ pub const PUBLISH_STREAM_BYTES: usize = 4 << 20;
 pub const WAIT_CONNECTIONS: usize = 8;
 /// Channels whose last receipts a publisher remembers, to tell what a failover lost; the least recent go first.
 pub const REMEMBERED_RECEIPTS: usize = 10_000;
+/// How long publishes under way may go on when a broker on Redis is closed: one that answers does so in this time, and one that
+/// hangs must not keep the process.
+pub const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
+/// How long before calls are cut at a stop those that wait for the broker are answered: time for it to give up in good
+/// order, and for the answers to travel.
+pub const CLOSE_RESERVE: Duration = Duration::from_secs(1);
+
+// The log.
+
+/// Messages of one run (one entry of the log): readers fetch whole runs.
+pub const RUN_MESSAGES: usize = 128;
+/// Bytes of one run, unless one message is larger.
+pub const RUN_BYTES: usize = 64 << 10;
 /// Epochs that a channel's head lists.
 pub const HEAD_EPOCHS: usize = 16;
 /// How long a head outlives its log: whoever resumes later learns of the loss without the exact range.
 pub const HEAD_LINGER: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What all keys begin with: it stands in every key and call.
+pub const KEY_PREFIX_BYTES: usize = 64;
+/// Names of the registry read in one round trip, about: some milliseconds of Redis's one thread.
+pub const REGISTRY_PAGE: usize = 10_000;
+/// How often publishers look the registry through for channels whose head has expired.
+pub const REGISTRY_SWEEP: Duration = Duration::from_secs(600);
+/// How many of them they look at each time.
+pub const REGISTRY_SWEPT: usize = 1_000;
+
+// The connections to Redis.
+
+/// The first pause before a lost Redis connection is tried again.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
+/// The longest: Redis is found within a second of its return.
+pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// How much longer than `--redis-timeout` no probe may have come through before streams are not served any more: probes go
+/// out every second or two, and one may be lost with a connection.
+pub const PROBE_GRACE: Duration = Duration::from_secs(3);
+/// One line of a reply of Redis on the live connection: of an error, or of a number.
+pub const REPLY_LINE_BYTES: usize = 64 << 10;
+/// Elements of one such reply: far more than the answers to our questions have.
+pub const REPLY_ELEMENTS: usize = 4_096;
+/// How deep such replies may be nested: one more than any of ours is.
+pub const REPLY_DEPTH: usize = 4;
+
+// Reading.
 
 /// Messages of a page when the client does not say.
 pub const PAGE_DEFAULT: usize = 100;
@@ -56,11 +95,15 @@ pub const PAGE_BYTES: usize = 3 << 20;
 pub const REPLAY_BYTES: usize = 1 << 20;
 /// Messages a stream reads from the log at a time: a few milliseconds of Redis's one thread.
 pub const REPLAY_MESSAGES: usize = 4_096;
+/// Channels whose heads one stream reads in a round trip: a short call on a connection that all share.
+pub const HEADS_PER_READ: usize = 256;
 /// Bytes of framed log pages that all streams of a subscriber share while they catch up. A reader that has stopped holds
 /// one chunk besides (in HTTP/2's send buffer), so that a thousand of them stay under 128 MiB together.
 pub const PAGES_BYTES: usize = 32 << 20;
 /// How long a framed page waits for a reader to come to it.
 pub const PAGES_AGE: Duration = Duration::from_secs(5);
+/// How long a stream waits for another's read of the same page, before it reads for itself.
+pub const PAGES_JOIN: Duration = Duration::from_secs(1);
 /// Cursors in `after` behind a whole-stream cursor.
 pub const AFTER_CURSORS: usize = 1_000;
 /// Channels that a whole-stream cursor covers: about 27 kB of text.
@@ -71,6 +114,11 @@ pub const PATTERN_CHANNELS: usize = 10_000;
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 /// The longest heartbeat, beyond which it is surely a mistake.
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How often a pattern's stream says where it is when the client does not say how often: its messages' cursors cover one
+/// channel each, and the whole stream's costs up to 27 kB.
+pub const HEARTBEAT_PATTERN: Duration = Duration::from_secs(5);
+
+// Following live.
 
 /// Bytes of chunks that a topic's ring keeps for streams that are slower than others; behind it they read the log.
 pub const RING_BYTES: usize = 1 << 20;
@@ -84,26 +132,57 @@ pub const HELD_BYTES: usize = 16 << 20;
 pub const TOPICS: usize = 100_000;
 /// How long a topic without streams keeps its Redis subscription.
 pub const TOPIC_LINGER: Duration = Duration::from_secs(5);
+/// Requests that may wait for the hub's task: it answers within microseconds, so more are a burst.
+pub const HUB_REQUESTS: usize = 1_024;
+/// How often the hub ages its feeds and lets idle topics go: a fraction of the times that they are kept.
+pub const HUB_TICK: Duration = Duration::from_secs(1);
+/// Ticks between two looks at the heads of quiet channels: a lost last message is found within some seconds.
+pub const HUB_ROUND_TICKS: u32 = 3;
+/// Heads that are asked for in one tick: a few milliseconds of Redis's one thread.
+pub const HUB_ROUND_HEADS: usize = 1_000;
+
+// Capture.
 
 /// How long a replica that has adopted what plain programs publish goes on alone: when it dies, another takes over after this time.
 pub const LEASE: Duration = Duration::from_secs(3);
-
 /// Bytes of what plain programs published on captured channels that a replica holds until it is adopted: some seconds of a flood.
 pub const CAPTURE_BYTES: usize = 16 << 20;
+/// What a message that is held counts for beside its JSON.
+pub const CAPTURE_MESSAGE_COST: usize = 256;
 /// Captured channels on which plain programs published whose state a replica keeps: as many as a pattern may have.
 pub const CAPTURE_CHANNELS: usize = PATTERN_CHANNELS;
 /// Captured channels that are worked on at once: enough to fill round trips, and few beside what publishers send.
 pub const CAPTURE_STEPS: usize = 64;
+/// Ranges of one channel's log that a replica has missed and remembers apart; more are read as one.
+pub const CAPTURE_RANGES: usize = 16;
+/// How long the notices of an adoption may take before the head is looked at: far more than a round trip, far less than a lease.
+pub const CAPTURE_NOTICES: Duration = Duration::from_millis(500);
+/// How soon a lease that was asked for is tried again when its holder has adopted something: some round trips.
+pub const CAPTURE_ASK_PAUSE: Duration = Duration::from_millis(20);
+/// How long what plain programs published may still be adopted when the service stops: another replica holds it as well.
+pub const CAPTURE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// HTTP headers of one request, as HTTP/2 counts them.
-pub const HEADER_LIST_BYTES: u32 = 16 << 10;
-/// Calls at once on one connection.
-pub const CALLS_PER_CONNECTION: u32 = 1_000;
+// Serving.
+
 /// Connections of one listener; fewer where the process may not have as many file descriptors.
 pub const CONNECTIONS: usize = 20_000;
 /// File descriptors that connections leave to the rest of the process (Redis, the operators' door): a full house must be
 /// able to find Redis again.
 pub const RESERVED_DESCRIPTORS: usize = 64;
+/// How long a listener waits when the system has no file descriptor or memory for another connection, which passes.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the log repeats that no more connections can be taken, while that is so.
+pub const ACCEPT_COMPLAINTS: Duration = Duration::from_secs(60);
+/// How long a client may take to say its first words, or the head of an HTTP/1 request.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the kernel asks a silent host before it gives up, all within `--keepalive-timeout`.
+pub const TCP_PROBES: u32 = 3;
+/// Calls at once on one connection.
+pub const CALLS_PER_CONNECTION: u32 = 1_000;
+/// HTTP headers of one request, as HTTP/2 counts them.
+pub const HEADER_LIST_BYTES: u32 = 16 << 10;
+/// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
+pub const DECODE_BYTES: usize = 8 << 20;
 /// Bytes HTTP/2 may hold for one stream whose reader has stopped.
 pub const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes a client may send on one call before the server has read them: enough for a megabyte a second from another
@@ -116,16 +195,25 @@ pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 pub const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 /// How long cut calls may take to notice: they are only woken and dropped.
 pub const CUT_GRACE: Duration = Duration::from_millis(250);
-/// How long a client may take to say its first words, or the head of an HTTP/1 request.
-pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a browser may remember the answer to its preflight; browsers cap it at about this.
+pub const PREFLIGHT_AGE: Duration = Duration::from_secs(7_200);
+/// What clients are told to wait before they try again: about as long as a failover or a restart takes to be noticed.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Bytes of a stranger's own text that an error or a line of the log repeats.
+pub const EXTRACT_BYTES: usize = 64;
+
+// The operators' door.
+
 /// Connections of the admin listener: a few scrapers and health checkers.
 pub const ADMIN_CONNECTIONS: usize = 64;
-/// How long their answers may still take when that listener is closed.
-pub const ADMIN_GRACE: Duration = Duration::from_millis(250);
 /// How long one of them may take, from its first word to the end of the answer.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
-pub const DECODE_BYTES: usize = 8 << 20;
+/// How long their answers may still take when that listener is closed.
+pub const ADMIN_GRACE: Duration = Duration::from_millis(250);
+/// How often measurements are sorted into their buckets, so that they do not pile up between scrapes.
+pub const METRICS_TIDY: Duration = Duration::from_secs(1);
+
+// The embedded broker.
 
 /// Channels that the embedded broker keeps: under a kilobyte each while they are empty.
 pub const EMBEDDED_CHANNELS: usize = 100_000;
@@ -137,7 +225,6 @@ pub const EMBEDDED_BYTES: usize = 1 << 30;
 pub const EMBEDDED_QUEUE_BYTES: usize = 8 << 20;
 /// Bytes that the embedded broker hands to a reader together, unless one publish is larger: like one read of a socket.
 pub const EMBEDDED_READ_BYTES: usize = 256 << 10;
-
 /// Hand-overs to such a reader that wait beside the queue, which has the bytes.
 pub const EMBEDDED_EVENTS: usize = 4;
 /// Commands of one that wait.
@@ -145,31 +232,17 @@ pub const EMBEDDED_COMMANDS: usize = 1_024;
 /// Channels that every publish looks at, in turn, for a log that has expired: quiet ones would keep it otherwise.
 pub const EMBEDDED_SWEPT: usize = 4;
 
-/// How much longer than `--redis-timeout` no probe may have come through before streams are not served any more: probes go
-/// out every second or two, and one may be lost with a connection.
-pub const PROBE_GRACE: Duration = Duration::from_secs(3);
-/// One line of a reply of Redis on the live connection: of an error, or of a number.
-pub const REPLY_LINE_BYTES: usize = 64 << 10;
-/// Elements of one such reply: far more than the answers to our questions have.
-pub const REPLY_ELEMENTS: usize = 4_096;
-/// How deep such replies may be nested: one more than any of ours is.
-pub const REPLY_DEPTH: usize = 4;
-/// Names of the registry read in one round trip, about: some milliseconds of Redis's one thread.
-pub const REGISTRY_PAGE: usize = 10_000;
-/// How often publishers look the registry through for channels whose head has expired.
-pub const REGISTRY_SWEEP: Duration = Duration::from_secs(600);
-/// How many of them they look at each time.
-pub const REGISTRY_SWEPT: usize = 1_000;
-/// What all keys begin with: it stands in every key and call.
-pub const KEY_PREFIX_BYTES: usize = 64;
-/// How long publishes under way may go on when a broker on Redis is closed: one that answers does so in this time, and one that
-/// hangs must not keep the process.
-pub const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
-/// How long before calls are cut at a stop those that wait for the broker are answered: time for it to give up in good
-/// order, and for the answers to travel.
-pub const CLOSE_RESERVE: Duration = Duration::from_secs(1);
+// The client commands.
 
-/// The first pause before a lost Redis connection is tried again.
-pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
-/// The longest: Redis is found within a second of its return.
-pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// How long the client commands wait for a connection.
+pub const COMMAND_CONNECT: Duration = Duration::from_secs(5);
+/// How often the client commands probe an idle connection: a dead one is noticed within this and the next together.
+pub const COMMAND_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer to such a probe may take.
+pub const COMMAND_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first pause of `tidings tail` before it tries a lost connection again.
+pub const TAIL_BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// The longest: a person who looks on still sees it come back.
+pub const TAIL_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Events that `tidings tail` prints before it flushes its output, when so many are at hand.
+pub const TAIL_FLUSH_EVENTS: usize = 256;

@@ -4,23 +4,24 @@
 //!
 //! Texts from clients go into a status only in short extracts: details travel in HTTP headers, which clients limit.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{broker, channel::InvalidName, cursor::InvalidCursor, pb};
+use crate::{
+    broker,
+    channel::InvalidName,
+    cursor::InvalidCursor,
+    limits::{EXTRACT_BYTES, RETRY_AFTER},
+    pb,
+};
 
 pub mod reason;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "tidings";
-
-/// What clients are told to wait before they try again: about as long as a failover or a restart takes to be noticed.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The longest extract of a client's own text, in bytes.
-const EXTRACT_BYTES: usize = 64;
 
 /// How tonic begins what it says of a request that prost can't decode.
 const UNDECODED: &str = "failed to decode Protobuf message";

@@ -2,12 +2,12 @@
 
 use clap::Args;
 use serde::Serialize;
-use tidings::pb::{Channel, ListChannelsRequest};
+use tidings::{
+    limits::PAGE_MESSAGES,
+    pb::{Channel, ListChannelsRequest},
+};
 
 use crate::{client::SubscriberAddress, error::Error, output::Out, render};
-
-/// Channels to ask for at a time: as many as the service gives.
-const PAGE: i32 = 1_000;
 
 /// List the channels.
 #[derive(Debug, Args)]
@@ -39,7 +39,8 @@ impl Channels {
         let mut page_token = String::new();
         let mut is_first = true;
         loop {
-            let request = ListChannelsRequest { pattern: self.pattern.clone(), page_size: PAGE, page_token };
+            let request =
+                ListChannelsRequest { pattern: self.pattern.clone(), page_size: PAGE_MESSAGES as i32, page_token };
             let page = client.list_channels(request).await?.into_inner();
             if self.json {
                 page.channels.iter().try_for_each(|channel| out.line(json(channel)))?;

@@ -1,20 +1,15 @@
 //! How the commands find the services: addresses as flags, and connections that notice when the other side is gone.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
 use clap::Args;
-use tidings::pb::{
-    publisher_service_client::PublisherServiceClient, subscriber_service_client::SubscriberServiceClient,
+use tidings::{
+    limits::{COMMAND_CONNECT, COMMAND_KEEPALIVE_INTERVAL, COMMAND_KEEPALIVE_TIMEOUT},
+    pb::{publisher_service_client::PublisherServiceClient, subscriber_service_client::SubscriberServiceClient},
 };
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{Error, root_cause};
-
-/// A connection stands within this time or not at all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an idle connection is probed, and how long an answer may take: a dead one is noticed within the sum.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the publisher is.
 #[derive(Debug, Clone, Args)]
@@ -88,9 +83,9 @@ impl FromStr for Address {
         }
         Ok(Self(
             endpoint
-                .connect_timeout(CONNECT_TIMEOUT)
-                .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-                .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+                .connect_timeout(COMMAND_CONNECT)
+                .http2_keep_alive_interval(COMMAND_KEEPALIVE_INTERVAL)
+                .keep_alive_timeout(COMMAND_KEEPALIVE_TIMEOUT)
                 .keep_alive_while_idle(true),
         ))
     }

@@ -1,12 +1,12 @@
 //! `tidings list`: what a channel retains, page by page.
 
 use clap::Args;
-use tidings::pb::{ListMessagesRequest, Order};
+use tidings::{
+    limits::PAGE_MESSAGES,
+    pb::{ListMessagesRequest, Order},
+};
 
 use crate::{client::SubscriberAddress, error::Error, output::Out, render};
-
-/// Messages to ask for at a time: as many as the service gives.
-const PAGE: usize = 1_000;
 
 /// List the retained messages of a channel.
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ impl List {
         while remaining > 0 {
             let request = ListMessagesRequest {
                 channel: self.channel.clone(),
-                page_size: remaining.min(PAGE) as i32,
+                page_size: remaining.min(PAGE_MESSAGES) as i32,
                 page_token,
                 order: order.into(),
             };

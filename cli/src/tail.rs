@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt;
-use tidings::pb::{
-    StreamMessagesResponse, stream_messages_response::Event, subscriber_service_client::SubscriberServiceClient,
+use tidings::{
+    limits::{TAIL_BACKOFF_MAX, TAIL_BACKOFF_MIN, TAIL_FLUSH_EVENTS},
+    pb::{StreamMessagesResponse, stream_messages_response::Event, subscriber_service_client::SubscriberServiceClient},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, transport::Channel};
@@ -23,12 +24,6 @@ mod start;
 
 use resume::Resume;
 use start::Start;
-
-/// The first pause before a lost connection is tried again, and the longest.
-const BACKOFF_MIN: Duration = Duration::from_millis(200);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// Events that are printed before the output is flushed, when so many are at hand.
-const EVENTS_PER_FLUSH: usize = 256;
 
 /// Follow a channel, or all channels that match a pattern.
 #[derive(Debug, Args)]
@@ -85,7 +80,7 @@ async fn follow(
     out: &mut Out,
     stop: &CancellationToken,
 ) -> Result<Ended, Error> {
-    let mut events = stream.ready_chunks(EVENTS_PER_FLUSH);
+    let mut events = stream.ready_chunks(TAIL_FLUSH_EVENTS);
     loop {
         let Some(batch) = stop.run_until_cancelled(events.next()).await else { return Ok(Ended::Stopped) };
         for event in batch.unwrap_or_else(|| vec![Err(Status::unavailable("the server ended the stream"))]) {
@@ -125,14 +120,14 @@ async fn reopen(
     if is_passing(&status) {
         note(format_args!("connection lost, trying again: {}", describe(&status)));
     }
-    let mut pause = BACKOFF_MIN;
+    let mut pause = TAIL_BACKOFF_MIN;
     while is_passing(&status) {
         if !resume.is_possible() {
             return Err(Error::NotResumable(describe(&status)));
         }
         // Half of the pause is chance, so that many who were cut off together do not come back together.
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).max(wanted_pause(&status))).await;
-        pause = (pause * 2).min(BACKOFF_MAX);
+        pause = (pause * 2).min(TAIL_BACKOFF_MAX);
         status = match client.stream_messages(resume.request()).await {
             Ok(stream) => {
                 note("resumed");
@@ -156,5 +151,5 @@ fn is_passing(status: &Status) -> bool {
 
 fn wanted_pause(status: &Status) -> Duration {
     let wanted = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    wanted.unwrap_or_default().min(BACKOFF_MAX)
+    wanted.unwrap_or_default().min(TAIL_BACKOFF_MAX)
 }

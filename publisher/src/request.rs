@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use tidings::{
     channel::{ChannelName, Names},
-    envelope, limits,
+    envelope::{self, RESERVED_ATTRIBUTES},
+    limits,
     message::{Draft, Payload},
     pb::{PublishBatchRequest, PublishRequest, publish_request},
     status::{self, extract, reason},
@@ -13,8 +14,6 @@ use tidings::{
 use tonic::Status;
 use uuid::Uuid;
 
-/// Attributes that only the service itself may set.
-const RESERVED_PREFIX: &str = "tidings-";
 /// More than an envelope has beside the client's own texts.
 const ENVELOPE_BYTES: usize = 256;
 
@@ -176,8 +175,8 @@ fn attributes(attributes: HashMap<String, String>, place: Place) -> Result<Vec<(
         if key.is_empty() {
             return Err(status::invalid_because(reason::INVALID_ATTRIBUTE, field(), "a key is empty"));
         }
-        if key.starts_with(RESERVED_PREFIX) {
-            let text = format!("{}: keys that begin with {RESERVED_PREFIX:?} are reserved", extract(key));
+        if key.starts_with(RESERVED_ATTRIBUTES) {
+            let text = format!("{}: keys that begin with {RESERVED_ATTRIBUTES:?} are reserved", extract(key));
             return Err(status::invalid_because(reason::RESERVED_ATTRIBUTE, field(), text));
         }
         let too_long = |what: &str, size, limit| {

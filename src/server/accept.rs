@@ -1,6 +1,6 @@
 //! The accept loop: a bounded number of connections, each a task that the loop owns, and a drain with a deadline.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 
 use tokio::{
     net::TcpListener,
@@ -11,15 +11,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connection::Connection;
 use super::{Error, Options, descriptors, front::Front};
-use crate::limits::CUT_GRACE;
+use crate::limits::{ACCEPT_COMPLAINTS, ACCEPT_PAUSE, CUT_GRACE};
 
 mod connection;
 mod patience;
-
-/// How long to wait when the process has no file descriptors or memory for another connection.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-/// How often the log says that no more connections can be taken, while that is so.
-const REPEAT: Duration = Duration::from_secs(60);
 
 /// Runs the loop until the token is cancelled, then drains.
 pub(super) async fn run(
@@ -75,7 +70,7 @@ async fn accept_all(
                     if exhausted.is_due() {
                         tracing::warn!(%error, "can't accept connections at the moment; they wait");
                     }
-                    shutdown.run_until_cancelled(sleep(EXHAUSTED_PAUSE)).await;
+                    shutdown.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
                 }
                 _ => return Err(error.into()),
             },
@@ -92,7 +87,7 @@ struct Occasionally {
 impl Occasionally {
     fn is_due(&mut self) -> bool {
         let now = Instant::now();
-        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= REPEAT);
+        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= ACCEPT_COMPLAINTS);
         if is_due {
             self.last = Some(now);
         }
@@ -107,6 +102,8 @@ fn is_exhaustion(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::{io::AsyncReadExt as _, net::TcpStream};
     use tonic::service::Routes;
 
@@ -133,7 +130,7 @@ mod tests {
         for _ in 0..5 {
             assert!(!warning.is_due());
         }
-        sleep(REPEAT).await;
+        sleep(ACCEPT_COMPLAINTS).await;
         assert!(warning.is_due() && !warning.is_due());
     }
 

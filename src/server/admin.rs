@@ -4,7 +4,7 @@
 //! Each connection carries one request, in a bounded time, and there are few of them: neither a scraper that hangs nor a
 //! stranger costs more. Nothing here tells a channel's name or anything of a message.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,16 +19,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::answer::Answers;
 use crate::{
     broker::{self, State},
-    limits::{ADMIN_CONNECTIONS, ADMIN_GRACE, ADMIN_TIMEOUT, HEADER_LIST_BYTES},
+    limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS, ADMIN_GRACE, ADMIN_TIMEOUT, HEADER_LIST_BYTES, METRICS_TIDY},
     metrics::{Part, Scrape},
 };
 
 mod answer;
-
-/// How often measurements are sorted away.
-const TIDY: Duration = Duration::from_secs(1);
-/// How long to wait when the system can't give a connection, which passes.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A door that is built and not open yet: it is bound, and all that happens from now on is counted.
 #[derive(Debug)]
@@ -79,7 +74,7 @@ impl Admin {
 async fn serve(listener: TcpListener, answers: Arc<Answers>, stop: CancellationToken) {
     let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(ADMIN_CONNECTIONS)));
     let cut = CancellationToken::new();
-    let mut tidy = interval(TIDY);
+    let mut tidy = interval(METRICS_TIDY);
     tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -90,7 +85,7 @@ async fn serve(listener: TcpListener, answers: Arc<Answers>, stop: CancellationT
                     let (connected, cut) = (connection(stream, Arc::clone(&answers), place), cut.clone());
                     tasks.spawn(async move { cut.run_until_cancelled(connected).await });
                 }
-                None => sleep(PAUSE).await,
+                None => sleep(ACCEPT_PAUSE).await,
             },
         }
     }

@@ -1,12 +1,11 @@
 //! Which pages may call from a browser.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-/// How long a browser may remember the answer to its preflight; browsers cap it at about this.
-const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
+use crate::limits::PREFLIGHT_AGE;
 
 /// The origins that may call.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use std::{
 use tidings::{
     broker::{Error, Head, Shared, Topic},
     channel::{ChannelName, Names},
-    limits::TOPICS,
+    limits::{HUB_REQUESTS, TOPICS},
     status::{self, Call},
 };
 use tokio::{
@@ -66,9 +66,6 @@ impl From<Refusal> for Status {
     }
 }
 
-/// Requests that may wait for the hub's task: it answers within microseconds, so more are a burst.
-const ASKS: usize = 1_024;
-
 /// The handle that streams have.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -88,7 +85,7 @@ impl Hub {
         capture: Arc<Capture>,
         patience: Duration,
     ) -> Arc<Self> {
-        let (asks, inbox) = mpsc::channel(ASKS);
+        let (asks, inbox) = mpsc::channel(HUB_REQUESTS);
         let feeds = Feeds::default();
         let stop = CancellationToken::new();
         let (commands, events) = broker.live();

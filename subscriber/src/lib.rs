@@ -35,9 +35,6 @@ use tokio_util::sync::CancellationToken;
 use capture::{Adopting, Capture};
 pub use capture::{InvalidCapture, parse as parse_capture};
 
-/// How long what plain programs published may still be adopted when the service stops.
-const CAPTURE_PATIENCE: Duration = Duration::from_secs(1);
-
 /// What the service needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -80,7 +77,7 @@ pub async fn serve(
         stop: shutdown.clone(),
     };
     let services = Services::new(broker.live_state()).with(raw::RawStreams::new(unary, streams));
-    let patience = CAPTURE_PATIENCE.min(settings.server.shutdown_timeout);
+    let patience = limits::CAPTURE_PATIENCE.min(settings.server.shutdown_timeout);
     // Another replica takes over at once, not only when the last call here has ended.
     let handing_over = async {
         shutdown.cancelled().await;

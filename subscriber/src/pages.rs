@@ -11,22 +11,19 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use lru::LruCache;
 use tidings::{
     broker::{Error, From, Page, PageLimit, Shared},
     channel::ChannelName,
-    limits::{CHUNK_BYTES, PAGES_AGE, PAGES_BYTES, REPLAY_BYTES, REPLAY_MESSAGES},
+    limits::{CHUNK_BYTES, PAGES_AGE, PAGES_BYTES, PAGES_JOIN, REPLAY_BYTES, REPLAY_MESSAGES},
     message::Position,
 };
 use tokio::time::timeout;
 
 use crate::frames::Chunk;
-
-/// How long a stream waits for another's read of the same page.
-const JOIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The shared pages, and the way to the log.
 pub(crate) struct Pages {
@@ -108,7 +105,7 @@ impl Pages {
         let (place, limit) = self.place(channel, after, counted);
         let came = place.read.begun.load(Ordering::Acquire);
         // A read goes on only while its stream is asked for frames. One that is not must not hold up the others.
-        let Ok(mut last) = timeout(JOIN_PATIENCE, place.read.last.lock()).await else {
+        let Ok(mut last) = timeout(PAGES_JOIN, place.read.last.lock()).await else {
             return self.broker.read(channel, From::After(after), limit).await.map(Arc::new);
         };
         if let Some((number, page)) = &*last

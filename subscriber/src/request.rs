@@ -6,15 +6,12 @@ use tidings::{
     broker::Topic,
     channel::{ChannelName, Names, Pattern},
     cursor::{self, Cursor, InvalidCursor, StreamCursor, channel_hash},
-    limits::{AFTER_CURSORS, HEARTBEAT_MAX, HEARTBEAT_MIN, PAGE_DEFAULT, PAGE_MESSAGES},
+    limits::{AFTER_CURSORS, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEAT_PATTERN, PAGE_DEFAULT, PAGE_MESSAGES},
     message::Position,
     pb,
     status::{self, reason},
 };
 use tonic::Status;
-
-/// How often a pattern stream sends its cursor when the client does not say.
-const PATTERN_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// A stream, as asked for.
 #[derive(Debug)]
@@ -148,7 +145,7 @@ fn after_stream(after: &[String], pattern: &Pattern) -> Result<Start, Status> {
 
 fn heartbeat(interval: Option<&prost_types::Duration>, topic: &Topic) -> Result<Option<Duration>, Status> {
     let Some(interval) = interval else {
-        return Ok(matches!(topic, Topic::Pattern(_)).then_some(PATTERN_HEARTBEAT));
+        return Ok(matches!(topic, Topic::Pattern(_)).then_some(HEARTBEAT_PATTERN));
     };
     let invalid = |text: &str| Err(status::invalid("heartbeat_interval", text));
     let (Ok(seconds), Ok(nanos)) = (u64::try_from(interval.seconds), u32::try_from(interval.nanos)) else {

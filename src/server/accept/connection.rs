@@ -29,8 +29,6 @@ use crate::{
 
 /// What an HTTP/2 client says first.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How often the kernel asks a silent host before it gives up; all that within the keepalive's timeout.
-const PROBES: u32 = 3;
 
 /// What each connection needs.
 #[derive(Clone)]
@@ -126,8 +124,8 @@ fn prepare(stream: &TcpStream, terms: &Terms) {
     // HTTP/1.1 has no ping: it is the kernel that notices hosts which are gone.
     let keepalive = TcpKeepalive::new()
         .with_time(terms.keepalive_interval)
-        .with_interval((terms.keepalive_timeout / PROBES).max(Duration::from_secs(1)))
-        .with_retries(PROBES);
+        .with_interval((terms.keepalive_timeout / limits::TCP_PROBES).max(Duration::from_secs(1)))
+        .with_retries(limits::TCP_PROBES);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 

@@ -16,19 +16,12 @@ use tidings::{
         Head,
         adopt::{Adopted, Adoption, Raw},
     },
-    limits::{BACKOFF_MAX, BACKOFF_MIN, LEASE},
+    limits::{BACKOFF_MAX, BACKOFF_MIN, CAPTURE_ASK_PAUSE, CAPTURE_NOTICES, CAPTURE_RANGES, LEASE},
     message::Position,
 };
 use tokio::time::Instant;
 
 use super::held::Held;
-
-/// How long the notices of an adoption may take before the head is looked at.
-const NOTICE_PATIENCE: Duration = Duration::from_millis(500);
-/// How soon a lease that was asked for is tried again when its holder has adopted something.
-const ASK_PAUSE: Duration = Duration::from_millis(20);
-/// Ranges that are remembered apart; more are read as one.
-const RANGES: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Account {
@@ -176,7 +169,7 @@ impl Account {
             self.unsure = true;
             return;
         }
-        if self.missed.len() >= RANGES
+        if self.missed.len() >= CAPTURE_RANGES
             && let Some(last) = self.missed.back_mut()
         {
             *last = Range { to, outdated: false, ..*last };
@@ -268,7 +261,7 @@ impl Account {
             Adoption::Done { last, given_up } => {
                 self.failures = 0;
                 self.complained = false;
-                self.awaited = Some((last, now + NOTICE_PATIENCE));
+                self.awaited = Some((last, now + CAPTURE_NOTICES));
                 self.asked = false;
                 self.leads = !given_up;
                 self.lease = if given_up { Lease::Other(now + LEASE) } else { Lease::Open };
@@ -285,7 +278,7 @@ impl Account {
                 self.leads = false;
                 self.asked = asked;
                 self.lease = Lease::Other(now + Duration::from_millis(for_ms));
-                self.not_before = asked.then_some(now + ASK_PAUSE);
+                self.not_before = asked.then_some(now + CAPTURE_ASK_PAUSE);
             }
         }
     }

@@ -7,12 +7,9 @@ use std::{
 
 use tidings::{
     broker::adopt::Raw,
-    limits::{BATCH_BYTES, BATCH_MESSAGES},
+    limits::{BATCH_BYTES, BATCH_MESSAGES, CAPTURE_MESSAGE_COST},
 };
 use tokio::time::Instant;
-
-/// Bytes that a message costs beside its JSON.
-const COST: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -83,7 +80,7 @@ impl Held {
 }
 
 fn cost(raw: &Raw) -> usize {
-    raw.envelope.len() + COST
+    raw.envelope.len() + CAPTURE_MESSAGE_COST
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tidings::{
     channel::{ChannelName, Names},
     cursor::channel_hash,
     envelope::{self, Claim, Envelope},
-    limits::{HELD_BYTES, PATTERN_CHANNELS},
+    limits::{EXTRACT_BYTES, HELD_BYTES, PATTERN_CHANNELS},
     message::{Epoch, Position},
     metrics::{self, Dropped},
 };
@@ -391,7 +391,7 @@ impl Intake {
             metrics::dropped(Dropped::Name, 1);
             static ONCE: std::sync::Once = std::sync::Once::new();
             ONCE.call_once(|| {
-                let name = String::from_utf8_lossy(&name[..name.len().min(64)]);
+                let name = String::from_utf8_lossy(&name[..name.len().min(EXTRACT_BYTES)]);
                 tracing::warn!(%name, "channels whose names break the rules are not delivered to patterns");
             });
         }

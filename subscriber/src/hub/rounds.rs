@@ -9,15 +9,11 @@ use std::collections::{BTreeSet, VecDeque};
 use tidings::{
     broker::{LiveCommand, Topic},
     channel::ChannelName,
+    limits::{HUB_ROUND_HEADS, HUB_ROUND_TICKS},
 };
 
 use super::task::Task;
 use crate::feed::Item;
-
-/// Ticks (seconds) between two rounds.
-const PERIOD: u32 = 3;
-/// Heads that are asked for in one tick: a few milliseconds of Redis's one thread.
-const CHECKS: usize = 1_000;
 
 /// The rounds of a hub.
 #[derive(Debug, Default)]
@@ -33,7 +29,7 @@ impl Task {
     /// Goes on with the round, or begins one when it is time.
     pub(super) fn go_round(&mut self) {
         self.rounds.ticks += 1;
-        if self.rounds.due.is_empty() && self.rounds.ticks >= PERIOD {
+        if self.rounds.due.is_empty() && self.rounds.ticks >= HUB_ROUND_TICKS {
             self.rounds.ticks = 0;
             let mut quiet = BTreeSet::new();
             // What nobody follows is not looked after: an account of what is captured finds out by itself.
@@ -46,7 +42,7 @@ impl Task {
                 self.outbox.push_back(LiveCommand::Recent { skip: 0 });
             }
         }
-        for _ in 0..CHECKS {
+        for _ in 0..HUB_ROUND_HEADS {
             let Some(channel) = self.rounds.due.pop_front() else { return };
             self.check_once(channel);
         }

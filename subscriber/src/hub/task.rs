@@ -3,13 +3,13 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tidings::{
     broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic},
     channel::{ChannelName, Names},
-    limits::{TOPIC_LINGER, TOPICS},
+    limits::{HUB_REQUESTS, HUB_TICK, TOPIC_LINGER, TOPICS},
     message::Position,
     metrics::{self, Dropped},
 };
@@ -31,9 +31,6 @@ use crate::{
     feed::{Feed, Follower, Item},
     pages::Pages,
 };
-
-/// How often feeds are aged and let go.
-const TICK: Duration = Duration::from_secs(1);
 
 pub(super) struct Task {
     commands: LiveControl,
@@ -90,7 +87,7 @@ impl Task {
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Ask>, mut events: LiveEvents, stop: CancellationToken) {
-        let mut tick = interval(TICK);
+        let mut tick = interval(HUB_TICK);
         self.pin();
         loop {
             let commands = self.commands.clone();
@@ -107,7 +104,7 @@ impl Task {
                     self.batch(batch);
                 }
                 // Questions wait while commands do, so that the outbox stays small.
-                ask = inbox.recv(), if self.outbox.len() < super::ASKS => {
+                ask = inbox.recv(), if self.outbox.len() < HUB_REQUESTS => {
                     let Some(ask) = ask else { return };
                     self.answer(ask);
                 }

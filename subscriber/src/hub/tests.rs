@@ -52,8 +52,8 @@ async fn beyond_the_limit_new_topics_are_refused_in_words_and_known_ones_are_not
     let hub = hub();
     let mut followers = Vec::with_capacity(TOPICS);
     let topic = |n: usize| Topic::Channel(channel(&format!("c{n}")));
-    for begin in (0..TOPICS).step_by(ASKS) {
-        let some = (begin..TOPICS.min(begin + ASKS)).map(|n| hub.follow(topic(n)));
+    for begin in (0..TOPICS).step_by(HUB_REQUESTS) {
+        let some = (begin..TOPICS.min(begin + HUB_REQUESTS)).map(|n| hub.follow(topic(n)));
         followers.extend(join_all(some).await.into_iter().map(|follower| follower.expect("a place")));
     }
     for beyond in [topic(TOPICS), pattern("*")] {

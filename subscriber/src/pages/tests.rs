@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use tidings::{
     broker::{Broker, Retention, memory::Memory},

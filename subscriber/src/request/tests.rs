@@ -37,7 +37,7 @@ fn an_empty_request_follows_the_default_channel_from_now_on() {
 #[test]
 fn a_pattern_has_a_heartbeat_by_itself() {
     let request = pb::StreamMessagesRequest { pattern: "o.*".to_owned(), ..Default::default() };
-    assert_eq!(plan(&request, &names()).expect("valid").heartbeat, Some(PATTERN_HEARTBEAT));
+    assert_eq!(plan(&request, &names()).expect("valid").heartbeat, Some(HEARTBEAT_PATTERN));
     let off = pb::StreamMessagesRequest { heartbeat_interval: Some(prost_types::Duration::default()), ..request };
     assert_eq!(plan(&off, &names()).expect("valid").heartbeat, None);
 }

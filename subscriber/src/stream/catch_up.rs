@@ -7,7 +7,7 @@ use tidings::{
     broker::{Broker, Error, From, Gap, GapReason, Head, Page, PageLimit, Stored, history::Next},
     channel::ChannelName,
     envelope,
-    limits::{BACKOFF_MAX, PATTERN_CHANNELS},
+    limits::{BACKOFF_MAX, HEADS_PER_READ, PATTERN_CHANNELS},
     message::Position,
     metrics::{self, Mode},
     status::{self, Call},
@@ -20,9 +20,6 @@ use crate::{
     frames::{Builder, Chunk, Place},
     hub::Refusal,
 };
-
-/// Channels whose heads are read in one round trip.
-const HEADS: usize = 256;
 
 impl Session {
     /// Whether the log must be read before the stream goes on live.
@@ -85,7 +82,7 @@ impl Session {
     /// Of many channels most have nothing new: their heads, read together, tell.
     async fn pass_over_what_is_level(&mut self) -> Result<(), Stop> {
         while self.behind.len() > 1 {
-            let some: Vec<ChannelName> = self.behind.iter().take(HEADS).cloned().collect();
+            let some: Vec<ChannelName> = self.behind.iter().take(HEADS_PER_READ).cloned().collect();
             let heads = self.broker.heads(&some).await?;
             let mut news = Vec::new();
             for (channel, head) in some.iter().zip(heads) {

@@ -9,7 +9,7 @@ use tidings::{
     broker::{Error, Head, Shared, Topic},
     channel::{ChannelName, Pattern},
     cursor::{InvalidCursor, StreamCursor, channel_hash},
-    limits::{PATTERN_CHANNELS, TOPICS},
+    limits::{HEADS_PER_READ, PATTERN_CHANNELS, TOPICS},
     message::Position,
     metrics::{self, Mode},
     status::{self, Call},
@@ -25,9 +25,6 @@ use crate::{
     pages::{Counted, Pages},
     request::{Plan, Start},
 };
-
-/// Channels whose heads are read in one round trip.
-const HEADS: usize = 256;
 
 /// What streams need besides their plan.
 #[derive(Clone)]
@@ -110,7 +107,7 @@ async fn everywhere(broker: &Shared, pattern: &Pattern, plan: &Start) -> Result<
             tracks.insert(channel.clone(), Track::new(&channel, position, None));
         }
     } else {
-        for some in channels.chunks(HEADS) {
+        for some in channels.chunks(HEADS_PER_READ) {
             let heads = broker.heads(some).await.map_err(unavailable)?;
             for (channel, head) in some.iter().zip(heads) {
                 let track = start(broker, channel, head.as_ref(), plan).await.map_err(unavailable)?;

@@ -63,7 +63,7 @@ fn what_is_held_is_adopted_and_taken_out_by_its_notices() {
     account.hold(raw("c"), now);
     account.settle(Adoption::Done { last: at(1, 6), given_up: false }, false, now);
     assert!(account.leads());
-    assert_eq!(account.next(now), Step::Wait(now + NOTICE_PATIENCE), "what was adopted is still held");
+    assert_eq!(account.next(now), Step::Wait(now + CAPTURE_NOTICES), "what was adopted is still held");
     account.notice(at(1, 4), at(1, 5), &raw("a").hash, now);
     assert!(matches!(account.next(now), Step::Wait(_)));
     account.notice(at(1, 5), at(1, 6), &raw("b").hash, now);
@@ -87,7 +87,7 @@ fn notices_that_do_not_come_are_looked_for_in_the_log() {
     let mut account = account(2, &["a"], now);
     adoption(account.next(now), &["a"], Position::START);
     account.settle(Adoption::Done { last: at(1, 3), given_up: false }, false, now);
-    let later = now + NOTICE_PATIENCE;
+    let later = now + CAPTURE_NOTICES;
     assert_eq!(account.next(later), Step::Check);
     account.look(Some(&head(&[(1, 1)], 3, at(1, 3))));
     account.checked(later);
@@ -214,7 +214,7 @@ fn anothers_lease_is_waited_for_and_asked_for_once() {
     let asking = now + LEASE;
     assert!(adoption(account.next(asking), &["a"], at(1, 3)));
     account.settle(Adoption::Other { for_ms: 1_900 }, true, asking);
-    let pause = asking + ASK_PAUSE;
+    let pause = asking + CAPTURE_ASK_PAUSE;
     assert_eq!(account.next(asking), Step::Wait(pause));
     assert_eq!(account.next(pause), Step::Wait(asking + ms(1_900)), "once is enough");
     // The holder adopts, and gives it up.
@@ -260,7 +260,7 @@ fn ranges_are_bounded() {
     for i in 1..100 {
         account.pass(at(1, 10 * i), at(1, 10 * i + 1));
     }
-    assert_eq!(account.missed.len(), RANGES);
+    assert_eq!(account.missed.len(), CAPTURE_RANGES);
     assert_eq!(account.missed.back().expect("there").to, at(1, 990));
     // When nothing is held there is nothing to find.
     account.drop_oldest();
