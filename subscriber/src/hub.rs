@@ -9,6 +9,7 @@ mod checks;
 mod intake;
 mod rounds;
 mod task;
+mod topics;
 
 use std::{
     collections::HashMap,

@@ -9,19 +9,15 @@
 //! them to [`capture`](crate::capture). What comes to the streams is the notice of their adoption, a numbered message like
 //! any other.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tidings::{
-    broker::{Head, Topic, adopt::Raw},
+    broker::{Head, Topic},
     channel::{ChannelName, Names},
-    cursor::channel_hash,
     envelope::{self, Claim, Envelope},
-    limits::{EXTRACT_BYTES, HELD_BYTES, PATTERN_CHANNELS},
-    message::{Epoch, Position},
+    limits::HELD_BYTES,
+    message::Position,
     metrics::{self, Dropped},
 };
 
@@ -30,15 +26,17 @@ use crate::{
     frames::{Builder, Chunk, Place},
 };
 
+mod known;
+mod told;
+
+use known::{Captured, Channels, Hash, Known, State, Waiting};
+use told::Told;
+
 pub(super) struct Intake {
     /// The one channel of a channel feed; a pattern's channels are read from each push.
     channel: Option<ChannelName>,
-    names: Arc<Names>,
-    known: HashMap<ChannelName, Known>,
-    topic: Topic,
-    capture: Arc<Capture>,
-    /// Numbered messages that the capture has not been told of: those of a channel behind a position, up to another.
-    passed: Option<(ChannelName, Position, Position)>,
+    channels: Channels,
+    told: Told,
     builder: Builder,
     /// Nobody follows the feed: it only keeps account.
     silent: bool,
@@ -46,46 +44,6 @@ pub(super) struct Intake {
     news: bool,
     /// A push was dropped.
     loss: bool,
-}
-
-struct Known {
-    hash: u64,
-    /// Something was heard since that was last asked.
-    heard: bool,
-    captured: Captured,
-    state: State,
-}
-
-/// Whether messages of plain programs on a channel are adopted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Captured {
-    No,
-    /// They are, and heard of through this feed.
-    Here,
-    /// They are, and heard of through another one.
-    Elsewhere,
-}
-
-/// A push that waits for its channel's head.
-struct Waiting {
-    payload: Bytes,
-    arrival_ms: i64,
-    /// The hash of what was adopted, where it is a notice.
-    notice: Option<Hash>,
-    /// The live connection was lost since.
-    outlived: bool,
-}
-
-type Hash = [u8; Raw::HASH_BYTES];
-
-enum State {
-    /// The head was asked for.
-    Asked(VecDeque<Waiting>),
-    Head {
-        epochs: Vec<Epoch>,
-        /// After the last message with a place that the feed has seen.
-        position: Position,
-    },
 }
 
 impl Intake {
@@ -96,11 +54,8 @@ impl Intake {
         };
         Self {
             channel,
-            names,
-            known: HashMap::new(),
-            topic: topic.clone(),
-            capture,
-            passed: None,
+            channels: Channels::new(topic.clone(), names, Arc::clone(&capture)),
+            told: Told::new(capture),
             builder: Builder::default(),
             silent: false,
             held_bytes: 0,
@@ -125,16 +80,12 @@ impl Intake {
 
     /// Finds out again which channels are captured.
     pub(super) fn recapture(&mut self) {
-        for (channel, known) in &mut self.known {
-            known.captured = captured(&self.capture, &self.topic, channel);
-        }
+        self.channels.recapture();
     }
 
     /// Tells the capture how far the numbered messages of its channel went.
     pub(super) fn tell_passed(&mut self) {
-        if let Some((channel, before, last)) = self.passed.take() {
-            self.capture.pass(&channel, before, last);
-        }
+        self.told.flush();
     }
 
     /// Ends the chunk and hands out all of them.
@@ -151,61 +102,40 @@ impl Intake {
 
     /// The channels of which nothing was heard since this was last asked.
     pub(super) fn quiet(&mut self) -> impl Iterator<Item = &ChannelName> {
-        let known = self.known.iter_mut();
-        known.filter_map(|(channel, known)| (!std::mem::take(&mut known.heard)).then_some(channel))
+        self.channels.quiet()
     }
 
     /// Whether the feed has seen a channel's head.
     pub(super) fn knows(&self, channel: &ChannelName) -> bool {
-        self.known.contains_key(channel)
+        self.channels.contains(channel)
     }
 
     /// Whether pushes of a channel wait for its head.
     pub(super) fn waits_for(&self, channel: &ChannelName) -> bool {
-        matches!(self.known.get(channel).map(|known| &known.state), Some(State::Asked(_)))
+        self.channels.is_asked(channel)
     }
 
     /// Whether the feed has missed something of a channel that belongs to it: the head, which comes behind all pushes before
     /// it, is elsewhere than the pushes led to.
     pub(super) fn has_missed(&mut self, channel: &ChannelName, head: Option<&Head>) -> bool {
-        let end = head.map_or(Position::START, Head::end);
-        let epochs: Vec<Epoch> = head.into_iter().flat_map(|head| &head.epochs).map(|start| start.epoch).collect();
-        let state = State::Head { epochs, position: end };
-        match self.known.get_mut(channel) {
-            None => {
-                self.make_room();
-                self.know(channel, state);
-                // A stream of the channel itself begins with this very answer. To those of a pattern the channel may be new.
-                self.channel.is_none() && end != Position::START
-            }
-            Some(Known { state: State::Head { position, .. }, .. }) if *position == end => false,
-            Some(Known { state: State::Asked(_), .. }) => false,
-            Some(known) => {
-                known.state = state;
-                true
-            }
-        }
+        self.channels.compare(channel, head)
     }
 
     /// The live connection was lost: the head that pushes wait for comes from another one.
     pub(super) fn outlive(&mut self) {
-        for known in self.known.values_mut() {
-            if let State::Asked(held) = &mut known.state {
-                held.iter_mut().for_each(|waiting| waiting.outlived = true);
-            }
-        }
+        self.channels.outlive();
     }
 
     /// Pushes were missed: what was known of the channels may be old. Those that wait for their head go on waiting.
     pub(super) fn forget(&mut self) {
-        self.known.retain(|_, known| matches!(known.state, State::Asked(_)));
+        self.channels.forget();
     }
 
     /// Takes one push. Answers the channel whose head must be looked up, if it must.
     pub(super) fn push(&mut self, name: &[u8], payload: &[u8]) -> Option<ChannelName> {
         let channel = match &self.channel {
             Some(channel) => channel.clone(),
-            None => self.named(name)?,
+            None => self.channels.named(name)?,
         };
         self.hear(channel, payload, None)
     }
@@ -217,13 +147,12 @@ impl Intake {
 
     fn hear(&mut self, channel: ChannelName, payload: &[u8], notice: Option<Hash>) -> Option<ChannelName> {
         let arrival_ms = chrono::Utc::now().timestamp_millis();
-        if !self.known.contains_key(&channel) {
-            self.make_room();
-            self.know(&channel, State::Asked(VecDeque::new()));
+        if !self.channels.contains(&channel) {
+            self.channels.add(&channel, State::asked());
             self.hold(&channel, payload, arrival_ms, notice);
             return Some(channel);
         }
-        if let Some(State::Asked(_)) = self.known.get(&channel).map(|known| &known.state) {
+        if self.channels.is_asked(&channel) {
             self.hold(&channel, payload, arrival_ms, notice);
             return None;
         }
@@ -231,21 +160,16 @@ impl Intake {
         if self.place(&channel, &envelope, payload, arrival_ms, notice) {
             return None;
         }
-        if let Some(known) = self.known.get_mut(&channel) {
-            known.state = State::Asked(VecDeque::new());
+        if let Some(known) = self.channels.get_mut(&channel) {
+            known.state = State::asked();
         }
         self.hold(&channel, payload, arrival_ms, notice);
         Some(channel)
     }
 
-    fn know(&mut self, channel: &ChannelName, state: State) {
-        let (hash, captured) = (channel_hash(channel.as_str()), captured(&self.capture, &self.topic, channel));
-        self.known.insert(channel.clone(), Known { hash, heard: true, captured, state });
-    }
-
     /// Reads the head that was asked for. Answers whether the feed has news.
     pub(super) fn learn(&mut self, channel: &ChannelName, head: Option<&Head>) -> bool {
-        let Some(Known { state, .. }) = self.known.get_mut(channel) else { return false };
+        let Some(Known { state, .. }) = self.channels.get_mut(channel) else { return false };
         let State::Asked(held) = state else { return false };
         let held: Vec<_> = std::mem::take(held)
             .into_iter()
@@ -254,7 +178,7 @@ impl Intake {
                 (envelope::decode(&waiting.payload, waiting.arrival_ms), waiting)
             })
             .collect();
-        let epochs: Vec<Epoch> = head.into_iter().flat_map(|head| &head.epochs).map(|start| start.epoch).collect();
+        let epochs = known::epochs(head);
         let end = head.map_or(Position::START, Head::end);
         // A message without a place stands behind what came before it, not behind what is still in the hand.
         let claims =
@@ -267,23 +191,16 @@ impl Intake {
         *state = State::Head { epochs, position };
         let news = (!held.is_empty() || self.loss) && !self.news;
         for (mut envelope, waiting) in held {
-            if !self.believes(channel, envelope.claim) {
+            if !self.channels.believes(channel, envelope.claim) {
                 // The head has just been read: an epoch that it lacks is a stranger's.
                 envelope.disbelieve();
             }
             self.place(channel, &envelope, &waiting.payload, waiting.arrival_ms, waiting.notice);
             if waiting.outlived {
-                self.capture.held_before_break(channel);
+                self.told.before_break(channel);
             }
         }
         news
-    }
-
-    fn believes(&self, channel: &ChannelName, claim: Option<Claim>) -> bool {
-        match (self.known.get(channel).map(|known| &known.state), claim) {
-            (Some(State::Head { epochs, .. }), Some(claim)) => epochs.contains(&claim.epoch),
-            _ => false,
-        }
     }
 
     /// Puts a message into the chunk, or where it belongs on a captured channel; false when its claim must be looked up first.
@@ -295,7 +212,7 @@ impl Intake {
         arrival_ms: i64,
         notice: Option<Hash>,
     ) -> bool {
-        let Some(known) = self.known.get_mut(channel) else { return false };
+        let Some(known) = self.channels.get_mut(channel) else { return false };
         let State::Head { epochs, position } = &mut known.state else { return false };
         if envelope.claim.is_some_and(|claim| !epochs.contains(&claim.epoch)) {
             return false;
@@ -315,15 +232,12 @@ impl Intake {
             // Whoever published this as a notice was a stranger.
             (_, Some(_)) if place.sequence == 0 => return true,
             (Captured::Here | Captured::Elsewhere, None) if place.sequence == 0 => {
-                if self.capture(channel, captured, payload, envelope) {
+                if self.told.plain(channel, captured, payload, envelope) {
                     return true;
                 }
             }
-            (Captured::Here, Some(adopted)) => {
-                self.tell_passed();
-                self.capture.notice(channel, place.before, place.position, &adopted);
-            }
-            (Captured::Here, None) => self.pass(channel, place),
+            (Captured::Here, Some(adopted)) => self.told.notice(channel, place, &adopted),
+            (Captured::Here, None) => self.told.pass(channel, place),
             (Captured::No | Captured::Elsewhere, _) => {}
         }
         tracing::debug!(channel = channel.as_str(), id = %envelope.id, sequence = place.sequence, "heard");
@@ -334,32 +248,8 @@ impl Intake {
         true
     }
 
-    /// Hands what a plain program published to the capture. False when it is too large to be adopted, by anyone.
-    fn capture(&mut self, channel: &ChannelName, captured: Captured, payload: &[u8], envelope: &Envelope) -> bool {
-        if captured == Captured::Elsewhere {
-            return Raw::fits(payload, envelope);
-        }
-        let Some(raw) = Raw::new(payload, envelope) else { return false };
-        self.tell_passed();
-        self.capture.hold(channel, raw);
-        true
-    }
-
-    /// Notes that a numbered message was heard. The capture is told of many at once.
-    fn pass(&mut self, channel: &ChannelName, place: Place) {
-        if let Some((of, _, last)) = &mut self.passed
-            && *last == place.before
-            && of == channel
-        {
-            *last = place.position;
-            return;
-        }
-        self.tell_passed();
-        self.passed = Some((channel.clone(), place.before, place.position));
-    }
-
     fn hold(&mut self, channel: &ChannelName, payload: &[u8], arrival_ms: i64, notice: Option<Hash>) {
-        let Some(Known { state: State::Asked(held), .. }) = self.known.get_mut(channel) else { return };
+        let Some(Known { state: State::Asked(held), .. }) = self.channels.get_mut(channel) else { return };
         self.held_bytes += payload.len();
         // A copy: the push itself keeps all alive that one read of the socket brought.
         held.push_back(Waiting { payload: Bytes::copy_from_slice(payload), arrival_ms, notice, outlived: false });
@@ -376,41 +266,6 @@ impl Intake {
                 );
             }
         }
-    }
-
-    /// The name of a pattern's channel. Names that break the rules are not delivered to patterns.
-    fn named(&self, name: &[u8]) -> Option<ChannelName> {
-        let text = std::str::from_utf8(name).ok();
-        if let Some(text) = text
-            && let Some((channel, _)) = self.known.get_key_value(text)
-        {
-            return Some(channel.clone());
-        }
-        let channel = text.and_then(|text| self.names.parse(text).ok());
-        if channel.is_none() {
-            metrics::dropped(Dropped::Name, 1);
-            static ONCE: std::sync::Once = std::sync::Once::new();
-            ONCE.call_once(|| {
-                let name = String::from_utf8_lossy(&name[..name.len().min(EXTRACT_BYTES)]);
-                tracing::warn!(%name, "channels whose names break the rules are not delivered to patterns");
-            });
-        }
-        channel
-    }
-
-    /// Forgets the channels that wait for nothing when there are too many; they are looked up again when they are heard.
-    fn make_room(&mut self) {
-        if self.known.len() >= PATTERN_CHANNELS {
-            self.forget();
-        }
-    }
-}
-
-fn captured(capture: &Capture, topic: &Topic, channel: &ChannelName) -> Captured {
-    match capture.source(channel) {
-        None => Captured::No,
-        Some(source) if source == topic => Captured::Here,
-        Some(_) => Captured::Elsewhere,
     }
 }
 

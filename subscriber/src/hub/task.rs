@@ -9,34 +9,26 @@ use std::{
 use tidings::{
     broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic},
     channel::{ChannelName, Names},
-    limits::{HUB_REQUESTS, HUB_TICK, TOPIC_LINGER, TOPICS},
+    limits::{HUB_REQUESTS, HUB_TICK},
     message::Position,
     metrics::{self, Dropped},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::interval,
-};
+use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Ask, Feeds, Refusal,
     checks::{Checks, HeadReply},
-    intake::Intake,
-    lock,
     rounds::Rounds,
+    topics::Followed,
 };
-use crate::{
-    capture::Capture,
-    feed::{Feed, Follower, Item},
-    pages::Pages,
-};
+use crate::{capture::Capture, feed::Item, pages::Pages};
 
 pub(super) struct Task {
     commands: LiveControl,
-    feeds: Feeds,
+    pub(super) feeds: Feeds,
     pages: Arc<Pages>,
-    names: Arc<Names>,
+    pub(super) names: Arc<Names>,
     pub(super) capture: Arc<Capture>,
     pub(super) topics: HashMap<Topic, Followed>,
     /// Those of the topics that are patterns.
@@ -46,21 +38,10 @@ pub(super) struct Task {
     /// Channels whose pushes wait for a head that could not be read.
     again: HashSet<ChannelName>,
     /// Subscriptions stand and nothing was missed.
-    linked: bool,
+    pub(super) linked: bool,
     /// What could not be handed to the connection yet: it is never waited for.
     pub(super) outbox: VecDeque<LiveCommand>,
 }
-
-pub(super) struct Followed {
-    pub(super) feed: Arc<Feed>,
-    pub(super) intake: Intake,
-    confirmed: bool,
-    /// It is listened to whether or not anybody follows.
-    pub(super) pinned: bool,
-    waiting: Vec<FollowReply>,
-}
-
-type FollowReply = oneshot::Sender<Result<Follower, Refusal>>;
 
 impl Task {
     pub(super) fn new(
@@ -120,39 +101,6 @@ impl Task {
         }
     }
 
-    fn follow(&mut self, topic: Topic, reply: FollowReply) {
-        if !self.topics.contains_key(&topic) {
-            if self.topics.len() >= TOPICS {
-                let _ = reply.send(Err(Refusal::TooManyTopics));
-                return;
-            }
-            self.add(&topic);
-            self.outbox.push_back(LiveCommand::Subscribe(topic.clone()));
-        }
-        if let Some(followed) = self.topics.get_mut(&topic) {
-            followed.waiting.push(reply);
-            followed.admit(self.linked);
-        }
-    }
-
-    pub(super) fn add(&mut self, topic: &Topic) -> &mut Followed {
-        if matches!(topic, Topic::Pattern(_)) {
-            self.patterns.insert(topic.clone());
-        }
-        self.topics.entry(topic.clone()).or_insert_with(|| {
-            let feed = Feed::new();
-            lock(&self.feeds).insert(topic.clone(), Arc::clone(&feed));
-            let intake = Intake::new(topic, Arc::clone(&self.names), Arc::clone(&self.capture));
-            Followed { feed, intake, confirmed: false, pinned: false, waiting: Vec::new() }
-        })
-    }
-
-    fn forget(&mut self, topic: &Topic) -> Option<Followed> {
-        lock(&self.feeds).remove(topic);
-        self.patterns.remove(topic);
-        self.topics.remove(topic)
-    }
-
     pub(super) fn check(&mut self, channel: ChannelName, reply: Option<HeadReply>) {
         self.checks.add(&channel, reply.into_iter().collect());
         self.outbox.push_back(LiveCommand::Check(channel));
@@ -190,25 +138,6 @@ impl Task {
             }
         }
         self.flush(&mut touched);
-    }
-
-    fn confirm(&mut self, topic: &Topic) {
-        tracing::debug!(?topic, "subscribed");
-        if let Some(followed) = self.topics.get_mut(topic) {
-            followed.confirmed = true;
-            followed.admit(self.linked);
-        }
-    }
-
-    /// Nothing will come through a topic: whoever waits for it or follows it is told.
-    fn refuse(&mut self, topic: &Topic, reason: String) {
-        tracing::warn!(?topic, reason, "the broker refuses the subscription");
-        self.not_captured(topic, &reason);
-        let Some(followed) = self.forget(topic) else { return };
-        followed.feed.push([Item::Refused(reason.as_str().into())]);
-        for reply in followed.waiting {
-            let _ = reply.send(Err(Refusal::Broker(Error::Unavailable(reason.clone()))));
-        }
     }
 
     fn head(&mut self, channel: &ChannelName, head: Option<Head>, touched: &mut Vec<Topic>) {
@@ -303,43 +232,12 @@ impl Task {
         metrics::topics(self.topics.len());
         self.capture.report();
         self.pages.age(now);
-        let mut idle = Vec::new();
-        for (topic, followed) in &mut self.topics {
-            followed.feed.age(now);
-            followed.waiting.retain(|reply| !reply.is_closed());
-            let since = followed.feed.idle_since();
-            if followed.waiting.is_empty() && since.is_some_and(|since| now.duration_since(since) >= TOPIC_LINGER) {
-                match followed.pinned {
-                    true => followed.intake.set_silent(true),
-                    false => idle.push(topic.clone()),
-                }
-            }
-        }
-        for topic in idle {
-            self.forget(&topic);
-            self.outbox.push_back(LiveCommand::Unsubscribe(topic));
-        }
+        self.let_go(now);
         if self.linked {
             for channel in std::mem::take(&mut self.again) {
                 self.check(channel, None);
             }
             self.go_round();
-        }
-    }
-}
-
-impl Followed {
-    /// Lets those in who wait, once the subscription is confirmed and the link stands.
-    fn admit(&mut self, linked: bool) {
-        if !(self.confirmed && linked) {
-            return;
-        }
-        if !self.waiting.is_empty() {
-            self.intake.set_silent(false);
-        }
-        for reply in self.waiting.drain(..) {
-            // Whoever stopped waiting drops the follower, and with it its place.
-            let _ = reply.send(Ok(self.feed.follow()));
         }
     }
 }

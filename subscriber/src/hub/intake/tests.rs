@@ -2,7 +2,7 @@ use tidings::{
     broker::history::EpochStart,
     channel::Pattern,
     envelope::encode,
-    message::{Draft, Payload},
+    message::{Draft, Epoch, Payload},
 };
 
 use super::*;
@@ -101,7 +101,7 @@ fn names_that_break_the_rules_do_not_reach_patterns() {
     for bad in [&b"a b"[..], b"tidings:{c}:log", b"__keyspace", b"\xff\xfe"] {
         assert_eq!(intake.push(bad, b"x"), None);
     }
-    assert!(intake.known.is_empty());
+    assert!(intake.channels.known.is_empty());
     assert_eq!(intake.push(b"good", b"x"), Some(name("good")));
 }
 

@@ -1,0 +1,113 @@
+//! Who follows which topic: from the first request, over the broker's confirmation, to the time when nobody does.
+
+use std::{sync::Arc, time::Instant};
+
+use tidings::{
+    broker::{Error, LiveCommand, Topic},
+    limits::{TOPIC_LINGER, TOPICS},
+};
+use tokio::sync::oneshot;
+
+use super::{Refusal, intake::Intake, lock, task::Task};
+use crate::feed::{Feed, Follower, Item};
+
+pub(super) struct Followed {
+    pub(super) feed: Arc<Feed>,
+    pub(super) intake: Intake,
+    confirmed: bool,
+    /// It is listened to whether or not anybody follows.
+    pub(super) pinned: bool,
+    waiting: Vec<FollowReply>,
+}
+
+pub(super) type FollowReply = oneshot::Sender<Result<Follower, Refusal>>;
+
+impl Task {
+    pub(super) fn follow(&mut self, topic: Topic, reply: FollowReply) {
+        if !self.topics.contains_key(&topic) {
+            if self.topics.len() >= TOPICS {
+                let _ = reply.send(Err(Refusal::TooManyTopics));
+                return;
+            }
+            self.add(&topic);
+            self.outbox.push_back(LiveCommand::Subscribe(topic.clone()));
+        }
+        if let Some(followed) = self.topics.get_mut(&topic) {
+            followed.waiting.push(reply);
+            followed.admit(self.linked);
+        }
+    }
+
+    pub(super) fn add(&mut self, topic: &Topic) -> &mut Followed {
+        if matches!(topic, Topic::Pattern(_)) {
+            self.patterns.insert(topic.clone());
+        }
+        self.topics.entry(topic.clone()).or_insert_with(|| {
+            let feed = Feed::new();
+            lock(&self.feeds).insert(topic.clone(), Arc::clone(&feed));
+            let intake = Intake::new(topic, Arc::clone(&self.names), Arc::clone(&self.capture));
+            Followed { feed, intake, confirmed: false, pinned: false, waiting: Vec::new() }
+        })
+    }
+
+    fn forget(&mut self, topic: &Topic) -> Option<Followed> {
+        lock(&self.feeds).remove(topic);
+        self.patterns.remove(topic);
+        self.topics.remove(topic)
+    }
+
+    pub(super) fn confirm(&mut self, topic: &Topic) {
+        tracing::debug!(?topic, "subscribed");
+        if let Some(followed) = self.topics.get_mut(topic) {
+            followed.confirmed = true;
+            followed.admit(self.linked);
+        }
+    }
+
+    /// Nothing will come through a topic: whoever waits for it or follows it is told.
+    pub(super) fn refuse(&mut self, topic: &Topic, reason: String) {
+        tracing::warn!(?topic, reason, "the broker refuses the subscription");
+        self.not_captured(topic, &reason);
+        let Some(followed) = self.forget(topic) else { return };
+        followed.feed.push([Item::Refused(reason.as_str().into())]);
+        for reply in followed.waiting {
+            let _ = reply.send(Err(Refusal::Broker(Error::Unavailable(reason.clone()))));
+        }
+    }
+
+    /// Ages the feeds and lets go of the topics that nobody has followed for long enough.
+    pub(super) fn let_go(&mut self, now: Instant) {
+        let mut idle = Vec::new();
+        for (topic, followed) in &mut self.topics {
+            followed.feed.age(now);
+            followed.waiting.retain(|reply| !reply.is_closed());
+            let since = followed.feed.idle_since();
+            if followed.waiting.is_empty() && since.is_some_and(|since| now.duration_since(since) >= TOPIC_LINGER) {
+                match followed.pinned {
+                    true => followed.intake.set_silent(true),
+                    false => idle.push(topic.clone()),
+                }
+            }
+        }
+        for topic in idle {
+            self.forget(&topic);
+            self.outbox.push_back(LiveCommand::Unsubscribe(topic));
+        }
+    }
+}
+
+impl Followed {
+    /// Lets those in who wait, once the subscription is confirmed and the link stands.
+    pub(super) fn admit(&mut self, linked: bool) {
+        if !(self.confirmed && linked) {
+            return;
+        }
+        if !self.waiting.is_empty() {
+            self.intake.set_silent(false);
+        }
+        for reply in self.waiting.drain(..) {
+            // Whoever stopped waiting drops the follower, and with it its place.
+            let _ = reply.send(Ok(self.feed.follow()));
+        }
+    }
+}
