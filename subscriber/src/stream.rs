@@ -5,6 +5,7 @@
 
 mod body;
 mod catch_up;
+mod lost;
 mod open;
 mod positions;
 

@@ -1,0 +1,96 @@
+//! What a stream says of messages that the log can't give any more, and how it goes on behind them.
+
+use bytes::BytesMut;
+use tidings::{
+    broker::{Gap, GapReason, Head, Page, history::Next},
+    channel::ChannelName,
+    message::Position,
+};
+
+use super::{
+    Session,
+    catch_up::{Stop, holds},
+};
+
+impl Session {
+    /// The page holds nothing of what the head says can be read: it ended, or the log has a hole that nobody told of.
+    pub(super) fn page_ended(
+        &mut self,
+        channel: &ChannelName,
+        page: &Page,
+        to: i64,
+        frames: &mut BytesMut,
+    ) -> Result<bool, Stop> {
+        let track = self.positions.track(channel)?;
+        let at = track.reader.position;
+        let beyond = page.messages.last().is_some_and(|stored| stored.sequence > at.sequence);
+        if !(page.is_last || beyond) {
+            return Ok(false);
+        }
+        let next = page.messages.iter().map(|stored| stored.sequence).find(|sequence| *sequence > at.sequence);
+        let resume = Position { epoch: at.epoch, sequence: next.map_or(to, |next| to.min(next - 1)) };
+        tracing::warn!(
+            channel = channel.as_str(),
+            after = at.sequence,
+            "the log lacks messages that its head promises"
+        );
+        let gap = track.reader.skip_to(resume, GapReason::NotRetained);
+        self.tell(channel, &gap, frames)?;
+        Ok(false)
+    }
+
+    /// The log keeps nothing up to its end. What is still on its way as a push is not missing: the live side is asked
+    /// for a point behind it, and the gap ends where the ring begins.
+    pub(super) async fn tail_gap(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
+        let head = self.hub.check(channel).await?;
+        let track = self.positions.track(channel)?;
+        let before = track.reader;
+        let at = before.position;
+        if head.as_ref().is_none_or(|head| head.first <= head.last) {
+            return Ok(false);
+        }
+        let Next::Gap(mut gap) = track.reader.next(head.as_ref(), false) else { return Ok(false) };
+        let from = Position { epoch: gap.resume.epoch, sequence: at.sequence };
+        if let Some(beyond) = self.follower.first_beyond(channel, from)
+            && beyond < gap.last_missing
+        {
+            gap.last_missing = beyond;
+            gap.resume.sequence = beyond.max(at.sequence);
+            self.positions.track(channel)?.reader = before;
+            self.positions.track(channel)?.reader.position = gap.resume;
+        }
+        if gap.last_missing >= gap.first_missing {
+            self.tell(channel, &gap, frames)?;
+        }
+        Ok(true)
+    }
+
+    /// The reader's epoch is older than the head's list: the message at its position tells whether the history is whole.
+    pub(super) async fn settle(
+        &mut self,
+        channel: &ChannelName,
+        head: Option<&Head>,
+        frames: &mut BytesMut,
+    ) -> Result<(), Stop> {
+        let Some(head) = head else { return Ok(()) };
+        let at = self.positions.track(channel)?.reader.position;
+        let whole = holds(&*self.broker, channel, at).await?;
+        if let Some(gap) = self.positions.track(channel)?.reader.settle(head, whole) {
+            self.tell(channel, &gap, frames)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell(&mut self, channel: &ChannelName, gap: &Gap, frames: &mut BytesMut) -> Result<(), Stop> {
+        // What was lost before the time that the client asked for is none of its business.
+        if self.positions.track(channel)?.not_before_ms.is_some() {
+            return Ok(());
+        }
+        Ok(self.report(frames, channel, gap)?)
+    }
+
+    pub(super) fn is_expired(&mut self, channel: &ChannelName) -> Result<bool, Stop> {
+        let time_ms = self.positions.track(channel)?.time_ms;
+        Ok(time_ms > 0 && chrono::Utc::now().timestamp_millis() - time_ms > self.lifetime_ms)
+    }
+}
