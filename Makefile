@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-clients chaos fuzz lint proto-baseline bench sizing
+.PHONY: help build test test-clients chaos fuzz lint proto-baseline bench bench-quick sizing
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,9 +36,15 @@ lint: ## Format, Clippy, docs, the contract
 proto-baseline: ## Takes the contract as it is for the one that must not be broken (at a release)
 	scripts/buf build --exclude-source-info -o proto/baseline.binpb
 
-bench: ## Measures beside a bare Redis client, optimised
-	scripts/ensure-redis
-	$(CARGO) run --release --locked -p tidings-bench
+bench: ## Measures beside Redis, gRPC, NATS, RabbitMQ and Node.js, for BENCHMARKS.md; installs what is missing (asks first)
+	bench/setup
+	$(CARGO) build --release --locked --bins
+	target/release/tidings-bench
+
+bench-quick: ## The same list, in under four minutes once it is built: rougher figures
+	bench/setup
+	$(CARGO) build --release --locked --bins
+	target/release/tidings-bench --quick --rounds 3 --millis 600
 
 sizing: ## Measures what messages cost Redis and streams cost the services, as in docs/sizing.md
 	scripts/ensure-redis

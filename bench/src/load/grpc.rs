@@ -1,0 +1,149 @@
+//! gRPC calls whose bytes the caller reads and writes itself, on HTTP/2 connections of its own.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use h2::{
+    RecvStream, SendStream,
+    client::{Builder, ResponseFuture, SendRequest},
+};
+use http::{HeaderMap, Request, Uri};
+use prost::Message;
+use tidings::pb::StreamMessagesRequest;
+use tokio::{net::TcpStream, task::JoinHandle};
+
+use super::{
+    Reader,
+    frames::{Frames, Order},
+};
+
+/// What a client lets the server send ahead: tonic's defaults.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 5 << 20;
+
+pub(crate) const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
+pub(crate) const PUBLISH_BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
+pub(crate) const PUBLISH_STREAM: &str = "/tidings.v1.PublisherService/PublishStream";
+const STREAM_MESSAGES: &str = "/tidings.v1.SubscriberService/StreamMessages";
+
+/// A message as it stands in a gRPC body.
+pub(crate) fn framed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(5 + length);
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(length).expect("a message under 4 GiB"));
+    message.encode(&mut bytes).expect("the buffer grows");
+    bytes.freeze()
+}
+
+/// One connection. Dropping it closes it.
+pub(crate) struct Connection {
+    send: SendRequest<Bytes>,
+    driver: JoinHandle<()>,
+    authority: String,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Connection {
+    /// Connects.
+    pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        let (send, connection) = Builder::new()
+            .initial_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .handshake(socket)
+            .await?;
+        let driver = tokio::task::spawn_local(async move {
+            // What went wrong is told to every call on it.
+            let _ = connection.await;
+        });
+        Ok(Self { send, driver, authority: address.to_string() })
+    }
+
+    /// Where a method is called.
+    pub(crate) fn method(&self, path: &'static str) -> anyhow::Result<Uri> {
+        Ok(Uri::builder().scheme("http").authority(self.authority.as_str()).path_and_query(path).build()?)
+    }
+
+    /// Begins a call.
+    pub(crate) async fn begin(&self, method: &Uri) -> anyhow::Result<(ResponseFuture, SendStream<Bytes>)> {
+        let mut request = Request::post(method.clone()).body(())?;
+        request.headers_mut().reserve(2);
+        request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+        request.headers_mut().insert("te", http::HeaderValue::from_static("trailers"));
+        Ok(self.send.clone().ready().await?.send_request(request, false)?)
+    }
+
+    /// Calls with one message, and answers the framed response.
+    pub(crate) async fn unary(&self, method: &Uri, message: Bytes) -> anyhow::Result<Bytes> {
+        let (response, mut send) = self.begin(method).await?;
+        send.send_data(message, true)?;
+        let mut body = accepted(response).await?;
+        let first = body.data().await.context("no answer")??;
+        body.flow_control().release_capacity(first.len())?;
+        ensure!(body.data().await.is_none(), "more than one answer");
+        let trailers = body.trailers().await?.context("no trailers")?;
+        status(&trailers)?;
+        Ok(first)
+    }
+
+    /// Opens a stream on a channel. When it is there, everything published from now on will arrive.
+    pub(crate) async fn follow(&self, request: &StreamMessagesRequest, order: Order) -> anyhow::Result<Stream> {
+        let (response, mut send) = self.begin(&self.method(STREAM_MESSAGES)?).await?;
+        send.send_data(framed(request), true)?;
+        Ok(Stream { body: accepted(response).await?, frames: Frames::new(order) })
+    }
+}
+
+/// Waits for the headers of a response.
+pub(crate) async fn accepted(response: ResponseFuture) -> anyhow::Result<RecvStream> {
+    let response = response.await?;
+    ensure!(response.status() == 200, "HTTP {}", response.status());
+    if response.headers().contains_key("grpc-status") {
+        status(response.headers())?;
+    }
+    Ok(response.into_body())
+}
+
+fn status(headers: &HeaderMap) -> anyhow::Result<()> {
+    match headers.get("grpc-status") {
+        Some(status) if status == "0" => Ok(()),
+        status => bail!("status {status:?}: {:?}", headers.get("grpc-message")),
+    }
+}
+
+/// A stream of messages that is being read.
+pub(crate) struct Stream {
+    body: RecvStream,
+    frames: Frames,
+}
+
+impl Reader for Stream {
+    async fn more(&mut self) -> anyhow::Result<u64> {
+        let data = self.body.data().await.context("the stream ended")??;
+        self.body.flow_control().release_capacity(data.len())?;
+        self.frames.take(&data)?;
+        Ok(self.frames.seen)
+    }
+
+    fn shuffled(&mut self) -> Option<Vec<u64>> {
+        (self.frames.order() == Order::Shuffled).then(|| std::mem::take(&mut self.frames.counters))
+    }
+}
+
+impl Stream {
+    /// Waits until the stream is at the live end.
+    pub(crate) async fn catch_up(&mut self) -> anyhow::Result<u64> {
+        while !self.frames.caught_up {
+            self.more().await?;
+        }
+        Ok(self.frames.seen)
+    }
+}

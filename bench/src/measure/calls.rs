@@ -1,0 +1,88 @@
+//! Unary calls a second: `Publish` and `PublishBatch`, many in flight on a few connections.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use anyhow::ensure;
+use bytes::Bytes;
+
+use super::{Plan, Sample, together};
+use crate::{
+    load::{
+        grpc::{Connection, PUBLISH, PUBLISH_BATCH, framed},
+        publishing::{batch, receipt, receipts, request},
+    },
+    stage::{Meter, Service, Watched},
+};
+
+const CONNECTIONS: usize = 4;
+/// Calls in flight on each of them.
+const CALLS: usize = 64;
+/// Batches in flight on each of them, and messages of one.
+const BATCHES: usize = 4;
+const BATCH: usize = 100;
+
+/// Counts the messages and takes the last sequence of one answer.
+type Look = fn(&[u8]) -> anyhow::Result<(usize, u64)>;
+
+/// `Publish` calls a second.
+pub(crate) async fn unary(plan: &mut Plan<'_>, service: Service) -> anyhow::Result<Sample> {
+    let look: Look = |answer| Ok((1, receipt(answer)?));
+    let message = framed(&request(&plan.channel));
+    measure(plan, service, Calls { path: PUBLISH, message, at_once: CALLS, look }).await
+}
+
+/// Messages a second in `PublishBatch` calls.
+pub(crate) async fn batches(plan: &mut Plan<'_>, service: Service) -> anyhow::Result<Sample> {
+    let message = batch(&plan.channel, BATCH);
+    measure(plan, service, Calls { path: PUBLISH_BATCH, message, at_once: BATCHES, look: receipts }).await
+}
+
+struct Calls {
+    path: &'static str,
+    message: Bytes,
+    at_once: usize,
+    look: Look,
+}
+
+async fn measure(plan: &mut Plan<'_>, service: Service, calls: Calls) -> anyhow::Result<Sample> {
+    let process = plan.stage.service(service).await?;
+    let mut servers = vec![Watched::from(&*process)];
+    if let Service::Publisher(disk, _) = service {
+        servers.push(Watched::from(&*plan.stage.redis(disk)));
+    }
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(Rc::new(Connection::open(process.address).await?));
+    }
+    let warm = run(&connections, &calls, plan.time / 10).await?;
+    let meter = Meter::start(&servers)?;
+    let counted = run(&connections, &calls, plan.time).await?;
+    let usage = meter.stop()?;
+    if service != Service::Echo {
+        let published = warm.0 + counted.0;
+        ensure!(counted.1 == published, "{published} receipts, but the last sequence is {}", counted.1);
+    }
+    Ok(Sample::rate(counted.0, usage))
+}
+
+/// Calls for so long; answers how many messages were published, and the greatest sequence.
+async fn run(connections: &[Rc<Connection>], calls: &Calls, time: Duration) -> anyhow::Result<(u64, u64)> {
+    let last = Rc::new(Cell::new(0));
+    let began = std::time::Instant::now();
+    let callers = connections.iter().flat_map(|connection| std::iter::repeat_n(connection, calls.at_once));
+    let callers = callers.map(|connection| {
+        let (connection, last) = (Rc::clone(connection), Rc::clone(&last));
+        let (method, message, look) = (connection.method(calls.path), calls.message.clone(), calls.look);
+        async move {
+            let (method, mut count) = (method?, 0);
+            while began.elapsed() < time {
+                let (more, sequence) = look(&connection.unary(&method, message.clone()).await?)?;
+                last.set(last.get().max(sequence));
+                count += more as u64;
+            }
+            Ok(count)
+        }
+    });
+    let counts = together(callers.collect::<Vec<_>>()).await?;
+    Ok((counts.iter().sum(), last.get()))
+}

@@ -1,0 +1,76 @@
+//! All probes.
+
+use super::{Plan, Sample, calls, cost, fanout, latency, memory, peers, publishing, replay, start, unheard};
+use crate::stage::{
+    Disk::{EverySecond, None as NoDisk},
+    History, Service,
+};
+
+/// One thing that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Probe {
+    Unary,
+    UnaryWithoutHistory,
+    Echo,
+    StreamWithoutHistory,
+    BatchWithoutHistory,
+    RawPublish,
+    StreamOnDisk,
+    JetStream,
+    RabbitMq,
+    NodePost,
+    Fanout(usize),
+    FanoutByStream(usize),
+    NatsFanout(usize),
+    RedisFanout(usize),
+    OneByOne(usize),
+    NatsOneByOne(usize),
+    Latency,
+    RedisLatency,
+    NodeLatency,
+    Replay,
+    Xrange,
+    Memory(usize),
+    Unheard(usize),
+    Stalled(usize),
+    NoneStalled(usize),
+    Cost(usize),
+    StartPublisher,
+    StartSubscriber,
+}
+
+impl Probe {
+    /// Measures once.
+    pub(crate) async fn run(self, plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
+        let publisher = |history| Service::Publisher(NoDisk, history);
+        match self {
+            Self::Unary => calls::unary(plan, publisher(History::Default)).await,
+            Self::UnaryWithoutHistory => calls::unary(plan, publisher(History::None)).await,
+            Self::Echo => calls::unary(plan, Service::Echo).await,
+            Self::StreamWithoutHistory => publishing::streams(plan, NoDisk, History::None).await,
+            Self::BatchWithoutHistory => calls::batches(plan, publisher(History::None)).await,
+            Self::RawPublish => publishing::bare(plan).await,
+            Self::StreamOnDisk => publishing::streams(plan, EverySecond, History::Default).await,
+            Self::JetStream => peers::jetstream(plan).await,
+            Self::RabbitMq => peers::rabbitmq(plan).await,
+            Self::NodePost => peers::node_post(plan).await,
+            Self::NodeLatency => peers::node_latency(plan).await,
+            Self::Fanout(streams) => fanout::plain(plan, streams, fanout::SATURATED).await,
+            Self::FanoutByStream(streams) | Self::NoneStalled(streams) => fanout::numbered(plan, streams).await,
+            Self::RedisFanout(streams) => fanout::bare(plan, streams).await,
+            Self::NatsFanout(streams) => peers::nats_fanout(plan, streams, fanout::SATURATED).await,
+            Self::OneByOne(streams) => fanout::plain(plan, streams, fanout::ONE_BY_ONE).await,
+            Self::NatsOneByOne(streams) => peers::nats_fanout(plan, streams, fanout::ONE_BY_ONE).await,
+            Self::Latency => latency::tidings(plan).await,
+            Self::RedisLatency => latency::bare(plan).await,
+            Self::Replay => replay::tidings(plan).await,
+            Self::Xrange => replay::bare(plan).await,
+            Self::Memory(each) => memory::idle(plan, each).await,
+            Self::Unheard(streams) => unheard::unheard(plan, streams).await,
+            Self::Stalled(streams) => fanout::stalled(plan, streams).await,
+            Self::Cost(streams) => cost::delivery(plan, streams).await,
+            Self::StartPublisher => start::first_answer(plan, publisher(History::Default)).await,
+            Self::StartSubscriber => start::first_answer(plan, Service::Subscriber(NoDisk)).await,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The services' own binaries, which stand beside this one, and the echo, which is part of it.
+
+use std::{
+    env,
+    net::SocketAddr,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use tidings::pb::StreamMessagesRequest;
+use tidings_testing::{RedisServer, free_port};
+use tokio::time::sleep;
+
+use super::{History, Process, Service};
+use crate::load::{
+    frames::Order,
+    grpc::{Connection, PUBLISH, framed},
+    publishing,
+};
+
+/// How long a service may take until it serves.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Starts one, and does not wait for it.
+pub(super) fn start(service: Service, redis: &RedisServer) -> anyhow::Result<Process> {
+    let port = free_port();
+    let (name, program) = match service {
+        Service::Publisher(..) => ("tidings-publisher", binary("tidings-publisher")?),
+        Service::Subscriber(_) => ("tidings-subscriber", binary("tidings-subscriber")?),
+        Service::Echo => ("echo", env::current_exe()?),
+    };
+    let mut command = Command::new(program);
+    if service == Service::Echo {
+        command.args(["echo", "--listen"]);
+    } else {
+        command.args(["--redis-url", &redis.url(), "--log-filter", "warn", "--listen"]);
+    }
+    command.arg(format!("127.0.0.1:{port}"));
+    match service {
+        Service::Publisher(_, History::None) => command.args(["--history-max-messages", "0"]),
+        Service::Publisher(_, History::Million) => {
+            command.args(["--history-max-messages", "1200000", "--history-max-bytes", "1GiB"])
+        }
+        _ => &mut command,
+    };
+    Process::start(name, &mut command, port)
+}
+
+/// Waits until a service has served a first call.
+pub(crate) async fn answers(service: Service, address: SocketAddr) -> anyhow::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = serves(service, address).await {
+        if Instant::now() > end {
+            return Err(error.context(format!("{service:?} does not serve")));
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
+async fn serves(service: Service, address: SocketAddr) -> anyhow::Result<()> {
+    let connection = Connection::open(address).await?;
+    if let Service::Subscriber(_) = service {
+        let request = StreamMessagesRequest { channel: "first".to_owned(), ..StreamMessagesRequest::default() };
+        connection.follow(&request, Order::Numbered).await?.catch_up().await?;
+    } else {
+        connection.unary(&connection.method(PUBLISH)?, framed(&publishing::request("first"))).await?;
+    }
+    Ok(())
+}
+
+fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let own = env::current_exe()?;
+    let program = own.parent().context("no folder")?.join(name);
+    if !program.is_file() {
+        bail!("{} is not there; build the services first: cargo build --release --bins", program.display());
+    }
+    Ok(program)
+}
