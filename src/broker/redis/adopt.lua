@@ -18,15 +18,17 @@ if not (may_write and redis.acl_check_cmd('PUBLISH', notices, '') and redis.acl_
   return redis.error_reply(
     'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET, HDEL or PEXPIRE to capture this channel')
 end
-local lease = redis.call('HMGET', lease_key, 'token', 'ask')
-local left = redis.call('PTTL', lease_key)
+local lease = call('HMGET', lease_key, 'token', 'ask')
+local left = call('PTTL', lease_key)
 if lease[1] and lease[1] ~= token and left > 0 then
-  if ask then redis.call('HSET', lease_key, 'ask', token) end
+  if ask then call('HSET', lease_key, 'ask', token) end
   return { 'OTHER', left }
 end
-if (redis.call('HGET', head_key, 'a') or '') ~= adopted then return { 'BEHIND' } end
+if (call('HGET', head_key, 'a') or '') ~= adopted then return { 'BEHIND' } end
 
-local messages, is_dated, generation = {}, true, tonumber(head[11]) or 0
+local heads, tails, hashes, is_dated, generation = {}, {}, {}, true, tonumber(head[11]) or 0
+local new = 0
 for at = FIRST_MESSAGE, #ARGV, 3 do
-  messages[#messages + 1] = { hash = ARGV[at], head = ARGV[at + 1], tail = ARGV[at + 2] }
+  new = new + 1
+  hashes[new], heads[new], tails[new] = ARGV[at], ARGV[at + 1], ARGV[at + 2]
 end

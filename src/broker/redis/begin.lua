@@ -15,12 +15,12 @@ local max_messages, max_bytes, max_age = tonumber(ARGV[5]), tonumber(ARGV[6]), t
 local linger, run_messages, run_bytes = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 
 -- What is there.
-local head = redis.call('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'g')
+local head = call('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'g')
 local version, epoch, last, time, bytes = head[1], head[2], tonumber(head[3]), tonumber(head[4]), tonumber(head[5])
 if version and tonumber(version) > FORMAT then
   return redis.error_reply('TIDINGS_FORMAT ' .. version)
 end
-local info = redis.call('INFO', 'replication')
+local info = call('INFO', 'replication')
 local replication = string.match(info, 'master_replid:(%w+)')
 local may_write = redis.acl_check_cmd('XADD', log_key, '*', 'm', '') and redis.acl_check_cmd('HSET', head_key, 'v', '')
   and redis.acl_check_cmd('XTRIM', log_key, 'MINID', '0') and redis.acl_check_cmd('PEXPIRE', head_key, '1')
@@ -43,5 +43,5 @@ if not epoch then
   last, time, bytes = last or 0, time or 0, bytes or 0
 end
 -- Log time: never below that of the last message.
-local clock = redis.call('TIME')
+local clock = call('TIME')
 local now = math.max(clock[1] * 1000 + math.floor(clock[2] / 1000), time)

@@ -34,13 +34,23 @@ pub(super) fn write<'a>(
     write_common(&mut call, channel, retention, seen);
     call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(min_replicas);
     for batch in batches {
-        call.arg(batch.len());
+        // What a batch lacks of ids it need not carry.
+        let with_ids = has_ids(batch);
+        call.arg(if with_ids { batch.len() as i64 } else { -(batch.len() as i64) });
         for message in batch {
-            let id: &[u8] = if message.deduplicate { message.id.as_bytes() } else { b"" };
-            call.arg(id).arg(message.encoded.head.as_bytes()).arg(message.encoded.tail.as_bytes());
+            if with_ids {
+                let id: &[u8] = if message.deduplicate { message.id.as_bytes() } else { b"" };
+                call.arg(id);
+            }
+            call.arg(message.encoded.head.as_bytes()).arg(message.encoded.tail.as_bytes());
         }
     }
     call
+}
+
+/// Whether a batch has ids of its client's.
+fn has_ids(batch: &[Outgoing]) -> bool {
+    batch.iter().any(|message| message.deduplicate)
 }
 
 /// The arguments that both scripts have which write. `seen` is the last message that the caller knows of.
@@ -59,6 +69,23 @@ pub(super) fn read(answer: Value, batches: &[&[Outgoing]], max_ids: u64) -> Resu
     let epoch: Option<Epoch> = text(answer.next()).and_then(|text| text.parse().ok());
     let time_ms: i64 = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
     let mut published = Vec::with_capacity(batches.len());
+    if !batches.iter().any(|batch| has_ids(batch)) {
+        // All is new: the first has its number told, the others follow it.
+        let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(odd()) };
+        let mut sequences = first..;
+        let receipt = |(message, sequence): (&Outgoing, i64)| Receipt {
+            id: message.id,
+            epoch,
+            sequence,
+            time_ms,
+            duplicate: false,
+            replicas: 0,
+        };
+        for batch in batches {
+            published.push(Ok(batch.iter().zip(&mut sequences).map(receipt).collect()));
+        }
+        return Ok(published);
+    }
     for batch in batches {
         let mut receipts = Vec::with_capacity(batch.len());
         let mut refused = false;

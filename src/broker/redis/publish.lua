@@ -2,9 +2,11 @@
 --
 -- KEYS: head, log, and the beginning of the names of the id tables (all with the channel's hash tag).
 -- ARGV, behind those of `begin.lua`: window (ms), max ids, min replicas; then batches: how many messages, and for each its
---   16-byte id ('' for one the publisher made), JSON head, JSON tail.
+--   16-byte id ('' for one the publisher made), JSON head, JSON tail. A batch without ids of the clients' has its number
+--   negative, and no ids.
 -- Answers: epoch, log time (ms), and for each message its sequence, or 'sequence:epoch:time' of its first receipt when it
---   is a repeat, or -1 when its batch was refused because no more ids can be remembered.
+--   is a repeat, or -1 when its batch was refused because no more ids can be remembered. Where no batch has ids, only the
+--   first message's sequence: the others follow it.
 local ids_key = KEYS[3]
 local window, max_ids, min_replicas = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 local FIRST_BATCH = 14
@@ -22,56 +24,86 @@ end
 
 -- Which messages are new, and which repeat one that is remembered or stands before them in this call.
 local generation = math.floor(now / window)
-local ids_now, ids_before = ids_key .. int(generation), ids_key .. int(generation - 1)
-local room = max_ids - redis.call('HLEN', ids_now)
-local results, messages, is_dated, earlier, fresh_ids = {}, {}, false, {}, 0
-local at = FIRST_BATCH
+local ids_now, ids_before, room
+-- Of those that are new: JSON heads and tails, and their ids. Of all: the place of a new one among them, or what is answered.
+local heads, tails, hashes, is_dated, ids, fresh_ids = {}, {}, nil, false, {}, 0
+local results, earlier, has_ids = {}, {}, false
+local at, new = FIRST_BATCH, 0
 while at <= #ARGV do
   local count = tonumber(ARGV[at])
   at = at + 1
-  local begin, added, batch_ids, batch_earlier = #results, {}, 0, {}
-  for _ = 1, count do
-    local id = ARGV[at]
-    local result
-    if id ~= '' then
-      result = earlier[id] or batch_earlier[id] or redis.call('HGET', ids_now, id) or redis.call('HGET', ids_before, id)
+  if count < 0 then
+    for _ = 1, -count do
+      new = new + 1
+      heads[new], tails[new] = ARGV[at], ARGV[at + 1]
+      if has_ids then results[#results + 1] = new end
+      at = at + 2
     end
-    if not result then
-      result = { id = id, head = ARGV[at + 1], tail = ARGV[at + 2], place = #results + 1 }
-      added[#added + 1] = result
+  else
+    if not has_ids then
+      has_ids = true
+      for i = 1, new do results[i] = i end
+      ids_now, ids_before = ids_key .. int(generation), ids_key .. int(generation - 1)
+      room = max_ids - call('HLEN', ids_now)
+    end
+    local begin, before, batch_ids, batch_earlier = #results, new, 0, {}
+    for _ = 1, count do
+      local id, result = ARGV[at], nil
       if id ~= '' then
-        batch_earlier[id] = { of = result }
-        batch_ids = batch_ids + 1
+        result = batch_earlier[id] or earlier[id]
+        if result then
+          result = { of = result }
+        else
+          result = call('HGET', ids_now, id) or call('HGET', ids_before, id)
+        end
+      end
+      if not result then
+        new = new + 1
+        heads[new], tails[new], result = ARGV[at + 1], ARGV[at + 2], new
+        if id ~= '' then
+          batch_earlier[id] = new
+          batch_ids = batch_ids + 1
+        end
+      end
+      results[#results + 1] = result
+      at = at + 3
+    end
+    -- Without ids of its own a batch needs no room, also where the limit was lowered below what is remembered.
+    if batch_ids > 0 and batch_ids > room then
+      for i = begin + 1, begin + count do results[i] = -1 end
+      while new > before do
+        heads[new], tails[new] = nil, nil
+        new = new - 1
+      end
+    else
+      room = room - batch_ids
+      fresh_ids = fresh_ids + batch_ids
+      for id, place in pairs(batch_earlier) do
+        earlier[id] = place
+        ids[place] = id
       end
     end
-    results[#results + 1] = result
-    at = at + 3
-  end
-  -- Without ids of its own a batch needs no room, also where the limit was lowered below what is remembered.
-  if batch_ids > 0 and batch_ids > room then
-    for i = begin + 1, begin + count do results[i] = -1 end
-  else
-    room = room - batch_ids
-    fresh_ids = fresh_ids + batch_ids
-    for _, message in ipairs(added) do messages[#messages + 1] = message end
-    for id, repeated in pairs(batch_earlier) do earlier[id] = repeated end
   end
 end
 
-local function answer()
+-- `before` is the sequence before the first new message.
+local function answer(before)
+  if not has_ids then return { epoch, int(now), before + 1 } end
   local reply = { epoch or '', int(now) }
-  for _, result in ipairs(results) do
+  for i, result in ipairs(results) do
     if type(result) == 'table' then
-      -- A repeat of a message of this call; a new message is a number by now.
-      result = int(results[result.of.place]) .. ':' .. epoch .. ':' .. int(now)
+      -- A repeat of a message of this call.
+      result = int(before + result.of) .. ':' .. epoch .. ':' .. int(now)
+    elseif type(result) == 'number' and result > 0 then
+      result = before + result
     end
-    reply[#reply + 1] = result
+    reply[i + 2] = result
   end
   return reply
 end
 
-if #messages == 0 then
+if new == 0 then
   -- WAIT covers the writes of its own connection: give it one, so that the first receipts are covered as well.
-  if min_replicas > 0 and epoch then redis.call('HSET', head_key, 'v', FORMAT) end
-  return answer()
+  if min_replicas > 0 and epoch then call('HSET', head_key, 'v', FORMAT) end
+  return answer(last)
 end

@@ -1,15 +1,13 @@
 -- What `publish.lua` does when the messages are written: remember their ids, push, answer.
-for _, message in ipairs(messages) do
-  results[message.place] = message.sequence
-  if message.id ~= '' then
-    redis.call('HSET', ids_now, message.id, int(message.sequence) .. ':' .. epoch .. ':' .. int(now))
-  end
-  redis.call('PUBLISH', channel, message.json)
+if has_ids then
+  local receipt = ':' .. epoch .. ':' .. int(now)
+  for place, id in pairs(ids) do call('HSET', ids_now, id, int(before + place) .. receipt) end
 end
-if fresh_ids > 0 then redis.call('PEXPIRE', ids_now, int(3 * window)) end
+for i = 1, new do call('PUBLISH', channel, jsons[i]) end
+if fresh_ids > 0 then call('PEXPIRE', ids_now, int(3 * window)) end
 local old_generation = tonumber(head[11])
 if old_generation and old_generation < generation then
-  redis.call('UNLINK', ids_key .. int(old_generation - 1))
-  if old_generation < generation - 1 then redis.call('UNLINK', ids_key .. int(old_generation)) end
+  call('UNLINK', ids_key .. int(old_generation - 1))
+  if old_generation < generation - 1 then call('UNLINK', ids_key .. int(old_generation)) end
 end
-return answer()
+return answer(before)
