@@ -97,6 +97,11 @@ pub struct Common {
     /// and read everything. For networks that keep strangers out [default: false]
     #[arg(long, env = "TIDINGS_ALLOW_ANONYMOUS", help_heading = "Serving", value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
+    /// How many threads serve. One costs the least for each message; more serve more connections at once [default: one for
+    /// two processors]
+    #[arg(long, env = "TIDINGS_THREADS", value_name = "COUNT", help_heading = "Serving",
+        value_parser = parse::threads)]
+    pub threads: Option<usize>,
     /// Where /metrics (Prometheus), /livez and /readyz are answered over HTTP, for operators [default: off]
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS", help_heading = "Serving",
         value_parser = listen_address)]

@@ -71,7 +71,7 @@ pub fn encode(channel: &ChannelName, position: Position) -> String {
 
 /// The same for whoever knows the channel's hash already.
 pub fn encode_hashed(channel: u64, position: Position) -> String {
-    encode_array(channel, position).iter().map(|byte| char::from(*byte)).collect()
+    String::from_utf8_lossy(&encode_array(channel, position)).into_owned()
 }
 
 /// The same as ASCII, for whoever writes it into a buffer: every message has one.

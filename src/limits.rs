@@ -58,6 +58,8 @@ pub const RUN_BYTES: usize = 64 << 10;
 pub const HEAD_EPOCHS: usize = 16;
 /// How long a head outlives its log: whoever resumes later learns of the loss without the exact range.
 pub const HEAD_LINGER: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Threads of one process: beyond it they only wait for each other.
+pub const THREADS: usize = 256;
 /// What all keys begin with: it stands in every key and call.
 pub const KEY_PREFIX_BYTES: usize = 64;
 /// Names of the registry read in one round trip, about: some milliseconds of Redis's one thread.

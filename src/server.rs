@@ -38,11 +38,13 @@ mod front;
 mod health;
 pub mod healthcheck;
 mod reflection;
+mod runtime;
 pub mod shutdown;
 pub mod telemetry;
 
 pub use cors::Origins;
 pub use ending::Ending;
+pub use runtime::runtime;
 
 /// How to serve. The flags' defaults stand in [`config`](crate::config).
 #[derive(Debug, Clone)]

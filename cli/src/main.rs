@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use tidings::server::shutdown;
+use tidings::server::{runtime, shutdown};
 use tokio_util::sync::CancellationToken;
 
 use args::{Cli, Command};
@@ -36,8 +36,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    // Several threads, so that a reader who stops reading our output does not stop the connection's answers to pings.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let threads = match &cli.command {
+        None => cli.serve.common.threads,
+        Some(Command::Serve(serve)) => serve.common.threads,
+        // Several, so that a reader who stops reading our output does not stop the connection's answers to pings.
+        Some(_) => Some(2),
+    };
+    let runtime = runtime(threads).context("cannot start threads")?;
     Ok(runtime.block_on(dispatch(cli))?)
 }
 

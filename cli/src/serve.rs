@@ -24,7 +24,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     capture: Capture,
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
     #[command(flatten)]
     logs: Logs,
 }

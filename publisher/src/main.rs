@@ -1,6 +1,6 @@
 //! `tidings-publisher`: takes messages over gRPC and publishes them on Redis. See `tidings-publisher --help`.
 
-use std::{process::ExitCode, thread};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -8,16 +8,16 @@ use tidings::{
     broker::{closed_after, redis::Role},
     config::{self, DEFAULT_REDIS_URL},
     metrics::Part,
-    server::{descriptors, healthcheck, shutdown, telemetry},
+    server::{descriptors, healthcheck, runtime, shutdown, telemetry},
 };
 use tidings_publisher::config::{Cli, Command, Healthcheck, LISTEN_FLAG, Serve};
-use tokio::runtime::{Builder, Runtime};
 
 #[expect(clippy::print_stderr, reason = "what ends the program is told on the terminal, however logs are set")]
 fn main() -> ExitCode {
     // Clap ends the process by itself where the command line is wrong.
     let cli = Cli::parse();
-    let done = runtime().and_then(|runtime| match cli.command {
+    let runtime = runtime(cli.serve.common.threads).context("can't start threads");
+    let done = runtime.and_then(|runtime| match cli.command {
         None => runtime.block_on(serve(cli.serve)),
         Some(Command::Healthcheck(asked)) => runtime.block_on(check(asked)),
     });
@@ -54,11 +54,4 @@ async fn serve(asked: Serve) -> anyhow::Result<()> {
 
 async fn check(asked: Healthcheck) -> anyhow::Result<()> {
     Ok(healthcheck::check(asked.listen.address, asked.timeout).await?)
-}
-
-/// One thread for every two processors, which leaves some to Redis and to clients on the same machine. A choice, not a
-/// measured optimum.
-fn runtime() -> anyhow::Result<Runtime> {
-    let threads = thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
-    Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("can't start threads")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use http::{HeaderValue, Uri};
 
-use crate::limits::KEY_PREFIX_BYTES;
+use crate::limits::{KEY_PREFIX_BYTES, THREADS};
 
 /// Reads a duration such as `5s`, `2m` or `24h`.
 pub(super) fn duration(
@@ -41,6 +41,12 @@ pub(super) fn count(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, Strin
         let number = text.parse().ok().filter(|number| (least..=most).contains(number));
         number.ok_or_else(|| format!("it must be a whole number between {least} and {most}"))
     }
+}
+
+/// Reads a number of threads.
+pub(super) fn threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=THREADS).contains(number));
+    number.ok_or_else(|| format!("it must be a whole number between 1 and {THREADS}"))
 }
 
 /// Reads a key prefix. Braces would move a key's hash tag, globs would match in patterns.

@@ -35,7 +35,7 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!((options.max_connection_age, options.max_connection_age_grace), (None, 30 * SECOND));
     assert_eq!((options.shutdown_timeout, common.redis_timeout), (10 * SECOND, 5 * SECOND));
     assert_eq!((options.origins, common.allow_anonymous), (Origins::Localhost, false));
-    assert_eq!(common.admin_listen, None);
+    assert_eq!((common.admin_listen, common.threads), (None, None));
     assert_eq!(logs.filter, "info");
 }
 
@@ -51,6 +51,7 @@ fn values_out_of_range_are_refused_with_the_flag_and_the_range() {
         (["--dedup-max-ids", "0"], ["--dedup-max-ids", "between 1 and"]),
         (["--redis-timeout", "1ms"], ["--redis-timeout", "between 100ms and 1m"]),
         (["--max-connection-age", "100ms"], ["--max-connection-age", "between 1s and"]),
+        (["--threads", "0"], ["--threads", "between 1 and 256"]),
         (["--key-prefix", "a{b}"], ["--key-prefix", "1 to 64 of the characters"]),
         (["--cors-allow-origin", "https://a.example/"], ["--cors-allow-origin", "without a path"]),
         (["--cors-allow-origin", "example.com"], ["--cors-allow-origin", "without a path"]),

@@ -1,22 +1,24 @@
 //! `tidings-subscriber`: listens to Redis channels and serves their messages over gRPC.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use tidings::{
     broker::{closed_after, redis::Role},
     config::{DEFAULT_REDIS_URL, listen},
     metrics::Part,
-    server::{descriptors, healthcheck, shutdown, telemetry},
+    server::{descriptors, healthcheck, runtime, shutdown, telemetry},
 };
 use tidings_subscriber::config::{Cli, Command, LISTEN_FLAG, Serve};
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let cli = Cli::parse();
-    match cli.command {
-        Some(Command::Healthcheck(check)) => Ok(healthcheck::check(check.listen.address, check.timeout).await?),
-        None => serve(cli.serve).await,
-    }
+    let runtime = runtime(cli.serve.common.threads).context("can't start threads")?;
+    runtime.block_on(async {
+        match cli.command {
+            Some(Command::Healthcheck(check)) => Ok(healthcheck::check(check.listen.address, check.timeout).await?),
+            None => serve(cli.serve).await,
+        }
+    })
 }
 
 async fn serve(flags: Serve) -> Result<()> {
