@@ -6,6 +6,7 @@
 
 mod link;
 mod probe;
+mod questions;
 mod topics;
 mod wire;
 

@@ -1,9 +1,6 @@
 //! One connected socket, from its greeting to its end.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
@@ -14,16 +11,14 @@ use tokio::{
 use super::{
     End, Settings,
     probe::Probe,
+    questions::{Question, Questions},
     topics::{self, Topics},
     wire::Wire,
 };
-use crate::{
-    broker::{
-        Error, LiveCommand, LiveEvent, Topic,
-        adopt::Raw,
-        redis::{error, head, resp::Reply, script},
-    },
-    channel::ChannelName,
+use crate::broker::{
+    Error, LiveCommand, LiveEvent, Topic,
+    adopt::Raw,
+    redis::{error, head, resp::Reply, script},
 };
 
 /// How far back a channel counts as published on lately: publishers renew its place in the registry every minute.
@@ -33,25 +28,11 @@ const RECENT_NAMES: usize = 5_000;
 /// How often the way of messages is probed, at most.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// What the next reply answers: replies that are no pushes come in the order of their questions.
-enum Question {
-    Subscribe(Topic),
-    /// Comes before the topic's own.
-    Notices(Topic),
-    Check(ChannelName),
-    Recent(usize),
-    /// Our own subscription to the channel of probes.
-    Probe,
-    Ping,
-    /// Its answer tells nothing that matters.
-    Other,
-}
-
 pub(super) struct Link {
     settings: Arc<Settings>,
     wire: Wire,
     probe: Probe,
-    questions: VecDeque<Question>,
+    questions: Questions,
     /// What must be confirmed before the link is whole again; `None` when it is.
     unconfirmed: Option<HashSet<Topic>>,
 }
@@ -72,7 +53,7 @@ impl Link {
             }
         }
         let probe = Probe::new(&settings.keys, Arc::clone(&settings.connection), settings.probed.clone());
-        Ok(Self { settings, wire, probe, questions: VecDeque::new(), unconfirmed: None })
+        Ok(Self { settings, wire, probe, questions: Questions::new(), unconfirmed: None })
     }
 
     /// Subscribes to everything that is followed, and carries events and commands until the link ends. Where another
@@ -85,7 +66,7 @@ impl Link {
         events: &mpsc::Sender<Vec<LiveEvent>>,
     ) -> End {
         self.wire.command(&["SUBSCRIBE", self.probe.channel()]);
-        self.questions.push_back(Question::Probe);
+        self.questions.ask(Question::Probe);
         for topic in topics.all() {
             self.subscribe(topics, topic.clone());
         }
@@ -107,11 +88,13 @@ impl Link {
         let mut batch = self.decode(topics)?;
         loop {
             if !batch.is_empty() {
+                let begun = Instant::now();
                 if events.send(std::mem::take(&mut batch)).await.is_err() {
                     return Ok(());
                 }
                 // While the hub was slow nobody listened: that says nothing about Redis.
                 heard = Instant::now();
+                self.questions.excuse(begun.elapsed());
                 self.probe.excuse(false);
             }
             self.wire.flush().await?;
@@ -134,11 +117,14 @@ impl Link {
                     if heard.elapsed() > self.settings.timeout {
                         return Err("it does not answer".to_owned());
                     }
+                    if self.questions.are_ignored(self.settings.timeout) {
+                        return Err("what comes from it arrives, but it answers nothing".to_owned());
+                    }
                     if self.probe.is_lost(self.settings.timeout) {
                         return Err("it is connected, and what the primary publishes does not arrive".to_owned());
                     }
                     self.wire.command(&["PING"]);
-                    self.questions.push_back(Question::Ping);
+                    self.questions.ask(Question::Ping);
                     self.probe.send();
                 }
                 published = self.probe.published() => self.probe.note(published),
@@ -173,13 +159,13 @@ impl Link {
                 let (head, log) = (self.settings.keys.head(&channel), self.settings.keys.log(&channel));
                 // By its text, not by its hash: a server that does not know it would answer too late to be in order.
                 self.wire.command(&["EVAL", script::HEAD.code(), "2", &head, &log]);
-                self.questions.push_back(Question::Check(channel));
+                self.questions.ask(Question::Check(channel));
             }
             LiveCommand::Recent { skip } => {
                 let (registry, skipped) = (self.settings.keys.registry(), skip.to_string());
                 let (window, count) = (RECENT_MS.to_string(), RECENT_NAMES.to_string());
                 self.wire.command(&["EVAL", script::RECENT.code(), "1", &registry, &window, &skipped, &count]);
-                self.questions.push_back(Question::Recent(skip));
+                self.questions.ask(Question::Recent(skip));
             }
         }
     }
@@ -191,10 +177,10 @@ impl Link {
         };
         if topics.is_captured(&topic) {
             self.wire.command(&[command, &topics.notices(&topic)]);
-            self.questions.push_back(Question::Notices(topic.clone()));
+            self.questions.ask(Question::Notices(topic.clone()));
         }
         self.wire.command(&[command, topics::name(&topic)]);
-        self.questions.push_back(Question::Subscribe(topic));
+        self.questions.ask(Question::Subscribe(topic));
     }
 
     /// Turns everything that is there as a whole into events.
@@ -245,7 +231,7 @@ impl Link {
             }
             b"subscribe" | b"psubscribe" => {
                 // The confirmation is the answer to the oldest question.
-                match self.questions.pop_front() {
+                match self.questions.answered() {
                     Some(Question::Subscribe(topic)) => {
                         events.push(LiveEvent::Subscribed(topic.clone()));
                         if topics.is_captured(&topic) {
@@ -262,7 +248,7 @@ impl Link {
     }
 
     fn answer(&mut self, topics: &mut Topics, reply: Reply, events: &mut Vec<LiveEvent>) -> Result<(), String> {
-        match (self.questions.pop_front().unwrap_or(Question::Other), reply) {
+        match (self.questions.answered().unwrap_or(Question::Other), reply) {
             (Question::Check(channel), Reply::List(fields)) => {
                 let fields: Vec<String> = fields.iter().map(text).collect();
                 if fields.first().is_some_and(|role| role != "master") {
