@@ -18,13 +18,13 @@ use std::{
 };
 
 use tidings::{
-    broker::{Error, Head, Shared, Topic},
+    broker::{Error, Head, Shared, State, Topic},
     channel::{ChannelName, Names},
     limits::{HUB_REQUESTS, TOPICS},
     status::{self, Call},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -73,6 +73,7 @@ pub(crate) struct Hub {
     asks: mpsc::Sender<Ask>,
     feeds: Feeds,
     patience: Duration,
+    state: watch::Receiver<State>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -92,7 +93,7 @@ impl Hub {
         let (commands, events) = broker.live();
         let task = task::Task::new(commands, Arc::clone(&feeds), pages, names, capture);
         let task = tokio::spawn(task.run(inbox, events, stop.clone()));
-        Arc::new(Self { asks, feeds, patience, stop, task: Mutex::new(Some(task)) })
+        Arc::new(Self { asks, feeds, patience, state: broker.state(), stop, task: Mutex::new(Some(task)) })
     }
 
     /// Follows a topic from now on: whatever is pushed after this returns, arrives.
@@ -112,13 +113,20 @@ impl Hub {
             answer.await.ok()
         };
         let unavailable = |text: String| Err(Refusal::Broker(Error::Unavailable(text)));
-        match timeout(self.patience, asked).await {
+        let within = self.patience.as_millis();
+        let answer = match timeout(self.patience, asked).await {
             Ok(Some(answer)) => answer,
-            Ok(None) => unavailable("the server is stopping".to_owned()),
-            Err(_) => unavailable(format!(
-                "Redis did not confirm the subscription within {} ms (--redis-timeout)",
-                self.patience.as_millis()
-            )),
+            Ok(None) => return unavailable("the server is stopping".to_owned()),
+            Err(_) => {
+                unavailable(format!("Redis did not confirm the subscription within {within} ms (--redis-timeout)"))
+            }
+        };
+        match (answer, &*self.state.borrow()) {
+            // What the live connection met is a symptom; the broker knows why, and what to do about it.
+            (Err(Refusal::Broker(Error::Unavailable(_))), State::Down(reason)) => {
+                unavailable(format!("Redis can't be used now: {reason}"))
+            }
+            (answer, _) => answer,
         }
     }
 

@@ -1,8 +1,8 @@
-//! What Redis refuses, said in the log: once when it begins, and again only after it has been quiet for a while. A
-//! refusal comes with every call, and a line a call would hide all others.
+//! What is wrong with Redis, said in the log: once when it begins, and again only after it has been well, or quiet for a
+//! while. A refusal comes with every call, and a reason with every attempt: a line each would hide all others.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -16,11 +16,19 @@ use crate::broker::Error;
 /// A refusal that has not been met for so long is new.
 const QUIET: Duration = Duration::from_secs(60);
 /// The connection's keeper finds these out and tells them by itself: they are of the server, not of a call.
-const OF_THE_SERVER: [&str; 6] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS", "MOVED"];
+const OF_THE_SERVER: [&str; 7] = ["READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "MOVED"];
+/// Reasons why Redis is away that are remembered; more of them, one after the other, are worth to be said again.
+const REASONS: usize = 32;
 
-/// When each refusal was last met. There are as many as there are codes with a text of ours.
 #[derive(Default)]
-pub(super) struct Complaints(Mutex<HashMap<&'static str, Instant>>);
+pub(super) struct Complaints {
+    /// When each refusal was last met. There are as many as there are codes with a text of ours.
+    met: Mutex<HashMap<&'static str, Instant>>,
+    /// Why Redis could not be used since it last could.
+    reasons: Mutex<HashSet<String>>,
+    /// The eviction policy that was warned of.
+    policy: Mutex<Option<String>>,
+}
 
 impl Complaints {
     /// A call failed with this, which means `told`.
@@ -32,9 +40,29 @@ impl Complaints {
     }
 
     fn is_new(&self, code: &'static str) -> bool {
-        let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         met.insert(code, now).is_none_or(|last| now - last > QUIET)
+    }
+
+    /// Redis can't be used; answers whether that is to be said. Reasons may alternate while it is away.
+    pub(super) fn is_new_reason(&self, reason: &str) -> bool {
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if reasons.len() >= REASONS {
+            reasons.clear();
+        }
+        reasons.insert(reason.to_owned())
+    }
+
+    /// Redis can be used.
+    pub(super) fn is_well(&self) {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Redis has this eviction policy; answers whether that is to be said. Each new connection asks.
+    pub(super) fn is_new_policy(&self, policy: &str) -> bool {
+        let mut known = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        known.replace(policy.to_owned()).is_none_or(|known| known != policy)
     }
 }
 
@@ -52,5 +80,20 @@ mod tests {
         }
         tokio::time::sleep(QUIET * 2).await;
         assert!(complaints.is_new("OOM"));
+    }
+
+    #[test]
+    fn reasons_that_alternate_are_told_once_each_until_all_is_well() {
+        let complaints = Complaints::default();
+        let told = |reason| complaints.is_new_reason(reason);
+        assert_eq!(["a", "b", "a", "b", "a"].map(told), [true, true, false, false, false]);
+        complaints.is_well();
+        assert_eq!(["a", "b", "a"].map(told), [true, true, false]);
+        for n in 0..10 * REASONS {
+            assert!(complaints.is_new_reason(&format!("reason {n}")), "and nothing grows without end");
+            assert!(complaints.reasons.lock().expect("no panic").len() <= REASONS);
+        }
+        let told = |policy| complaints.is_new_policy(policy);
+        assert_eq!(["lru", "lru", "noeviction", "lru"].map(told), [true, false, true, true]);
     }
 }

@@ -180,7 +180,7 @@ impl Connection {
         let mut connection =
             connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
         check(&mut connection).await?;
-        warn_of_eviction(&mut connection).await;
+        self.warn_of_eviction(&mut connection).await;
         script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
         self.checked.send_replace(Some(Instant::now()));
         Ok(connection)
@@ -202,6 +202,7 @@ impl Connection {
 
     fn up(&self) {
         metrics::redis_up(true);
+        self.complaints.is_well();
         if self.state.send_replace(State::Up) != State::Up {
             tracing::info!(server = %self.url, "connected to Redis");
         }
@@ -209,9 +210,21 @@ impl Connection {
 
     fn down(&self, reason: String) {
         metrics::redis_up(false);
-        let state = State::Down(reason.clone());
-        if self.state.send_replace(state.clone()) != state {
+        if self.complaints.is_new_reason(&reason) {
             tracing::warn!(server = %self.url, reason, "Redis can't be used now; trying again until it can");
+        }
+        self.state.send_replace(State::Down(reason));
+    }
+
+    /// An eviction policy may throw logs and heads away, which no promise survives.
+    async fn warn_of_eviction(&self, connection: &mut MultiplexedConnection) {
+        let info: RedisResult<String> = redis::cmd("INFO").arg("memory").query_async(connection).await;
+        let info = info.unwrap_or_default();
+        let policy = info.lines().find_map(|line| line.trim().strip_prefix("maxmemory_policy:"));
+        let Some(policy) = policy.filter(|policy| self.complaints.is_new_policy(policy)) else { return };
+        if policy != "noeviction" {
+            let text = "Redis may evict logs when its memory is full: set its maxmemory-policy to noeviction";
+            tracing::warn!(policy, "{text}");
         }
     }
 }
@@ -236,16 +249,6 @@ async fn check(connection: &mut MultiplexedConnection) -> Result<(), String> {
     match field("role") {
         "master" => Ok(()),
         _ => Err("it is a read-only replica; point --redis-url at the primary".to_owned()),
-    }
-}
-
-/// An eviction policy may throw logs and heads away, which no promise survives.
-async fn warn_of_eviction(connection: &mut MultiplexedConnection) {
-    let info: RedisResult<String> = redis::cmd("INFO").arg("memory").query_async(connection).await;
-    let info = info.unwrap_or_default();
-    let policy = info.lines().find_map(|line| line.trim().strip_prefix("maxmemory_policy:"));
-    if let Some(policy) = policy.filter(|policy| *policy != "noeviction") {
-        tracing::warn!(policy, "Redis may evict logs when its memory is full: set its maxmemory-policy to noeviction");
     }
 }
 

@@ -9,12 +9,12 @@ use crate::broker::Error;
 /// Codes that Redis gives before it carries anything out, and the remedy.
 const REFUSALS: [(&str, &str); 13] = [
     ("READONLY", "Redis is a read-only replica; point --redis-url at the primary"),
-    ("LOADING", "Redis is loading its data into memory"),
-    ("BUSY", "Redis is busy with another client's script"),
+    ("LOADING", "Redis is loading its data into memory; it can be used when that is done"),
+    ("BUSY", "Redis is busy with another client's script; wait for its end, or send SCRIPT KILL"),
     ("CLUSTERDOWN", "the Redis cluster is down"),
     ("MASTERDOWN", "Redis has lost its primary"),
     ("NOREPLICAS", "Redis has too few replicas for its min-replicas-to-write"),
-    ("MISCONF", "Redis can't write to its disk (MISCONF); see its log"),
+    ("MISCONF", "Redis can't write to its disk (MISCONF): see its log, and free or mend the disk"),
     ("NOAUTH", "Redis wants a password; give it in --redis-url"),
     ("WRONGPASS", "Redis refuses the user or password in --redis-url"),
     ("NOPERM", "the Redis user in --redis-url may not do this; see its ACL"),

@@ -37,6 +37,8 @@ pub(super) struct Task {
     pub(super) rounds: Rounds,
     /// Channels whose pushes wait for a head that could not be read.
     again: HashSet<ChannelName>,
+    /// Topics of which it was said that they are refused.
+    pub(super) refused: HashSet<Topic>,
     /// Subscriptions stand and nothing was missed.
     pub(super) linked: bool,
     /// What could not be handed to the connection yet: it is never waited for.
@@ -62,6 +64,7 @@ impl Task {
             checks: Checks::default(),
             rounds: Rounds::default(),
             again: HashSet::new(),
+            refused: HashSet::new(),
             linked: true,
             outbox: VecDeque::new(),
         }

@@ -58,6 +58,7 @@ impl Task {
 
     pub(super) fn confirm(&mut self, topic: &Topic) {
         tracing::debug!(?topic, "subscribed");
+        self.refused.remove(topic);
         if let Some(followed) = self.topics.get_mut(topic) {
             followed.confirmed = true;
             followed.admit(self.linked);
@@ -66,7 +67,13 @@ impl Task {
 
     /// Nothing will come through a topic: whoever waits for it or follows it is told.
     pub(super) fn refuse(&mut self, topic: &Topic, reason: String) {
-        tracing::warn!(?topic, reason, "the broker refuses the subscription");
+        if self.refused.len() >= TOPICS {
+            self.refused.clear();
+        }
+        // Clients come again; a line each time would hide all others.
+        if self.refused.insert(topic.clone()) {
+            tracing::warn!(?topic, reason, "the broker refuses the subscription");
+        }
         self.not_captured(topic, &reason);
         let Some(followed) = self.forget(topic) else { return };
         followed.feed.push([Item::Refused(reason.as_str().into())]);
