@@ -1,4 +1,15 @@
-//! Redis away, and services that are told to stop.
+//! Redis in trouble, and what becomes of the streams and publishes meanwhile; services that are told to stop.
+
+mod away;
+mod full;
+mod links;
+mod losses;
+mod newer;
+mod old_redis;
+mod quiet;
+mod refusals;
+mod repair;
+mod rig;
 
 use std::{
     process::Command,

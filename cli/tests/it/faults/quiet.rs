@@ -1,0 +1,114 @@
+//! A push that is lost with nothing behind it: no sequence jumps, so heads are looked at after every reconnection and every
+//! few seconds. It is found within seconds, without a further message.
+
+use std::time::Duration;
+
+use tidings_testing::{Direction, Flow, How, Links, Proxy, RedisServer};
+
+use super::rig::{Rig, check, until};
+use crate::harness::{channel, pattern};
+
+/// "Within seconds": what the quiet channels' checks may take, twice.
+const SECONDS: Duration = Duration::from_secs(8);
+
+/// The pushes of a channel are muted from here on: Redis keeps, and nothing is heard.
+fn mute(proxy: &Proxy) {
+    proxy.bend(Links::PubSub, Direction::ToClient, Flow::Mute);
+}
+
+/// The link is as it was.
+fn unmute(proxy: &Proxy) {
+    proxy.bend(Links::All, Direction::ToClient, Flow::Pass);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_last_message_is_found() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::to(&redis).await;
+    let rig = Rig::behind(&proxy).await;
+    let streams = rig.watch_both("last", "l*").await;
+    let mut receipts = rig.publish("last", 1..=3).await;
+    for stream in &streams {
+        stream.until_message(&receipts[2].message_id).await;
+    }
+    for n in 4..=6 {
+        mute(&proxy);
+        let dropped = proxy.dropped();
+        receipts.extend(rig.publish("last", [n]).await);
+        until("the pushes are lost", || proxy.dropped() > dropped).await;
+        let began = tokio::time::Instant::now();
+        unmute(&proxy);
+        for stream in &streams {
+            let found = stream.until_message(&receipts[receipts.len() - 1].message_id).await - began;
+            assert!(found < SECONDS, "{found:?}");
+        }
+    }
+    for stream in &streams {
+        assert_eq!(check(stream, "last", &receipts).await, []);
+    }
+    drop(streams);
+    rig.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_while_the_listeners_were_away_is_found() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::to(&redis).await;
+    let rig = Rig::behind(&proxy).await;
+    let streams = rig.watch_both("away", "a*").await;
+    let mut receipts = rig.publish("away", 1..=3).await;
+    for stream in &streams {
+        stream.until_message(&receipts[2].message_id).await;
+    }
+    for n in 4..=8 {
+        // Cut just before the publish, and held up in coming back until it is over.
+        proxy.refuse(true).await;
+        assert!(proxy.cut(Links::PubSub, How::Reset) > 0);
+        until("the listeners are gone", || redis.command(&["PUBSUB", "NUMPAT"]) == ":0").await;
+        receipts.extend(rig.publish("away", [n]).await);
+        proxy.refuse(false).await;
+        let began = tokio::time::Instant::now();
+        for stream in &streams {
+            let found = stream.until_message(&receipts[receipts.len() - 1].message_id).await - began;
+            assert!(found < SECONDS, "{found:?}");
+        }
+    }
+    for stream in &streams {
+        assert_eq!(check(stream, "away", &receipts).await, []);
+    }
+    drop(streams);
+    rig.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_first_message_of_a_new_channel_is_found_under_a_pattern() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::to(&redis).await;
+    let rig = Rig::behind(&proxy).await;
+    let known = rig.publish("n.known", [1]).await;
+    let streams = [rig.watch(pattern("n.*")).await, rig.watch(pattern("*")).await];
+    let resumed_later = rig.watch(channel("n.known")).await;
+    for n in 0..3 {
+        let name = format!("n.new{n}");
+        if n == 1 {
+            // The other way to lose it: nobody listens at that moment.
+            proxy.refuse(true).await;
+            assert!(proxy.cut(Links::PubSub, How::Reset) > 0);
+            until("the listeners are gone", || redis.command(&["PUBSUB", "NUMPAT"]) == ":0").await;
+        } else {
+            mute(&proxy);
+        }
+        let receipts = rig.publish(&name, [1]).await;
+        proxy.refuse(false).await;
+        unmute(&proxy);
+        let began = tokio::time::Instant::now();
+        for stream in &streams {
+            let found = stream.until_message(&receipts[0].message_id).await - began;
+            assert!(found < SECONDS, "{found:?}");
+            assert_eq!(check(stream, &name, &receipts).await, []);
+        }
+    }
+    assert!(resumed_later.messages("n.known").is_empty(), "{known:?} came before");
+    drop((streams, resumed_later));
+    rig.stop();
+}
