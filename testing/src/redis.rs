@@ -90,6 +90,15 @@ impl RedisServer {
 
     /// Starts the process, on the same port and folder as before, and waits until it answers.
     pub fn run(&mut self) {
+        self.launch();
+        self.wait_until("redis-server answers", || {
+            // One that wants a password answers as well.
+            self.try_command(&["PING"]).is_some_and(|reply| reply == "+PONG" || reply.starts_with("-NOAUTH"))
+        });
+    }
+
+    /// Starts the process and waits for nothing: it may go on loading for a while.
+    pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the server runs already");
         let process = Command::new(&self.program)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
@@ -102,10 +111,6 @@ impl RedisServer {
             .spawn()
             .expect("redis-server can be run");
         self.process = Some(process);
-        self.wait_until("redis-server answers", || {
-            // One that wants a password answers as well.
-            self.try_command(&["PING"]).is_some_and(|reply| reply == "+PONG" || reply.starts_with("-NOAUTH"))
-        });
     }
 
     /// Ends the process at once, as a crash does.

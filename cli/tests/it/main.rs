@@ -21,6 +21,7 @@ mod restarts;
 mod runbook;
 mod sharing;
 mod slow_reader;
+mod slow_readers;
 mod small_messages;
 mod stopping;
 mod streaming;

@@ -222,6 +222,16 @@ impl Subscriber {
         Stream::open(self.client(), request).await
     }
 
+    /// A client that shares no connection with others.
+    pub(crate) async fn another_client(&self) -> SubscriberServiceClient<Channel> {
+        SubscriberServiceClient::new(connect(self.address).await)
+    }
+
+    /// Opens a stream that shares no connection with others.
+    pub(crate) async fn stream_on_its_own_connection(&self, request: StreamMessagesRequest) -> Stream {
+        Stream::open(self.another_client().await, request).await
+    }
+
     /// All that a channel retains.
     pub(crate) async fn list(&self, channel: &str) -> Vec<Message> {
         list(self.client(), channel).await

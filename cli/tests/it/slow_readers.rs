@@ -1,0 +1,153 @@
+//! Readers that have stopped (HTTP/2 flow control holds them) cost the subscriber little memory and the other readers
+//! nothing, and get everything in order when they read again.
+
+mod flood;
+mod raw;
+
+use std::time::Duration;
+
+use tidings::pb::{GapReason, stream_messages_response::Event};
+use tidings_testing::RedisServer;
+
+use self::flood::{Flood, MESSAGES, Memory};
+use crate::harness::{Publisher, Stream, Subscriber, channel, text};
+
+const MIB: u64 = 1 << 20;
+/// What the readers that go on keep of their speed beside one that stopped. A noisy machine measures less than is true, so
+/// the best of a few rounds counts, and the bound lies below the one that is aimed at (0.95).
+const RATIO: f64 = 0.8;
+const ROUNDS: usize = 3;
+/// For what is no reader's: the live path at full load, and what the allocator keeps.
+const SLACK: u64 = 48 * MIB;
+
+async fn services(redis: &RedisServer, history: &str) -> (Publisher, Subscriber) {
+    let args = [history, "--history-max-bytes=1GiB", "--redis-timeout=10s"];
+    (Publisher::start(&redis.url(), &args).await, Subscriber::start(&redis.url(), &args).await)
+}
+
+/// A stream that nobody reads, behind its `started`.
+async fn stopped(subscriber: &Subscriber, name: &str) -> Stream {
+    let mut stream = subscriber.stream_on_its_own_connection(channel(name)).await;
+    stream.started().await;
+    stream.caught_up().await;
+    stream
+}
+
+async fn reads_all_in_order(stream: &mut Stream) {
+    for expected in 1..=MESSAGES as i64 {
+        assert_eq!(stream.message().await.sequence, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stopped_slows_nobody_and_costs_little() {
+    let redis = RedisServer::start();
+    let (publisher, subscriber) = services(&redis, "--history-max-messages=100000").await;
+    let flood = Flood { publisher: &publisher, subscriber: &subscriber, readers: 9 };
+    // What the process needs for a flood at all is not the stopped reader's.
+    flood.run_some("warm", MESSAGES / 8).await;
+    let mut best: f64 = 0.0;
+    for round in 0..ROUNDS {
+        let (without, with) = (format!("without{round}"), format!("with{round}"));
+        let alone = flood.run(&without).await;
+        let mut slow = stopped(&subscriber, &with).await;
+        let memory = Memory::watch(&subscriber.process);
+        let beside = flood.run(&with).await;
+        let grown = memory.grown();
+        let ratio = alone.as_secs_f64() / beside.as_secs_f64();
+        eprintln!("alone {alone:?}, beside one that stopped {beside:?}: {ratio:.2}; {} MiB more", grown / MIB);
+        assert!(grown < 64 * MIB, "{} MiB", grown / MIB);
+        if round == 0 {
+            reads_all_in_order(&mut slow).await;
+            publisher.client().publish(text(&with, "one more")).await.expect("published");
+            assert_eq!(slow.message().await.sequence, MESSAGES as i64 + 1);
+        }
+        for name in [without, with] {
+            redis.command(&["DEL", &format!("tidings:{{{name}}}:log"), &format!("tidings:{{{name}}}:head")]);
+        }
+        best = best.max(ratio);
+        if best >= RATIO {
+            break;
+        }
+    }
+    assert!(best >= RATIO, "{best:.2}");
+    publisher.stop();
+    subscriber.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_that_stopped_share_one_budget() {
+    const CONNECTIONS: usize = 10;
+    const STREAMS: usize = 100;
+    let redis = RedisServer::start();
+    let (publisher, subscriber) = services(&redis, "--history-max-messages=100000").await;
+    let flood = Flood { publisher: &publisher, subscriber: &subscriber, readers: 1 };
+    flood.run_some("warm", MESSAGES / 8).await;
+    let mut slow = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let client = subscriber.another_client().await;
+        for _ in 0..STREAMS {
+            let mut client = client.clone();
+            let opened = client.stream_messages(channel("thousand")).await.expect("a stream");
+            let mut stream = Stream::new(opened.into_inner());
+            stream.started().await;
+            stream.caught_up().await;
+            slow.push(stream);
+        }
+    }
+    let memory = Memory::watch(&subscriber.process);
+    let took = flood.run("thousand").await;
+    // They may go on asking the log for what they will not read.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let grown = memory.grown();
+    eprintln!("beside a thousand that stopped {took:?}; {} MiB more", grown / MIB);
+    assert!(grown < 128 * MIB + SLACK, "{} MiB", grown / MIB);
+    // The streams of a connection share its flow control: a reader gets on when those before it have read.
+    let mut reading = tokio::task::JoinSet::new();
+    for mut stream in slow.into_iter().take(STREAMS) {
+        reading.spawn(async move {
+            for expected in 1..=200 {
+                assert_eq!(stream.message().await.sequence, expected);
+            }
+        });
+    }
+    while let Some(read) = reading.join_next().await {
+        read.expect("in order");
+    }
+    publisher.stop();
+    subscriber.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_kept_what_was_missed_is_named() {
+    let redis = RedisServer::start();
+    let (publisher, subscriber) = services(&redis, "--history-max-messages=0").await;
+    let mut slow = stopped(&subscriber, "bare").await;
+    let memory = Memory::watch(&subscriber.process);
+    Flood { publisher: &publisher, subscriber: &subscriber, readers: 0 }.run("bare").await;
+    let (mut next, mut gaps, mut asked) = (1, Vec::new(), false);
+    while next <= MESSAGES as i64 + 1 {
+        match slow.next_event().await {
+            Event::Message(message) => {
+                assert_eq!(message.sequence, next);
+                next += 1;
+            }
+            Event::Gap(gap) => {
+                assert_eq!((gap.first_missing, gap.reason()), (next, GapReason::NotRetained));
+                assert!(gap.last_missing >= gap.first_missing && gap.last_missing <= MESSAGES as i64, "{gap:?}");
+                next = gap.last_missing + 1;
+                gaps.push((gap.first_missing, gap.last_missing));
+            }
+            other => panic!("{other:?}"),
+        }
+        if next > MESSAGES as i64 && !asked {
+            publisher.client().publish(text("bare", "one more")).await.expect("published");
+            asked = true;
+        }
+    }
+    eprintln!("gaps {gaps:?}, {} MiB more", memory.grown() / MIB);
+    assert_eq!(gaps.len(), 1, "one loss is one gap: {gaps:?}");
+    assert!(memory.grown() < 64 * MIB + SLACK, "{} MiB", memory.grown() / MIB);
+    publisher.stop();
+    subscriber.stop();
+}
