@@ -10,6 +10,7 @@ mod quiet;
 mod refusals;
 mod repair;
 mod rig;
+mod trims;
 
 use std::{
     process::Command,
