@@ -23,6 +23,7 @@ impl Task {
 
     /// From here on a topic's notices come, so that nobody needs its plain messages.
     pub(super) fn captured(&mut self, topic: &Topic) {
+        self.uncaptured.remove(topic);
         if self.capture.open(topic) {
             tracing::info!(?topic, "what plain programs publish is captured");
             self.recapture();
@@ -31,7 +32,9 @@ impl Task {
 
     /// A topic's notices do not come: its plain messages are delivered as they are, and kept nowhere.
     pub(super) fn not_captured(&mut self, topic: &Topic, reason: &str) {
-        if self.capture.topics().any(|captured| captured == topic) {
+        let is_captured = self.capture.topics().any(|captured| captured == topic);
+        // It is asked for again every second.
+        if is_captured && self.uncaptured.insert(topic.clone()) {
             tracing::error!(
                 ?topic,
                 reason,

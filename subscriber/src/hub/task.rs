@@ -39,6 +39,8 @@ pub(super) struct Task {
     again: HashSet<ChannelName>,
     /// Topics of which it was said that they are refused.
     pub(super) refused: HashSet<Topic>,
+    /// Captured topics of which it was said that they can't be captured.
+    pub(super) uncaptured: HashSet<Topic>,
     /// Subscriptions stand and nothing was missed.
     pub(super) linked: bool,
     /// What could not be handed to the connection yet: it is never waited for.
@@ -65,6 +67,7 @@ impl Task {
             rounds: Rounds::default(),
             again: HashSet::new(),
             refused: HashSet::new(),
+            uncaptured: HashSet::new(),
             linked: true,
             outbox: VecDeque::new(),
         }
