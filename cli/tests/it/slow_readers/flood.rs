@@ -15,8 +15,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::raw;
 use crate::harness::{Process, Publisher, Subscriber, channel, connect, text};
 
-/// 160 MB in all.
-pub(super) const MESSAGES: usize = 40_000;
 const BYTES: usize = 4_000;
 const BATCH: usize = 100;
 /// Batches under way.
@@ -30,13 +28,8 @@ pub(super) struct Flood<'a> {
 }
 
 impl Flood<'_> {
-    /// Floods a channel that is new; answers how long it took until all is published and all readers had everything.
-    pub(super) async fn run(&self, name: &str) -> Duration {
-        self.run_some(name, MESSAGES).await
-    }
-
-    /// The same with another number of messages.
-    pub(super) async fn run_some(&self, name: &str, messages: usize) -> Duration {
+    /// Floods a channel that is new with so many messages; answers how long it took until all is published and all readers had everything.
+    pub(super) async fn run(&self, name: &str, messages: usize) -> Duration {
         let mut tasks = JoinSet::new();
         for _ in 0..self.readers {
             let connection = connect(self.subscriber.address).await;
