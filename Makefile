@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-clients chaos fuzz lint proto-baseline bench bench-quick sizing
+.PHONY: help build test test-clients chaos fuzz lint proto-baseline bench bench-quick bench-counts bench-micro sizing
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,17 @@ bench: ## Measures beside Redis, gRPC, NATS, RabbitMQ and Node.js, for BENCHMARK
 bench-quick: ## The same list, in under four minutes once it is built: rougher figures
 	bench/setup
 	$(CARGO) build --release --locked --bins
-	target/release/tidings-bench --quick --rounds 3 --millis 600
+	target/release/tidings-bench --quick --rounds 3 --millis 500
+
+bench-micro: ## Micro-benchmarks: envelopes, chunks, cursors, the publishing script
+	scripts/ensure-redis
+	$(CARGO) bench --locked -p tidings-bench --bench micro
+
+bench-counts: ## Instructions a message on the hot paths, beside bench/counts.json: a slowdown shows on a noisy machine too
+	scripts/ensure-redis
+	@command -v valgrind >/dev/null || { echo "valgrind is needed: apt-get install valgrind" >&2; exit 1; }
+	$(CARGO) build --release --locked --bins
+	target/release/tidings-bench counts
 
 sizing: ## Measures what messages cost Redis and streams cost the services, as in docs/sizing.md
 	scripts/ensure-redis

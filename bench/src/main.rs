@@ -4,6 +4,7 @@
 //! [`rows`] says what is measured and what it must show, [`measure`] how, with the clients of [`load`] and the servers of
 //! [`stage`]; [`run`] does it round by round, and [`results`] writes it down.
 
+mod counts;
 mod echo;
 mod load;
 mod measure;
@@ -36,6 +37,12 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Count the instructions of the hot paths, and compare them with what they were
+    Counts {
+        /// Take them for what they should be from now on
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -56,8 +63,12 @@ struct Flags {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    if let Some(Command::Echo { listen }) = cli.command {
-        return echo::serve(listen);
+    // One thread: the load generator is to be cheap, and its share of the processors easy to tell.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    match cli.command {
+        Some(Command::Echo { listen }) => return echo::serve(listen),
+        Some(Command::Counts { write }) => return LocalSet::new().block_on(&runtime, counts::run(write)),
+        None => {}
     }
     if cfg!(debug_assertions) {
         results::say("this build is not optimised: its figures mean nothing (make bench)\n");
@@ -67,10 +78,8 @@ fn main() -> anyhow::Result<()> {
     let rows: Vec<_> =
         rows::ROWS.iter().filter(|row| row.measure.contains(flags.only.as_deref().unwrap_or(""))).collect();
     anyhow::ensure!(!rows.is_empty(), "no row has that in its name");
-    // One thread: the load generator is to be cheap, and its share of the processors easy to tell.
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let settings =
-        run::Settings { rounds: flags.rounds, time: Duration::from_millis(flags.millis), quick: flags.quick };
+    let (time, load) = (Duration::from_millis(flags.millis), results::machine::load());
+    let settings = run::Settings { rounds: flags.rounds, time, quick: flags.quick, load };
     let samples = LocalSet::new().block_on(&runtime, run::all(&rows, &settings))?;
     let results = results::Results::new(&rows, samples, &settings);
     results::say(&results.text());

@@ -18,6 +18,7 @@ mod replay;
 mod start;
 mod unheard;
 
+pub(crate) use fanout::{address, open};
 pub(crate) use probe::Probe;
 
 /// What a probe is given.

@@ -14,6 +14,9 @@ use crate::{
 };
 
 mod figures;
+pub(crate) mod machine;
+mod plot;
+mod report;
 
 use figures::Spread;
 
@@ -63,8 +66,9 @@ impl<'a> Results<'a> {
             let verdict = if row.reached(*ratio) { "reached" } else { "SHORT" };
             let ours = ours.shown(row.unit);
             text.push_str(&format!(
-                "{}\n    {ours:<36} {peer:<36} {ratio:>8.2}  (at {} {}, aim {}) {verdict}\n",
+                "{}\n    {ours:<36} {peer:<36} {:>8}  (at {} {}, aim {}) {verdict}\n",
                 row.measure,
+                figures::ratio(*ratio),
                 if row.better == Better::Higher { "least" } else { "most" },
                 row.at_least,
                 row.aim,
@@ -84,7 +88,7 @@ impl<'a> Results<'a> {
         fs::create_dir_all(FOLDER)?;
         let entries: Vec<_> = self.lines.iter().map(|line| line.entry(self.settings.rounds)).collect();
         fs::write(format!("{FOLDER}/latest.json"), serde_json::to_string_pretty(&entries)? + "\n")?;
-        Ok(())
+        self.report()
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) time: Duration,
     /// Fewer idle streams and shorter rests.
     pub(crate) quick: bool,
+    /// The system's load average before it began.
+    pub(crate) load: String,
 }
 
 /// A sample of each round.

@@ -109,11 +109,16 @@ impl Stage {
 
     /// A service of a measurement's own, for which nobody has waited yet.
     pub(crate) fn start(&mut self, service: Service) -> anyhow::Result<Process> {
+        self.start_under(service, &[])
+    }
+
+    /// The same, run by another program.
+    pub(crate) fn start_under(&mut self, service: Service, runner: &[&str]) -> anyhow::Result<Process> {
         let disk = match service {
             Service::Publisher(disk, _) | Service::Subscriber(disk) => disk,
             Service::Echo => Disk::None,
         };
-        service::start(service, &self.redis(disk))
+        service::start(service, &self.redis(disk), runner)
     }
 
     /// Drops what Redis keeps, so that no measurement pays for the one before.

@@ -19,6 +19,8 @@ mod stream;
 pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[doc(hidden)]
+pub mod measured;
 
 use std::{sync::Arc, time::Duration};
 

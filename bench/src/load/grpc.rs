@@ -139,6 +139,11 @@ impl Reader for Stream {
 }
 
 impl Stream {
+    /// How many messages have come in all.
+    pub(crate) fn seen(&self) -> u64 {
+        self.frames.seen
+    }
+
     /// Waits until the stream is at the live end.
     pub(crate) async fn catch_up(&mut self) -> anyhow::Result<u64> {
         while !self.frames.caught_up {

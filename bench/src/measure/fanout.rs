@@ -92,13 +92,13 @@ pub(crate) async fn bare(plan: &mut Plan<'_>, subscribers: usize) -> anyhow::Res
 }
 
 /// Streams, and the connections that they share.
-pub(super) struct Opened {
-    pub(super) streams: Vec<grpc::Stream>,
-    pub(super) connections: Vec<Connection>,
+pub(crate) struct Opened {
+    pub(crate) streams: Vec<grpc::Stream>,
+    pub(crate) connections: Vec<Connection>,
 }
 
 /// Opens streams on a channel, so many a connection.
-pub(super) async fn open(
+pub(crate) async fn open(
     subscriber: SocketAddr,
     channel: &str,
     count: usize,
@@ -180,6 +180,6 @@ async fn publish(
 }
 
 /// Where a Redis listens.
-pub(super) fn address(redis: &RedisServer) -> SocketAddr {
+pub(crate) fn address(redis: &RedisServer) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], redis.port()))
 }

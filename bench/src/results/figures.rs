@@ -39,6 +39,11 @@ impl Unit {
     }
 }
 
+/// With as many places as tell something.
+pub(super) fn ratio(ratio: f64) -> String {
+    if ratio < 0.1 { format!("{ratio:.3}") } else { format!("{ratio:.2}") }
+}
+
 /// The middle one, or the mean of both.
 pub(super) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();

@@ -67,6 +67,18 @@ impl Process {
         Ok(())
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status()?;
+        anyhow::ensure!(asked.success(), "{} can't be asked to end", self.name);
+        let end = Instant::now() + PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            anyhow::ensure!(Instant::now() < end, "{} does not end", self.name);
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Bytes of memory it holds now.
     pub(crate) fn resident(&self) -> anyhow::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

@@ -21,17 +21,24 @@ use crate::load::{
 };
 
 /// How long a service may take until it serves.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts one, and does not wait for it.
-pub(super) fn start(service: Service, redis: &RedisServer) -> anyhow::Result<Process> {
+pub(super) fn start(service: Service, redis: &RedisServer, runner: &[&str]) -> anyhow::Result<Process> {
     let port = free_port();
     let (name, program) = match service {
         Service::Publisher(..) => ("tidings-publisher", binary("tidings-publisher")?),
         Service::Subscriber(_) => ("tidings-subscriber", binary("tidings-subscriber")?),
         Service::Echo => ("echo", env::current_exe()?),
     };
-    let mut command = Command::new(program);
+    let mut command = match runner {
+        [] => Command::new(program),
+        [runner, arguments @ ..] => {
+            let mut command = Command::new(runner);
+            command.args(arguments).arg(program);
+            command
+        }
+    };
     if service == Service::Echo {
         command.args(["echo", "--listen"]);
     } else {
