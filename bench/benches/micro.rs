@@ -92,9 +92,9 @@ fn script_call(bencher: Bencher<'_, '_>, messages: usize) {
     let (server, runtime) = (RedisServer::start(), runtime());
     let broker = runtime.block_on(connect(&server));
     let (channel, drafts) = (channel(), vec![draft(); messages]);
-    bencher
-        .counter(ItemsCount::new(messages))
-        .bench_local(|| runtime.block_on(broker.publish(&channel, drafts.clone(), 0)).expect("receipts"));
+    bencher.counter(ItemsCount::new(messages)).bench_local(|| {
+        runtime.block_on(async { broker.publish(&channel, drafts.clone(), 0).await.expect("receipts") })
+    });
     runtime.block_on(broker.close());
 }
 
