@@ -28,7 +28,7 @@ use crate::{
 const BASELINE: &str = "bench/counts.json";
 /// Where callgrind's files stay, for `callgrind_annotate`.
 const FOLDER: &str = "target/bench";
-/// How much more a path may take before that is an error. Runs of one binary differ by less than a hundredth.
+/// How much more a path may take before that is an error. Runs of one binary were seen to differ by three hundredths.
 const TOLERANCE: f64 = 0.05;
 /// Streams that are fed, and messages at a time: few enough for one read.
 const STREAMS: usize = 100;
