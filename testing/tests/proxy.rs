@@ -31,6 +31,18 @@ impl Client {
         }
     }
 
+    /// Asks the server, and waits for its answer.
+    async fn ping(&mut self) {
+        self.send("PING").await;
+        self.expect("+PONG\r\n").await;
+    }
+
+    /// The server at the other end is the one with this name.
+    async fn reaches(&mut self, name: &str) {
+        self.send("GET name").await;
+        self.expect(&format!("{name}\r\n")).await;
+    }
+
     async fn is_quiet(&mut self) {
         let mut byte = [0];
         assert!(timeout(QUIET, self.0.read(&mut byte)).await.is_err(), "{byte:?}");
@@ -66,8 +78,7 @@ async fn bytes_pass_and_links_are_told_apart() {
     let server = RedisServer::start();
     let proxy = Proxy::to(&server).await;
     let mut client = Client::new(&proxy).await;
-    client.send("PING").await;
-    client.expect("+PONG\r\n").await;
+    client.ping().await;
     let mut subscribed = Client::subscribe(&proxy).await;
     server.command(&["PUBLISH", "a", &"x".repeat(1 << 20)]);
     subscribed.expect("x\r\n").await;
@@ -82,24 +93,20 @@ async fn links_are_cut_and_refused() {
     let server = RedisServer::start();
     let proxy = Proxy::to(&server).await;
     let mut client = Client::new(&proxy).await;
-    client.send("PING").await;
-    client.expect("+PONG\r\n").await;
+    client.ping().await;
     let mut subscribed = Client::subscribe(&proxy).await;
     assert_eq!(proxy.cut(Links::PubSub, How::Reset), 1);
     assert!(subscribed.was_reset().await);
-    client.send("PING").await;
-    client.expect("+PONG\r\n").await;
+    client.ping().await;
     proxy.refuse(true).await;
     let refused = TcpStream::connect(("127.0.0.1", proxy.port())).await;
     assert_eq!(refused.expect_err("nobody listens").kind(), std::io::ErrorKind::ConnectionRefused);
-    client.send("PING").await;
-    client.expect("+PONG\r\n").await;
+    client.ping().await;
     proxy.refuse(false).await;
     assert_eq!(proxy.cut(Links::All, How::Close), 1);
     assert!(!client.was_reset().await);
     let mut client = Client::new(&proxy).await;
-    client.send("PING").await;
-    client.expect("+PONG\r\n").await;
+    client.ping().await;
     drop(proxy);
     client.was_reset().await;
 }
@@ -112,14 +119,12 @@ async fn what_flows_is_delayed_swallowed_muted_and_held() {
     let delay = Duration::from_millis(300);
     proxy.bend(Links::All, Direction::ToClient, Flow::Delay(delay));
     let began = Instant::now();
-    client.send("PING").await;
-    client.expect("+PONG\r\n").await;
+    client.ping().await;
     assert!(began.elapsed() >= delay, "{:?}", began.elapsed());
 
     proxy.bend(Links::PubSub, Direction::ToClient, Flow::Mute);
     assert_eq!(server.command(&["PUBLISH", "a", "muted"]), ":1");
-    client.send("PING").await;
-    client.expect("+PONG\r\n").await;
+    client.ping().await;
     assert_eq!(proxy.dropped(), ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$5\r\nmuted\r\n".len() as u64);
 
     proxy.bend(Links::Commands, Direction::ToClient, Flow::Pass);
@@ -141,14 +146,11 @@ async fn new_links_may_be_half_open_or_lead_elsewhere() {
     other.command(&["SET", "name", "other"]);
     let proxy = Proxy::to(&one).await;
     let mut old = Client::new(&proxy).await;
-    old.send("GET name").await;
-    old.expect("one\r\n").await;
+    old.reaches("one").await;
     proxy.retarget(&other);
     let mut new = Client::new(&proxy).await;
-    new.send("GET name").await;
-    new.expect("other\r\n").await;
-    old.send("GET name").await;
-    old.expect("one\r\n").await;
+    new.reaches("other").await;
+    old.reaches("one").await;
     proxy.bend_new(Direction::ToServer, Flow::Hold);
     let mut half_open = Client::new(&proxy).await;
     half_open.send("GET name").await;

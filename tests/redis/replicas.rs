@@ -2,22 +2,39 @@
 
 use std::time::{Duration, Instant};
 
-use tidings::broker::Error;
+use tidings::broker::{Error, Published, Shared};
 use tidings_testing::RedisServer;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::fixture::{broker, head, name, publish, signal, texts, until, with_id, within};
 
-fn online(primary: &RedisServer) -> bool {
-    primary.command(&["INFO", "replication"]).contains("state=online")
+/// A primary, its replica, and a broker on the primary.
+async fn start() -> (RedisServer, RedisServer, Shared) {
+    let primary = RedisServer::start();
+    let replica = RedisServer::replica_of(&primary);
+    until("the replica is online", || primary.command(&["INFO", "replication"]).contains("state=online")).await;
+    let broker = broker(&primary).await;
+    (primary, replica, broker)
+}
+
+/// Publishes what the replica, which hangs, can't have; answers when the publish waits for it.
+async fn wait_in_vain(primary: &RedisServer, replica: &RedisServer, broker: &Shared) -> JoinHandle<Published> {
+    signal(replica, "STOP");
+    let waits = tokio::spawn(broker.publish(&name("orders"), texts(1), 1));
+    until("a client waits", || primary.command(&["CLIENT", "LIST"]).contains("cmd=wait")).await;
+    waits
+}
+
+/// The publish ends: it is in the log, and the replica has not confirmed it.
+async fn is_not_reached(waits: JoinHandle<Published>) {
+    let short = within(waits, "the wait ends").await.expect("no panic");
+    assert!(matches!(short, Err(Error::ReplicasNotReached { wanted: 1, reached: 0, .. })), "{short:?}");
 }
 
 #[tokio::test]
 async fn a_receipt_tells_the_replicas_that_have_the_message() {
-    let primary = RedisServer::start();
-    let replica = RedisServer::replica_of(&primary);
-    until("the replica is online", || online(&primary)).await;
-    let broker = broker(&primary).await;
+    let (_primary, replica, broker) = start().await;
     let id = Uuid::now_v7();
     for duplicate in [false, true] {
         let receipts = within(broker.publish(&name("orders"), vec![with_id(id)], 1), "a receipt").await;
@@ -33,10 +50,7 @@ async fn a_receipt_tells_the_replicas_that_have_the_message() {
 
 #[tokio::test]
 async fn a_replica_that_hangs_is_not_reached_and_holds_up_nobody_else() {
-    let primary = RedisServer::start();
-    let replica = RedisServer::replica_of(&primary);
-    until("the replica is online", || online(&primary)).await;
-    let broker = broker(&primary).await;
+    let (primary, replica, broker) = start().await;
     publish(&broker, &name("orders"), texts(1)).await;
     signal(&replica, "STOP");
     let waits = tokio::spawn(broker.publish(&name("orders"), texts(1), 1));
@@ -44,41 +58,28 @@ async fn a_replica_that_hangs_is_not_reached_and_holds_up_nobody_else() {
     // The channel's next publish does not wait behind WAIT.
     assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 3);
     assert!(!waits.is_finished());
-    let short = within(waits, "the wait ends").await.expect("no panic");
-    assert!(matches!(short, Err(Error::ReplicasNotReached { wanted: 1, reached: 0, .. })), "{short:?}");
+    is_not_reached(waits).await;
     signal(&replica, "CONT");
     broker.close().await;
 }
 
 #[tokio::test]
 async fn a_connection_lost_before_wait_has_answered_is_replicas_not_reached() {
-    let primary = RedisServer::start();
-    let replica = RedisServer::replica_of(&primary);
-    until("the replica is online", || online(&primary)).await;
-    let broker = broker(&primary).await;
-    signal(&replica, "STOP");
-    let waits = tokio::spawn(broker.publish(&name("orders"), texts(1), 1));
-    until("a client waits", || primary.command(&["CLIENT", "LIST"]).contains("cmd=wait")).await;
+    let (primary, replica, broker) = start().await;
+    let waits = wait_in_vain(&primary, &replica, &broker).await;
     primary.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    let short = within(waits, "the wait ends").await.expect("no panic");
-    assert!(matches!(short, Err(Error::ReplicasNotReached { wanted: 1, reached: 0, .. })), "{short:?}");
+    is_not_reached(waits).await;
     signal(&replica, "CONT");
     broker.close().await;
 }
 
 #[tokio::test]
 async fn a_broker_that_closes_does_not_wait_for_a_replica_that_hangs() {
-    let primary = RedisServer::start();
-    let replica = RedisServer::replica_of(&primary);
-    until("the replica is online", || online(&primary)).await;
-    let broker = broker(&primary).await;
-    signal(&replica, "STOP");
-    let waits = tokio::spawn(broker.publish(&name("orders"), texts(1), 1));
-    until("a client waits", || primary.command(&["CLIENT", "LIST"]).contains("cmd=wait")).await;
+    let (primary, replica, broker) = start().await;
+    let waits = wait_in_vain(&primary, &replica, &broker).await;
     let begun = Instant::now();
     within(broker.close(), "the broker closes").await;
     assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
-    let short = within(waits, "the wait ends").await.expect("no panic");
-    assert!(matches!(short, Err(Error::ReplicasNotReached { wanted: 1, reached: 0, .. })), "{short:?}");
+    is_not_reached(waits).await;
     signal(&replica, "CONT");
 }

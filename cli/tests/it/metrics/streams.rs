@@ -5,7 +5,7 @@ use tidings_testing::{Direction, Flow, Links, Proxy, RedisServer};
 use tokio::time::Instant;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use super::{publisher, subscriber};
+use super::subscriber;
 use crate::harness::{Admin, PATIENCE, Publisher, Scraped, Subscriber, channel, pattern, sequences, text};
 
 const LIVE: &str = "tidings_streams{mode=\"live\"}";
@@ -13,6 +13,13 @@ const CATCHING_UP: &str = "tidings_streams{mode=\"catching_up\"}";
 
 fn gaps(scraped: &Scraped, reason: &str) -> f64 {
     scraped.value(&format!("tidings_gaps_total{{reason=\"{reason}\"}}"))
+}
+
+/// A publisher and a subscriber with the same arguments, and where the subscriber is scraped.
+async fn both(redis: &RedisServer, args: &[&str]) -> (Publisher, Subscriber, Admin) {
+    let publisher = Publisher::start(&redis.url(), args).await;
+    let (subscriber, admin) = subscriber(redis, args).await;
+    (publisher, subscriber, admin)
 }
 
 async fn publish(publisher: &Publisher, channel: &str, count: usize) {
@@ -24,7 +31,7 @@ async fn publish(publisher: &Publisher, channel: &str, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_are_counted_where_they_stand_and_for_each_what_it_got() {
     let redis = RedisServer::start();
-    let (publisher, _) = publisher(&redis, &[]).await;
+    let publisher = Publisher::start(&redis.url(), &[]).await;
     let (subscriber, admin) = subscriber(&redis, &["--capture="]).await;
     publish(&publisher, "a", 4).await;
     let (mut one, mut two) = (subscriber.stream(channel("a")).await, subscriber.stream(channel("a")).await);
@@ -51,8 +58,7 @@ async fn streams_are_counted_where_they_stand_and_for_each_what_it_got() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_has_stopped_is_seen_to_catch_up() {
     let redis = RedisServer::start();
-    let (publisher, _) = publisher(&redis, &[]).await;
-    let (subscriber, admin) = subscriber(&redis, &[]).await;
+    let (publisher, subscriber, admin) = both(&redis, &[]).await;
     let requests: Vec<_> = (0..500).map(|_| text("", "x".repeat(4_000))).collect();
     for _ in 0..4 {
         let batch = PublishBatchRequest { channel: "big".to_owned(), requests: requests.clone() };
@@ -75,8 +81,7 @@ async fn a_reader_that_has_stopped_is_seen_to_catch_up() {
 async fn gaps_are_counted_by_their_reason() {
     let redis = RedisServer::start();
     let args = ["--history-max-messages=5"];
-    let (publisher, _) = publisher(&redis, &args).await;
-    let (subscriber, admin) = subscriber(&redis, &args).await;
+    let (publisher, subscriber, admin) = both(&redis, &args).await;
     let first = publisher.client().publish(text("a", "1")).await.expect("published").into_inner();
     publish(&publisher, "a", 30).await;
     let after = StreamMessagesRequest { after: vec![first.cursor], ..channel("a") };
@@ -100,8 +105,7 @@ async fn gaps_are_counted_by_their_reason() {
     subscriber.stop();
 
     let args = ["--history-max-messages=0"];
-    let (publisher, _) = super::publisher(&redis, &args).await;
-    let (subscriber, admin) = super::subscriber(&redis, &args).await;
+    let (publisher, subscriber, admin) = both(&redis, &args).await;
     let first = publisher.client().publish(text("b", "1")).await.expect("published").into_inner();
     publish(&publisher, "b", 2).await;
     let mut stream = subscriber.stream(StreamMessagesRequest { after: vec![first.cursor], ..channel("b") }).await;
@@ -116,8 +120,7 @@ async fn gaps_are_counted_by_their_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn repairs_and_reconnections_are_counted_when_listeners_are_thrown_out() {
     let redis = RedisServer::start();
-    let (publisher, _) = publisher(&redis, &[]).await;
-    let (subscriber, admin) = subscriber(&redis, &[]).await;
+    let (publisher, subscriber, admin) = both(&redis, &[]).await;
     let mut stream = subscriber.stream(channel("a")).await;
     stream.started().await;
     stream.caught_up().await;
