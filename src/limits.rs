@@ -128,8 +128,10 @@ pub const RING_BYTES: usize = 1 << 20;
 pub const RING_AGE: Duration = Duration::from_secs(5);
 /// One chunk of framed messages, unless one message is larger: what HTTP/2 sends in a few frames.
 pub const CHUNK_BYTES: usize = 60 << 10;
-/// Bytes of pushes that may wait until their channel's head is known.
+/// Bytes of pushes that may wait until their channel's head is known, over all topics: an answer takes a round trip.
 pub const HELD_BYTES: usize = 16 << 20;
+/// What each of them counts for beside its bytes: even empty ones fill memory.
+pub const HELD_PUSH_COST: usize = 256;
 /// Topics (channels and patterns) one subscriber follows.
 pub const TOPICS: usize = 100_000;
 /// How long a topic without streams keeps its Redis subscription.

@@ -16,7 +16,6 @@ use tidings::{
     broker::{Head, Topic},
     channel::{ChannelName, Names},
     envelope::{self, Claim, Envelope},
-    limits::HELD_BYTES,
     message::Position,
     metrics::{self, Dropped},
 };
@@ -26,9 +25,12 @@ use crate::{
     frames::{Builder, Chunk, Place},
 };
 
+mod held;
 mod known;
 mod told;
 
+use held::Held;
+pub(super) use held::Room;
 use known::{Captured, Channels, Hash, Known, State, Waiting};
 use told::Told;
 
@@ -40,14 +42,14 @@ pub(super) struct Intake {
     builder: Builder,
     /// Nobody follows the feed: it only keeps account.
     silent: bool,
-    held_bytes: usize,
+    held: Held,
     news: bool,
     /// A push was dropped.
     loss: bool,
 }
 
 impl Intake {
-    pub(super) fn new(topic: &Topic, names: Arc<Names>, capture: Arc<Capture>) -> Self {
+    pub(super) fn new(topic: &Topic, names: Arc<Names>, capture: Arc<Capture>, room: Room) -> Self {
         let channel = match topic {
             Topic::Channel(channel) => Some(channel.clone()),
             Topic::Pattern(_) => None,
@@ -58,7 +60,7 @@ impl Intake {
             told: Told::new(capture),
             builder: Builder::default(),
             silent: false,
-            held_bytes: 0,
+            held: Held::new(room),
             news: false,
             loss: false,
         }
@@ -148,7 +150,10 @@ impl Intake {
     fn hear(&mut self, channel: ChannelName, payload: &[u8], notice: Option<Hash>) -> Option<ChannelName> {
         let arrival_ms = chrono::Utc::now().timestamp_millis();
         if !self.channels.contains(&channel) {
-            self.channels.add(&channel, State::asked());
+            if !self.channels.add(&channel, State::asked()) {
+                lose(&channel, &mut self.loss);
+                return None;
+            }
             self.hold(&channel, payload, arrival_ms, notice);
             return Some(channel);
         }
@@ -174,7 +179,7 @@ impl Intake {
         let held: Vec<_> = std::mem::take(held)
             .into_iter()
             .map(|waiting| {
-                self.held_bytes -= waiting.payload.len();
+                self.held.remove(&waiting.payload);
                 (envelope::decode(&waiting.payload, waiting.arrival_ms), waiting)
             })
             .collect();
@@ -250,22 +255,24 @@ impl Intake {
 
     fn hold(&mut self, channel: &ChannelName, payload: &[u8], arrival_ms: i64, notice: Option<Hash>) {
         let Some(Known { state: State::Asked(held), .. }) = self.channels.get_mut(channel) else { return };
-        self.held_bytes += payload.len();
+        self.held.add(payload);
         // A copy: the push itself keeps all alive that one read of the socket brought.
         held.push_back(Waiting { payload: Bytes::copy_from_slice(payload), arrival_ms, notice, outlived: false });
-        while self.held_bytes > HELD_BYTES
+        while self.held.is_too_much()
             && let Some(oldest) = held.pop_front()
         {
-            self.held_bytes -= oldest.payload.len();
-            metrics::dropped(Dropped::Held, 1);
-            // One line for many: they go one by one.
-            if !std::mem::replace(&mut self.loss, true) {
-                tracing::warn!(
-                    channel = channel.as_str(),
-                    "too much waits for the channel's head; dropped the oldest push"
-                );
-            }
+            self.held.remove(&oldest.payload);
+            lose(channel, &mut self.loss);
         }
+    }
+}
+
+/// Counts a push that is dropped before its channel's head is known.
+fn lose(channel: &ChannelName, loss: &mut bool) {
+    metrics::dropped(Dropped::Held, 1);
+    // One line for many: they go one by one.
+    if !std::mem::replace(loss, true) {
+        tracing::warn!(channel = channel.as_str(), "too much waits for the channel's head; dropped the oldest push");
     }
 }
 

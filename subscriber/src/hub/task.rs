@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Ask, Feeds, Refusal,
     checks::{Checks, HeadReply},
+    intake::Room,
     rounds::Rounds,
     topics::Followed,
 };
@@ -35,6 +36,8 @@ pub(super) struct Task {
     pub(super) patterns: HashSet<Topic>,
     pub(super) checks: Checks,
     pub(super) rounds: Rounds,
+    /// For what waits for heads.
+    pub(super) room: Room,
     /// Channels whose pushes wait for a head that could not be read.
     again: HashSet<ChannelName>,
     /// Topics of which it was said that they are refused.
@@ -65,6 +68,7 @@ impl Task {
             patterns: HashSet::new(),
             checks: Checks::default(),
             rounds: Rounds::default(),
+            room: Room::default(),
             again: HashSet::new(),
             refused: HashSet::new(),
             uncaptured: HashSet::new(),

@@ -45,7 +45,7 @@ impl Task {
         self.topics.entry(topic.clone()).or_insert_with(|| {
             let feed = Feed::new();
             lock(&self.feeds).insert(topic.clone(), Arc::clone(&feed));
-            let intake = Intake::new(topic, Arc::clone(&self.names), Arc::clone(&self.capture));
+            let intake = Intake::new(topic, Arc::clone(&self.names), Arc::clone(&self.capture), self.room.clone());
             Followed { feed, intake, confirmed: false, pinned: false, waiting: Vec::new() }
         })
     }

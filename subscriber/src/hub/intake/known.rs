@@ -108,13 +108,18 @@ impl Channels {
         }
     }
 
-    /// Adds a channel that was not known. Where there are too many, those that wait for nothing are forgotten.
-    pub(super) fn add(&mut self, channel: &ChannelName, state: State) {
+    /// Adds a channel that was not known. Where there are too many, those that wait for nothing are forgotten; false where
+    /// all of them wait.
+    pub(super) fn add(&mut self, channel: &ChannelName, state: State) -> bool {
         if self.known.len() >= PATTERN_CHANNELS {
             self.forget();
         }
+        if self.known.len() >= PATTERN_CHANNELS {
+            return false;
+        }
         let (hash, captured) = (channel_hash(channel.as_str()), captured(&self.capture, &self.topic, channel));
         self.known.insert(channel.clone(), Known { hash, heard: true, captured, state });
+        true
     }
 
     /// Takes a head that was read for whatever reason. Answers whether it is elsewhere than what was heard has led to.

@@ -2,6 +2,7 @@ use tidings::{
     broker::history::EpochStart,
     channel::Pattern,
     envelope::encode,
+    limits::{HELD_BYTES, HELD_PUSH_COST, PATTERN_CHANNELS},
     message::{Draft, Epoch, Payload},
 };
 
@@ -43,7 +44,11 @@ fn heard(intake: &mut Intake) -> (Vec<(Position, i64)>, Vec<i64>) {
 }
 
 fn intake() -> Intake {
-    Intake::new(&Topic::Channel(name("c")), names(), Arc::default())
+    Intake::new(&Topic::Channel(name("c")), names(), Arc::default(), Room::default())
+}
+
+fn pattern(room: Room) -> Intake {
+    Intake::new(&Topic::Pattern(Pattern::parse("*").expect("a pattern")), names(), Arc::default(), room)
 }
 
 #[test]
@@ -56,7 +61,7 @@ fn pushes_wait_for_the_head_and_keep_their_order() {
     assert!(intake.learn(&name("c"), Some(&head(1, 5))));
     let at = |sequence| Position::new(epoch(1), sequence);
     assert_eq!(heard(&mut intake), (vec![(at(3), 5)], vec![4, 0, 5]));
-    assert_eq!(intake.held_bytes, 0);
+    assert_eq!(intake.held.bytes(), 0);
 }
 
 #[test]
@@ -97,7 +102,7 @@ fn a_jump_begins_another_chunk() {
 
 #[test]
 fn names_that_break_the_rules_do_not_reach_patterns() {
-    let mut intake = Intake::new(&Topic::Pattern(Pattern::parse("*").expect("a pattern")), names(), Arc::default());
+    let mut intake = pattern(Room::default());
     for bad in [&b"a b"[..], b"tidings:{c}:log", b"__keyspace", b"\xff\xfe"] {
         assert_eq!(intake.push(bad, b"x"), None);
     }
@@ -112,8 +117,35 @@ fn what_waits_is_bounded() {
     for _ in 0..20 {
         intake.push(b"c", &large);
     }
-    assert!(intake.held_bytes <= HELD_BYTES);
+    assert!(intake.held.bytes() <= HELD_BYTES && intake.take_loss());
     intake.learn(&name("c"), None);
-    assert_eq!(heard(&mut intake).1.len(), HELD_BYTES / large.len());
-    assert_eq!(intake.held_bytes, 0);
+    assert_eq!(heard(&mut intake).1.len(), HELD_BYTES / (large.len() + HELD_PUSH_COST));
+    assert_eq!(intake.held.bytes(), 0);
+}
+
+#[test]
+fn feeds_share_the_room_and_give_it_back() {
+    let room = Room::default();
+    let large = Bytes::from(vec![b'x'; 1 << 20]);
+    let (mut one, mut other) = (pattern(room.clone()), pattern(room));
+    for _ in 0..20 {
+        one.push(b"c", &large);
+    }
+    other.push(b"c", &large);
+    assert!(other.take_loss() && other.held.bytes() == 0, "the other has taken all");
+    drop(one);
+    other.push(b"c", &large);
+    assert!(!other.take_loss() && other.held.bytes() > large.len());
+}
+
+#[test]
+fn channels_that_wait_are_bounded_however_little_comes_on_each() {
+    let mut intake = pattern(Room::default());
+    for n in 0..PATTERN_CHANNELS {
+        assert!(intake.push(format!("c{n}").as_bytes(), b"").is_some());
+    }
+    assert_eq!(intake.push(b"more", b""), None, "nothing is asked");
+    assert!(intake.take_loss() && intake.channels.known.len() == PATTERN_CHANNELS);
+    intake.learn(&name("c7"), None);
+    assert_eq!(intake.push(b"more", b""), Some(name("more")));
 }
