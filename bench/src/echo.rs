@@ -1,15 +1,17 @@
 //! A tonic server whose `Publish` answers at once, with a receipt as long as a real one: what gRPC costs by itself. It
 //! runs on as many threads as the publisher.
 
-use std::{net::SocketAddr, pin::Pin, thread};
+use std::{net::SocketAddr, pin::Pin};
 
 use prost_types::Timestamp;
-use tidings::pb::{
-    PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
-    PublishStreamResponse,
-    publisher_service_server::{PublisherService, PublisherServiceServer},
+use tidings::{
+    pb::{
+        PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
+        PublishStreamResponse,
+        publisher_service_server::{PublisherService, PublisherServiceServer},
+    },
+    server::runtime,
 };
-use tokio::runtime::Builder;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
@@ -26,9 +28,7 @@ pub(crate) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
         cursor: "c".repeat(CURSOR_BYTES),
         ..PublishResponse::default()
     };
-    // As in the publisher's main.
-    let threads = thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
-    let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let runtime = runtime(None)?;
     let service = PublisherServiceServer::new(Echo(receipt));
     runtime.block_on(Server::builder().tcp_nodelay(true).add_service(service).serve(listen))?;
     Ok(())
