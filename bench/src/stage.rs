@@ -1,7 +1,10 @@
 //! The servers that are measured, each a process of its own on a free loopback port, started when it is first needed and
 //! ended with the stage: real Redis servers, the services' own optimised binaries, and the peers.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use tidings_testing::RedisServer;
 
@@ -62,6 +65,7 @@ pub(crate) struct Stage {
     peers: HashMap<Peer, Rc<Process>>,
     /// What peers need besides.
     helpers: Vec<Process>,
+    warm: HashSet<Peer>,
 }
 
 impl Stage {
@@ -105,6 +109,11 @@ impl Stage {
         let process = Rc::new(process);
         self.peers.insert(peer, Rc::clone(&process));
         Ok(process)
+    }
+
+    /// Whether a peer has not been measured yet: V8 compiles what has run for a while.
+    pub(crate) fn is_cold(&mut self, peer: Peer) -> bool {
+        self.warm.insert(peer)
     }
 
     /// A service of a measurement's own, for which nobody has waited yet.

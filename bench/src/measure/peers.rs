@@ -1,6 +1,6 @@
 //! The same measurements with what others use.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use anyhow::ensure;
 
@@ -24,6 +24,8 @@ use crate::{
 const SUBSCRIPTIONS_EACH: usize = 10;
 /// Requests at once, each on a connection of its own, as HTTP/1.1 has it: as many as `Publish` calls are in flight.
 const REQUESTS: usize = 256;
+/// How long the Node.js pair runs before it is measured for the first time.
+const WARM_UP: Duration = Duration::from_secs(3);
 
 /// Deliveries a second of NATS core.
 pub(crate) async fn nats_fanout(plan: &mut Plan<'_>, subscribers: usize, flow: Flow) -> anyhow::Result<Sample> {
@@ -80,7 +82,8 @@ pub(crate) async fn node_post(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
         connections.push(http::Connection::open(node.address).await?);
     }
     let mut last = None;
-    for time in [plan.time / 10, plan.time] {
+    let warm_up = if plan.stage.is_cold(Peer::NodePublisher) { WARM_UP } else { plan.time / 10 };
+    for time in [warm_up, plan.time] {
         let (meter, began) = (Meter::start(&servers)?, std::time::Instant::now());
         let callers = connections.into_iter().map(|mut connection| {
             let request = Rc::clone(&request);
@@ -103,13 +106,20 @@ pub(crate) async fn node_post(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
 
 /// p50 and p99 from a POST to a server-sent event, through both Node.js services.
 pub(crate) async fn node_latency(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
+    if plan.stage.is_cold(Peer::NodeSubscriber) {
+        post_to_event(plan, &format!("{}.warm", plan.channel), WARM_UP).await?;
+    }
+    post_to_event(plan, &plan.channel.clone(), plan.time).await
+}
+
+async fn post_to_event(plan: &mut Plan<'_>, channel: &str, time: Duration) -> anyhow::Result<Sample> {
     let publisher = plan.stage.peer(Peer::NodePublisher).await?;
     let subscriber = plan.stage.peer(Peer::NodeSubscriber).await?;
     let redis = plan.stage.redis(Disk::None);
     let servers = [Watched::from(&*publisher), Watched::from(&*subscriber), Watched::from(&*redis)];
-    let events = Events::open(subscriber.address, &plan.channel).await?;
-    let (pool, mut request) = (Rc::new(Pool::new(publisher.address)), post(&plan.channel));
-    latency::measure(plan.time, &servers, events, async |calls| {
+    let events = Events::open(subscriber.address, channel).await?;
+    let (pool, mut request) = (Rc::new(Pool::new(publisher.address)), post(channel));
+    latency::measure(time, &servers, events, async |calls| {
         let (pool, bytes) = (Rc::clone(&pool), request.bytes().to_vec());
         request.step();
         calls.spawn_local(async move { pool.call(&bytes).await });

@@ -31,6 +31,7 @@ impl Unit {
         match self {
             Self::PerSecond if figure >= 1e6 => format!("{:.2} M/s", figure / 1e6),
             Self::PerSecond => format!("{:.1} k/s", figure / 1e3),
+            Self::Microseconds if figure >= 1e4 => format!("{:.0} ms", figure / 1e3),
             Self::Microseconds => format!("{figure:.0} µs"),
             Self::Milliseconds => format!("{figure:.0} ms"),
             Self::Nanoseconds => format!("{figure:.0} ns"),

@@ -115,10 +115,18 @@ impl Results<'_> {
         let latency: Vec<_> = latency.flatten().collect();
         [
             ("fan-out", bars("Deliveries a second", Unit::PerSecond, Scale::Linear, &fan_out)),
-            ("publishing", bars("Messages published a second", Unit::PerSecond, Scale::Logarithmic, &publishing)),
+            (
+                "publishing",
+                bars("Messages published a second (logarithmic)", Unit::PerSecond, Scale::Logarithmic, &publishing),
+            ),
             (
                 "latency",
-                bars("From publish to stream, at 2,000 a second", Unit::Microseconds, Scale::Logarithmic, &latency),
+                bars(
+                    "From publish to stream, at 2,000 a second: less is better (logarithmic)",
+                    Unit::Microseconds,
+                    Scale::Logarithmic,
+                    &latency,
+                ),
             ),
         ]
     }
