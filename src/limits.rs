@@ -64,6 +64,12 @@ pub const THREADS: usize = 256;
 pub const KEY_PREFIX_BYTES: usize = 64;
 /// Names of the registry read in one round trip, about: some milliseconds of Redis's one thread.
 pub const REGISTRY_PAGE: usize = 10_000;
+/// How often a publisher renews the place in the registry of a channel that is published on.
+pub const REGISTRY_RENEWAL: Duration = Duration::from_secs(60);
+/// How far back a channel of the registry counts as published on lately: twice the time of its renewal.
+pub const REGISTRY_RECENT: Duration = Duration::from_secs(120);
+/// Names of such channels told at a time: some milliseconds of Redis's one thread.
+pub const REGISTRY_RECENT_NAMES: usize = 5_000;
 /// How often publishers look the registry through for channels whose head has expired.
 pub const REGISTRY_SWEEP: Duration = Duration::from_secs(600);
 /// How many of them they look at each time.
@@ -75,9 +81,26 @@ pub const REGISTRY_SWEPT: usize = 1_000;
 pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
 /// The longest: Redis is found within a second of its return.
 pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// How often the command connection is asked whether it works, and the way of messages is probed: seldom enough to cost
+/// nothing, and often enough to be within `PROBE_GRACE`.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How much longer than `--redis-timeout` no probe may have come through before streams are not served any more: probes go
 /// out every second or two, and one may be lost with a connection.
 pub const PROBE_GRACE: Duration = Duration::from_secs(3);
+/// How many times `--redis-timeout` an answer may take on the live connection while messages come: it stands behind all
+/// that Redis had to send before.
+pub const ANSWER_BEHIND_MESSAGES: u32 = 4;
+/// One read of the live connection's socket: large, so that under load a batch is worth sharing.
+pub const LIVE_READ_BYTES: usize = 128 << 10;
+/// Commands to the live connection that wait; the hub keeps what is beyond them, and is never held up.
+pub const LIVE_COMMANDS: usize = 1_024;
+/// Batches from the live connection that wait, each of which one read brought: two megabytes. Beyond them the socket is
+/// not read.
+pub const LIVE_BATCHES: usize = 16;
+/// How long a refusal by Redis must not have been met to be said in the log again.
+pub const COMPLAINT_QUIET: Duration = Duration::from_secs(60);
+/// Reasons why Redis is away that are remembered; more of them, one after the other, are worth to be said again.
+pub const COMPLAINT_REASONS: usize = 32;
 /// One line of a reply of Redis on the live connection: of an error, or of a number.
 pub const REPLY_LINE_BYTES: usize = 64 << 10;
 /// Elements of one such reply: far more than the answers to our questions have.

@@ -33,7 +33,7 @@ use crate::{
     envelope,
     limits::{
         BATCH_MESSAGES, EMBEDDED_BYTES, EMBEDDED_CHANNELS, EMBEDDED_COMMANDS, EMBEDDED_EVENTS, EMBEDDED_QUEUE_BYTES,
-        EMBEDDED_SWEPT, MESSAGE_BYTES,
+        EMBEDDED_SWEPT, MESSAGE_BYTES, REGISTRY_RECENT_NAMES,
     },
     message::Draft,
 };
@@ -81,9 +81,6 @@ struct Core {
     connections: Connections,
     closed: bool,
 }
-
-/// Names of channels told at a time.
-const RECENT_NAMES: usize = 5_000;
 
 impl Memory {
     /// A broker without any message. It can be used at once.
@@ -230,8 +227,8 @@ impl Inner {
             }
             // All of them: few, and none of them is ever lost here but by a slow reader.
             LiveCommand::Recent { skip } => {
-                let names: Vec<_> = core.channels.keys().skip(skip).take(RECENT_NAMES).cloned().collect();
-                let (more, registered) = (names.len() == RECENT_NAMES, core.channels.len());
+                let names: Vec<_> = core.channels.keys().skip(skip).take(REGISTRY_RECENT_NAMES).cloned().collect();
+                let (more, registered) = (names.len() == REGISTRY_RECENT_NAMES, core.channels.len());
                 core.connections.tell(id, LiveEvent::Recent { skip, names, more, registered });
             }
         }

@@ -55,7 +55,7 @@ use super::{
 };
 use crate::{
     channel::{ChannelName, Names, Pattern},
-    limits::{CLOSE_PATIENCE, PROBE_GRACE},
+    limits::{CLOSE_PATIENCE, LIVE_BATCHES, LIVE_COMMANDS, PROBE_GRACE},
     message::Draft,
 };
 
@@ -185,8 +185,8 @@ impl Broker for Redis {
     }
 
     fn live(&self) -> (LiveControl, LiveEvents) {
-        let (control, commands) = mpsc::channel(live::COMMANDS);
-        let (events, told) = mpsc::channel(live::BATCHES);
+        let (control, commands) = mpsc::channel(LIVE_COMMANDS);
+        let (events, told) = mpsc::channel(LIVE_BATCHES);
         self.tasks.spawn(live::keep(Arc::clone(&self.live), commands, events, self.closing.clone()));
         (control, told)
     }

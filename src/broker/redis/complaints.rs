@@ -4,21 +4,19 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use redis::RedisError;
 use tokio::time::Instant;
 
 use super::error;
-use crate::broker::Error;
+use crate::{
+    broker::Error,
+    limits::{COMPLAINT_QUIET, COMPLAINT_REASONS},
+};
 
-/// A refusal that has not been met for so long is new.
-const QUIET: Duration = Duration::from_secs(60);
 /// The connection's keeper finds these out and tells them by itself: they are of the server, not of a call.
 const OF_THE_SERVER: [&str; 7] = ["READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "MOVED"];
-/// Reasons why Redis is away that are remembered; more of them, one after the other, are worth to be said again.
-const REASONS: usize = 32;
 
 #[derive(Default)]
 pub(super) struct Complaints {
@@ -42,13 +40,13 @@ impl Complaints {
     fn is_new(&self, code: &'static str) -> bool {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        met.insert(code, now).is_none_or(|last| now - last > QUIET)
+        met.insert(code, now).is_none_or(|last| now - last > COMPLAINT_QUIET)
     }
 
     /// Redis can't be used; answers whether that is to be said. Reasons may alternate while it is away.
     pub(super) fn is_new_reason(&self, reason: &str) -> bool {
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if reasons.len() >= REASONS {
+        if reasons.len() >= COMPLAINT_REASONS {
             reasons.clear();
         }
         reasons.insert(reason.to_owned())
@@ -75,10 +73,10 @@ mod tests {
         let complaints = Complaints::default();
         assert!(complaints.is_new("OOM") && complaints.is_new("NOPERM"));
         for _ in 0..10 {
-            tokio::time::sleep(QUIET / 2).await;
+            tokio::time::sleep(COMPLAINT_QUIET / 2).await;
             assert!(!complaints.is_new("OOM"));
         }
-        tokio::time::sleep(QUIET * 2).await;
+        tokio::time::sleep(COMPLAINT_QUIET * 2).await;
         assert!(complaints.is_new("OOM"));
     }
 
@@ -89,9 +87,9 @@ mod tests {
         assert_eq!(["a", "b", "a", "b", "a"].map(told), [true, true, false, false, false]);
         complaints.is_well();
         assert_eq!(["a", "b", "a"].map(told), [true, true, false]);
-        for n in 0..10 * REASONS {
+        for n in 0..10 * COMPLAINT_REASONS {
             assert!(complaints.is_new_reason(&format!("reason {n}")), "and nothing grows without end");
-            assert!(complaints.reasons.lock().expect("no panic").len() <= REASONS);
+            assert!(complaints.reasons.lock().expect("no panic").len() <= COMPLAINT_REASONS);
         }
         let told = |policy| complaints.is_new_policy(policy);
         assert_eq!(["lru", "lru", "noeviction", "lru"].map(told), [true, false, true, true]);

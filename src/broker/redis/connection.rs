@@ -15,12 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::{ServerUrl, complaints::Complaints, error, script, vitals::Probed};
 use crate::{
     broker::{Error, State},
-    limits::{BACKOFF_MAX, BACKOFF_MIN},
+    limits::{BACKOFF_MAX, BACKOFF_MIN, PROBE_INTERVAL},
     metrics::{self, Call},
 };
 
-/// How often an open connection is probed.
-const PROBE: Duration = Duration::from_secs(1);
 /// The oldest Redis whose scripts can check permissions and be refused whole.
 const OLDEST: (u32, u32) = (7, 0);
 
@@ -190,7 +188,7 @@ impl Connection {
     async fn watch(&self, mut connection: MultiplexedConnection) -> String {
         loop {
             tokio::select! {
-                () = sleep(PROBE) => {}
+                () = sleep(PROBE_INTERVAL) => {}
                 () = self.broken.notified() => {}
             }
             if let Err(reason) = metrics::timed(Call::Check, check(&mut connection)).await {

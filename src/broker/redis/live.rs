@@ -7,6 +7,7 @@
 mod link;
 mod probe;
 mod questions;
+mod replies;
 mod topics;
 mod wire;
 
@@ -26,14 +27,10 @@ use super::{
     vitals::Probed,
 };
 use crate::{
-    broker::{LiveCommand, LiveEvent},
+    broker::{LiveCommand, LiveEvent, State},
     channel::Names,
     metrics,
 };
-
-/// Commands that may wait, and batches that may: each batch is what one read brought.
-pub(super) const COMMANDS: usize = 1_024;
-pub(super) const BATCHES: usize = 16;
 
 /// What a live connection needs.
 pub(super) struct Settings {
@@ -54,6 +51,14 @@ enum End {
     Unwanted,
     /// It was lost, for this reason.
     Lost(String),
+    /// It is up in TCP and of no use, for this reason.
+    Useless(String),
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self::Lost(reason)
+    }
 }
 
 struct Live {
@@ -61,6 +66,8 @@ struct Live {
     commands: mpsc::Receiver<LiveCommand>,
     events: mpsc::Sender<Vec<LiveEvent>>,
     topics: Topics,
+    /// It was said that links are of no use, and none has worked since.
+    complained: bool,
 }
 
 /// Keeps a live connection until nobody listens or the token is cancelled.
@@ -71,7 +78,7 @@ pub(super) async fn keep(
     closing: CancellationToken,
 ) {
     let topics = Topics::new(settings.keys.clone(), settings.names.clone());
-    let live = Live { settings, commands, events, topics };
+    let live = Live { settings, commands, events, topics, complained: false };
     let _: Option<()> = closing.run_until_cancelled(live.keep_on()).await;
 }
 
@@ -89,9 +96,12 @@ impl Live {
                         metrics::reconnected(metrics::Connection::Live);
                     }
                     let was_lost = std::mem::take(&mut told);
-                    match link.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await {
+                    let end = link.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await;
+                    self.complained &= !link.has_worked();
+                    match end {
                         End::Unwanted => return,
                         End::Lost(reason) => reason,
+                        End::Useless(reason) => self.complain(reason),
                     }
                 }
                 Ok(Err(reason)) => reason,
@@ -109,6 +119,20 @@ impl Live {
                 return;
             }
         }
+    }
+
+    /// Says, once until a link has worked, that one was of no use; answers why it was not.
+    fn complain(&mut self, reason: String) -> String {
+        // Where the command connection can't be used either, its keeper says so.
+        let is_alone = *self.settings.connection.state().borrow() == State::Up;
+        if is_alone && !std::mem::replace(&mut self.complained, true) {
+            tracing::warn!(
+                server = %self.settings.url,
+                reason,
+                "replacing a live connection to Redis that is up and delivers nothing; streams get from the log what it kept back"
+            );
+        }
+        reason
     }
 
     /// Waits, and takes commands meanwhile. False when nobody gives any more.

@@ -4,15 +4,16 @@
 use std::{
     num::NonZeroUsize,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use lru::LruCache;
 
-use crate::{channel::ChannelName, limits::REMEMBERED_RECEIPTS, message::Position};
-
-/// How long an entry in the registry is good for: readers look for names of the last two minutes.
-const REGISTERED: Duration = Duration::from_secs(60);
+use crate::{
+    channel::ChannelName,
+    limits::{REGISTRY_RENEWAL, REMEMBERED_RECEIPTS},
+    message::Position,
+};
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
@@ -51,7 +52,7 @@ impl Receipts {
 
     pub(super) fn is_registered(&self, channel: &ChannelName, connection: u64) -> bool {
         let registered = self.lock().get(channel).and_then(|known| known.registered);
-        registered.is_some_and(|(at, over)| over == connection && at.elapsed() < REGISTERED)
+        registered.is_some_and(|(at, over)| over == connection && at.elapsed() < REGISTRY_RENEWAL)
     }
 
     pub(super) fn register(&self, channel: &ChannelName, connection: u64) {

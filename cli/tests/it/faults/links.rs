@@ -26,6 +26,13 @@ fn listeners(redis: &RedisServer) -> usize {
     redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).lines().filter(|line| line.contains("addr=")).count()
 }
 
+/// It is said, once, that a link was of no use.
+fn is_told(rig: &Rig) {
+    let log = rig.subscriber.process.output();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("up and delivers nothing")).collect();
+    assert!(told.len() == 1 && told[0].contains("WARN"), "{log}");
+}
+
 async fn half_dead(direction: Direction, flow: Flow) {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
@@ -50,6 +57,7 @@ async fn half_dead(direction: Direction, flow: Flow) {
     for stream in &streams {
         assert_eq!(check(stream, "dead", &receipts).await, []);
     }
+    is_told(&rig);
     // The others were left alone.
     assert_eq!(proxy.accepted(), before + 1, "{flow:?}: one link was replaced");
     drop(streams);
@@ -123,6 +131,7 @@ async fn left_behind(old_follows: bool) {
     until("nobody listens to the old one", || listeners(&old) == 0).await;
     assert!(began.elapsed() < ABOUT, "{:?}", began.elapsed());
     assert!(listeners(&new) > 0);
+    is_told(&rig);
     receipts.extend(rig.publish("moved", [5]).await);
     for stream in &streams {
         // A failover that lost nothing.

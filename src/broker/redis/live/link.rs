@@ -2,39 +2,34 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use bytes::Bytes;
 use tokio::{
     sync::mpsc,
-    time::{Duration, Instant, interval},
+    time::{Instant, interval},
 };
 
 use super::{
     End, Settings,
     probe::Probe,
     questions::{Question, Questions},
+    replies::words,
     topics::{self, Topics},
     wire::Wire,
 };
-use crate::broker::{
-    Error, LiveCommand, LiveEvent, Topic,
-    adopt::Raw,
-    redis::{error, head, resp::Reply, script},
+use crate::{
+    broker::{
+        LiveCommand, LiveEvent, Topic,
+        redis::{resp::Reply, script},
+    },
+    limits::{PROBE_INTERVAL, REGISTRY_RECENT, REGISTRY_RECENT_NAMES},
 };
 
-/// How far back a channel counts as published on lately: publishers renew its place in the registry every minute.
-const RECENT_MS: u64 = 120_000;
-/// Names of such channels told at a time.
-const RECENT_NAMES: usize = 5_000;
-/// How often the way of messages is probed, at most.
-const PROBE: Duration = Duration::from_secs(1);
-
 pub(super) struct Link {
-    settings: Arc<Settings>,
-    wire: Wire,
-    probe: Probe,
-    questions: Questions,
+    pub(super) settings: Arc<Settings>,
+    pub(super) wire: Wire,
+    pub(super) probe: Probe,
+    pub(super) questions: Questions,
     /// What must be confirmed before the link is whole again; `None` when it is.
-    unconfirmed: Option<HashSet<Topic>>,
+    pub(super) unconfirmed: Option<HashSet<Topic>>,
 }
 
 impl Link {
@@ -73,8 +68,13 @@ impl Link {
         self.unconfirmed = was_lost.then(|| topics.all().cloned().collect());
         match self.carry(topics, commands, events).await {
             Ok(()) => End::Unwanted,
-            Err(reason) => End::Lost(reason),
+            Err(end) => end,
         }
+    }
+
+    /// Whether the way of messages was found whole on it.
+    pub(super) fn has_worked(&self) -> bool {
+        self.probe.has_come()
     }
 
     async fn carry(
@@ -82,8 +82,8 @@ impl Link {
         topics: &mut Topics,
         commands: &mut mpsc::Receiver<LiveCommand>,
         events: &mpsc::Sender<Vec<LiveEvent>>,
-    ) -> Result<(), String> {
-        let mut probe = interval(PROBE.min(self.settings.timeout / 2));
+    ) -> Result<(), End> {
+        let mut probe = interval(PROBE_INTERVAL.min(self.settings.timeout / 2));
         let mut heard = Instant::now();
         let mut batch = self.decode(topics)?;
         loop {
@@ -101,7 +101,7 @@ impl Link {
             tokio::select! {
                 read = self.wire.read() => {
                     if !read? {
-                        return Err("it closed the connection".to_owned());
+                        return Err(End::Lost("it closed the connection".to_owned()));
                     }
                     heard = Instant::now();
                     batch = self.decode(topics)?;
@@ -114,14 +114,8 @@ impl Link {
                     }
                 }
                 _ = probe.tick() => {
-                    if heard.elapsed() > self.settings.timeout {
-                        return Err("it does not answer".to_owned());
-                    }
-                    if self.questions.are_ignored(self.settings.timeout) {
-                        return Err("what comes from it arrives, but it answers nothing".to_owned());
-                    }
-                    if self.probe.is_lost(self.settings.timeout) {
-                        return Err("it is connected, and what the primary publishes does not arrive".to_owned());
+                    if let Some(reason) = self.is_useless(heard) {
+                        return Err(End::Useless(reason.to_owned()));
                     }
                     self.wire.command(&["PING"]);
                     self.questions.ask(Question::Ping);
@@ -131,6 +125,19 @@ impl Link {
                 () = events.closed() => return Ok(()),
             }
         }
+    }
+
+    /// Why a link that is up in TCP is of no use, if it is not; something last came from it at that time.
+    fn is_useless(&self, heard: Instant) -> Option<&'static str> {
+        let patience = self.settings.timeout;
+        if heard.elapsed() > patience {
+            return Some("it does not answer");
+        }
+        if self.questions.are_ignored(patience) {
+            return Some("what comes from it arrives, but it answers nothing");
+        }
+        let is_lost = self.probe.is_lost(patience);
+        is_lost.then_some("it is connected, and what the primary publishes does not arrive")
     }
 
     fn obey(&mut self, topics: &mut Topics, command: LiveCommand) {
@@ -163,7 +170,7 @@ impl Link {
             }
             LiveCommand::Recent { skip } => {
                 let (registry, skipped) = (self.settings.keys.registry(), skip.to_string());
-                let (window, count) = (RECENT_MS.to_string(), RECENT_NAMES.to_string());
+                let (window, count) = (REGISTRY_RECENT.as_millis().to_string(), REGISTRY_RECENT_NAMES.to_string());
                 self.wire.command(&["EVAL", script::RECENT.code(), "1", &registry, &window, &skipped, &count]);
                 self.questions.ask(Question::Recent(skip));
             }
@@ -182,180 +189,4 @@ impl Link {
         self.wire.command(&[command, topics::name(&topic)]);
         self.questions.ask(Question::Subscribe(topic));
     }
-
-    /// Turns everything that is there as a whole into events.
-    fn decode(&mut self, topics: &mut Topics) -> Result<Vec<LiveEvent>, String> {
-        let mut events = Vec::new();
-        self.restored(&mut events);
-        while let Some(reply) = self.wire.next()? {
-            match reply {
-                Reply::Push(items) => self.push(topics, items, &mut events),
-                reply => self.answer(topics, reply, &mut events)?,
-            }
-        }
-        Ok(events)
-    }
-
-    fn push(&mut self, topics: &Topics, items: Vec<Reply>, events: &mut Vec<LiveEvent>) {
-        let mut items = items.into_iter();
-        let Some(Reply::Text(kind)) = items.next() else { return };
-        match &kind[..] {
-            b"message" => {
-                let (Some(Reply::Text(channel)), payload) = (items.next(), items.next()) else { return };
-                match (topics.channel(&channel), payload) {
-                    (Some(topic), payload) if topics.is_notice(topic, &channel) => {
-                        events.extend(notice(topics, topic, &channel, payload));
-                    }
-                    (Some(topic), Some(payload)) => events.push(pushed(topic, channel, payload)),
-                    (None, Some(Reply::Text(payload))) if &channel[..] == self.probe.channel().as_bytes() => {
-                        self.probe.received(&payload);
-                    }
-                    _ => {}
-                }
-            }
-            b"pmessage" => {
-                let Some(Reply::Text(pattern)) = items.next() else { return };
-                let Some(topic) = topics.pattern(&pattern) else { return };
-                match (items.next(), items.next()) {
-                    (Some(Reply::Text(channel)), payload) if topics.is_notice(topic, &pattern) => {
-                        events.extend(notice(topics, topic, &channel, payload));
-                    }
-                    // Probes, notices and the like are nobody's messages.
-                    (Some(Reply::Text(channel)), _) if self.settings.keys.is_own(&channel) => {}
-                    (Some(Reply::Text(channel)), Some(payload)) => events.push(pushed(topic, channel, payload)),
-                    (Some(Reply::Oversized(bytes)), _) => {
-                        events.push(LiveEvent::Oversized { topic: topic.clone(), bytes });
-                    }
-                    _ => {}
-                }
-            }
-            b"subscribe" | b"psubscribe" => {
-                // The confirmation is the answer to the oldest question.
-                match self.questions.answered() {
-                    Some(Question::Subscribe(topic)) => {
-                        events.push(LiveEvent::Subscribed(topic.clone()));
-                        if topics.is_captured(&topic) {
-                            events.push(LiveEvent::Captured(topic.clone()));
-                        }
-                        self.settle(&topic, events);
-                    }
-                    Some(Question::Probe) => self.probe.confirmed(),
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn answer(&mut self, topics: &mut Topics, reply: Reply, events: &mut Vec<LiveEvent>) -> Result<(), String> {
-        match (self.questions.answered().unwrap_or(Question::Other), reply) {
-            (Question::Check(channel), Reply::List(fields)) => {
-                let fields: Vec<String> = fields.iter().map(text).collect();
-                if fields.first().is_some_and(|role| role != "master") {
-                    // Whatever a demoted server relays or says is not believed.
-                    return Err(words(b"READONLY"));
-                }
-                events.push(match head::read(&fields, self.settings.keeps_history) {
-                    Ok(head) => LiveEvent::Head(channel, head),
-                    Err(error) => LiveEvent::NoHead(channel, error),
-                });
-                Ok(())
-            }
-            (Question::Check(channel), Reply::Error(text)) => {
-                events.push(LiveEvent::NoHead(channel, Error::Unavailable(words(&text))));
-                Ok(())
-            }
-            (Question::Recent(skip), Reply::List(fields)) => {
-                events.push(self.recent(skip, &fields)?);
-                Ok(())
-            }
-            (Question::Recent(_), Reply::Error(text)) => {
-                tracing::debug!(reason = words(&text), "the registry can't be read");
-                Ok(())
-            }
-            (Question::Check(_) | Question::Recent(_), _) => {
-                Err("it answered in a way that is not understood".to_owned())
-            }
-            (Question::Probe, Reply::Error(text)) => {
-                self.probe.refused(&words(&text));
-                Ok(())
-            }
-            (Question::Notices(topic), Reply::Error(text)) => {
-                topics.release(&topic);
-                events.push(LiveEvent::NotCaptured(topic, words(&text)));
-                Ok(())
-            }
-            (Question::Subscribe(topic), Reply::Error(text)) => {
-                topics.remove(&topic);
-                events.push(LiveEvent::Refused(topic.clone(), words(&text)));
-                self.settle(&topic, events);
-                Ok(())
-            }
-            (Question::Ping, _) => {
-                self.probe.answered();
-                Ok(())
-            }
-            (Question::Subscribe(_) | Question::Notices(_) | Question::Probe | Question::Other, _) => Ok(()),
-        }
-    }
-
-    /// Reads what `recent.lua` answers.
-    fn recent(&self, skip: usize, fields: &[Reply]) -> Result<LiveEvent, String> {
-        let [role, registered, names @ ..] = fields else {
-            return Err("it answered in a way that is not understood".to_owned());
-        };
-        if text(role) != "master" {
-            return Err(words(b"READONLY"));
-        }
-        let registered = text(registered).parse().unwrap_or(0);
-        let more = names.len() == RECENT_NAMES;
-        let names = names.iter().filter_map(|name| self.settings.names.parse(&text(name)).ok()).collect();
-        Ok(LiveEvent::Recent { skip, names, more, registered })
-    }
-
-    fn settle(&mut self, topic: &Topic, events: &mut Vec<LiveEvent>) {
-        if let Some(unconfirmed) = &mut self.unconfirmed {
-            unconfirmed.remove(topic);
-        }
-        self.restored(events);
-    }
-
-    fn restored(&mut self, events: &mut Vec<LiveEvent>) {
-        if self.unconfirmed.as_ref().is_some_and(HashSet::is_empty) {
-            self.unconfirmed = None;
-            events.push(LiveEvent::Restored);
-        }
-    }
-}
-
-fn pushed(topic: &Topic, channel: Bytes, payload: Reply) -> LiveEvent {
-    let topic = topic.clone();
-    match payload {
-        Reply::Text(payload) => LiveEvent::Push { topic, channel, payload },
-        Reply::Oversized(bytes) => LiveEvent::Oversized { topic, bytes },
-        _ => LiveEvent::Oversized { topic, bytes: 0 },
-    }
-}
-
-/// `None` for a notice that is none of ours.
-fn notice(topics: &Topics, topic: &Topic, channel: &[u8], payload: Option<Reply>) -> Option<LiveEvent> {
-    let Some(Reply::Text(mut payload)) = payload else { return None };
-    let hash = payload.first_chunk().copied()?;
-    let json = payload.split_off(Raw::HASH_BYTES);
-    Some(LiveEvent::Notice { topic: topic.clone(), channel: topics.noticed(channel)?, hash, json })
-}
-
-fn text(reply: &Reply) -> String {
-    match reply {
-        Reply::Text(text) => String::from_utf8_lossy(text).into_owned(),
-        Reply::Int(number) => number.to_string(),
-        _ => String::new(),
-    }
-}
-
-/// An error's text, or what it means where that is known.
-fn words(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let code = text.split(' ').next().unwrap_or_default();
-    error::refusal(code).map_or_else(|| format!("it answered {text}"), str::to_owned)
 }

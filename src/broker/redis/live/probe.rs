@@ -23,6 +23,8 @@ pub(super) struct Probe {
     connection: Arc<Connection>,
     probed: watch::Sender<Probed>,
     state: State,
+    /// The way was whole at least once.
+    has_come: bool,
     number: u64,
     under_way: Option<UnderWay>,
     publishing: Option<BoxFuture<'static, Published>>,
@@ -48,7 +50,16 @@ impl Probe {
     pub(super) fn new(keys: &Keys, connection: Arc<Connection>, probed: watch::Sender<Probed>) -> Self {
         // A name of its own for each link: what comes is what this one asked for.
         let channel = keys.probe(&Epoch::random().to_string());
-        Self { channel, connection, probed, state: State::Asked, number: 0, under_way: None, publishing: None }
+        Self {
+            channel,
+            connection,
+            probed,
+            state: State::Asked,
+            has_come: false,
+            number: 0,
+            under_way: None,
+            publishing: None,
+        }
     }
 
     pub(super) fn channel(&self) -> &str {
@@ -62,10 +73,20 @@ impl Probe {
     }
 
     /// The server has answered, though not by way of a message.
-    pub(super) fn answered(&self) {
+    pub(super) fn answered(&mut self) {
         if matches!(self.state, State::Off) {
-            self.probed.send_replace(Some(Instant::now()));
+            self.came();
         }
+    }
+
+    fn came(&mut self) {
+        self.has_come = true;
+        self.probed.send_replace(Some(Instant::now()));
+    }
+
+    /// Whether the way was whole since the link stands.
+    pub(super) fn has_come(&self) -> bool {
+        self.has_come
     }
 
     /// The user may not use the channel: the link goes on without.
@@ -124,7 +145,7 @@ impl Probe {
         let number = std::str::from_utf8(payload).ok().and_then(|text| text.parse::<u64>().ok());
         if number.is_some() && self.under_way.as_ref().map(|under_way| under_way.number) == number {
             self.under_way = None;
-            self.probed.send_replace(Some(Instant::now()));
+            self.came();
         }
     }
 

@@ -4,10 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::time::{Duration, Instant};
 
-use crate::{broker::Topic, channel::ChannelName};
-
-/// How much longer answers may take while messages come: they stand behind all that Redis had to send before.
-const BEHIND_MESSAGES: u32 = 4;
+use crate::{broker::Topic, channel::ChannelName, limits::ANSWER_BEHIND_MESSAGES};
 
 /// What the next reply answers.
 pub(super) enum Question {
@@ -61,7 +58,7 @@ impl Questions {
             return false;
         }
         let waited = self.since.elapsed();
-        waited > patience && (self.messages.elapsed() > patience || waited > patience * BEHIND_MESSAGES)
+        waited > patience && (self.messages.elapsed() > patience || waited > patience * ANSWER_BEHIND_MESSAGES)
     }
 }
 

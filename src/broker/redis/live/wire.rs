@@ -10,10 +10,10 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::broker::redis::resp::{Decoder, Reply};
-
-/// One read of the socket: large, so that under load a batch is worth sharing.
-const READ: usize = 128 << 10;
+use crate::{
+    broker::redis::resp::{Decoder, Reply},
+    limits::LIVE_READ_BYTES,
+};
 
 pub(super) struct Wire {
     reader: OwnedReadHalf,
@@ -51,7 +51,7 @@ impl Wire {
 
     /// Reads what is there, and waits for something when nothing is. False at the end.
     pub(super) async fn read(&mut self) -> Result<bool, String> {
-        self.decoder.buffer().reserve(READ);
+        self.decoder.buffer().reserve(LIVE_READ_BYTES);
         let read = self.reader.read_buf(self.decoder.buffer()).await;
         read.map(|bytes| bytes > 0).map_err(|error| error.to_string())
     }

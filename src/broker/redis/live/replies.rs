@@ -1,0 +1,195 @@
+//! What comes through a link, as events: pushes, and the answers to what it asked.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::{End, link::Link, questions::Question, topics::Topics};
+use crate::{
+    broker::{
+        Error, LiveEvent, Topic,
+        adopt::Raw,
+        redis::{error, head, resp::Reply},
+    },
+    limits::REGISTRY_RECENT_NAMES,
+};
+
+impl Link {
+    /// Turns everything that is there as a whole into events.
+    pub(super) fn decode(&mut self, topics: &mut Topics) -> Result<Vec<LiveEvent>, End> {
+        let mut events = Vec::new();
+        self.restored(&mut events);
+        while let Some(reply) = self.wire.next()? {
+            match reply {
+                Reply::Push(items) => self.push(topics, items, &mut events),
+                reply => self.answer(topics, reply, &mut events)?,
+            }
+        }
+        Ok(events)
+    }
+
+    fn push(&mut self, topics: &Topics, items: Vec<Reply>, events: &mut Vec<LiveEvent>) {
+        let mut items = items.into_iter();
+        let Some(Reply::Text(kind)) = items.next() else { return };
+        match &kind[..] {
+            b"message" => {
+                let (Some(Reply::Text(channel)), payload) = (items.next(), items.next()) else { return };
+                match (topics.channel(&channel), payload) {
+                    (Some(topic), payload) if topics.is_notice(topic, &channel) => {
+                        events.extend(notice(topics, topic, &channel, payload));
+                    }
+                    (Some(topic), Some(payload)) => events.push(pushed(topic, channel, payload)),
+                    (None, Some(Reply::Text(payload))) if &channel[..] == self.probe.channel().as_bytes() => {
+                        self.probe.received(&payload);
+                    }
+                    _ => {}
+                }
+            }
+            b"pmessage" => {
+                let Some(Reply::Text(pattern)) = items.next() else { return };
+                let Some(topic) = topics.pattern(&pattern) else { return };
+                match (items.next(), items.next()) {
+                    (Some(Reply::Text(channel)), payload) if topics.is_notice(topic, &pattern) => {
+                        events.extend(notice(topics, topic, &channel, payload));
+                    }
+                    // Probes, notices and the like are nobody's messages.
+                    (Some(Reply::Text(channel)), _) if self.settings.keys.is_own(&channel) => {}
+                    (Some(Reply::Text(channel)), Some(payload)) => events.push(pushed(topic, channel, payload)),
+                    (Some(Reply::Oversized(bytes)), _) => {
+                        events.push(LiveEvent::Oversized { topic: topic.clone(), bytes });
+                    }
+                    _ => {}
+                }
+            }
+            b"subscribe" | b"psubscribe" => {
+                // The confirmation is the answer to the oldest question.
+                match self.questions.answered() {
+                    Some(Question::Subscribe(topic)) => {
+                        events.push(LiveEvent::Subscribed(topic.clone()));
+                        if topics.is_captured(&topic) {
+                            events.push(LiveEvent::Captured(topic.clone()));
+                        }
+                        self.settle(&topic, events);
+                    }
+                    Some(Question::Probe) => self.probe.confirmed(),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, topics: &mut Topics, reply: Reply, events: &mut Vec<LiveEvent>) -> Result<(), End> {
+        match (self.questions.answered().unwrap_or(Question::Other), reply) {
+            (Question::Check(channel), Reply::List(fields)) => {
+                let fields: Vec<String> = fields.iter().map(text).collect();
+                if fields.first().is_some_and(|role| role != "master") {
+                    // Whatever a demoted server relays or says is not believed.
+                    return Err(End::Useless(words(b"READONLY")));
+                }
+                events.push(match head::read(&fields, self.settings.keeps_history) {
+                    Ok(head) => LiveEvent::Head(channel, head),
+                    Err(error) => LiveEvent::NoHead(channel, error),
+                });
+                Ok(())
+            }
+            (Question::Check(channel), Reply::Error(text)) => {
+                events.push(LiveEvent::NoHead(channel, Error::Unavailable(words(&text))));
+                Ok(())
+            }
+            (Question::Recent(skip), Reply::List(fields)) => {
+                events.push(self.recent(skip, &fields)?);
+                Ok(())
+            }
+            (Question::Recent(_), Reply::Error(text)) => {
+                tracing::debug!(reason = words(&text), "the registry can't be read");
+                Ok(())
+            }
+            (Question::Check(_) | Question::Recent(_), _) => Err(not_understood()),
+            (Question::Probe, Reply::Error(text)) => {
+                self.probe.refused(&words(&text));
+                Ok(())
+            }
+            (Question::Notices(topic), Reply::Error(text)) => {
+                topics.release(&topic);
+                events.push(LiveEvent::NotCaptured(topic, words(&text)));
+                Ok(())
+            }
+            (Question::Subscribe(topic), Reply::Error(text)) => {
+                topics.remove(&topic);
+                events.push(LiveEvent::Refused(topic.clone(), words(&text)));
+                self.settle(&topic, events);
+                Ok(())
+            }
+            (Question::Ping, _) => {
+                self.probe.answered();
+                Ok(())
+            }
+            (Question::Subscribe(_) | Question::Notices(_) | Question::Probe | Question::Other, _) => Ok(()),
+        }
+    }
+
+    /// Reads what `recent.lua` answers.
+    fn recent(&self, skip: usize, fields: &[Reply]) -> Result<LiveEvent, End> {
+        let [role, registered, names @ ..] = fields else {
+            return Err(not_understood());
+        };
+        if text(role) != "master" {
+            return Err(End::Useless(words(b"READONLY")));
+        }
+        let registered = text(registered).parse().unwrap_or(0);
+        let more = names.len() == REGISTRY_RECENT_NAMES;
+        let names = names.iter().filter_map(|name| self.settings.names.parse(&text(name)).ok()).collect();
+        Ok(LiveEvent::Recent { skip, names, more, registered })
+    }
+
+    fn settle(&mut self, topic: &Topic, events: &mut Vec<LiveEvent>) {
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.remove(topic);
+        }
+        self.restored(events);
+    }
+
+    fn restored(&mut self, events: &mut Vec<LiveEvent>) {
+        if self.unconfirmed.as_ref().is_some_and(HashSet::is_empty) {
+            self.unconfirmed = None;
+            events.push(LiveEvent::Restored);
+        }
+    }
+}
+
+fn not_understood() -> End {
+    End::Lost("it answered in a way that is not understood".to_owned())
+}
+
+fn pushed(topic: &Topic, channel: Bytes, payload: Reply) -> LiveEvent {
+    let topic = topic.clone();
+    match payload {
+        Reply::Text(payload) => LiveEvent::Push { topic, channel, payload },
+        Reply::Oversized(bytes) => LiveEvent::Oversized { topic, bytes },
+        _ => LiveEvent::Oversized { topic, bytes: 0 },
+    }
+}
+
+/// `None` for a notice that is none of ours.
+fn notice(topics: &Topics, topic: &Topic, channel: &[u8], payload: Option<Reply>) -> Option<LiveEvent> {
+    let Some(Reply::Text(mut payload)) = payload else { return None };
+    let hash = payload.first_chunk().copied()?;
+    let json = payload.split_off(Raw::HASH_BYTES);
+    Some(LiveEvent::Notice { topic: topic.clone(), channel: topics.noticed(channel)?, hash, json })
+}
+
+fn text(reply: &Reply) -> String {
+    match reply {
+        Reply::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        Reply::Int(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// An error's text, or what it means where that is known.
+pub(super) fn words(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let code = text.split(' ').next().unwrap_or_default();
+    error::refusal(code).map_or_else(|| format!("it answered {text}"), str::to_owned)
+}
