@@ -9,19 +9,24 @@
 //! Should the account be wrong all the same, adopting changes nothing (see [`adopt`](tidings::broker::adopt)), and the head
 //! is looked at again.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::collections::VecDeque;
 
 use tidings::{
     broker::{
         Head,
-        adopt::{Adopted, Adoption, Raw},
+        adopt::{Adopted, Raw},
     },
-    limits::{BACKOFF_MAX, BACKOFF_MIN, CAPTURE_ASK_PAUSE, CAPTURE_NOTICES, CAPTURE_RANGES, LEASE},
+    limits::{CAPTURE_RANGES, LEASE},
     message::Position,
 };
 use tokio::time::Instant;
 
 use super::held::Held;
+
+mod work;
+
+pub(super) use work::Step;
+use work::Work;
 
 #[derive(Debug, Default)]
 pub(super) struct Account {
@@ -58,14 +63,6 @@ enum Lease {
     Other(Instant),
 }
 
-/// What is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
-    Check,
-    Read,
-    Adopt,
-}
-
 /// Numbered messages that were not heard of: those behind `from`, up to `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Range {
@@ -73,21 +70,6 @@ pub(super) struct Range {
     pub(super) to: Position,
     /// What was adopted behind it is known already.
     outdated: bool,
-}
-
-/// What to do next. Until it is told how that went, an account says nothing else.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Step {
-    /// Nothing.
-    Rest,
-    /// Nothing before this time, unless something is heard.
-    Wait(Instant),
-    /// Have the head told, on the live connection.
-    Check,
-    /// Read this from the log.
-    Read(Range),
-    /// Adopt.
-    Adopt { messages: Vec<Arc<Raw>>, adopted: Position, seen: Position, ask: bool },
 }
 
 impl Account {
@@ -189,112 +171,6 @@ impl Account {
                 self.adopted = at;
             }
         }
-    }
-
-    /// What to do now.
-    pub(super) fn next(&mut self, now: Instant) -> Step {
-        let Some(since) = self.held.since() else {
-            self.unsure |= self.missed.drain(..).any(|range| !range.outdated);
-            self.asked = false;
-            return Step::Rest;
-        };
-        if self.work.is_some() {
-            return Step::Rest;
-        }
-        if let Some(not_before) = self.not_before.filter(|not_before| now < *not_before) {
-            return Step::Wait(not_before);
-        }
-        let seen = match self.place {
-            Some(place) if !self.unsure => place,
-            _ => return self.begin(Work::Check, Step::Check),
-        };
-        if let Some(range) = self.missed.front() {
-            let read = Step::Read(*range);
-            return self.begin(Work::Read, read);
-        }
-        if let Some((last, until)) = self.awaited {
-            if seen.epoch != last.epoch || seen.sequence < last.sequence {
-                if now < until {
-                    return Step::Wait(until);
-                }
-                self.awaited = None;
-                return self.begin(Work::Check, Step::Check);
-            }
-            self.awaited = None;
-        }
-        let ask_at = since + LEASE;
-        if let Lease::Other(until) = self.lease
-            && now < until
-            && (now < ask_at || self.asked)
-        {
-            return Step::Wait(if self.asked { until } else { until.min(ask_at) });
-        }
-        let (messages, adopted, ask) = (self.held.batch(), self.adopted, now >= ask_at);
-        self.begin(Work::Adopt, Step::Adopt { messages, adopted, seen, ask })
-    }
-
-    fn begin(&mut self, work: Work, step: Step) -> Step {
-        self.work = Some(work);
-        step
-    }
-
-    /// The head was told, and [`look`](Self::look) has seen it.
-    pub(super) fn checked(&mut self, now: Instant) {
-        self.work = None;
-        match self.place {
-            Some(_) if !self.unsure => {}
-            // It was not told here after all.
-            _ => self.pause(now),
-        }
-    }
-
-    /// The first missed range was read to its end.
-    pub(super) fn read_all(&mut self) {
-        self.work = None;
-        self.missed.pop_front();
-    }
-
-    /// How an adoption went; `asked` says that it asked for the lease.
-    pub(super) fn settle(&mut self, adoption: Adoption, asked: bool, now: Instant) {
-        self.work = None;
-        match adoption {
-            Adoption::Done { last, given_up } => {
-                self.failures = 0;
-                self.complained = false;
-                self.awaited = Some((last, now + CAPTURE_NOTICES));
-                self.asked = false;
-                self.leads = !given_up;
-                self.lease = if given_up { Lease::Other(now + LEASE) } else { Lease::Open };
-            }
-            Adoption::Behind => {
-                self.unsure = true;
-                // Once it is what happens; again and again it must not spin.
-                match self.failures {
-                    0 => self.failures = 1,
-                    _ => self.pause(now),
-                }
-            }
-            Adoption::Other { for_ms } => {
-                self.leads = false;
-                self.asked = asked;
-                self.lease = Lease::Other(now + Duration::from_millis(for_ms));
-                self.not_before = asked.then_some(now + CAPTURE_ASK_PAUSE);
-            }
-        }
-    }
-
-    /// What was under way failed, with an outcome that may not be known. Answers whether that is news.
-    pub(super) fn fail(&mut self, now: Instant) -> bool {
-        self.work = None;
-        self.unsure = true;
-        self.pause(now);
-        !std::mem::replace(&mut self.complained, true)
-    }
-
-    fn pause(&mut self, now: Instant) {
-        let most = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
-        self.failures += 1;
-        self.not_before = Some(now + most.mul_f64(0.5 + fastrand::f64() / 2.0));
     }
 
     /// Drops the oldest message that is held. False where there is none.

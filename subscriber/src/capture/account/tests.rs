@@ -1,4 +1,11 @@
-use tidings::{broker::history::EpochStart, envelope::decode, message::Epoch};
+use std::time::Duration;
+
+use tidings::{
+    broker::{adopt::Adoption, history::EpochStart},
+    envelope::decode,
+    limits::{BACKOFF_MAX, CAPTURE_ASK_PAUSE, CAPTURE_NOTICES},
+    message::Epoch,
+};
 
 use super::*;
 
