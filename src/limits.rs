@@ -68,8 +68,9 @@ pub const REGISTRY_PAGE: usize = 10_000;
 pub const REGISTRY_RENEWAL: Duration = Duration::from_secs(60);
 /// How far back a channel of the registry counts as published on lately: twice the time of its renewal.
 pub const REGISTRY_RECENT: Duration = Duration::from_secs(120);
-/// Names of such channels told at a time: some milliseconds of Redis's one thread.
-pub const REGISTRY_RECENT_NAMES: usize = 5_000;
+/// Names of such channels told at a time: some milliseconds of Redis's one thread, and less than a reply may have.
+pub const REGISTRY_RECENT_NAMES: usize = 2_000;
+const _: () = assert!(REGISTRY_RECENT_NAMES + 2 <= REPLY_ELEMENTS);
 /// How often publishers look the registry through for channels whose head has expired.
 pub const REGISTRY_SWEEP: Duration = Duration::from_secs(600);
 /// How many of them they look at each time.
@@ -103,7 +104,7 @@ pub const COMPLAINT_QUIET: Duration = Duration::from_secs(60);
 pub const COMPLAINT_REASONS: usize = 32;
 /// One line of a reply of Redis on the live connection: of an error, or of a number.
 pub const REPLY_LINE_BYTES: usize = 64 << 10;
-/// Elements of one such reply: far more than the answers to our questions have.
+/// Elements of one such reply: the longest has the names of recent channels.
 pub const REPLY_ELEMENTS: usize = 4_096;
 /// How deep such replies may be nested: one more than any of ours is.
 pub const REPLY_DEPTH: usize = 4;

@@ -97,6 +97,13 @@ pub enum LiveEvent {
     Restored,
 }
 
+impl LiveEvent {
+    /// Whether it is something that was published, and no answer.
+    pub fn is_message(&self) -> bool {
+        matches!(self, Self::Push { .. } | Self::Notice { .. } | Self::Oversized { .. })
+    }
+}
+
 /// The asking side of a live connection. Dropping it ends the connection.
 pub type LiveControl = tokio::sync::mpsc::Sender<LiveCommand>;
 

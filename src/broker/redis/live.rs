@@ -5,6 +5,7 @@
 //! Redis's own limit (client-output-buffer-limit pubsub) ends a connection that is too slow, which is repaired from the log.
 
 mod link;
+mod patience;
 mod probe;
 mod questions;
 mod replies;

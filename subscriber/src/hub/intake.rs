@@ -222,7 +222,6 @@ impl Intake {
         if envelope.claim.is_some_and(|claim| !epochs.contains(&claim.epoch)) {
             return false;
         }
-        known.heard = true;
         let (hash, captured) = (known.hash, known.captured);
         let place = match envelope.claim {
             Some(Claim { epoch, sequence }) => {
@@ -233,6 +232,8 @@ impl Intake {
             }
             None => Place { before: *position, sequence: 0, position: *position, time_ms: envelope.time_ms },
         };
+        // What has no place says nothing of numbered messages: one may have been lost all the same.
+        known.heard |= place.sequence > 0;
         match (captured, notice) {
             // Whoever published this as a notice was a stranger.
             (_, Some(_)) if place.sequence == 0 => return true,

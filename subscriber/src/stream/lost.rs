@@ -82,8 +82,10 @@ impl Session {
     }
 
     pub(super) fn tell(&mut self, channel: &ChannelName, gap: &Gap, frames: &mut BytesMut) -> Result<(), Stop> {
-        // What was lost before the time that the client asked for is none of its business.
-        if self.positions.track(channel)?.not_before_ms.is_some() {
+        // What was lost before the time that the client asked for is none of its business. Where the log had nothing as new
+        // when the stream was opened, what is lost behind it was published since.
+        let now_ms = chrono::Utc::now().timestamp_millis();
+        if self.positions.track(channel)?.not_before_ms.is_some_and(|start_ms| now_ms < start_ms) {
             return Ok(());
         }
         Ok(self.report(frames, channel, gap)?)

@@ -30,7 +30,10 @@ pub(crate) struct Rig {
 impl Rig {
     /// On the Redis at this URL.
     pub(crate) async fn at(url: &str, args: &[&str]) -> Self {
-        let mut all = vec!["--redis-timeout=1s"];
+        let mut all = Vec::new();
+        if !args.iter().any(|arg| arg.starts_with("--redis-timeout")) {
+            all.push("--redis-timeout=1s");
+        }
         all.extend(args);
         let publisher = Publisher::start(url, &all).await;
         let subscriber = Subscriber::start(url, &all).await;

@@ -89,13 +89,14 @@ impl Link {
         loop {
             if !batch.is_empty() {
                 let begun = Instant::now();
+                let had_messages = batch.iter().any(LiveEvent::is_message);
                 if events.send(std::mem::take(&mut batch)).await.is_err() {
                     return Ok(());
                 }
                 // While the hub was slow nobody listened: that says nothing about Redis.
                 heard = Instant::now();
-                self.questions.excuse(begun.elapsed());
-                self.probe.excuse(false);
+                self.questions.excuse(begun.elapsed(), had_messages);
+                self.probe.excuse(begun.elapsed(), had_messages);
             }
             self.wire.flush().await?;
             tokio::select! {

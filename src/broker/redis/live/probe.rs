@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use tokio::{sync::watch, time::Instant};
 
+use super::patience::Wait;
 use crate::{
     broker::redis::{
         connection::{Connection, Published},
@@ -42,8 +43,8 @@ enum State {
 /// A probe that was not received yet.
 struct UnderWay {
     number: u64,
-    /// When Redis said that it took it.
-    published: Option<Instant>,
+    /// Since Redis said that it took it.
+    published: Option<Wait>,
 }
 
 impl Probe {
@@ -125,18 +126,20 @@ impl Probe {
     /// Notes what became of the publishing half. The push may have come before.
     pub(super) fn note(&mut self, published: Published) {
         match published {
-            Published::Sent => self.excuse(true),
+            Published::Sent => {
+                if let Some(under_way) = &mut self.under_way {
+                    under_way.published = Some(Wait::begin());
+                }
+            }
             Published::Away => self.under_way = None,
             Published::Refused(reason) => self.refused(&reason),
         }
     }
 
-    /// Begins the wait anew: nobody read the link meanwhile, which says nothing about Redis.
-    pub(super) fn excuse(&mut self, also_unpublished: bool) {
-        if let Some(under_way) = &mut self.under_way
-            && (also_unpublished || under_way.published.is_some())
-        {
-            under_way.published = Some(Instant::now());
+    /// See [`Wait::excuse`].
+    pub(super) fn excuse(&mut self, while_nobody_read: Duration, had_messages: bool) {
+        if let Some(published) = self.under_way.as_mut().and_then(|under_way| under_way.published.as_mut()) {
+            published.excuse(while_nobody_read, had_messages);
         }
     }
 
@@ -151,7 +154,7 @@ impl Probe {
 
     /// Whether a probe that Redis took has not come within this time.
     pub(super) fn is_lost(&self, patience: Duration) -> bool {
-        let published = self.under_way.as_ref().and_then(|under_way| under_way.published);
-        published.is_some_and(|published| published.elapsed() > patience)
+        let published = self.under_way.as_ref().and_then(|under_way| under_way.published.as_ref());
+        published.is_some_and(|published| published.is_over(patience))
     }
 }

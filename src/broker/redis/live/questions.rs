@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
-use crate::{broker::Topic, channel::ChannelName, limits::ANSWER_BEHIND_MESSAGES};
+use super::patience::Wait;
+use crate::{broker::Topic, channel::ChannelName};
 
 /// What the next reply answers.
 pub(super) enum Question {
@@ -22,43 +23,36 @@ pub(super) enum Question {
 
 pub(super) struct Questions {
     unanswered: VecDeque<Question>,
-    /// Since when the oldest of them waits.
-    since: Instant,
-    /// When the last messages came.
-    messages: Instant,
+    /// That of the oldest of them.
+    wait: Wait,
 }
 
 impl Questions {
     pub(super) fn new() -> Self {
-        Self { unanswered: VecDeque::new(), since: Instant::now(), messages: Instant::now() }
+        Self { unanswered: VecDeque::new(), wait: Wait::begin() }
     }
 
     pub(super) fn ask(&mut self, question: Question) {
         if self.unanswered.is_empty() {
-            self.since = Instant::now();
+            self.wait = Wait::begin();
         }
         self.unanswered.push_back(question);
     }
 
     /// The question that the next answer belongs to.
     pub(super) fn answered(&mut self) -> Option<Question> {
-        self.since = Instant::now();
+        self.wait = Wait::begin();
         self.unanswered.pop_front()
     }
 
-    /// Messages came, and nobody read on for a while because of them: that says nothing about Redis.
-    pub(super) fn excuse(&mut self, while_nobody_read: Duration) {
-        self.messages = Instant::now();
-        self.since += while_nobody_read;
+    /// See [`Wait::excuse`].
+    pub(super) fn excuse(&mut self, while_nobody_read: Duration, had_messages: bool) {
+        self.wait.excuse(while_nobody_read, had_messages);
     }
 
     /// Whether an answer has been missing for too long: what we send does not arrive, whatever comes from there.
     pub(super) fn are_ignored(&self, patience: Duration) -> bool {
-        if self.unanswered.is_empty() {
-            return false;
-        }
-        let waited = self.since.elapsed();
-        waited > patience && (self.messages.elapsed() > patience || waited > patience * ANSWER_BEHIND_MESSAGES)
+        !self.unanswered.is_empty() && self.wait.is_over(patience)
     }
 }
 
@@ -84,11 +78,11 @@ mod tests {
         assert!(!questions.are_ignored(PATIENCE), "the second may take as long from here");
         advance(HALF).await;
         assert!(questions.are_ignored(PATIENCE));
-        questions.excuse(PATIENCE);
+        questions.excuse(PATIENCE, false);
         assert!(!questions.are_ignored(PATIENCE));
         for _ in 0..8 {
             assert!(!questions.are_ignored(PATIENCE), "they come behind the messages");
-            questions.excuse(Duration::ZERO);
+            questions.excuse(Duration::ZERO, true);
             advance(HALF).await;
         }
         assert!(questions.are_ignored(PATIENCE), "messages alone do not make a link");
