@@ -205,6 +205,8 @@ pub const ACCEPT_COMPLAINTS: Duration = Duration::from_secs(60);
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the kernel asks a silent host before it gives up, all within `--keepalive-timeout`.
 pub const TCP_PROBES: u32 = 3;
+/// The shortest time between two of them: the kernel counts in seconds.
+pub const TCP_PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// Calls at once on one connection.
 pub const CALLS_PER_CONNECTION: u32 = 1_000;
 /// HTTP headers of one request, as HTTP/2 counts them.

@@ -13,6 +13,7 @@ mod foreign;
 mod gaps;
 mod handover;
 mod harness;
+mod limits;
 mod listing;
 mod metrics;
 mod odd;

@@ -124,7 +124,7 @@ fn prepare(stream: &TcpStream, terms: &Terms) {
     // HTTP/1.1 has no ping: it is the kernel that notices hosts which are gone.
     let keepalive = TcpKeepalive::new()
         .with_time(terms.keepalive_interval)
-        .with_interval((terms.keepalive_timeout / limits::TCP_PROBES).max(Duration::from_secs(1)))
+        .with_interval((terms.keepalive_timeout / limits::TCP_PROBES).max(limits::TCP_PROBE_PAUSE))
         .with_retries(limits::TCP_PROBES);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
