@@ -9,6 +9,7 @@ pub(crate) mod nats;
 pub(crate) mod pace;
 pub(crate) mod publishing;
 pub(crate) mod resp;
+pub(crate) mod streams;
 pub(crate) mod text;
 
 /// Reads one subscription to its end.

@@ -19,13 +19,13 @@ use super::{
 };
 
 /// What a client lets the server send ahead: tonic's defaults.
-const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 5 << 20;
+pub(super) const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 5 << 20;
 
 pub(crate) const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
 pub(crate) const PUBLISH_BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
 pub(crate) const PUBLISH_STREAM: &str = "/tidings.v1.PublisherService/PublishStream";
-const STREAM_MESSAGES: &str = "/tidings.v1.SubscriberService/StreamMessages";
+pub(super) const STREAM_MESSAGES: &str = "/tidings.v1.SubscriberService/StreamMessages";
 
 /// A message as it stands in a gRPC body.
 pub(crate) fn framed(message: &impl Message) -> Bytes {

@@ -15,7 +15,9 @@ use crate::{
         frames::Order,
         grpc::{self, Connection},
         pace::Pace,
-        publishing, resp, text,
+        publishing, resp,
+        streams::Streams,
+        text,
     },
     stage::{Disk, History, Meter, Service, Watched},
 };
@@ -44,10 +46,10 @@ pub(crate) async fn plain(plan: &mut Plan<'_>, streams: usize, flow: Flow) -> an
     let subscriber = plan.stage.service(Service::Subscriber(Disk::None)).await?;
     let redis = plan.stage.redis(Disk::None);
     let servers = [Watched::from(&*subscriber), Watched::from(&*redis)];
-    let opened = open(subscriber.address, &plan.channel, streams, STREAMS_EACH, Order::Plain).await?;
+    let readers = read(subscriber.address, &plan.channel, streams, Order::Plain).await?;
     let json = text::plain_json();
     let mut feeder = resp::Publisher::open(address(&redis), &plan.channel, &json, 1).await?;
-    deliver(opened.streams, &mut feeder, &servers, plan.time, flow).await
+    deliver(readers, &mut feeder, &servers, plan.time, flow).await
 }
 
 /// Our streams, fed by `PublishStream` with history.
@@ -67,12 +69,12 @@ async fn fed_by_stream(plan: &mut Plan<'_>, streams: usize, stalled: bool) -> an
     let publisher = plan.stage.service(Service::Publisher(Disk::None, history)).await?;
     let redis = plan.stage.redis(Disk::None);
     let servers = [Watched::from(&*subscriber), Watched::from(&*publisher), Watched::from(&*redis)];
-    let count = streams + usize::from(stalled);
-    let mut opened = open(subscriber.address, &plan.channel, count, STREAMS_EACH, Order::Numbered).await?;
-    let last = if stalled { opened.streams.pop() } else { None };
+    let readers = read(subscriber.address, &plan.channel, streams, Order::Numbered).await?;
+    let aside = usize::from(stalled);
+    let mut opened = open(subscriber.address, &plan.channel, aside, 1, Order::Numbered).await?;
     let mut feeder = publishing::Stream::open(publisher.address, &plan.channel, true).await?;
-    let sample = deliver(opened.streams, &mut feeder, &servers, plan.time, SATURATED).await?;
-    if let Some(mut stream) = last {
+    let sample = deliver(readers, &mut feeder, &servers, plan.time, SATURATED).await?;
+    if let Some(mut stream) = opened.streams.pop() {
         let all = feeder.settle().await?;
         while stream.more().await? < all {}
     }
@@ -89,6 +91,16 @@ pub(crate) async fn bare(plan: &mut Plan<'_>, subscribers: usize) -> anyhow::Res
     }
     let mut feeder = resp::Publisher::open(address, &plan.channel, &json, subscribers).await?;
     deliver(readers, &mut feeder, &[Watched::from(&*redis)], plan.time, SATURATED).await
+}
+
+/// Readers of so many streams on a channel, ten a connection.
+async fn read(subscriber: SocketAddr, channel: &str, streams: usize, order: Order) -> anyhow::Result<Vec<Streams>> {
+    let (request, mut readers) = (request(channel), Vec::new());
+    for first in (0..streams).step_by(STREAMS_EACH) {
+        let count = STREAMS_EACH.min(streams - first);
+        readers.push(Streams::open(subscriber, &request, count, order).await?);
+    }
+    Ok(readers)
 }
 
 /// Streams, and the connections that they share.
