@@ -124,7 +124,7 @@ pub const REPLAY_MESSAGES: usize = 4_096;
 /// Channels whose heads one stream reads in a round trip: a short call on a connection that all share.
 pub const HEADS_PER_READ: usize = 256;
 /// Bytes of framed log pages that all streams of a subscriber share while they catch up. A reader that has stopped holds
-/// one chunk besides (in HTTP/2's send buffer), so that a thousand of them stay under 128 MiB together.
+/// two chunks besides, so that a thousand of them, each on a connection of its own, stay under 128 MiB together.
 pub const PAGES_BYTES: usize = 32 << 20;
 /// How long a framed page waits for a reader to come to it.
 pub const PAGES_AGE: Duration = Duration::from_secs(5);
@@ -152,6 +152,9 @@ pub const RING_BYTES: usize = 1 << 20;
 pub const RING_AGE: Duration = Duration::from_secs(5);
 /// One chunk of framed messages, unless one message is larger: what HTTP/2 sends in a few frames.
 pub const CHUNK_BYTES: usize = 60 << 10;
+/// The same of pages of the log: one frame of HTTP/2. A reader that has stopped keeps two of them in HTTP/2's send buffer
+/// for itself, while chunks of the live path are shared.
+pub const LOG_CHUNK_BYTES: usize = 16 << 10;
 /// Bytes of pushes that may wait until their channel's head is known, over all topics: an answer takes a round trip.
 pub const HELD_BYTES: usize = 16 << 20;
 /// What each of them counts for beside its bytes: even empty ones fill memory.

@@ -134,15 +134,28 @@ pub(crate) struct Place {
 }
 
 /// Makes chunks out of messages as they come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Builder {
+    /// Bytes at which a chunk ends.
+    limit: usize,
     buffer: BytesMut,
     runs: Vec<Run>,
     entries: Vec<Entry>,
     done: Vec<Chunk>,
 }
 
+impl Default for Builder {
+    fn default() -> Self {
+        Self::of(CHUNK_BYTES)
+    }
+}
+
 impl Builder {
+    /// Chunks end when they have so many bytes.
+    pub(crate) fn of(limit: usize) -> Self {
+        Self { limit, buffer: BytesMut::new(), runs: Vec::new(), entries: Vec::new(), done: Vec::new() }
+    }
+
     /// Adds a message of a channel.
     pub(crate) fn push(&mut self, channel: &ChannelName, hash: u64, place: Place, envelope: &Envelope) {
         let Place { before, sequence, position, time_ms } = place;
@@ -159,7 +172,7 @@ impl Builder {
         }
         wire::put_message(&mut self.buffer, channel, hash, envelope, sequence, position);
         self.entries.push(Entry { run: run as u32, end: self.buffer.len() as u32, sequence, time_ms });
-        if self.buffer.len() >= CHUNK_BYTES {
+        if self.buffer.len() >= self.limit {
             self.seal();
         }
     }

@@ -7,7 +7,7 @@ use tidings::{
     broker::{Broker, Error, From, Head, Page, PageLimit, Stored, history::Next},
     channel::ChannelName,
     envelope,
-    limits::{BACKOFF_MAX, HEADS_PER_READ, PATTERN_CHANNELS},
+    limits::{BACKOFF_MAX, HEADS_PER_READ, LOG_CHUNK_BYTES, PATTERN_CHANNELS},
     message::Position,
     metrics::{self, Mode},
     status::{self, Call},
@@ -172,7 +172,7 @@ impl Session {
 
 /// Frames consecutive messages of one epoch, from just after a position up to a sequence.
 fn frame(channel: &ChannelName, hash: u64, mut at: Position, to: i64, messages: &[Stored]) -> Vec<Arc<Chunk>> {
-    let mut builder = Builder::default();
+    let mut builder = Builder::of(LOG_CHUNK_BYTES);
     for stored in messages {
         if stored.sequence > to || stored.sequence != at.sequence + 1 {
             break;
