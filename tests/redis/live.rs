@@ -205,3 +205,28 @@ async fn a_head_that_cannot_be_read_is_told_and_hurts_no_other() {
     assert!(matches!(live.next().await, LiveEvent::Head(_, Some(_))));
     broker.close().await;
 }
+
+/// As long as the address leads to a replica only, nothing is subscribed to there, and it is not asked again and again.
+#[tokio::test]
+async fn a_replica_gets_no_subscriptions() {
+    let primary = RedisServer::start();
+    let replica = RedisServer::replica_of(&primary);
+    let broker: Shared = Redis::start(settings(&replica.url()));
+    let (control, mut events) = broker.live();
+    control.send(LiveCommand::Subscribe(channel("c"))).await.expect("taken");
+    let accepted = || {
+        let stats = replica.command(&["INFO", "stats"]);
+        let count = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        count.and_then(|count| count.trim().parse::<u64>().ok()).expect("a count")
+    };
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = accepted();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let tried = accepted() - before;
+    assert!((2..30).contains(&tried), "{tried} connections in two seconds");
+    assert!(!replica.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).contains("tidings-live"));
+    while let Ok(batch) = events.try_recv() {
+        assert!(batch.iter().all(|event| matches!(event, LiveEvent::Lost(_))), "{batch:?}");
+    }
+    broker.close().await;
+}

@@ -7,7 +7,7 @@ use tidings_testing::RedisServer;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::fixture::{broker, head, name, publish, signal, texts, until, with_id, within};
+use crate::fixture::{TIMEOUT, broker, head, name, publish, signal, texts, until, with_id, within};
 
 /// A primary, its replica, and a broker on the primary.
 async fn start() -> (RedisServer, RedisServer, Shared) {
@@ -60,6 +60,24 @@ async fn a_replica_that_hangs_is_not_reached_and_holds_up_nobody_else() {
     assert!(!waits.is_finished());
     is_not_reached(waits).await;
     signal(&replica, "CONT");
+    broker.close().await;
+}
+
+/// Neither a publish that wants replicas nor one behind it waits longer for a primary that hangs than any other.
+#[tokio::test]
+async fn a_primary_that_hangs_holds_nobody_up_for_longer_than_the_timeout() {
+    let (primary, _replica, broker) = start().await;
+    // From now on a connection waits in the pool.
+    within(broker.publish(&name("orders"), texts(1), 1), "a receipt").await.expect("published");
+    signal(&primary, "STOP");
+    let began = Instant::now();
+    let publishes = [1, 0].map(|replicas| tokio::spawn(broker.publish(&name("orders"), texts(1), replicas)));
+    for publish in publishes {
+        let refused = within(publish, "an answer").await.expect("no panic");
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    }
+    assert!(began.elapsed() < TIMEOUT * 3 / 2, "{:?}", began.elapsed());
+    signal(&primary, "CONT");
     broker.close().await;
 }
 

@@ -149,7 +149,8 @@ impl Publisher {
         let begun = async {
             let link = self.registry.reach(channel, deadline(&group, self.connection.timeout())).await?;
             let call = self.write(channel, &group);
-            let sending = metrics::timed(Call::Publish, self.waiters.send(&call, wanted));
+            let deadline = deadline(&group, self.connection.timeout());
+            let sending = metrics::timed(Call::Publish, self.waiters.send(&call, wanted, deadline));
             let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
             let published = self.read(answer, &group)?;
             self.note(channel, &published, &link).await;

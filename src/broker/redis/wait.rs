@@ -7,12 +7,15 @@ use futures_util::{future::BoxFuture, poll};
 use redis::{Cmd, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{connection::Connection, error, script};
-use crate::{broker::Error, limits::WAIT_CONNECTIONS};
+use crate::{
+    broker::Error,
+    limits::{BACKOFF_MAX, WAIT_CONNECTIONS},
+};
 
 pub(super) struct Waiters {
     connection: Arc<Connection>,
@@ -36,14 +39,23 @@ impl Waiters {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends the script with WAIT right behind it. Answers when the script has; [`finish`](Self::finish) waits on.
-    pub(super) async fn send(&self, call: &Cmd, wanted: u32) -> Result<(Value, Waiting), Error> {
+    /// Sends the script with WAIT right behind it. Answers when the script has, until a time at the latest;
+    /// [`finish`](Self::finish) waits on.
+    pub(super) async fn send(&self, call: &Cmd, wanted: u32, deadline: Instant) -> Result<(Value, Waiting), Error> {
         let limit = self.connection.timeout();
-        let place = timeout(limit, Arc::clone(&self.places).acquire_owned()).await;
-        let place = place
-            .map_err(|_| error::away(limit, "all connections that wait for replicas are in use"))?
-            .map_err(|_| Error::Unavailable("the broker is closed".to_owned()))?;
-        let lent = self.borrow().await?;
+        let away = |_| error::away(limit, "all connections that wait for replicas are in use, or Redis gives none");
+        let (place, lent) = timeout_at(deadline, self.borrow()).await.map_err(away)??;
+        let sent = timeout_at(deadline, self.send_on(lent, place, call, wanted)).await;
+        sent.map_err(|_| error::slow())?
+    }
+
+    async fn send_on(
+        &self,
+        lent: MultiplexedConnection,
+        place: OwnedSemaphorePermit,
+        call: &Cmd,
+        wanted: u32,
+    ) -> Result<(Value, Waiting), Error> {
         let (answer, waiting) = self.on(lent, place, call, wanted).await;
         match answer {
             Err(error) if script::is_missing(&error) => {
@@ -95,7 +107,9 @@ impl Waiters {
         let limit = self.connection.timeout();
         let short = |reached| Error::ReplicasNotReached { wanted, reached, within_ms: limit.as_millis() as u64 };
         let Waiting { reached, lent, place } = waiting;
-        let reached = match closing.run_until_cancelled(reached).await {
+        // Redis ends the wait itself, unless it hangs.
+        let reached = timeout(limit + BACKOFF_MAX, closing.run_until_cancelled(reached)).await.unwrap_or(None);
+        let reached = match reached {
             Some(Ok(Value::Int(reached))) => u32::try_from(reached).unwrap_or(0),
             // Published, and the connection was lost before anyone could say where it is.
             Some(_) | None => return Err(short(0)),
@@ -105,17 +119,20 @@ impl Waiters {
         if reached >= wanted { Ok(reached) } else { Err(short(reached)) }
     }
 
-    async fn borrow(&self) -> Result<MultiplexedConnection, Error> {
+    async fn borrow(&self) -> Result<(OwnedSemaphorePermit, MultiplexedConnection), Error> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|_| Error::Unavailable("the broker is closed".to_owned()))?;
         if let Some(mut idle) = self.take() {
             // One that was lost while it was idle is found out before anything is handed to it.
             let ping: RedisResult<()> = redis::cmd("PING").query_async(&mut idle).await;
             if ping.is_ok() {
-                return Ok(idle);
+                return Ok((place, idle));
             }
         }
         // Twice the time, since WAIT itself takes all of it.
         let dedicated = self.connection.dedicated(self.connection.timeout() * 2).await;
-        dedicated.map_err(|error| unpublished(self.connection.failed(&error)))
+        let lent = dedicated.map_err(|error| unpublished(self.connection.failed(&error)))?;
+        Ok((place, lent))
     }
 
     fn take(&self) -> Option<MultiplexedConnection> {

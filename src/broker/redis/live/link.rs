@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use bytes::Bytes;
 use tokio::{
     sync::mpsc,
     time::{Instant, interval},
@@ -43,8 +44,11 @@ impl Link {
         wire.command(&["SELECT", &settings.url.database().to_string()]);
         wire.flush().await?;
         for _ in 0..2 {
-            if let Reply::Error(text) = wire.reply().await? {
-                return Err(words(&text));
+            match wire.reply().await? {
+                Reply::Error(text) => return Err(words(&text)),
+                // Known before anything is subscribed to: as long as the name leads to a replica, there is no link.
+                Reply::List(greeting) if !is_primary(&greeting) => return Err(words(b"READONLY")),
+                _ => {}
             }
         }
         let probe = Probe::new(&settings.keys, Arc::clone(&settings.connection), settings.probed.clone());
@@ -190,4 +194,14 @@ impl Link {
         self.wire.command(&[command, topics::name(&topic)]);
         self.questions.ask(Question::Subscribe(topic));
     }
+}
+
+/// Whether a server that answers HELLO says that it is a primary: the answer is a map, whose keys and values take turns.
+fn is_primary(greeting: &[Reply]) -> bool {
+    let word = |reply: &Reply| match reply {
+        Reply::Text(text) => text.clone(),
+        _ => Bytes::new(),
+    };
+    let role = greeting.chunks_exact(2).find(|pair| word(&pair[0]) == "role").map(|pair| word(&pair[1]));
+    role.is_none_or(|role| role == "master")
 }
