@@ -100,6 +100,8 @@ pub const LIVE_COMMANDS: usize = 1_024;
 pub const LIVE_BATCHES: usize = 16;
 /// How long a refusal by Redis must not have been met to be said in the log again.
 pub const COMPLAINT_QUIET: Duration = Duration::from_secs(60);
+/// How often the log says that plain programs publish what is larger than a message may be.
+pub const OVERSIZED_QUIET: Duration = Duration::from_secs(60);
 /// Reasons why Redis is away that are remembered; more of them, one after the other, are worth to be said again.
 pub const COMPLAINT_REASONS: usize = 32;
 /// One line of a reply of Redis on the live connection: of an error, or of a number.

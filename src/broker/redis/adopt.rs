@@ -38,7 +38,7 @@ impl adopt::Adopter for Adopter {
         let answer = sent.map_err(|_| error::slow())?.map_err(|error| self.connection.failed(&error))?;
         let adoption = read(answer)?;
         if let Adoption::Done { last, .. } = adoption {
-            self.registry.note(channel, last, &link).await;
+            self.registry.note(channel, last, &link, deadline).await;
         }
         Ok(adoption)
     }

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::{sync::oneshot, time::timeout_at};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -139,7 +142,7 @@ impl Publisher {
         let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)?;
         let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
         let published = self.read(answer, group)?;
-        self.note(channel, &published, &link).await;
+        self.note(channel, &published, &link, deadline).await;
         Ok(published)
     }
 
@@ -147,13 +150,13 @@ impl Publisher {
     /// the script has answered.
     async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Group, wanted: u32) {
         let begun = async {
-            let link = self.registry.reach(channel, deadline(&group, self.connection.timeout())).await?;
-            let call = self.write(channel, &group);
             let deadline = deadline(&group, self.connection.timeout());
+            let link = self.registry.reach(channel, deadline).await?;
+            let call = self.write(channel, &group);
             let sending = metrics::timed(Call::Publish, self.waiters.send(&call, wanted, deadline));
             let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
             let published = self.read(answer, &group)?;
-            self.note(channel, &published, &link).await;
+            self.note(channel, &published, &link, deadline).await;
             Ok((published, wait))
         };
         match begun.await {
@@ -185,10 +188,10 @@ impl Publisher {
     }
 
     /// Remembers the last receipt.
-    async fn note(&self, channel: &ChannelName, published: &[Published], link: &Link) {
+    async fn note(&self, channel: &ChannelName, published: &[Published], link: &Link, deadline: Instant) {
         let receipts = published.iter().flatten().flatten().filter(|receipt| !receipt.duplicate);
         if let Some(last) = receipts.max_by_key(|receipt| receipt.sequence) {
-            self.registry.note(channel, Position::new(last.epoch, last.sequence), link).await;
+            self.registry.note(channel, Position::new(last.epoch, last.sequence), link, deadline).await;
         }
     }
 }

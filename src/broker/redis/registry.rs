@@ -50,12 +50,14 @@ impl Registry {
         }
     }
 
-    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well.
-    pub(super) async fn note(&self, channel: &ChannelName, receipt: Position, link: &Link) {
+    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well: it is told until a time at the
+    /// latest, since receipts wait for it.
+    pub(super) async fn note(&self, channel: &ChannelName, receipt: Position, link: &Link, deadline: Instant) {
         if self.receipts.remember(channel, receipt) {
             let mut unregistered = Link { number: 0, ..link.clone() };
-            let registering = self.register(channel, &mut unregistered);
-            if let Some(Err(error)) = self.closing.run_until_cancelled(registering).await {
+            let registering = timeout_at(deadline, self.register(channel, &mut unregistered));
+            let registered = self.closing.run_until_cancelled(registering).await;
+            if let Some(Err(error)) = registered.map(|registered| registered.unwrap_or_else(|_| Err(error::slow()))) {
                 tracing::warn!(channel = channel.as_str(), %error, "the registry could not be told of a new epoch");
             }
         }

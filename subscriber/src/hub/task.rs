@@ -9,7 +9,7 @@ use std::{
 use tidings::{
     broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic},
     channel::{ChannelName, Names},
-    limits::{HUB_REQUESTS, HUB_TICK},
+    limits::{HUB_REQUESTS, HUB_TICK, OVERSIZED_QUIET},
     message::Position,
     metrics::{self, Dropped},
 };
@@ -44,6 +44,8 @@ pub(super) struct Task {
     pub(super) refused: HashSet<Topic>,
     /// Captured topics of which it was said that they can't be captured.
     pub(super) uncaptured: HashSet<Topic>,
+    /// When it was last said that something was too large, and how many of it there were since.
+    oversized: (Option<Instant>, usize),
     /// Subscriptions stand and nothing was missed.
     pub(super) linked: bool,
     /// What could not be handed to the connection yet: it is never waited for.
@@ -72,6 +74,7 @@ impl Task {
             again: HashSet::new(),
             refused: HashSet::new(),
             uncaptured: HashSet::new(),
+            oversized: (None, 0),
             linked: true,
             outbox: VecDeque::new(),
         }
@@ -111,6 +114,17 @@ impl Task {
         }
     }
 
+    /// Passes over what is larger than a message may be. One line for many: whoever sends one sends more.
+    fn skip(&mut self, topic: &Topic, bytes: usize) {
+        metrics::dropped(Dropped::Oversized, 1);
+        let (said, messages) = &mut self.oversized;
+        *messages += 1;
+        if said.is_none_or(|said| said.elapsed() >= OVERSIZED_QUIET) {
+            tracing::warn!(?topic, bytes, messages, "skipped what is larger than a message may be");
+            self.oversized = (Some(Instant::now()), 0);
+        }
+    }
+
     pub(super) fn check(&mut self, channel: ChannelName, reply: Option<HeadReply>) {
         self.checks.add(&channel, reply.into_iter().collect());
         self.outbox.push_back(LiveCommand::Check(channel));
@@ -134,10 +148,7 @@ impl Task {
                 }
                 LiveEvent::Captured(topic) => self.captured(&topic),
                 LiveEvent::NotCaptured(topic, reason) => self.not_captured(&topic, &reason),
-                LiveEvent::Oversized { topic, bytes } => {
-                    metrics::dropped(Dropped::Oversized, 1);
-                    tracing::warn!(?topic, bytes, "skipped what is larger than a message may be");
-                }
+                LiveEvent::Oversized { topic, bytes } => self.skip(&topic, bytes),
                 LiveEvent::Subscribed(topic) => self.confirm(&topic),
                 LiveEvent::Refused(topic, reason) => self.refuse(&topic, reason),
                 LiveEvent::Head(channel, head) => self.head(&channel, head, &mut touched),

@@ -171,6 +171,32 @@ async fn keys_that_were_evicted_under_publishers() {
     rig.stop();
 }
 
+/// Redis itself throws the log away, when its memory is full and its policy lets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_evicted_is_a_gap_for_cursors() {
+    let redis = RedisServer::start();
+    let rig = Rig::on(&redis).await;
+    let receipts = rig.publish("e.gone", 1..=5).await;
+    redis.command(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]);
+    redis.command(&["CONFIG", "SET", "maxmemory", "8mb"]);
+    let filler = "x".repeat(200_000);
+    for number in 0..100 {
+        redis.command(&["SET", &format!("filler{number}"), &filler]);
+        if redis.command(&["EXISTS", "tidings:{e.gone}:log"]) == ":0" {
+            break;
+        }
+    }
+    assert_eq!(redis.command(&["EXISTS", "tidings:{e.gone}:log"]), ":0", "it was evicted");
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    // Small as both are, one may have made enough room.
+    let lost = match redis.command(&["EXISTS", "tidings:{e.gone}:head"]).as_str() {
+        ":1" => (3, 5, GapReason::Trimmed),
+        _ => FLUSHED(3),
+    };
+    resumes(&rig, &receipts[1], &[lost], &[]).await;
+    rig.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_log_is_a_gap_for_cursors_and_none_for_streams() {
     let redis = RedisServer::start();
