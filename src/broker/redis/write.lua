@@ -1,5 +1,5 @@
 -- Writes messages of one channel: number, append, trim, head. What stands before it has these locals: `new`, how many; `heads`
--- and `tails`, their JSON but for the number, in lists, since a table a message would cost a tenth of the whole call;
+-- and `tails`, their JSON but for the number, in lists, which spares a table a message;
 -- `hashes`, where they are adopted; `is_dated`, whether the heads have a date already; `generation`, of the remembered ids.
 -- What stands behind it finds `jsons`, and in `before` the sequence before the first of them.
 --
