@@ -12,6 +12,9 @@ use tidings::{
 };
 use tidings_publisher::config::{Cli, Command, Healthcheck, LISTEN_FLAG, Serve};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[expect(clippy::print_stderr, reason = "what ends the program is told on the terminal, however logs are set")]
 fn main() -> ExitCode {
     // Clap ends the process by itself where the command line is wrong.

@@ -14,6 +14,7 @@ use super::{Error, Options, descriptors, front::Front};
 use crate::limits::{ACCEPT_COMPLAINTS, ACCEPT_PAUSE, CUT_GRACE};
 
 mod connection;
+mod cork;
 mod patience;
 
 /// Runs the loop until the token is cancelled, then drains.

@@ -21,7 +21,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::patience::Patient;
+use super::{
+    cork::{Cork, Corked},
+    patience::Patient,
+};
 use crate::{
     limits, metrics,
     server::{Options, ending::Ending, front::Front},
@@ -77,24 +80,24 @@ impl Connection {
         let Self { builder, front, terms, drain, .. } = self;
         prepare(&stream, &terms);
         let greeted = timeout(limits::GREETING_TIMEOUT, greet(stream, terms));
-        let Some(Ok(Ok(io))) = drain.run_until_cancelled(greeted).await else { return };
+        let Some(Ok(Ok((io, cork)))) = drain.run_until_cancelled(greeted).await else { return };
         let ending = Ending::new(&drain);
         let of_calls = ending.clone();
         let calls = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(of_calls.clone());
             front.call(request)
         });
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), calls));
+        let mut connection = std::pin::pin!(Corked::new(builder.serve_connection(TokioIo::new(io), calls), cork));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
+                connection.as_mut().connection().graceful_shutdown();
                 connection.await
             }
             () = aged(terms.age) => {
                 // Calls are told first: a stream that ends in time needs no grace.
                 ending.begin();
-                connection.as_mut().graceful_shutdown();
+                connection.as_mut().connection().graceful_shutdown();
                 timeout(terms.grace, connection).await.unwrap_or_else(|_| {
                     tracing::debug!(grace = ?terms.grace, "cut a connection whose calls went on beyond its age");
                     Ok(())
@@ -130,7 +133,10 @@ fn prepare(stream: &TcpStream, terms: &Terms) {
 }
 
 /// Waits for the client's first words, as many as tell HTTP/2 from HTTP/1: hyper's own limits begin only after them.
-async fn greet(mut stream: TcpStream, terms: Terms) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
+async fn greet(
+    mut stream: TcpStream,
+    terms: Terms,
+) -> io::Result<(impl AsyncRead + AsyncWrite + Unpin, Cork<impl AsyncWrite + Unpin>)> {
     let mut said = [0; PREFACE.len()];
     let mut length = 0;
     while length < said.len() && PREFACE.starts_with(&said[..length]) {
@@ -142,7 +148,9 @@ async fn greet(mut stream: TcpStream, terms: Terms) -> io::Result<impl AsyncRead
     let (read, write) = stream.into_split();
     let said = io::Cursor::new(said).take(length as u64);
     let patience = terms.keepalive_interval + terms.keepalive_timeout;
-    Ok(tokio::io::join(said.chain(read), Patient::new(write, patience)))
+    let cork = Cork::new(Patient::new(write, patience));
+    let handle = cork.handle();
+    Ok((tokio::io::join(said.chain(read), cork), handle))
 }
 
 fn builder(options: &Options, tasks: TaskTracker) -> auto::Builder<Tracked> {
