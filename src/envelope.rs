@@ -10,4 +10,4 @@ mod encode;
 pub(crate) mod fuzzing;
 
 pub use decode::{Claim, Envelope, ORIGINAL_DATE, ORIGINAL_ID, RESERVED_ATTRIBUTES, decode};
-pub use encode::{Encoded, InvalidJson, STAMP_BYTES, Unnumbered, check_json, encode, format_time};
+pub use encode::{Encoded, InvalidJson, STAMP_BYTES, Stamp, Unnumbered, check_json, encode, format_time};

@@ -33,6 +33,13 @@ pub const MIN_REPLICAS: i32 = 16;
 pub const GROUP_BYTES: usize = 256 << 10;
 /// Bytes of publishes that wait for Redis, over all channels of a process: beyond it publishes are refused at once.
 pub const WAITING_BYTES: usize = 64 << 20;
+/// Messages that wait behind a call for which a second call is made before the first has its answer: fewer are not worth a call's
+/// fixed cost, which is that of some thirty messages.
+pub const PIPELINED_MESSAGES: usize = 64;
+/// How long Redis's clock is known from an answer. The script takes a log time that is at most a second from its own.
+pub const PREPARED_CLOCK_AGE: Duration = Duration::from_millis(500);
+/// How long a channel on which somebody else wrote as well is published to without preparing.
+pub const PREPARED_PAUSE: Duration = Duration::from_secs(1);
 /// Publishes under way on one `PublishStream`: enough to fill group commits at a round trip of some milliseconds.
 pub const PUBLISH_STREAM_IN_FLIGHT: usize = 1_024;
 /// Bytes of publishes under way on one `PublishStream`: a few of the largest messages.

@@ -26,6 +26,8 @@ mod head;
 mod keys;
 mod live;
 mod log;
+mod pipeline;
+mod prepared;
 mod publish;
 mod queue;
 mod receipts;

@@ -1,6 +1,6 @@
 //! Writing an envelope.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, SecondsFormat};
@@ -39,17 +39,43 @@ impl Encoded {
 
     /// The whole JSON. The Redis script writes the same.
     pub fn stamp(&self, time_ms: i64, sequence: i64, epoch: Epoch) -> String {
-        self.stamp_dated(&format_time(time_ms), sequence, epoch)
+        self.stamp_with(&Stamp::new(time_ms, epoch), sequence)
     }
 
-    /// The same for whoever has written the date already, since all messages of one call share it.
-    pub fn stamp_dated(&self, date: &str, sequence: i64, epoch: Epoch) -> String {
-        let mut json = String::with_capacity(self.len());
-        json.push_str(&self.head);
-        // Writing to a string can't fail.
-        let _ = write!(json, r#","date":"{date}","sequence":{sequence},"epoch":"{epoch}""#);
-        json.push_str(&self.tail);
-        json
+    /// The same with a stamp that all messages of one call share.
+    pub fn stamp_with(&self, stamp: &Stamp, sequence: i64) -> String {
+        let mut json = Vec::with_capacity(self.len());
+        // Writing to a vector can't fail, and texts joined are text.
+        let _ = stamp.write(self, sequence, &mut json);
+        String::from_utf8(json).unwrap_or_default()
+    }
+}
+
+/// What the messages of one call have in common: date and epoch, as they stand before and behind the number.
+#[derive(Debug, Clone)]
+pub struct Stamp {
+    before: String,
+    behind: String,
+}
+
+impl Stamp {
+    /// A stamp for messages of this log time, in milliseconds.
+    pub fn new(time_ms: i64, epoch: Epoch) -> Self {
+        let before = format!(r#","date":"{}","sequence":"#, format_time(time_ms));
+        Self { before, behind: format!(r#","epoch":"{epoch}""#) }
+    }
+
+    /// Writes a message's whole JSON.
+    ///
+    /// # Errors
+    ///
+    /// Those of the writer.
+    pub fn write(&self, message: &Encoded, sequence: i64, json: &mut impl io::Write) -> io::Result<()> {
+        json.write_all(message.head.as_bytes())?;
+        json.write_all(self.before.as_bytes())?;
+        write!(json, "{sequence}")?;
+        json.write_all(self.behind.as_bytes())?;
+        json.write_all(message.tail.as_bytes())
     }
 }
 

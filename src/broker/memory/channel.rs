@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::ids::{ID_COST, Ids, Known};
 use crate::{
     broker::{Error, From, Head, PageLimit, Receipt, Retention, Stored, history::EpochStart},
-    envelope::{self, Encoded},
+    envelope::{Encoded, Stamp},
     limits::HEAD_LINGER,
     message::{Epoch, Position},
 };
@@ -132,7 +132,7 @@ impl Channel {
     ) -> (Vec<Receipt>, Vec<Bytes>) {
         let mut receipts = Vec::with_capacity(incoming.len());
         let mut published = Vec::with_capacity(plan.added);
-        let date = envelope::format_time(plan.time_ms);
+        let stamp = Stamp::new(plan.time_ms, self.epoch);
         for (message, (place, duplicate)) in incoming.iter().zip(plan.places) {
             let Known { sequence, time_ms } = place;
             receipts.push(Receipt { id: message.id, epoch: self.epoch, sequence, time_ms, duplicate, replicas: 0 });
@@ -142,7 +142,7 @@ impl Channel {
             if message.deduplicate {
                 self.ids.insert(message.id, place);
             }
-            let json = Bytes::from(message.encoded.stamp_dated(&date, sequence, self.epoch));
+            let json = Bytes::from(message.encoded.stamp_with(&stamp, sequence));
             if retention.max_messages > 0 {
                 self.log_bytes += json.len();
                 self.log.push_back(Entry { time_ms, json: json.clone() });

@@ -5,7 +5,7 @@
 -- `#!lua` before it makes Redis refuse a script whole when it is out of memory or a replica. Scripts do not roll back, so
 -- every read and every check comes before the first write, and the first writes are the ones that could still fail.
 --
--- KEYS: head, log, and a script's own. ARGV: channel, a name for a new epoch, epoch and sequence of the last message that the
+-- KEYS: head, log, and a script's own. ARGV: channel, this call's name, which a new epoch takes over, epoch and sequence of the last message that the
 --   caller knows of ('' and 0 for none), max messages, bytes, age (ms), linger of the head (ms), run messages, run bytes;
 --   then a script's own.
 local FORMAT, EPOCHS = 1, 16
@@ -15,7 +15,7 @@ local max_messages, max_bytes, max_age = tonumber(ARGV[5]), tonumber(ARGV[6]), t
 local linger, run_messages, run_bytes = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 
 -- What is there.
-local head = call('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'g')
+local head = call('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'g', 'w')
 local version, epoch, last, time, bytes = head[1], head[2], tonumber(head[3]), tonumber(head[4]), tonumber(head[5])
 if version and tonumber(version) > FORMAT then
   return redis.error_reply('TIDINGS_FORMAT ' .. version)

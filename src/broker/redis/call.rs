@@ -20,18 +20,19 @@ pub(super) struct Outgoing {
     pub(super) encoded: Encoded,
 }
 
-/// Writes the call for some batches of one channel. `seen` is this publisher's last receipt.
+/// Writes the call for some batches of one channel. `seen` is this publisher's last receipt; the call gets a name of its own.
 pub(super) fn write<'a>(
     keys: &Keys,
     channel: &ChannelName,
     retention: &Retention,
     seen: Position,
+    name: Epoch,
     min_replicas: u32,
     batches: impl Iterator<Item = &'a [Outgoing]>,
 ) -> Cmd {
     let mut call = script::PUBLISH.call();
     call.arg(3).arg(keys.head(channel)).arg(keys.log(channel)).arg(keys.ids(channel));
-    write_common(&mut call, channel, retention, seen);
+    write_common(&mut call, channel, retention, seen, name);
     call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(min_replicas);
     for batch in batches {
         // What a batch lacks of ids it need not carry.
@@ -49,13 +50,20 @@ pub(super) fn write<'a>(
 }
 
 /// Whether a batch has ids of its client's.
-fn has_ids(batch: &[Outgoing]) -> bool {
+pub(super) fn has_ids(batch: &[Outgoing]) -> bool {
     batch.iter().any(|message| message.deduplicate)
 }
 
-/// The arguments that both scripts have which write. `seen` is the last message that the caller knows of.
-pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Retention, seen: Position) {
-    call.arg(channel.as_str()).arg(Epoch::random().to_string());
+/// The arguments that all scripts have which write. `seen` is the last message that the caller knows of. The call's name is kept in the
+/// head, and names the epoch where one begins.
+pub(super) fn write_common(
+    call: &mut Cmd,
+    channel: &ChannelName,
+    retention: &Retention,
+    seen: Position,
+    name: Epoch,
+) {
+    call.arg(channel.as_str()).arg(name.to_string());
     call.arg(seen.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()).arg(seen.sequence);
     call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
     call.arg(HEAD_LINGER.as_millis() as u64).arg(RUN_MESSAGES).arg(RUN_BYTES);
@@ -63,7 +71,6 @@ pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Re
 
 /// Reads the answer: what each batch gets, in order.
 pub(super) fn read(answer: Value, batches: &[&[Outgoing]], max_ids: u64) -> Result<Vec<Published>, Error> {
-    let odd = || Error::OutcomeUnknown("the publishing script answered in a way that is not understood".to_owned());
     let Value::Array(answer) = answer else { return Err(odd()) };
     let mut answer = answer.into_iter();
     let epoch: Option<Epoch> = text(answer.next()).and_then(|text| text.parse().ok());
@@ -106,6 +113,11 @@ pub(super) fn read(answer: Value, batches: &[&[Outgoing]], max_ids: u64) -> Resu
         published.push(if refused { Err(Error::TooManyIds { limit: max_ids }) } else { Ok(receipts) });
     }
     Ok(published)
+}
+
+/// The script answered what it never answers.
+pub(super) fn odd() -> Error {
+    Error::OutcomeUnknown("the publishing script answered in a way that is not understood".to_owned())
 }
 
 /// `sequence:epoch:time`

@@ -1,7 +1,8 @@
-//! Publishing: a queue for each channel that has something to publish, and one call of the script under way for it. What
-//! arrives while a round trip is under way travels together in the next call (group commit).
+//! Publishing: a queue for each channel that has something to publish. What arrives while a round trip is under way travels
+//! together in the next call (group commit).
 //!
-//! A publish takes its place in the queue at once. The queue's task lives as long as there is something in it.
+//! A publish takes its place in the queue at once. The queue's task (`pipeline`) lives as long as there is something in it.
+//! Here is the long way, which is always open: one call of the script that knows nothing beforehand.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use super::{
     connection::{Connection, Link},
     error::{self, closed, cut, slow},
     keys::Keys,
-    queue::{self, Group, Job, Queues, answer, answer_all, deadline},
+    prepared::{Clock, Left},
+    queue::{Group, Job, Queues, answer, answer_all, deadline},
     registry::Registry,
     script,
     wait::Waiters,
@@ -27,21 +29,21 @@ use crate::{
     channel::ChannelName,
     envelope,
     limits::MESSAGE_BYTES,
-    message::{Draft, Position},
+    message::{Draft, Epoch, Position},
     metrics::{self, Call},
 };
 
 /// The publishing side of the broker.
 pub(super) struct Publisher {
-    connection: Arc<Connection>,
-    keys: Keys,
-    retention: Retention,
-    registry: Arc<Registry>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) keys: Keys,
+    pub(super) retention: Retention,
+    pub(super) registry: Arc<Registry>,
     waiters: Waiters,
-    queues: Queues,
+    pub(super) queues: Queues,
     tasks: TaskTracker,
     /// Cancelled when nothing may wait for Redis any more.
-    closing: CancellationToken,
+    pub(super) closing: CancellationToken,
 }
 
 impl Publisher {
@@ -97,22 +99,14 @@ impl Publisher {
             return Err(closed());
         }
         let (job, answer) = Job::new(messages, min_replicas);
-        if self.queues.add(channel, job)? {
-            self.tasks.spawn(Arc::clone(self).drain(channel.clone()));
+        if let Some(filled) = self.queues.add(channel, job)? {
+            self.tasks.spawn(Arc::clone(self).drain(channel.clone(), filled));
         }
         Ok(answer)
     }
 
-    /// Publishes what is in a channel's queue, until nothing is.
-    async fn drain(self: Arc<Self>, channel: ChannelName) {
-        while let Some(group) = self.queues.next_group(&channel) {
-            let bytes = queue::bytes(&group);
-            self.send(&channel, group).await;
-            self.queues.done(bytes);
-        }
-    }
-
-    async fn send(self: &Arc<Self>, channel: &ChannelName, group: Group) {
+    /// Publishes a group the long way, and answers it.
+    pub(super) async fn send(self: &Arc<Self>, channel: &ChannelName, group: Group) {
         let limit = self.connection.timeout();
         let (group, late): (Group, Group) = group.into_iter().partition(|job| job.since.elapsed() < limit);
         answer_all(late, &error::away(limit, "publishes before this one took all the time"));
@@ -136,13 +130,14 @@ impl Publisher {
     async fn call(&self, channel: &ChannelName, group: &[Job]) -> Result<Vec<Published>, Error> {
         let deadline = deadline(group, self.connection.timeout());
         let mut link = self.registry.reach(channel, deadline).await?;
-        let call = self.write(channel, group);
+        let name = Epoch::random();
+        let call = self.write(channel, group, name);
         let sending = timeout_at(deadline, script::PUBLISH.send(&call, &mut link.connection));
         let sending = metrics::timed(Call::Publish, sending);
         let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)?;
         let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
         let published = self.read(answer, group)?;
-        self.note(channel, &published, &link, deadline).await;
+        self.note(channel, &published, name, &link, deadline).await;
         Ok(published)
     }
 
@@ -152,11 +147,12 @@ impl Publisher {
         let begun = async {
             let deadline = deadline(&group, self.connection.timeout());
             let link = self.registry.reach(channel, deadline).await?;
-            let call = self.write(channel, &group);
+            let name = Epoch::random();
+            let call = self.write(channel, &group, name);
             let sending = metrics::timed(Call::Publish, self.waiters.send(&call, wanted, deadline));
             let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
             let published = self.read(answer, &group)?;
-            self.note(channel, &published, &link, deadline).await;
+            self.note(channel, &published, name, &link, deadline).await;
             Ok((published, wait))
         };
         match begun.await {
@@ -176,10 +172,10 @@ impl Publisher {
         }
     }
 
-    fn write(&self, channel: &ChannelName, group: &[Job]) -> redis::Cmd {
+    fn write(&self, channel: &ChannelName, group: &[Job], name: Epoch) -> redis::Cmd {
         let batches = group.iter().map(|job| job.messages.as_slice());
         let seen = self.registry.last(channel);
-        call::write(&self.keys, channel, &self.retention, seen, group[0].min_replicas, batches)
+        call::write(&self.keys, channel, &self.retention, seen, name, group[0].min_replicas, batches)
     }
 
     fn read(&self, answer: redis::Value, group: &[Job]) -> Result<Vec<Published>, Error> {
@@ -187,10 +183,20 @@ impl Publisher {
         call::read(answer, &batches, self.retention.dedup_max_ids)
     }
 
-    /// Remembers the last receipt.
-    async fn note(&self, channel: &ChannelName, published: &[Published], link: &Link, deadline: Instant) {
+    /// Remembers the last receipt, and how the call left the channel.
+    async fn note(
+        &self,
+        channel: &ChannelName,
+        published: &[Published],
+        name: Epoch,
+        link: &Link,
+        deadline: Instant,
+    ) {
         let receipts = published.iter().flatten().flatten().filter(|receipt| !receipt.duplicate);
         if let Some(last) = receipts.max_by_key(|receipt| receipt.sequence) {
+            let Receipt { epoch, sequence, time_ms, .. } = *last;
+            let left = Left { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms) };
+            self.registry.receipts.leave(channel, left);
             self.registry.note(channel, Position::new(last.epoch, last.sequence), link, deadline).await;
         }
     }

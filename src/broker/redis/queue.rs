@@ -3,19 +3,22 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
-use super::call::Outgoing;
+use super::call::{Outgoing, has_ids};
 use crate::{
     broker::{Error, Published},
     channel::ChannelName,
-    limits::{BATCH_MESSAGES, GROUP_BYTES, WAITING_BYTES},
+    limits::{BATCH_MESSAGES, GROUP_BYTES, PIPELINED_MESSAGES, WAITING_BYTES},
 };
 
 /// A batch on its way.
@@ -34,26 +37,41 @@ impl Job {
         let (reply, answer) = oneshot::channel();
         (Self { messages, bytes, min_replicas, since: Instant::now(), reply }, answer)
     }
+
+    /// Whether it has ids of its client's.
+    pub(super) fn has_ids(&self) -> bool {
+        has_ids(&self.messages)
+    }
 }
 
 /// The batches of one call.
 pub(super) type Group = Vec<Job>;
 
+/// What waits for one channel.
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    messages: usize,
+    /// Told when there is enough for a second call.
+    filled: Arc<Notify>,
+}
+
 /// The queues of all channels that have something to publish.
 #[derive(Default)]
 pub(super) struct Queues {
-    queues: Mutex<HashMap<ChannelName, VecDeque<Job>>>,
+    queues: Mutex<HashMap<ChannelName, Queue>>,
     waiting_bytes: AtomicUsize,
 }
 
 impl Queues {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelName, VecDeque<Job>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelName, Queue>> {
         // Nothing that holds the lock leaves it half-written.
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a batch its place. True when its channel's queue is new, and nobody empties it yet.
-    pub(super) fn add(&self, channel: &ChannelName, job: Job) -> Result<bool, Error> {
+    /// Gives a batch its place. Where its channel's queue is new, and nobody empties it yet: what tells that there is enough
+    /// for a second call.
+    pub(super) fn add(&self, channel: &ChannelName, job: Job) -> Result<Option<Arc<Notify>>, Error> {
         if self.waiting_bytes.fetch_add(job.bytes, Ordering::Relaxed) + job.bytes > WAITING_BYTES {
             self.waiting_bytes.fetch_sub(job.bytes, Ordering::Relaxed);
             return Err(Error::Unavailable(format!(
@@ -62,38 +80,69 @@ impl Queues {
         }
         let mut queues = self.lock();
         if let Some(queue) = queues.get_mut(channel) {
-            queue.push_back(job);
-            return Ok(false);
+            let before = queue.messages;
+            queue.push(job);
+            if (before..queue.messages).contains(&(PIPELINED_MESSAGES - 1)) {
+                queue.filled.notify_one();
+            }
+            return Ok(None);
         }
-        queues.insert(channel.clone(), VecDeque::from([job]));
-        Ok(true)
+        let mut queue = Queue::default();
+        queue.push(job);
+        let filled = Arc::clone(&queue.filled);
+        queues.insert(channel.clone(), queue);
+        Ok(Some(filled))
     }
 
     /// The batches that travel in the next call. Removes the queue when there are none.
     pub(super) fn next_group(&self, channel: &ChannelName) -> Option<Group> {
         let mut queues = self.lock();
-        let queue = queues.get_mut(channel)?;
-        let Some(first) = queue.pop_front() else {
+        let group = queues.get_mut(channel)?.take(|_| true);
+        if group.is_empty() {
             queues.remove(channel);
             return None;
-        };
-        let (mut messages, mut bytes) = (first.messages.len(), first.bytes);
-        let mut group = vec![first];
-        while let Some(job) = queue.front() {
-            messages += job.messages.len();
-            bytes += job.bytes;
-            // WAIT holds its connection, so what needs replicas travels apart from what doesn't.
-            if messages > BATCH_MESSAGES || bytes > GROUP_BYTES || job.min_replicas != group[0].min_replicas {
-                break;
-            }
-            group.extend(queue.pop_front());
         }
         Some(group)
+    }
+
+    /// The batches that travel in a second call, where there are enough of them, and where they fit.
+    pub(super) fn second_group(&self, channel: &ChannelName, fits: impl Fn(&Job) -> bool) -> Option<Group> {
+        let mut queues = self.lock();
+        let queue = queues.get_mut(channel).filter(|queue| queue.messages >= PIPELINED_MESSAGES)?;
+        let group = queue.take(fits);
+        (!group.is_empty()).then_some(group)
     }
 
     /// A group of so many bytes waits no more.
     pub(super) fn done(&self, bytes: usize) {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Queue {
+    fn push(&mut self, job: Job) {
+        self.messages += job.messages.len();
+        self.jobs.push_back(job);
+    }
+
+    /// Takes as many from the front as one call carries and as fit.
+    fn take(&mut self, fits: impl Fn(&Job) -> bool) -> Group {
+        let (mut messages, mut bytes) = (0, 0);
+        let mut group = Group::new();
+        while let Some(job) = self.jobs.front().filter(|job| fits(job)) {
+            messages += job.messages.len();
+            bytes += job.bytes;
+            // WAIT holds its connection, so what needs replicas travels apart from what doesn't.
+            let joins = |first: &Job| {
+                messages <= BATCH_MESSAGES && bytes <= GROUP_BYTES && job.min_replicas == first.min_replicas
+            };
+            if !group.first().is_none_or(joins) {
+                break;
+            }
+            self.messages -= job.messages.len();
+            group.extend(self.jobs.pop_front());
+        }
+        group
     }
 }
 

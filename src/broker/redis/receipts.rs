@@ -9,15 +9,20 @@ use std::{
 
 use lru::LruCache;
 
+use super::prepared::Left;
 use crate::{
     channel::ChannelName,
-    limits::{REGISTRY_RENEWAL, REMEMBERED_RECEIPTS},
+    limits::{PREPARED_PAUSE, REGISTRY_RENEWAL, REMEMBERED_RECEIPTS},
     message::Position,
 };
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     receipt: Position,
+    /// How this process's last call left the channel.
+    left: Option<Left>,
+    /// When somebody else was last found to write there as well.
+    shared: Option<Instant>,
     /// When, and over which connection.
     registered: Option<(Instant, u64)>,
 }
@@ -48,6 +53,23 @@ impl Receipts {
         let known = known.get_or_insert_mut(channel.clone(), Known::default);
         let before = std::mem::replace(&mut known.receipt, receipt);
         before.epoch.is_some() && before.epoch != receipt.epoch
+    }
+
+    /// How this process's last call left the channel; `None` where that is not known, or others write there as well.
+    pub(super) fn left(&self, channel: &ChannelName) -> Option<Left> {
+        let mut known = self.lock();
+        let known = known.get(channel)?;
+        let is_shared = known.shared.is_some_and(|at| at.elapsed() < PREPARED_PAUSE);
+        known.left.filter(|_| !is_shared)
+    }
+
+    pub(super) fn leave(&self, channel: &ChannelName, left: Left) {
+        self.lock().get_or_insert_mut(channel.clone(), Known::default).left = Some(left);
+    }
+
+    /// Somebody else writes there as well.
+    pub(super) fn share(&self, channel: &ChannelName) {
+        self.lock().get_or_insert_mut(channel.clone(), Known::default).shared = Some(Instant::now());
     }
 
     pub(super) fn is_registered(&self, channel: &ChannelName, connection: u64) -> bool {

@@ -18,7 +18,7 @@ use crate::{broker::Error, channel::ChannelName, message::Position};
 pub(super) struct Registry {
     connection: Arc<Connection>,
     keys: Keys,
-    receipts: Receipts,
+    pub(super) receipts: Receipts,
     /// Cancelled when nothing may wait for Redis any more.
     closing: CancellationToken,
 }

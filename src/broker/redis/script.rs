@@ -19,22 +19,23 @@ macro_rules! script {
     };
 }
 
-/// A script that writes: what it does before and behind what all of them do.
+/// A script that writes: what it does before, between and behind what all of them do.
 macro_rules! writing {
-    ($before:expr, $behind:expr) => {
+    ($($before:literal),+; $behind:literal) => {
         script!(
             "#!lua\n",
             include_str!("tools.lua"),
             include_str!("begin.lua"),
-            $before,
+            $(include_str!($before)),+,
             include_str!("write.lua"),
-            $behind
+            include_str!($behind)
         )
     };
 }
 
-pub(super) static PUBLISH: Script = writing!(include_str!("publish.lua"), include_str!("published.lua"));
-pub(super) static ADOPT: Script = writing!(include_str!("adopt.lua"), include_str!("adopted.lua"));
+pub(super) static PUBLISH: Script = writing!("publish.lua", "number.lua"; "published.lua");
+pub(super) static PREPARED: Script = writing!("prepared.lua"; "pushed.lua");
+pub(super) static ADOPT: Script = writing!("adopt.lua", "number.lua"; "adopted.lua");
 pub(super) static HEAD: Script =
     script!("#!lua flags=no-writes\n", include_str!("head.lua"), "return head_of(KEYS[1], KEYS[2])\n");
 // One script, not two in a MULTI: there a Redis without memory refuses reads as well.
@@ -79,7 +80,7 @@ pub(super) fn is_missing(error: &redis::RedisError) -> bool {
 
 /// Gives a server all scripts.
 pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    for script in [&PUBLISH, &ADOPT, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
+    for script in [&PUBLISH, &PREPARED, &ADOPT, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
         script.load(connection).await?;
     }
     Ok(())

@@ -1,36 +1,8 @@
--- Writes messages of one channel: number, append, trim, head. What stands before it has these locals: `new`, how many; `heads`
--- and `tails`, their JSON but for the number, in lists, which spares a table a message;
--- `hashes`, where they are adopted; `is_dated`, whether the heads have a date already; `generation`, of the remembered ids.
--- What stands behind it finds `jsons`, and in `before` the sequence before the first of them.
+-- Writes messages of one channel: append, trim, head. What stands before it has these locals: `new`, how many; `jsons`; `hashes`,
+-- where they are adopted; `before`, the sequence before the first of them; `new_history`, the epochs; `generation`, of
+-- the remembered ids; `go_on_behind_log`, for a log that is ahead of the head.
 --
--- The epoch. An unbroken history has one replication id; with another one, what the last caller or the head knew beyond this
--- log was lost.
-local history = head[7] or ''
-local old_epoch, lost_to = epoch, last
-local function begin_epoch()
-  if old_epoch and seen_epoch == old_epoch and seen > lost_to then lost_to = seen end
-  epoch = candidate
-  local starts = {}
-  for start in string.gmatch(history, '[^;]+') do starts[#starts + 1] = start end
-  starts[#starts + 1] = epoch .. ',' .. int(last + 1) .. ',' .. int(lost_to)
-  while #starts > EPOCHS do table.remove(starts, 1) end
-  return table.concat(starts, ';')
-end
-local new_history = history
-if not old_epoch or head[6] ~= replication then new_history = begin_epoch() end
-
--- Stamp, and append run by run. Behind an adopted message stands the hash of what the plain program published.
-local jsons, before = {}, last
-local function stamp()
-  local between = ',"epoch":"' .. epoch .. '"'
-  local behind = between .. '}'
-  local dated = is_dated and ',"sequence":' or ',"date":"' .. iso(now) .. '","sequence":'
-  for i = 1, new do
-    local tail = tails[i]
-    -- Most have no more than the closing brace.
-    jsons[i] = heads[i] .. dated .. int(before + i) .. (tail == '}' and behind or between .. tail)
-  end
-end
+-- Append run by run.
 local function append(from)
   local run, size, i = { 't', int(now), 'b', '' }, 0, from
   while i <= new and i - from < run_messages and (i == from or size + #jsons[i] <= run_bytes) do
@@ -51,17 +23,10 @@ local function append(from)
   bytes = bytes + size
   return i
 end
-stamp()
 if max_messages > 0 then
   local next, failed = append(1)
   if failed and string.find(failed.err, 'equal or smaller', 1, true) then
-    -- The log is ahead of the head: go on behind it, in a new epoch, and drop nothing.
-    lost_to = last
-    last, time, bytes = log_end()
-    before = last
-    lost_to, now = math.max(lost_to, last), math.max(now, time)
-    new_history = begin_epoch()
-    stamp()
+    if not go_on_behind_log() then return 0 end
     next, failed = append(1)
   end
   while not failed and next <= new do next, failed = append(next) end
@@ -95,5 +60,5 @@ if max_messages > 0 then
 end
 call('HSET', head_key, 'v', FORMAT, 'e', epoch, 's', int(last), 't', int(now), 'b', int(bytes), 'r', replication,
   'h', new_history, 'oid', oldest or '0-0', 'ob', int(oldest_bytes or 0), 'ot', int(oldest_time or 0),
-  'g', int(generation))
+  'g', int(generation), 'w', candidate)
 call('PEXPIRE', head_key, int(max_age + linger))

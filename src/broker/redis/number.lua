@@ -1,0 +1,43 @@
+-- Numbers messages whose JSON lacks date, number and epoch: what stands before it has these locals: `new`, how many; `heads` and
+-- `tails`, their JSON but for that, in lists, which spares a table a message; `is_dated`, whether the heads have a date
+-- already. What stands behind it finds `jsons`, and in `before` the sequence before the first of them.
+--
+-- The epoch. An unbroken history has one replication id; with another one, what the last caller or the head knew beyond this
+-- log was lost.
+local history = head[7] or ''
+local old_epoch, lost_to = epoch, last
+local function begin_epoch()
+  if old_epoch and seen_epoch == old_epoch and seen > lost_to then lost_to = seen end
+  epoch = candidate
+  local starts = {}
+  for start in string.gmatch(history, '[^;]+') do starts[#starts + 1] = start end
+  starts[#starts + 1] = epoch .. ',' .. int(last + 1) .. ',' .. int(lost_to)
+  while #starts > EPOCHS do table.remove(starts, 1) end
+  return table.concat(starts, ';')
+end
+local new_history = history
+if not old_epoch or head[6] ~= replication then new_history = begin_epoch() end
+
+-- Behind an adopted message stands the hash of what the plain program published.
+local jsons, before = {}, last
+local function stamp()
+  local between = ',"epoch":"' .. epoch .. '"'
+  local behind = between .. '}'
+  local dated = is_dated and ',"sequence":' or ',"date":"' .. iso(now) .. '","sequence":'
+  for i = 1, new do
+    local tail = tails[i]
+    -- Most have no more than the closing brace.
+    jsons[i] = heads[i] .. dated .. int(before + i) .. (tail == '}' and behind or between .. tail)
+  end
+end
+stamp()
+-- Where the log is ahead of the head: goes on behind it, in a new epoch, and drops nothing.
+local function go_on_behind_log()
+  lost_to = last
+  last, time, bytes = log_end()
+  before = last
+  lost_to, now = math.max(lost_to, last), math.max(now, time)
+  new_history = begin_epoch()
+  stamp()
+  return true
+end

@@ -1,0 +1,154 @@
+//! What empties a channel's queue: calls that are prepared where that can be, up to two of them under way, so that the
+//! publisher and Redis work at the same time; otherwise one call after the other.
+//!
+//! Order holds, since a second call is prepared behind the first: it is carried out behind that one or not at all, and then
+//! goes the long way, when the first has.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use futures_util::{future::BoxFuture, poll};
+use redis::{RedisResult, Value};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    call::odd,
+    connection::Link,
+    error::{cut, slow},
+    prepared::{Clock, Left, Plan},
+    publish::Publisher,
+    queue::{self, Group, Job, answer, answer_all, deadline},
+    script,
+};
+use crate::{
+    broker::Error,
+    channel::ChannelName,
+    message::Position,
+    metrics::{self, Call},
+};
+
+/// Calls under way for a channel.
+const DEPTH: usize = 2;
+
+/// A group on its way.
+enum Step {
+    /// A prepared call, which has been handed over.
+    Sent(Box<Sent>),
+    /// To be sent the long way when it is its turn.
+    Waits(Group),
+}
+
+struct Sent {
+    group: Group,
+    plan: Plan,
+    link: Link,
+    deadline: Instant,
+    answer: BoxFuture<'static, Answer>,
+}
+
+/// What Redis answered, or why it is not known.
+type Answer = Result<RedisResult<Value>, Error>;
+
+impl Publisher {
+    /// Publishes what is in a channel's queue, until nothing is. `filled` tells that there is enough for a second call.
+    pub(super) async fn drain(self: Arc<Self>, channel: ChannelName, filled: Arc<Notify>) {
+        let mut under_way: VecDeque<Step> = VecDeque::with_capacity(DEPTH);
+        loop {
+            if let Some((group, left)) = self.next_group(&channel, &under_way) {
+                under_way.push_back(self.prepare(&channel, group, left).await);
+                continue;
+            }
+            let may_start = under_way.len() < DEPTH;
+            let answer = match under_way.front_mut() {
+                None => return,
+                Some(Step::Waits(_)) => None,
+                Some(Step::Sent(sent)) => tokio::select! {
+                    answer = &mut sent.answer => Some(answer),
+                    () = filled.notified(), if may_start => continue,
+                },
+            };
+            match (under_way.pop_front(), answer) {
+                (Some(Step::Sent(sent)), Some(answer)) => self.settle(&channel, *sent, answer).await,
+                (Some(Step::Waits(group)), _) => self.send_waiting(&channel, group).await,
+                _ => {}
+            }
+        }
+    }
+
+    /// What can be begun now, and how the call before leaves the channel, where it can be prepared. With nothing under way and
+    /// nothing in the queue, the queue is gone.
+    fn next_group(&self, channel: &ChannelName, under_way: &VecDeque<Step>) -> Option<(Group, Option<Left>)> {
+        let limit = self.connection.timeout();
+        let fits = |job: &Job| job.min_replicas == 0 && !job.has_ids() && job.since.elapsed() < limit;
+        match under_way.back() {
+            None => {
+                let group = self.queues.next_group(channel)?;
+                let left = self.registry.receipts.left(channel).filter(|_| group.iter().all(fits));
+                Some((group, left))
+            }
+            Some(Step::Sent(sent)) if under_way.len() < DEPTH => {
+                let group = self.queues.second_group(channel, fits)?;
+                Some((group, Some(sent.plan.after)))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Hands a prepared call over, where it can be prepared.
+    async fn prepare(&self, channel: &ChannelName, group: Group, left: Option<Left>) -> Step {
+        let messages = group.iter().map(|job| job.messages.len()).sum();
+        let plan = left.and_then(|left| Plan::behind(left, messages)).filter(|_| !self.closing.is_cancelled());
+        let Some(plan) = plan else { return Step::Waits(group) };
+        let deadline = deadline(&group, self.connection.timeout());
+        // Where Redis is away, the long way says so.
+        let Ok(link) = self.registry.reach(channel, deadline).await else { return Step::Waits(group) };
+        let batches = group.iter().map(|job| job.messages.as_slice());
+        let call = plan.write(&self.keys, channel, &self.retention, batches);
+        let (mut connection, closing) = (link.connection.clone(), self.closing.clone());
+        let mut answer: BoxFuture<'static, Answer> = Box::pin(async move {
+            let sending = timeout_at(deadline, connection.send_packed_command(&call));
+            let sent = closing.run_until_cancelled(metrics::timed(Call::Publish, sending)).await.ok_or_else(cut)?;
+            Ok(sent.map_err(|_| slow())?.and_then(Value::extract_error))
+        });
+        // Polled once, it stands in the connection's queue.
+        if let std::task::Poll::Ready(at_once) = poll!(&mut answer) {
+            answer = Box::pin(std::future::ready(at_once));
+        }
+        Step::Sent(Box::new(Sent { group, plan, link, deadline, answer }))
+    }
+
+    async fn settle(self: &Arc<Self>, channel: &ChannelName, sent: Sent, answered: Answer) {
+        let Sent { group, plan, mut link, deadline, .. } = sent;
+        let bytes = queue::bytes(&group);
+        match answered {
+            Ok(Ok(Value::Int(0))) => {
+                self.registry.receipts.share(channel);
+                self.send(channel, group).await;
+            }
+            Ok(Ok(Value::Int(clock_ms))) => {
+                let after = Left { clock: Clock::at(clock_ms), ..plan.after };
+                self.registry.receipts.leave(channel, after);
+                self.registry.note(channel, Position::new(after.epoch, after.last), &link, deadline).await;
+                let published = plan.receipts(group.iter().map(|job| job.messages.as_slice()));
+                answer(group, published);
+            }
+            Ok(Ok(_)) => answer_all(group, &odd()),
+            Ok(Err(error)) if script::is_missing(&error) => {
+                // Nothing was carried out. What becomes of the loading shows at the next call.
+                let _: RedisResult<()> = script::PREPARED.load(&mut link.connection).await;
+                self.send(channel, group).await;
+            }
+            Ok(Err(error)) => answer_all(group, &self.connection.failed(&error)),
+            Err(error) => answer_all(group, &error),
+        }
+        self.queues.done(bytes);
+    }
+
+    async fn send_waiting(self: &Arc<Self>, channel: &ChannelName, group: Group) {
+        let bytes = queue::bytes(&group);
+        self.send(channel, group).await;
+        self.queues.done(bytes);
+    }
+}
