@@ -42,6 +42,10 @@ pub const PREPARED_CLOCK_AGE: Duration = Duration::from_millis(500);
 pub const PREPARED_PAUSE: Duration = Duration::from_secs(1);
 /// Publishes under way on one `PublishStream`: enough to fill group commits at a round trip of some milliseconds.
 pub const PUBLISH_STREAM_IN_FLIGHT: usize = 1_024;
+/// Neighbours on a `PublishStream` that go to the broker together: as many as one entry of the log has.
+pub const BURST_MESSAGES: usize = 128;
+/// Their bytes. Escaped as JSON they come to less than the limit of one message.
+pub const BURST_BYTES: usize = 64 << 10;
 /// Bytes of publishes under way on one `PublishStream`: a few of the largest messages.
 pub const PUBLISH_STREAM_BYTES: usize = 4 << 20;
 /// Connections for publishes that wait for replicas: `WAIT` holds a connection for as long as it takes.
@@ -132,6 +136,11 @@ pub const REPLAY_BYTES: usize = 1 << 20;
 pub const REPLAY_MESSAGES: usize = 4_096;
 /// Channels whose heads one stream reads in a round trip: a short call on a connection that all share.
 pub const HEADS_PER_READ: usize = 256;
+/// The least size of runs that are read by plain commands, by their number. The largest run has a single message of
+/// [`MESSAGE_BYTES`]; of small ones a page would be too many, or none could say how many.
+pub const LARGE_RUN_BYTES: usize = 4 << 10;
+/// Channels of which it is remembered how large their runs are.
+pub const REMEMBERED_RUNS: usize = 1_000;
 /// Bytes of framed log pages that all streams of a subscriber share while they catch up. A reader that has stopped holds
 /// two chunks besides, so that a thousand of them, each on a connection of its own, stay under 128 MiB together.
 pub const PAGES_BYTES: usize = 32 << 20;

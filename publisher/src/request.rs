@@ -52,10 +52,23 @@ impl Place {
 
 /// Reads one message.
 pub(crate) fn single(request: PublishRequest, names: &Names, place: Place) -> Result<Publication, Status> {
-    let channel = channel(&request.channel, names, || place.field("channel"))?;
+    let (channel, draft, min_replicas) = one(request, names, place, None)?;
+    Ok(Publication { channel, drafts: vec![draft], min_replicas })
+}
+
+/// The same in its parts, for whoever joins them. `known` is a channel that is likely the same.
+pub(crate) fn one(
+    request: PublishRequest,
+    names: &Names,
+    place: Place,
+    known: Option<&ChannelName>,
+) -> Result<(ChannelName, Draft, u32), Status> {
+    let channel = match known.filter(|known| known.as_str() == request.channel) {
+        Some(known) => known.clone(),
+        None => channel(&request.channel, names, || place.field("channel"))?,
+    };
     let min_replicas = min_replicas(request.min_replicas, place)?;
-    let drafts = vec![draft(request, place)?];
-    Ok(Publication { channel, drafts, min_replicas })
+    Ok((channel, draft(request, place)?, min_replicas))
 }
 
 /// Reads a batch: one channel, at most so many messages and bytes, and the greatest of their `min_replicas`.

@@ -3,11 +3,15 @@
 //! The stream of answers drives everything: asked for the next answer, it first takes in requests as far as its bounds
 //! allow, and starts them in their order. Whoever does not read the answers is not read from either, and nothing is
 //! spawned. A publish that fails is an answer; only the end of the call is a status.
+//!
+//! What stands in the way together goes to the broker together, where nothing tells the difference: neighbours of one channel
+//! without ids of their own, which are small.
 
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
+    vec,
 };
 
 use futures_util::{
@@ -17,9 +21,10 @@ use futures_util::{
 };
 use prost::Message as _;
 use tidings::{
-    broker::Published,
+    broker::{Published, Receipt},
     channel::ChannelName,
-    limits::{DECODE_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
+    limits::{BURST_BYTES, BURST_MESSAGES, DECODE_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
+    message::Draft,
     metrics::Publish,
     pb::{PublishStreamRequest, PublishStreamResponse, publish_stream_response::Result as Outcome},
     server::Ending,
@@ -30,7 +35,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
 use crate::{
-    request::{self, Place},
+    request::{self, Place, Publication},
     service::{Publisher, code, only, respond},
 };
 
@@ -39,7 +44,11 @@ pub(crate) struct Answers {
     publisher: Publisher,
     /// `None` when nothing more is taken in.
     intake: Option<Streaming<PublishStreamRequest>>,
+    /// What was taken in and not handed to the broker yet.
+    burst: Option<Burst>,
     under_way: FuturesOrdered<UnderWay>,
+    answered: Option<Answered>,
+    messages_under_way: usize,
     bytes_under_way: usize,
     /// The status behind the last answer; `None` for OK.
     end: Option<Status>,
@@ -60,7 +69,10 @@ impl Answers {
         Self {
             publisher,
             intake: Some(intake),
+            burst: None,
             under_way: FuturesOrdered::new(),
+            answered: None,
+            messages_under_way: 0,
             bytes_under_way: 0,
             end: None,
             ending,
@@ -75,15 +87,16 @@ impl Answers {
             self.close(Some(self.ending.status(Call::Publish)));
         }
         // One message more than the bytes allow may be under way: the largest must pass.
-        while self.under_way.len() < PUBLISH_STREAM_IN_FLIGHT && self.bytes_under_way < PUBLISH_STREAM_BYTES {
-            let Some(intake) = &mut self.intake else { return };
+        while self.messages_under_way < PUBLISH_STREAM_IN_FLIGHT && self.bytes_under_way < PUBLISH_STREAM_BYTES {
+            let Some(intake) = &mut self.intake else { break };
             match intake.poll_next_unpin(context) {
                 Poll::Ready(Some(Ok(request))) => self.start(request),
                 Poll::Ready(Some(Err(status))) => self.close(Some(refine(status))),
                 Poll::Ready(None) => self.close(None),
-                Poll::Pending => return,
+                Poll::Pending => break,
             }
         }
+        self.start_burst();
     }
 
     fn close(&mut self, end: Option<Status>) {
@@ -94,20 +107,67 @@ impl Answers {
 
     fn start(&mut self, request: PublishStreamRequest) {
         let bytes = request.encoded_len();
-        let counted = Some(Publish::begin(1));
+        let counted = Publish::begin(1);
+        self.messages_under_way += 1;
+        self.bytes_under_way += bytes;
+        let known = self.burst.as_ref().map(|burst| &burst.channel);
         let checked = match request.request {
-            Some(request) => request::single(request, self.publisher.names(), Place::Stream),
+            Some(request) => request::one(request, self.publisher.names(), Place::Stream, known),
             None => Err(status::message_missing("request")),
         };
-        let state = match checked {
-            Ok(publication) => {
-                let (channel, published) = self.publisher.start(publication);
-                State::Started(channel, published)
+        match checked {
+            Ok((channel, draft, 0)) if !draft.deduplicate && bytes <= BURST_BYTES => {
+                self.join(channel, draft, bytes, counted);
             }
-            Err(status) => State::Refused(status),
+            Ok((channel, draft, min_replicas)) => {
+                self.start_burst();
+                let publication = Publication { channel, drafts: vec![draft], min_replicas };
+                let (channel, published) = self.publisher.start(publication);
+                let state = State::Started(channel, published);
+                self.under_way.push_back(UnderWay { bytes, state, counted: vec![counted] });
+            }
+            Err(status) => {
+                self.start_burst();
+                let state = State::Refused(status);
+                self.under_way.push_back(UnderWay { bytes, state, counted: vec![counted] });
+            }
+        }
+    }
+
+    fn join(&mut self, channel: ChannelName, draft: Draft, bytes: usize, counted: Publish) {
+        if self.burst.as_ref().is_some_and(|burst| !burst.takes(&channel, bytes)) {
+            self.start_burst();
+        }
+        let burst = self.burst.get_or_insert_with(|| Burst::of(channel));
+        burst.bytes += bytes;
+        burst.drafts.push(draft);
+        burst.counted.push(counted);
+    }
+
+    fn start_burst(&mut self) {
+        let Some(Burst { channel, drafts, bytes, counted }) = self.burst.take() else { return };
+        let (channel, published) = self.publisher.start(Publication { channel, drafts, min_replicas: 0 });
+        self.under_way.push_back(UnderWay { bytes, state: State::Started(channel, published), counted });
+    }
+
+    /// The next answer of what is answered.
+    fn next_answer(&mut self) -> Option<Outcome> {
+        let answered = self.answered.as_mut()?;
+        let Some(counted) = answered.counted.next() else {
+            self.bytes_under_way -= answered.bytes;
+            self.answered = None;
+            return None;
         };
-        self.bytes_under_way += bytes;
-        self.under_way.push_back(UnderWay { bytes, state, counted });
+        self.messages_under_way -= 1;
+        let answer = match &mut answered.outcome {
+            Ok((channel, receipts)) => only(receipts.next().as_slice()).map(|receipt| respond(channel, receipt)),
+            Err(status) => Err(status.clone()),
+        };
+        counted.end(code(&answer));
+        Some(match answer {
+            Ok(response) => Outcome::Response(response),
+            Err(status) => Outcome::Error(status::to_publish_error(&status)),
+        })
     }
 }
 
@@ -119,26 +179,49 @@ impl Stream for Answers {
         if this.deadline.as_mut().is_some_and(|deadline| deadline.poll_unpin(context).is_ready()) {
             this.deadline = None;
             this.close(None);
+            this.burst = None;
+            this.answered = None;
             this.under_way.clear();
             return Poll::Ready(Some(Err(status::deadline_exceeded())));
         }
         this.take_in(context);
-        match ready!(this.under_way.poll_next_unpin(context)) {
-            Some((bytes, outcome)) => {
-                this.bytes_under_way -= bytes;
-                Poll::Ready(Some(Ok(PublishStreamResponse { result: Some(outcome) })))
+        loop {
+            if let Some(outcome) = this.next_answer() {
+                return Poll::Ready(Some(Ok(PublishStreamResponse { result: Some(outcome) })));
             }
-            None if this.intake.is_none() => Poll::Ready(this.end.take().map(Err)),
-            None => Poll::Pending,
+            match ready!(this.under_way.poll_next_unpin(context)) {
+                Some(answered) => this.answered = Some(answered),
+                None if this.intake.is_none() => return Poll::Ready(this.end.take().map(Err)),
+                None => return Poll::Pending,
+            }
         }
     }
 }
 
-/// One publish that is not answered yet.
+/// Neighbours that go to the broker together.
+struct Burst {
+    channel: ChannelName,
+    drafts: Vec<Draft>,
+    bytes: usize,
+    counted: Vec<Publish>,
+}
+
+impl Burst {
+    fn of(channel: ChannelName) -> Self {
+        Self { channel, drafts: Vec::new(), bytes: 0, counted: Vec::new() }
+    }
+
+    fn takes(&self, channel: &ChannelName, bytes: usize) -> bool {
+        self.channel == *channel && self.drafts.len() < BURST_MESSAGES && self.bytes + bytes <= BURST_BYTES
+    }
+}
+
+/// Messages that are not answered yet.
 struct UnderWay {
     bytes: usize,
     state: State,
-    counted: Option<Publish>,
+    /// One for each message.
+    counted: Vec<Publish>,
 }
 
 enum State {
@@ -146,25 +229,26 @@ enum State {
     Started(ChannelName, BoxFuture<'static, Published>),
 }
 
-impl Future for UnderWay {
-    type Output = (usize, Outcome);
+/// Messages that have their answers.
+struct Answered {
+    bytes: usize,
+    counted: vec::IntoIter<Publish>,
+    outcome: Result<(ChannelName, vec::IntoIter<Receipt>), Status>,
+}
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = match &mut self.state {
+impl Future for UnderWay {
+    type Output = Answered;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
+        let outcome = match &mut self.state {
             State::Refused(status) => Err(status.clone()),
             State::Started(channel, published) => match ready!(published.poll_unpin(context)) {
-                Ok(receipts) => only(&receipts).map(|receipt| respond(channel, receipt)),
+                Ok(receipts) => Ok((channel.clone(), receipts.into_iter())),
                 Err(error) => Err(status::from_broker(error, Call::Publish)),
             },
         };
-        if let Some(counted) = self.counted.take() {
-            counted.end(code(&answer));
-        }
-        let outcome = match answer {
-            Ok(response) => Outcome::Response(response),
-            Err(status) => Outcome::Error(status::to_publish_error(&status)),
-        };
-        Poll::Ready((self.bytes, outcome))
+        let counted = std::mem::take(&mut self.counted).into_iter();
+        Poll::Ready(Answered { bytes: self.bytes, counted, outcome })
     }
 }
 

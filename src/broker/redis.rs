@@ -119,6 +119,7 @@ impl Redis {
             keys: keys.clone(),
             names: names.clone(),
             retention,
+            runs: log::Runs::new(),
         });
         tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
         if role != Role::Subscriber {

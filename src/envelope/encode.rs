@@ -1,13 +1,13 @@
 //! Writing an envelope.
 
-use std::{fmt::Write as _, io};
+use std::{borrow::Cow, fmt::Write as _, io};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::Envelope;
+use super::{Envelope, is_plain};
 use crate::message::{Draft, Epoch, Payload};
 
 /// The size of the widest stamp; sizes are counted with it, so that a limit does not depend on a number's digits.
@@ -23,7 +23,7 @@ pub struct Encoded {
     /// `{"id":"…","message":…`
     pub head: String,
     /// `,"attributes":{…}` and so on, with the closing brace.
-    pub tail: String,
+    pub tail: Cow<'static, str>,
 }
 
 impl Encoded {
@@ -101,7 +101,7 @@ pub struct Unnumbered {
     /// `{"id":"…","message":…,"date":"…"`
     pub head: String,
     /// `,"attributes":{…}` and so on, with the closing brace.
-    pub tail: String,
+    pub tail: Cow<'static, str>,
 }
 
 impl Unnumbered {
@@ -132,9 +132,14 @@ pub fn encode(draft: &Draft) -> Encoded {
 }
 
 fn write(id: Uuid, payload: &Payload, attributes: &[(String, String)], ordering_key: &str) -> Encoded {
-    let mut head = String::with_capacity(64);
-    // Writing to a string can't fail.
-    let _ = write!(head, r#"{{"id":"{}","message":"#, id.hyphenated());
+    let payload_bytes = match payload {
+        Payload::Text(text) | Payload::Json(text) => text.len(),
+        Payload::Data(data) => data.len().div_ceil(3) * 4,
+    };
+    let mut head = String::with_capacity(64 + payload_bytes);
+    head.push_str(r#"{"id":""#);
+    head.push_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    head.push_str(r#"","message":"#);
     let encoding = match payload {
         Payload::Text(text) => {
             push_string(&mut head, text);
@@ -151,6 +156,10 @@ fn write(id: Uuid, payload: &Payload, attributes: &[(String, String)], ordering_
             Some("base64")
         }
     };
+    // Most have no more than the closing brace.
+    if attributes.is_empty() && ordering_key.is_empty() && encoding.is_none() {
+        return Encoded { head, tail: Cow::Borrowed("}") };
+    }
     let mut tail = String::new();
     if !attributes.is_empty() {
         tail.push_str(r#","attributes":"#);
@@ -170,11 +179,17 @@ fn write(id: Uuid, payload: &Payload, attributes: &[(String, String)], ordering_
         let _ = write!(tail, r#","encoding":"{encoding}""#);
     }
     tail.push('}');
-    Encoded { head, tail }
+    Encoded { head, tail: Cow::Owned(tail) }
 }
 
 fn push_string(json: &mut String, text: &str) {
+    json.reserve(text.len() + 2);
     json.push('"');
+    if is_plain(text.as_bytes()) {
+        json.push_str(text);
+        json.push('"');
+        return;
+    }
     let mut plain = 0;
     for (i, byte) in text.bytes().enumerate() {
         let escape = match byte {

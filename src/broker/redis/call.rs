@@ -56,13 +56,7 @@ pub(super) fn has_ids(batch: &[Outgoing]) -> bool {
 
 /// The arguments that all scripts have which write. `seen` is the last message that the caller knows of. The call's name is kept in the
 /// head, and names the epoch where one begins.
-pub(super) fn write_common(
-    call: &mut Cmd,
-    channel: &ChannelName,
-    retention: &Retention,
-    seen: Position,
-    name: Epoch,
-) {
+pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Retention, seen: Position, name: Epoch) {
     call.arg(channel.as_str()).arg(name.to_string());
     call.arg(seen.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()).arg(seen.sequence);
     call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);

@@ -1,6 +1,6 @@
 //! Reading logs, heads and the registry. All reads ask the primary, over the shared connection.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
@@ -20,12 +20,17 @@ use crate::{
     metrics::{self, Call},
 };
 
+mod plain;
+
+pub(super) use plain::Runs;
+
 /// The reading side of the broker.
 pub(super) struct Reader {
     pub(super) connection: Arc<Connection>,
     pub(super) keys: Keys,
     pub(super) names: Names,
     pub(super) retention: Retention,
+    pub(super) runs: Runs,
 }
 
 impl Reader {
@@ -42,6 +47,11 @@ impl Reader {
     }
 
     pub(super) async fn page(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
+        if let From::After(after) = from
+            && let Some(page) = self.plain_page(channel, after, limit).await?
+        {
+            return Ok(page);
+        }
         let (direction, start) = match from {
             From::After(sequence) => ("up", sequence.saturating_add(1).to_string()),
             From::Before(i64::MAX) => ("down", "+".to_owned()),
@@ -56,7 +66,9 @@ impl Reader {
         let Value::Array(answer) = answer else { return Err(odd()) };
         let mut answer = answer.into_iter();
         let head = self.head(answer.next().unwrap_or_default())?;
+        let count = answer.len().saturating_sub(1);
         let (messages, is_last) = runs(answer, from).ok_or_else(odd)?;
+        self.runs.note(channel, count, &messages);
         Ok(Page { head, messages, is_last })
     }
 
@@ -198,11 +210,8 @@ pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Optio
         let Value::Array(run) = run else { return None };
         let mut run = run.into_iter();
         let Value::BulkString(id) = run.next()? else { return None };
-        let (last, count) = std::str::from_utf8(&id).ok()?.split_once('-')?;
-        let (last, count): (i64, i64) = (last.parse().ok()?, count.parse().ok()?);
-        let first = last.checked_sub(count)?.checked_add(1)?;
         let mut stored = Vec::with_capacity(run.len());
-        for (sequence, json) in (first..=last).zip(run) {
+        for (sequence, json) in sequences(&id)?.zip(run) {
             stored.push(match json {
                 Value::BulkString(json) => Stored { sequence, json: json.into(), adopted: None },
                 Value::Array(fields) => adopted(sequence, fields)?,
@@ -217,6 +226,13 @@ pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Optio
         }
     }
     Some((messages, is_last))
+}
+
+/// The sequences of a run, by its ID (`<last>-<count>`).
+fn sequences(id: &[u8]) -> Option<RangeInclusive<i64>> {
+    let (last, count) = std::str::from_utf8(id).ok()?.split_once('-')?;
+    let (last, count): (i64, i64) = (last.parse().ok()?, count.parse().ok()?);
+    Some(last.checked_sub(count)?.checked_add(1)?..=last)
 }
 
 /// A message that was adopted: its JSON, the hash of what was published, and its log time.

@@ -184,14 +184,7 @@ impl Publisher {
     }
 
     /// Remembers the last receipt, and how the call left the channel.
-    async fn note(
-        &self,
-        channel: &ChannelName,
-        published: &[Published],
-        name: Epoch,
-        link: &Link,
-        deadline: Instant,
-    ) {
+    async fn note(&self, channel: &ChannelName, published: &[Published], name: Epoch, link: &Link, deadline: Instant) {
         let receipts = published.iter().flatten().flatten().filter(|receipt| !receipt.duplicate);
         if let Some(last) = receipts.max_by_key(|receipt| receipt.sequence) {
             let Receipt { epoch, sequence, time_ms, .. } = *last;

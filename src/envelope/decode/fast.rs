@@ -5,7 +5,10 @@
 use uuid::Uuid;
 
 use super::{Claim, Envelope, MAX_SEQUENCE};
-use crate::message::{Epoch, Payload};
+use crate::{
+    envelope::is_plain,
+    message::{Epoch, Payload},
+};
 
 const HEAD: &[u8] = br#"{"id":""#;
 const MESSAGE: &[u8] = br#"","message":""#;
@@ -47,12 +50,6 @@ pub(super) fn decode(json: &str) -> Option<Envelope> {
 
 fn split_last(bytes: &[u8], count: usize) -> Option<(&[u8], &[u8])> {
     bytes.split_at_checked(bytes.len().checked_sub(count)?)
-}
-
-/// Whether a JSON string stands for itself: it has no escape, no end and nothing that JSON forbids.
-fn is_plain(text: &[u8]) -> bool {
-    // Without an early end, so that the compiler makes wide steps of it.
-    !text.iter().fold(false, |odd, byte| odd | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\'))
 }
 
 /// Reads `2026-11-24T12:00:00.000Z`, and nothing else that RFC 3339 allows.
