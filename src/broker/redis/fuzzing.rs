@@ -1,5 +1,6 @@
 //! What Redis sends, from a Redis that may be anything: replies on the live connection, and answers of our scripts.
 
+use bytes::Bytes;
 use redis::Value;
 
 use super::{
@@ -24,7 +25,7 @@ pub const ANSWERS: Target = Target { check: check_answer, seeds: answer_seeds };
 fn check_resp(bytes: &[u8]) {
     let Some((count, rest)) = bytes.split_first() else { return };
     let (cuts, stream) = rest.split_at(usize::from(*count).min(rest.len()));
-    let whole = feed(std::iter::once(stream));
+    let whole = feed(std::iter::once(stream), false);
     let mut cuts = cuts.iter().map(|cut| usize::from(*cut) + 1).cycle();
     let mut left = stream;
     let pieces = std::iter::from_fn(|| {
@@ -32,16 +33,21 @@ fn check_resp(bytes: &[u8]) {
         left = behind;
         (!piece.is_empty()).then_some(piece)
     });
-    assert_eq!(feed(pieces), whole);
+    assert_eq!(feed(pieces, true), whole);
 }
 
-/// The replies, and whether it ended because something was not understood.
-fn feed<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Reply>, Option<Malformed>) {
+/// The replies, and whether it ended because something was not understood. Messages come by themselves where that is asked.
+fn feed<'a>(pieces: impl Iterator<Item = &'a [u8]>, apart: bool) -> (Vec<Reply>, Option<Malformed>) {
     let mut decoder = Decoder::default();
     let mut replies = Vec::new();
     for piece in pieces {
         decoder.buffer().extend_from_slice(piece);
         loop {
+            if apart && let Some((channel, payload)) = decoder.next_message() {
+                let kind = Bytes::from_static(b"message");
+                replies.push(Reply::Push([kind, channel, payload].map(Reply::Text).to_vec()));
+                continue;
+            }
             match decoder.next() {
                 Ok(Some(reply)) => replies.push(reply),
                 Ok(None) => break,
@@ -163,7 +169,7 @@ mod tests {
         assert_eq!(messages.len(), 4);
         assert!(messages[3].adopted.is_some());
         for (seed, expected) in resp_seeds().iter().zip([6, 6, 2, 0, 0]) {
-            assert_eq!(feed([&seed[3..]].into_iter()).0.len(), expected);
+            assert_eq!(feed([&seed[3..]].into_iter(), true).0.len(), expected);
         }
     }
 }

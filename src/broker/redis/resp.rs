@@ -69,6 +69,19 @@ impl Decoder {
         &mut self.buffer
     }
 
+    /// The next push of a message, where it is next and there as a whole: its channel and its payload. It is what comes most, and
+    /// spares the lists that any other reply is made of.
+    pub(super) fn next_message(&mut self) -> Option<(Bytes, Bytes)> {
+        const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+        if self.skip > 0 || self.rest > 0 || self.passed_over.is_some() || !self.buffer.starts_with(MESSAGE) {
+            return None;
+        }
+        let channel = short_bulk(&self.buffer, MESSAGE.len())?;
+        let payload = short_bulk(&self.buffer, channel.end + 2)?;
+        let frame = self.buffer.split_to(payload.end + 2).freeze();
+        Some((frame.slice(channel), frame.slice(payload)))
+    }
+
     /// The next reply that is there as a whole.
     pub(super) fn next(&mut self) -> Result<Option<Reply>, Malformed> {
         loop {
@@ -122,6 +135,18 @@ impl Item {
             Self::Push(items) => Reply::Push(list(items)),
         }
     }
+}
+
+/// The place of a bulk string that begins here and is whole; `None` leaves it to [`parse`].
+fn short_bulk(buffer: &[u8], at: usize) -> Option<Range<usize>> {
+    let rest = buffer.get(at..)?.strip_prefix(b"$")?;
+    let digits = rest.iter().take(8).take_while(|byte| byte.is_ascii_digit()).count();
+    let length = rest[..digits].iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
+    if digits == 0 || length > MESSAGE_BYTES || !rest[digits..].starts_with(b"\r\n") {
+        return None;
+    }
+    let start = at + 1 + digits + 2;
+    buffer.get(start + length..)?.starts_with(b"\r\n").then_some(start..start + length)
 }
 
 fn parse(buffer: &[u8], at: &mut usize, depth: usize) -> Result<Parsed, Malformed> {

@@ -1,5 +1,5 @@
 //! The short way for what our own publisher writes most: a plain text without attributes, in exactly the layout of
-//! [`Encoded::stamp`](crate::envelope::Encoded::stamp). It decides by comparing bytes at known places from both ends, and takes
+//! [`Encoded::stamp`](crate::envelope::Encoded::stamp), or the same without a place, as plain programs write it. It decides by comparing bytes at known places from both ends, and takes
 //! only what the long way would read the same; anything else is left to that.
 
 use uuid::Uuid;
@@ -16,36 +16,64 @@ const DATE: &[u8] = br#"","date":""#;
 const SEQUENCE: &[u8] = br#"","sequence":"#;
 const EPOCH: &[u8] = br#","epoch":""#;
 const TAIL: &[u8] = br#""}"#;
+/// `2026-11-24T12:00:00.000Z`
+const DATE_BYTES: usize = 24;
 
-/// Reads an envelope in our layout; `None` where it must go the long way, which may read it as well.
+/// Reads an envelope in our layout, or what plain programs write in the same order; `None` where it must go the long way,
+/// which may read it as well.
 pub(super) fn decode(json: &str) -> Option<Envelope> {
     let bytes = json.as_bytes();
     let rest = bytes.strip_prefix(HEAD)?;
     let (id, rest) = rest.split_at_checked(36)?;
     let text_on = rest.strip_prefix(MESSAGE)?;
     // From the end, where everything but the number has a fixed width.
-    let (rest, epoch) = split_last(text_on.strip_suffix(TAIL)?, 16)?;
-    let rest = rest.strip_suffix(EPOCH)?;
-    let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let (rest, sequence) = split_last(rest, digits)?;
-    let (rest, date) = split_last(rest.strip_suffix(SEQUENCE)?, 24)?;
+    let behind = text_on.strip_suffix(TAIL)?;
+    let (rest, date, claim) = match numbered(behind) {
+        Some((rest, claim)) => {
+            let (rest, date) = split_last(rest, DATE_BYTES)?;
+            (rest, date, Some(claim))
+        }
+        None => {
+            let (rest, date) = split_last(behind, DATE_BYTES)?;
+            (rest, date, None)
+        }
+    };
     let text = rest.strip_suffix(DATE)?;
-    if !is_plain(text) || sequence.first().is_none_or(|first| *first == b'0') {
+    if !is_plain(text) {
         return None;
     }
     let start = json.len() - text_on.len();
-    let sequence: i64 = std::str::from_utf8(sequence).ok()?.parse().ok()?;
     Some(Envelope {
         id: Uuid::try_parse_ascii(id).ok()?,
         payload: Payload::Text(json.get(start..start + text.len())?.to_owned()),
         attributes: Vec::new(),
         ordering_key: String::new(),
         time_ms: time_ms(date)?,
-        claim: Some(Claim {
-            epoch: std::str::from_utf8(epoch).ok()?.parse::<Epoch>().ok()?,
-            sequence: Some(sequence).filter(|sequence| *sequence <= MAX_SEQUENCE)?,
-        }),
+        claim,
     })
+}
+
+/// What stands before number and epoch, and these.
+fn numbered(bytes: &[u8]) -> Option<(&[u8], Claim)> {
+    let (rest, epoch) = split_last(bytes, 16)?;
+    let rest = rest.strip_suffix(EPOCH)?;
+    let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (rest, digits) = split_last(rest, digits)?;
+    // As many as an i64 holds whatever they are.
+    if digits.first().is_none_or(|first| *first == b'0') || digits.len() > 18 {
+        return None;
+    }
+    let sequence = digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+    let epoch = epoch.iter().try_fold(0_u64, |number, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u64::from(digit))
+    })?;
+    let sequence = Some(sequence).filter(|sequence| *sequence <= MAX_SEQUENCE)?;
+    Some((rest.strip_suffix(SEQUENCE)?, Claim { epoch: Epoch::from_u64(epoch)?, sequence }))
 }
 
 fn split_last(bytes: &[u8], count: usize) -> Option<(&[u8], &[u8])> {
@@ -115,6 +143,23 @@ mod tests {
     fn assert_taken(json: &str) {
         let long = decode_slowly(json.as_bytes(), ARRIVAL_MS);
         assert_eq!(decode(json), Some(long), "{json}");
+    }
+
+    #[test]
+    fn what_plain_programs_write_in_our_order_goes_the_short_way() {
+        let plain = |text: &str| {
+            format!(
+                r#"{{"id":"0192d3a4-5b6c-7d8e-9f01-23456789abcd","message":"{text}","date":"2026-11-24T12:00:00.000Z"}}"#
+            )
+        };
+        assert_taken(&plain("hello"));
+        assert_taken(&plain(""));
+        assert_taken(&plain("Grüße"));
+        for odd in
+            [plain("a\\n"), plain("a\"b"), plain("x").replace("2026", "0000"), plain("x").replace('}', ",\"a\":\"b\"}")]
+        {
+            assert_eq!(decode(&odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl Task {
             if !followed.intake.has_news() {
                 touched.push(topic);
             }
+            followed.intake.arrive(chrono::Utc::now().timestamp_millis());
             unknown |= followed.intake.notice(channel, hash, json).is_some();
         }
         if unknown {

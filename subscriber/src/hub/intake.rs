@@ -31,7 +31,7 @@ mod told;
 
 use held::Held;
 pub(super) use held::Room;
-use known::{Captured, Channels, Hash, Known, State, Waiting};
+use known::{Captured, Channels, Hash, Known, Stage, State, Waiting};
 use told::Told;
 
 pub(super) struct Intake {
@@ -43,6 +43,8 @@ pub(super) struct Intake {
     /// Nobody follows the feed: it only keeps account.
     silent: bool,
     held: Held,
+    /// When what is pushed arrived, ms: read once for all that one read of the socket brought.
+    arrival_ms: i64,
     news: bool,
     /// A push was dropped.
     loss: bool,
@@ -61,9 +63,15 @@ impl Intake {
             builder: Builder::default(),
             silent: false,
             held: Held::new(room),
+            arrival_ms: 0,
             news: false,
             loss: false,
         }
+    }
+
+    /// What is pushed from here on arrived at this time, in ms since 1970.
+    pub(super) fn arrive(&mut self, at_ms: i64) {
+        self.arrival_ms = at_ms;
     }
 
     /// Whether there is something to take.
@@ -148,18 +156,21 @@ impl Intake {
     }
 
     fn hear(&mut self, channel: ChannelName, payload: &[u8], notice: Option<Hash>) -> Option<ChannelName> {
-        let arrival_ms = chrono::Utc::now().timestamp_millis();
-        if !self.channels.contains(&channel) {
-            if !self.channels.add(&channel, State::asked()) {
+        let arrival_ms = self.arrival_ms;
+        match self.channels.stage(&channel) {
+            Stage::New if !self.channels.add(&channel, State::asked()) => {
                 lose(&channel, &mut self.loss);
                 return None;
             }
-            self.hold(&channel, payload, arrival_ms, notice);
-            return Some(channel);
-        }
-        if self.channels.is_asked(&channel) {
-            self.hold(&channel, payload, arrival_ms, notice);
-            return None;
+            Stage::New => {
+                self.hold(&channel, payload, arrival_ms, notice);
+                return Some(channel);
+            }
+            Stage::Asked => {
+                self.hold(&channel, payload, arrival_ms, notice);
+                return None;
+            }
+            Stage::Read => {}
         }
         let envelope = envelope::decode(payload, arrival_ms);
         if self.place(&channel, &envelope, payload, arrival_ms, notice) {

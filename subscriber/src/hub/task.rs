@@ -132,6 +132,7 @@ impl Task {
 
     fn batch(&mut self, batch: Vec<LiveEvent>) {
         let mut touched: Vec<Topic> = Vec::new();
+        let now_ms = chrono::Utc::now().timestamp_millis();
         for event in batch {
             match event {
                 LiveEvent::Push { topic, channel, payload } => {
@@ -139,6 +140,7 @@ impl Task {
                     if !followed.intake.has_news() {
                         touched.push(topic);
                     }
+                    followed.intake.arrive(now_ms);
                     if let Some(unknown) = followed.intake.push(&channel, &payload) {
                         self.check(unknown, None);
                     }

@@ -19,13 +19,29 @@ impl Link {
     pub(super) fn decode(&mut self, topics: &mut Topics) -> Result<Vec<LiveEvent>, End> {
         let mut events = Vec::new();
         self.restored(&mut events);
-        while let Some(reply) = self.wire.next()? {
-            match reply {
-                Reply::Push(items) => self.push(topics, items, &mut events),
-                reply => self.answer(topics, reply, &mut events)?,
+        loop {
+            while let Some((channel, payload)) = self.wire.next_message() {
+                self.message(topics, channel, Reply::Text(payload), &mut events);
+            }
+            match self.wire.next()? {
+                None => return Ok(events),
+                Some(Reply::Push(items)) => self.push(topics, items, &mut events),
+                Some(reply) => self.answer(topics, reply, &mut events)?,
             }
         }
-        Ok(events)
+    }
+
+    fn message(&mut self, topics: &Topics, channel: Bytes, payload: Reply, events: &mut Vec<LiveEvent>) {
+        match (topics.channel(&channel), payload) {
+            (Some(topic), payload) if topics.is_notice(topic, &channel) => {
+                events.extend(notice(topics, topic, &channel, payload));
+            }
+            (Some(topic), payload) => events.push(pushed(topic, channel, payload)),
+            (None, Reply::Text(payload)) if &channel[..] == self.probe.channel().as_bytes() => {
+                self.probe.received(&payload);
+            }
+            _ => {}
+        }
     }
 
     fn push(&mut self, topics: &Topics, items: Vec<Reply>, events: &mut Vec<LiveEvent>) {
@@ -33,16 +49,8 @@ impl Link {
         let Some(Reply::Text(kind)) = items.next() else { return };
         match &kind[..] {
             b"message" => {
-                let (Some(Reply::Text(channel)), payload) = (items.next(), items.next()) else { return };
-                match (topics.channel(&channel), payload) {
-                    (Some(topic), payload) if topics.is_notice(topic, &channel) => {
-                        events.extend(notice(topics, topic, &channel, payload));
-                    }
-                    (Some(topic), Some(payload)) => events.push(pushed(topic, channel, payload)),
-                    (None, Some(Reply::Text(payload))) if &channel[..] == self.probe.channel().as_bytes() => {
-                        self.probe.received(&payload);
-                    }
-                    _ => {}
+                if let (Some(Reply::Text(channel)), Some(payload)) = (items.next(), items.next()) {
+                    self.message(topics, channel, payload, events);
                 }
             }
             b"pmessage" => {
@@ -50,7 +58,7 @@ impl Link {
                 let Some(topic) = topics.pattern(&pattern) else { return };
                 match (items.next(), items.next()) {
                     (Some(Reply::Text(channel)), payload) if topics.is_notice(topic, &pattern) => {
-                        events.extend(notice(topics, topic, &channel, payload));
+                        events.extend(payload.and_then(|payload| notice(topics, topic, &channel, payload)));
                     }
                     // Probes, notices and the like are nobody's messages.
                     (Some(Reply::Text(channel)), _) if self.settings.keys.is_own(&channel) => {}
@@ -172,8 +180,8 @@ fn pushed(topic: &Topic, channel: Bytes, payload: Reply) -> LiveEvent {
 }
 
 /// `None` for a notice that is none of ours.
-fn notice(topics: &Topics, topic: &Topic, channel: &[u8], payload: Option<Reply>) -> Option<LiveEvent> {
-    let Some(Reply::Text(mut payload)) = payload else { return None };
+fn notice(topics: &Topics, topic: &Topic, channel: &[u8], payload: Reply) -> Option<LiveEvent> {
+    let Reply::Text(mut payload) = payload else { return None };
     let hash = payload.first_chunk().copied()?;
     let json = payload.split_off(Raw::HASH_BYTES);
     Some(LiveEvent::Notice { topic: topic.clone(), channel: topics.noticed(channel)?, hash, json })

@@ -1,6 +1,6 @@
 //! The bytes of a live connection: commands out, replies in.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -30,6 +30,11 @@ impl Wire {
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
         let (reader, writer) = socket.into_split();
         Ok(Self { reader, writer, decoder: Decoder::default(), out: BytesMut::new(), patience })
+    }
+
+    /// The channel and the payload of a message, where one is next and there as a whole.
+    pub(super) fn next_message(&mut self) -> Option<(Bytes, Bytes)> {
+        self.decoder.next_message()
     }
 
     /// The next reply that is there as a whole.

@@ -69,6 +69,17 @@ pub(super) enum State {
     },
 }
 
+/// How far a feed is with a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing is known of it.
+    New,
+    /// Its head was asked for.
+    Asked,
+    /// Its head was read.
+    Read,
+}
+
 impl State {
     /// Nothing waits yet for the head that is asked for.
     pub(super) fn asked() -> Self {
@@ -95,9 +106,17 @@ impl Channels {
         self.known.contains_key(channel)
     }
 
+    pub(super) fn stage(&self, channel: &ChannelName) -> Stage {
+        match self.known.get(channel).map(|known| &known.state) {
+            None => Stage::New,
+            Some(State::Asked(_)) => Stage::Asked,
+            Some(State::Head { .. }) => Stage::Read,
+        }
+    }
+
     /// Whether a channel's head was asked for.
     pub(super) fn is_asked(&self, channel: &ChannelName) -> bool {
-        matches!(self.known.get(channel).map(|known| &known.state), Some(State::Asked(_)))
+        self.stage(channel) == Stage::Asked
     }
 
     /// Whether a claim names an epoch of its channel, as far as its head was read.
