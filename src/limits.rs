@@ -236,9 +236,9 @@ pub const HEADER_LIST_BYTES: u32 = 16 << 10;
 pub const DECODE_BYTES: usize = 8 << 20;
 /// Bytes HTTP/2 may hold for one stream whose reader has stopped.
 pub const SEND_BUFFER_BYTES: usize = 64 << 10;
-/// Bytes that one turn of a connection gathers before they go to the socket: four of HTTP/2's frames, and what Linux makes
-/// one packet of on a loopback.
-pub const CORK_BYTES: usize = 64 << 10;
+/// Bytes that one turn of a connection gathers before they go to the socket: a dozen of HTTP/2's frames. Beside 64 KiB a fan-out to
+/// 100 streams was a fourth to a half faster.
+pub const CORK_BYTES: usize = 192 << 10;
 /// Bytes a client may send on one call before the server has read them: enough for a megabyte a second from another
 /// continent, and few enough for many calls of nothing but small messages (see below).
 pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;

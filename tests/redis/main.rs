@@ -10,5 +10,6 @@ mod globs;
 mod keys;
 mod live;
 mod notices;
+mod prepared;
 mod refusals;
 mod replicas;
