@@ -58,7 +58,8 @@ impl Monitor {
             if line.contains("until-here") {
                 return ways;
             }
-            let long = format!(r#""3" "tidings:{{{channel}}}:head" "tidings:{{{channel}}}:log" "tidings:{{{channel}}}:ids:""#);
+            let long =
+                format!(r#""3" "tidings:{{{channel}}}:head" "tidings:{{{channel}}}:log" "tidings:{{{channel}}}:ids:""#);
             let short = format!(r#""2" "tidings:{{{channel}}}:head" "tidings:{{{channel}}}:log" "{channel}""#);
             if line.contains(r#""EVALSHA""#) && line.contains(&long) {
                 ways.push(Way::Long);

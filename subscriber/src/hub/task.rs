@@ -1,11 +1,12 @@
 //! The hub's task.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
+use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
     broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic},
     channel::{ChannelName, Names},

@@ -1,8 +1,9 @@
 //! What a live connection follows, found by the bytes that Redis names it with.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
     broker::{Topic, redis::keys::Keys},

@@ -3,12 +3,10 @@
 //! A channel that waits for its head is never forgotten, since its pushes would be lost with it. The others may be at any
 //! time: they are looked up again when they are heard.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
     broker::{Head, Topic, adopt::Raw},
     channel::{ChannelName, Names},
