@@ -129,7 +129,7 @@ pub enum From {
     Before(i64),
 }
 
-/// Where a page ends: at the first of both limits, but not before one run.
+/// Where a page ends: at the first of both limits, but not before one run. One of thousands of messages may end earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageLimit {
     /// Messages; whole runs may bring some more.

@@ -169,6 +169,19 @@ async fn what_is_under_way_together_stays_in_order_when_somebody_else_writes_as_
 }
 
 #[tokio::test]
+async fn a_head_with_the_expected_number_and_another_name_is_not_gone_by() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    publish(&broker, &name("orders"), texts(3)).await;
+    // As if the last call had been refused, and another's had written as many.
+    server.command(&["HSET", "tidings:{orders}:head", "w", "0123456789abcdef"]);
+    let mut monitor = Monitor::of(&server);
+    assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 4);
+    assert_eq!(monitor.ways("orders"), [Way::Short, Way::Long]);
+    broker.close().await;
+}
+
+#[tokio::test]
 async fn a_log_that_is_ahead_of_its_head_is_left_to_the_long_way() {
     let server = RedisServer::start();
     let broker = broker(&server).await;

@@ -16,7 +16,7 @@ use super::{Reader, adopted, odd, sequences};
 use crate::{
     broker::{Error, Page, PageLimit, Stored, redis::script},
     channel::ChannelName,
-    limits::{LARGE_RUN_BYTES, REMEMBERED_RUNS},
+    limits::{LARGE_RUN_BYTES, REMEMBERED_RUNS, REPLAY_MESSAGES},
 };
 
 /// What the runs of a channel's last page were like.
@@ -42,9 +42,12 @@ impl Runs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).put(channel.clone(), size);
     }
 
-    /// How many runs fill a page; `None` where they are small, or not known. Then only counting while reading keeps
-    /// the limits.
+    /// How many runs about fill a page of a long read; `None` where the page is small, or the runs are, or they are not known. Then
+    /// only counting while reading keeps the limits.
     fn per_page(&self, channel: &ChannelName, limit: PageLimit) -> Option<usize> {
+        if limit.messages < REPLAY_MESSAGES {
+            return None;
+        }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let size = known.get(channel).filter(|size| size.bytes >= LARGE_RUN_BYTES)?;
         Some((limit.bytes / size.bytes).min(limit.messages / size.messages.max(1)).max(1))
