@@ -136,9 +136,10 @@ pub const REPLAY_BYTES: usize = 1 << 20;
 pub const REPLAY_MESSAGES: usize = 4_096;
 /// Channels whose heads one stream reads in a round trip: a short call on a connection that all share.
 pub const HEADS_PER_READ: usize = 256;
-/// The least size of runs that are read by plain commands, by their number. The largest run has a single message of
-/// [`MESSAGE_BYTES`]; of small ones a page would be too many, or none could say how many.
-pub const LARGE_RUN_BYTES: usize = 4 << 10;
+/// The least size of runs that are read by plain commands: of small ones a page would be too many.
+pub const LARGE_RUN_BYTES: usize = 16 << 10;
+/// Runs that are read so at a time. The largest has a single message of [`MESSAGE_BYTES`], which none before it foretells.
+pub const PLAIN_RUNS: usize = 16;
 /// Channels of which it is remembered how large their runs are.
 pub const REMEMBERED_RUNS: usize = 1_000;
 /// Bytes of framed log pages that all streams of a subscriber share while they catch up. A reader that has stopped holds

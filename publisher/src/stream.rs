@@ -153,12 +153,11 @@ impl Answers {
     /// The next answer of what is answered.
     fn next_answer(&mut self) -> Option<Outcome> {
         let answered = self.answered.as_mut()?;
-        let Some(counted) = answered.counted.next() else {
-            self.bytes_under_way -= answered.bytes;
-            self.answered = None;
-            return None;
-        };
+        let counted = answered.counted.next()?;
         self.messages_under_way -= 1;
+        if answered.counted.len() == 0 {
+            self.bytes_under_way -= std::mem::take(&mut answered.bytes);
+        }
         let answer = match &mut answered.outcome {
             Ok((channel, receipts)) => only(receipts.next().as_slice()).map(|receipt| respond(channel, receipt)),
             Err(status) => Err(status.clone()),

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use futures_util::{future::BoxFuture, poll};
+use futures_util::{FutureExt as _, future::BoxFuture, poll};
 use redis::{RedisResult, Value};
 use tokio::{
     sync::Notify,
@@ -51,13 +51,33 @@ struct Sent {
 /// What Redis answered, or why it is not known.
 type Answer = Result<RedisResult<Value>, Error>;
 
+/// Whether nothing was written, so that the long way has to be taken.
+fn is_refused(answer: &Answer) -> bool {
+    match answer {
+        Ok(Ok(answer)) => *answer == Value::Int(0),
+        Ok(Err(error)) => script::is_missing(error),
+        Err(_) => false,
+    }
+}
+
+impl Step {
+    /// The same, to be sent the long way.
+    fn wait(self) -> Self {
+        match self {
+            Self::Sent(sent) => Self::Waits(sent.group),
+            waits @ Self::Waits(_) => waits,
+        }
+    }
+}
+
 impl Publisher {
     /// Publishes what is in a channel's queue, until nothing is. `filled` tells that there is enough for a second call.
     pub(super) async fn drain(self: Arc<Self>, channel: ChannelName, filled: Arc<Notify>) {
         let mut under_way: VecDeque<Step> = VecDeque::with_capacity(DEPTH);
         loop {
             if let Some((group, left)) = self.next_group(&channel, &under_way) {
-                under_way.push_back(self.prepare(&channel, group, left).await);
+                let preparing = self.prepare(&channel, group, left, under_way.is_empty());
+                under_way.push_back(preparing.await);
                 continue;
             }
             let may_start = under_way.len() < DEPTH;
@@ -70,7 +90,13 @@ impl Publisher {
                 },
             };
             match (under_way.pop_front(), answer) {
-                (Some(Step::Sent(sent)), Some(answer)) => self.settle(&channel, *sent, answer).await,
+                (Some(Step::Sent(sent)), Some(answer)) => {
+                    if is_refused(&answer) {
+                        // What was prepared behind it writes nothing either.
+                        under_way = under_way.into_iter().map(Step::wait).collect();
+                    }
+                    self.settle(&channel, *sent, answer).await;
+                }
                 (Some(Step::Waits(group)), _) => self.send_waiting(&channel, group).await,
                 _ => {}
             }
@@ -96,14 +122,16 @@ impl Publisher {
         }
     }
 
-    /// Hands a prepared call over, where it can be prepared.
-    async fn prepare(&self, channel: &ChannelName, group: Group, left: Option<Left>) -> Step {
+    /// Hands a prepared call over, where it can be prepared; at once, unless it is the `first`, which nothing is held up by.
+    async fn prepare(&self, channel: &ChannelName, group: Group, left: Option<Left>, first: bool) -> Step {
         let messages = group.iter().map(|job| job.messages.len()).sum();
         let plan = left.and_then(|left| Plan::behind(left, messages)).filter(|_| !self.closing.is_cancelled());
         let Some(plan) = plan else { return Step::Waits(group) };
         let deadline = deadline(&group, self.connection.timeout());
+        let reaching = self.registry.reach(channel, deadline);
+        let reached = if first { Some(reaching.await) } else { reaching.now_or_never() };
         // Where Redis is away, the long way says so.
-        let Ok(link) = self.registry.reach(channel, deadline).await else { return Step::Waits(group) };
+        let Some(Ok(link)) = reached else { return Step::Waits(group) };
         let batches = group.iter().map(|job| job.messages.as_slice());
         let call = plan.write(&self.keys, channel, &self.retention, batches);
         let (mut connection, closing) = (link.connection.clone(), self.closing.clone());
@@ -112,7 +140,7 @@ impl Publisher {
             let sent = closing.run_until_cancelled(metrics::timed(Call::Publish, sending)).await.ok_or_else(cut)?;
             Ok(sent.map_err(|_| slow())?.and_then(Value::extract_error))
         });
-        // Polled once, it stands in the connection's queue.
+        // Polled once, it stands in the connection's queue, unless that is full.
         if let std::task::Poll::Ready(at_once) = poll!(&mut answer) {
             answer = Box::pin(std::future::ready(at_once));
         }
@@ -137,7 +165,8 @@ impl Publisher {
             Ok(Ok(_)) => answer_all(group, &odd()),
             Ok(Err(error)) if script::is_missing(&error) => {
                 // Nothing was carried out. What becomes of the loading shows at the next call.
-                let _: RedisResult<()> = script::PREPARED.load(&mut link.connection).await;
+                let loading = timeout_at(deadline, script::PREPARED.load(&mut link.connection));
+                let _ = self.closing.run_until_cancelled(loading).await;
                 self.send(channel, group).await;
             }
             Ok(Err(error)) => answer_all(group, &self.connection.failed(&error)),

@@ -10,10 +10,9 @@ if not (may_write and redis.acl_check_cmd('PUBLISH', channel, '')) then
     'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET, PEXPIRE or UNLINK for this channel')
 end
 -- The head's last call tells more than its number: another's call may have written as many.
-if head[12] ~= written_by or head[6] ~= replication or time_ms < time or math.abs(time_ms - now) > CLOCKS_APART then
+if head[12] ~= written_by or last ~= seen or epoch ~= seen_epoch or head[6] ~= replication or time_ms < time or math.abs(time_ms - now) > CLOCKS_APART then
   return 0
 end
-local clock_ms = now
 now = time_ms
 local jsons, new, before, new_history, generation = {}, #ARGV - FIRST_MESSAGE + 1, last, head[7], tonumber(head[11])
 local hashes, go_on_behind_log = nil, function() return false end

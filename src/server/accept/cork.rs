@@ -63,6 +63,11 @@ impl<W: AsyncWrite + Unpin> Gathered<W> {
         while self.written < self.bytes.len() {
             let written = Pin::new(&mut self.inner).poll_write(context, &self.bytes[self.written..]);
             self.is_blocked = written.is_pending();
+            if self.is_blocked {
+                // A reader that takes nothing holds what is left, and no more.
+                self.bytes.drain(..std::mem::take(&mut self.written));
+                self.bytes.shrink_to_fit();
+            }
             match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.written += written,

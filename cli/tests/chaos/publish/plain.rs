@@ -1,6 +1,7 @@
 //! Programs that know nothing of Tidings, and PUBLISH on Redis by themselves.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     board::{Board, Phase, body},
-    history::Plain,
+    history::{Plain, Stream},
     sample,
 };
 
@@ -53,12 +54,14 @@ pub(crate) async fn last_plain(board: &Board, channel: &str, deadline: Instant) 
         publish.arg(channel).arg(body(label));
         publish.query_async::<i64>(&mut redis).await.expect("Redis answers");
     }
+    // What was adopted before them may push the first out of a short log again before it is seen there.
+    let mut seen = HashSet::new();
     loop {
         let log = sample::logs(&mut redis, &[channel.to_owned()]).await.expect("Redis answers").remove(channel);
-        let messages = log.map(|log| log.messages).unwrap_or_default();
-        let adopted = messages.into_iter().map(|message| message.body).filter(|body| labels.contains(body));
-        let adopted: Vec<String> = adopted.collect();
-        if adopted == labels {
+        seen.extend(log.into_iter().flat_map(|log| log.messages).map(|message| message.body));
+        seen.extend(board.history().streams.iter().flat_map(Stream::numbered).map(str::to_owned));
+        let adopted: Vec<&String> = labels.iter().filter(|label| seen.contains(*label)).collect();
+        if adopted.len() == labels.len() {
             return;
         }
         if Instant::now() > deadline {

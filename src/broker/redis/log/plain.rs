@@ -16,7 +16,7 @@ use super::{Reader, adopted, odd, sequences};
 use crate::{
     broker::{Error, Page, PageLimit, Stored, redis::script},
     channel::ChannelName,
-    limits::{LARGE_RUN_BYTES, REMEMBERED_RUNS, REPLAY_MESSAGES},
+    limits::{LARGE_RUN_BYTES, PLAIN_RUNS, REMEMBERED_RUNS, REPLAY_MESSAGES},
 };
 
 /// What the runs of a channel's last page were like.
@@ -50,7 +50,12 @@ impl Runs {
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let size = known.get(channel).filter(|size| size.bytes >= LARGE_RUN_BYTES)?;
-        Some((limit.bytes / size.bytes).min(limit.messages / size.messages.max(1)).max(1))
+        let most = (limit.bytes / size.bytes).min(limit.messages / size.messages.max(1)).min(PLAIN_RUNS);
+        Some(most.max(1))
+    }
+
+    fn forget(&self, channel: &ChannelName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop(channel);
     }
 }
 
@@ -73,7 +78,8 @@ impl Reader {
             .arg("COUNT")
             .arg(count);
         pipeline.add_command(self.head_call(channel));
-        let answers = self.query(&pipeline, &[&script::HEAD]).await?;
+        // What was too large to come in time is counted while it is read, the next time.
+        let answers = self.query(&pipeline, &[&script::HEAD]).await.inspect_err(|_| self.runs.forget(channel))?;
         let Ok([before, Value::Array(runs), behind]) = <[Value; 3]>::try_from(answers) else { return Err(odd()) };
         if before != behind {
             return Ok(None);
