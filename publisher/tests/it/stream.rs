@@ -6,7 +6,7 @@ use prost::Message as _;
 use tidings::{
     limits::PUBLISH_STREAM_IN_FLIGHT,
     pb::{
-        PublishError, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+        PublishError, PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
         publish_stream_response::Result as Outcome,
     },
 };
@@ -94,6 +94,43 @@ async fn answers_come_in_the_order_of_the_requests() {
     assert!(end.is_none());
     let expected: Vec<String> = (0..3_000).map(|i| i.to_string()).collect();
     assert_eq!(*server.broker.seen.lock().expect("not poisoned"), expected);
+    let calls = server.broker.min_replicas.lock().expect("not poisoned").len();
+    assert!(calls < 3_000, "neighbours go to the broker together");
+}
+
+#[tokio::test]
+async fn each_gets_its_own_answer_whatever_its_neighbours_are() {
+    let server = fake::start().await;
+    let mut call = Call::open(&server).await;
+    let id = "0192f0c1-2a3b-7c4d-8e5f-0123456789ab";
+    let odd = |i: usize| match i % 7 {
+        2 => PublishRequest { message_id: id.to_owned(), ..text("with an id") },
+        3 => PublishRequest { channel: "elsewhere".to_owned(), ..text("elsewhere") },
+        4 => text(""),
+        5 => PublishRequest { min_replicas: 1, ..text("with a replica") },
+        _ => text("plain"),
+    };
+    let requests = call.requests.clone();
+    let sender = tokio::spawn(async move {
+        for i in 0..700 {
+            requests.send(PublishStreamRequest { request: Some(odd(i)) }).await.expect("the call is open");
+        }
+    });
+    let mut last = 0;
+    for i in 0..700 {
+        if i % 7 == 4 {
+            assert_eq!(reason(&as_status(call.error().await)), "MESSAGE_EMPTY");
+            continue;
+        }
+        let receipt = call.receipt().await;
+        assert_eq!(receipt.sequence, last + 1, "in the order of the requests");
+        last = receipt.sequence;
+        assert_eq!(receipt.message_id == id, i % 7 == 2);
+        assert_eq!(receipt.channel == "elsewhere", i % 7 == 3);
+    }
+    sender.await.expect("no panic");
+    let replicas = server.broker.min_replicas.lock().expect("not poisoned").iter().sum::<u32>();
+    assert_eq!(replicas, 100, "only those who ask wait for one");
 }
 
 #[tokio::test]

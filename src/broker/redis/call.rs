@@ -73,19 +73,7 @@ pub(super) fn read(answer: Value, batches: &[&[Outgoing]], max_ids: u64) -> Resu
     if !batches.iter().any(|batch| has_ids(batch)) {
         // All is new: the first has its number told, the others follow it.
         let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(odd()) };
-        let mut sequences = first..;
-        let receipt = |(message, sequence): (&Outgoing, i64)| Receipt {
-            id: message.id,
-            epoch,
-            sequence,
-            time_ms,
-            duplicate: false,
-            replicas: 0,
-        };
-        for batch in batches {
-            published.push(Ok(batch.iter().zip(&mut sequences).map(receipt).collect()));
-        }
-        return Ok(published);
+        return Ok(consecutive(batches.iter().copied(), first, epoch, time_ms));
     }
     for batch in batches {
         let mut receipts = Vec::with_capacity(batch.len());
@@ -107,6 +95,25 @@ pub(super) fn read(answer: Value, batches: &[&[Outgoing]], max_ids: u64) -> Resu
         published.push(if refused { Err(Error::TooManyIds { limit: max_ids }) } else { Ok(receipts) });
     }
     Ok(published)
+}
+
+/// What batches get whose messages are all new, and numbered one behind the other.
+pub(super) fn consecutive<'a>(
+    batches: impl Iterator<Item = &'a [Outgoing]>,
+    first: i64,
+    epoch: Epoch,
+    time_ms: i64,
+) -> Vec<Published> {
+    let mut sequences = first..;
+    let receipt = |(message, sequence): (&Outgoing, i64)| Receipt {
+        id: message.id,
+        epoch,
+        sequence,
+        time_ms,
+        duplicate: false,
+        replicas: 0,
+    };
+    batches.map(|batch| Ok(batch.iter().zip(&mut sequences).map(receipt).collect())).collect()
 }
 
 /// The script answered what it never answers.

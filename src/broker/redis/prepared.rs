@@ -15,7 +15,7 @@ use super::{
     script,
 };
 use crate::{
-    broker::{Published, Receipt, Retention},
+    broker::{Published, Retention},
     channel::ChannelName,
     envelope::Stamp,
     limits::PREPARED_CLOCK_AGE,
@@ -102,16 +102,7 @@ impl Plan {
     /// What each batch gets when the call was carried out.
     pub(super) fn receipts<'a>(&self, batches: impl Iterator<Item = &'a [Outgoing]>) -> Vec<Published> {
         let Left { epoch, time_ms, .. } = self.after;
-        let mut sequences = self.before.last + 1..;
-        let receipt = |(message, sequence): (&Outgoing, i64)| Receipt {
-            id: message.id,
-            epoch,
-            sequence,
-            time_ms,
-            duplicate: false,
-            replicas: 0,
-        };
-        batches.map(|batch| Ok(batch.iter().zip(&mut sequences).map(receipt).collect())).collect()
+        call::consecutive(batches, self.before.last + 1, epoch, time_ms)
     }
 }
 
