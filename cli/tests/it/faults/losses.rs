@@ -6,7 +6,7 @@ mod evicted;
 use std::time::Duration;
 
 use tidings::pb::{GapReason, OnGap, PublishResponse, StreamMessagesRequest};
-use tidings_testing::{DURABLE, How, Links, Proxy, RedisServer};
+use tidings_testing::{DURABLE, Direction, Flow, How, Links, Proxy, RedisServer};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -187,6 +187,36 @@ async fn an_older_snapshot_is_told_with_the_exact_range() {
     streams.lost(&rig, &receipts, &[lost]).await;
     resumes(&rig, &receipts[2], &[lost], &[4, 5, 6]).await;
     resumes(&rig, &receipts[6], &[lost], &[6]).await;
+    drop(streams);
+    rig.stop();
+}
+
+/// What the streams had seen is told at once, and the rest when the new epoch names it; nothing twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_before_it_was_heard_is_told_behind_what_was_heard() {
+    let mut redis = RedisServer::start_with(&DURABLE);
+    let proxy = Proxy::to(&redis).await;
+    let rig = Rig::behind(&proxy).await;
+    let streams = rig.watch_both("s.part", "s.*").await;
+    let mut receipts = rig.publish("s.part", 1..=5).await;
+    let snapshot = redis.snapshot();
+    receipts.extend(rig.publish("s.part", 6..=7).await);
+    for stream in &streams {
+        stream.until_message(&receipts[6].message_id).await;
+    }
+    proxy.bend(Links::PubSub, Direction::ToClient, Flow::Mute);
+    receipts.extend(rig.publish("s.part", 8..=9).await);
+    redis.restart_from(&snapshot);
+    for stream in &streams {
+        let gaps = stream.until_gaps("s.part", 1).await;
+        assert_eq!((gaps[0].first_missing, gaps[0].last_missing), (6, 7), "{gaps:?}");
+    }
+    receipts.push(rig.publish_stubbornly("s.part", 10).await);
+    for stream in &streams {
+        assert_eq!(check(stream, "s.part", &receipts).await, [(6, 9, GapReason::EpochChanged)]);
+        let gaps = stream.gaps("s.part");
+        assert_eq!(gaps.len(), 2, "{gaps:?}");
+    }
     drop(streams);
     rig.stop();
 }
