@@ -140,6 +140,8 @@ pub const HEADS_PER_READ: usize = 256;
 pub const LARGE_RUN_BYTES: usize = 16 << 10;
 /// Runs that are read so at a time. The largest has a single message of [`MESSAGE_BYTES`], which none before it foretells.
 pub const PLAIN_RUNS: usize = 16;
+/// One read of the socket over which such pages come.
+pub const BULK_READ_BYTES: usize = 256 << 10;
 /// Channels of which it is remembered how large their runs are.
 pub const REMEMBERED_RUNS: usize = 1_000;
 /// Bytes of framed log pages that all streams of a subscriber share while they catch up. A reader that has stopped holds

@@ -12,8 +12,8 @@
 //! | channel `tidings:{c}:adopted` | a notice of each adopted message: its hash, then its JSON |
 //! | `tidings:channels` | a sorted set of channel names by the time of their last publish |
 //!
-//! Three kinds of connections: one shared for commands (`connection`), a few that wait for replicas (`wait`), and the
-//! live ones (`live`). Only this module knows the `redis` crate.
+//! Four kinds of connections: one shared for commands (`connection`), a few that wait for replicas (`wait`), one for long reads of logs
+//! (`log/bulk`), and the live ones (`live`). Only this module knows the `redis` crate.
 
 mod adopt;
 mod call;
@@ -37,6 +37,7 @@ mod script;
 mod url;
 mod vitals;
 mod wait;
+mod wire;
 
 use std::{sync::Arc, time::Duration};
 
@@ -120,6 +121,7 @@ impl Redis {
             names: names.clone(),
             retention,
             runs: log::Runs::new(),
+            bulk: log::Bulk::new(url.clone(), timeout),
         });
         tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
         if role != Role::Subscriber {

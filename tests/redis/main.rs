@@ -2,6 +2,7 @@
 //! too slow, a replica or away. What both brokers promise is in the conformance suite.
 
 mod adopt;
+mod bulk;
 mod connection;
 mod durability;
 mod epochs;

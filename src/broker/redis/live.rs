@@ -10,7 +10,6 @@ mod probe;
 mod questions;
 mod replies;
 mod topics;
-mod wire;
 
 use std::{sync::Arc, time::Duration};
 

@@ -20,9 +20,11 @@ use crate::{
     metrics::{self, Call},
 };
 
+mod bulk;
 mod plain;
+mod range;
 
-pub(super) use plain::Runs;
+pub(super) use self::{bulk::Bulk, plain::Runs};
 
 /// The reading side of the broker.
 pub(super) struct Reader {
@@ -31,6 +33,7 @@ pub(super) struct Reader {
     pub(super) names: Names,
     pub(super) retention: Retention,
     pub(super) runs: Runs,
+    pub(super) bulk: Bulk,
 }
 
 impl Reader {

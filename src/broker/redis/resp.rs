@@ -28,6 +28,17 @@ pub(super) enum Reply {
     Oversized(usize),
 }
 
+impl Reply {
+    /// A string or a number as text; empty for anything else.
+    pub(super) fn word(&self) -> String {
+        match self {
+            Self::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            Self::Int(number) => number.to_string(),
+            _ => String::new(),
+        }
+    }
+}
+
 /// The bytes are not RESP3, or not what Redis would send us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Redis sent what is not understood")]

@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use bytes::Bytes;
 use tokio::{
     sync::mpsc,
     time::{Instant, interval},
@@ -12,16 +11,14 @@ use super::{
     End, Settings,
     probe::Probe,
     questions::{Question, Questions},
-    replies::words,
     topics::{self, Topics},
-    wire::Wire,
 };
 use crate::{
     broker::{
         LiveCommand, LiveEvent, Topic,
-        redis::{resp::Reply, script},
+        redis::{script, wire::Wire},
     },
-    limits::{PROBE_INTERVAL, REGISTRY_RECENT, REGISTRY_RECENT_NAMES},
+    limits::{LIVE_READ_BYTES, PROBE_INTERVAL, REGISTRY_RECENT, REGISTRY_RECENT_NAMES},
 };
 
 pub(super) struct Link {
@@ -36,21 +33,7 @@ pub(super) struct Link {
 impl Link {
     /// Connects and greets the server.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, String> {
-        let mut wire = Wire::connect(settings.url.address(), settings.timeout).await?;
-        match settings.url.credentials() {
-            Some((user, password)) => wire.command(&["HELLO", "3", "AUTH", user, password, "SETNAME", "tidings-live"]),
-            None => wire.command(&["HELLO", "3", "SETNAME", "tidings-live"]),
-        }
-        wire.command(&["SELECT", &settings.url.database().to_string()]);
-        wire.flush().await?;
-        for _ in 0..2 {
-            match wire.reply().await? {
-                Reply::Error(text) => return Err(words(&text)),
-                // Known before anything is subscribed to: as long as the name leads to a replica, there is no link.
-                Reply::List(greeting) if !is_primary(&greeting) => return Err(words(b"READONLY")),
-                _ => {}
-            }
-        }
+        let wire = Wire::open(&settings.url, "tidings-live", LIVE_READ_BYTES, settings.timeout).await?;
         let probe = Probe::new(&settings.keys, Arc::clone(&settings.connection), settings.probed.clone());
         Ok(Self { settings, wire, probe, questions: Questions::new(), unconfirmed: None })
     }
@@ -194,14 +177,4 @@ impl Link {
         self.wire.command(&[command, topics::name(&topic)]);
         self.questions.ask(Question::Subscribe(topic));
     }
-}
-
-/// Whether a server that answers HELLO says that it is a primary: the answer is a map, whose keys and values take turns.
-fn is_primary(greeting: &[Reply]) -> bool {
-    let word = |reply: &Reply| match reply {
-        Reply::Text(text) => text.clone(),
-        _ => Bytes::new(),
-    };
-    let role = greeting.chunks_exact(2).find(|pair| word(&pair[0]) == "role").map(|pair| word(&pair[1]));
-    role.is_none_or(|role| role == "master")
 }

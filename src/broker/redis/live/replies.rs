@@ -9,7 +9,7 @@ use crate::{
     broker::{
         Error, LiveEvent, Topic,
         adopt::Raw,
-        redis::{error, head, resp::Reply},
+        redis::{head, resp::Reply, wire::words},
     },
     limits::REGISTRY_RECENT_NAMES,
 };
@@ -90,7 +90,7 @@ impl Link {
     fn answer(&mut self, topics: &mut Topics, reply: Reply, events: &mut Vec<LiveEvent>) -> Result<(), End> {
         match (self.questions.answered().unwrap_or(Question::Other), reply) {
             (Question::Check(channel), Reply::List(fields)) => {
-                let fields: Vec<String> = fields.iter().map(text).collect();
+                let fields: Vec<String> = fields.iter().map(Reply::word).collect();
                 if fields.first().is_some_and(|role| role != "master") {
                     // Whatever a demoted server relays or says is not believed.
                     return Err(End::Useless(words(b"READONLY")));
@@ -142,12 +142,12 @@ impl Link {
         let [role, registered, names @ ..] = fields else {
             return Err(not_understood());
         };
-        if text(role) != "master" {
+        if role.word() != "master" {
             return Err(End::Useless(words(b"READONLY")));
         }
-        let registered = text(registered).parse().unwrap_or(0);
+        let registered = registered.word().parse().unwrap_or(0);
         let more = names.len() == REGISTRY_RECENT_NAMES;
-        let names = names.iter().filter_map(|name| self.settings.names.parse(&text(name)).ok()).collect();
+        let names = names.iter().filter_map(|name| self.settings.names.parse(&name.word()).ok()).collect();
         Ok(LiveEvent::Recent { skip, names, more, registered })
     }
 
@@ -185,19 +185,4 @@ fn notice(topics: &Topics, topic: &Topic, channel: &[u8], payload: Reply) -> Opt
     let hash = payload.first_chunk().copied()?;
     let json = payload.split_off(Raw::HASH_BYTES);
     Some(LiveEvent::Notice { topic: topic.clone(), channel: topics.noticed(channel)?, hash, json })
-}
-
-fn text(reply: &Reply) -> String {
-    match reply {
-        Reply::Text(text) => String::from_utf8_lossy(text).into_owned(),
-        Reply::Int(number) => number.to_string(),
-        _ => String::new(),
-    }
-}
-
-/// An error's text, or what it means where that is known.
-pub(super) fn words(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let code = text.split(' ').next().unwrap_or_default();
-    error::refusal(code).map_or_else(|| format!("it answered {text}"), str::to_owned)
 }

@@ -1,8 +1,9 @@
 //! Reading a page of a log whose runs are large, without a script: in Lua every message would become a value and a reply again, which
 //! costs Redis several times what XRANGE does by itself.
 //!
-//! The head is asked for before and behind, in one pipeline. Where it is the same, the page and the head are of one moment;
-//! where it is not, the script answers. A MULTI would not do: in one, a Redis without memory refuses reads as well.
+//! The head is asked for before and behind, in one pipeline: before, only for what every write changes, since its script costs as
+//! much as four runs. Where that is the same, the page and the head are of one moment; where it is not, the script answers. A
+//! MULTI would not do: in one, a Redis without memory refuses reads as well.
 
 use std::{
     num::NonZeroUsize,
@@ -10,13 +11,17 @@ use std::{
 };
 
 use lru::LruCache;
-use redis::Value;
+use tokio::time::timeout;
 
-use super::{Reader, adopted, odd, sequences};
+use super::{
+    Reader,
+    bulk::{Answer, Question},
+};
 use crate::{
-    broker::{Error, Page, PageLimit, Stored, redis::script},
+    broker::{Error, Page, PageLimit, Stored, redis::head},
     channel::ChannelName,
     limits::{LARGE_RUN_BYTES, PLAIN_RUNS, REMEMBERED_RUNS, REPLAY_MESSAGES},
+    metrics::{self, Call},
 };
 
 /// What the runs of a channel's last page were like.
@@ -60,67 +65,37 @@ impl Runs {
 }
 
 impl Reader {
-    /// A page above a sequence; `None` where the script has to read it.
+    /// A page above a sequence; `None` where the script has to read it. Whatever goes wrong here is told by that.
     pub(super) async fn plain_page(
         &self,
         channel: &ChannelName,
         after: i64,
         limit: PageLimit,
     ) -> Result<Option<Page>, Error> {
-        let Some(count) = self.runs.per_page(channel, limit) else { return Ok(None) };
-        let mut pipeline = redis::pipe();
-        pipeline.add_command(self.head_call(channel));
-        pipeline
-            .cmd("XRANGE")
-            .arg(self.keys.log(channel))
-            .arg(after.saturating_add(1))
-            .arg("+")
-            .arg("COUNT")
-            .arg(count);
-        pipeline.add_command(self.head_call(channel));
-        // What was too large to come in time is counted while it is read, the next time.
-        let answers = self.query(&pipeline, &[&script::HEAD]).await.inspect_err(|_| self.runs.forget(channel))?;
-        let Ok([before, Value::Array(runs), behind]) = <[Value; 3]>::try_from(answers) else { return Err(odd()) };
-        if before != behind {
+        let Some(runs) = self.runs.per_page(channel, limit) else { return Ok(None) };
+        let number = self.connection.link().await?.number;
+        let (head, log) = (self.keys.head(channel), self.keys.log(channel));
+        let question = Question { head: &head, log: &log, from: after.saturating_add(1), runs };
+        let asked = timeout(self.connection.timeout(), self.bulk.ask(number, &question));
+        let answer = match metrics::timed(Call::Read, asked).await {
+            Ok(Ok(answer)) => answer,
+            failed => {
+                let reason = failed
+                    .map_or_else(|_| "it did not answer in time".to_owned(), |asked| asked.err().unwrap_or_default());
+                tracing::debug!(channel = channel.as_str(), reason, "a page can't be read by itself");
+                // What was too large to come in time is counted while it is read, the next time.
+                self.runs.forget(channel);
+                return Ok(None);
+            }
+        };
+        if !answer.is_of_one_moment() {
             return Ok(None);
         }
-        let head = self.head(behind)?;
-        let found = runs.len();
-        let messages = messages(runs, after).ok_or_else(odd)?;
+        let Answer { runs: found, mut messages, behind, .. } = answer;
+        let head = head::read(&behind, self.retention.max_messages > 0)?;
         self.runs.note(channel, found, &messages);
+        messages.retain(|stored| stored.sequence > after);
         let is_end = head.as_ref().is_some_and(|head| messages.last().is_some_and(|last| last.sequence == head.last));
-        Ok(Some(Page { head, messages, is_last: found < count || is_end }))
+        Ok(Some(Page { head, messages, is_last: found < runs || is_end }))
     }
-}
-
-/// Reads what XRANGE answers.
-fn messages(runs: Vec<Value>, after: i64) -> Option<Vec<Stored>> {
-    let mut messages = Vec::new();
-    for run in runs {
-        let Value::Array(run) = run else { return None };
-        let [Value::BulkString(id), Value::Array(fields)] = <[Value; 2]>::try_from(run).ok()? else { return None };
-        let mut sequences = sequences(&id)?;
-        let (mut time, mut fields) = (None, fields.into_iter().peekable());
-        while let Some(Value::BulkString(name)) = fields.next() {
-            let value = fields.next()?;
-            match (&name[..], value) {
-                (b"t", value) => time = Some(value),
-                (b"m", json) => {
-                    let sequence = sequences.next()?;
-                    let hash =
-                        fields.next_if(|name| *name == Value::BulkString(b"r".to_vec())).and_then(|_| fields.next());
-                    let stored = match (hash, json) {
-                        (None, Value::BulkString(json)) => Stored { sequence, json: json.into(), adopted: None },
-                        (Some(hash), json) => adopted(sequence, vec![json, hash, time.clone()?])?,
-                        _ => return None,
-                    };
-                    if sequence > after {
-                        messages.push(stored);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    Some(messages)
 }

@@ -1,4 +1,5 @@
-//! The bytes of a live connection: commands out, replies in.
+//! A connection whose bytes we read ourselves: commands out, replies in. Live connections are such, and the one over which long
+//! parts of logs are read.
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -10,9 +11,9 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::{
-    broker::redis::resp::{Decoder, Reply},
-    limits::LIVE_READ_BYTES,
+use super::{
+    ServerUrl, error,
+    resp::{Decoder, Reply},
 };
 
 pub(super) struct Wire {
@@ -20,16 +21,43 @@ pub(super) struct Wire {
     writer: OwnedWriteHalf,
     decoder: Decoder,
     out: BytesMut,
+    read_bytes: usize,
     /// How long a write may take.
     patience: Duration,
 }
 
 impl Wire {
-    pub(super) async fn connect(address: (&str, u16), patience: Duration) -> Result<Self, String> {
-        let socket = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    /// Connects to a primary and greets it under a name, which `CLIENT LIST` shows. Reads take so many bytes at a time.
+    pub(super) async fn open(
+        url: &ServerUrl,
+        name: &str,
+        read_bytes: usize,
+        patience: Duration,
+    ) -> Result<Self, String> {
+        let socket = TcpStream::connect(url.address()).await.map_err(|error| error.to_string())?;
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
         let (reader, writer) = socket.into_split();
-        Ok(Self { reader, writer, decoder: Decoder::default(), out: BytesMut::new(), patience })
+        let mut wire = Self { reader, writer, decoder: Decoder::default(), out: BytesMut::new(), read_bytes, patience };
+        match url.credentials() {
+            Some((user, password)) => wire.command(&["HELLO", "3", "AUTH", user, password, "SETNAME", name]),
+            None => wire.command(&["HELLO", "3", "SETNAME", name]),
+        }
+        wire.command(&["SELECT", &url.database().to_string()]);
+        wire.flush().await?;
+        for _ in 0..2 {
+            match wire.reply().await? {
+                Reply::Error(text) => return Err(words(&text)),
+                // Known before anything is asked: as long as the name leads to a replica, there is no link.
+                Reply::List(greeting) if !is_primary(&greeting) => return Err(words(b"READONLY")),
+                _ => {}
+            }
+        }
+        Ok(wire)
+    }
+
+    /// What was read and not taken.
+    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        self.decoder.buffer()
     }
 
     /// The channel and the payload of a message, where one is next and there as a whole.
@@ -56,7 +84,7 @@ impl Wire {
 
     /// Reads what is there, and waits for something when nothing is. False at the end.
     pub(super) async fn read(&mut self) -> Result<bool, String> {
-        self.decoder.buffer().reserve(LIVE_READ_BYTES);
+        self.decoder.buffer().reserve(self.read_bytes);
         let read = self.reader.read_buf(self.decoder.buffer()).await;
         read.map(|bytes| bytes > 0).map_err(|error| error.to_string())
     }
@@ -81,4 +109,17 @@ impl Wire {
             Err(_) => Err("it takes no commands".to_owned()),
         }
     }
+}
+
+/// Whether a server that answers HELLO says that it is a primary: the answer is a map, whose keys and values take turns.
+fn is_primary(greeting: &[Reply]) -> bool {
+    let role = greeting.chunks_exact(2).find(|pair| pair[0].word() == "role").map(|pair| pair[1].word());
+    role.is_none_or(|role| role == "master")
+}
+
+/// An error's text, or what it means where that is known.
+pub(super) fn words(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let code = text.split(' ').next().unwrap_or_default();
+    error::refusal(code).map_or_else(|| format!("it answered {text}"), str::to_owned)
 }
