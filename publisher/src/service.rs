@@ -7,7 +7,7 @@ use tidings::{
     broker::{self, Published, Receipt},
     channel::{ChannelName, Names},
     cursor,
-    message::Position,
+    message::Epoch,
     metrics::Publish,
     pb::{
         self, PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
@@ -54,13 +54,14 @@ impl Publisher {
     async fn publish_one(&self, request: PublishRequest) -> Result<PublishResponse, Status> {
         let publication = request::single(request, self.names(), Place::Whole)?;
         let (channel, receipts) = self.publish_now(publication).await?;
-        Ok(respond(&channel, only(&receipts)?))
+        Ok(Responder::new(channel).respond(only(&receipts)?))
     }
 
     async fn publish_together(&self, request: PublishBatchRequest) -> Result<PublishBatchResponse, Status> {
         let publication = request::batch(request, self.names())?;
         let (channel, receipts) = self.publish_now(publication).await?;
-        let responses = receipts.iter().map(|receipt| respond(&channel, receipt)).collect();
+        let mut responder = Responder::new(channel);
+        let responses = receipts.iter().map(|receipt| responder.respond(receipt)).collect();
         Ok(PublishBatchResponse { responses })
     }
 
@@ -74,19 +75,37 @@ impl Publisher {
     }
 }
 
-/// A receipt for the client, and a line in the log for who looks for it.
-pub(crate) fn respond(channel: &ChannelName, receipt: &Receipt) -> PublishResponse {
-    let Receipt { id, epoch, sequence, time_ms, duplicate, replicas } = *receipt;
-    tracing::debug!(%channel, %id, sequence, %epoch, duplicate, "published");
-    PublishResponse {
-        message_id: id.hyphenated().to_string(),
-        channel: channel.as_str().to_owned(),
-        publish_time: Some(pb::timestamp(time_ms)),
-        sequence,
-        epoch: epoch.to_string(),
-        cursor: cursor::encode(channel, Position::new(epoch, sequence)),
-        duplicate,
-        replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
+/// Makes the answers of messages that were published together: mostly they have all but the sequence in common.
+pub(crate) struct Responder {
+    channel: ChannelName,
+    hash: u64,
+    series: Option<(Epoch, cursor::Series)>,
+}
+
+impl Responder {
+    pub(crate) fn new(channel: ChannelName) -> Self {
+        Self { hash: cursor::channel_hash(channel.as_str()), channel, series: None }
+    }
+
+    /// A receipt for the client, and a line in the log for who looks for it.
+    pub(crate) fn respond(&mut self, receipt: &Receipt) -> PublishResponse {
+        let Receipt { id, epoch, sequence, time_ms, duplicate, replicas } = *receipt;
+        tracing::debug!(channel = %self.channel, %id, sequence, %epoch, duplicate, "published");
+        let series = match self.series.take_if(|(of, _)| *of == epoch) {
+            Some(series) => series,
+            None => (epoch, cursor::Series::new(self.hash, Some(epoch))),
+        };
+        let (_, cursors) = self.series.insert(series);
+        PublishResponse {
+            message_id: id.hyphenated().to_string(),
+            channel: self.channel.as_str().to_owned(),
+            publish_time: Some(pb::timestamp(time_ms)),
+            sequence,
+            epoch: epoch.to_string(),
+            cursor: cursors.text_at(sequence),
+            duplicate,
+            replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
+        }
     }
 }
 

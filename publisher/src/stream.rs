@@ -36,7 +36,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     request::{self, Place, Publication},
-    service::{Publisher, code, only, respond},
+    service::{Publisher, Responder, code, only},
 };
 
 /// The answers of one call.
@@ -159,7 +159,7 @@ impl Answers {
             self.bytes_under_way -= std::mem::take(&mut answered.bytes);
         }
         let answer = match &mut answered.outcome {
-            Ok((channel, receipts)) => only(receipts.next().as_slice()).map(|receipt| respond(channel, receipt)),
+            Ok((responder, receipts)) => only(receipts.next().as_slice()).map(|receipt| responder.respond(receipt)),
             Err(status) => Err(status.clone()),
         };
         counted.end(code(&answer));
@@ -232,7 +232,7 @@ enum State {
 struct Answered {
     bytes: usize,
     counted: vec::IntoIter<Publish>,
-    outcome: Result<(ChannelName, vec::IntoIter<Receipt>), Status>,
+    outcome: Result<(Responder, vec::IntoIter<Receipt>), Status>,
 }
 
 impl Future for UnderWay {
@@ -242,7 +242,7 @@ impl Future for UnderWay {
         let outcome = match &mut self.state {
             State::Refused(status) => Err(status.clone()),
             State::Started(channel, published) => match ready!(published.poll_unpin(context)) {
-                Ok(receipts) => Ok((channel.clone(), receipts.into_iter())),
+                Ok(receipts) => Ok((Responder::new(channel.clone()), receipts.into_iter())),
                 Err(error) => Err(status::from_broker(error, Call::Publish)),
             },
         };

@@ -81,6 +81,11 @@ impl Connection {
         self.timeout
     }
 
+    /// The open connection, if there is one.
+    pub(super) fn open_link(&self) -> Option<Link> {
+        self.link.borrow().clone()
+    }
+
     /// The open connection; waits for one as long as the timeout allows.
     pub(super) async fn link(&self) -> Result<Link, Error> {
         let mut link = self.link.subscribe();

@@ -35,6 +35,15 @@ impl Registry {
 
     /// The connection, once the registry knows the channel. Nothing was written yet, whatever happens here.
     pub(super) async fn reach(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
+        let at_hand = self.connection.open_link().filter(|link| self.receipts.is_registered(channel, link.number));
+        match at_hand {
+            Some(link) if !self.closing.is_cancelled() => Ok(link),
+            // Boxed: a publish would carry the state of what is rarely needed.
+            _ => Box::pin(self.reach_out(channel, deadline)).await,
+        }
+    }
+
+    async fn reach_out(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
         let reached = async {
             let mut link = self.connection.link().await?;
             self.register(channel, &mut link).await?;
@@ -56,7 +65,7 @@ impl Registry {
         if self.receipts.remember(channel, receipt) {
             let mut unregistered = Link { number: 0, ..link.clone() };
             let registering = timeout_at(deadline, self.register(channel, &mut unregistered));
-            let registered = self.closing.run_until_cancelled(registering).await;
+            let registered = Box::pin(self.closing.run_until_cancelled(registering)).await;
             if let Some(Err(error)) = registered.map(|registered| registered.unwrap_or_else(|_| Err(error::slow()))) {
                 tracing::warn!(channel = channel.as_str(), %error, "the registry could not be told of a new epoch");
             }
