@@ -71,23 +71,57 @@ pub fn encode(channel: &ChannelName, position: Position) -> String {
 
 /// The same for whoever knows the channel's hash already.
 pub fn encode_hashed(channel: u64, position: Position) -> String {
-    String::from_utf8_lossy(&encode_array(channel, position)).into_owned()
+    Series::new(channel, position.epoch).text_at(position.sequence)
 }
 
-/// The same as ASCII, for whoever writes it into a buffer: every message has one.
-pub fn encode_array(channel: u64, position: Position) -> [u8; CHANNEL_TEXT_BYTES] {
-    let mut bytes = [0; CHANNEL_BYTES];
-    let sealed = CHANNEL_BYTES - 4;
-    bytes[..2].copy_from_slice(&[VERSION, CHANNEL]);
-    bytes[2..10].copy_from_slice(&channel.to_be_bytes());
-    bytes[10..18].copy_from_slice(&position.epoch.map_or(0, Epoch::as_u64).to_be_bytes());
-    bytes[18..sealed].copy_from_slice(&position.sequence.to_be_bytes());
-    let sum = checksum(&bytes[..sealed]);
-    bytes[sealed..].copy_from_slice(&sum);
-    let mut text = [0; CHANNEL_TEXT_BYTES];
-    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
-    debug_assert_eq!(written.ok(), Some(CHANNEL_TEXT_BYTES));
-    text
+/// What all cursors of one channel and epoch have in common: every message has a cursor, and only the rest is made for each.
+#[derive(Debug, Clone)]
+pub struct Series {
+    bytes: [u8; CHANNEL_BYTES],
+    text: [u8; CHANNEL_TEXT_BYTES],
+}
+
+impl Series {
+    /// Before the sequence, in bytes and as text.
+    const SAME: (usize, usize) = (18, 24);
+
+    /// The cursors of a channel with this hash.
+    pub fn new(channel: u64, epoch: Option<Epoch>) -> Self {
+        let mut bytes = [0; CHANNEL_BYTES];
+        bytes[..2].copy_from_slice(&[VERSION, CHANNEL]);
+        bytes[2..10].copy_from_slice(&channel.to_be_bytes());
+        bytes[10..18].copy_from_slice(&epoch.map_or(0, Epoch::as_u64).to_be_bytes());
+        let mut text = [0; CHANNEL_TEXT_BYTES];
+        base64url(&bytes[..Self::SAME.0], &mut text[..Self::SAME.1]);
+        Self { bytes, text }
+    }
+
+    /// The cursor just after a sequence.
+    pub fn text_at(&self, sequence: i64) -> String {
+        String::from_utf8(self.at(sequence).to_vec()).unwrap_or_default()
+    }
+
+    /// The same as ASCII.
+    pub fn at(&self, sequence: i64) -> [u8; CHANNEL_TEXT_BYTES] {
+        let Self { mut bytes, mut text } = *self;
+        let sealed = CHANNEL_BYTES - 4;
+        bytes[Self::SAME.0..sealed].copy_from_slice(&sequence.to_be_bytes());
+        let sum = checksum(&bytes[..sealed]);
+        bytes[sealed..].copy_from_slice(&sum);
+        base64url(&bytes[Self::SAME.0..], &mut text[Self::SAME.1..]);
+        text
+    }
+}
+
+/// What [`URL_SAFE_NO_PAD`] writes, for lengths that leave no rest: a few digits, which a general writer is slow for.
+fn base64url(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    for (three, four) in bytes.chunks_exact(3).zip(text.chunks_exact_mut(4)) {
+        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        for (i, digit) in four.iter_mut().enumerate() {
+            *digit = DIGITS[(bits >> (18 - 6 * i)) as usize & 63];
+        }
+    }
 }
 
 /// The cursor of a whole pattern stream; `None` where it covers too many channels to be one.

@@ -92,6 +92,12 @@ impl Epoch {
         NonZeroU64::new(number).map(Self)
     }
 
+    /// Sixteen hexadecimal digits in lower case, as an epoch is written everywhere.
+    pub fn digits(self) -> [u8; 16] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        std::array::from_fn(|i| DIGITS[(self.as_u64() >> (60 - 4 * i)) as usize & 15])
+    }
+
     /// Its number.
     pub fn as_u64(self) -> u64 {
         self.0.get()
@@ -100,7 +106,7 @@ impl Epoch {
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

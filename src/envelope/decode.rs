@@ -24,6 +24,8 @@ use crate::{
 
 mod fast;
 
+pub(super) use fast::decode as plain;
+
 /// Attributes that begin with this are the service's own: clients may not set them, and those of plain programs are
 /// dropped.
 pub const RESERVED_ATTRIBUTES: &str = "tidings-";
@@ -86,8 +88,8 @@ impl Envelope {
 
 /// Reads whatever stood on a channel at `arrival_ms`.
 pub fn decode(bytes: &[u8], arrival_ms: i64) -> Envelope {
-    match std::str::from_utf8(bytes).ok().and_then(fast::decode) {
-        Some(envelope) => envelope,
+    match fast::decode(bytes) {
+        Some(plain) => plain.envelope(),
         None => decode_slowly(bytes, arrival_ms),
     }
 }

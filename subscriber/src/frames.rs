@@ -2,19 +2,23 @@
 //!
 //! A frame is a flag byte (0, not compressed), four bytes of length, and the protobuf of a `StreamMessagesResponse`.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 use tidings::{
-    broker::{Gap, GapReason},
+    broker::{Gap, GapReason, Stored},
     channel::ChannelName,
     cursor,
-    envelope::Envelope,
-    limits::CHUNK_BYTES,
+    envelope::{Envelope, Heard, Parts},
+    limits::{CHUNK_BYTES, LOG_CHUNK_BYTES},
     message::{Payload, Position},
     pb::{self, stream_messages_response::Event},
 };
 
 mod wire;
+
+use wire::Series;
 
 /// A message as the contract has it. Sequence 0 stands for one that has no place of its own; its cursor is its predecessor's.
 pub(crate) fn message(
@@ -107,6 +111,13 @@ pub(crate) struct Run {
     pub(crate) time_ms: i64,
 }
 
+impl Run {
+    /// Where it leads.
+    pub(crate) fn end(&self) -> Position {
+        Position { epoch: self.before.epoch, sequence: self.last }
+    }
+}
+
 /// One frame of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
@@ -133,12 +144,38 @@ pub(crate) struct Place {
     pub(crate) time_ms: i64,
 }
 
+/// Frames consecutive messages of one epoch, from just after a position up to a sequence.
+pub(crate) fn of_log(
+    channel: &ChannelName,
+    hash: u64,
+    mut at: Position,
+    to: i64,
+    messages: &[Stored],
+) -> Vec<Arc<Chunk>> {
+    let mut builder = Builder::of(LOG_CHUNK_BYTES);
+    for stored in messages {
+        if stored.sequence > to || stored.sequence != at.sequence + 1 {
+            break;
+        }
+        let heard = Heard::read(&stored.json, 0);
+        // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
+        let epoch = heard.claim().map_or(at.epoch, |claim| Some(claim.epoch));
+        let position = Position { epoch, sequence: stored.sequence };
+        let time_ms = stored.adopted.map_or(heard.time_ms(), |adopted| adopted.time_ms);
+        let place = Place { before: at, sequence: stored.sequence, position, time_ms };
+        builder.push(channel, hash, place, &heard.parts());
+        at.sequence = stored.sequence;
+    }
+    builder.finish().into_iter().map(Arc::new).collect()
+}
+
 /// Makes chunks out of messages as they come.
 #[derive(Debug)]
 pub(crate) struct Builder {
     /// Bytes at which a chunk ends.
     limit: usize,
     buffer: BytesMut,
+    series: Series,
     runs: Vec<Run>,
     entries: Vec<Entry>,
     done: Vec<Chunk>,
@@ -153,11 +190,18 @@ impl Default for Builder {
 impl Builder {
     /// Chunks end when they have so many bytes.
     pub(crate) fn of(limit: usize) -> Self {
-        Self { limit, buffer: BytesMut::new(), runs: Vec::new(), entries: Vec::new(), done: Vec::new() }
+        Self {
+            limit,
+            buffer: BytesMut::new(),
+            series: Series::new(0, None),
+            runs: Vec::new(),
+            entries: Vec::new(),
+            done: Vec::new(),
+        }
     }
 
     /// Adds a message of a channel.
-    pub(crate) fn push(&mut self, channel: &ChannelName, hash: u64, place: Place, envelope: &Envelope) {
+    pub(crate) fn push(&mut self, channel: &ChannelName, hash: u64, place: Place, parts: &Parts<'_>) {
         let Place { before, sequence, position, time_ms } = place;
         let run = match self.run_for(channel, before) {
             Some(run) => run,
@@ -170,10 +214,13 @@ impl Builder {
             self.runs[run].last = sequence;
             self.runs[run].time_ms = time_ms;
         }
-        wire::put_message(&mut self.buffer, channel, hash, envelope, sequence, position);
+        if !self.series.is_of(hash, position.epoch) {
+            self.series = Series::new(hash, position.epoch);
+        }
+        self.series.put(&mut self.buffer, channel, parts, sequence, position.sequence);
         self.entries.push(Entry { run: run as u32, end: self.buffer.len() as u32, sequence, time_ms });
         if self.buffer.len() >= self.limit {
-            self.seal();
+            self.seal(true);
         }
     }
 
@@ -185,27 +232,29 @@ impl Builder {
         if start.epoch == before.epoch && *last == before.sequence {
             return Some(run);
         }
-        self.seal();
+        self.seal(false);
         None
     }
 
-    fn seal(&mut self) {
+    fn seal(&mut self, full: bool) {
         if self.entries.is_empty() {
             return;
         }
         // A copy of the right size: a slice of a large buffer would keep all of it alive.
         let bytes = Bytes::copy_from_slice(&self.buffer);
         self.buffer.clear();
+        // Where one is full, the next mostly has as many.
+        let room = if full { self.entries.len() } else { 0 };
         self.done.push(Chunk {
             bytes,
             runs: std::mem::take(&mut self.runs),
-            entries: std::mem::take(&mut self.entries),
+            entries: std::mem::replace(&mut self.entries, Vec::with_capacity(room)),
         });
     }
 
     /// Ends the last chunk and hands out all of them.
     pub(crate) fn finish(&mut self) -> Vec<Chunk> {
-        self.seal();
+        self.seal(false);
         std::mem::take(&mut self.done)
     }
 }

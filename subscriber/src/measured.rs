@@ -15,7 +15,7 @@ pub fn chunks(channel: &ChannelName, envelopes: &[Envelope]) -> usize {
     for (sequence, envelope) in (1..).zip(envelopes) {
         let before = Position { epoch, sequence: sequence - 1 };
         let position = Position { epoch, sequence };
-        builder.push(channel, hash, Place { before, sequence, position, time_ms: envelope.time_ms }, envelope);
+        builder.push(channel, hash, Place { before, sequence, position, time_ms: envelope.time_ms }, &envelope.parts());
     }
     builder.finish().iter().map(|chunk| chunk.bytes.len()).sum()
 }

@@ -23,7 +23,11 @@ use tidings::{
 };
 use tokio::time::timeout;
 
+pub(crate) use self::ahead::Ahead;
+use self::ahead::Aheads;
 use crate::frames::Chunk;
+
+mod ahead;
 
 /// The shared pages, and the way to the log.
 pub(crate) struct Pages {
@@ -36,6 +40,7 @@ struct Shelf {
     chunks: LruCache<(ChannelName, Position), (Instant, Arc<Chunk>)>,
     bytes: usize,
     reads: HashMap<(ChannelName, i64), Arc<Read>>,
+    ahead: Aheads,
     /// Counts up every second; a stream that catches up is counted once in each.
     second: u64,
     readers: usize,
@@ -60,6 +65,7 @@ impl Pages {
             chunks: LruCache::unbounded(),
             bytes: 0,
             reads: HashMap::new(),
+            ahead: Aheads::new(),
             second: 1,
             readers: 0,
             readers_before: 0,
@@ -125,12 +131,9 @@ impl Pages {
             counted.0 = shelf.second;
             shelf.readers += 1;
         }
-        // Many readers take small pages, so that what one has read is still there when it comes back for the rest.
-        let readers = shelf.readers.max(shelf.readers_before).max(1);
-        let bytes = (PAGES_BYTES / 2 / readers).clamp(CHUNK_BYTES, REPLAY_BYTES);
+        let limit = shelf.limit();
         let key = (channel.clone(), after);
         let read = Arc::clone(shelf.reads.entry(key.clone()).or_default());
-        let limit = PageLimit { messages: REPLAY_MESSAGES, bytes };
         (Place { pages: Arc::clone(self), key, read }, limit)
     }
 
@@ -139,6 +142,7 @@ impl Pages {
         let mut shelf = self.shelf();
         shelf.second += 1;
         shelf.readers_before = std::mem::take(&mut shelf.readers);
+        shelf.ahead.retain(|_, ahead| ahead.strong_count() > 0);
         while shelf.chunks.peek_lru().is_some_and(|(_, (used, _))| now.duration_since(*used) > PAGES_AGE) {
             shelf.drop_oldest();
         }
@@ -146,6 +150,13 @@ impl Pages {
 }
 
 impl Shelf {
+    /// Many readers take small pages, so that what one has read is still there when it comes back for the rest.
+    fn limit(&self) -> PageLimit {
+        let readers = self.readers.max(self.readers_before).max(1);
+        let bytes = (PAGES_BYTES / 2 / readers).clamp(CHUNK_BYTES, REPLAY_BYTES);
+        PageLimit { messages: REPLAY_MESSAGES, bytes }
+    }
+
     fn drop_oldest(&mut self) -> bool {
         let Some((_, (_, chunk))) = self.chunks.pop_lru() else { return false };
         self.bytes -= chunk.bytes.len();

@@ -37,7 +37,7 @@ use crate::{
     feed::{Follower, Found, Item},
     frames::{self, Chunk, Run},
     hub::Hub,
-    pages::{Counted, Pages},
+    pages::{Ahead, Counted, Pages},
 };
 
 /// The state of one stream, without its timers.
@@ -51,6 +51,7 @@ pub(crate) struct Session {
     counted: Counted,
     /// Frames that were taken and not handed out yet.
     ready: Option<Bytes>,
+    ahead: Option<Arc<Ahead>>,
     /// Channels that must be read from the log before the stream goes on live.
     behind: VecDeque<ChannelName>,
     /// What the chunk at the follower's index needed of the log.
@@ -208,7 +209,7 @@ impl Session {
             }
             let track = self.positions.track(&run.channel)?;
             if run.last > track.reader.position.sequence {
-                track.reader.position = Position { epoch: run.before.epoch, sequence: run.last };
+                track.reader.position = run.end();
                 track.time_ms = run.time_ms;
             }
         }

@@ -2,12 +2,10 @@
 //! [`Encoded::stamp`](crate::envelope::Encoded::stamp), or the same without a place, as plain programs write it. It decides by comparing bytes at known places from both ends, and takes
 //! only what the long way would read the same; anything else is left to that.
 
-use uuid::Uuid;
-
-use super::{Claim, Envelope, MAX_SEQUENCE};
+use super::{Claim, MAX_SEQUENCE};
 use crate::{
-    envelope::is_plain,
-    message::{Epoch, Payload},
+    envelope::{heard::Plain, is_plain},
+    message::Epoch,
 };
 
 const HEAD: &[u8] = br#"{"id":""#;
@@ -21,41 +19,28 @@ const DATE_BYTES: usize = 24;
 
 /// Reads an envelope in our layout, or what plain programs write in the same order; `None` where it must go the long way,
 /// which may read it as well.
-pub(super) fn decode(json: &str) -> Option<Envelope> {
-    let bytes = json.as_bytes();
+pub(in super::super) fn decode(bytes: &[u8]) -> Option<Plain<'_>> {
     let rest = bytes.strip_prefix(HEAD)?;
-    let (id, rest) = rest.split_at_checked(36)?;
+    let (id, rest) = rest.split_first_chunk()?;
     let text_on = rest.strip_prefix(MESSAGE)?;
     // From the end, where everything but the number has a fixed width.
     let behind = text_on.strip_suffix(TAIL)?;
-    let (rest, date, claim) = match numbered(behind) {
-        Some((rest, claim)) => {
-            let (rest, date) = split_last(rest, DATE_BYTES)?;
-            (rest, date, Some(claim))
-        }
-        None => {
-            let (rest, date) = split_last(behind, DATE_BYTES)?;
-            (rest, date, None)
-        }
+    let (rest, claim) = match numbered(behind) {
+        Some((rest, claim)) => (rest, Some(claim)),
+        None => (behind, None),
     };
+    let (rest, date) = rest.split_last_chunk()?;
     let text = rest.strip_suffix(DATE)?;
-    if !is_plain(text) {
+    // What is not of the text is compared with ASCII.
+    if !is_id(id) || !is_plain(text) {
         return None;
     }
-    let start = json.len() - text_on.len();
-    Some(Envelope {
-        id: Uuid::try_parse_ascii(id).ok()?,
-        payload: Payload::Text(json.get(start..start + text.len())?.to_owned()),
-        attributes: Vec::new(),
-        ordering_key: String::new(),
-        time_ms: time_ms(date)?,
-        claim,
-    })
+    Some(Plain { id, text: std::str::from_utf8(text).ok()?, time_ms: time_ms(date)?, claim })
 }
 
 /// What stands before number and epoch, and these.
 fn numbered(bytes: &[u8]) -> Option<(&[u8], Claim)> {
-    let (rest, epoch) = split_last(bytes, 16)?;
+    let (rest, epoch) = bytes.split_last_chunk::<16>()?;
     let rest = rest.strip_suffix(EPOCH)?;
     let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let (rest, digits) = split_last(rest, digits)?;
@@ -64,16 +49,38 @@ fn numbered(bytes: &[u8]) -> Option<(&[u8], Claim)> {
         return None;
     }
     let sequence = digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
-    let epoch = epoch.iter().try_fold(0_u64, |number, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(digit))
-    })?;
     let sequence = Some(sequence).filter(|sequence| *sequence <= MAX_SEQUENCE)?;
-    Some((rest.strip_suffix(SEQUENCE)?, Claim { epoch: Epoch::from_u64(epoch)?, sequence }))
+    let (mut number, mut odd) = (0, 0);
+    for digit in epoch {
+        let value = HEX[usize::from(*digit)];
+        odd |= value;
+        number = number << 4 | u64::from(value & 15);
+    }
+    if odd > 15 {
+        return None;
+    }
+    Some((rest.strip_suffix(SEQUENCE)?, Claim { epoch: Epoch::from_u64(number)?, sequence }))
+}
+
+/// The values of hexadecimal digits in lower case; 255 for anything else.
+const HEX: [u8; 256] = {
+    let (mut values, mut digit) = ([255; 256], 0);
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    values
+};
+
+/// Whether it is a UUID as we write it, in lower case.
+fn is_id(id: &[u8; 36]) -> bool {
+    const FORM: &[u8; 36] = b"00000000-0000-0000-0000-000000000000";
+    // Without an early end, so that the compiler makes wide steps of it.
+    let odd = id.iter().zip(FORM).fold(false, |odd, (byte, form)| {
+        let is_digit = (byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6);
+        odd | ((*form == b'0') & !is_digit) | ((*form == b'-') & (*byte != b'-'))
+    });
+    !odd
 }
 
 fn split_last(bytes: &[u8], count: usize) -> Option<(&[u8], &[u8])> {
@@ -81,13 +88,13 @@ fn split_last(bytes: &[u8], count: usize) -> Option<(&[u8], &[u8])> {
 }
 
 /// Reads `2026-11-24T12:00:00.000Z`, and nothing else that RFC 3339 allows.
-fn time_ms(date: &[u8]) -> Option<i64> {
-    let template = b"0000-00-00T00:00:00.000Z";
-    let fits = date.iter().zip(template).all(|(byte, form)| match form {
-        b'0' => byte.is_ascii_digit(),
-        _ => byte == form,
+fn time_ms(date: &[u8; DATE_BYTES]) -> Option<i64> {
+    const FORM: &[u8; DATE_BYTES] = b"0000-00-00T00:00:00.000Z";
+    let odd = date.iter().zip(FORM).fold(false, |odd, (byte, form)| {
+        let is_digit = byte.wrapping_sub(b'0') < 10;
+        odd | ((*form == b'0') & !is_digit) | ((*form != b'0') & (byte != form))
     });
-    if !fits {
+    if odd {
         return None;
     }
     let number = |from: usize, to: usize| date[from..to].iter().fold(0, |n, byte| n * 10 + i64::from(byte - b'0'));
@@ -124,10 +131,12 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 mod tests {
     use proptest::prelude::*;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::{
         envelope::{decode::decode_slowly, encode, format_time},
-        message::Draft,
+        message::{Draft, Payload},
     };
 
     const ARRIVAL_MS: i64 = 1_795_521_600_000;
@@ -142,7 +151,7 @@ mod tests {
     /// The short way takes it and reads what the long way reads.
     fn assert_taken(json: &str) {
         let long = decode_slowly(json.as_bytes(), ARRIVAL_MS);
-        assert_eq!(decode(json), Some(long), "{json}");
+        assert_eq!(decode(json.as_bytes()).map(|plain| plain.envelope()), Some(long), "{json}");
     }
 
     #[test]
@@ -158,7 +167,7 @@ mod tests {
         for odd in
             [plain("a\\n"), plain("a\"b"), plain("x").replace("2026", "0000"), plain("x").replace('}', ",\"a\":\"b\"}")]
         {
-            assert_eq!(decode(&odd), None, "{odd}");
+            assert_eq!(decode(odd.as_bytes()), None, "{odd}");
         }
     }
 
@@ -187,10 +196,12 @@ mod tests {
             ("{\"id\"", " {\"id\""),
             ("}", ",\"encoding\":\"json\"}"),
             ("0192d3a4-", "0192d3a4_"),
+            ("0192d3a4-", "0192D3A4-"),
+            ("0192d3a4-", "0192g3a4-"),
         ] {
             let odd = one.replacen(from, to, 1);
             assert_ne!(odd, one, "{from}");
-            assert_eq!(decode(&odd), None, "{odd}");
+            assert_eq!(decode(odd.as_bytes()), None, "{odd}");
         }
     }
 
@@ -198,7 +209,7 @@ mod tests {
         #[test]
         fn whatever_is_taken_is_read_as_on_the_long_way(text in "[ -~é€]{0,40}", time_ms in -62_135_596_800_000_i64..253_402_300_800_000, sequence in 1_i64..=1 << 53) {
             let json = stamped(Payload::Text(text.clone()), time_ms, sequence);
-            let taken = decode(&json);
+            let taken = decode(json.as_bytes()).map(|plain| plain.envelope());
             prop_assert_eq!(taken.is_some(), !text.contains(['"', '\\']));
             if let Some(taken) = taken {
                 prop_assert_eq!(format_time(taken.time_ms), format_time(time_ms));
@@ -211,8 +222,8 @@ mod tests {
             let mut json = stamped(Payload::Text("hello".to_owned()), ARRIVAL_MS, 42).into_bytes();
             let at = at % json.len();
             json[at] = byte;
-            if let Some(taken) = std::str::from_utf8(&json).ok().and_then(decode) {
-                prop_assert_eq!(taken, decode_slowly(&json, ARRIVAL_MS));
+            if let Some(taken) = decode(&json) {
+                prop_assert_eq!(taken.envelope(), decode_slowly(&json, ARRIVAL_MS));
             }
         }
     }

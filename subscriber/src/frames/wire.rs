@@ -1,13 +1,12 @@
 //! A message as a frame, written straight into the buffer: what prost makes of [`message`](super::message), without a
 //! text of its own for each field. This is done once for each message that is heard, and decides how fast a channel can be.
 
-use bytes::{BufMut, BytesMut};
-use prost::encoding::{encode_varint, encoded_len_varint};
+use bytes::BytesMut;
 use tidings::{
     channel::ChannelName,
     cursor,
-    envelope::Envelope,
-    message::{Payload, Position},
+    envelope::{Content, Parts},
+    message::Epoch,
 };
 
 /// A field of variable length in protobuf: its tag, when its number is below 16.
@@ -19,63 +18,137 @@ const TEXT: u8 = 3;
 const JSON: u8 = 4;
 const DATA: u8 = 5;
 
-/// Appends the frame of a message. Sequence 0 stands for one that has no place of its own.
-pub(super) fn put_message(
-    buffer: &mut BytesMut,
-    channel: &ChannelName,
-    channel_hash: u64,
-    envelope: &Envelope,
-    sequence: i64,
-    position: Position,
-) {
-    let mut id = [0; 36];
-    envelope.id.hyphenated().encode_lower(&mut id);
-    let (payload_field, payload): (u8, &[u8]) = match &envelope.payload {
-        Payload::Text(text) => (TEXT, text.as_bytes()),
-        Payload::Json(json) => (JSON, json.as_bytes()),
-        Payload::Data(data) => (DATA, data),
-    };
-    let seconds = envelope.time_ms.div_euclid(1_000);
-    let nanos = (envelope.time_ms.rem_euclid(1_000) * 1_000_000) as u64;
-    let time_length = number_length(seconds as u64) + number_length(nanos);
-    let epoch = position.epoch.filter(|_| sequence != 0).map(|epoch| hex(epoch.as_u64()));
-    let epoch: &[u8] = epoch.as_ref().map_or(&[], |epoch| epoch);
-    let cursor = cursor::encode_array(channel_hash, position);
-    let attributes = &envelope.attributes;
-    let ordering_key = envelope.ordering_key.as_bytes();
+/// What the frames of one channel and epoch have in common.
+#[derive(Debug)]
+pub(super) struct Series {
+    hash: u64,
+    epoch: Option<Epoch>,
+    digits: Option<[u8; 16]>,
+    cursors: cursor::Series,
+}
 
-    let length = bytes_length(&id)
-        + bytes_length(channel.as_str().as_bytes())
-        // A oneof is written also where it is empty.
-        + delimited_length(payload.len())
-        + attributes.iter().map(|(key, value)| delimited_length(pair_length(key, value))).sum::<usize>()
-        + bytes_length(ordering_key)
-        + delimited_length(time_length)
-        + number_length(sequence as u64)
-        + bytes_length(epoch)
-        + bytes_length(&cursor);
-    buffer.reserve(5 + delimited_length(length));
-    buffer.put_u8(0);
-    // A message is at most a few MiB.
-    buffer.put_u32(delimited_length(length) as u32);
-    begin(buffer, 2, length);
-
-    put_bytes(buffer, 1, &id);
-    put_bytes(buffer, 2, channel.as_str().as_bytes());
-    begin(buffer, payload_field, payload.len());
-    buffer.put_slice(payload);
-    for (key, value) in attributes {
-        begin(buffer, 6, pair_length(key, value));
-        put_bytes(buffer, 1, key.as_bytes());
-        put_bytes(buffer, 2, value.as_bytes());
+impl Series {
+    pub(super) fn new(hash: u64, epoch: Option<Epoch>) -> Self {
+        Self { hash, epoch, digits: epoch.map(Epoch::digits), cursors: cursor::Series::new(hash, epoch) }
     }
-    put_bytes(buffer, 7, ordering_key);
-    begin(buffer, 8, time_length);
-    put_number(buffer, 1, seconds as u64);
-    put_number(buffer, 2, nanos);
-    put_number(buffer, 9, sequence as u64);
-    put_bytes(buffer, 10, epoch);
-    put_bytes(buffer, 11, &cursor);
+
+    /// Whether it is the one of this channel and epoch.
+    pub(super) fn is_of(&self, hash: u64, epoch: Option<Epoch>) -> bool {
+        self.hash == hash && self.epoch == epoch
+    }
+
+    /// Appends the frame of a message. Sequence 0 stands for one that has no place of its own; its cursor is just after `after`.
+    pub(super) fn put(
+        &self,
+        buffer: &mut BytesMut,
+        channel: &ChannelName,
+        parts: &Parts<'_>,
+        sequence: i64,
+        after: i64,
+    ) {
+        let (payload_field, payload) = match parts.content {
+            Content::Text(text) => (TEXT, text.as_bytes()),
+            Content::Json(json) => (JSON, json.as_bytes()),
+            Content::Data(data) => (DATA, data),
+        };
+        let end = self.end(parts.time_ms, sequence, after);
+        let channel = channel.as_str().as_bytes();
+        let attributes = parts.attributes;
+        let ordering_key = parts.ordering_key.as_bytes();
+
+        let length = delimited_length(parts.id.len())
+            + bytes_length(channel)
+            // A oneof is written also where it is empty.
+            + delimited_length(payload.len())
+            + attributes.iter().map(|(key, value)| delimited_length(pair_length(key, value))).sum::<usize>()
+            + bytes_length(ordering_key)
+            + end.length;
+        let mut begin = Small::<64>::new();
+        begin.byte(0);
+        // A message is at most a few MiB.
+        begin.bytes((delimited_length(length) as u32).to_be_bytes());
+        begin.begin(2, length);
+        begin.begin(1, parts.id.len());
+        begin.bytes(parts.id);
+        buffer.reserve(5 + delimited_length(length));
+        buffer.extend_from_slice(begin.written());
+        put_bytes(buffer, 2, channel);
+        put_begin(buffer, payload_field, payload.len());
+        buffer.extend_from_slice(payload);
+        for (key, value) in attributes {
+            put_begin(buffer, 6, pair_length(key, value));
+            put_bytes(buffer, 1, key.as_bytes());
+            put_bytes(buffer, 2, value.as_bytes());
+        }
+        put_bytes(buffer, 7, ordering_key);
+        buffer.extend_from_slice(end.written());
+    }
+
+    /// What stands behind the payload and has a size that is known but for a few bytes: time, sequence, epoch and cursor.
+    fn end(&self, time_ms: i64, sequence: i64, after: i64) -> Small<96> {
+        let seconds = time_ms.div_euclid(1_000) as u64;
+        let nanos = (time_ms.rem_euclid(1_000) * 1_000_000) as u64;
+        let mut end = Small::new();
+        end.begin(8, number_length(seconds) + number_length(nanos));
+        end.number(1, seconds);
+        end.number(2, nanos);
+        end.number(9, sequence as u64);
+        if let (Some(epoch), true) = (self.digits, sequence != 0) {
+            end.begin(10, epoch.len());
+            end.bytes(epoch);
+        }
+        end.begin(11, cursor::CHANNEL_TEXT_BYTES);
+        end.bytes(self.cursors.at(after));
+        end
+    }
+}
+
+/// A few bytes that are put together where no buffer has to be asked for room.
+struct Small<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Small<N> {
+    fn new() -> Self {
+        Self { bytes: [0; N], length: 0 }
+    }
+
+    fn written(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+
+    fn bytes<const M: usize>(&mut self, bytes: [u8; M]) {
+        self.bytes[self.length..self.length + M].copy_from_slice(&bytes);
+        self.length += M;
+    }
+
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.byte(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.byte(number as u8);
+    }
+
+    /// The beginning of a field of so many bytes.
+    fn begin(&mut self, field: u8, length: usize) {
+        self.byte(tag(field));
+        self.varint(length as u64);
+    }
+
+    /// What is zero is left out, as proto3 has it.
+    fn number(&mut self, field: u8, number: u64) {
+        if number != 0 {
+            self.byte(field << 3);
+            self.varint(number);
+        }
+    }
 }
 
 fn pair_length(key: &str, value: &str) -> usize {
@@ -84,7 +157,7 @@ fn pair_length(key: &str, value: &str) -> usize {
 
 /// With its tag and its length.
 fn delimited_length(length: usize) -> usize {
-    1 + encoded_len_varint(length as u64) + length
+    1 + varint_length(length as u64) + length
 }
 
 /// What is empty is left out, as proto3 has it.
@@ -93,32 +166,25 @@ fn bytes_length(bytes: &[u8]) -> usize {
 }
 
 fn number_length(number: u64) -> usize {
-    if number == 0 { 0 } else { 1 + encoded_len_varint(number) }
+    if number == 0 { 0 } else { 1 + varint_length(number) }
 }
 
-fn begin(buffer: &mut BytesMut, field: u8, length: usize) {
-    buffer.put_u8(tag(field));
-    encode_varint(length as u64, buffer);
+/// Seven bits in each byte.
+fn varint_length(number: u64) -> usize {
+    (number | 1).ilog2() as usize / 7 + 1
+}
+
+fn put_begin(buffer: &mut BytesMut, field: u8, length: usize) {
+    let mut begin = Small::<16>::new();
+    begin.begin(field, length);
+    buffer.extend_from_slice(begin.written());
 }
 
 fn put_bytes(buffer: &mut BytesMut, field: u8, bytes: &[u8]) {
     if !bytes.is_empty() {
-        begin(buffer, field, bytes.len());
-        buffer.put_slice(bytes);
+        put_begin(buffer, field, bytes.len());
+        buffer.extend_from_slice(bytes);
     }
-}
-
-fn put_number(buffer: &mut BytesMut, field: u8, number: u64) {
-    if number != 0 {
-        buffer.put_u8(field << 3);
-        encode_varint(number, buffer);
-    }
-}
-
-/// Sixteen hexadecimal digits, as an epoch is written.
-fn hex(number: u64) -> [u8; 16] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    std::array::from_fn(|i| DIGITS[(number >> (60 - 4 * i)) as usize & 15])
 }
 
 #[cfg(test)]
@@ -127,20 +193,25 @@ mod tests {
     use tidings::{
         channel::Names,
         cursor::{self, channel_hash},
-        envelope,
-        message::Epoch,
+        envelope::{self, Envelope},
+        message::Position,
         pb::{self, stream_messages_response::Event},
     };
 
     use super::*;
     use crate::frames::{message, put_with_cursor};
 
+    fn put(buffer: &mut BytesMut, channel: &ChannelName, envelope: &Envelope, sequence: i64, position: Position) {
+        let series = Series::new(channel_hash(channel.as_str()), position.epoch);
+        series.put(buffer, channel, &envelope.parts(), sequence, position.sequence);
+    }
+
     /// What is written says the same as what prost writes, byte for byte in length.
     fn assert_same(name: &str, envelope: &Envelope, sequence: i64, position: Position) {
         let channel = Names::new("tidings", "").expect("names").parse(name).expect("a name");
         let hash = channel_hash(name);
         let mut frame = BytesMut::new();
-        put_message(&mut frame, &channel, hash, envelope, sequence, position);
+        put(&mut frame, &channel, envelope, sequence, position);
         let event = Event::Message(message(&channel, hash, envelope.clone(), sequence, position));
         let expected = pb::StreamMessagesResponse { event: Some(event) };
         assert_eq!(frame[0], 0);
@@ -178,11 +249,11 @@ mod tests {
         let mut frame = BytesMut::new();
         let (plain, before) = (envelope::decode(b"plain", 0), Position { epoch, sequence: 7 });
         let channel = Names::new("tidings", "").expect("names").parse("channel1").expect("a name");
-        put_message(&mut frame, &channel, channel_hash("channel1"), &plain, 0, before);
+        put(&mut frame, &channel, &plain, 0, before);
         let (mut moved, after) = (BytesMut::new(), Position { epoch, sequence: 9 });
         put_with_cursor(&mut moved, &frame, cursor::encode(&channel, after));
         let mut elsewhere = BytesMut::new();
-        put_message(&mut elsewhere, &channel, channel_hash("channel1"), &plain, 0, after);
+        put(&mut elsewhere, &channel, &plain, 0, after);
         let decode = |frame: &[u8]| pb::StreamMessagesResponse::decode(&frame[5..]).expect("protobuf");
         assert_eq!((moved.len(), decode(&moved)), (elsewhere.len(), decode(&elsewhere)), "its cursor and nothing else");
         let large = envelope::decode(&vec![b'x'; 1 << 20], 5);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tidings::{
     broker::{Head, Topic},
     channel::{ChannelName, Names},
-    envelope::{self, Claim, Envelope},
+    envelope::{Claim, Heard},
     message::Position,
     metrics::{self, Dropped},
 };
@@ -172,8 +172,8 @@ impl Intake {
             }
             Stage::Read => {}
         }
-        let envelope = envelope::decode(payload, arrival_ms);
-        if self.place(&channel, &envelope, payload, arrival_ms, notice) {
+        let heard = Heard::read(payload, arrival_ms);
+        if self.place(&channel, &heard, payload, arrival_ms, notice) {
             return None;
         }
         if let Some(known) = self.channels.get_mut(&channel) {
@@ -187,18 +187,13 @@ impl Intake {
     pub(super) fn learn(&mut self, channel: &ChannelName, head: Option<&Head>) -> bool {
         let Some(Known { state, .. }) = self.channels.get_mut(channel) else { return false };
         let State::Asked(held) = state else { return false };
-        let held: Vec<_> = std::mem::take(held)
-            .into_iter()
-            .map(|waiting| {
-                self.held.remove(&waiting.payload);
-                (envelope::decode(&waiting.payload, waiting.arrival_ms), waiting)
-            })
-            .collect();
+        let held: Vec<_> =
+            std::mem::take(held).into_iter().inspect(|waiting| self.held.remove(&waiting.payload)).collect();
         let epochs = known::epochs(head);
         let end = head.map_or(Position::START, Head::end);
         // A message without a place stands behind what came before it, not behind what is still in the hand.
-        let claims =
-            held.iter().filter_map(|(envelope, _)| envelope.claim).filter(|claim| epochs.contains(&claim.epoch));
+        let mut heard: Vec<_> = held.iter().map(|waiting| Heard::read(&waiting.payload, waiting.arrival_ms)).collect();
+        let claims = heard.iter().filter_map(Heard::claim).filter(|claim| epochs.contains(&claim.epoch));
         let first = claims.min_by_key(|claim| claim.sequence);
         let position = match first {
             Some(Claim { epoch, sequence }) if sequence <= end.sequence => Position::new(epoch, sequence - 1),
@@ -206,12 +201,12 @@ impl Intake {
         };
         *state = State::Head { epochs, position };
         let news = (!held.is_empty() || self.loss) && !self.news;
-        for (mut envelope, waiting) in held {
-            if !self.channels.believes(channel, envelope.claim) {
+        for (heard, waiting) in heard.iter_mut().zip(&held) {
+            if !self.channels.believes(channel, heard.claim()) {
                 // The head has just been read: an epoch that it lacks is a stranger's.
-                envelope.disbelieve();
+                heard.disbelieve();
             }
-            self.place(channel, &envelope, &waiting.payload, waiting.arrival_ms, waiting.notice);
+            self.place(channel, heard, &waiting.payload, waiting.arrival_ms, waiting.notice);
             if waiting.outlived {
                 self.told.before_break(channel);
             }
@@ -223,25 +218,25 @@ impl Intake {
     fn place(
         &mut self,
         channel: &ChannelName,
-        envelope: &Envelope,
+        heard: &Heard<'_>,
         payload: &[u8],
         arrival_ms: i64,
         notice: Option<Hash>,
     ) -> bool {
         let Some(known) = self.channels.get_mut(channel) else { return false };
         let State::Head { epochs, position } = &mut known.state else { return false };
-        if envelope.claim.is_some_and(|claim| !epochs.contains(&claim.epoch)) {
+        if heard.claim().is_some_and(|claim| !epochs.contains(&claim.epoch)) {
             return false;
         }
         let (hash, captured) = (known.hash, known.captured);
-        let place = match envelope.claim {
+        let place = match heard.claim() {
             Some(Claim { epoch, sequence }) => {
                 *position = Position::new(epoch, sequence);
                 // The date of what was adopted is a plain program's own; it is in the log since just now.
-                let time_ms = if notice.is_some() { arrival_ms } else { envelope.time_ms };
+                let time_ms = if notice.is_some() { arrival_ms } else { heard.time_ms() };
                 Place { before: Position::new(epoch, sequence - 1), sequence, position: *position, time_ms }
             }
-            None => Place { before: *position, sequence: 0, position: *position, time_ms: envelope.time_ms },
+            None => Place { before: *position, sequence: 0, position: *position, time_ms: heard.time_ms() },
         };
         // What has no place says nothing of numbered messages: one may have been lost all the same.
         known.heard |= place.sequence > 0;
@@ -249,7 +244,7 @@ impl Intake {
             // Whoever published this as a notice was a stranger.
             (_, Some(_)) if place.sequence == 0 => return true,
             (Captured::Here | Captured::Elsewhere, None) if place.sequence == 0 => {
-                if self.told.plain(channel, captured, payload, envelope) {
+                if self.told.plain(channel, captured, payload, &heard.envelope()) {
                     return true;
                 }
             }
@@ -257,10 +252,10 @@ impl Intake {
             (Captured::Here, None) => self.told.pass(channel, place),
             (Captured::No | Captured::Elsewhere, _) => {}
         }
-        tracing::debug!(channel = channel.as_str(), id = %envelope.id, sequence = place.sequence, "heard");
+        tracing::debug!(channel = channel.as_str(), id = %heard.envelope().id, sequence = place.sequence, "heard");
         self.news = true;
         if !self.silent {
-            self.builder.push(channel, hash, place, envelope);
+            self.builder.push(channel, hash, place, &heard.parts());
         }
         true
     }

@@ -117,3 +117,57 @@ async fn many_readers_take_small_pages() {
     pages.age(Instant::now());
     assert_eq!(limit(&mut Counted::default()), REPLAY_BYTES);
 }
+
+#[tokio::test]
+async fn two_pages_are_read_ahead_and_no_more() {
+    let broker = Memory::new(Retention {
+        max_messages: 20_000,
+        max_bytes: 64 << 20,
+        max_age_ms: 60_000,
+        dedup_window_ms: 60_000,
+        dedup_max_ids: 10,
+    });
+    for _ in 0..3 * REPLAY_MESSAGES + 10 {
+        publish(&broker).await;
+    }
+    let epoch = broker.heads(&[channel()]).await.expect("heads")[0].as_ref().expect("a head").end().epoch;
+    let at = |page: usize| Position { epoch, sequence: (page * REPLAY_MESSAGES) as i64 };
+    let pages = Pages::new(broker);
+    let there = |page| pages.get(&channel(), at(page)).is_some();
+    let until = async |page| {
+        while !there(page) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Time enough for one too many to begin.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let first = pages.read_ahead(&channel(), 7, at(0)).expect("few read");
+    until(1).await;
+    assert_eq!([0, 1, 2].map(there), [true, true, false], "the second waits for the reader to come to the first");
+    assert!(first.is_at(&channel(), at(0)) && !first.is_at(&channel(), at(1)));
+    let second = first.next().await.expect("it is there");
+    until(2).await;
+    assert_eq!([0, 1, 2, 3].map(there), [true, true, true, false]);
+    assert!(second.is_at(&channel(), at(1)));
+    let third = second.next().await.expect("it is there");
+    let fourth = third.next().await.expect("the rest");
+    assert!(fourth.is_at(&channel(), at(3)));
+    assert!(fourth.next().await.is_none(), "behind the last is nothing");
+    assert!(there(3));
+    assert!(pages.read_ahead(&channel(), 7, at(0)).is_none(), "it lies there already");
+    drop((first, second, third, fourth));
+    pages.age(Instant::now());
+    assert!(pages.shelf().ahead.is_empty());
+}
+
+#[tokio::test]
+async fn where_many_read_nothing_is_read_ahead_and_who_comes_to_one_place_shares_it() {
+    let broker = broker();
+    publish(&broker).await;
+    let pages = Pages::new(broker);
+    let [one, other] = [0, 0].map(|sequence| pages.read_ahead(&channel(), 7, at(sequence)).expect("few read"));
+    assert!(Arc::ptr_eq(&one, &other));
+    assert!(one.next().await.is_none());
+    pages.shelf().readers = PAGES_BYTES / REPLAY_BYTES;
+    assert!(pages.read_ahead(&channel(), 7, at(1)).is_none());
+}

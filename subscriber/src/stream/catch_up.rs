@@ -1,13 +1,13 @@
 //! Reading the log until a stream can go on live.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tidings::{
-    broker::{Broker, Error, From, Head, Page, PageLimit, Stored, history::Next},
+    broker::{Broker, Error, From, Head, Page, PageLimit, history::Next},
     channel::ChannelName,
-    envelope,
-    limits::{BACKOFF_MAX, HEADS_PER_READ, LOG_CHUNK_BYTES, PATTERN_CHANNELS},
+    envelope::Heard,
+    limits::{BACKOFF_MAX, HEADS_PER_READ, PATTERN_CHANNELS},
     message::Position,
     metrics::{self, Mode},
     status::{self, Call},
@@ -16,10 +16,7 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use super::{Fit, Need, Session, positions::Positions};
-use crate::{
-    frames::{Builder, Chunk, Place},
-    hub::Refusal,
-};
+use crate::{frames, hub::Refusal};
 
 impl Session {
     /// Whether the log must be read before the stream goes on live.
@@ -111,11 +108,14 @@ impl Session {
         let reader = self.positions.track(channel)?.reader;
         let start = reader.position;
         // A page may be left of what was told to be lost.
-        if !reader.awaits_epoch()
-            && let Some(chunk) = self.pages.get(channel, start)
-        {
-            self.ready = Some(self.deliver(&chunk, &[Fit::Next], None)?);
-            return Ok(false);
+        if !reader.awaits_epoch() {
+            if let Some(ahead) = self.ahead.take_if(|ahead| ahead.is_at(channel, start)) {
+                self.ahead = ahead.next().await;
+            }
+            if let Some(chunk) = self.pages.get(channel, start) {
+                self.ready = Some(self.deliver(&chunk, &[Fit::Next], None)?);
+                return Ok(false);
+            }
         }
         let page = self.pages.read(channel, start.sequence, &mut self.counted).await?;
         let head = page.head.as_ref();
@@ -158,7 +158,11 @@ impl Session {
         }
         if self.pages.get(channel, at).is_none() {
             let hash = self.positions.track(channel)?.hash();
-            self.pages.keep(channel, &frame(channel, hash, at, to, unread));
+            let chunks = frames::of_log(channel, hash, at, to, unread);
+            self.pages.keep(channel, &chunks);
+            if let (false, Some(run)) = (page.is_last, chunks.last().and_then(|chunk| chunk.runs.last())) {
+                self.ahead = self.pages.read_ahead(channel, hash, run.end());
+            }
         }
         // Where a gap goes first, the frames behind it follow in the next step.
         if frames.is_empty()
@@ -170,31 +174,12 @@ impl Session {
     }
 }
 
-/// Frames consecutive messages of one epoch, from just after a position up to a sequence.
-fn frame(channel: &ChannelName, hash: u64, mut at: Position, to: i64, messages: &[Stored]) -> Vec<Arc<Chunk>> {
-    let mut builder = Builder::of(LOG_CHUNK_BYTES);
-    for stored in messages {
-        if stored.sequence > to || stored.sequence != at.sequence + 1 {
-            break;
-        }
-        let envelope = envelope::decode(&stored.json, 0);
-        // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
-        let epoch = envelope.claim.map_or(at.epoch, |claim| Some(claim.epoch));
-        let position = Position { epoch, sequence: stored.sequence };
-        let time_ms = stored.adopted.map_or(envelope.time_ms, |adopted| adopted.time_ms);
-        let place = Place { before: at, sequence: stored.sequence, position, time_ms };
-        builder.push(channel, hash, place, &envelope);
-        at.sequence = stored.sequence;
-    }
-    builder.finish().into_iter().map(Arc::new).collect()
-}
-
 /// Whether the log holds the message just before a position, in the position's epoch.
 pub(crate) async fn holds(broker: &dyn Broker, channel: &ChannelName, position: Position) -> Result<bool, Error> {
     let limit = PageLimit { messages: 1, bytes: 1 };
     let page = broker.read(channel, From::After(position.sequence - 1), limit).await?;
     Ok(page.messages.first().is_some_and(|stored| {
-        let claim = envelope::decode(&stored.json, 0).claim;
+        let claim = Heard::read(&stored.json, 0).claim();
         stored.sequence == position.sequence && claim.map(|claim| claim.epoch) == position.epoch
     }))
 }

@@ -60,6 +60,7 @@ impl Session {
             mode: metrics::Stream::open(if behind.is_empty() { Mode::Live } else { Mode::CatchingUp }),
             counted: Counted::default(),
             ready: None,
+            ahead: None,
             behind,
             chunk: Need::Nothing,
             unlisted: false,
