@@ -153,3 +153,32 @@ impl PublisherService for Publisher {
         Ok(Response::new(Answers::new(self.clone(), request.into_inner(), ending, timeout)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidings::{
+        broker::Receipt,
+        channel::Names,
+        cursor,
+        message::{Epoch, Position},
+    };
+    use uuid::Uuid;
+
+    use super::Responder;
+
+    #[test]
+    fn an_answer_has_the_epoch_and_the_cursor_of_its_own_receipt() {
+        let channel = Names::new("tidings", "").and_then(|names| names.parse("orders")).expect("valid");
+        let mut responder = Responder::new(channel.clone());
+        // A repeat is told with the receipt that it had in an epoch before.
+        for (epoch, sequence) in [(1, 7), (1, 8), (2, 9), (1, 3)] {
+            let epoch = Epoch::from_u64(epoch).expect("not 0");
+            let id = Uuid::now_v7();
+            let receipt = Receipt { id, epoch, sequence, time_ms: 0, duplicate: false, replicas: 0 };
+            let answer = responder.respond(&receipt);
+            assert_eq!((answer.message_id, answer.sequence), (id.to_string(), sequence));
+            assert_eq!(answer.epoch, format!("{:016x}", epoch.as_u64()));
+            assert_eq!(answer.cursor, cursor::encode(&channel, Position::new(epoch, sequence)));
+        }
+    }
+}

@@ -221,6 +221,32 @@ mod tests {
     }
 
     #[test]
+    fn what_messages_have_in_common_is_that_of_their_channel_and_epoch() {
+        let names = Names::new("tidings", "").expect("names");
+        let mut builder = crate::frames::Builder::default();
+        let mut expected = Vec::new();
+        for (name, epoch) in [("a", 1), ("a", 2), ("b", 2), ("a", 2), ("a", 1), ("b", 1)] {
+            let (channel, epoch) = (names.parse(name).expect("a name"), Epoch::from_u64(epoch));
+            let (before, position) = (Position { epoch, sequence: 6 }, Position { epoch, sequence: 7 });
+            let place = crate::frames::Place { before, sequence: 7, position, time_ms: 0 };
+            builder.push(&channel, channel_hash(name), place, &envelope::decode(b"x", 0).parts());
+            expected.push((epoch.expect("not 0").to_string(), cursor::encode(&channel, position)));
+        }
+        let chunks = builder.finish();
+        let frames = chunks.iter().flat_map(|chunk| {
+            let starts = std::iter::once(0).chain(chunk.entries.iter().map(|entry| entry.end as usize));
+            starts.zip(&chunk.entries).map(|(start, entry)| &chunk.bytes[start + 5..entry.end as usize])
+        });
+        let told: Vec<_> = frames
+            .map(|frame| match pb::StreamMessagesResponse::decode(frame).expect("protobuf").event {
+                Some(Event::Message(message)) => (message.epoch, message.cursor),
+                other => panic!("a message was framed: {other:?}"),
+            })
+            .collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
     fn a_frame_says_what_prost_would_say() {
         let epoch = Epoch::from_u64(0x0123_4567_89ab_cdef);
         let own = br#""id":"0192d3a4-5b6c-7d8e-9f01-23456789abcd","date":"2026-11-24T12:00:00.123Z""#;

@@ -72,16 +72,13 @@ impl Bulk {
     pub(super) async fn ask(&self, link: u64, question: &Question<'_>) -> Result<Answer, String> {
         let mut place = self.open.lock().await;
         // Taken out, so that one that is left in the middle of an answer is not used again.
-        let used = place.take().filter(|open| open.link == link);
-        if let Some(mut open) = used
-            && let Ok(answer) = open.ask(question).await
-        {
-            *place = Some(open);
-            return Ok(answer);
-        }
-        // Redis may have closed it while it was idle.
-        let wire = Wire::open(&self.url, "tidings-bulk", BULK_READ_BYTES, self.patience).await?;
-        let mut open = Open { wire, link };
+        let mut open = match place.take().filter(|open| open.link == link) {
+            Some(open) => open,
+            None => {
+                let wire = Wire::open(&self.url, "tidings-bulk", BULK_READ_BYTES, self.patience).await?;
+                Open { wire, link }
+            }
+        };
         let answer = open.ask(question).await?;
         *place = Some(open);
         Ok(answer)
