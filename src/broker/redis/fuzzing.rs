@@ -1,6 +1,6 @@
 //! What Redis sends, from a Redis that may be anything: replies on the live connection, and answers of our scripts.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use redis::Value;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     broker::{
-        From, Head,
+        From, Head, Stored,
         history::{Next, Reader},
     },
     fuzzing::Target,
@@ -26,14 +26,29 @@ fn check_resp(bytes: &[u8]) {
     let Some((count, rest)) = bytes.split_first() else { return };
     let (cuts, stream) = rest.split_at(usize::from(*count).min(rest.len()));
     let whole = feed(std::iter::once(stream), false);
-    let mut cuts = cuts.iter().map(|cut| usize::from(*cut) + 1).cycle();
-    let mut left = stream;
-    let pieces = std::iter::from_fn(|| {
-        let (piece, behind) = left.split_at(cuts.next().unwrap_or(1).min(left.len()));
-        left = behind;
-        (!piece.is_empty()).then_some(piece)
-    });
-    assert_eq!(feed(pieces, true), whole);
+    let pieces = || {
+        let mut cuts = cuts.iter().map(|cut| usize::from(*cut) + 1).cycle();
+        let mut left = stream;
+        std::iter::from_fn(move || {
+            let (piece, behind) = left.split_at(cuts.next().unwrap_or(1).min(left.len()));
+            left = behind;
+            (!piece.is_empty()).then_some(piece)
+        })
+    };
+    assert_eq!(feed(pieces(), true), whole);
+    assert_eq!(range(pieces()), range(std::iter::once(stream)));
+}
+
+/// The runs and messages of what XRANGE answers about a log; `None` where it ends too early.
+fn range<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Option<(usize, Vec<Stored>)>, Malformed> {
+    let (mut range, mut buffer) = (log::Range::default(), BytesMut::new());
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        if range.read(&buffer)? {
+            return Ok(Some(range.take(&mut buffer)));
+        }
+    }
+    Ok(None)
 }
 
 /// The replies, and whether it ended because something was not understood. Messages come by themselves where that is asked.
@@ -110,12 +125,13 @@ fn check_reader(head: &Head, position: Position) {
 
 fn resp_seeds() -> Vec<Vec<u8>> {
     let large = crate::limits::MESSAGE_BYTES + 1;
-    let streams: [&[u8]; 5] = [
+    let streams: [&[u8]; 6] = [
         b">3\r\n$7\r\nmessage\r\n$2\r\nc1\r\n$5\r\nhe\r\nl\r\n+PONG\r\n-ERR no\r\n:42\r\n_\r\n*2\r\n$-1\r\n=7\r\ntxt:abc\r\n",
         b"%1\r\n+proto\r\n:3\r\n>3\r\n+subscribe\r\n#t\r\n,1.5\r\n~1\r\n(123\r\n!3\r\nERR\r\n*-1\r\n*0\r\n",
         b">4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$0\r\n\r\n*7\r\n$6\r\nmaster\r\n$1\r\n1\r\n:9\r\n*0\r\n*1\r\n*1\r\n_\r\n_\r\n_\r\n",
         &format!(">3\r\n$7\r\nmessage\r\n${large}\r\nxxxxx").into_bytes(),
         &format!("${large}\r\nxxxxx").into_bytes(),
+        b"*2\r\n*2\r\n$3\r\n2-2\r\n*6\r\n$1\r\nt\r\n$1\r\n9\r\n$1\r\nm\r\n$1\r\na\r\n$1\r\nm\r\n$1\r\nb\r\n*2\r\n$3\r\n3-1\r\n*6\r\n$1\r\nt\r\n$1\r\n9\r\n$1\r\nm\r\n$1\r\nc\r\n$1\r\nr\r\n$16\r\n0123456789abcdef\r\n",
     ];
     streams.iter().map(|stream| [&[2, 0, 6], *stream].concat()).collect()
 }
@@ -168,8 +184,10 @@ mod tests {
         let (messages, _) = log::runs(page.into_iter().skip(1), From::After(0)).expect("understood");
         assert_eq!(messages.len(), 4);
         assert!(messages[3].adopted.is_some());
-        for (seed, expected) in resp_seeds().iter().zip([6, 6, 2, 0, 0]) {
+        for (seed, expected) in resp_seeds().iter().zip([6, 6, 2, 0, 0, 1]) {
             assert_eq!(feed([&seed[3..]].into_iter(), true).0.len(), expected);
         }
+        let (_, stored) = range([&resp_seeds()[5][3..]].into_iter()).expect("understood").expect("whole");
+        assert!(stored.len() == 3 && stored[2].adopted.is_some());
     }
 }

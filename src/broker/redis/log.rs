@@ -24,6 +24,8 @@ mod bulk;
 mod plain;
 mod range;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use self::range::Range;
 pub(super) use self::{bulk::Bulk, plain::Runs};
 
 /// The reading side of the broker.
