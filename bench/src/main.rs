@@ -47,11 +47,11 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Flags {
-    /// Rounds; each measures everything on all sides once
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Rounds; each measures everything on all sides once. Many short ones, since other work on a machine comes and goes in seconds
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Milliseconds of each measurement that goes by time
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(50..=30_000))]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=30_000))]
     millis: u64,
     /// Fewer idle streams and shorter rests, where a measurement does not go by time
     #[arg(long)]
