@@ -38,6 +38,11 @@ pub const WAITING_BYTES: usize = 64 << 20;
 pub const PIPELINED_MESSAGES: usize = 64;
 /// How long Redis's clock is known from an answer. The script takes a log time that is at most a second from its own.
 pub const PREPARED_CLOCK_AGE: Duration = Duration::from_millis(500);
+/// How often a prepared call compares Redis's replication id and puts off the time at which log and head expire, which therefore live
+/// so much longer. An epoch that ended without a lost connection is noticed within this time.
+pub const FULL_CALL_INTERVAL: Duration = Duration::from_millis(500);
+/// The part of `--history-max-age` that this may be at most: a log that is kept for a second does not live for two.
+pub const FULL_CALL_SHARE: u64 = 64;
 /// How long a channel on which somebody else wrote as well is published to without preparing.
 pub const PREPARED_PAUSE: Duration = Duration::from_secs(1);
 /// Publishes under way on one `PublishStream`: enough to fill group commits at a round trip of some milliseconds.

@@ -65,17 +65,24 @@ impl Stamp {
         Self { before, behind: format!(r#","epoch":"{epoch}""#) }
     }
 
+    /// The size of a message's whole JSON.
+    pub fn bytes(&self, message: &Encoded, sequence: i64) -> usize {
+        self.parts(message, itoa::Buffer::new().format(sequence)).iter().map(|part| part.len()).sum()
+    }
+
     /// Writes a message's whole JSON.
     ///
     /// # Errors
     ///
     /// Those of the writer.
     pub fn write(&self, message: &Encoded, sequence: i64, json: &mut impl io::Write) -> io::Result<()> {
-        json.write_all(message.head.as_bytes())?;
-        json.write_all(self.before.as_bytes())?;
-        write!(json, "{sequence}")?;
-        json.write_all(self.behind.as_bytes())?;
-        json.write_all(message.tail.as_bytes())
+        self.parts(message, itoa::Buffer::new().format(sequence))
+            .iter()
+            .try_for_each(|part| json.write_all(part.as_bytes()))
+    }
+
+    fn parts<'a>(&'a self, message: &'a Encoded, sequence: &'a str) -> [&'a str; 5] {
+        [&message.head, &self.before, sequence, &self.behind, &message.tail]
     }
 }
 

@@ -1,6 +1,11 @@
 //! What Redis lost, and how the next publish says so.
 
-use tidings::broker::{Error, Shared};
+use std::time::{Duration, Instant};
+
+use tidings::{
+    broker::{Error, Shared},
+    limits::FULL_CALL_INTERVAL,
+};
 use tidings_testing::RedisServer;
 use uuid::Uuid;
 
@@ -126,7 +131,8 @@ async fn a_head_lists_the_last_sixteen_epochs() {
     let server = RedisServer::start_with(&["--save", "", "--enable-debug-command", "yes"]);
     let broker = broker(&server).await;
     for _ in 0..20 {
-        publish(&broker, &name("orders"), texts(1)).await;
+        // What may be a repeat goes the long way, on which the id is compared each time.
+        publish(&broker, &name("orders"), vec![with_id(Uuid::now_v7())]).await;
         assert_eq!(server.command(&["DEBUG", "CHANGE-REPL-ID"]), "+OK");
     }
     let epochs = head(&broker, &name("orders")).await.expect("published").epochs;
@@ -136,11 +142,31 @@ async fn a_head_lists_the_last_sixteen_epochs() {
 }
 
 #[tokio::test]
+async fn an_epoch_that_ends_under_an_open_connection_is_noticed_within_the_interval_of_full_calls() {
+    let server = RedisServer::start_with(&["--save", "", "--enable-debug-command", "yes"]);
+    let broker = broker(&server).await;
+    publish(&broker, &name("orders"), texts(1)).await;
+    let before = publish(&broker, &name("orders"), texts(1)).await[0].epoch;
+    assert_eq!(server.command(&["DEBUG", "CHANGE-REPL-ID"]), "+OK");
+    let changed = Instant::now();
+    while publish(&broker, &name("orders"), texts(1)).await[0].epoch == before {
+        assert!(changed.elapsed() < FULL_CALL_INTERVAL + Duration::from_secs(2), "no call compares the id");
+        // Often enough that every call is a prepared one.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let head = head(&broker, &name("orders")).await.expect("published");
+    assert_eq!(head.epochs.len(), 2);
+    assert_eq!(head.epochs[1].previous_end, head.epochs[1].first - 1, "nothing was lost, and none is told");
+    broker.close().await;
+}
+
+#[tokio::test]
 async fn a_newer_format_is_left_alone() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     publish(&broker, &name("orders"), texts(1)).await;
-    server.command(&["HSET", HEAD, "v", "2"]);
+    // Every call leaves its name, and a newer version's would as well.
+    server.command(&["HSET", HEAD, "v", "2", "w", "0123456789abcdef"]);
     let refused = broker.publish(&name("orders"), texts(1), 0).await;
     assert!(matches!(&refused, Err(Error::Unavailable(text)) if text.contains("newer")), "{refused:?}");
     assert_eq!(server.command(&["XLEN", LOG]), ":1");

@@ -9,13 +9,13 @@ use std::{
 
 use futures_util::future::join_all;
 use tidings::{
-    broker::{From, PageLimit, Shared},
+    broker::{From, PageLimit, Retention, Shared, redis::Settings},
     envelope,
     message::Payload,
 };
 use tidings_testing::RedisServer;
 
-use crate::fixture::{Live, broker, channel, name, publish, text, texts, with_id};
+use crate::fixture::{KEEP_ALL, Live, broker, channel, connect, name, publish, settings, text, texts, with_id};
 
 const LOG: &str = "tidings:{orders}:log";
 const PAGE: PageLimit = PageLimit { messages: 100_000, bytes: 64 << 20 };
@@ -108,6 +108,22 @@ async fn a_publisher_that_knows_the_channel_takes_the_short_way_and_writes_the_s
     assert!(receipts.is_sorted_by_key(|receipt| receipt.time_ms), "log time never steps back");
     publish(&broker, &name("orders"), vec![with_id(uuid::Uuid::now_v7())]).await;
     assert_eq!(monitor.ways("orders"), [Way::Long], "what may be a repeat is looked up");
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn messages_one_by_one_and_trimmed_by_both_ways_leave_what_the_limit_says() {
+    let server = RedisServer::start();
+    let retention = Retention { max_messages: 10, ..KEEP_ALL };
+    let broker = connect(Settings { retention, ..settings(&server.url()) }).await;
+    let mut monitor = Monitor::of(&server);
+    for count in std::iter::repeat_n(1, 30).chain([300, 1, 2, 1]) {
+        publish(&broker, &name("orders"), texts(count)).await;
+    }
+    let ways = monitor.ways("orders");
+    assert_eq!(ways.iter().filter(|way| **way == Way::Short).count(), ways.len() - 1);
+    // 325..=334 must stay; the run 287..=330 holds some of them.
+    assert_eq!(server.command(&["HMGET", "tidings:{orders}:head", "s", "oid"]), "*2\r\n$3\r\n334\r\n$6\r\n330-44");
     broker.close().await;
 }
 

@@ -1,4 +1,4 @@
--- What both scripts that write begin with: `publish.lua` and `adopt.lua`, which alone touch a channel's head and log. `write.lua`
+-- What both scripts begin with that write without knowing anything beforehand: `publish.lua` and `adopt.lua`. `write.lua`
 -- follows them. `script.rs` puts them together. What they share is no function: closures made a publish of one message 4 %
 -- slower.
 --
@@ -6,13 +6,13 @@
 -- every read and every check comes before the first write, and the first writes are the ones that could still fail.
 --
 -- KEYS: head, log, and a script's own. ARGV: channel, this call's name, which a new epoch takes over, epoch and sequence of the last message that the
---   caller knows of ('' and 0 for none), max messages, bytes, age (ms), linger of the head (ms), run messages, run bytes;
---   then a script's own.
+--   caller knows of ('' and 0 for none), max messages, bytes, age (ms), how long log and head live from now on (ms), run messages,
+--   run bytes; then a script's own.
 local FORMAT, EPOCHS = 1, 16
 local head_key, log_key = KEYS[1], KEYS[2]
 local channel, candidate, seen_epoch, seen = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local max_messages, max_bytes, max_age = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local linger, run_messages, run_bytes = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local log_lives, head_lives, run_messages, run_bytes = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 
 -- What is there.
 local head = call('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'g', 'w')

@@ -1,5 +1,7 @@
 //! One call of the publishing script: its arguments, and what its answer says.
 
+use std::time::Duration;
+
 use redis::{Cmd, Value};
 use uuid::Uuid;
 
@@ -8,7 +10,7 @@ use crate::{
     broker::{Error, Published, Receipt, Retention},
     channel::ChannelName,
     envelope::Encoded,
-    limits::{HEAD_LINGER, RUN_BYTES, RUN_MESSAGES},
+    limits::{FULL_CALL_INTERVAL, FULL_CALL_SHARE, HEAD_LINGER, RUN_BYTES, RUN_MESSAGES},
     message::{Epoch, Position},
 };
 
@@ -60,7 +62,19 @@ pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Re
     call.arg(channel.as_str()).arg(name.to_string());
     call.arg(seen.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()).arg(seen.sequence);
     call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
-    call.arg(HEAD_LINGER.as_millis() as u64).arg(RUN_MESSAGES).arg(RUN_BYTES);
+    let [log_lives, head_lives] = lives_ms(retention);
+    call.arg(log_lives).arg(head_lives).arg(RUN_MESSAGES).arg(RUN_BYTES);
+}
+
+/// How long log and head live behind a call that says so, ms: longer than they must, by the time until the next such call.
+pub(super) fn lives_ms(retention: &Retention) -> [u64; 2] {
+    let log = retention.max_age_ms.saturating_add(full_interval(retention).as_millis() as u64);
+    [log, log.saturating_add(HEAD_LINGER.as_millis() as u64)]
+}
+
+/// How often a prepared call is a full one.
+pub(super) fn full_interval(retention: &Retention) -> Duration {
+    FULL_CALL_INTERVAL.min(Duration::from_millis(retention.max_age_ms / FULL_CALL_SHARE))
 }
 
 /// Reads the answer: what each batch gets, in order.

@@ -19,7 +19,7 @@ local new_history = history
 if not old_epoch or head[6] ~= replication then new_history = begin_epoch() end
 
 -- Behind an adopted message stands the hash of what the plain program published.
-local jsons, before = {}, last
+local jsons, skipped, before = {}, 0, last
 local function stamp()
   local between = ',"epoch":"' .. epoch .. '"'
   local behind = between .. '}'

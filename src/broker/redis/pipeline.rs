@@ -124,14 +124,14 @@ impl Publisher {
 
     /// Hands a prepared call over, where it can be prepared; at once, unless it is the `first`, which nothing is held up by.
     async fn prepare(&self, channel: &ChannelName, group: Group, left: Option<Left>, first: bool) -> Step {
-        let messages = group.iter().map(|job| job.messages.len()).sum();
-        let plan = left.and_then(|left| Plan::behind(left, messages)).filter(|_| !self.closing.is_cancelled());
-        let Some(plan) = plan else { return Step::Waits(group) };
+        let Some(left) = left.filter(|_| !self.closing.is_cancelled()) else { return Step::Waits(group) };
         let deadline = deadline(&group, self.connection.timeout());
         let reaching = self.registry.reach(channel, deadline);
         let reached = if first { Some(reaching.await) } else { reaching.now_or_never() };
         // Where Redis is away, the long way says so.
         let Some(Ok(link)) = reached else { return Step::Waits(group) };
+        let messages = group.iter().map(|job| job.messages.len()).sum();
+        let Some(plan) = Plan::behind(left, messages, &self.retention, link.number) else { return Step::Waits(group) };
         let batches = group.iter().map(|job| job.messages.as_slice());
         let call = plan.write(&self.keys, channel, &self.retention, batches);
         let (mut connection, closing) = (link.connection.clone(), self.closing.clone());

@@ -1,19 +1,41 @@
 -- Publishes messages of one channel whose JSON is whole already, date and number as well: for a publisher that knows how its own last
 -- call left the channel. Where anything is otherwise, nothing is written, and `publish.lua` has to do it.
 --
--- KEYS: head, log. ARGV, behind those of `begin.lua`: the name of that last call, log time (ms), and each message's JSON.
+-- Mostly it is called for a lone message, and then every step counts: it asks for no more than it needs. A head that has the name of
+-- that last call is as that call left it. Only every now and then a call is *full*: it compares Redis's replication id, and puts off the
+-- time at which log and head expire. A replica refuses the script whole, and the publisher makes the first call over each
+-- connection a full one, so that none goes on in an epoch that a restart or a promotion has ended.
+--
+-- KEYS: head, log. ARGV: channel; name of the last call, and of this one; the last sequence before it, and behind it; log time (ms);
+--   bytes of its messages; max messages, bytes, age (ms); how long log and head live from now on (ms), '' where the call is not full; run
+--   messages, run bytes; each message's JSON.
 -- Answers Redis's clock (ms), or 0 where nothing was written.
-local written_by, time_ms = ARGV[11], tonumber(ARGV[12])
-local FIRST_MESSAGE, CLOCKS_APART = 13, 1000
-if not (may_write and redis.acl_check_cmd('PUBLISH', channel, '')) then
+local FIRST_MESSAGE, CLOCKS_APART = 15, 1000
+local head_key, log_key, channel, log_lives = KEYS[1], KEYS[2], ARGV[1], ARGV[11]
+local head = call('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r')
+if head[1] ~= ARGV[2] or head[2] ~= ARGV[4] then return 0 end
+local is_full_call = log_lives ~= ''
+if is_full_call and not string.find(call('INFO', 'replication'), 'master_replid:' .. (head[7] or '?'), 1, true) then
+  return 0
+end
+local clock = call('TIME')
+local clock_ms, now = clock[1] * 1000 + math.floor(clock[2] / 1000), tonumber(ARGV[6])
+if math.abs(now - clock_ms) > CLOCKS_APART then return 0 end
+local before, last, new = tonumber(ARGV[4]), tonumber(ARGV[5]), #ARGV - FIRST_MESSAGE + 1
+local max_messages, max_bytes, max_age = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local bytes, oldest, oldest_bytes, oldest_time = tonumber(head[3]), head[4], tonumber(head[5]), tonumber(head[6])
+if not (bytes and oldest and oldest_bytes and oldest_time) then return 0 end
+local bytes_then, is_kept = bytes + tonumber(ARGV[7]), max_messages > 0
+local is_full = is_kept and (last - run_id(oldest) >= max_messages or bytes_then - oldest_bytes >= max_bytes
+  or oldest_time < now - max_age)
+
+-- Before anything is written: scripts do not roll back.
+local may = redis.acl_check_cmd
+if not (may('PUBLISH', channel, '') and may('HSET', head_key, 'w', '') and (not is_kept or may('XADD', log_key, '*', 'm', ''))
+    and (not is_full_call or may('PEXPIRE', head_key, '1'))
+    and (not is_full or (may('XTRIM', log_key, 'MINID', '0') and may('XRANGE', log_key, '-', '+')))) then
   return redis.error_reply(
     'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET, PEXPIRE or UNLINK for this channel')
 end
--- The head's last call tells more than its number: another's call may have written as many.
-if head[12] ~= written_by or last ~= seen or epoch ~= seen_epoch or head[6] ~= replication or time_ms < time or math.abs(time_ms - now) > CLOCKS_APART then
-  return 0
-end
-now = time_ms
-local jsons, new, before, new_history, generation = {}, #ARGV - FIRST_MESSAGE + 1, last, head[7], tonumber(head[11])
-local hashes, go_on_behind_log = nil, function() return false end
-for i = 1, new do jsons[i] = ARGV[FIRST_MESSAGE - 1 + i] end
+local jsons, skipped, hashes = ARGV, FIRST_MESSAGE - 1, nil
+local run_messages, run_bytes = tonumber(ARGV[13]), tonumber(ARGV[14])

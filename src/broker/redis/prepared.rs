@@ -18,8 +18,8 @@ use crate::{
     broker::{Published, Retention},
     channel::ChannelName,
     envelope::Stamp,
-    limits::PREPARED_CLOCK_AGE,
-    message::{Epoch, Position},
+    limits::{PREPARED_CLOCK_AGE, RUN_BYTES, RUN_MESSAGES},
+    message::Epoch,
 };
 
 /// Redis's clock, as an answer told it.
@@ -35,8 +35,8 @@ impl Clock {
         Self { ms, told: Instant::now() }
     }
 
-    fn now(self) -> Option<i64> {
-        let age = self.told.elapsed();
+    fn at_instant(self, now: Instant) -> Option<i64> {
+        let age = now.saturating_duration_since(self.told);
         (age < PREPARED_CLOCK_AGE).then(|| self.ms + millis(age))
     }
 }
@@ -57,6 +57,8 @@ pub(super) struct Left {
     /// Log time, ms.
     pub(super) time_ms: i64,
     pub(super) clock: Clock,
+    /// When a full call was last made, and over which connection.
+    pub(super) full: (Instant, u64),
 }
 
 /// What a prepared call is to write.
@@ -65,14 +67,21 @@ pub(super) struct Plan {
     before: Left,
     /// How it leaves the channel.
     pub(super) after: Left,
+    /// Whether it compares the replication id, and puts off the time at which log and head expire.
+    is_full: bool,
 }
 
 impl Plan {
-    /// So many messages behind what is there. `None` where too little is known of Redis's clock.
-    pub(super) fn behind(before: Left, messages: usize) -> Option<Self> {
-        let time_ms = before.clock.now()?.max(before.time_ms);
+    /// So many messages behind what is there, over the connection of this number. `None` where too little is known of Redis's clock.
+    pub(super) fn behind(before: Left, messages: usize, retention: &Retention, link: u64) -> Option<Self> {
+        let now = Instant::now();
+        let time_ms = before.clock.at_instant(now)?.max(before.time_ms);
         let last = before.last + messages as i64;
-        Some(Self { before, after: Left { name: Epoch::random(), last, time_ms, ..before } })
+        let (at, over) = before.full;
+        let is_full = over != link || now.saturating_duration_since(at) >= call::full_interval(retention);
+        let full = if is_full { (now, link) } else { before.full };
+        let after = Left { name: Epoch::random(), last, time_ms, full, ..before };
+        Some(Self { before, after, is_full })
     }
 
     /// The call, for messages of some batches that have no ids of their clients'.
@@ -83,16 +92,24 @@ impl Plan {
         retention: &Retention,
         batches: impl Iterator<Item = &'a [Outgoing]> + Clone,
     ) -> Cmd {
-        let Self { before, after } = self;
-        let mut call = script::PREPARED.call();
-        let bytes = batches.clone().flatten().map(|message| message.encoded.len());
-        call.reserve_space_for_args(bytes);
-        call.arg(2).arg(keys.head(channel)).arg(keys.log(channel));
-        let seen = Position::new(before.epoch, before.last);
-        call::write_common(&mut call, channel, retention, seen, after.name);
-        call.arg(before.name.to_string()).arg(after.time_ms);
+        let Self { before, after, is_full } = self;
         let stamp = Stamp::new(after.time_ms, after.epoch);
-        for (message, sequence) in batches.flatten().zip(before.last + 1..) {
+        let numbered = batches.flatten().zip(before.last + 1..);
+        let sizes = numbered.clone().map(|(message, sequence)| stamp.bytes(&message.encoded, sequence));
+        let mut call = script::PREPARED.call();
+        call.reserve_space_for_args(sizes.clone());
+        call.arg(2).arg(keys.head(channel)).arg(keys.log(channel)).arg(channel.as_str());
+        call.arg(before.name.to_string()).arg(after.name.to_string()).arg(before.last).arg(after.last);
+        call.arg(after.time_ms).arg(sizes.sum::<usize>());
+        call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
+        for lives_ms in call::lives_ms(retention) {
+            match is_full {
+                true => call.arg(lives_ms),
+                false => call.arg(""),
+            };
+        }
+        call.arg(RUN_MESSAGES).arg(RUN_BYTES);
+        for (message, sequence) in numbered {
             // Writing into memory can't fail.
             let _ = stamp.write(&message.encoded, sequence, &mut call.writer_for_next_arg());
         }
@@ -110,25 +127,43 @@ impl Plan {
 mod tests {
     use super::*;
 
+    const LINK: u64 = 3;
+    const KEEP: Retention =
+        Retention { max_messages: 10, max_bytes: 1_000, max_age_ms: 6_400, dedup_window_ms: 1, dedup_max_ids: 1 };
+
     fn left(clock: Clock, time_ms: i64) -> Left {
         let epoch = Epoch::from_u64(7).expect("not zero");
-        Left { name: Epoch::random(), epoch, last: 41, time_ms, clock }
+        Left { name: Epoch::random(), epoch, last: 41, time_ms, clock, full: (Instant::now(), LINK) }
     }
 
     #[test]
     fn a_plan_goes_on_behind_what_is_there_and_never_steps_back_in_time() {
         let now = 1_795_521_600_000;
-        let plan = Plan::behind(left(Clock::at(now), now), 3).expect("the clock is known");
+        let plan = Plan::behind(left(Clock::at(now), now), 3, &KEEP, LINK).expect("the clock is known");
         assert_eq!((plan.after.last, plan.after.epoch), (44, plan.before.epoch));
         assert!((now..now + 100).contains(&plan.after.time_ms));
         assert_ne!(plan.after.name, plan.before.name);
-        let ahead = Plan::behind(left(Clock::at(now), now + 5_000), 1).expect("the clock is known");
+        let ahead = Plan::behind(left(Clock::at(now), now + 5_000), 1, &KEEP, LINK).expect("the clock is known");
         assert_eq!(ahead.after.time_ms, now + 5_000, "a clock that was set back does not set log time back");
+    }
+
+    #[test]
+    fn a_call_is_full_when_none_was_lately_or_over_another_connection() {
+        let now = Instant::now();
+        let left = Left { full: (now, LINK), ..left(Clock::at(1), 1) };
+        let behind = |left: Left, link| Plan::behind(left, 1, &KEEP, link).expect("the clock is known");
+        let plan = behind(left, LINK);
+        assert!(!plan.is_full && plan.after.full == (now, LINK));
+        let plan = behind(left, LINK + 1);
+        assert!(plan.is_full && plan.after.full.0 >= now && plan.after.full.1 == LINK + 1);
+        let long_ago = now.checked_sub(Duration::from_millis(100)).expect("the machine runs longer");
+        let plan = behind(Left { full: (long_ago, LINK), ..left }, LINK);
+        assert!(plan.is_full && plan.after.full.0 >= now, "a 64th of the age has passed");
     }
 
     #[test]
     fn a_clock_that_was_told_long_ago_is_not_gone_by() {
         let told = Instant::now().checked_sub(PREPARED_CLOCK_AGE).expect("the machine runs longer");
-        assert!(Plan::behind(left(Clock { ms: 1, told }, 1), 1).is_none());
+        assert!(Plan::behind(left(Clock { ms: 1, told }, 1), 1, &KEEP, LINK).is_none());
     }
 }

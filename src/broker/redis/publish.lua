@@ -8,8 +8,8 @@
 --   is a repeat, or -1 when its batch was refused because no more ids can be remembered. Where no batch has ids, only the
 --   first message's sequence: the others follow it.
 local ids_key = KEYS[3]
-local window, max_ids, min_replicas = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local FIRST_BATCH = 14
+local window, max_ids, min_replicas = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local FIRST_BATCH = 15
 if min_replicas > 0 then
   local _, connected = string.gsub(info, 'state=online', '')
   if connected < min_replicas then

@@ -188,7 +188,9 @@ impl Publisher {
         let receipts = published.iter().flatten().flatten().filter(|receipt| !receipt.duplicate);
         if let Some(last) = receipts.max_by_key(|receipt| receipt.sequence) {
             let Receipt { epoch, sequence, time_ms, .. } = *last;
-            let left = Left { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms) };
+            // The call was made after that, and did all that a full one does.
+            let full = ((deadline - self.connection.timeout()).into_std(), link.number);
+            let left = Left { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms), full };
             self.registry.receipts.leave(channel, left);
             self.registry.note(channel, Position::new(last.epoch, last.sequence), link, deadline).await;
         }

@@ -1,3 +1,9 @@
--- What `prepared.lua` does when the messages are written.
-for i = 1, new do call('PUBLISH', channel, jsons[i]) end
-return clock[1] * 1000 + math.floor(clock[2] / 1000)
+-- What `prepared.lua` does when the messages are in the log: write into the head what is new of it, and push.
+call('HSET', head_key, 's', ARGV[5], 't', ARGV[6], 'b', int(bytes), 'w', ARGV[3])
+if is_full then call('HSET', head_key, 'oid', oldest, 'ob', int(oldest_bytes), 'ot', int(oldest_time)) end
+if is_full_call then
+  if is_kept then call('PEXPIRE', log_key, log_lives) end
+  call('PEXPIRE', head_key, ARGV[12])
+end
+for i = FIRST_MESSAGE, #ARGV do call('PUBLISH', channel, ARGV[i]) end
+return clock_ms

@@ -19,23 +19,36 @@ macro_rules! script {
     };
 }
 
-/// A script that writes: what it does before, between and behind what all of them do.
+/// A script that writes without knowing anything beforehand: what it does before, and behind what all of them do.
 macro_rules! writing {
-    ($($before:literal),+; $behind:literal) => {
+    ($before:literal; $behind:literal) => {
         script!(
             "#!lua\n",
             include_str!("tools.lua"),
+            include_str!("date.lua"),
             include_str!("begin.lua"),
-            $(include_str!($before)),+,
+            include_str!($before),
+            include_str!("number.lua"),
+            include_str!("append.lua"),
             include_str!("write.lua"),
+            include_str!("trim.lua"),
+            include_str!("leave.lua"),
             include_str!($behind)
         )
     };
 }
 
-pub(super) static PUBLISH: Script = writing!("publish.lua", "number.lua"; "published.lua");
-pub(super) static PREPARED: Script = writing!("prepared.lua"; "pushed.lua");
-pub(super) static ADOPT: Script = writing!("adopt.lua", "number.lua"; "adopted.lua");
+pub(super) static PUBLISH: Script = writing!("publish.lua"; "published.lua");
+pub(super) static ADOPT: Script = writing!("adopt.lua"; "adopted.lua");
+pub(super) static PREPARED: Script = script!(
+    "#!lua\n",
+    include_str!("tools.lua"),
+    include_str!("prepared.lua"),
+    include_str!("append.lua"),
+    include_str!("appended.lua"),
+    include_str!("trim.lua"),
+    include_str!("pushed.lua")
+);
 pub(super) static HEAD: Script =
     script!("#!lua flags=no-writes\n", include_str!("head.lua"), "return head_of(KEYS[1], KEYS[2])\n");
 // One script, not two in a MULTI: there a Redis without memory refuses reads as well.
