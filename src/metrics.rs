@@ -16,7 +16,7 @@ mod streaming;
 pub use connections::Client;
 pub use publishing::Publish;
 pub use recorder::{AlreadyInstalled, Part, Scrape, install};
-pub use redis::{Call, Connection, reconnected, redis_up, timed};
+pub use redis::{Call, Connection, Timing, reconnected, redis_up, timed};
 pub use streaming::{Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics};
 
 /// How a metric behaves.

@@ -12,7 +12,7 @@
 //! | channel `tidings:{c}:adopted` | a notice of each adopted message: its hash, then its JSON |
 //! | `tidings:channels` | a sorted set of channel names by the time of their last publish |
 //!
-//! Four kinds of connections: one shared for commands (`connection`), a few that wait for replicas (`wait`), one for long reads of logs
+//! Five kinds of connections: one shared for commands (`connection`), one for prepared publishes (`line`), a few that wait for replicas (`wait`), one for long reads of logs
 //! (`log/bulk`), and the live ones (`live`). Only this module knows the `redis` crate.
 
 mod adopt;
@@ -24,6 +24,7 @@ mod error;
 pub(crate) mod fuzzing;
 mod head;
 mod keys;
+mod line;
 mod live;
 mod log;
 mod pipeline;
@@ -111,7 +112,7 @@ impl Redis {
     /// When the key prefix can't begin a name; the flags check it before.
     pub fn start(settings: Settings) -> Arc<Self> {
         let Settings { url, key_prefix, timeout, retention, role } = settings;
-        let connection = connection::Connection::new(url.clone(), timeout);
+        let connection = connection::Connection::new(url.clone(), timeout, role != Role::Subscriber);
         let keys = keys::Keys::new(&key_prefix);
         let names = Names::new(&key_prefix, "").expect("an empty default channel is always valid");
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
@@ -170,7 +171,7 @@ impl Redis {
 #[async_trait]
 impl Broker for Redis {
     fn publish(&self, channel: &ChannelName, drafts: Vec<Draft>, min_replicas: u32) -> BoxFuture<'static, Published> {
-        self.publisher.publish(channel, &drafts, min_replicas)
+        self.publisher.publish(channel, drafts, min_replicas)
     }
 
     async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Option<Head>>, Error> {

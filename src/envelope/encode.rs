@@ -1,8 +1,11 @@
 //! Writing an envelope.
 
-use std::{borrow::Cow, fmt::Write as _, io};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{display::Base64Display, engine::general_purpose::STANDARD};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -44,10 +47,12 @@ impl Encoded {
 
     /// The same with a stamp that all messages of one call share.
     pub fn stamp_with(&self, stamp: &Stamp, sequence: i64) -> String {
-        let mut json = Vec::with_capacity(self.len());
-        // Writing to a vector can't fail, and texts joined are text.
-        let _ = stamp.write(self, sequence, &mut json);
-        String::from_utf8(json).unwrap_or_default()
+        let mut json = String::with_capacity(self.len());
+        json.push_str(&self.head);
+        // Writing to a string can't fail.
+        let _ = stamp.put(sequence, &mut json);
+        json.push_str(&self.tail);
+        json
     }
 }
 
@@ -65,24 +70,45 @@ impl Stamp {
         Self { before, behind: format!(r#","epoch":"{epoch}""#) }
     }
 
-    /// The size of a message's whole JSON.
-    pub fn bytes(&self, message: &Encoded, sequence: i64) -> usize {
-        self.parts(message, itoa::Buffer::new().format(sequence)).iter().map(|part| part.len()).sum()
+    /// The size of a message's whole JSON, of which [`len`] has told that with the widest stamp.
+    pub fn narrow(&self, len: usize, sequence: i64) -> usize {
+        len - STAMP_BYTES + self.before.len() + itoa::Buffer::new().format(sequence).len() + self.behind.len()
     }
 
-    /// Writes a message's whole JSON.
+    /// Writes a message's whole JSON, as [`Encoded::stamp`] makes it.
     ///
     /// # Errors
     ///
     /// Those of the writer.
-    pub fn write(&self, message: &Encoded, sequence: i64, json: &mut impl io::Write) -> io::Result<()> {
-        self.parts(message, itoa::Buffer::new().format(sequence))
-            .iter()
-            .try_for_each(|part| json.write_all(part.as_bytes()))
+    pub fn write(&self, draft: &Draft, sequence: i64, json: &mut impl fmt::Write) -> fmt::Result {
+        let encoding = put_head(json, draft.id, &draft.payload)?;
+        self.put(sequence, json)?;
+        put_tail(json, &draft.attributes, &draft.ordering_key, encoding)
     }
 
-    fn parts<'a>(&'a self, message: &'a Encoded, sequence: &'a str) -> [&'a str; 5] {
-        [&message.head, &self.before, sequence, &self.behind, &message.tail]
+    fn put(&self, sequence: i64, json: &mut impl fmt::Write) -> fmt::Result {
+        json.write_str(&self.before)?;
+        json.write_str(itoa::Buffer::new().format(sequence))?;
+        json.write_str(&self.behind)
+    }
+}
+
+/// What [`encode`] would make of a draft has this size, with the widest stamp.
+pub fn len(draft: &Draft) -> usize {
+    let mut size = Size(STAMP_BYTES);
+    // Counting can't fail.
+    let encoding = put_head(&mut size, draft.id, &draft.payload).unwrap_or_default();
+    let _ = put_tail(&mut size, &draft.attributes, &draft.ordering_key, encoding);
+    size.0
+}
+
+/// Counts what is written.
+struct Size(usize);
+
+impl fmt::Write for Size {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
     }
 }
 
@@ -144,61 +170,68 @@ fn write(id: Uuid, payload: &Payload, attributes: &[(String, String)], ordering_
         Payload::Data(data) => data.len().div_ceil(3) * 4,
     };
     let mut head = String::with_capacity(64 + payload_bytes);
-    head.push_str(r#"{"id":""#);
-    head.push_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
-    head.push_str(r#"","message":"#);
-    let encoding = match payload {
-        Payload::Text(text) => {
-            push_string(&mut head, text);
-            None
-        }
-        Payload::Json(json) => {
-            head.push_str(json);
-            json.starts_with('"').then_some("json")
-        }
-        Payload::Data(data) => {
-            head.push('"');
-            STANDARD.encode_string(data, &mut head);
-            head.push('"');
-            Some("base64")
-        }
-    };
+    // Writing to a string can't fail.
+    let encoding = put_head(&mut head, id, payload).unwrap_or_default();
     // Most have no more than the closing brace.
     if attributes.is_empty() && ordering_key.is_empty() && encoding.is_none() {
         return Encoded { head, tail: Cow::Borrowed("}") };
     }
     let mut tail = String::new();
-    if !attributes.is_empty() {
-        tail.push_str(r#","attributes":"#);
-        for (i, (key, value)) in attributes.iter().enumerate() {
-            tail.push(if i == 0 { '{' } else { ',' });
-            push_string(&mut tail, key);
-            tail.push(':');
-            push_string(&mut tail, value);
-        }
-        tail.push('}');
-    }
-    if !ordering_key.is_empty() {
-        tail.push_str(r#","ordering_key":"#);
-        push_string(&mut tail, ordering_key);
-    }
-    if let Some(encoding) = encoding {
-        let _ = write!(tail, r#","encoding":"{encoding}""#);
-    }
-    tail.push('}');
+    let _ = put_tail(&mut tail, attributes, ordering_key, encoding);
     Encoded { head, tail: Cow::Owned(tail) }
 }
 
-fn push_string(json: &mut String, text: &str) {
-    json.reserve(text.len() + 2);
-    json.push('"');
-    if is_plain(text.as_bytes()) {
-        json.push_str(text);
-        json.push('"');
-        return;
+/// What stands before the stamp; answers what `encoding` behind it is to say.
+fn put_head(json: &mut impl fmt::Write, id: Uuid, payload: &Payload) -> Result<Option<&'static str>, fmt::Error> {
+    json.write_str(r#"{"id":""#)?;
+    json.write_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))?;
+    json.write_str(r#"","message":"#)?;
+    match payload {
+        Payload::Text(text) => put_string(json, text).map(|()| None),
+        Payload::Json(text) => {
+            json.write_str(text)?;
+            Ok(text.starts_with('"').then_some("json"))
+        }
+        Payload::Data(data) => {
+            write!(json, "\"{}\"", Base64Display::new(data, &STANDARD))?;
+            Ok(Some("base64"))
+        }
     }
+}
+
+/// What stands behind the stamp.
+fn put_tail(
+    json: &mut impl fmt::Write,
+    attributes: &[(String, String)],
+    ordering_key: &str,
+    encoding: Option<&str>,
+) -> fmt::Result {
+    if !attributes.is_empty() {
+        json.write_str(r#","attributes":"#)?;
+        for (i, (key, value)) in attributes.iter().enumerate() {
+            json.write_str(if i == 0 { "{" } else { "," })?;
+            put_string(json, key)?;
+            json.write_str(":")?;
+            put_string(json, value)?;
+        }
+        json.write_str("}")?;
+    }
+    if !ordering_key.is_empty() {
+        json.write_str(r#","ordering_key":"#)?;
+        put_string(json, ordering_key)?;
+    }
+    if let Some(encoding) = encoding {
+        write!(json, r#","encoding":"{encoding}""#)?;
+    }
+    json.write_str("}")
+}
+
+fn put_string(json: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    json.write_str("\"")?;
     let mut plain = 0;
-    for (i, byte) in text.bytes().enumerate() {
+    // Most have nothing to escape, and are not looked through a second time.
+    let bytes = if is_plain(text.as_bytes()) { &[] } else { text.as_bytes() };
+    for (i, byte) in bytes.iter().enumerate() {
         let escape = match byte {
             b'"' => "\\\"",
             b'\\' => "\\\\",
@@ -208,101 +241,17 @@ fn push_string(json: &mut String, text: &str) {
             0..0x20 => "",
             _ => continue,
         };
-        json.push_str(&text[plain..i]);
+        json.write_str(&text[plain..i])?;
         plain = i + 1;
         if escape.is_empty() {
-            let _ = write!(json, "\\u{byte:04x}");
+            write!(json, "\\u{byte:04x}")?;
         } else {
-            json.push_str(escape);
+            json.write_str(escape)?;
         }
     }
-    json.push_str(&text[plain..]);
-    json.push('"');
+    json.write_str(&text[plain..])?;
+    json.write_str("\"")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::envelope::{Claim, decode};
-
-    const TIME_MS: i64 = 1_795_521_600_123;
-
-    fn draft(payload: Payload) -> Draft {
-        Draft { id: Uuid::nil(), deduplicate: false, payload, attributes: Vec::new(), ordering_key: String::new() }
-    }
-
-    fn written(draft: &Draft) -> String {
-        encode(draft).stamp(TIME_MS, 42, Epoch::from_u64(0xab).expect("not 0"))
-    }
-
-    #[test]
-    fn an_envelope_reads_exactly_like_this() {
-        let mut full = draft(Payload::Text("Grüße, \"Welt\"\\\n\u{1}\u{7f}".to_owned()));
-        assert_eq!(
-            written(&full),
-            r#"{"id":"00000000-0000-0000-0000-000000000000","message":"Grüße, \"Welt\"\\\n\u0001"#.to_owned()
-                + "\u{7f}"
-                + r#"","date":"2026-11-24T12:00:00.123Z","sequence":42,"epoch":"00000000000000ab"}"#
-        );
-        full.payload = Payload::Data(vec![0xff, 0].into());
-        full.attributes = vec![("a".to_owned(), "\"".to_owned()), ("b".to_owned(), String::new())];
-        full.ordering_key = "k\t".to_owned();
-        assert_eq!(
-            written(&full),
-            r#"{"id":"00000000-0000-0000-0000-000000000000","message":"/wA=","date":"2026-11-24T12:00:00.123Z","#
-                .to_owned()
-                + r#""sequence":42,"epoch":"00000000000000ab","attributes":{"a":"\"","b":""},"ordering_key":"k\t","#
-                + r#""encoding":"base64"}"#
-        );
-    }
-
-    #[test]
-    fn only_json_that_is_a_string_says_so() {
-        let json = |json: &str| written(&draft(Payload::Json(json.to_owned())));
-        assert!(
-            json(r#"{"b": 1.10,  "a":9007199254740993}"#).contains(r#""message":{"b": 1.10,  "a":9007199254740993},"#)
-        );
-        assert!(!json("1.10").contains("encoding"));
-        assert!(json(r#""\u0041""#).ends_with(r#","encoding":"json"}"#));
-    }
-
-    #[test]
-    fn the_size_is_that_of_the_widest_stamp() {
-        let encoded = encode(&draft(Payload::Text("x".to_owned())));
-        let widest = encoded.stamp(TIME_MS, 1 << 53, Epoch::from_u64(1).expect("not 0"));
-        assert_eq!(encoded.len(), widest.len());
-        assert!(!encoded.is_empty());
-    }
-
-    #[test]
-    fn an_envelope_of_a_plain_program_is_kept_with_its_own_date() {
-        let odd = br#"{"message":"\u0041","id":7,"date":"10/11/2023","attributes":{"b":"1"},"ordering_key":"k"}"#;
-        let read = decode(odd, TIME_MS);
-        let written = read.unnumbered();
-        let numbered =
-            format!(r#"{},"sequence":9007199254740992,"epoch":"00000000000000ab"{}"#, written.head, written.tail);
-        assert_eq!(
-            numbered,
-            format!(
-                r#"{{"id":"{}","message":"A","date":"2026-11-24T12:00:00.123Z","sequence":9007199254740992,"#,
-                read.id
-            ) + r#""epoch":"00000000000000ab","attributes":{"b":"1","tidings-original-date":"10/11/2023","#
-                + r#""tidings-original-id":"7"},"ordering_key":"k"}"#
-        );
-        assert_eq!(written.len(), numbered.len());
-        assert!(!written.is_empty());
-        let claim = Some(Claim { epoch: Epoch::from_u64(0xab).expect("not 0"), sequence: 1 << 53 });
-        assert_eq!(decode(numbered.as_bytes(), 0), Envelope { claim, ..read });
-    }
-
-    #[test]
-    fn json_is_checked_at_any_depth() {
-        assert_eq!(check_json(" \n[1, 2]\t").expect("valid"), "[1, 2]");
-        let deep = "[".repeat(200_000) + &"]".repeat(200_000);
-        assert_eq!(check_json(&deep).expect("valid"), deep);
-        for bad in ["", " ", "{", "1 2", "{} []", "nul", "[1,]", "'a'", "\"\u{1}\"", "01", "NaN", &"[".repeat(1 << 20)]
-        {
-            assert!(check_json(bad).is_err(), "{}", &bad[..bad.len().min(20)]);
-        }
-    }
-}
+mod tests;

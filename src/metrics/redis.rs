@@ -1,6 +1,6 @@
 //! What the Redis broker counts.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Instant};
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -52,10 +52,26 @@ pub enum Call {
 
 /// Counts how long a call takes, whatever comes of it; not at all where it is given up from outside.
 pub async fn timed<F: Future>(call: Call, asked: F) -> F::Output {
-    let since = recorder::now();
+    let timing = Timing::begin();
     let answer = asked.await;
-    if let Some(since) = since {
-        REDIS.seconds[call as usize].record(since.elapsed());
-    }
+    timing.end(call);
     answer
+}
+
+/// The same for a call that begins before its answer is waited for.
+#[derive(Debug)]
+pub struct Timing(Option<Instant>);
+
+impl Timing {
+    /// It begins now.
+    pub fn begin() -> Self {
+        Self(recorder::now())
+    }
+
+    /// It has ended.
+    pub fn end(self, call: Call) {
+        if let Some(since) = self.0 {
+            REDIS.seconds[call as usize].record(since.elapsed());
+        }
+    }
 }

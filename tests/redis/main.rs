@@ -9,6 +9,7 @@ mod epochs;
 mod fixture;
 mod globs;
 mod keys;
+mod line;
 mod live;
 mod notices;
 mod prepared;

@@ -3,23 +3,38 @@
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use uuid::Uuid;
 
 use super::{keys::Keys, script};
 use crate::{
     broker::{Error, Published, Receipt, Retention},
     channel::ChannelName,
-    envelope::Encoded,
-    limits::{FULL_CALL_INTERVAL, FULL_CALL_SHARE, HEAD_LINGER, RUN_BYTES, RUN_MESSAGES},
-    message::{Epoch, Position},
+    envelope::{self, Encoded},
+    limits::{FULL_CALL_INTERVAL, FULL_CALL_SHARE, HEAD_LINGER, MESSAGE_BYTES, RUN_BYTES, RUN_MESSAGES},
+    message::{Draft, Epoch, Position},
 };
 
-/// A message on its way.
+/// Messages of one publish on their way.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) id: Uuid,
-    pub(super) deduplicate: bool,
-    pub(super) encoded: Encoded,
+pub(super) struct Batch {
+    pub(super) drafts: Vec<Draft>,
+    /// What each has as JSON, with the widest stamp.
+    pub(super) sizes: Vec<usize>,
+}
+
+impl Batch {
+    /// Measures them. They are written only when they are sent.
+    pub(super) fn new(drafts: Vec<Draft>) -> Result<Self, Error> {
+        let sizes: Vec<_> = drafts.iter().map(envelope::len).collect();
+        match sizes.iter().find(|bytes| **bytes > MESSAGE_BYTES) {
+            Some(bytes) => Err(Error::TooLarge { bytes: *bytes, limit: MESSAGE_BYTES }),
+            None => Ok(Self { drafts, sizes }),
+        }
+    }
+
+    /// Whether it has ids of its client's.
+    pub(super) fn has_ids(&self) -> bool {
+        self.drafts.iter().any(|draft| draft.deduplicate)
+    }
 }
 
 /// Writes the call for some batches of one channel. `seen` is this publisher's last receipt; the call gets a name of its own.
@@ -30,30 +45,26 @@ pub(super) fn write<'a>(
     seen: Position,
     name: Epoch,
     min_replicas: u32,
-    batches: impl Iterator<Item = &'a [Outgoing]>,
+    batches: impl Iterator<Item = &'a Batch>,
 ) -> Cmd {
     let mut call = script::PUBLISH.call();
     call.arg(3).arg(keys.head(channel)).arg(keys.log(channel)).arg(keys.ids(channel));
     write_common(&mut call, channel, retention, seen, name);
     call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(min_replicas);
-    for batch in batches {
+    for Batch { drafts, .. } in batches {
         // What a batch lacks of ids it need not carry.
-        let with_ids = has_ids(batch);
-        call.arg(if with_ids { batch.len() as i64 } else { -(batch.len() as i64) });
-        for message in batch {
+        let with_ids = drafts.iter().any(|draft| draft.deduplicate);
+        call.arg(if with_ids { drafts.len() as i64 } else { -(drafts.len() as i64) });
+        for draft in drafts {
             if with_ids {
-                let id: &[u8] = if message.deduplicate { message.id.as_bytes() } else { b"" };
+                let id: &[u8] = if draft.deduplicate { draft.id.as_bytes() } else { b"" };
                 call.arg(id);
             }
-            call.arg(message.encoded.head.as_bytes()).arg(message.encoded.tail.as_bytes());
+            let Encoded { head, tail } = envelope::encode(draft);
+            call.arg(head).arg(tail.as_bytes());
         }
     }
     call
-}
-
-/// Whether a batch has ids of its client's.
-pub(super) fn has_ids(batch: &[Outgoing]) -> bool {
-    batch.iter().any(|message| message.deduplicate)
 }
 
 /// The arguments that all scripts have which write. `seen` is the last message that the caller knows of. The call's name is kept in the
@@ -78,22 +89,22 @@ pub(super) fn full_interval(retention: &Retention) -> Duration {
 }
 
 /// Reads the answer: what each batch gets, in order.
-pub(super) fn read(answer: Value, batches: &[&[Outgoing]], max_ids: u64) -> Result<Vec<Published>, Error> {
+pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<Vec<Published>, Error> {
     let Value::Array(answer) = answer else { return Err(odd()) };
     let mut answer = answer.into_iter();
     let epoch: Option<Epoch> = text(answer.next()).and_then(|text| text.parse().ok());
     let time_ms: i64 = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
     let mut published = Vec::with_capacity(batches.len());
-    if !batches.iter().any(|batch| has_ids(batch)) {
+    if !batches.iter().any(|batch| batch.has_ids()) {
         // All is new: the first has its number told, the others follow it.
         let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(odd()) };
         return Ok(consecutive(batches.iter().copied(), first, epoch, time_ms));
     }
     for batch in batches {
-        let mut receipts = Vec::with_capacity(batch.len());
+        let mut receipts = Vec::with_capacity(batch.drafts.len());
         let mut refused = false;
-        for message in *batch {
-            let (id, replicas) = (message.id, 0);
+        for draft in &batch.drafts {
+            let (id, replicas) = (draft.id, 0);
             match answer.next() {
                 Some(Value::Int(-1)) => refused = true,
                 Some(Value::Int(sequence)) => {
@@ -113,21 +124,21 @@ pub(super) fn read(answer: Value, batches: &[&[Outgoing]], max_ids: u64) -> Resu
 
 /// What batches get whose messages are all new, and numbered one behind the other.
 pub(super) fn consecutive<'a>(
-    batches: impl Iterator<Item = &'a [Outgoing]>,
+    batches: impl Iterator<Item = &'a Batch>,
     first: i64,
     epoch: Epoch,
     time_ms: i64,
 ) -> Vec<Published> {
     let mut sequences = first..;
-    let receipt = |(message, sequence): (&Outgoing, i64)| Receipt {
-        id: message.id,
+    let receipt = |(draft, sequence): (&Draft, i64)| Receipt {
+        id: draft.id,
         epoch,
         sequence,
         time_ms,
         duplicate: false,
         replicas: 0,
     };
-    batches.map(|batch| Ok(batch.iter().zip(&mut sequences).map(receipt).collect())).collect()
+    batches.map(|batch| Ok(batch.drafts.iter().zip(&mut sequences).map(receipt).collect())).collect()
 }
 
 /// The script answered what it never answers.

@@ -5,17 +5,26 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::OptionFuture;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{ServerUrl, complaints::Complaints, error, script, vitals::Probed};
+use super::{
+    ServerUrl,
+    complaints::Complaints,
+    error,
+    line::{Driver, Line},
+    script,
+    vitals::Probed,
+    wire::Wire,
+};
 use crate::{
     broker::{Error, State},
-    limits::{BACKOFF_MAX, BACKOFF_MIN, PROBE_INTERVAL},
+    limits::{BACKOFF_MAX, BACKOFF_MIN, LINE_READ_BYTES, PROBE_INTERVAL},
     metrics::{self, Call},
 };
 
@@ -27,6 +36,8 @@ const OLDEST: (u32, u32) = (7, 0);
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
     pub(super) number: u64,
+    /// Where this process publishes.
+    pub(super) line: Option<Arc<Line>>,
 }
 
 /// What became of a probe.
@@ -43,6 +54,7 @@ pub(super) enum Published {
 pub(super) struct Connection {
     url: ServerUrl,
     timeout: Duration,
+    publishes: bool,
     link: watch::Sender<Option<Link>>,
     state: watch::Sender<State>,
     checked: watch::Sender<Probed>,
@@ -51,11 +63,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(url: ServerUrl, timeout: Duration) -> Arc<Self> {
+    /// `publishes`: there is to be a line for prepared calls as well.
+    pub(super) fn new(url: ServerUrl, timeout: Duration, publishes: bool) -> Arc<Self> {
         let state = State::Down("Redis is not connected yet".to_owned());
         Arc::new(Self {
             url,
             timeout,
+            publishes,
             link: watch::Sender::new(None),
             state: watch::Sender::new(state),
             checked: watch::Sender::new(None),
@@ -160,15 +174,16 @@ impl Connection {
         let mut number = 0;
         loop {
             match self.open().await {
-                Ok(connection) => {
+                Ok((connection, line)) => {
                     number += 1;
                     if number > 1 {
                         metrics::reconnected(metrics::Connection::Command);
                     }
                     backoff = Backoff::default();
                     self.up();
-                    self.link.send_replace(Some(Link { connection: connection.clone(), number }));
-                    let reason = self.watch(connection).await;
+                    let (line, driver) = line.map(Line::over).unzip();
+                    self.link.send_replace(Some(Link { connection: connection.clone(), number, line }));
+                    let reason = self.watch(connection, driver).await;
                     self.link.send_replace(None);
                     self.down(reason);
                 }
@@ -178,23 +193,36 @@ impl Connection {
         }
     }
 
-    async fn open(&self) -> Result<MultiplexedConnection, String> {
+    async fn open(&self) -> Result<(MultiplexedConnection, Option<Wire>), String> {
         let connected = timeout(self.timeout, self.connect()).await;
         let mut connection =
             connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
         check(&mut connection).await?;
         self.warn_of_eviction(&mut connection).await;
         script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
+        let line = match self.publishes {
+            true => Some(self.open_line().await?),
+            false => None,
+        };
         self.checked.send_replace(Some(Instant::now()));
-        Ok(connection)
+        Ok((connection, line))
     }
 
-    /// Probes the connection; answers why it is of no use any more.
-    async fn watch(&self, mut connection: MultiplexedConnection) -> String {
+    async fn open_line(&self) -> Result<Wire, String> {
+        let opening = Wire::open(&self.url, "tidings-publish", LINE_READ_BYTES, self.timeout);
+        timeout(self.timeout, opening).await.unwrap_or_else(|_| Err("it does not answer".to_owned()))
+    }
+
+    /// Probes the connection, beside the task of its line; answers why it is of no use any more.
+    async fn watch(&self, mut connection: MultiplexedConnection, line: Option<Driver>) -> String {
+        // The line's work is done in a task of its own, which ends with this.
+        let mut line = line.map(|driver| AbortOnDropHandle::new(tokio::spawn(driver.run())));
+        let mut lost = OptionFuture::from(line.as_mut());
         loop {
             tokio::select! {
                 () = sleep(PROBE_INTERVAL) => {}
                 () = self.broken.notified() => {}
+                Some(reason) = &mut lost => return reason.unwrap_or_else(|_| "the line broke".to_owned()),
             }
             if let Err(reason) = metrics::timed(Call::Check, check(&mut connection)).await {
                 return reason;

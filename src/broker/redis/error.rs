@@ -36,9 +36,7 @@ pub(super) fn of_call(error: &RedisError) -> Error {
             None => Error::OutcomeUnknown(format!("Redis answered {error}")),
         },
         None if error.is_connection_refusal() => Error::Unavailable("Redis refuses connections".to_owned()),
-        None if error.is_timeout() || error.is_io_error() || error.is_connection_dropped() => {
-            Error::OutcomeUnknown("the connection to Redis was lost before it answered".to_owned())
-        }
+        None if error.is_timeout() || error.is_io_error() || error.is_connection_dropped() => lost(),
         None => Error::OutcomeUnknown(format!("Redis answered in a way that is not understood: {error}")),
     }
 }
@@ -78,6 +76,11 @@ pub(super) fn known(code: &str) -> Option<&'static str> {
 /// Nothing was written, since the broker is closed.
 pub(super) fn closed() -> Error {
     Error::Unavailable("the broker is closed".to_owned())
+}
+
+/// A call was handed over, and its connection was lost.
+pub(super) fn lost() -> Error {
+    Error::OutcomeUnknown("the connection to Redis was lost before it answered".to_owned())
 }
 
 /// The broker was closed while a call was under way.

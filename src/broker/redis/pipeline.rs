@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use futures_util::{FutureExt as _, future::BoxFuture, poll};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use redis::{RedisResult, Value};
 use tokio::{
     sync::Notify,
@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     call::odd,
     connection::Link,
-    error::{cut, slow},
+    error::{self, cut, slow},
     prepared::{Clock, Left, Plan},
     publish::Publisher,
     queue::{self, Group, Job, answer, answer_all, deadline},
@@ -26,7 +26,7 @@ use crate::{
     broker::Error,
     channel::ChannelName,
     message::Position,
-    metrics::{self, Call},
+    metrics::{Call, Timing},
 };
 
 /// Calls under way for a channel.
@@ -107,7 +107,7 @@ impl Publisher {
     /// nothing in the queue, the queue is gone.
     fn next_group(&self, channel: &ChannelName, under_way: &VecDeque<Step>) -> Option<(Group, Option<Left>)> {
         let limit = self.connection.timeout();
-        let fits = |job: &Job| job.min_replicas == 0 && !job.has_ids() && job.since.elapsed() < limit;
+        let fits = |job: &Job| job.min_replicas == 0 && !job.batch.has_ids() && job.since.elapsed() < limit;
         match under_way.back() {
             None => {
                 let group = self.queues.next_group(channel)?;
@@ -130,20 +130,23 @@ impl Publisher {
         let reached = if first { Some(reaching.await) } else { reaching.now_or_never() };
         // Where Redis is away, the long way says so.
         let Some(Ok(link)) = reached else { return Step::Waits(group) };
-        let messages = group.iter().map(|job| job.messages.len()).sum();
+        let messages = group.iter().map(|job| job.messages()).sum();
         let Some(plan) = Plan::behind(left, messages, &self.retention, link.number) else { return Step::Waits(group) };
-        let batches = group.iter().map(|job| job.messages.as_slice());
-        let call = plan.write(&self.keys, channel, &self.retention, batches);
-        let (mut connection, closing) = (link.connection.clone(), self.closing.clone());
-        let mut answer: BoxFuture<'static, Answer> = Box::pin(async move {
-            let sending = timeout_at(deadline, connection.send_packed_command(&call));
-            let sent = closing.run_until_cancelled(metrics::timed(Call::Publish, sending)).await.ok_or_else(cut)?;
-            Ok(sent.map_err(|_| slow())?.and_then(Value::extract_error))
+        let batches = group.iter().map(|job| &job.batch);
+        let Some(line) = link.line.clone() else { return Step::Waits(group) };
+        let sent = line.send(|out| plan.write(out, &self.keys, channel, &self.retention, batches));
+        // Nothing was handed over: the line has just been lost.
+        let Some(sent) = sent else { return Step::Waits(group) };
+        let (closing, timing) = (self.closing.clone(), Timing::begin());
+        let answer = Box::pin(async move {
+            let answered = async {
+                let answer = timeout_at(deadline, sent).await;
+                timing.end(Call::Publish);
+                answer
+            };
+            let answer = closing.run_until_cancelled(answered).await.ok_or_else(cut)?;
+            answer.map_err(|_| line.give_up()).map_err(|()| slow())?.map_err(|_| error::lost())
         });
-        // Polled once, it stands in the connection's queue, unless that is full.
-        if let std::task::Poll::Ready(at_once) = poll!(&mut answer) {
-            answer = Box::pin(std::future::ready(at_once));
-        }
         Step::Sent(Box::new(Sent { group, plan, link, deadline, answer }))
     }
 
@@ -159,7 +162,7 @@ impl Publisher {
                 let after = Left { clock: Clock::at(clock_ms), ..plan.after };
                 self.registry.receipts.leave(channel, after);
                 self.registry.note(channel, Position::new(after.epoch, after.last), &link, deadline).await;
-                let published = plan.receipts(group.iter().map(|job| job.messages.as_slice()));
+                let published = plan.receipts(group.iter().map(|job| &job.batch));
                 answer(group, published);
             }
             Ok(Ok(_)) => answer_all(group, &odd()),
@@ -204,7 +207,8 @@ mod tests {
 
     #[test]
     fn the_task_that_a_publish_may_begin_is_small() {
-        let connection = Connection::new(ServerUrl::parse("redis://localhost").expect("valid"), Duration::from_secs(1));
+        let connection =
+            Connection::new(ServerUrl::parse("redis://localhost").expect("valid"), Duration::from_secs(1), true);
         let (keys, closing) = (Keys::new("tidings"), CancellationToken::new());
         let registry = Registry::new(Arc::clone(&connection), keys.clone(), closing.clone());
         let retention =

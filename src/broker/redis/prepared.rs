@@ -7,12 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, RedisWrite as _};
+use bytes::BytesMut;
 
 use super::{
-    call::{self, Outgoing},
+    call::{self, Batch},
     keys::Keys,
-    script,
+    script, wire,
 };
 use crate::{
     broker::{Published, Retention},
@@ -21,6 +21,13 @@ use crate::{
     limits::{PREPARED_CLOCK_AGE, RUN_BYTES, RUN_MESSAGES},
     message::Epoch,
 };
+
+/// The words of a call beside its messages.
+const OTHER_ARGUMENTS: usize = 19;
+/// About what those come to, with the longest names.
+const CALL_BYTES: usize = 2 << 10;
+/// What stands around a message in a call.
+const MESSAGE_FRAME_BYTES: usize = 16;
 
 /// Redis's clock, as an answer told it.
 #[derive(Debug, Clone, Copy)]
@@ -84,40 +91,56 @@ impl Plan {
         Some(Self { before, after, is_full })
     }
 
-    /// The call, for messages of some batches that have no ids of their clients'.
+    /// Writes the call, for messages of some batches that have no ids of their clients', as it goes to Redis.
     pub(super) fn write<'a>(
         &self,
+        out: &mut BytesMut,
         keys: &Keys,
         channel: &ChannelName,
         retention: &Retention,
-        batches: impl Iterator<Item = &'a [Outgoing]> + Clone,
-    ) -> Cmd {
+        batches: impl Iterator<Item = &'a Batch> + Clone,
+    ) {
         let Self { before, after, is_full } = self;
         let stamp = Stamp::new(after.time_ms, after.epoch);
-        let numbered = batches.flatten().zip(before.last + 1..);
-        let sizes = numbered.clone().map(|(message, sequence)| stamp.bytes(&message.encoded, sequence));
-        let mut call = script::PREPARED.call();
-        call.reserve_space_for_args(sizes.clone());
-        call.arg(2).arg(keys.head(channel)).arg(keys.log(channel)).arg(channel.as_str());
-        call.arg(before.name.to_string()).arg(after.name.to_string()).arg(before.last).arg(after.last);
-        call.arg(after.time_ms).arg(sizes.sum::<usize>());
-        call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
+        let drafts = batches.clone().flat_map(|batch| batch.drafts.iter().zip(&batch.sizes));
+        let numbered = drafts.zip(before.last + 1..).map(|((draft, widest), sequence)| {
+            // The widest stamp is measured, and this one is written.
+            (draft, sequence, stamp.narrow(*widest, sequence))
+        });
+        let (messages, bytes) =
+            numbered.clone().fold((0, 0), |(messages, sum), (.., bytes)| (messages + 1, sum + bytes));
+        out.reserve(CALL_BYTES + bytes + messages * MESSAGE_FRAME_BYTES);
+        wire::put_array(out, OTHER_ARGUMENTS + messages);
+        for text in ["EVALSHA", script::PREPARED.hash(), "2", &keys.head(channel), &keys.log(channel), channel.as_str()]
+        {
+            wire::put_text(out, text);
+        }
+        wire::put_text(out, &before.name.to_string());
+        wire::put_text(out, &after.name.to_string());
+        for number in [before.last, after.last, after.time_ms, bytes as i64] {
+            wire::put_number(out, number);
+        }
+        for limit in [retention.max_messages, retention.max_bytes, retention.max_age_ms] {
+            wire::put_number(out, limit);
+        }
         for lives_ms in call::lives_ms(retention) {
             match is_full {
-                true => call.arg(lives_ms),
-                false => call.arg(""),
-            };
+                true => wire::put_number(out, lives_ms),
+                false => wire::put_text(out, ""),
+            }
         }
-        call.arg(RUN_MESSAGES).arg(RUN_BYTES);
-        for (message, sequence) in numbered {
+        wire::put_number(out, RUN_MESSAGES);
+        wire::put_number(out, RUN_BYTES);
+        for (draft, sequence, bytes) in numbered {
+            wire::put_length(out, bytes);
             // Writing into memory can't fail.
-            let _ = stamp.write(&message.encoded, sequence, &mut call.writer_for_next_arg());
+            let _ = stamp.write(draft, sequence, out);
+            wire::put_end(out);
         }
-        call
     }
 
     /// What each batch gets when the call was carried out.
-    pub(super) fn receipts<'a>(&self, batches: impl Iterator<Item = &'a [Outgoing]>) -> Vec<Published> {
+    pub(super) fn receipts<'a>(&self, batches: impl Iterator<Item = &'a Batch>) -> Vec<Published> {
         let Left { epoch, time_ms, .. } = self.after;
         call::consecutive(batches, self.before.last + 1, epoch, time_ms)
     }

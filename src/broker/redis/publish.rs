@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    call::{self, Outgoing},
+    call::{self, Batch},
     connection::{Connection, Link},
     error::{self, closed, cut, slow},
     keys::Keys,
@@ -27,8 +27,6 @@ use super::{
 use crate::{
     broker::{Error, Published, Receipt, Retention},
     channel::ChannelName,
-    envelope,
-    limits::MESSAGE_BYTES,
     message::{Draft, Epoch, Position},
     metrics::{self, Call},
 };
@@ -70,7 +68,7 @@ impl Publisher {
     pub(super) fn publish(
         self: &Arc<Self>,
         channel: &ChannelName,
-        drafts: &[Draft],
+        drafts: Vec<Draft>,
         min_replicas: u32,
     ) -> BoxFuture<'static, Published> {
         if drafts.is_empty() {
@@ -91,14 +89,14 @@ impl Publisher {
     fn enqueue(
         self: &Arc<Self>,
         channel: &ChannelName,
-        drafts: &[Draft],
+        drafts: Vec<Draft>,
         min_replicas: u32,
     ) -> Result<oneshot::Receiver<Published>, Error> {
-        let messages = drafts.iter().map(outgoing).collect::<Result<Vec<_>, _>>()?;
+        let batch = Batch::new(drafts)?;
         if self.tasks.is_closed() {
             return Err(closed());
         }
-        let (job, answer) = Job::new(messages, min_replicas);
+        let (job, answer) = Job::new(batch, min_replicas);
         if let Some(filled) = self.queues.add(channel, job)? {
             self.tasks.spawn(Arc::clone(self).drain(channel.clone(), filled));
         }
@@ -173,13 +171,13 @@ impl Publisher {
     }
 
     fn write(&self, channel: &ChannelName, group: &[Job], name: Epoch) -> redis::Cmd {
-        let batches = group.iter().map(|job| job.messages.as_slice());
+        let batches = group.iter().map(|job| &job.batch);
         let seen = self.registry.last(channel);
         call::write(&self.keys, channel, &self.retention, seen, name, group[0].min_replicas, batches)
     }
 
     fn read(&self, answer: redis::Value, group: &[Job]) -> Result<Vec<Published>, Error> {
-        let batches: Vec<&[Outgoing]> = group.iter().map(|job| job.messages.as_slice()).collect();
+        let batches: Vec<&Batch> = group.iter().map(|job| &job.batch).collect();
         call::read(answer, &batches, self.retention.dedup_max_ids)
     }
 
@@ -194,13 +192,5 @@ impl Publisher {
             self.registry.receipts.leave(channel, left);
             self.registry.note(channel, Position::new(last.epoch, last.sequence), link, deadline).await;
         }
-    }
-}
-
-fn outgoing(draft: &Draft) -> Result<Outgoing, Error> {
-    let encoded = envelope::encode(draft);
-    match encoded.len() {
-        bytes if bytes > MESSAGE_BYTES => Err(Error::TooLarge { bytes, limit: MESSAGE_BYTES }),
-        _ => Ok(Outgoing { id: draft.id, deduplicate: draft.deduplicate, encoded }),
     }
 }

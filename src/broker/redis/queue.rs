@@ -14,7 +14,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::call::{Outgoing, has_ids};
+use super::call::Batch;
 use crate::{
     broker::{Error, Published},
     channel::ChannelName,
@@ -23,7 +23,7 @@ use crate::{
 
 /// A batch on its way.
 pub(super) struct Job {
-    pub(super) messages: Vec<Outgoing>,
+    pub(super) batch: Batch,
     bytes: usize,
     pub(super) min_replicas: u32,
     pub(super) since: Instant,
@@ -32,15 +32,15 @@ pub(super) struct Job {
 
 impl Job {
     /// A batch, and where its answer will come.
-    pub(super) fn new(messages: Vec<Outgoing>, min_replicas: u32) -> (Self, oneshot::Receiver<Published>) {
-        let bytes = messages.iter().map(|message| message.encoded.len()).sum();
+    pub(super) fn new(batch: Batch, min_replicas: u32) -> (Self, oneshot::Receiver<Published>) {
+        let bytes = batch.sizes.iter().sum();
         let (reply, answer) = oneshot::channel();
-        (Self { messages, bytes, min_replicas, since: Instant::now(), reply }, answer)
+        (Self { batch, bytes, min_replicas, since: Instant::now(), reply }, answer)
     }
 
-    /// Whether it has ids of its client's.
-    pub(super) fn has_ids(&self) -> bool {
-        has_ids(&self.messages)
+    /// How many messages it has.
+    pub(super) fn messages(&self) -> usize {
+        self.batch.drafts.len()
     }
 }
 
@@ -121,7 +121,7 @@ impl Queues {
 
 impl Queue {
     fn push(&mut self, job: Job) {
-        self.messages += job.messages.len();
+        self.messages += job.messages();
         self.jobs.push_back(job);
     }
 
@@ -130,7 +130,7 @@ impl Queue {
         let (mut messages, mut bytes) = (0, 0);
         let mut group = Group::new();
         while let Some(job) = self.jobs.front().filter(|job| fits(job)) {
-            messages += job.messages.len();
+            messages += job.messages();
             bytes += job.bytes;
             // WAIT holds its connection, so what needs replicas travels apart from what doesn't.
             let joins = |first: &Job| {
@@ -139,7 +139,7 @@ impl Queue {
             if !group.first().is_none_or(joins) {
                 break;
             }
-            self.messages -= job.messages.len();
+            self.messages -= job.messages();
             group.extend(self.jobs.pop_front());
         }
         group

@@ -1,7 +1,7 @@
 //! A connection whose bytes we read ourselves: commands out, replies in. Live connections are such, and the one over which long
 //! parts of logs are read.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -91,12 +91,15 @@ impl Wire {
 
     /// Puts a command behind those that wait for [`flush`](Self::flush).
     pub(super) fn command(&mut self, words: &[&str]) {
-        self.out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        put_array(&mut self.out, words.len());
         for word in words {
-            self.out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            self.out.extend_from_slice(word.as_bytes());
-            self.out.extend_from_slice(b"\r\n");
+            put_text(&mut self.out, word);
         }
+    }
+
+    /// For whoever reads and writes at the same time.
+    pub(super) fn into_parts(self) -> (OwnedReadHalf, Decoder, OwnedWriteHalf) {
+        (self.reader, self.decoder, self.writer)
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), String> {
@@ -109,6 +112,39 @@ impl Wire {
             Err(_) => Err("it takes no commands".to_owned()),
         }
     }
+}
+
+/// The beginning of a command of so many words.
+pub(super) fn put_array(out: &mut BytesMut, words: usize) {
+    put_count(out, b'*', words);
+}
+
+/// A word.
+pub(super) fn put_text(out: &mut BytesMut, text: &str) {
+    put_length(out, text.len());
+    out.extend_from_slice(text.as_bytes());
+    put_end(out);
+}
+
+/// A number, which is a word as well.
+pub(super) fn put_number(out: &mut BytesMut, number: impl itoa::Integer) {
+    put_text(out, itoa::Buffer::new().format(number));
+}
+
+/// The beginning of a word of so many bytes, which [`put_end`] ends.
+pub(super) fn put_length(out: &mut BytesMut, bytes: usize) {
+    put_count(out, b'$', bytes);
+}
+
+/// The end of a word.
+pub(super) fn put_end(out: &mut BytesMut) {
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put_count(out: &mut BytesMut, kind: u8, count: usize) {
+    out.put_u8(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
+    put_end(out);
 }
 
 /// Whether a server that answers HELLO says that it is a primary: the answer is a map, whose keys and values take turns.

@@ -1,0 +1,146 @@
+//! The connection over which prepared calls travel: their bytes are written where they leave, and their answers are numbers. Through the
+//! shared connection each call would be copied three times, and pass two queues.
+//!
+//! It belongs to the command connection: both are made together, and when one is lost the other is replaced as well.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::BytesMut;
+use redis::{RedisError, RedisResult, Value};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+    sync::{Notify, oneshot},
+};
+
+use super::{
+    resp::{Decoder, Reply},
+    wire::Wire,
+};
+use crate::limits::LINE_READ_BYTES;
+
+/// What callers share.
+#[derive(Default)]
+pub(super) struct Line {
+    calls: Mutex<Calls>,
+    /// There is something to write.
+    filled: Notify,
+    /// An answer did not come in time.
+    given_up: Notify,
+}
+
+#[derive(Default)]
+struct Calls {
+    out: BytesMut,
+    /// Whoever waits for answers, in the order of the calls. Their number is bounded by what may wait for Redis at all.
+    waiting: VecDeque<oneshot::Sender<RedisResult<Value>>>,
+    is_closed: bool,
+}
+
+/// The line's two ends, for the task that keeps them going.
+pub(super) struct Driver {
+    line: Arc<Line>,
+    reader: OwnedReadHalf,
+    decoder: Decoder,
+    writer: OwnedWriteHalf,
+}
+
+impl Line {
+    /// A line over a connection that has just been opened.
+    pub(super) fn over(wire: Wire) -> (Arc<Self>, Driver) {
+        let line = Arc::new(Self::default());
+        let (reader, decoder, writer) = wire.into_parts();
+        (Arc::clone(&line), Driver { line, reader, decoder, writer })
+    }
+
+    /// Hands over a call; its answer will come, unless the line is lost. `None` where it is lost already: then nothing was handed over.
+    pub(super) fn send(&self, write: impl FnOnce(&mut BytesMut)) -> Option<oneshot::Receiver<RedisResult<Value>>> {
+        let mut calls = self.calls();
+        if calls.is_closed {
+            return None;
+        }
+        let (answer, answered) = oneshot::channel();
+        write(&mut calls.out);
+        calls.waiting.push_back(answer);
+        drop(calls);
+        self.filled.notify_one();
+        Some(answered)
+    }
+
+    /// An answer did not come in time: no more calls, and another line instead. It may be this connection alone that hangs.
+    pub(super) fn give_up(&self) {
+        self.calls().is_closed = true;
+        self.given_up.notify_one();
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        // Nothing that holds the lock leaves it half-written.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Driver {
+    /// Writes calls and reads answers until the connection is lost; answers why.
+    pub(super) async fn run(mut self) -> String {
+        let Self { line, reader, decoder, writer } = &mut self;
+        let ended = tokio::select! {
+            ended = write(line, writer) => ended,
+            ended = read(line, reader, decoder) => ended,
+            () = line.given_up.notified() => return "it does not answer".to_owned(),
+        };
+        match ended {
+            Ok(()) => "it closed the connection".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Whoever waits learns that no answer will come, also where the task is cut off.
+    fn drop(&mut self) {
+        let mut calls = self.line.calls();
+        calls.is_closed = true;
+        calls.out = BytesMut::new();
+        calls.waiting.clear();
+    }
+}
+
+async fn write(line: &Line, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+    loop {
+        line.filled.notified().await;
+        let out = line.calls().out.split();
+        writer.write_all(&out).await?;
+    }
+}
+
+async fn read(line: &Line, reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> io::Result<()> {
+    let odd = || io::Error::new(io::ErrorKind::InvalidData, "it answered in a way that is not understood");
+    loop {
+        decoder.buffer().reserve(LINE_READ_BYTES);
+        if reader.read_buf(decoder.buffer()).await? == 0 {
+            return Ok(());
+        }
+        while let Some(reply) = decoder.next().map_err(|_| odd())? {
+            // What was not asked for has no caller.
+            if let Reply::Push(_) = reply {
+                continue;
+            }
+            let waiting = line.calls().waiting.pop_front().ok_or_else(odd)?;
+            // Whoever asked may have gone.
+            let _ = waiting.send(value(reply));
+        }
+    }
+}
+
+/// The answer as the shared connection would give it, so that errors mean the same.
+fn value(reply: Reply) -> RedisResult<Value> {
+    match reply {
+        Reply::Int(number) => Ok(Value::Int(number)),
+        Reply::Error(text) => redis::parse_redis_value(&[b"-", &text[..], b"\r\n"].concat())?.extract_error(),
+        _ => Err(RedisError::from((redis::ErrorKind::UnexpectedReturnType, "neither a number nor an error"))),
+    }
+}
