@@ -41,10 +41,12 @@ mod reflection;
 mod runtime;
 pub mod shutdown;
 pub mod telemetry;
+mod unary;
 
 pub use cors::Origins;
 pub use ending::Ending;
 pub use runtime::runtime;
+pub use unary::Unary;
 
 /// How to serve. The flags' defaults stand in [`config`](crate::config).
 #[derive(Debug, Clone)]
@@ -66,17 +68,17 @@ pub struct Options {
 }
 
 /// What a server serves.
-#[derive(Debug)]
 pub struct Services {
     routes: Routes,
     names: Vec<&'static str>,
+    unary: Vec<(&'static str, Box<dyn Unary>)>,
     state: watch::Receiver<broker::State>,
 }
 
 impl Services {
     /// No service yet, and the broker's state, which health follows.
     pub fn new(state: watch::Receiver<broker::State>) -> Self {
-        Self { routes: Routes::default(), names: Vec::new(), state }
+        Self { routes: Routes::default(), names: Vec::new(), unary: Vec::new(), state }
     }
 
     /// Adds a service: a generated server, or any tower service that has a name and answers with a
@@ -91,6 +93,14 @@ impl Services {
     {
         self.names.push(S::NAME);
         self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// Lets ordinary calls of a method, such as `/tidings.v1.PublisherService/Publish`, take the short way. Its service has to
+    /// be added as well, for all other calls of it.
+    #[must_use]
+    pub fn with_short_way(mut self, path: &'static str, method: impl Unary) -> Self {
+        self.unary.push((path, Box::new(method)));
         self
     }
 }
@@ -110,9 +120,9 @@ pub async fn serve(
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let Services { routes, names, state } = services;
+    let Services { routes, names, unary, state } = services;
     let health = health::service(&names, state, shutdown.clone());
     let routes = reflection::add(routes.add_service(health), &names);
     let routes = fallback::add(routes, names, options.elsewhere).prepare();
-    accept::run(listener, front::Front::new(routes, options.origins.clone()), options, shutdown).await
+    accept::run(listener, front::Front::new(routes, unary, options.origins.clone()), options, shutdown).await
 }

@@ -148,7 +148,7 @@ mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (tasks, shutdown, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let front = Front::new(Routes::default(), Origins::Localhost);
+        let front = Front::new(Routes::default(), Vec::new(), Origins::Localhost);
         let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
         let clients = async {
             let patience = Duration::from_secs(10);

@@ -1,15 +1,20 @@
 //! How a call learns that its connection is about to end, by its age or because the server stops. Every request carries
 //! an [`Ending`]; calls that go on for long end themselves when it begins, and say why.
 
+use std::sync::Arc;
+
 use http::Extensions;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use crate::status::{self, Call};
 
-/// The end of a connection, shared by all its calls.
+/// The end of a connection, shared by all its calls. Each has a copy, and to copy a token takes a lock.
 #[derive(Debug, Clone)]
-pub struct Ending {
+pub struct Ending(Arc<Tokens>);
+
+#[derive(Debug)]
+struct Tokens {
     connection: CancellationToken,
     server: CancellationToken,
 }
@@ -17,32 +22,33 @@ pub struct Ending {
 impl Ending {
     /// That of one connection more. It begins at the latest when `server` is cancelled.
     pub(super) fn new(server: &CancellationToken) -> Self {
-        Self { connection: server.child_token(), server: server.clone() }
+        Self(Arc::new(Tokens { connection: server.child_token(), server: server.clone() }))
     }
 
     /// That of a request's connection; of the server alone where the request came through none.
     pub fn of(request: &Extensions, server: &CancellationToken) -> Self {
-        request.get().cloned().unwrap_or_else(|| Self { connection: server.clone(), server: server.clone() })
+        let of_server = || Self(Arc::new(Tokens { connection: server.clone(), server: server.clone() }));
+        request.get().cloned().unwrap_or_else(of_server)
     }
 
     /// Begins the end of this connection.
     pub(super) fn begin(&self) {
-        self.connection.cancel();
+        self.0.connection.cancel();
     }
 
     /// Whether it has begun.
     pub fn has_begun(&self) -> bool {
-        self.connection.is_cancelled()
+        self.0.connection.is_cancelled()
     }
 
     /// Waits until it begins.
     pub fn begun(&self) -> WaitForCancellationFutureOwned {
-        self.connection.clone().cancelled_owned()
+        self.0.connection.clone().cancelled_owned()
     }
 
     /// What a call says that ends for this reason.
     pub fn status(&self, call: Call) -> Status {
-        if self.server.is_cancelled() { status::draining(call) } else { status::connection_aged(call) }
+        if self.0.server.is_cancelled() { status::draining(call) } else { status::connection_aged(call) }
     }
 }
 

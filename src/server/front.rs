@@ -1,4 +1,4 @@
-//! The first to see a request: lets gRPC pass straight to the services, sends browsers through CORS and gRPC-Web, turns
+//! The first to see a request: lets gRPC pass straight to the services, some of it the short way, sends browsers through CORS and gRPC-Web, turns
 //! away pages of origins that are not allowed, and tells HTTP clients that this is no web server.
 
 use std::{convert::Infallible, sync::Arc};
@@ -12,7 +12,12 @@ use tower::util::{Oneshot, ServiceExt as _};
 use tower_http::cors::Cors;
 use tower_layer::Layer as _;
 
-use super::{Origins, calls::Calls, cors};
+use super::{
+    Ending, Origins,
+    calls::Calls,
+    cors,
+    unary::{Call, Methods, Unary},
+};
 
 const NO_WEB_PAGE: &str = "This is a gRPC server, spoken to over HTTP/2 or, by gRPC-Web, over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
 const FOREIGN_ORIGIN: &str =
@@ -21,30 +26,22 @@ const FOREIGN_ORIGIN: &str =
 /// The service of every connection.
 #[derive(Clone)]
 pub(super) struct Front {
+    short: Methods,
     grpc: Calls<Routes>,
     web: Cors<GrpcWebService<Calls<Routes>>>,
     origins: Arc<Origins>,
 }
 
 impl Front {
-    pub(super) fn new(routes: Routes, origins: Origins) -> Self {
+    pub(super) fn new(routes: Routes, methods: Vec<(&'static str, Box<dyn Unary>)>, origins: Origins) -> Self {
         let origins = Arc::new(origins);
         let grpc = Calls::new(routes);
         let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(grpc.clone()));
-        Self { grpc, web, origins }
+        Self { short: Methods::new(methods, grpc.clone()), grpc, web, origins }
     }
-}
 
-type Answer = Result<Response<Body>, Infallible>;
-type Grpc = Oneshot<Calls<Routes>, Request<Incoming>>;
-type Web = Either<BoxFuture<'static, Answer>, Ready<Answer>>;
-
-impl hyper::service::Service<Request<Incoming>> for Front {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Either<Grpc, Web>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    /// Answers a request of a connection with this ending.
+    pub(super) fn call(&self, mut request: Request<Incoming>, ending: &Ending) -> Calling {
         let origin = request.headers().get(header::ORIGIN);
         if let Some(origin) = origin {
             // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS.
@@ -52,13 +49,28 @@ impl hyper::service::Service<Request<Incoming>> for Front {
                 return refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN);
             }
         }
-        match kind(&request) {
-            Kind::Grpc if origin.is_none() => Either::Left(self.grpc.clone().oneshot(request)),
+        let is_of_page = origin.is_some();
+        let kind = kind(&request);
+        if matches!(kind, Kind::Grpc)
+            && !is_of_page
+            && let Some(method) = self.short.find(&request)
+        {
+            return Either::Left(Either::Left(self.short.call(method, request, ending)));
+        }
+        request.extensions_mut().insert(ending.clone());
+        match kind {
+            Kind::Grpc if !is_of_page => Either::Left(Either::Right(self.grpc.clone().oneshot(request))),
             Kind::Grpc | Kind::Web => Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request)))),
             Kind::Other => refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_WEB_PAGE),
         }
     }
 }
+
+type Answer = Result<Response<Body>, Infallible>;
+type Grpc = Either<Call, Oneshot<Calls<Routes>, Request<Incoming>>>;
+type Web = Either<BoxFuture<'static, Answer>, Ready<Answer>>;
+/// A request that is being answered.
+pub(super) type Calling = Either<Grpc, Web>;
 
 enum Kind {
     Grpc,

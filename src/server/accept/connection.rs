@@ -4,10 +4,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use http::Request;
-use hyper::{
-    body::Incoming,
-    service::{Service as _, service_fn},
-};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -83,10 +80,7 @@ impl Connection {
         let Some(Ok(Ok((io, cork)))) = drain.run_until_cancelled(greeted).await else { return };
         let ending = Ending::new(&drain);
         let of_calls = ending.clone();
-        let calls = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(of_calls.clone());
-            front.call(request)
-        });
+        let calls = service_fn(move |request: Request<Incoming>| front.call(request, &of_calls));
         let mut connection = std::pin::pin!(Corked::new(builder.serve_connection(TokioIo::new(io), calls), cork));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

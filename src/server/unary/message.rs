@@ -1,0 +1,120 @@
+//! The one message of a request, read off its body as it comes.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::limits::DECODE_BYTES;
+
+/// The flag byte and the length of a gRPC frame.
+pub(super) const PREFIX: usize = 5;
+
+/// What has been read. Mostly one part is all, which is taken as it lies.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    first: Bytes,
+    /// All of it, from the second part on.
+    all: BytesMut,
+}
+
+impl Read {
+    /// Takes what came next. Says whether it can still become one ordinary message.
+    pub(super) fn add(&mut self, data: Bytes) -> bool {
+        if self.all.is_empty() && self.first.is_empty() {
+            self.first = data;
+        } else {
+            if self.all.is_empty() {
+                // As much as the client says that will come, which the decoder's limit bounds.
+                self.all.reserve(whole(&self.first).unwrap_or_default().max(self.first.len() + data.len()));
+                self.all.extend_from_slice(&self.first);
+            }
+            self.all.extend_from_slice(&data);
+        }
+        let so_far = self.so_far();
+        so_far.len() < PREFIX || whole(so_far).is_some_and(|whole| so_far.len() <= whole)
+    }
+
+    fn so_far(&self) -> &[u8] {
+        if self.all.is_empty() { &self.first } else { &self.all }
+    }
+
+    /// Whether it is a whole message.
+    pub(super) fn is_whole(&self) -> bool {
+        whole(self.so_far()).is_some_and(|whole| self.so_far().len() == whole)
+    }
+
+    /// All that was read.
+    pub(super) fn take(&mut self) -> Bytes {
+        if self.all.is_empty() { std::mem::take(&mut self.first) } else { self.all.split().freeze() }
+    }
+}
+
+/// How long the frame is that begins so, where it is an ordinary one: not compressed, and within the limit.
+fn whole(frame: &[u8]) -> Option<usize> {
+    let [0, length @ ..] = *frame.first_chunk::<PREFIX>()? else { return None };
+    let length = u32::from_be_bytes(length) as usize;
+    (length <= DECODE_BYTES).then_some(PREFIX + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(flag: u8, length: u32, bytes: &[u8]) -> Vec<u8> {
+        [&[flag][..], &length.to_be_bytes(), bytes].concat()
+    }
+
+    /// Adds the bytes in parts of a size, and says what came of it; whatever that is, all of them can be had back.
+    fn read(bytes: &[u8], size: usize) -> Option<Bytes> {
+        let mut read = Read::default();
+        let mut taken = 0;
+        for part in bytes.chunks(size) {
+            taken += part.len();
+            if !read.add(Bytes::copy_from_slice(part)) {
+                assert_eq!(read.take(), bytes[..taken]);
+                return None;
+            }
+        }
+        let is_whole = read.is_whole();
+        let all = read.take();
+        assert_eq!(all, bytes);
+        is_whole.then_some(all)
+    }
+
+    #[test]
+    fn a_message_is_read_in_whatever_parts_it_comes() {
+        for message in [&b""[..], b"a", &[7; 300]] {
+            let frame = frame(0, message.len() as u32, message);
+            for size in 1..=frame.len() {
+                assert_eq!(read(&frame, size).expect("whole"), frame, "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_ordinary_message_is_none() {
+        let too_long = DECODE_BYTES as u32 + 1;
+        for odd in [
+            vec![],
+            vec![0],
+            vec![0, 0, 0, 0],
+            frame(0, 3, b"ab"),
+            frame(0, 1, b"ab"),
+            frame(1, 2, b"ab"),
+            frame(2, 2, b"ab"),
+            frame(0, too_long, b"ab"),
+            frame(0, u32::MAX, b"ab"),
+            [frame(0, 1, b"a"), frame(0, 1, b"a")].concat(),
+        ] {
+            for size in 1..=odd.len().max(1) {
+                assert_eq!(read(&odd, size), None, "{odd:?} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_part_is_not_copied() {
+        let frame = Bytes::from(frame(0, 2, b"ab"));
+        let mut read = Read::default();
+        assert!(read.add(frame.clone()) && read.is_whole());
+        assert_eq!(read.take().as_ptr(), frame.as_ptr());
+    }
+}
