@@ -1,7 +1,8 @@
 //! The publisher: takes messages over gRPC and hands them to a broker, which numbers, keeps and pushes them.
 //!
 //! A call goes through two steps. [`request`] checks what a client sent and turns it into a draft; [`service`] publishes
-//! the draft and answers with its receipt. [`stream`] does both for many messages on one call. What a message means and how
+//! the draft and answers with its receipt, and [`unary`] does the same for most calls, past the generated code. [`stream`] does
+//! both for many messages on one call. [`answer`] says what a receipt says. What a message means and how
 //! a broker keeps it is the root crate's business; nothing here knows Redis.
 
 use tidings::{
@@ -14,14 +15,17 @@ use tidings::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod answer;
 pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod request;
 mod service;
 mod stream;
+mod unary;
 
 use service::Publisher;
+use unary::{Single, Together};
 
 /// What a publisher needs to know beside its broker.
 #[derive(Debug, Clone)]
@@ -41,6 +45,9 @@ pub async fn serve(
 ) -> Result<(), server::Error> {
     let state = broker.state();
     let publisher = Publisher::new(broker, settings.names, shutdown.clone());
-    let service = PublisherServiceServer::new(publisher).max_decoding_message_size(DECODE_BYTES);
-    server::serve(listener, Services::new(state).with(service), settings.server, shutdown).await
+    let services = Services::new(state)
+        .with_short_way(Single::PATH, Single::new(publisher.clone()))
+        .with_short_way(Together::PATH, Together::new(publisher.clone()))
+        .with(PublisherServiceServer::new(publisher).max_decoding_message_size(DECODE_BYTES));
+    server::serve(listener, services, settings.server, shutdown).await
 }

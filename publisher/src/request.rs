@@ -1,5 +1,5 @@
 //! What a client sent, checked and turned into drafts. Whatever is refused is named by its field's path. Pure but for
-//! the ids it makes.
+//! the [`ids`] it makes.
 
 use std::collections::HashMap;
 
@@ -13,6 +13,10 @@ use tidings::{
 };
 use tonic::Status;
 use uuid::Uuid;
+
+mod ids;
+
+pub(crate) use ids::Ids;
 
 /// More than an envelope has beside the client's own texts.
 const ENVELOPE_BYTES: usize = 256;
@@ -52,7 +56,7 @@ impl Place {
 
 /// Reads one message.
 pub(crate) fn single(request: PublishRequest, names: &Names, place: Place) -> Result<Publication, Status> {
-    let (channel, draft, min_replicas) = one(request, names, place, None)?;
+    let (channel, draft, min_replicas) = one(request, names, place, None, &mut Ids::default())?;
     Ok(Publication { channel, drafts: vec![draft], min_replicas })
 }
 
@@ -62,13 +66,14 @@ pub(crate) fn one(
     names: &Names,
     place: Place,
     known: Option<&ChannelName>,
+    ids: &mut Ids,
 ) -> Result<(ChannelName, Draft, u32), Status> {
     let channel = match known.filter(|known| known.as_str() == request.channel) {
         Some(known) => known.clone(),
         None => channel(&request.channel, names, || place.field("channel"))?,
     };
     let min_replicas = min_replicas(request.min_replicas, place)?;
-    Ok((channel, draft(request, place)?, min_replicas))
+    Ok((channel, draft(request, place, ids)?, min_replicas))
 }
 
 /// Reads a batch: one channel, at most so many messages and bytes, and the greatest of their `min_replicas`.
@@ -83,6 +88,7 @@ pub(crate) fn batch(batch: PublishBatchRequest, names: &Names) -> Result<Publica
     }
     let channel = channel(&batch.channel, names, || "channel".to_owned())?;
     let mut publication = Publication { channel, drafts: Vec::with_capacity(count), min_replicas: 0 };
+    let mut ids = Ids::default();
     for (index, request) in batch.requests.into_iter().enumerate() {
         let place = Place::Batch(index);
         if !request.channel.is_empty() && request.channel != publication.channel.as_str() {
@@ -90,7 +96,7 @@ pub(crate) fn batch(batch: PublishBatchRequest, names: &Names) -> Result<Publica
             return Err(status::invalid_because(reason::CHANNELS_DIFFER, place.field("channel"), text));
         }
         publication.min_replicas = publication.min_replicas.max(min_replicas(request.min_replicas, place)?);
-        publication.drafts.push(draft(request, place)?);
+        publication.drafts.push(draft(request, place, &mut ids)?);
     }
     check_batch_size(&publication.drafts)?;
     Ok(publication)
@@ -108,7 +114,7 @@ fn min_replicas(wanted: i32, place: Place) -> Result<u32, Status> {
     })
 }
 
-fn draft(request: PublishRequest, place: Place) -> Result<Draft, Status> {
+fn draft(request: PublishRequest, place: Place, ids: &mut Ids) -> Result<Draft, Status> {
     let (payload, field) = payload(request.payload, place)?;
     let ordering_key = request.ordering_key;
     if ordering_key.len() > limits::ORDERING_KEY_BYTES {
@@ -120,7 +126,7 @@ fn draft(request: PublishRequest, place: Place) -> Result<Draft, Status> {
             limits::ORDERING_KEY_BYTES,
         ));
     }
-    let (id, deduplicate) = id(&request.message_id, place)?;
+    let (id, deduplicate) = id(&request.message_id, place, ids)?;
     let attributes = attributes(request.attributes, place)?;
     let draft = Draft { id, deduplicate, payload, attributes, ordering_key };
     let size = json_bytes(&draft, limits::MESSAGE_BYTES);
@@ -159,9 +165,9 @@ fn payload(payload: Option<publish_request::Payload>, place: Place) -> Result<(P
 }
 
 /// The client's id, which makes repeats known, or a new one.
-fn id(text: &str, place: Place) -> Result<(Uuid, bool), Status> {
+fn id(text: &str, place: Place, ids: &mut Ids) -> Result<(Uuid, bool), Status> {
     if text.is_empty() {
-        return Ok((Uuid::now_v7(), false));
+        return Ok((ids.next(), false));
     }
     // Only the form with hyphens: ids are compared by people and programs as they stand.
     match Uuid::try_parse(text) {

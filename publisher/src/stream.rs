@@ -35,8 +35,9 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
 use crate::{
-    request::{self, Place, Publication},
-    service::{Publisher, Responder, code, only},
+    answer::{Responder, only},
+    request::{self, Ids, Place, Publication},
+    service::{Publisher, code},
 };
 
 /// The answers of one call.
@@ -46,6 +47,7 @@ pub(crate) struct Answers {
     intake: Option<Streaming<PublishStreamRequest>>,
     /// What was taken in and not handed to the broker yet.
     burst: Option<Burst>,
+    ids: Ids,
     under_way: FuturesOrdered<UnderWay>,
     answered: Option<Answered>,
     messages_under_way: usize,
@@ -70,6 +72,7 @@ impl Answers {
             publisher,
             intake: Some(intake),
             burst: None,
+            ids: Ids::default(),
             under_way: FuturesOrdered::new(),
             answered: None,
             messages_under_way: 0,
@@ -86,6 +89,8 @@ impl Answers {
         if !self.ended.is_terminated() && self.ended.poll_unpin(context).is_ready() {
             self.close(Some(self.ending.status(Call::Publish)));
         }
+        // What is taken in together gets ids of one moment.
+        self.ids = Ids::default();
         // One message more than the bytes allow may be under way: the largest must pass.
         while self.messages_under_way < PUBLISH_STREAM_IN_FLIGHT && self.bytes_under_way < PUBLISH_STREAM_BYTES {
             let Some(intake) = &mut self.intake else { break };
@@ -112,7 +117,7 @@ impl Answers {
         self.bytes_under_way += bytes;
         let known = self.burst.as_ref().map(|burst| &burst.channel);
         let checked = match request.request {
-            Some(request) => request::one(request, self.publisher.names(), Place::Stream, known),
+            Some(request) => request::one(request, self.publisher.names(), Place::Stream, known, &mut self.ids),
             None => Err(status::message_missing("request")),
         };
         match checked {

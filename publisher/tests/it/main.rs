@@ -4,6 +4,8 @@
 mod fake;
 mod program;
 mod publish;
+mod raw;
 mod serving;
 mod stream;
+mod ways;
 mod web;

@@ -1,0 +1,284 @@
+//! The short way of unary calls beside the plain one: which calls take it, and that nobody can tell the difference.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use prost::{Message as _, bytes::Bytes};
+use tidings::{
+    broker::State,
+    limits::DECODE_BYTES,
+    pb::{PublishBatchRequest, PublishRequest},
+    server::{Services, Unary, serve},
+};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{Service, http},
+    server::NamedService,
+};
+
+use crate::{
+    fake::{self, options},
+    publish::text,
+    raw::{Answer, Connection, End, frame},
+};
+
+const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
+const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
+/// A page that may call goes the plain way.
+const PLAIN: (&str, &str) = ("origin", "http://localhost");
+
+/// A method that answers with what it is sent. Messages direct it.
+struct Echo;
+
+impl Unary for Echo {
+    fn answer(&self, message: Bytes) -> Option<BoxFuture<'static, Result<Bytes, Status>>> {
+        if message.starts_with(b"no message") {
+            return None;
+        }
+        assert!(message != "panic now", "as the test wants it");
+        let answer = async move {
+            sleep(Duration::from_millis(5)).await;
+            assert!(message != "panic later", "as the test wants it");
+            match &message[..] {
+                b"wait" => std::future::pending().await,
+                b"refuse" => Err(Status::aborted("refused")),
+                _ => Ok(Bytes::from(frame(0, &message))),
+            }
+        };
+        Some(answer.boxed())
+    }
+}
+
+/// The service of that method on the plain way. It says that it is, and how much it was sent.
+#[derive(Clone)]
+struct Plain;
+
+impl NamedService for Plain {
+    const NAME: &'static str = "test.Service";
+}
+
+impl Service<http::Request<Body>> for Plain {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(async move {
+            let mut body = request.into_body();
+            let mut sent = Vec::new();
+            while let Some(frame) = std::future::poll_fn(|context| poll_frame(&mut body, context)).await {
+                sent.extend_from_slice(&frame);
+            }
+            if sent.ends_with(b"wait") {
+                std::future::pending::<()>().await;
+            }
+            Ok(Status::data_loss(format!("plain {}", sent.len())).into_http())
+        })
+    }
+}
+
+fn poll_frame(body: &mut Body, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    use tonic::codegen::Body as _;
+    let frame = std::task::ready!(std::pin::Pin::new(body).poll_frame(context));
+    Poll::Ready(frame.map(|frame| frame.expect("no error").into_data().unwrap_or_default()))
+}
+
+/// A server with that service, and a connection to it.
+async fn echo() -> Connection {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (_, state) = watch::channel(State::Up);
+    let services = Services::new(state).with_short_way("/test.Service/Echo", Echo).with(Plain);
+    tokio::spawn(serve(listener, services, options(), CancellationToken::new()));
+    Connection::open(address).await
+}
+
+const ECHO: &str = "/test.Service/Echo";
+
+fn in_parts(whole: &[u8], size: usize) -> Vec<Vec<u8>> {
+    whole.chunks(size).map(<[u8]>::to_vec).collect()
+}
+
+#[tokio::test]
+async fn one_whole_message_goes_the_short_way_however_it_comes() {
+    let connection = echo().await;
+    for message in [&b""[..], b"hello", &[7; 40_000]] {
+        let whole = frame(0, message);
+        for size in [whole.len(), 1, 3, 5, 7, 16_000] {
+            if whole.len() / size > 50 {
+                continue;
+            }
+            for end in [End::Last, End::Empty, End::Trailers] {
+                let answer = connection.call(ECHO, &[], &in_parts(&whole, size), end).await;
+                assert_eq!(answer.body, whole, "{size} {end:?}: {answer:?}");
+                assert_eq!(answer.headers, [("content-type".to_owned(), b"application/grpc".to_vec())]);
+                assert_eq!(answer.trailers, [("grpc-status".to_owned(), b"0".to_vec())]);
+            }
+        }
+    }
+    let named = connection.call(ECHO, &[("grpc-encoding", "identity")], &[frame(0, b"a")], End::Last).await;
+    assert_eq!(named.body, frame(0, b"a"));
+    let refused = connection.call(ECHO, &[], &[frame(0, b"refuse")], End::Last).await;
+    assert_eq!((refused.status().as_str(), refused.message().as_str()), ("10", "refused"));
+    assert!(refused.body.is_empty() && refused.trailers.is_empty(), "the status stands in the headers: {refused:?}");
+}
+
+#[tokio::test]
+async fn all_else_goes_the_plain_way_whole() {
+    let connection = echo().await;
+    let large = u32::try_from(DECODE_BYTES + 1).expect("small").to_be_bytes();
+    for (odd, sizes) in [
+        (vec![], 1..2),
+        (vec![0, 0, 0], 1..4),
+        (frame(0, b"no message"), 4..16),
+        (frame(1, b"compressed"), 1..6),
+        (frame(7, b"odd"), 3..9),
+        ([frame(0, b"one"), frame(0, b"two")].concat(), 5..12),
+        (frame(0, b"short")[..9].to_vec(), 4..10),
+        ([&[0][..], &large, b"too large"].concat(), 4..10),
+    ] {
+        for size in sizes {
+            for end in [End::Last, End::Empty, End::Trailers] {
+                let parts = if odd.is_empty() { vec![vec![]] } else { in_parts(&odd, size) };
+                let answer = connection.call(ECHO, &[], &parts, end).await;
+                let expected = ("15".to_owned(), format!("plain {}", odd.len()).replace(' ', "%20"));
+                assert_eq!((answer.status(), answer.message()), expected, "{odd:?} by {size}, {end:?}");
+            }
+        }
+    }
+    for headers in [&[("grpc-encoding", "gzip")][..], &[PLAIN], &[("grpc-encoding", "")]] {
+        let answer = connection.call(ECHO, headers, &[frame(0, b"a")], End::Last).await;
+        assert_eq!(answer.message(), "plain%206", "{headers:?}");
+    }
+    let answer = connection.call_as("PUT", ECHO, &[], &[frame(0, b"a")], End::Last).await;
+    assert_eq!(answer.message(), "plain%206", "another verb");
+    for path in ["/test.Service/Echo/", "/test.Service/Ech", "/test.Service/%45cho", "/test.Service/echo"] {
+        let answer = connection.call(path, &[], &[frame(0, b"a")], End::Last).await;
+        assert_eq!(answer.message(), "plain%206", "{path}");
+    }
+    let unknown = connection.call("/test.Other/Echo", &[], &[frame(0, b"a")], End::Last).await;
+    assert_eq!(unknown.status(), "12");
+}
+
+#[tokio::test]
+async fn the_deadline_holds_on_either_way_and_while_nothing_comes() {
+    let connection = echo().await;
+    let timeout = ("grpc-timeout", "100m");
+    for (parts, end) in [
+        (vec![frame(0, b"wait")], End::Last),
+        // The plain way.
+        (vec![frame(1, b"wait")], End::Last),
+        (vec![frame(0, b"wait"), frame(0, b"wait")], End::Last),
+    ] {
+        let began = Instant::now();
+        let answer = connection.call(ECHO, &[timeout], &parts, end).await;
+        assert_eq!(answer.status(), "4", "{parts:?}: {answer:?}");
+        assert!((90..2_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    }
+    // Its message never ends.
+    let parts = std::iter::repeat_n(vec![0; 1], 100);
+    let parts: Vec<_> = std::iter::once(frame(0, &[7; 1_000])[..100].to_vec()).chain(parts).collect();
+    let began = Instant::now();
+    assert_eq!(connection.call(ECHO, &[timeout], &parts, End::Empty).await.status(), "4");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error_now_or_later_and_the_connection_goes_on() {
+    let connection = echo().await;
+    for message in ["panic now", "panic later"] {
+        let answer = connection.call(ECHO, &[], &[frame(0, message.as_bytes())], End::Last).await;
+        assert_eq!(answer.status(), "13", "{answer:?}");
+        assert!(!answer.message().contains("test"));
+        let next = connection.call(ECHO, &[], &[frame(0, b"next")], End::Last).await;
+        assert_eq!(next.body, frame(0, b"next"));
+    }
+}
+
+/// The answer of a publisher of its own, so that both ways find the same.
+async fn publish(path: &str, headers: &[(&str, &str)], parts: &[Vec<u8>]) -> (Answer, Vec<String>) {
+    let server = fake::start().await;
+    let answer = Connection::open(server.address).await.call(path, headers, parts, End::Last).await;
+    let seen = server.broker.seen.lock().expect("not poisoned").clone();
+    (answer, seen)
+}
+
+#[tokio::test]
+async fn nobody_can_tell_which_way_a_publish_went() {
+    let id = |n: u8| format!("0192f0c1-2a3b-7c4d-8e5f-0123456789{n:02x}");
+    let one = |n, message: &str| PublishRequest { message_id: id(n), channel: "a".to_owned(), ..text(message) };
+    let single = |request: PublishRequest| (PUBLISH, vec![frame(0, &request.encode_to_vec())]);
+    let batch = |requests: Vec<PublishRequest>| {
+        let batch = PublishBatchRequest { channel: "a".to_owned(), requests };
+        (BATCH, vec![frame(0, &batch.encode_to_vec())])
+    };
+    let too_large = u32::try_from(DECODE_BYTES + 1).expect("small").to_be_bytes();
+    let cases = [
+        single(one(1, "hello")),
+        single(one(1, "")),
+        single(one(1, "away")),
+        single(one(1, "unknown")),
+        single(one(1, "panic")),
+        single(PublishRequest { message_id: "no".to_owned(), ..one(1, "hello") }),
+        single(PublishRequest { channel: "Grüße *".to_owned(), ..one(1, "hello") }),
+        single(PublishRequest { min_replicas: -1, ..one(1, "hello") }),
+        single(one(1, &"x".repeat(1 << 20))),
+        batch((0..50).map(|n| one(n, "hello")).collect()),
+        batch((0..200).map(|n| one(n, &"long".repeat(100))).collect()),
+        batch(vec![]),
+        batch(vec![one(1, "a"), one(2, "")]),
+        (PUBLISH, vec![frame(0, b"\xff\xff")]),
+        (BATCH, vec![frame(0, b"\x12\x7f")]),
+        (PUBLISH, vec![frame(0, b"")]),
+        (PUBLISH, vec![frame(1, b"x")]),
+        (PUBLISH, vec![frame(3, b"x")]),
+        (PUBLISH, vec![vec![0, 0, 0]]),
+        (PUBLISH, vec![vec![]]),
+        (PUBLISH, vec![[&[0][..], &too_large, b"x"].concat()]),
+        (PUBLISH, in_parts(&frame(0, &one(1, "hello").encode_to_vec()), 7)),
+        (PUBLISH, vec![[frame(0, &one(1, "hello").encode_to_vec()), frame(0, b"\xff")].concat()]),
+        ("/tidings.v1.PublisherService/Other", vec![frame(0, b"")]),
+    ];
+    for (path, parts) in cases {
+        for headers in [&[][..], &[("grpc-encoding", "gzip")], &[("grpc-encoding", "identity")]] {
+            let short = publish(path, headers, &parts).await;
+            let plain = publish(path, &[headers, &[PLAIN]].concat(), &parts).await;
+            let begin: Vec<_> = parts.iter().map(|part| &part[..part.len().min(100)]).collect();
+            assert_eq!(short, plain, "{path} {headers:?} {begin:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_ends_during_the_drain_is_not_published() {
+    let server = fake::start().await;
+    let connection = Connection::open(server.address).await;
+    let whole = frame(0, &text("late").encode_to_vec());
+    let parts = in_parts(&whole, 1);
+    let shutdown = server.shutdown.clone();
+    let stopping = async {
+        sleep(Duration::from_millis(30)).await;
+        shutdown.cancel();
+    };
+    let (answer, ()) = tokio::join!(connection.call(PUBLISH, &[], &parts, End::Last), stopping);
+    assert_eq!(answer.status(), "14", "{answer:?}");
+    assert!(answer.message().contains("nothing%20was%20published"));
+    assert_eq!(server.broker.seen(), 0);
+    drop(connection);
+    server.ends_within(Duration::from_secs(5)).await;
+}
