@@ -2,9 +2,11 @@
 //! what is measured, and it checks every delivery all the same: count, order and bytes.
 
 pub(crate) mod amqp;
+pub(crate) mod caller;
 pub(crate) mod frames;
 pub(crate) mod grpc;
 pub(crate) mod http;
+mod http2;
 pub(crate) mod nats;
 pub(crate) mod pace;
 pub(crate) mod publishing;

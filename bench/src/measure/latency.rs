@@ -14,9 +14,9 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{Plan, Sample, fanout};
 use crate::{
     load::{
-        Feeder as _, Reader,
+        Feeder as _, Reader, caller,
         frames::Order,
-        grpc::{Connection, PUBLISH, framed},
+        grpc::{PUBLISH, framed},
         publishing, resp,
         text::{self, Pattern},
     },
@@ -36,14 +36,15 @@ pub(crate) async fn tidings(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
     let servers = [Watched::from(&*publisher), Watched::from(&*subscriber), Watched::from(&*redis)];
     let mut opened = fanout::open(subscriber.address, &plan.channel, 1, 1, Order::Shuffled).await?;
     let stream = opened.streams.pop().context("a stream")?;
-    let connection = Rc::new(Connection::open(publisher.address).await?);
-    let method = connection.method(PUBLISH)?;
+    let (mut caller, answers) = caller::open(publisher.address, PUBLISH).await?;
     let mut request = Pattern::new(framed(&publishing::request(&plan.channel)).to_vec());
+    let mut answers = Some(answers.read(count(plan.time)));
     measure(plan.time, &servers, stream, async |calls| {
-        let (connection, method, message) = (Rc::clone(&connection), method.clone(), request.bytes().to_vec());
+        // They are read beside the calls.
+        answers.take().map(|answers| calls.spawn_local(answers));
+        let called = caller.call(request.bytes()).await;
         request.step();
-        calls.spawn_local(async move { connection.unary(&method, message.into()).await.map(|_| ()) });
-        Ok(())
+        called
     })
     .await
 }
@@ -67,7 +68,7 @@ pub(super) async fn measure<R: Reader + 'static>(
     reader: R,
     publish: impl AsyncFnMut(&mut Calls) -> anyhow::Result<()>,
 ) -> anyhow::Result<Sample> {
-    let count = WARM_UP + (time.as_micros() / INTERVAL.as_micros()) as usize;
+    let count = count(time);
     let sent = Rc::new(RefCell::new(Vec::with_capacity(count)));
     let mut reading = JoinSet::new();
     reading.spawn_local(read(reader, Rc::clone(&sent), count));
@@ -75,6 +76,11 @@ pub(super) async fn measure<R: Reader + 'static>(
     send(count, &sent, publish).await?;
     let delays = reading.join_next().await.context("no reader")???;
     Ok(Sample { figures: percentiles(&delays), usage: meter.stop()? })
+}
+
+/// How many are published in this time.
+fn count(time: Duration) -> usize {
+    WARM_UP + (time.as_micros() / INTERVAL.as_micros()) as usize
 }
 
 /// Starts one publish an interval, whether the one before is done or not.
