@@ -53,6 +53,8 @@ pub const BURST_MESSAGES: usize = 128;
 pub const BURST_BYTES: usize = 64 << 10;
 /// Bytes of publishes under way on one `PublishStream`: a few of the largest messages.
 pub const PUBLISH_STREAM_BYTES: usize = 4 << 20;
+/// Bytes of answers on a `PublishStream` that are written before they are sent: two of HTTP/2's frames.
+pub const ANSWERS_BYTES: usize = 32 << 10;
 /// Connections for publishes that wait for replicas: `WAIT` holds a connection for as long as it takes.
 pub const WAIT_CONNECTIONS: usize = 8;
 /// Channels whose last receipts a publisher remembers, to tell what a failover lost; the least recent go first.

@@ -2,15 +2,16 @@
 //! spares a text of its own for each field. Messages that were published together mostly have all but the sequence in common.
 
 use bytes::Bytes;
+use prost::Message as _;
 use tidings::{
     broker::Receipt,
     channel::ChannelName,
     cursor,
     message::Epoch,
-    pb::{self, PublishResponse},
+    pb::{self, PublishResponse, PublishStreamResponse, publish_stream_response::Result as Outcome},
     status,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use self::small::{Small, delimited_length, number_length};
 
@@ -82,6 +83,20 @@ impl Responder {
         Ok(frame.into())
     }
 
+    /// Appends the answer to one publish of a `PublishStream`, as a frame. Says its code.
+    pub(crate) fn put_next(&mut self, buffer: &mut Vec<u8>, receipt: Option<Receipt>) -> Code {
+        let receipt = match only(receipt.as_slice()) {
+            Ok(receipt) => receipt,
+            Err(status) => return put_error(buffer, &status),
+        };
+        let end = self.end(receipt);
+        let length = self.length(&end);
+        put_prefix(buffer, delimited_length(length));
+        put_begin(buffer, length);
+        self.put(buffer, receipt, &end);
+        Code::Ok
+    }
+
     fn length(&self, end: &Small) -> usize {
         delimited_length(uuid::fmt::Hyphenated::LENGTH)
             + delimited_length(self.channel.as_str().len())
@@ -133,6 +148,15 @@ impl Responder {
         };
         self.series.insert(series)
     }
+}
+
+/// Appends the answer to a publish of a `PublishStream` that failed, as a frame. Says its code.
+pub(crate) fn put_error(buffer: &mut Vec<u8>, status: &Status) -> Code {
+    let error = Outcome::Error(status::to_publish_error(status));
+    let answer = PublishStreamResponse { result: Some(error) };
+    put_prefix(buffer, answer.encoded_len());
+    buffer.extend_from_slice(&answer.encode_to_vec());
+    status.code()
 }
 
 /// The receipt of a single message.

@@ -25,6 +25,7 @@ mod stream;
 mod unary;
 
 use service::Publisher;
+use stream::RawStreams;
 use unary::{Single, Together};
 
 /// What a publisher needs to know beside its broker.
@@ -45,9 +46,10 @@ pub async fn serve(
 ) -> Result<(), server::Error> {
     let state = broker.state();
     let publisher = Publisher::new(broker, settings.names, shutdown.clone());
+    let generated = PublisherServiceServer::new(publisher.clone()).max_decoding_message_size(DECODE_BYTES);
     let services = Services::new(state)
         .with_short_way(Single::PATH, Single::new(publisher.clone()))
         .with_short_way(Together::PATH, Together::new(publisher.clone()))
-        .with(PublisherServiceServer::new(publisher).max_decoding_message_size(DECODE_BYTES));
+        .with(RawStreams::new(generated, publisher));
     server::serve(listener, services, settings.server, shutdown).await
 }

@@ -1,17 +1,17 @@
-//! `PublisherService`: drafts go to the broker, receipts come back.
+//! `PublisherService`: drafts go to the broker, receipts come back. As a generated service it answers the unary calls that
+//! do not go the short way ([`unary`](crate::unary)).
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::{future::BoxFuture, stream::Empty};
 use tidings::{
     broker::{self, Published, Receipt},
     channel::{ChannelName, Names},
     metrics::Publish,
     pb::{
         PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
-        publisher_service_server::PublisherService,
+        PublishStreamResponse, publisher_service_server::PublisherService,
     },
-    server::{Ending, deadline},
     status::{self, Call},
 };
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,6 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::{
     answer::{Responder, only},
     request::{self, Place, Publication},
-    stream::Answers,
 };
 
 /// A channel, and what will become of the messages that were handed to the broker for it.
@@ -40,6 +39,11 @@ impl Publisher {
     /// Publishes through the broker until the token is cancelled; from then on everything is refused.
     pub(crate) fn new(broker: broker::Shared, names: Names, shutdown: CancellationToken) -> Self {
         Self(Arc::new(Shared { broker, names, shutdown }))
+    }
+
+    /// Cancelled when the server stops.
+    pub(crate) fn shutdown(&self) -> &CancellationToken {
+        &self.0.shutdown
     }
 
     pub(crate) fn names(&self) -> &Names {
@@ -107,14 +111,13 @@ impl PublisherService for Publisher {
         answer.map(Response::new)
     }
 
-    type PublishStreamStream = Answers;
+    type PublishStreamStream = Empty<Result<PublishStreamResponse, Status>>;
 
     async fn publish_stream(
         &self,
-        request: Request<Streaming<PublishStreamRequest>>,
-    ) -> Result<Response<Answers>, Status> {
-        let timeout = deadline::of(request.metadata().as_ref());
-        let ending = Ending::of(request.extensions(), &self.0.shutdown);
-        Ok(Response::new(Answers::new(self.clone(), request.into_inner(), ending, timeout)))
+        _: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        tracing::error!("a stream of publishes came past what answers it");
+        Err(status::internal())
     }
 }

@@ -1,32 +1,33 @@
 //! `PublishStream`: many publishes under way on one call, answered in their order.
 //!
-//! The stream of answers drives everything: asked for the next answer, it first takes in requests as far as its bounds
-//! allow, and starts them in their order. Whoever does not read the answers is not read from either, and nothing is
-//! spawned. A publish that fails is an answer; only the end of the call is a status.
+//! The body of answers drives everything: asked for the next bytes, it takes in requests as far as its bounds allow,
+//! starts them in their order, and writes what is answered. Whoever does not read the answers is not read from either, and
+//! nothing is spawned. A publish that fails is an answer; only the end of the call is a status.
 //!
 //! What stands in the way together goes to the broker together, where nothing tells the difference: neighbours of one channel
 //! without ids of their own, which are small.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
     vec,
 };
 
+use bytes::Bytes;
 use futures_util::{
-    FutureExt as _, Stream, StreamExt as _,
-    future::{BoxFuture, Fuse, FusedFuture as _},
+    FutureExt as _, StreamExt as _,
+    future::{Fuse, FusedFuture as _},
     stream::FuturesOrdered,
 };
-use prost::Message as _;
+use http::HeaderMap;
+use http_body::{Body, Frame};
 use tidings::{
-    broker::{Published, Receipt},
     channel::ChannelName,
-    limits::{BURST_BYTES, BURST_MESSAGES, DECODE_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
+    limits::{ANSWERS_BYTES, BURST_BYTES, DECODE_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
     message::Draft,
     metrics::Publish,
-    pb::{PublishStreamRequest, PublishStreamResponse, publish_stream_response::Result as Outcome},
     server::Ending,
     status::{self, Call},
 };
@@ -34,26 +35,37 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
+pub(crate) use self::raw::RawStreams;
+use self::{
+    raw::Taken,
+    under_way::{Answered, Burst, State, UnderWay},
+};
 use crate::{
-    answer::{Responder, only},
+    answer::put_error,
     request::{self, Ids, Place, Publication},
-    service::{Publisher, code},
+    service::Publisher,
 };
 
+mod raw;
+mod under_way;
+
 /// The answers of one call.
-pub(crate) struct Answers {
+struct Answers {
     publisher: Publisher,
     /// `None` when nothing more is taken in.
-    intake: Option<Streaming<PublishStreamRequest>>,
+    intake: Option<Streaming<Taken>>,
     /// What was taken in and not handed to the broker yet.
     burst: Option<Burst>,
     ids: Ids,
     under_way: FuturesOrdered<UnderWay>,
     answered: Option<Answered>,
+    /// Answers as frames, which go out with the next poll that has nothing to add.
+    written: Vec<u8>,
     messages_under_way: usize,
     bytes_under_way: usize,
-    /// The status behind the last answer; `None` for OK.
-    end: Option<Status>,
+    /// The status behind the last answer.
+    end: Status,
+    is_over: bool,
     ending: Ending,
     ended: Pin<Box<Fuse<WaitForCancellationFutureOwned>>>,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -61,12 +73,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Answers what comes in, until the connection ends and for at most `timeout`.
-    pub(crate) fn new(
-        publisher: Publisher,
-        intake: Streaming<PublishStreamRequest>,
-        ending: Ending,
-        timeout: Option<Duration>,
-    ) -> Self {
+    fn new(publisher: Publisher, intake: Streaming<Taken>, ending: Ending, timeout: Option<Duration>) -> Self {
         let ended = Box::pin(ending.begun().fuse());
         Self {
             publisher,
@@ -75,9 +82,11 @@ impl Answers {
             ids: Ids::default(),
             under_way: FuturesOrdered::new(),
             answered: None,
+            written: Vec::new(),
             messages_under_way: 0,
             bytes_under_way: 0,
-            end: None,
+            end: Status::ok(""),
+            is_over: false,
             ending,
             ended,
             deadline: timeout.map(|timeout| Box::pin(sleep(timeout))),
@@ -87,7 +96,7 @@ impl Answers {
     /// Takes in what there is and what there is room for.
     fn take_in(&mut self, context: &mut Context<'_>) {
         if !self.ended.is_terminated() && self.ended.poll_unpin(context).is_ready() {
-            self.close(Some(self.ending.status(Call::Publish)));
+            self.close(self.ending.status(Call::Publish));
         }
         // What is taken in together gets ids of one moment.
         self.ids = Ids::default();
@@ -96,27 +105,26 @@ impl Answers {
             let Some(intake) = &mut self.intake else { break };
             match intake.poll_next_unpin(context) {
                 Poll::Ready(Some(Ok(request))) => self.start(request),
-                Poll::Ready(Some(Err(status))) => self.close(Some(refine(status))),
-                Poll::Ready(None) => self.close(None),
+                Poll::Ready(Some(Err(status))) => self.close(refine(status)),
+                Poll::Ready(None) => self.close(Status::ok("")),
                 Poll::Pending => break,
             }
         }
         self.start_burst();
     }
 
-    fn close(&mut self, end: Option<Status>) {
+    fn close(&mut self, end: Status) {
         if self.intake.take().is_some() {
             self.end = end;
         }
     }
 
-    fn start(&mut self, request: PublishStreamRequest) {
-        let bytes = request.encoded_len();
+    fn start(&mut self, Taken { request, bytes }: Taken) {
         let counted = Publish::begin(1);
         self.messages_under_way += 1;
         self.bytes_under_way += bytes;
         let known = self.burst.as_ref().map(|burst| &burst.channel);
-        let checked = match request.request {
+        let checked = match request {
             Some(request) => request::one(request, self.publisher.names(), Place::Stream, known, &mut self.ids),
             None => Err(status::message_missing("request")),
         };
@@ -155,104 +163,82 @@ impl Answers {
         self.under_way.push_back(UnderWay { bytes, state: State::Started(channel, published), counted });
     }
 
-    /// The next answer of what is answered.
-    fn next_answer(&mut self) -> Option<Outcome> {
-        let answered = self.answered.as_mut()?;
-        let counted = answered.counted.next()?;
+    /// Writes the next answer of what is answered, where there is one.
+    fn write_next(&mut self) -> bool {
+        let Some(answered) = self.answered.as_mut() else { return false };
+        let Some(counted) = answered.counted.next() else { return false };
         self.messages_under_way -= 1;
         if answered.counted.len() == 0 {
             self.bytes_under_way -= std::mem::take(&mut answered.bytes);
         }
-        let answer = match &mut answered.outcome {
-            Ok((responder, receipts)) => only(receipts.next().as_slice()).map(|receipt| responder.respond(receipt)),
-            Err(status) => Err(status.clone()),
+        let code = match &mut answered.outcome {
+            Ok((responder, receipts)) => responder.put_next(&mut self.written, receipts.next()),
+            Err(status) => put_error(&mut self.written, status),
         };
-        counted.end(code(&answer));
-        Some(match answer {
-            Ok(response) => Outcome::Response(response),
-            Err(status) => Outcome::Error(status::to_publish_error(&status)),
-        })
+        counted.end(code);
+        true
+    }
+
+    /// What was written.
+    fn send(&mut self) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.written).into()))))
+    }
+
+    /// The trailers of the call, behind which there is nothing.
+    fn finish(&mut self, end: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.is_over = true;
+        let mut trailers = HeaderMap::new();
+        if end.add_header(&mut trailers).is_err() {
+            // Our own texts and details can all be written.
+            tracing::error!(?end, "a status that is no header");
+        }
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    /// Drops all that is under way.
+    fn give_up(&mut self) {
+        self.intake = None;
+        self.burst = None;
+        self.answered = None;
+        self.under_way.clear();
     }
 }
 
-impl Stream for Answers {
-    type Item = Result<PublishStreamResponse, Status>;
+impl Body for Answers {
+    type Data = Bytes;
+    type Error = Infallible;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
+        if this.is_over {
+            return Poll::Ready(None);
+        }
         if this.deadline.as_mut().is_some_and(|deadline| deadline.poll_unpin(context).is_ready()) {
-            this.deadline = None;
-            this.close(None);
-            this.burst = None;
-            this.answered = None;
-            this.under_way.clear();
-            return Poll::Ready(Some(Err(status::deadline_exceeded())));
+            this.give_up();
+            return this.finish(&status::deadline_exceeded());
         }
-        this.take_in(context);
         loop {
-            if let Some(outcome) = this.next_answer() {
-                return Poll::Ready(Some(Ok(PublishStreamResponse { result: Some(outcome) })));
+            while this.write_next() {
+                if this.written.len() >= ANSWERS_BYTES {
+                    return this.send();
+                }
             }
-            match ready!(this.under_way.poll_next_unpin(context)) {
-                Some(answered) => this.answered = Some(answered),
-                None if this.intake.is_none() => return Poll::Ready(this.end.take().map(Err)),
-                None => return Poll::Pending,
+            // What was answered has left room. Before it waits, the body has asked for more as far as there is room.
+            this.take_in(context);
+            match this.under_way.poll_next_unpin(context) {
+                Poll::Ready(Some(answered)) => this.answered = Some(answered),
+                _ if !this.written.is_empty() => return this.send(),
+                Poll::Ready(None) if this.intake.is_none() => {
+                    let end = this.end.clone();
+                    return this.finish(&end);
+                }
+                _ => return Poll::Pending,
             }
         }
     }
-}
 
-/// Neighbours that go to the broker together.
-struct Burst {
-    channel: ChannelName,
-    drafts: Vec<Draft>,
-    bytes: usize,
-    counted: Vec<Publish>,
-}
-
-impl Burst {
-    fn of(channel: ChannelName) -> Self {
-        Self { channel, drafts: Vec::new(), bytes: 0, counted: Vec::new() }
-    }
-
-    fn takes(&self, channel: &ChannelName, bytes: usize) -> bool {
-        self.channel == *channel && self.drafts.len() < BURST_MESSAGES && self.bytes + bytes <= BURST_BYTES
-    }
-}
-
-/// Messages that are not answered yet.
-struct UnderWay {
-    bytes: usize,
-    state: State,
-    /// One for each message.
-    counted: Vec<Publish>,
-}
-
-enum State {
-    Refused(Status),
-    Started(ChannelName, BoxFuture<'static, Published>),
-}
-
-/// Messages that have their answers.
-struct Answered {
-    bytes: usize,
-    counted: vec::IntoIter<Publish>,
-    outcome: Result<(Responder, vec::IntoIter<Receipt>), Status>,
-}
-
-impl Future for UnderWay {
-    type Output = Answered;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
-        let outcome = match &mut self.state {
-            State::Refused(status) => Err(status.clone()),
-            State::Started(channel, published) => match ready!(published.poll_unpin(context)) {
-                Ok(receipts) => Ok((Responder::new(channel.clone()), receipts.into_iter())),
-                Err(error) => Err(status::from_broker(error, Call::Publish)),
-            },
-        };
-        let counted = std::mem::take(&mut self.counted).into_iter();
-        Poll::Ready(Answered { bytes: self.bytes, counted, outcome })
+    fn is_end_stream(&self) -> bool {
+        self.is_over
     }
 }
 

@@ -3,8 +3,10 @@ use tidings::{
     channel::{ChannelName, Names},
     cursor,
     message::{Epoch, Position},
-    pb::PublishBatchResponse,
+    pb::{PublishBatchResponse, PublishStreamResponse, publish_stream_response::Result as Outcome},
+    status,
 };
+use tonic::Code;
 use uuid::Uuid;
 
 use super::Responder;
@@ -61,6 +63,10 @@ fn a_frame_is_what_prost_would_write() {
             let response = Responder::new(channel.clone()).respond(&receipt);
             let frame = Responder::new(channel.clone()).frame_of_one(&[receipt]).expect("a receipt");
             assert_eq!(frame, framed(&response), "{response:?}");
+            let mut streamed = Vec::new();
+            assert_eq!(Responder::new(channel.clone()).put_next(&mut streamed, Some(receipt)), Code::Ok);
+            let result = Some(Outcome::Response(response.clone()));
+            assert_eq!(streamed, framed(&PublishStreamResponse { result }));
             responses.push(response);
         }
         let frame = Responder::new(channel.clone()).frame_of_batch(&receipts_of(&responses)).expect("receipts");
@@ -77,5 +83,9 @@ fn receipts_of(responses: &[tidings::pb::PublishResponse]) -> Vec<Receipt> {
 #[test]
 fn a_broker_without_a_receipt_is_a_bug() {
     let answer = Responder::new(channel("c")).frame_of_one(&[]);
-    assert_eq!(answer.expect_err("no receipt").code(), tonic::Code::Internal);
+    assert_eq!(answer.expect_err("no receipt").code(), Code::Internal);
+    let mut streamed = Vec::new();
+    assert_eq!(Responder::new(channel("c")).put_next(&mut streamed, None), Code::Internal);
+    let error = Outcome::Error(status::to_publish_error(&status::internal()));
+    assert_eq!(streamed, framed(&PublishStreamResponse { result: Some(error) }));
 }

@@ -7,5 +7,6 @@ mod publish;
 mod raw;
 mod serving;
 mod stream;
+mod streamed;
 mod ways;
 mod web;

@@ -1,0 +1,96 @@
+//! `PublishStream` in front of the generated service: requests come off tonic's decoder as they do there, and answers are a
+//! body of frames, which the generated code would make of a message of its own for each. Every other call goes through, and so
+//! does one whose encoding is not known here: the generated service refuses it before it calls ours.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use http::{HeaderValue, Request, Response, header};
+use prost::{Message as _, bytes::Buf as _};
+use tidings::{
+    limits::DECODE_BYTES,
+    pb::{PublishRequest, PublishStreamRequest, publisher_service_server::PublisherServiceServer},
+    server::{Ending, deadline},
+    status,
+};
+use tonic::{
+    Status, Streaming,
+    body::Body,
+    codec::{DecodeBuf, Decoder},
+    server::NamedService,
+};
+use tower_service::Service;
+
+use super::Answers;
+use crate::service::Publisher;
+
+const PATH: &str = "/tidings.v1.PublisherService/PublishStream";
+
+/// The publisher's service, with its stream.
+#[derive(Clone)]
+pub(crate) struct RawStreams {
+    inner: PublisherServiceServer<Publisher>,
+    publisher: Publisher,
+}
+
+impl RawStreams {
+    pub(crate) fn new(inner: PublisherServiceServer<Publisher>, publisher: Publisher) -> Self {
+        Self { inner, publisher }
+    }
+
+    fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let timeout = deadline::of(request.headers());
+        let ending = Ending::of(request.extensions(), self.publisher.shutdown());
+        let intake = Streaming::new_request(Requests, request.into_body(), None, Some(DECODE_BYTES));
+        let answers = Answers::new(self.publisher.clone(), intake, ending, timeout);
+        let mut response = Response::new(Body::new(answers));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        response
+    }
+}
+
+impl NamedService for RawStreams {
+    const NAME: &'static str = <PublisherServiceServer<Publisher> as NamedService>::NAME;
+}
+
+impl Service<Request<Body>> for RawStreams {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.inner, context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let encoding = request.headers().get("grpc-encoding").map(HeaderValue::as_bytes);
+        if request.uri().path() == PATH && encoding.is_none_or(|encoding| encoding == b"identity") {
+            return ready(Ok(self.answer(request))).boxed();
+        }
+        self.inner.call(request)
+    }
+}
+
+/// One request, and how many bytes it took.
+pub(super) struct Taken {
+    pub(super) request: Option<PublishRequest>,
+    pub(super) bytes: usize,
+}
+
+struct Requests;
+
+impl Decoder for Requests {
+    type Item = Taken;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Taken>, Status> {
+        let bytes = buffer.remaining();
+        match PublishStreamRequest::decode(buffer) {
+            Ok(PublishStreamRequest { request }) => Ok(Some(Taken { request, bytes })),
+            Err(_) => Err(status::malformed()),
+        }
+    }
+}
