@@ -111,6 +111,14 @@ mod tests {
     }
 
     #[test]
+    fn what_can_become_no_message_is_known_from_its_beginning() {
+        for begin in [frame(1, 2, b""), frame(0, DECODE_BYTES as u32 + 1, b""), frame(0, 1, b"ab")] {
+            assert!(!Read::default().add(Bytes::from(begin)));
+        }
+        assert!(Read::default().add(Bytes::from(frame(0, DECODE_BYTES as u32, b""))));
+    }
+
+    #[test]
     fn one_part_is_not_copied() {
         let frame = Bytes::from(frame(0, 2, b"ab"));
         let mut read = Read::default();
