@@ -1,5 +1,6 @@
 //! What a receipt says to a client: as the generated type, and written straight into a frame, which is the same to a byte and
-//! spares a text of its own for each field. Messages that were published together mostly have all but the sequence in common.
+//! spares a text of its own for each field. Messages that were published together mostly have all but their ids and
+//! sequences in common, which is written once.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -22,6 +23,12 @@ const PREFIX: usize = 5;
 /// A response with a channel's name of twenty bytes, about: what a batch's answer begins with room for.
 const USUAL: usize = 160;
 
+/// A field of sixteen digits, and the tag and the length of the next.
+const BEHIND: usize = 2 + 16 + 2;
+const ID: usize = uuid::fmt::Hyphenated::LENGTH;
+// Lengths of one byte are written as they are.
+const _: () = assert!(ID < 128 && cursor::CHANNEL_TEXT_BYTES < 128);
+
 /// Makes the answers of messages that were published together.
 pub(crate) struct Responder {
     channel: ChannelName,
@@ -29,10 +36,14 @@ pub(crate) struct Responder {
     series: Option<Series>,
 }
 
-/// What answers of one epoch have in common.
+/// What answers of one epoch and time have in common.
 struct Series {
     epoch: Epoch,
-    digits: [u8; 16],
+    time_ms: i64,
+    /// Channel and time, as they stand in a response.
+    before: Vec<u8>,
+    /// The epoch, and how the cursor begins.
+    behind: [u8; BEHIND],
     cursors: cursor::Series,
 }
 
@@ -45,7 +56,7 @@ impl Responder {
     pub(crate) fn respond(&mut self, receipt: &Receipt) -> PublishResponse {
         let Receipt { id, epoch, sequence, time_ms, duplicate, replicas } = *receipt;
         self.tell(receipt);
-        let cursor = self.series(epoch).cursors.text_at(sequence);
+        let cursor = self.series(epoch, time_ms).cursors.text_at(sequence);
         PublishResponse {
             message_id: id.hyphenated().to_string(),
             channel: self.channel.as_str().to_owned(),
@@ -60,12 +71,11 @@ impl Responder {
 
     /// The answer to a `Publish`.
     pub(crate) fn frame_of_one(mut self, receipts: &[Receipt]) -> Result<Bytes, Status> {
-        let receipt = only(receipts)?;
-        let end = self.end(receipt);
-        let length = self.length(&end);
-        let mut frame = Vec::with_capacity(PREFIX + length);
-        put_prefix(&mut frame, length);
-        self.put(&mut frame, receipt, &end);
+        let mut frame = Vec::new();
+        self.put(&mut frame, only(receipts)?, |frame, length| {
+            frame.reserve_exact(PREFIX + length);
+            put_prefix(frame, length);
+        });
         Ok(frame.into())
     }
 
@@ -74,9 +84,7 @@ impl Responder {
         let mut frame = Vec::with_capacity(PREFIX + receipts.len() * USUAL);
         put_prefix(&mut frame, 0);
         for receipt in receipts {
-            let end = self.end(receipt);
-            put_begin(&mut frame, self.length(&end));
-            self.put(&mut frame, receipt, &end);
+            self.put(&mut frame, receipt, put_begin);
         }
         let length = frame.len() - PREFIX;
         frame[1..PREFIX].copy_from_slice(&(length as u32).to_be_bytes());
@@ -89,51 +97,31 @@ impl Responder {
             Ok(receipt) => receipt,
             Err(status) => return put_error(buffer, &status),
         };
-        let end = self.end(receipt);
-        let length = self.length(&end);
-        put_prefix(buffer, delimited_length(length));
-        put_begin(buffer, length);
-        self.put(buffer, receipt, &end);
+        self.put(buffer, receipt, |buffer, length| {
+            put_prefix(buffer, delimited_length(length));
+            put_begin(buffer, length);
+        });
         Code::Ok
     }
 
-    fn length(&self, end: &Small) -> usize {
-        delimited_length(uuid::fmt::Hyphenated::LENGTH)
-            + delimited_length(self.channel.as_str().len())
-            + end.written().len()
-    }
-
-    /// Writes a response: what all have, and its [`end`](Self::end).
-    fn put(&self, buffer: &mut Vec<u8>, receipt: &Receipt, end: &Small) {
-        let mut begin = Small::new();
-        begin.begin(1, uuid::fmt::Hyphenated::LENGTH);
-        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
-        receipt.id.hyphenated().encode_lower(&mut id);
-        begin.bytes(id);
-        begin.begin(2, self.channel.as_str().len());
-        buffer.extend_from_slice(begin.written());
-        buffer.extend_from_slice(self.channel.as_str().as_bytes());
-        buffer.extend_from_slice(end.written());
-    }
-
-    /// What stands behind the channel's name in a response. What is zero is left out, as proto3 has it.
-    fn end(&mut self, receipt: &Receipt) -> Small {
+    /// Appends a response, behind what `begin` makes of its length. What is zero is left out, as proto3 has it.
+    fn put(&mut self, buffer: &mut Vec<u8>, receipt: &Receipt, begin: impl FnOnce(&mut Vec<u8>, usize)) {
         self.tell(receipt);
-        let Receipt { epoch, sequence, time_ms, duplicate, replicas, .. } = *receipt;
-        let (seconds, nanos) = (time_ms.div_euclid(1_000) as u64, time_ms.rem_euclid(1_000) as u64 * 1_000_000);
-        let Series { digits, cursors, .. } = self.series(epoch);
+        let Receipt { id: uuid, epoch, sequence, time_ms, duplicate, replicas } = *receipt;
+        let Series { before, behind, cursors, .. } = self.series(epoch, time_ms);
         let mut end = Small::new();
-        end.begin(3, number_length(seconds) + number_length(nanos));
-        end.number(1, seconds);
-        end.number(2, nanos);
         end.number(4, sequence as u64);
-        end.begin(5, digits.len());
-        end.bytes(*digits);
-        end.begin(6, cursor::CHANNEL_TEXT_BYTES);
+        end.bytes(*behind);
         end.bytes(cursors.at(sequence));
         end.number(7, duplicate.into());
         end.number(8, i32::try_from(replicas).unwrap_or(i32::MAX) as u64);
-        end
+        begin(buffer, 2 + ID + before.len() + end.written().len());
+        let mut id = [0; 2 + ID];
+        id[..2].copy_from_slice(&[1 << 3 | 2, ID as u8]);
+        uuid.hyphenated().encode_lower(&mut id[2..]);
+        buffer.extend_from_slice(&id);
+        buffer.extend_from_slice(before);
+        buffer.extend_from_slice(end.written());
     }
 
     fn tell(&self, receipt: &Receipt) {
@@ -141,12 +129,33 @@ impl Responder {
         tracing::debug!(channel = %self.channel, %id, sequence, %epoch, duplicate, "published");
     }
 
-    fn series(&mut self, epoch: Epoch) -> &Series {
-        let series = match self.series.take_if(|series| series.epoch == epoch) {
+    fn series(&mut self, epoch: Epoch, time_ms: i64) -> &Series {
+        let series = match self.series.take_if(|series| (series.epoch, series.time_ms) == (epoch, time_ms)) {
             Some(series) => series,
-            None => Series { epoch, digits: epoch.digits(), cursors: cursor::Series::new(self.hash, Some(epoch)) },
+            None => Series::new(&self.channel, self.hash, epoch, time_ms),
         };
         self.series.insert(series)
+    }
+}
+
+impl Series {
+    fn new(channel: &ChannelName, hash: u64, epoch: Epoch, time_ms: i64) -> Self {
+        let mut before = Vec::with_capacity(channel.as_str().len() + 32);
+        let mut name = Small::new();
+        name.begin(2, channel.as_str().len());
+        before.extend_from_slice(name.written());
+        before.extend_from_slice(channel.as_str().as_bytes());
+        let (seconds, nanos) = (time_ms.div_euclid(1_000) as u64, time_ms.rem_euclid(1_000) as u64 * 1_000_000);
+        let mut time = Small::new();
+        time.begin(3, number_length(seconds) + number_length(nanos));
+        time.number(1, seconds);
+        time.number(2, nanos);
+        before.extend_from_slice(time.written());
+        let mut behind = [0; BEHIND];
+        behind[..2].copy_from_slice(&[5 << 3 | 2, 16]);
+        behind[2..18].copy_from_slice(&epoch.digits());
+        behind[18..].copy_from_slice(&[6 << 3 | 2, cursor::CHANNEL_TEXT_BYTES as u8]);
+        Self { epoch, time_ms, before, behind, cursors: cursor::Series::new(hash, Some(epoch)) }
     }
 }
 
