@@ -1,5 +1,6 @@
 //! Reading what `head.lua` answers.
 
+use super::log::sequences;
 use crate::{
     broker::{Error, Head, history::EpochStart},
     message::{Epoch, MAX_SEQUENCE, Position},
@@ -39,6 +40,27 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
         text => position(text).ok_or_else(odd)?,
     };
     Ok(Some(Head { epochs, last, first, time_ms, keeps_history, adopted }))
+}
+
+/// The head's own fields, as [`read_plain`] takes them: format version, last sequence, log time, epochs, the last adopted message, and
+/// the oldest run's ID as it was when the last call wrote.
+pub(super) const FIELDS: [&str; 6] = ["v", "s", "t", "h", "a", "oid"];
+
+/// Reads a head without its script, beside a page that shows that there is a log. `None` where it does not tell where that begins.
+pub(super) fn read_plain(fields: Vec<String>, keeps_history: bool) -> Result<Option<Head>, Error> {
+    let Ok([version, last, time_ms, epochs, adopted, oldest]) = <[String; 6]>::try_from(fields) else {
+        return Ok(None);
+    };
+    // One of no messages stands for none.
+    let run = sequences(oldest.as_bytes()).filter(|run| *run.start() >= 1 && !run.is_empty());
+    let Some(first) = run.filter(|_| !version.is_empty()).map(|run| *run.start()) else { return Ok(None) };
+    let role = "master".to_owned();
+    read(&[role, version, last, time_ms, epochs, first.to_string(), "1".to_owned(), adopted], keeps_history)
+}
+
+/// Whether a server is one, by what it says of its replication.
+pub(super) fn is_primary(replication: &str) -> bool {
+    replication.lines().any(|line| line == "role:master")
 }
 
 fn sequence(text: &str) -> Option<i64> {

@@ -234,7 +234,7 @@ pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Optio
 }
 
 /// The sequences of a run, by its ID (`<last>-<count>`).
-fn sequences(id: &[u8]) -> Option<RangeInclusive<i64>> {
+pub(super) fn sequences(id: &[u8]) -> Option<RangeInclusive<i64>> {
     let (last, count) = std::str::from_utf8(id).ok()?.split_once('-')?;
     let (last, count): (i64, i64) = (last.parse().ok()?, count.parse().ok()?);
     Some(last.checked_sub(count)?.checked_add(1)?..=last)
