@@ -24,7 +24,7 @@ use crate::{
 
 mod fast;
 
-pub(super) use fast::decode as plain;
+pub(super) use fast::{Before, decode as plain};
 
 /// Attributes that begin with this are the service's own: clients may not set them, and those of plain programs are
 /// dropped.
@@ -88,7 +88,7 @@ impl Envelope {
 
 /// Reads whatever stood on a channel at `arrival_ms`.
 pub fn decode(bytes: &[u8], arrival_ms: i64) -> Envelope {
-    match fast::decode(bytes) {
+    match fast::decode(bytes, &mut Before::default()) {
         Some(plain) => plain.envelope(),
         None => decode_slowly(bytes, arrival_ms),
     }

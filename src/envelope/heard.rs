@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::decode::{self, Claim, Envelope};
+use super::decode::{self, Before, Claim, Envelope};
 use crate::message::Payload;
 
 /// A message as it stood on a channel.
@@ -21,10 +21,16 @@ pub enum Heard<'a> {
 pub struct Plain<'a> {
     /// A UUID in lower case.
     pub(super) id: &'a [u8; 36],
-    pub(super) text: &'a str,
+    /// UTF-8.
+    pub(super) text: &'a [u8],
     pub(super) time_ms: i64,
     pub(super) claim: Option<Claim>,
 }
+
+/// Reads messages that follow one another. What most of them have in common with the one before is compared with that, and not
+/// read anew.
+#[derive(Debug, Default)]
+pub struct Hearing(Before);
 
 /// What of a message goes into its frame.
 #[derive(Debug)]
@@ -44,21 +50,28 @@ pub struct Parts<'a> {
 /// A payload that is somewhere else.
 #[derive(Debug, Clone, Copy)]
 pub enum Content<'a> {
-    /// A text.
-    Text(&'a str),
+    /// A text, which is UTF-8.
+    Text(&'a [u8]),
     /// A JSON value.
     Json(&'a str),
     /// Bytes.
     Data(&'a [u8]),
 }
 
-impl<'a> Heard<'a> {
+impl Hearing {
     /// Reads whatever stood on a channel at `arrival_ms`.
-    pub fn read(bytes: &'a [u8], arrival_ms: i64) -> Self {
-        match decode::plain(bytes) {
-            Some(plain) => Self::Plain(plain),
-            None => Self::Whole(decode::decode_slowly(bytes, arrival_ms)),
+    pub fn read<'a>(&mut self, bytes: &'a [u8], arrival_ms: i64) -> Heard<'a> {
+        match decode::plain(bytes, &mut self.0) {
+            Some(plain) => Heard::Plain(plain),
+            None => Heard::Whole(decode::decode_slowly(bytes, arrival_ms)),
         }
+    }
+}
+
+impl<'a> Heard<'a> {
+    /// The same for a single message.
+    pub fn read(bytes: &'a [u8], arrival_ms: i64) -> Self {
+        Hearing::default().read(bytes, arrival_ms)
     }
 
     /// The place it says it has.
@@ -113,7 +126,8 @@ impl Plain<'_> {
         Envelope {
             // It was compared digit by digit.
             id: Uuid::try_parse_ascii(self.id).unwrap_or_default(),
-            payload: Payload::Text(self.text.to_owned()),
+            // It was found to be UTF-8.
+            payload: Payload::Text(String::from_utf8_lossy(self.text).into_owned()),
             attributes: Vec::new(),
             ordering_key: String::new(),
             time_ms: self.time_ms,
@@ -128,7 +142,7 @@ impl Envelope {
         let mut id = [0; 36];
         self.id.hyphenated().encode_lower(&mut id);
         let content = match &self.payload {
-            Payload::Text(text) => Content::Text(text),
+            Payload::Text(text) => Content::Text(text.as_bytes()),
             Payload::Json(json) => Content::Json(json),
             Payload::Data(data) => Content::Data(data),
         };

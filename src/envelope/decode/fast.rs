@@ -17,30 +17,61 @@ const TAIL: &[u8] = br#""}"#;
 /// `2026-11-24T12:00:00.000Z`
 const DATE_BYTES: usize = 24;
 
+/// What messages that follow one another mostly have in common: where the next one has the same bytes, they need not be read.
+#[derive(Debug, Default)]
+pub(in super::super) struct Before {
+    date: Option<([u8; DATE_BYTES], i64)>,
+    epoch: Option<([u8; 16], Epoch)>,
+}
+
+impl Before {
+    fn time_ms(&mut self, date: &[u8; DATE_BYTES]) -> Option<i64> {
+        if let Some((known, time_ms)) = &self.date
+            && known == date
+        {
+            return Some(*time_ms);
+        }
+        let time_ms = time_ms(date)?;
+        self.date = Some((*date, time_ms));
+        Some(time_ms)
+    }
+
+    fn epoch(&mut self, digits: &[u8; 16]) -> Option<Epoch> {
+        if let Some((known, epoch)) = &self.epoch
+            && known == digits
+        {
+            return Some(*epoch);
+        }
+        let epoch = epoch(digits)?;
+        self.epoch = Some((*digits, epoch));
+        Some(epoch)
+    }
+}
+
 /// Reads an envelope in our layout, or what plain programs write in the same order; `None` where it must go the long way,
 /// which may read it as well.
-pub(in super::super) fn decode(bytes: &[u8]) -> Option<Plain<'_>> {
+pub(in super::super) fn decode<'a>(bytes: &'a [u8], before: &mut Before) -> Option<Plain<'a>> {
     let rest = bytes.strip_prefix(HEAD)?;
     let (id, rest) = rest.split_first_chunk()?;
     let text_on = rest.strip_prefix(MESSAGE)?;
     // From the end, where everything but the number has a fixed width.
     let behind = text_on.strip_suffix(TAIL)?;
-    let (rest, claim) = match numbered(behind) {
+    let (rest, claim) = match numbered(behind, before) {
         Some((rest, claim)) => (rest, Some(claim)),
         None => (behind, None),
     };
     let (rest, date) = rest.split_last_chunk()?;
     let text = rest.strip_suffix(DATE)?;
     // What is not of the text is compared with ASCII.
-    if !is_id(id) || !is_plain(text) {
+    if !is_id(id) || !is_text(text) {
         return None;
     }
-    Some(Plain { id, text: std::str::from_utf8(text).ok()?, time_ms: time_ms(date)?, claim })
+    Some(Plain { id, text, time_ms: before.time_ms(date)?, claim })
 }
 
 /// What stands before number and epoch, and these.
-fn numbered(bytes: &[u8]) -> Option<(&[u8], Claim)> {
-    let (rest, epoch) = bytes.split_last_chunk::<16>()?;
+fn numbered<'a>(bytes: &'a [u8], before: &mut Before) -> Option<(&'a [u8], Claim)> {
+    let (rest, epoch) = bytes.split_last_chunk()?;
     let rest = rest.strip_suffix(EPOCH)?;
     let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let (rest, digits) = split_last(rest, digits)?;
@@ -50,16 +81,18 @@ fn numbered(bytes: &[u8]) -> Option<(&[u8], Claim)> {
     }
     let sequence = digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
     let sequence = Some(sequence).filter(|sequence| *sequence <= MAX_SEQUENCE)?;
+    Some((rest.strip_suffix(SEQUENCE)?, Claim { epoch: before.epoch(epoch)?, sequence }))
+}
+
+/// Reads an epoch as we write it.
+fn epoch(digits: &[u8; 16]) -> Option<Epoch> {
     let (mut number, mut odd) = (0, 0);
-    for digit in epoch {
+    for digit in digits {
         let value = HEX[usize::from(*digit)];
         odd |= value;
         number = number << 4 | u64::from(value & 15);
     }
-    if odd > 15 {
-        return None;
-    }
-    Some((rest.strip_suffix(SEQUENCE)?, Claim { epoch: Epoch::from_u64(number)?, sequence }))
+    if odd > 15 { None } else { Epoch::from_u64(number) }
 }
 
 /// The values of hexadecimal digits in lower case; 255 for anything else.
@@ -71,6 +104,17 @@ const HEX: [u8; 256] = {
     }
     values
 };
+
+/// Whether the string of JSON stands for itself, and is UTF-8.
+fn is_text(text: &[u8]) -> bool {
+    is_simple(text) || is_plain(text) && std::str::from_utf8(text).is_ok()
+}
+
+/// The same for ASCII, as most texts are: one pass says both. False also for other texts that [`is_text`] takes.
+fn is_simple(text: &[u8]) -> bool {
+    // As signed numbers, all that is not ASCII is below what is no control character.
+    !text.iter().fold(false, |odd, byte| odd | (byte.cast_signed() < 0x20) | (*byte == b'"') | (*byte == b'\\'))
+}
 
 /// Whether it is a UUID as we write it, in lower case.
 fn is_id(id: &[u8; 36]) -> bool {
@@ -154,6 +198,28 @@ mod tests {
         assert_eq!(decode(json.as_bytes()).map(|plain| plain.envelope()), Some(long), "{json}");
     }
 
+    fn decode(bytes: &[u8]) -> Option<Plain<'_>> {
+        super::decode(bytes, &mut Before::default())
+    }
+
+    #[test]
+    fn a_text_is_what_both_passes_together_take() {
+        for length in 0..80 {
+            for at in 0..length {
+                for odd in ["\"", "\\", "\u{1f}", "\u{7f}", "\u{80}", "é", "€", "\u{10ffff}"] {
+                    let mut text = "x".repeat(length).into_bytes();
+                    text.splice(at..=at, odd.bytes());
+                    assert_eq!(is_text(&text), !["\"", "\\", "\u{1f}"].contains(&odd), "{odd:?} at {at} of {length}");
+                    assert!(!is_simple(&text) || text.is_ascii());
+                }
+                let mut text = vec![b'x'; length];
+                text[at] = 0xff;
+                assert!(!is_text(&text), "no UTF-8");
+            }
+            assert!(is_simple(&vec![b'~'; length]));
+        }
+    }
+
     #[test]
     fn what_plain_programs_write_in_our_order_goes_the_short_way() {
         let plain = |text: &str| {
@@ -220,10 +286,27 @@ mod tests {
         #[test]
         fn a_changed_byte_never_makes_both_ways_differ(at in 0_usize..200, byte: u8) {
             let mut json = stamped(Payload::Text("hello".to_owned()), ARRIVAL_MS, 42).into_bytes();
+            // Known from before, with all bytes that are read as they are.
+            let (whole, mut before) = (json.clone(), Before::default());
+            prop_assert!(super::decode(&whole, &mut before).is_some());
             let at = at % json.len();
             json[at] = byte;
-            if let Some(taken) = decode(&json) {
-                prop_assert_eq!(taken.envelope(), decode_slowly(&json, ARRIVAL_MS));
+            let taken = decode(&json).map(|plain| plain.envelope());
+            if let Some(taken) = &taken {
+                prop_assert_eq!(taken, &decode_slowly(&json, ARRIVAL_MS));
+            }
+            prop_assert_eq!(super::decode(&json, &mut before).map(|plain| plain.envelope()), taken);
+            // And what it has left is no less true.
+            prop_assert_eq!(super::decode(&whole, &mut before), decode(&whole));
+        }
+
+        #[test]
+        fn what_came_before_changes_nothing(messages in prop::collection::vec((0_i64..3, 0_u64..3, 1_i64..1_000), 1..9)) {
+            let mut before = Before::default();
+            for (time, epoch, sequence) in messages {
+                let json = stamped(Payload::Text("x".to_owned()), ARRIVAL_MS + time, sequence);
+                let json = json.replace("00ab", &format!("00a{epoch}"));
+                prop_assert_eq!(super::decode(json.as_bytes(), &mut before), decode(json.as_bytes()));
             }
         }
     }

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::sequences;
 use crate::{
     broker::{Stored, adopt::Adopted, redis::resp::Malformed},
-    limits::{MESSAGE_BYTES, REPLY_ELEMENTS},
+    limits::{MESSAGE_BYTES, REPLAY_MESSAGES, REPLY_ELEMENTS},
 };
 
 /// How far an answer has been read. Behind its last byte another may stand.
@@ -79,8 +79,19 @@ impl Range {
         let id = self.string(bytes)?;
         let mut sequences = sequences(&bytes[id]).ok_or(Stop::Odd)?;
         let fields = self.count(bytes, b'*', REPLY_ELEMENTS)?;
+        if self.runs == 0 {
+            // The others are mostly as large.
+            let messages = (fields / 2).saturating_mul(self.left.unwrap_or(1));
+            self.found.reserve(messages.min(REPLAY_MESSAGES));
+        }
         let (mut time_ms, mut is_behind_message) = (None, false);
         for _ in 0..fields / 2 {
+            if let Some(json) = self.message(bytes) {
+                let sequence = sequences.next().ok_or(Stop::Odd)?;
+                self.found.push(Found { sequence, json, adopted: None });
+                is_behind_message = true;
+                continue;
+            }
             let (name, value) = (self.string(bytes)?, self.string(bytes)?);
             let is_message = &bytes[name.clone()] == b"m";
             match &bytes[name] {
@@ -102,6 +113,32 @@ impl Range {
         self.left = self.left.map(|left| left - 1);
         self.runs += 1;
         Ok(())
+    }
+
+    /// The short way for what comes most: a message's name, and the message as a whole. `None` for anything else, and nothing is read.
+    fn message(&mut self, bytes: &[u8]) -> Option<ops::Range<usize>> {
+        const NAME: &[u8; 8] = b"$1\r\nm\r\n$";
+        let (name, line) = bytes.get(self.at..)?.split_first_chunk::<8>()?;
+        if name != NAME {
+            return None;
+        }
+        let (mut length, mut count) = (0, 0);
+        // As many as the largest has.
+        for byte in line.iter().take(7).take_while(|byte| byte.is_ascii_digit()) {
+            length = length * 10 + usize::from(byte - b'0');
+            count += 1;
+        }
+        if count == 0 || length > MESSAGE_BYTES {
+            return None;
+        }
+        let (line_end, rest) = line.get(count..)?.split_first_chunk::<2>()?;
+        let behind = rest.get(length..)?.first_chunk::<2>()?;
+        if line_end != b"\r\n" || behind != b"\r\n" {
+            return None;
+        }
+        let start = self.at + NAME.len() + count + 2;
+        self.at = start + length + 2;
+        Some(start..start + length)
     }
 
     /// The place of a bulk string.
