@@ -27,6 +27,9 @@ const CHANNEL_BYTES: usize = FRAME_BYTES + 16;
 /// The same as text.
 pub const CHANNEL_TEXT_BYTES: usize = CHANNEL_BYTES / 3 * 4;
 
+/// What of that is a sequence's own: the rest is the same for all of a channel and epoch.
+pub const OWN_TEXT_BYTES: usize = CHANNEL_TEXT_BYTES - Series::SAME.1;
+
 /// The text is no cursor of this kind, or not of this channel, pattern or query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCursor {
@@ -103,12 +106,19 @@ impl Series {
 
     /// The same as ASCII.
     pub fn at(&self, sequence: i64) -> [u8; CHANNEL_TEXT_BYTES] {
-        let Self { mut bytes, mut text } = *self;
+        let mut text = self.text;
+        text[Self::SAME.1..].copy_from_slice(&self.own_at(sequence));
+        text
+    }
+
+    /// Its end, which is all that differs from another's.
+    pub fn own_at(&self, sequence: i64) -> [u8; OWN_TEXT_BYTES] {
+        let (mut bytes, mut text) = (self.bytes, [0; OWN_TEXT_BYTES]);
         let sealed = CHANNEL_BYTES - 4;
         bytes[Self::SAME.0..sealed].copy_from_slice(&sequence.to_be_bytes());
         let sum = checksum(&bytes[..sealed]);
         bytes[sealed..].copy_from_slice(&sum);
-        base64url(&bytes[Self::SAME.0..], &mut text[Self::SAME.1..]);
+        base64url(&bytes[Self::SAME.0..], &mut text);
         text
     }
 }

@@ -2,22 +2,22 @@
 //!
 //! A frame is a flag byte (0, not compressed), four bytes of length, and the protobuf of a `StreamMessagesResponse`.
 
-use std::sync::Arc;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 use tidings::{
-    broker::{Gap, GapReason, Stored},
+    broker::{Gap, GapReason},
     channel::ChannelName,
     cursor,
-    envelope::{Envelope, Heard, Parts},
-    limits::{CHUNK_BYTES, LOG_CHUNK_BYTES},
+    envelope::{Envelope, Parts},
+    limits::CHUNK_BYTES,
     message::{Payload, Position},
     pb::{self, stream_messages_response::Event},
 };
 
+mod log;
 mod wire;
 
+pub(crate) use log::of_log;
 use wire::Series;
 
 /// A message as the contract has it. Sequence 0 stands for one that has no place of its own; its cursor is its predecessor's.
@@ -144,37 +144,10 @@ pub(crate) struct Place {
     pub(crate) time_ms: i64,
 }
 
-/// Frames consecutive messages of one epoch, from just after a position up to a sequence.
-pub(crate) fn of_log(
-    channel: &ChannelName,
-    hash: u64,
-    mut at: Position,
-    to: i64,
-    messages: &[Stored],
-) -> Vec<Arc<Chunk>> {
-    let mut builder = Builder::of(LOG_CHUNK_BYTES);
-    for stored in messages {
-        if stored.sequence > to || stored.sequence != at.sequence + 1 {
-            break;
-        }
-        let heard = Heard::read(&stored.json, 0);
-        // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
-        let epoch = heard.claim().map_or(at.epoch, |claim| Some(claim.epoch));
-        let position = Position { epoch, sequence: stored.sequence };
-        let time_ms = stored.adopted.map_or(heard.time_ms(), |adopted| adopted.time_ms);
-        let place = Place { before: at, sequence: stored.sequence, position, time_ms };
-        builder.push(channel, hash, place, &heard.parts());
-        at.sequence = stored.sequence;
-    }
-    builder.finish().into_iter().map(Arc::new).collect()
-}
-
 /// Makes chunks out of messages as they come.
 #[derive(Debug)]
 pub(crate) struct Builder {
-    /// Bytes at which a chunk ends.
-    limit: usize,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     series: Series,
     runs: Vec<Run>,
     entries: Vec<Entry>,
@@ -183,23 +156,17 @@ pub(crate) struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self::of(CHUNK_BYTES)
-    }
-}
-
-impl Builder {
-    /// Chunks end when they have so many bytes.
-    pub(crate) fn of(limit: usize) -> Self {
         Self {
-            limit,
-            buffer: BytesMut::new(),
+            buffer: Vec::new(),
             series: Series::new(0, None),
             runs: Vec::new(),
             entries: Vec::new(),
             done: Vec::new(),
         }
     }
+}
 
+impl Builder {
     /// Adds a message of a channel.
     pub(crate) fn push(&mut self, channel: &ChannelName, hash: u64, place: Place, parts: &Parts<'_>) {
         let Place { before, sequence, position, time_ms } = place;
@@ -219,7 +186,7 @@ impl Builder {
         }
         self.series.put(&mut self.buffer, channel, parts, sequence, position.sequence);
         self.entries.push(Entry { run: run as u32, end: self.buffer.len() as u32, sequence, time_ms });
-        if self.buffer.len() >= self.limit {
+        if self.buffer.len() >= CHUNK_BYTES {
             self.seal(true);
         }
     }

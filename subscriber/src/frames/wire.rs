@@ -1,13 +1,16 @@
 //! A message as a frame, written straight into the buffer: what prost makes of [`message`](super::message), without a
 //! text of its own for each field. This is done once for each message that is heard, and decides how fast a channel can be.
 
-use bytes::BytesMut;
 use tidings::{
     channel::ChannelName,
     cursor,
     envelope::{Content, Parts},
     message::Epoch,
 };
+
+mod model;
+
+use model::{Alike, Model};
 
 /// A field of variable length in protobuf: its tag, when its number is below 16.
 const fn tag(field: u8) -> u8 {
@@ -25,11 +28,15 @@ pub(super) struct Series {
     epoch: Option<Epoch>,
     digits: Option<[u8; 16]>,
     cursors: cursor::Series,
+    /// What the frame before was like, and that frame where two in a row were alike.
+    last: Option<Alike>,
+    model: Option<Model>,
 }
 
 impl Series {
     pub(super) fn new(hash: u64, epoch: Option<Epoch>) -> Self {
-        Self { hash, epoch, digits: epoch.map(Epoch::digits), cursors: cursor::Series::new(hash, epoch) }
+        let (digits, cursors) = (epoch.map(Epoch::digits), cursor::Series::new(hash, epoch));
+        Self { hash, epoch, digits, cursors, last: None, model: None }
     }
 
     /// Whether it is the one of this channel and epoch.
@@ -39,15 +46,34 @@ impl Series {
 
     /// Appends the frame of a message. Sequence 0 stands for one that has no place of its own; its cursor is just after `after`.
     pub(super) fn put(
-        &self,
-        buffer: &mut BytesMut,
+        &mut self,
+        buffer: &mut Vec<u8>,
         channel: &ChannelName,
         parts: &Parts<'_>,
         sequence: i64,
         after: i64,
     ) {
+        let alike = Alike::of(parts, sequence, after);
+        if let (Some(model), Some(alike)) = (&self.model, &alike)
+            && model.is_of(channel, alike)
+        {
+            return model.put(buffer, parts, sequence, &self.cursors);
+        }
+        let start = buffer.len();
+        self.put_whole(buffer, channel, parts, sequence, after);
+        self.model = match alike {
+            Some(alike) if self.last == Some(alike) && self.digits.is_some() => {
+                Some(Model::new(channel, alike, &buffer[start..]))
+            }
+            _ => None,
+        };
+        self.last = alike;
+    }
+
+    /// The same for any message.
+    fn put_whole(&self, buffer: &mut Vec<u8>, channel: &ChannelName, parts: &Parts<'_>, sequence: i64, after: i64) {
         let (payload_field, payload) = match parts.content {
-            Content::Text(text) => (TEXT, text.as_bytes()),
+            Content::Text(text) => (TEXT, text),
             Content::Json(json) => (JSON, json.as_bytes()),
             Content::Data(data) => (DATA, data),
         };
@@ -86,8 +112,7 @@ impl Series {
 
     /// What stands behind the payload and has a size that is known but for a few bytes: time, sequence, epoch and cursor.
     fn end(&self, time_ms: i64, sequence: i64, after: i64) -> Small<96> {
-        let seconds = time_ms.div_euclid(1_000) as u64;
-        let nanos = (time_ms.rem_euclid(1_000) * 1_000_000) as u64;
+        let (seconds, nanos) = time(time_ms);
         let mut end = Small::new();
         end.begin(8, number_length(seconds) + number_length(nanos));
         end.number(1, seconds);
@@ -101,6 +126,11 @@ impl Series {
         end.bytes(self.cursors.at(after));
         end
     }
+}
+
+/// Seconds and nanoseconds of a time, as varints have them.
+fn time(time_ms: i64) -> (u64, u64) {
+    (time_ms.div_euclid(1_000) as u64, (time_ms.rem_euclid(1_000) * 1_000_000) as u64)
 }
 
 /// A few bytes that are put together where no buffer has to be asked for room.
@@ -174,13 +204,13 @@ fn varint_length(number: u64) -> usize {
     (number | 1).ilog2() as usize / 7 + 1
 }
 
-fn put_begin(buffer: &mut BytesMut, field: u8, length: usize) {
+fn put_begin(buffer: &mut Vec<u8>, field: u8, length: usize) {
     let mut begin = Small::<16>::new();
     begin.begin(field, length);
     buffer.extend_from_slice(begin.written());
 }
 
-fn put_bytes(buffer: &mut BytesMut, field: u8, bytes: &[u8]) {
+fn put_bytes(buffer: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     if !bytes.is_empty() {
         put_begin(buffer, field, bytes.len());
         buffer.extend_from_slice(bytes);
@@ -189,6 +219,7 @@ fn put_bytes(buffer: &mut BytesMut, field: u8, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use prost::Message as _;
     use tidings::{
         channel::Names,
@@ -201,8 +232,8 @@ mod tests {
     use super::*;
     use crate::frames::{message, put_with_cursor};
 
-    fn put(buffer: &mut BytesMut, channel: &ChannelName, envelope: &Envelope, sequence: i64, position: Position) {
-        let series = Series::new(channel_hash(channel.as_str()), position.epoch);
+    fn put(buffer: &mut Vec<u8>, channel: &ChannelName, envelope: &Envelope, sequence: i64, position: Position) {
+        let mut series = Series::new(channel_hash(channel.as_str()), position.epoch);
         series.put(buffer, channel, &envelope.parts(), sequence, position.sequence);
     }
 
@@ -210,7 +241,7 @@ mod tests {
     fn assert_same(name: &str, envelope: &Envelope, sequence: i64, position: Position) {
         let channel = Names::new("tidings", "").expect("names").parse(name).expect("a name");
         let hash = channel_hash(name);
-        let mut frame = BytesMut::new();
+        let mut frame = Vec::new();
         put(&mut frame, &channel, envelope, sequence, position);
         let event = Event::Message(message(&channel, hash, envelope.clone(), sequence, position));
         let expected = pb::StreamMessagesResponse { event: Some(event) };
@@ -272,17 +303,55 @@ mod tests {
             let envelope = envelope::decode(format!(r#"{{"message":1,"date":"{date}"}}"#).as_bytes(), 5);
             assert_same("channel1", &envelope, 0, Position::START);
         }
-        let mut frame = BytesMut::new();
+        let mut frame = Vec::new();
         let (plain, before) = (envelope::decode(b"plain", 0), Position { epoch, sequence: 7 });
         let channel = Names::new("tidings", "").expect("names").parse("channel1").expect("a name");
         put(&mut frame, &channel, &plain, 0, before);
         let (mut moved, after) = (BytesMut::new(), Position { epoch, sequence: 9 });
         put_with_cursor(&mut moved, &frame, cursor::encode(&channel, after));
-        let mut elsewhere = BytesMut::new();
+        let mut elsewhere = Vec::new();
         put(&mut elsewhere, &channel, &plain, 0, after);
         let decode = |frame: &[u8]| pb::StreamMessagesResponse::decode(&frame[5..]).expect("protobuf");
         assert_eq!((moved.len(), decode(&moved)), (elsewhere.len(), decode(&elsewhere)), "its cursor and nothing else");
         let large = envelope::decode(&vec![b'x'; 1 << 20], 5);
         assert_same("channel1", &large, 9, Position { epoch, sequence: 9 });
+    }
+
+    /// Messages of a few kinds, one behind the other, so that many are like the one before and some are not.
+    #[test]
+    fn the_frame_before_never_shows() {
+        let names = Names::new("tidings", "").expect("names");
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut models = 0;
+        for _ in 0..500 {
+            // Also where names would have the same hash.
+            let mut series = Series::new(7, None);
+            let (mut buffer, mut expected) = (Vec::new(), Vec::new());
+            for _ in 0..random.usize(1..30) {
+                // Mostly the first.
+                let mut one =
+                    |of: &[&'static str]| if random.u8(..6) > 0 { of[0] } else { of[random.usize(..of.len())] };
+                let channel = names.parse(one(&["a", "b"])).expect("a name");
+                let text = one(&["same", "like", "", "é", "longer than these", "x\\n"]);
+                let more =
+                    one(&["", r#","attributes":{"a":"b"}"#, r#","ordering_key":"k""#, r#","encoding":"base64""#]);
+                let date = one(&["2026-11-24T12:00:00.001Z", "2026-11-24T12:00:00.000Z", "1969-12-31T23:59:59.999Z"]);
+                let epoch = Epoch::from_u64(one(&["1", "2", "0"]).parse().expect("a number"));
+                let sequence = random.i64(0..4) + random.choice([7, 7, 7, 0, 126, 16_382, 1 << 40]).expect("some");
+                let after = sequence + i64::from(random.u8(..8) == 0);
+                let id = uuid::Uuid::from_u128(random.u128(..));
+                let json = format!(r#"{{"id":"{id}","message":"{text}","date":"{date}"{more}}}"#);
+                let envelope = envelope::decode(json.as_bytes(), 0);
+                if !series.is_of(7, epoch) {
+                    series = Series::new(7, epoch);
+                }
+                let before = series.model.is_some();
+                series.put(&mut buffer, &channel, &envelope.parts(), sequence, after);
+                models += u32::from(before && series.model.is_some());
+                Series::new(7, epoch).put_whole(&mut expected, &channel, &envelope.parts(), sequence, after);
+                assert_eq!(buffer, expected, "{json}, {sequence}, {after}, {epoch:?}");
+            }
+        }
+        assert!(models > 100, "hardly any were like the one before: {models}");
     }
 }

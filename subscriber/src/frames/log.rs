@@ -1,0 +1,182 @@
+//! Chunks of what was read of a log. There all messages are one channel's and follow one another, which spares what the live side
+//! has to ask of each.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidings::{broker::Stored, channel::ChannelName, envelope::Hearing, limits::LOG_CHUNK_BYTES, message::Position};
+
+use super::{Chunk, Entry, Run, wire::Series};
+
+/// Frames consecutive messages of one epoch, from just after a position up to a sequence.
+pub(crate) fn of_log(channel: &ChannelName, hash: u64, at: Position, to: i64, messages: &[Stored]) -> Vec<Arc<Chunk>> {
+    let mut hearing = Hearing::default();
+    let mut series = Series::new(hash, at.epoch);
+    let mut chunks = Chunks::new(channel, at);
+    for stored in messages {
+        let sequence = stored.sequence;
+        if sequence > to || sequence != chunks.at.sequence + 1 {
+            break;
+        }
+        let heard = hearing.read(&stored.json, 0);
+        // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
+        let epoch = heard.claim().map_or(at.epoch, |claim| Some(claim.epoch));
+        if !series.is_of(hash, epoch) {
+            series = Series::new(hash, epoch);
+        }
+        let time_ms = stored.adopted.map_or(heard.time_ms(), |adopted| adopted.time_ms);
+        chunks.push(sequence, time_ms, |buffer| {
+            series.put(buffer, channel, &heard.parts(), sequence, sequence);
+        });
+    }
+    chunks.seal();
+    chunks.done
+}
+
+/// Frames that follow one another, cut into chunks that HTTP/2 can send in one frame.
+struct Chunks<'a> {
+    channel: &'a ChannelName,
+    /// Where the chunk begins, and where it ends now.
+    before: Position,
+    at: Position,
+    time_ms: i64,
+    /// Becomes the chunk's bytes as it is, so it has no more room than a chunk may have.
+    buffer: Vec<u8>,
+    entries: Vec<Entry>,
+    done: Vec<Arc<Chunk>>,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(channel: &'a ChannelName, at: Position) -> Self {
+        let (buffer, entries) = (Vec::new(), Vec::new());
+        Self { channel, before: at, at, time_ms: 0, buffer, entries, done: Vec::new() }
+    }
+
+    /// Adds the frame of the next message.
+    fn push(&mut self, sequence: i64, time_ms: i64, put: impl FnOnce(&mut Vec<u8>)) {
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(LOG_CHUNK_BYTES);
+        }
+        let mut start = self.buffer.len();
+        put(&mut self.buffer);
+        if start > 0 && self.buffer.len() > LOG_CHUNK_BYTES {
+            let frame = self.buffer.split_off(start);
+            self.seal();
+            self.buffer.reserve_exact(LOG_CHUNK_BYTES.max(frame.len()));
+            self.buffer.extend_from_slice(&frame);
+            start = 0;
+        }
+        self.at.sequence = sequence;
+        self.time_ms = time_ms;
+        let end = self.buffer.len();
+        self.entries.push(Entry { run: 0, end: end as u32, sequence, time_ms });
+        // The next is mostly as long.
+        if end + (end - start) > LOG_CHUNK_BYTES {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        // The next mostly has as many.
+        let entries = Vec::with_capacity(self.entries.len());
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.capacity() - buffer.len() > buffer.len() / 8 {
+            buffer.shrink_to_fit();
+        }
+        let run =
+            Run { channel: self.channel.clone(), before: self.before, last: self.at.sequence, time_ms: self.time_ms };
+        self.before = self.at;
+        self.done.push(Arc::new(Chunk {
+            bytes: Bytes::from(buffer),
+            runs: vec![run],
+            entries: std::mem::replace(&mut self.entries, entries),
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings::{channel::Names, cursor::channel_hash, message::Epoch};
+
+    use super::*;
+    use crate::frames::{Builder, Place};
+
+    fn epoch(number: u64) -> Position {
+        Position { epoch: Epoch::from_u64(number), sequence: 0 }
+    }
+
+    /// Messages of a log with texts of these sizes.
+    fn log(sizes: impl IntoIterator<Item = usize>) -> Vec<Stored> {
+        let one = |(sequence, size)| {
+            let (id, text, epoch) =
+                (uuid::Uuid::from_u128(sequence as u128), "x".repeat(size), 1 + sequence as u64 / 500);
+            let date = format!("2026-11-24T12:00:00.{:03}Z", sequence / 100);
+            let json = format!(
+                r#"{{"id":"{id}","message":"{text}","date":"{date}","sequence":{sequence},"epoch":"{epoch:016x}"}}"#
+            );
+            Stored { sequence, json: json.into(), adopted: None }
+        };
+        (1..).zip(sizes).map(one).collect()
+    }
+
+    /// The same frames as the live side makes, whatever their sizes, in chunks that lead from one to the next.
+    fn assert_cut(messages: &[Stored]) {
+        let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
+        let hash = channel_hash("c");
+        let chunks = of_log(&channel, hash, epoch(1), i64::MAX, messages);
+        let (mut builder, mut at) = (Builder::default(), epoch(1));
+        for stored in messages {
+            let heard = tidings::envelope::Heard::read(&stored.json, 0);
+            let position = Position { epoch: heard.claim().map(|claim| claim.epoch), sequence: stored.sequence };
+            let place = Place { before: at, sequence: stored.sequence, position, time_ms: heard.time_ms() };
+            builder.push(&channel, hash, place, &heard.parts());
+            at.sequence = stored.sequence;
+        }
+        let whole: Vec<u8> = builder.finish().iter().flat_map(|chunk| chunk.bytes.to_vec()).collect();
+        assert!(chunks.iter().flat_map(|chunk| chunk.bytes.to_vec()).eq(whole));
+        let mut at = epoch(1);
+        for chunk in &chunks {
+            let [run] = &chunk.runs[..] else { panic!("one channel, one run") };
+            assert_eq!(run.before, at);
+            at = run.end();
+            let last = chunk.entries.last().expect("no chunk is empty");
+            assert_eq!((last.sequence, last.time_ms), (run.last, run.time_ms));
+            assert_eq!(last.end as usize, chunk.bytes.len());
+            assert!(chunk.bytes.len() <= LOG_CHUNK_BYTES || chunk.entries.len() == 1, "a frame of HTTP/2");
+            assert_eq!(run.last - run.before.sequence, chunk.entries.len() as i64);
+        }
+        assert_eq!(at.sequence, messages.len() as i64);
+        for two in chunks.windows(2) {
+            let next = two[1].entries[0].end as usize;
+            assert!(two[0].bytes.len() + next.max(300) > LOG_CHUNK_BYTES, "it would have had room");
+        }
+    }
+
+    #[test]
+    fn chunks_are_full_and_fit_a_frame_of_http_2() {
+        assert_cut(&[]);
+        assert_cut(&log([100; 1_000]));
+        assert_cut(&log((0..1_000).map(|i| i % 7)));
+        assert_cut(&log([10, 20_000, 10, 16_000, 100, 40_000, 40_000, 16_100, 16_150, 16_200, 16_250, 16_384, 5]));
+        for size in 8_000..8_400 {
+            assert_cut(&log([size; 3]));
+        }
+    }
+
+    #[test]
+    fn it_ends_where_a_message_is_missing_or_the_epoch_does() {
+        let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
+        let mut messages = log([1; 9]);
+        let last = |messages: &[Stored], to| {
+            of_log(&channel, 7, epoch(1), to, messages).last().map(|chunk| chunk.runs[0].last)
+        };
+        assert_eq!(last(&messages, 9), Some(9));
+        assert_eq!(last(&messages, 4), Some(4));
+        messages.remove(5);
+        assert_eq!(last(&messages, 9), Some(5));
+        assert_eq!(last(&messages[1..], 9), None, "it does not follow");
+    }
+}
