@@ -86,11 +86,12 @@ impl Open {
         self.wire.command(&["XRANGE", question.log, &from, "+", "COUNT", &runs]);
         self.wire.command(&head);
         self.wire.command(&["INFO", "replication"]);
+        // At once and before anything comes, so that nothing is moved to make room for the rest. Beside the messages there are their
+        // names and sizes.
+        self.wire.buffer().reserve(question.bytes + question.bytes / 8 + BULK_READ_BYTES);
         self.wire.flush().await?;
         let before = self.list().await?;
         let mut range = Range::default();
-        // At once, so that what has come need not be moved for the rest. Beside the messages there are their names and sizes.
-        self.wire.buffer().reserve(question.bytes + question.bytes / 8 + BULK_READ_BYTES);
         while !range.read(self.wire.buffer()).map_err(|error| error.to_string())? {
             if !self.wire.read().await? {
                 return Err("it closed the connection".to_owned());
