@@ -82,6 +82,10 @@ impl Script {
         redis::cmd("SCRIPT").arg("LOAD").arg(self.code).query_async(connection).await
     }
 
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
     pub(super) fn code(&self) -> &'static str {
         self.code
     }
