@@ -5,5 +5,5 @@ if is_full_call then
   if is_kept then call('PEXPIRE', log_key, log_lives) end
   call('PEXPIRE', head_key, ARGV[12])
 end
-for i = FIRST_MESSAGE, #ARGV do call('PUBLISH', channel, ARGV[i]) end
+for i = 1, new do call('PUBLISH', channel, jsons[skipped + i]) end
 return clock_ms
