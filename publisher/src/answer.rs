@@ -130,11 +130,10 @@ impl Responder {
     }
 
     fn series(&mut self, epoch: Epoch, time_ms: i64) -> &Series {
-        let series = match self.series.take_if(|series| (series.epoch, series.time_ms) == (epoch, time_ms)) {
-            Some(series) => series,
-            None => Series::new(&self.channel, self.hash, epoch, time_ms),
-        };
-        self.series.insert(series)
+        if self.series.as_ref().is_some_and(|series| (series.epoch, series.time_ms) != (epoch, time_ms)) {
+            self.series = None;
+        }
+        self.series.get_or_insert_with(|| Series::new(&self.channel, self.hash, epoch, time_ms))
     }
 }
 

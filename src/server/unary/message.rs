@@ -118,6 +118,20 @@ mod tests {
         assert!(Read::default().add(Bytes::from(frame(0, DECODE_BYTES as u32, b""))));
     }
 
+    /// Whatever a stranger sends, in parts as long as its first byte says.
+    #[test]
+    fn any_bytes_are_one_message_or_none() {
+        let seeds = [frame(0, 3, b"abc"), frame(1, 3, b"abc"), [frame(0, 1, b"a"), frame(0, 0, b"")].concat()];
+        let seeds = seeds.iter().flat_map(|seed| [1, 4, 200].map(|size| [&[size][..], seed].concat()));
+        tidings_testing::bytes::throw(&seeds.collect::<Vec<_>>(), |bytes| {
+            let Some((size, bytes)) = bytes.split_first() else { return };
+            let is_message = bytes.split_first_chunk::<PREFIX>().is_some_and(|(prefix, message)| {
+                prefix[0] == 0 && prefix[1..] == (message.len() as u32).to_be_bytes() && message.len() <= DECODE_BYTES
+            });
+            assert_eq!(read(bytes, usize::from(*size).max(1)).is_some(), is_message);
+        });
+    }
+
     #[test]
     fn one_part_is_not_copied() {
         let frame = Bytes::from(frame(0, 2, b"ab"));
