@@ -11,6 +11,7 @@
 --   messages, run bytes; each message's JSON.
 -- Answers Redis's clock (ms), or 0 where nothing was written.
 local FIRST_MESSAGE, CLOCKS_APART = 15, 1000
+local call, ARGV = redis.call, ARGV
 local head_key, log_key, channel, log_lives = KEYS[1], KEYS[2], ARGV[1], ARGV[11]
 local head = call('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r')
 if head[1] ~= ARGV[2] or head[2] ~= ARGV[4] then return 0 end
@@ -26,7 +27,7 @@ local max_messages, max_bytes, max_age = tonumber(ARGV[8]), tonumber(ARGV[9]), t
 local bytes, oldest, oldest_bytes, oldest_time = tonumber(head[3]), head[4], tonumber(head[5]), tonumber(head[6])
 if not (bytes and oldest and oldest_bytes and oldest_time) then return 0 end
 local bytes_then, is_kept = bytes + tonumber(ARGV[7]), max_messages > 0
-local is_full = is_kept and (last - run_id(oldest) >= max_messages or bytes_then - oldest_bytes >= max_bytes
+local is_full = is_kept and (last - string.match(oldest, '^%d+') >= max_messages or bytes_then - oldest_bytes >= max_bytes
   or oldest_time < now - max_age)
 
 -- Before anything is written: scripts do not roll back.
@@ -37,5 +38,12 @@ if not (may('PUBLISH', channel, '') and may('HSET', head_key, 'w', '') and (not 
   return redis.error_reply(
     'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET, PEXPIRE or UNLINK for this channel')
 end
-local jsons, skipped, hashes = ARGV, FIRST_MESSAGE - 1, nil
-local run_messages, run_bytes = tonumber(ARGV[13]), tonumber(ARGV[14])
+
+-- A lone message spares itself what more of them need: functions, a list, and taking that apart again.
+local failed
+if is_kept and new == 1 then
+  failed = redis.pcall('XADD', log_key, ARGV[5] .. '-1', 't', ARGV[6], 'b', string.format('%d', bytes_then), 'm', ARGV[15])
+  failed = type(failed) == 'table' and failed.err and failed
+elseif is_kept then
+  local jsons, skipped, hashes = ARGV, FIRST_MESSAGE - 1, nil
+  local run_messages, run_bytes = tonumber(ARGV[13]), tonumber(ARGV[14])

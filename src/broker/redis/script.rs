@@ -40,12 +40,14 @@ macro_rules! writing {
 
 pub(super) static PUBLISH: Script = writing!("publish.lua"; "published.lua");
 pub(super) static ADOPT: Script = writing!("adopt.lua"; "adopted.lua");
+// In the middle its parts are indented: they stand within a condition.
 pub(super) static PREPARED: Script = script!(
     "#!lua\n",
-    include_str!("tools.lua"),
     include_str!("prepared.lua"),
+    include_str!("tools.lua"),
     include_str!("append.lua"),
     include_str!("appended.lua"),
+    include_str!("tools.lua"),
     include_str!("trim.lua"),
     include_str!("pushed.lua")
 );
