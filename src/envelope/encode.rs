@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, Datelike as _, SecondsFormat, Timelike as _, Utc};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -114,7 +114,28 @@ impl fmt::Write for Size {
 
 /// RFC 3339 in UTC with milliseconds, such as `2026-11-24T12:00:00.000Z`.
 pub fn format_time(time_ms: i64) -> String {
-    DateTime::from_timestamp_millis(time_ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+    let time = DateTime::from_timestamp_millis(time_ms).unwrap_or_default();
+    match u32::try_from(time.year()) {
+        Ok(year @ ..=9_999) => digits_of(year, &time),
+        // Chrono writes these with a sign.
+        _ => time.to_rfc3339_opts(SecondsFormat::Millis, true),
+    }
+}
+
+/// Every publish has its time written, for which chrono's own way is long.
+fn digits_of(year: u32, time: &DateTime<Utc>) -> String {
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let places = [(0, 4), (5, 2), (8, 2), (11, 2), (14, 2), (17, 2), (20, 3)];
+    let (millis, second) = (time.timestamp_subsec_millis(), time.second());
+    for ((at, width), mut number) in
+        places.into_iter().zip([year, time.month(), time.day(), time.hour(), time.minute(), second, millis])
+    {
+        for digit in text[at..at + width].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    }
+    text.into_iter().map(char::from).collect()
 }
 
 /// The text is not one JSON text.

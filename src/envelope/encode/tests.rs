@@ -57,6 +57,12 @@ fn assert_written_the_same(draft: &Draft) {
 
 proptest! {
     #[test]
+    fn a_time_is_written_as_chrono_writes_it(time_ms in -70_000_000_000_000_i64..300_000_000_000_000) {
+        let chrono = DateTime::from_timestamp_millis(time_ms).expect("a time").to_rfc3339_opts(SecondsFormat::Millis, true);
+        prop_assert_eq!(format_time(time_ms), chrono);
+    }
+
+    #[test]
     fn a_draft_is_written_in_one_go_as_in_parts(
         text in "[ -~é\\x00-\\x1f\"\\\\]{0,60}",
         data: Vec<u8>,
