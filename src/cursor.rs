@@ -7,11 +7,14 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use self::series::Series;
 use crate::{
     channel::{ChannelName, Pattern},
     limits::CURSOR_CHANNELS,
     message::{Epoch, MAX_SEQUENCE, Position},
 };
+
+mod series;
 
 const VERSION: u8 = 1;
 const CHANNEL: u8 = 1;
@@ -28,7 +31,7 @@ const CHANNEL_BYTES: usize = FRAME_BYTES + 16;
 pub const CHANNEL_TEXT_BYTES: usize = CHANNEL_BYTES / 3 * 4;
 
 /// What of that is a sequence's own: the rest is the same for all of a channel and epoch.
-pub const OWN_TEXT_BYTES: usize = CHANNEL_TEXT_BYTES - Series::SAME.1;
+pub const OWN_TEXT_BYTES: usize = CHANNEL_TEXT_BYTES - series::SAME.1;
 
 /// The text is no cursor of this kind, or not of this channel, pattern or query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,55 +80,10 @@ pub fn encode_hashed(channel: u64, position: Position) -> String {
     Series::new(channel, position.epoch).text_at(position.sequence)
 }
 
-/// What all cursors of one channel and epoch have in common: every message has a cursor, and only the rest is made for each.
-#[derive(Debug, Clone)]
-pub struct Series {
-    bytes: [u8; CHANNEL_BYTES],
-    text: [u8; CHANNEL_TEXT_BYTES],
-}
-
-impl Series {
-    /// Before the sequence, in bytes and as text.
-    const SAME: (usize, usize) = (18, 24);
-
-    /// The cursors of a channel with this hash.
-    pub fn new(channel: u64, epoch: Option<Epoch>) -> Self {
-        let mut bytes = [0; CHANNEL_BYTES];
-        bytes[..2].copy_from_slice(&[VERSION, CHANNEL]);
-        bytes[2..10].copy_from_slice(&channel.to_be_bytes());
-        bytes[10..18].copy_from_slice(&epoch.map_or(0, Epoch::as_u64).to_be_bytes());
-        let mut text = [0; CHANNEL_TEXT_BYTES];
-        base64url(&bytes[..Self::SAME.0], &mut text[..Self::SAME.1]);
-        Self { bytes, text }
-    }
-
-    /// The cursor just after a sequence.
-    pub fn text_at(&self, sequence: i64) -> String {
-        String::from_utf8(self.at(sequence).to_vec()).unwrap_or_default()
-    }
-
-    /// The same as ASCII.
-    pub fn at(&self, sequence: i64) -> [u8; CHANNEL_TEXT_BYTES] {
-        let mut text = self.text;
-        text[Self::SAME.1..].copy_from_slice(&self.own_at(sequence));
-        text
-    }
-
-    /// Its end, which is all that differs from another's.
-    pub fn own_at(&self, sequence: i64) -> [u8; OWN_TEXT_BYTES] {
-        let (mut bytes, mut text) = (self.bytes, [0; OWN_TEXT_BYTES]);
-        let sealed = CHANNEL_BYTES - 4;
-        bytes[Self::SAME.0..sealed].copy_from_slice(&sequence.to_be_bytes());
-        let sum = checksum(&bytes[..sealed]);
-        bytes[sealed..].copy_from_slice(&sum);
-        base64url(&bytes[Self::SAME.0..], &mut text);
-        text
-    }
-}
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// What [`URL_SAFE_NO_PAD`] writes, for lengths that leave no rest: a few digits, which a general writer is slow for.
 fn base64url(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     for (three, four) in bytes.chunks_exact(3).zip(text.chunks_exact_mut(4)) {
         let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
         for (i, digit) in four.iter_mut().enumerate() {
