@@ -1,7 +1,9 @@
 //! Cursors of one channel and epoch: every message has one, and only what is its own is made for each, without a step through
 //! memory.
 
-use super::{CHANNEL, CHANNEL_BYTES, CHANNEL_TEXT_BYTES, OWN_TEXT_BYTES, VERSION, base64url};
+#[cfg(doc)]
+use super::OWN_TEXT_BYTES;
+use super::{CHANNEL, CHANNEL_BYTES, CHANNEL_TEXT_BYTES, VERSION, base64url};
 use crate::message::Epoch;
 
 /// Before the sequence, in bytes and as text.
@@ -36,23 +38,24 @@ impl Series {
     /// The same as ASCII.
     pub fn at(&self, sequence: i64) -> [u8; CHANNEL_TEXT_BYTES] {
         let mut text = self.text;
-        text[SAME.1..].copy_from_slice(&self.own_at(sequence));
+        self.put_own(sequence, &mut text[SAME.1..]);
         text
     }
 
-    /// Its end, which is all that differs from another's.
-    pub fn own_at(&self, sequence: i64) -> [u8; OWN_TEXT_BYTES] {
+    /// Writes its end, of [`OWN_TEXT_BYTES`], which is all that differs from another's.
+    pub fn put_own(&self, sequence: i64, text: &mut [u8]) {
         let sum = self.sum.of(sequence);
         // Sequence and sum are twelve bytes: twice 48 bits, of eight characters each.
         let halves = [sequence as u64 >> 16, (sequence as u64 & 0xffff) << 32 | u64::from(sum)];
-        let mut text = [0; OWN_TEXT_BYTES];
         for (eight, half) in text.chunks_exact_mut(8).zip(halves) {
-            for (i, digit) in eight.iter_mut().enumerate() {
-                *digit = super::DIGITS[(half >> (42 - 6 * i)) as usize & 63];
-            }
+            eight.copy_from_slice(&digits(half).to_be_bytes());
         }
-        text
     }
+}
+
+/// Eight characters for 48 bits, as one word: written one by one, and then copied, they would be waited for as well.
+fn digits(bits: u64) -> u64 {
+    (0..8).fold(0, |text, i| text << 8 | u64::from(super::DIGITS[(bits >> (42 - 6 * i)) as usize & 63]))
 }
 
 /// The checksum of a cursor, which is half of its XXH3 (xxHash's specification, "XXH3 Algorithm Details", inputs of 17 to 128

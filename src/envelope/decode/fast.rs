@@ -50,6 +50,8 @@ impl Before {
 
 /// Reads an envelope in our layout, or what plain programs write in the same order; `None` where it must go the long way,
 /// which may read it as well.
+// Into where its answer is used: one that is handed on by memory is read in other pieces than it was written in, and waited for.
+#[inline(always)]
 pub(in super::super) fn decode<'a>(bytes: &'a [u8], before: &mut Before) -> Option<Plain<'a>> {
     let rest = bytes.strip_prefix(HEAD)?;
     let (id, rest) = rest.split_first_chunk()?;

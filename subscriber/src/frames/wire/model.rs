@@ -81,6 +81,6 @@ impl Model {
         }
         // As many bytes as it has: the last one ends it.
         frame[self.sequence.end - 1] &= 0x7f;
-        frame[self.cursor..].copy_from_slice(&cursors.own_at(sequence));
+        cursors.put_own(sequence, &mut frame[self.cursor..]);
     }
 }
