@@ -14,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use foldhash::fast::RandomState;
 use lru::LruCache;
 use tidings::{
     broker::{Error, From, Page, PageLimit, Shared},
@@ -37,7 +38,7 @@ pub(crate) struct Pages {
 
 struct Shelf {
     /// By where a reader must stand to take the chunk, with the time of its last use.
-    chunks: LruCache<(ChannelName, Position), (Instant, Arc<Chunk>)>,
+    chunks: LruCache<(ChannelName, Position), (Instant, Arc<Chunk>), RandomState>,
     bytes: usize,
     reads: HashMap<(ChannelName, i64), Arc<Read>>,
     ahead: Aheads,
@@ -62,7 +63,7 @@ pub(crate) struct Counted(u64);
 impl Pages {
     pub(crate) fn new(broker: Shared) -> Arc<Self> {
         let shelf = Shelf {
-            chunks: LruCache::unbounded(),
+            chunks: LruCache::unbounded_with_hasher(RandomState::default()),
             bytes: 0,
             reads: HashMap::new(),
             ahead: Aheads::new(),
