@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`pb`] | the contract, generated |
+//! | [`pb`], [`protobuf`] | the contract, generated; and what is written by hand |
 //! | [`channel`], [`message`], [`envelope`], [`cursor`], [`limits`] | the meaning: no server, no Redis, no clock |
 //! | [`broker`] | what a broker is, and both of them: embedded and Redis |
 //! | [`status`] | errors as gRPC statuses, the only place |
@@ -21,5 +21,6 @@ pub mod limits;
 pub mod message;
 pub mod metrics;
 pub mod pb;
+pub mod protobuf;
 pub mod server;
 pub mod status;

@@ -10,19 +10,18 @@ use tidings::{
     cursor,
     message::Epoch,
     pb::{self, PublishResponse, PublishStreamResponse, publish_stream_response::Result as Outcome},
+    protobuf::{self, Small, delimited_length, number_length},
     status,
 };
 use tonic::{Code, Status};
-
-use self::small::{Small, delimited_length, number_length};
-
-mod small;
 
 /// Flag and length of a gRPC frame.
 const PREFIX: usize = 5;
 /// A response with a channel's name of twenty bytes, about: what a batch's answer begins with room for.
 const USUAL: usize = 160;
 
+/// Any part of a response: at most 107 bytes, where all numbers are as large as can be.
+type Part = Small<128>;
 /// A field of sixteen digits, and the tag and the length of the next.
 const BEHIND: usize = 2 + 16 + 2;
 const ID: usize = uuid::fmt::Hyphenated::LENGTH;
@@ -109,7 +108,7 @@ impl Responder {
         self.tell(receipt);
         let Receipt { id: uuid, epoch, sequence, time_ms, duplicate, replicas } = *receipt;
         let Series { before, behind, cursors, .. } = self.series(epoch, time_ms);
-        let mut end = Small::new();
+        let mut end = Part::default();
         end.number(4, sequence as u64);
         end.bytes(*behind);
         end.bytes(cursors.at(sequence));
@@ -140,12 +139,12 @@ impl Responder {
 impl Series {
     fn new(channel: &ChannelName, hash: u64, epoch: Epoch, time_ms: i64) -> Self {
         let mut before = Vec::with_capacity(channel.as_str().len() + 32);
-        let mut name = Small::new();
+        let mut name = Part::default();
         name.begin(2, channel.as_str().len());
         before.extend_from_slice(name.written());
         before.extend_from_slice(channel.as_str().as_bytes());
-        let (seconds, nanos) = (time_ms.div_euclid(1_000) as u64, time_ms.rem_euclid(1_000) as u64 * 1_000_000);
-        let mut time = Small::new();
+        let (seconds, nanos) = protobuf::time(time_ms);
+        let mut time = Part::default();
         time.begin(3, number_length(seconds) + number_length(nanos));
         time.number(1, seconds);
         time.number(2, nanos);
@@ -183,7 +182,7 @@ fn put_prefix(buffer: &mut Vec<u8>, length: usize) {
 
 /// The beginning of a response within another message, where it is field 1.
 fn put_begin(buffer: &mut Vec<u8>, length: usize) {
-    let mut begin = Small::new();
+    let mut begin = Part::default();
     begin.begin(1, length);
     buffer.extend_from_slice(begin.written());
 }

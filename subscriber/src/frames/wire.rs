@@ -6,16 +6,12 @@ use tidings::{
     cursor,
     envelope::{Content, Parts},
     message::Epoch,
+    protobuf::{Small, delimited_length, number_length, time},
 };
 
 mod model;
 
 use model::{Alike, Model};
-
-/// A field of variable length in protobuf: its tag, when its number is below 16.
-const fn tag(field: u8) -> u8 {
-    field << 3 | 2
-}
 
 const TEXT: u8 = 3;
 const JSON: u8 = 4;
@@ -88,8 +84,8 @@ impl Series {
             + delimited_length(payload.len())
             + attributes.iter().map(|(key, value)| delimited_length(pair_length(key, value))).sum::<usize>()
             + bytes_length(ordering_key)
-            + end.length;
-        let mut begin = Small::<64>::new();
+            + end.written().len();
+        let mut begin = Small::<64>::default();
         begin.byte(0);
         // A message is at most a few MiB.
         begin.bytes((delimited_length(length) as u32).to_be_bytes());
@@ -113,7 +109,7 @@ impl Series {
     /// What stands behind the payload and has a size that is known but for a few bytes: time, sequence, epoch and cursor.
     fn end(&self, time_ms: i64, sequence: i64, after: i64) -> Small<96> {
         let (seconds, nanos) = time(time_ms);
-        let mut end = Small::new();
+        let mut end = Small::default();
         end.begin(8, number_length(seconds) + number_length(nanos));
         end.number(1, seconds);
         end.number(2, nanos);
@@ -128,66 +124,8 @@ impl Series {
     }
 }
 
-/// Seconds and nanoseconds of a time, as varints have them.
-fn time(time_ms: i64) -> (u64, u64) {
-    (time_ms.div_euclid(1_000) as u64, (time_ms.rem_euclid(1_000) * 1_000_000) as u64)
-}
-
-/// A few bytes that are put together where no buffer has to be asked for room.
-struct Small<const N: usize> {
-    bytes: [u8; N],
-    length: usize,
-}
-
-impl<const N: usize> Small<N> {
-    fn new() -> Self {
-        Self { bytes: [0; N], length: 0 }
-    }
-
-    fn written(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-
-    fn byte(&mut self, byte: u8) {
-        self.bytes[self.length] = byte;
-        self.length += 1;
-    }
-
-    fn bytes<const M: usize>(&mut self, bytes: [u8; M]) {
-        self.bytes[self.length..self.length + M].copy_from_slice(&bytes);
-        self.length += M;
-    }
-
-    fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.byte(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.byte(number as u8);
-    }
-
-    /// The beginning of a field of so many bytes.
-    fn begin(&mut self, field: u8, length: usize) {
-        self.byte(tag(field));
-        self.varint(length as u64);
-    }
-
-    /// What is zero is left out, as proto3 has it.
-    fn number(&mut self, field: u8, number: u64) {
-        if number != 0 {
-            self.byte(field << 3);
-            self.varint(number);
-        }
-    }
-}
-
 fn pair_length(key: &str, value: &str) -> usize {
     bytes_length(key.as_bytes()) + bytes_length(value.as_bytes())
-}
-
-/// With its tag and its length.
-fn delimited_length(length: usize) -> usize {
-    1 + varint_length(length as u64) + length
 }
 
 /// What is empty is left out, as proto3 has it.
@@ -195,17 +133,8 @@ fn bytes_length(bytes: &[u8]) -> usize {
     if bytes.is_empty() { 0 } else { delimited_length(bytes.len()) }
 }
 
-fn number_length(number: u64) -> usize {
-    if number == 0 { 0 } else { 1 + varint_length(number) }
-}
-
-/// Seven bits in each byte.
-fn varint_length(number: u64) -> usize {
-    (number | 1).ilog2() as usize / 7 + 1
-}
-
 fn put_begin(buffer: &mut Vec<u8>, field: u8, length: usize) {
-    let mut begin = Small::<16>::new();
+    let mut begin = Small::<16>::default();
     begin.begin(field, length);
     buffer.extend_from_slice(begin.written());
 }

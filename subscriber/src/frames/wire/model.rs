@@ -7,9 +7,10 @@ use tidings::{
     channel::ChannelName,
     cursor::{self, OWN_TEXT_BYTES},
     envelope::{Content, Parts},
+    protobuf::{number_length, time, varint_length},
 };
 
-use super::{bytes_length, number_length, time, varint_length};
+use super::bytes_length;
 
 /// What decides where in a frame everything stands, and all that it says but for id, text, sequence and cursor. Only texts without
 /// attributes and ordering key have it, whose cursor is their own.
