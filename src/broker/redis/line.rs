@@ -9,10 +9,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use redis::{RedisError, RedisResult, Value};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncReadExt as _,
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
     sync::{Notify, oneshot},
 };
@@ -31,9 +31,10 @@ use crate::limits::LINE_READ_BYTES;
 const AHEAD: &[u8] = b"*1\r\n$4\r\nTIME\r\n";
 
 /// What callers share.
-#[derive(Default)]
 pub(super) struct Line {
     calls: Mutex<Calls>,
+    /// Written to under the lock only, so that nothing comes out of order.
+    writer: OwnedWriteHalf,
     /// There is something to write.
     filled: Notify,
     /// An answer did not come in time.
@@ -49,20 +50,20 @@ struct Calls {
     is_closed: bool,
 }
 
-/// The line's two ends, for the task that keeps them going.
+/// The line's other end, for the task that keeps both going.
 pub(super) struct Driver {
     line: Arc<Line>,
     reader: OwnedReadHalf,
     decoder: Decoder,
-    writer: OwnedWriteHalf,
 }
 
 impl Line {
     /// A line over a connection that has just been opened.
     pub(super) fn over(wire: Wire) -> (Arc<Self>, Driver) {
-        let line = Arc::new(Self::default());
         let (reader, decoder, writer) = wire.into_parts();
-        (Arc::clone(&line), Driver { line, reader, decoder, writer })
+        let (calls, filled, given_up) = Default::default();
+        let line = Arc::new(Self { calls, writer, filled, given_up });
+        (Arc::clone(&line), Driver { line, reader, decoder })
     }
 
     /// Hands over a call; its answer will come, unless the line is lost. `None` where it is lost already: then nothing was handed over.
@@ -72,12 +73,36 @@ impl Line {
             return None;
         }
         let (answer, answered) = oneshot::channel();
+        let is_alone = calls.waiting.is_empty();
         calls.out.extend_from_slice(AHEAD);
         write(&mut calls.out);
         calls.waiting.extend([None, Some(answer)]);
-        drop(calls);
-        self.filled.notify_one();
+        // A lone call leaves at once; those of a crowd leave together, when the task comes to them. What goes wrong here is met by
+        // the task as well.
+        if !is_alone || self.write(&mut calls).is_err() || !calls.out.is_empty() {
+            self.filled.notify_one();
+        }
         Some(answered)
+    }
+
+    /// Whether nobody waits for an answer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls().waiting.is_empty()
+    }
+
+    /// Writes as much as the socket takes now.
+    fn write(&self, calls: &mut Calls) -> io::Result<()> {
+        while !calls.out.is_empty() {
+            match self.writer.try_write(&calls.out) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => calls.out.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        // Nothing is kept of a large call.
+        calls.out = BytesMut::new();
+        Ok(())
     }
 
     /// An answer did not come in time: no more calls, and another line instead. It may be this connection alone that hangs.
@@ -95,9 +120,9 @@ impl Line {
 impl Driver {
     /// Writes calls and reads answers until the connection is lost; answers why.
     pub(super) async fn run(mut self) -> String {
-        let Self { line, reader, decoder, writer } = &mut self;
+        let Self { line, reader, decoder } = &mut self;
         let ended = tokio::select! {
-            ended = write(line, writer) => ended,
+            ended = write(line) => ended,
             ended = read(line, reader, decoder) => ended,
             () = line.given_up.notified() => return "it does not answer".to_owned(),
         };
@@ -118,11 +143,13 @@ impl Drop for Driver {
     }
 }
 
-async fn write(line: &Line, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+async fn write(line: &Line) -> io::Result<()> {
     loop {
         line.filled.notified().await;
-        let out = line.calls().out.split();
-        writer.write_all(&out).await?;
+        while !line.calls().out.is_empty() {
+            line.writer.writable().await?;
+            line.write(&mut line.calls())?;
+        }
     }
 }
 

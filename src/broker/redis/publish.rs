@@ -98,7 +98,8 @@ impl Publisher {
         }
         let (job, answer) = Job::new(batch, min_replicas);
         if let Some(filled) = self.queues.add(channel, job)? {
-            self.tasks.spawn(Arc::clone(self).drain(channel.clone(), filled));
+            let begun = self.begin_alone(channel);
+            self.tasks.spawn(Arc::clone(self).drain(channel.clone(), filled, begun));
         }
         Ok(answer)
     }
