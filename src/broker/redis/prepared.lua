@@ -10,11 +10,11 @@
 --   bytes of its messages; max messages, bytes, age (ms); how long log and head live from now on (ms), '' where the call is not full; run
 --   messages, run bytes; each message's JSON.
 -- Answers Redis's clock (ms), or 0 where nothing was written.
-local FIRST_MESSAGE, CLOCKS_APART = 15, 1000
+local FORMAT, FIRST_MESSAGE, CLOCKS_APART = '1', 15, 1000
 local call, ARGV = redis.call, ARGV
 local head_key, log_key, channel, log_lives = KEYS[1], KEYS[2], ARGV[1], ARGV[11]
-local head = call('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r')
-if head[1] ~= ARGV[2] or head[2] ~= ARGV[4] then return 0 end
+local head = call('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r', 'v')
+if head[1] ~= ARGV[2] or head[2] ~= ARGV[4] or head[8] ~= FORMAT then return 0 end
 local is_full_call = log_lives ~= ''
 if is_full_call and not string.find(call('INFO', 'replication'), 'master_replid:' .. (head[7] or '?'), 1, true) then
   return 0
