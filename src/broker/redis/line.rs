@@ -85,11 +85,6 @@ impl Line {
         Some(answered)
     }
 
-    /// Whether nobody waits for an answer.
-    pub(super) fn is_idle(&self) -> bool {
-        self.calls().waiting.is_empty()
-    }
-
     /// Writes as much as the socket takes now.
     fn write(&self, calls: &mut Calls) -> io::Result<()> {
         while !calls.out.is_empty() {

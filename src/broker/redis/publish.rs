@@ -98,8 +98,7 @@ impl Publisher {
         }
         let (job, answer) = Job::new(batch, min_replicas);
         if let Some(filled) = self.queues.add(channel, job)? {
-            let begun = self.begin_alone(channel);
-            self.tasks.spawn(Arc::clone(self).drain(channel.clone(), filled, begun));
+            self.tasks.spawn(Arc::clone(self).drain(channel.clone(), filled));
         }
         Ok(answer)
     }
