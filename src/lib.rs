@@ -6,6 +6,7 @@
 //! | [`channel`], [`message`], [`envelope`], [`cursor`], [`limits`] | the meaning: no server, no Redis, no clock |
 //! | [`broker`] | what a broker is, and both of them: embedded and Redis |
 //! | [`status`] | errors as gRPC statuses, the only place |
+//! | [`printable`] | texts from outside, made safe to look at |
 //! | [`config`] | flags that both services have |
 //! | [`metrics`] | what is counted, and its names |
 //! | [`server`] | serving: health, reflection, gRPC-Web, limits, shutdown, logs |
@@ -21,6 +22,7 @@ pub mod limits;
 pub mod message;
 pub mod metrics;
 pub mod pb;
+pub mod printable;
 pub mod protobuf;
 pub mod server;
 pub mod status;
