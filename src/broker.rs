@@ -46,8 +46,8 @@ pub trait Broker: Send + Sync + 'static {
     /// where its JSON is made.
     fn publish(&self, channel: &ChannelName, drafts: Vec<Draft>, min_replicas: u32) -> BoxFuture<'static, Published>;
 
-    /// The present state of each channel, in the order asked; `None` for one that has neither head nor log.
-    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Option<Head>>, Error>;
+    /// The present state of each channel, in the order asked. One that can't be read spoils no other.
+    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error>;
 
     /// One page of a channel's log, with the head at the same moment.
     async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error>;
@@ -84,6 +84,9 @@ pub trait Broker: Send + Sync + 'static {
     /// Ends its tasks and waits for them. Publishes that wait are answered.
     async fn close(&self);
 }
+
+/// A channel's present state; `None` where it has neither head nor log, [`Error::Channel`] where it can't be read.
+pub type HeadOf = Result<Option<Head>, Error>;
 
 /// One receipt for each draft, in the same order.
 pub type Published = Result<Vec<Receipt>, Error>;
@@ -183,6 +186,10 @@ pub enum Error {
     /// The broker is away or refuses work; nothing was done.
     #[error("{0}")]
     Unavailable(String),
+    /// This channel can't be used, whatever becomes of others: the broker refuses it, or keeps of it what is not understood.
+    /// Nothing was done.
+    #[error("{0}")]
+    Channel(String),
     /// The call was handed over and no answer came: it may have been carried out.
     #[error("{0}")]
     OutcomeUnknown(String),

@@ -198,10 +198,12 @@ pub fn from_broker(error: broker::Error, call: Call) -> Status {
             let details = info_with(reason::MESSAGE_TOO_LARGE, metadata);
             Status::with_error_details(Code::ResourceExhausted, text, details)
         }
-        (E::Unavailable(_), Call::Publish) => {
+        (E::Unavailable(_) | E::Channel(_), Call::Publish) => {
             unavailable(format!("{text}; nothing was published"), reason::NOT_PUBLISHED)
         }
-        (E::Unavailable(_) | E::OutcomeUnknown(_), Call::Read) => unavailable(text, reason::BROKER_UNAVAILABLE),
+        (E::Unavailable(_) | E::Channel(_) | E::OutcomeUnknown(_), Call::Read) => {
+            unavailable(text, reason::BROKER_UNAVAILABLE)
+        }
         (E::OutcomeUnknown(_), Call::Publish) => {
             let text =
                 format!("{text}; the message may have been published, and a repeat with the same message_id is safe");

@@ -25,8 +25,8 @@ use self::{
     live::{Connections, Queue},
 };
 use super::{
-    Broker, Error, From, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published, Receipt,
-    Retention, State,
+    Broker, Error, From, Head, HeadOf, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published,
+    Receipt, Retention, State,
 };
 use crate::{
     channel::{ChannelName, Pattern},
@@ -112,12 +112,12 @@ impl Broker for Memory {
         Box::pin(std::future::ready(self.inner.publish(channel, &drafts, min_replicas)))
     }
 
-    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Option<Head>>, Error> {
+    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error> {
         let mut heads = Vec::with_capacity(channels.len());
         // Others get their turn between pieces of a long list.
         for piece in channels.chunks(BATCH_MESSAGES) {
             let mut core = self.inner.open()?;
-            heads.extend(piece.iter().map(|channel| self.inner.head(&mut core, channel)));
+            heads.extend(piece.iter().map(|channel| Ok(self.inner.head(&mut core, channel))));
         }
         Ok(heads)
     }

@@ -55,7 +55,7 @@ use tokio_util::{
 
 pub use self::url::{InvalidUrl, ServerUrl};
 use super::{
-    Adopter, Broker, Error, From, Head, LiveControl, LiveEvents, Page, PageLimit, Published, Retention, State,
+    Adopter, Broker, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published, Retention, State,
 };
 use crate::{
     channel::{ChannelName, Names, Pattern},
@@ -174,7 +174,7 @@ impl Broker for Redis {
         self.publisher.publish(channel, drafts, min_replicas)
     }
 
-    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Option<Head>>, Error> {
+    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error> {
         self.reader.heads(channels).await
     }
 

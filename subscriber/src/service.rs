@@ -75,19 +75,26 @@ impl SubscriberService for Subscriber {
         let heads = self.broker.heads(&names).await.map_err(unavailable)?;
         // The registry is told before a publish; where that was refused, there is a name and nothing else.
         let counts = self.hub.subscribers(&names);
-        let there = names.iter().zip(heads).zip(counts).filter_map(|((name, head), count)| Some((name, head?, count)));
-        let channels = there.map(|(name, head, count)| describe(name, &head, count)).collect();
+        let there = names.iter().zip(heads).zip(counts);
+        let channels = there.filter_map(|((name, head), count)| match head {
+            Ok(head) => Some(describe(name, Some(&head?), count)),
+            // Of one that can't be read it is known that it is there.
+            Err(_) => Some(describe(name, None, count)),
+        });
+        let channels = channels.collect();
         Ok(Response::new(pb::ListChannelsResponse { channels, next_page_token }))
     }
 }
 
-fn describe(name: &ChannelName, head: &Head, streams: usize) -> pb::Channel {
+fn describe(name: &ChannelName, head: Option<&Head>, streams: usize) -> pb::Channel {
+    let named =
+        pb::Channel { name: name.as_str().to_owned(), subscriber_count: streams as i64, ..pb::Channel::default() };
+    let Some(head) = head else { return named };
     pb::Channel {
-        name: name.as_str().to_owned(),
         epoch: head.epoch().map(|epoch| epoch.to_string()).unwrap_or_default(),
         first_sequence: if head.first > head.last { 0 } else { head.first },
         last_sequence: head.last,
         last_publish_time: (head.last > 0).then(|| pb::timestamp(head.time_ms)),
-        subscriber_count: streams as i64,
+        ..named
     }
 }

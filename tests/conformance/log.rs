@@ -31,7 +31,7 @@ pub(crate) async fn a_channel_never_heard_of_is_empty(fixture: &Fixture) {
         assert!(page.messages.is_empty() && page.is_last && page.head.is_none(), "{from:?} {page:?}");
     }
     assert_eq!(broker.sequence_before(&channel, i64::MAX).await, Ok(0));
-    assert_eq!(broker.heads(std::slice::from_ref(&channel)).await, Ok(vec![None]));
+    assert_eq!(broker.heads(std::slice::from_ref(&channel)).await, Ok(vec![Ok(None)]));
     assert_eq!(broker.heads(&[]).await, Ok(Vec::new()));
     assert_eq!(broker.channels(None, "", 10).await, Ok(Vec::new()));
 }
@@ -103,6 +103,7 @@ pub(crate) async fn heads_tell_each_channel_in_the_order_asked(fixture: &Fixture
     let b = publish(&brokers[0], &channels[0], vec![text("1"), text("2")]).await[1];
     let a = publish(&brokers[0], &channels[2], vec![text("1")]).await[0];
     let heads = brokers[1].heads(&channels).await.expect("read");
+    let heads: Vec<_> = heads.into_iter().map(|head| head.expect("it can be read")).collect();
     assert_eq!(heads.len(), 4);
     assert!(heads[1].is_none() && heads[0] == heads[3]);
     for (found, receipt) in [(&heads[0], b), (&heads[2], a)] {

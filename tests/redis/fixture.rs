@@ -104,7 +104,7 @@ pub(crate) async fn publish(broker: &Shared, channel: &ChannelName, drafts: Vec<
 
 pub(crate) async fn head(broker: &Shared, channel: &ChannelName) -> Option<Head> {
     let heads = within(broker.heads(std::slice::from_ref(channel)), "a head").await;
-    heads.expect("read").pop().expect("one answer for one channel")
+    heads.expect("read").pop().expect("one answer for one channel").expect("it can be read")
 }
 
 /// Sends a signal to the server's process: STOP for a server that hangs, CONT for one that goes on.

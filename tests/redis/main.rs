@@ -4,6 +4,7 @@
 mod adopt;
 mod bulk;
 mod connection;
+mod damaged;
 mod durability;
 mod epochs;
 mod fixture;

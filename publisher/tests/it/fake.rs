@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tidings::{
-    broker::{Broker, Error, From, Head, LiveControl, LiveEvents, Page, PageLimit, Published, Receipt, State},
+    broker::{Broker, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published, Receipt, State},
     channel::{ChannelName, Names, Pattern},
     message::{Draft, Epoch, Payload},
     pb::publisher_service_client::PublisherServiceClient,
@@ -89,7 +89,7 @@ impl Broker for Fake {
         })
     }
 
-    async fn heads(&self, _: &[ChannelName]) -> Result<Vec<Option<Head>>, Error> {
+    async fn heads(&self, _: &[ChannelName]) -> Result<Vec<HeadOf>, Error> {
         unreachable!("a publisher reads nothing")
     }
 

@@ -43,7 +43,7 @@ impl Set {
     }
 
     async fn head(&self, channel: &str) -> Option<Head> {
-        self.memory.heads(&[name(channel)]).await.expect("open").remove(0)
+        self.memory.heads(&[name(channel)]).await.expect("open").remove(0).expect("it can be read")
     }
 
     fn cost(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Reading what `head.lua` answers.
 
-use super::log::sequences;
+use super::{error, log::sequences};
 use crate::{
     broker::{Error, Head, history::EpochStart},
     message::{Epoch, MAX_SEQUENCE, Position},
@@ -12,7 +12,7 @@ const FORMAT: i64 = 1;
 /// The answer's fields, as texts: role, format version, last sequence, log time, epochs, first retained, whether there is
 /// a log, the last adopted message. `None` for a channel with neither head nor log.
 pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head>, Error> {
-    let odd = || Error::Internal("a channel's head is not understood".to_owned());
+    let odd = || Error::Channel(format!("{} (its head)", error::DAMAGED));
     let [role, version, last, time_ms, epochs, first, has_log, adopted] = fields else { return Err(odd()) };
     if role != "master" {
         return Err(Error::Unavailable("Redis is a read-only replica; point --redis-url at the primary".to_owned()));
@@ -20,9 +20,9 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
     if version.is_empty() && has_log == "0" {
         return Ok(None);
     }
-    if version.parse().unwrap_or(0) > FORMAT {
-        let text = "the channel was written by a newer version of Tidings; upgrade this one";
-        return Err(Error::Unavailable(text.to_owned()));
+    // One that is no number is none of ours, or of a version that counts otherwise.
+    if !version.is_empty() && version.parse().unwrap_or(FORMAT + 1) > FORMAT {
+        return Err(Error::Channel(error::NEWER.to_owned()));
     }
     let last = sequence(last).ok_or_else(odd)?;
     let first = match sequence(first).ok_or_else(odd)? {
@@ -119,8 +119,8 @@ mod tests {
         let replica = read(&fields(["slave", "1", "9", "0", "", "3", "1", ""]), true);
         let newer = read(&fields(["master", "2", "9", "0", "", "3", "1", ""]), true);
         assert!(matches!(replica, Err(Error::Unavailable(text)) if text.contains("replica")));
-        assert!(matches!(newer, Err(Error::Unavailable(text)) if text.contains("newer")));
-        assert!(matches!(read(&fields(["master", "1", "x", "0", "", "3", "1", ""]), true), Err(Error::Internal(_))));
+        assert!(matches!(newer, Err(Error::Channel(text)) if text.contains("newer")));
+        assert!(matches!(read(&fields(["master", "1", "x", "0", "", "3", "1", ""]), true), Err(Error::Channel(_))));
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
             ("9007199254740993", "", "0"),
             ("9223372036854775807", "", "0"),
         ] {
-            assert!(matches!(with(last, epochs, first), Err(Error::Internal(_))), "{last} {epochs} {first}");
+            assert!(matches!(with(last, epochs, first), Err(Error::Channel(_))), "{last} {epochs} {first}");
         }
     }
 }

@@ -3,18 +3,18 @@
 use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::Connection,
-    head,
+    error, head,
     keys::Keys,
     script::{self, Script},
 };
 use crate::{
-    broker::{Error, From, Head, Page, PageLimit, Retention, Stored, adopt::Adopted},
+    broker::{Error, From, Head, HeadOf, Page, PageLimit, Retention, Stored, adopt::Adopted},
     channel::{ChannelName, Names, Pattern},
     limits::{HEAD_LINGER, REGISTRY_PAGE, REGISTRY_SWEEP, REGISTRY_SWEPT},
     metrics::{self, Call},
@@ -39,16 +39,20 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Option<Head>>, Error> {
+    pub(super) async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error> {
         if channels.is_empty() {
             return Ok(Vec::new());
         }
         let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
         for channel in channels {
             pipeline.add_command(self.head_call(channel));
         }
-        let answers = self.query(&pipeline, &[&script::HEAD]).await?;
-        answers.into_iter().map(|answer| self.head(answer)).collect()
+        let answers = self.query_each(&pipeline, &[&script::HEAD]).await?;
+        answers
+            .into_iter()
+            .map(|answer| isolated(self.of_channel(answer).and_then(|answer| self.head(answer))))
+            .collect()
     }
 
     pub(super) async fn page(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
@@ -66,13 +70,13 @@ impl Reader {
         read.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel));
         read.arg(direction).arg(start).arg(limit.messages).arg(limit.bytes);
         let mut pipeline = redis::pipe();
-        pipeline.add_command(read);
-        let answer = self.query(&pipeline, &[&script::READ]).await?.into_iter().next().unwrap_or_default();
-        let Value::Array(answer) = answer else { return Err(odd()) };
+        pipeline.ignore_errors().add_command(read);
+        let answer = self.query_each(&pipeline, &[&script::READ]).await?.into_iter().next().unwrap_or(Ok(Value::Nil));
+        let Value::Array(answer) = self.of_channel(answer)? else { return Err(damaged()) };
         let mut answer = answer.into_iter();
         let head = self.head(answer.next().unwrap_or_default())?;
         let count = answer.len().saturating_sub(1);
-        let (messages, is_last) = runs(answer, from).ok_or_else(odd)?;
+        let (messages, is_last) = runs(answer, from).ok_or_else(damaged)?;
         self.runs.note(channel, count, &messages);
         Ok(Page { head, messages, is_last })
     }
@@ -81,9 +85,9 @@ impl Reader {
         let mut call = script::SINCE.call();
         call.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(time_ms);
         let mut pipeline = redis::pipe();
-        pipeline.add_command(call);
-        let answer = self.query(&pipeline, &[&script::SINCE]).await?.into_iter().next().unwrap_or_default();
-        redis::from_redis_value(answer).map_err(|_| odd())
+        pipeline.ignore_errors().add_command(call);
+        let answer = self.query_each(&pipeline, &[&script::SINCE]).await?.into_iter().next().unwrap_or(Ok(Value::Nil));
+        redis::from_redis_value(self.of_channel(answer)?).map_err(|_| damaged())
     }
 
     pub(super) async fn channels(
@@ -168,21 +172,40 @@ impl Reader {
     }
 
     fn head(&self, answer: Value) -> Result<Option<Head>, Error> {
-        let fields: Vec<String> = redis::from_redis_value(answer).map_err(|_| odd())?;
+        let fields: Vec<String> = redis::from_redis_value(answer).map_err(|_| damaged())?;
         head::read(&fields, self.retention.max_messages > 0)
     }
 
-    /// Sends calls together and answers what each got. Reads change nothing, so that no answer is like no connection.
+    /// What was asked about one channel: an answer, or what is wrong with the channel or the server.
+    fn of_channel(&self, answer: RedisResult<Value>) -> Result<Value, Error> {
+        answer.map_err(|error| match error::first(&error).map(|said| error::of_reading(&said)) {
+            Some(error @ Error::Channel(_)) => error,
+            _ => self.failed(&error),
+        })
+    }
+
+    /// Sends calls together and answers what they got, all of them.
     async fn query(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<Value>, Error> {
+        let answers = self.query_each(pipeline, scripts).await?;
+        answers.into_iter().map(|answer| answer.map_err(|error| self.failed(&error))).collect()
+    }
+
+    /// Sends calls together and answers what each got, where the pipeline says that errors are to be told one by one.
+    async fn query_each(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<RedisResult<Value>>, Error> {
         let mut link = self.connection.link().await?;
         let limit = self.connection.timeout();
         let asked = timeout(limit, query(&mut link.connection, pipeline, scripts));
         let asked = metrics::timed(Call::Read, asked).await;
-        let failed = |error| match self.connection.failed(&error) {
+        let late = |_| Error::Unavailable("Redis did not answer in time".to_owned());
+        asked.map_err(late)?.map_err(|error| self.failed(&error))
+    }
+
+    /// Reads change nothing, so that no answer is like no connection.
+    fn failed(&self, error: &RedisError) -> Error {
+        match self.connection.failed(error) {
             Error::OutcomeUnknown(text) => Error::Unavailable(text),
             other => other,
-        };
-        asked.map_err(|_| Error::Unavailable("Redis did not answer in time".to_owned()))?.map_err(failed)
+        }
     }
 }
 
@@ -190,16 +213,32 @@ async fn query(
     connection: &mut MultiplexedConnection,
     pipeline: &Pipeline,
     scripts: &[&Script],
-) -> redis::RedisResult<Vec<Value>> {
-    match pipeline.query_async(connection).await {
-        Err(error) if script::is_missing(&error) => {
-            for script in scripts {
-                script.load(connection).await?;
-            }
-            pipeline.query_async(connection).await
-        }
-        answers => answers,
+) -> RedisResult<Vec<RedisResult<Value>>> {
+    let answers: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(connection).await;
+    let is_missing = match &answers {
+        Ok(answers) => answers.iter().any(|answer| answer.as_ref().is_err_and(script::is_missing)),
+        Err(error) => script::is_missing(error),
+    };
+    if !is_missing {
+        return answers;
     }
+    for script in scripts {
+        script.load(connection).await?;
+    }
+    pipeline.query_async(connection).await
+}
+
+/// An error of one channel is an answer beside those of others; any other is one of them all.
+fn isolated(head: HeadOf) -> Result<HeadOf, Error> {
+    match head {
+        Err(Error::Channel(_)) | Ok(_) => Ok(head),
+        Err(error) => Err(error),
+    }
+}
+
+/// A channel's keys hold what our scripts can't have written.
+fn damaged() -> Error {
+    Error::Channel(error::DAMAGED.to_owned())
 }
 
 fn odd() -> Error {

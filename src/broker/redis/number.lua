@@ -33,8 +33,11 @@ end
 stamp()
 -- Where the log is ahead of the head: goes on behind it, in a new epoch, and drops nothing.
 local function go_on_behind_log()
+  local log_last, log_time, log_bytes = log_end()
+  -- An entry that is none of ours stands at its end.
+  if not (log_last and log_time and log_bytes) then return false end
   lost_to = last
-  last, time, bytes = log_end()
+  last, time, bytes = log_last, log_time, log_bytes
   before = last
   lost_to, now = math.max(lost_to, last), math.max(now, time)
   new_history = begin_epoch()

@@ -13,7 +13,7 @@
 local FORMAT, FIRST_MESSAGE, CLOCKS_APART = '1', 15, 1000
 local call, ARGV = redis.call, ARGV
 local head_key, log_key, channel, log_lives = KEYS[1], KEYS[2], ARGV[1], ARGV[11]
-local head = call('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r', 'v')
+local head = redis.pcall('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r', 'v')
 if head[1] ~= ARGV[2] or head[2] ~= ARGV[4] or head[8] ~= FORMAT then return 0 end
 local is_full_call = log_lives ~= ''
 if is_full_call and not string.find(call('INFO', 'replication'), 'master_replid:' .. (head[7] or '?'), 1, true) then
@@ -27,7 +27,9 @@ local max_messages, max_bytes, max_age = tonumber(ARGV[8]), tonumber(ARGV[9]), t
 local bytes, oldest, oldest_bytes, oldest_time = tonumber(head[3]), head[4], tonumber(head[5]), tonumber(head[6])
 if not (bytes and oldest and oldest_bytes and oldest_time) then return 0 end
 local bytes_then, is_kept = bytes + tonumber(ARGV[7]), max_messages > 0
-local is_full = is_kept and (last - string.match(oldest, '^%d+') >= max_messages or bytes_then - oldest_bytes >= max_bytes
+local oldest_last = is_kept and string.match(oldest, '^%d+')
+if is_kept and not oldest_last then return 0 end
+local is_full = is_kept and (last - oldest_last >= max_messages or bytes_then - oldest_bytes >= max_bytes
   or oldest_time < now - max_age)
 
 -- Before anything is written: scripts do not roll back.

@@ -44,7 +44,9 @@ while at <= #ARGV do
       has_ids = true
       for i = 1, new do results[i] = i end
       ids_now, ids_before = ids_key .. int(generation), ids_key .. int(generation - 1)
-      room = max_ids - call('HLEN', ids_now)
+      local count, before = redis.pcall('HLEN', ids_now), redis.pcall('HLEN', ids_before)
+      if type(count) == 'table' or type(before) == 'table' then return not_ours('ids') end
+      room = max_ids - count
     end
     local begin, before, batch_ids, batch_earlier = #results, new, 0, {}
     for _ = 1, count do

@@ -12,7 +12,8 @@ use tokio::{
 };
 
 use super::{
-    ServerUrl, error,
+    ServerUrl,
+    error::Said,
     resp::{Decoder, Reply},
 };
 
@@ -155,7 +156,5 @@ fn is_primary(greeting: &[Reply]) -> bool {
 
 /// An error's text, or what it means where that is known.
 pub(super) fn words(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let code = text.split(' ').next().unwrap_or_default();
-    error::refusal(code).map_or_else(|| format!("it answered {text}"), str::to_owned)
+    Said::parse(text).words()
 }

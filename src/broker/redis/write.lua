@@ -3,9 +3,11 @@
 if max_messages > 0 then
   local next, failed = append(1)
   if failed and string.find(failed.err, 'equal or smaller', 1, true) then
-    go_on_behind_log()
+    if not go_on_behind_log() then return not_ours('log') end
     next, failed = append(1)
   end
+  -- The first of all writes: where it is refused, nothing is written.
+  if failed then return not_ours('log') end
   while not failed and next <= new do next, failed = append(next) end
   if failed then return failed end
 else

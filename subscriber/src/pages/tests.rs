@@ -130,7 +130,13 @@ async fn two_pages_are_read_ahead_and_no_more() {
     for _ in 0..3 * REPLAY_MESSAGES + 10 {
         publish(&broker).await;
     }
-    let epoch = broker.heads(&[channel()]).await.expect("heads")[0].as_ref().expect("a head").end().epoch;
+    let epoch = broker.heads(&[channel()]).await.expect("heads")[0]
+        .as_ref()
+        .expect("it can be read")
+        .as_ref()
+        .expect("a head")
+        .end()
+        .epoch;
     let at = |page: usize| Position { epoch, sequence: (page * REPLAY_MESSAGES) as i64 };
     let pages = Pages::new(broker);
     let there = |page| pages.get(&channel(), at(page)).is_some();

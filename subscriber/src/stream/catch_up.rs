@@ -83,6 +83,7 @@ impl Session {
             let heads = self.broker.heads(&some).await?;
             let mut news = Vec::new();
             for (channel, head) in some.iter().zip(heads) {
+                let head = head?;
                 let track = self.positions.track(channel)?;
                 let end = head.as_ref().map_or(Position::START, Head::end);
                 if end == track.reader.position {

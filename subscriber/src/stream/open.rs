@@ -111,6 +111,7 @@ async fn everywhere(broker: &Shared, pattern: &Pattern, plan: &Start) -> Result<
         for some in channels.chunks(HEADS_PER_READ) {
             let heads = broker.heads(some).await.map_err(unavailable)?;
             for (channel, head) in some.iter().zip(heads) {
+                let head = head.map_err(unavailable)?;
                 let track = start(broker, channel, head.as_ref(), plan).await.map_err(unavailable)?;
                 tracks.insert(channel.clone(), track);
             }

@@ -68,7 +68,10 @@ impl Twin {
             Call::Heads(indexes) => {
                 let channels: Vec<_> = indexes.iter().map(|index| self.channel(*index)).collect();
                 let heads = self.broker.heads(&channels).await.expect("read");
-                let stands = indexes.iter().zip(heads).map(|(index, head)| head.map(|head| self.stand(*index, &head)));
+                let stands = indexes
+                    .iter()
+                    .zip(heads)
+                    .map(|(index, head)| head.expect("it can be read").map(|head| self.stand(*index, &head)));
                 Answer::Heads(stands.collect())
             }
             Call::Channels(pattern, after, limit) => {
@@ -156,7 +159,8 @@ impl Twin {
         let time_ms =
             receipts.get(of.min(receipts.len().saturating_sub(1))).map_or(0, |receipt| receipt.time_ms) + later;
         let before = receipts.iter().filter(|receipt| receipt.time_ms < time_ms).count() as i64;
-        let head = self.broker.heads(std::slice::from_ref(&channel)).await.expect("read").remove(0);
+        let head =
+            self.broker.heads(std::slice::from_ref(&channel)).await.expect("read").remove(0).expect("it can be read");
         let expected = head.map_or(0, |head| before.max(head.first - 1));
         self.broker.sequence_before(&channel, time_ms).await == Ok(expected)
     }
@@ -193,7 +197,12 @@ impl Twin {
 
     async fn with_head(&self, names: Vec<ChannelName>) -> Vec<String> {
         let heads = self.broker.heads(&names).await.expect("read");
-        names.iter().zip(heads).filter(|(_, head)| head.is_some()).map(|(name, _)| name.to_string()).collect()
+        names
+            .iter()
+            .zip(heads)
+            .filter(|(_, head)| matches!(head, Ok(Some(_))))
+            .map(|(name, _)| name.to_string())
+            .collect()
     }
 
     /// The pushes so far: a check is answered behind them.

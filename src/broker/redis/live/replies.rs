@@ -7,9 +7,14 @@ use bytes::Bytes;
 use super::{End, link::Link, questions::Question, topics::Topics};
 use crate::{
     broker::{
-        Error, LiveEvent, Topic,
+        LiveEvent, Topic,
         adopt::Raw,
-        redis::{head, resp::Reply, wire::words},
+        redis::{
+            error::{self, Said},
+            head,
+            resp::Reply,
+            wire::words,
+        },
     },
     limits::REGISTRY_RECENT_NAMES,
 };
@@ -102,7 +107,7 @@ impl Link {
                 Ok(())
             }
             (Question::Check(channel), Reply::Error(text)) => {
-                events.push(LiveEvent::NoHead(channel, Error::Unavailable(words(&text))));
+                events.push(LiveEvent::NoHead(channel, error::of_reading(&Said::parse(&text))));
                 Ok(())
             }
             (Question::Recent(skip), Reply::List(fields)) => {
