@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-clients chaos fuzz lint proto-baseline bench bench-quick bench-counts bench-micro sizing
+.PHONY: help build test test-clients test-image chaos fuzz lint proto-baseline bench bench-quick bench-counts bench-micro sizing
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ test: ## All Rust tests; installs Debian's redis-server where there is none (ask
 test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, plain Redis, the README
 	scripts/ensure-redis
 	python3 clients/run.py
+
+test-image: ## The image and docker-compose.yml, really built and run, by a Docker engine of its own (root, Debian)
+	$(CARGO) build --workspace --bins --locked
+	scripts/with-docker clients/image.py
 
 chaos: ## Random faults for SECONDS (60), drawn from SEED (any), under clients whose whole history a checker judges
 	scripts/ensure-redis

@@ -16,8 +16,9 @@ from lab.stack import free_port, is_free
 from lab.tools import BINARIES, HOME, ROOT
 
 SERVE = "cargo run"
-# Run by CI itself, which also runs this suite.
+# Run by CI itself, which also runs this suite; and the section that it runs beside a Docker engine (clients/image.py).
 BY_CI = "make test"
+IN_CONTAINERS = ("In containers", "make test-image")
 FLAG = re.compile(r"`(--[a-z-]+)")
 PATIENCE_S = 30
 
@@ -124,6 +125,8 @@ def run(report, tools):
         for block in found:
             first = block.text.strip().splitlines()[0]
             cwd = reader.folder if block.section.startswith("Clients") else ROOT
+            if block.section == IN_CONTAINERS[0]:
+                continue
             if block.file:
                 (reader.folder / block.file).write_text(reader.place(block.text))
             elif block.language == "sh":
@@ -136,6 +139,8 @@ def run(report, tools):
                         reader.type(block, cwd)
     finally:
         reader.leave()
+    with report.check("CI runs what is said about containers"):
+        expect(IN_CONTAINERS[1] in (ROOT / ".ci/run").read_text(), "CI does not run it")
     flags(report, tools)
 
 
