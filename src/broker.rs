@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     channel::{ChannelName, Pattern},
-    message::{Draft, Epoch},
+    message::{DataSet, Draft, Epoch},
 };
 
 pub mod adopt;
@@ -29,7 +29,7 @@ pub mod redis;
 
 pub use adopt::Adopter;
 pub use closing::closed_after;
-pub use history::{Gap, GapReason, Head};
+pub use history::{Absence, Gap, GapReason, Head, Loss};
 pub use live::{LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic};
 
 /// The two sides share one broker.
@@ -48,6 +48,14 @@ pub trait Broker: Send + Sync + 'static {
 
     /// The present state of each channel, in the order asked. One that can't be read spoils no other.
     async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error>;
+
+    /// Which data set the broker has now, and what time it is there. For whoever finds a channel without a head: a head that
+    /// expired is no loss, one that was flushed is.
+    async fn data_set(&self) -> Result<DataSetNow, Error>;
+
+    /// Has the broker remember that messages of an ended epoch were given out beyond what it knows of, from `from` to `to`: a new
+    /// epoch begins, whose start names them. Does nothing where that is known already, or the channel has no head.
+    async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, from: i64, to: i64) -> Result<(), Error>;
 
     /// One page of a channel's log, with the head at the same moment.
     async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error>;
@@ -161,6 +169,15 @@ pub struct Stored {
     pub json: Bytes,
     /// What else is kept of it where a plain program published it.
     pub adopted: Option<adopt::Adopted>,
+}
+
+/// A broker's data set at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataSetNow {
+    /// Its name; `None` where it has none yet.
+    pub data_set: Option<DataSet>,
+    /// The broker's own clock, ms since 1970.
+    pub time_ms: i64,
 }
 
 /// Whether a broker can be used.

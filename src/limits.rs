@@ -59,6 +59,8 @@ pub const ANSWERS_BYTES: usize = 32 << 10;
 pub const WAIT_CONNECTIONS: usize = 8;
 /// Channels whose last receipts a publisher remembers, to tell what a failover lost; the least recent go first.
 pub const REMEMBERED_RECEIPTS: usize = 10_000;
+/// Receipts that are reported to a new server in one pipeline: some 5 µs of Redis each, and others get their turn in between.
+pub const REPORTS_PER_CALL: usize = 256;
 /// How long publishes under way may go on when a broker on Redis is closed: one that answers does so in this time, and one that
 /// hangs must not keep the process.
 pub const CLOSE_PATIENCE: Duration = Duration::from_millis(250);

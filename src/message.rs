@@ -69,6 +69,59 @@ pub struct Position {
     pub sequence: i64,
 }
 
+/// Names one data set of a broker: a random number that a data set is given once and keeps in every copy of it. A flush ends it.
+/// Written as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DataSet(Epoch);
+
+impl DataSet {
+    /// A new name.
+    pub fn random() -> Self {
+        Self(Epoch::random())
+    }
+
+    /// From its number; `None` for 0.
+    pub fn from_u64(number: u64) -> Option<Self> {
+        Epoch::from_u64(number).map(Self)
+    }
+
+    /// Its number.
+    pub fn as_u64(self) -> u64 {
+        self.0.as_u64()
+    }
+}
+
+impl fmt::Display for DataSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for DataSet {
+    type Err = InvalidEpoch;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEpoch> {
+        text.parse().map(Self)
+    }
+}
+
+/// Where a position lies, as far as its cursor knows: what a reader needs that comes back when this history is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Lineage {
+    /// Nothing is known.
+    #[default]
+    Unknown,
+    /// Of a position in an epoch.
+    Epoch {
+        /// The epoch's first sequence, from 1.
+        first: i64,
+        /// The epoch before it, if there was one.
+        previous: Option<Epoch>,
+    },
+    /// Of the beginning, on a channel without a history: the data set in which it had none.
+    DataSet(DataSet),
+}
+
 impl Position {
     /// Before the first message of a channel that has no history yet.
     pub const START: Self = Self { epoch: None, sequence: 0 };

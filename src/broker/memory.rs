@@ -25,7 +25,7 @@ use self::{
     live::{Connections, Queue},
 };
 use super::{
-    Broker, Error, From, Head, HeadOf, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published,
+    Broker, DataSetNow, Error, From, Head, HeadOf, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published,
     Receipt, Retention, State,
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
         BATCH_MESSAGES, EMBEDDED_BYTES, EMBEDDED_CHANNELS, EMBEDDED_COMMANDS, EMBEDDED_EVENTS, EMBEDDED_QUEUE_BYTES,
         EMBEDDED_SWEPT, MESSAGE_BYTES, REGISTRY_RECENT_NAMES,
     },
-    message::Draft,
+    message::{DataSet, Draft, Epoch},
 };
 
 mod channel;
@@ -67,6 +67,7 @@ struct Inner {
     retention: Retention,
     bounds: Bounds,
     clock: Clock,
+    data_set: DataSet,
     core: Mutex<Core>,
 }
 
@@ -92,7 +93,7 @@ impl Memory {
     fn build(retention: Retention, bounds: Bounds, clock: Clock) -> Arc<Self> {
         let closing = CancellationToken::new();
         Arc::new(Self {
-            inner: Arc::new(Inner { retention, bounds, clock, core: Mutex::default() }),
+            inner: Arc::new(Inner { retention, bounds, clock, data_set: DataSet::random(), core: Mutex::default() }),
             state: watch::Sender::new(State::Up),
             tasks: TaskTracker::new(),
             _end: closing.clone().drop_guard(),
@@ -120,6 +121,16 @@ impl Broker for Memory {
             heads.extend(piece.iter().map(|channel| Ok(self.inner.head(&mut core, channel))));
         }
         Ok(heads)
+    }
+
+    async fn data_set(&self) -> Result<DataSetNow, Error> {
+        drop(self.inner.open()?);
+        Ok(DataSetNow { data_set: Some(self.inner.data_set), time_ms: (self.inner.clock)() })
+    }
+
+    async fn report_loss(&self, _: &ChannelName, _: Epoch, _: i64, _: i64) -> Result<(), Error> {
+        // Nothing is lost here but with the process, and then there is nobody left to say so.
+        Ok(())
     }
 
     async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
@@ -212,7 +223,7 @@ impl Inner {
     }
 
     fn head(&self, core: &mut Core, name: &ChannelName) -> Option<Head> {
-        self.channel(core, name).map(|channel| channel.head(&self.retention))
+        self.channel(core, name).map(|channel| channel.head(&self.retention, self.data_set))
     }
 
     fn carry_out(&self, id: u64, command: LiveCommand) {

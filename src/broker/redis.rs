@@ -27,6 +27,7 @@ mod keys;
 mod line;
 mod live;
 mod log;
+mod losses;
 mod pipeline;
 mod prepared;
 mod publish;
@@ -55,12 +56,13 @@ use tokio_util::{
 
 pub use self::url::{InvalidUrl, ServerUrl};
 use super::{
-    Adopter, Broker, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published, Retention, State,
+    Adopter, Broker, DataSetNow, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published, Retention,
+    State,
 };
 use crate::{
     channel::{ChannelName, Names, Pattern},
     limits::{CLOSE_PATIENCE, LIVE_BATCHES, LIVE_COMMANDS, PROBE_GRACE},
-    message::Draft,
+    message::{Draft, Epoch, Position},
 };
 
 /// What the Redis broker needs to know.
@@ -95,6 +97,7 @@ pub struct Redis {
     publisher: Arc<publish::Publisher>,
     reader: Arc<log::Reader>,
     adopter: Arc<adopt::Adopter>,
+    registry: Arc<registry::Registry>,
     live: Arc<live::Settings>,
     vitals: Arc<vitals::Vitals>,
     /// What is not a publish: those are the publisher's own.
@@ -128,7 +131,10 @@ impl Redis {
         if role != Role::Subscriber {
             tasks.spawn(Arc::clone(&reader).sweep(closing.clone()));
         }
-        let registry = registry::Registry::new(Arc::clone(&connection), keys.clone(), closing.clone());
+        let registry = registry::Registry::new(Arc::clone(&connection), keys.clone(), retention, closing.clone());
+        if role != Role::Subscriber {
+            tasks.spawn(Arc::clone(&registry).report_losses());
+        }
         let adopter = adopt::Adopter {
             connection: Arc::clone(&connection),
             registry: Arc::clone(&registry),
@@ -155,8 +161,15 @@ impl Redis {
             probed,
         };
         Arc::new(Self {
-            publisher: publish::Publisher::new(Arc::clone(&connection), registry, keys, retention, closing.clone()),
+            publisher: publish::Publisher::new(
+                Arc::clone(&connection),
+                Arc::clone(&registry),
+                keys,
+                retention,
+                closing.clone(),
+            ),
             adopter: Arc::new(adopter),
+            registry,
             live: Arc::new(live),
             vitals,
             connection,
@@ -176,6 +189,15 @@ impl Broker for Redis {
 
     async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error> {
         self.reader.heads(channels).await
+    }
+
+    async fn data_set(&self) -> Result<DataSetNow, Error> {
+        self.reader.data_set().await
+    }
+
+    async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, from: i64, to: i64) -> Result<(), Error> {
+        let seen = call::Seen { first: from, last: Position::new(epoch, to) };
+        self.registry.losses.report(channel, seen).await
     }
 
     async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {

@@ -11,7 +11,9 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tidings::{
-    broker::{Broker, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published, Receipt, State},
+    broker::{
+        Broker, DataSetNow, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published, Receipt, State,
+    },
     channel::{ChannelName, Names, Pattern},
     message::{Draft, Epoch, Payload},
     pb::publisher_service_client::PublisherServiceClient,
@@ -91,6 +93,14 @@ impl Broker for Fake {
 
     async fn heads(&self, _: &[ChannelName]) -> Result<Vec<HeadOf>, Error> {
         unreachable!("a publisher reads nothing")
+    }
+
+    async fn data_set(&self) -> Result<DataSetNow, Error> {
+        unreachable!("a publisher reads nothing")
+    }
+
+    async fn report_loss(&self, _: &ChannelName, _: Epoch, _: i64, _: i64) -> Result<(), Error> {
+        unreachable!("a publisher hears nothing")
     }
 
     async fn read(&self, _: &ChannelName, _: From, _: PageLimit) -> Result<Page, Error> {

@@ -12,7 +12,16 @@ fn at(n: u64, sequence: i64) -> Position {
 fn head(epochs: &[(u64, i64, i64)], first: i64, last: i64) -> Head {
     let epochs =
         epochs.iter().map(|&(n, first, previous_end)| EpochStart { epoch: epoch(n), first, previous_end }).collect();
-    Head { epochs, last, first, time_ms: 0, keeps_history: true, adopted: Position::START }
+    Head {
+        epochs,
+        last,
+        first,
+        time_ms: 0,
+        keeps_history: true,
+        losses: Vec::new(),
+        data_set: None,
+        adopted: Position::START,
+    }
 }
 
 fn gap(n: u64, first_missing: i64, last_missing: i64, reason: GapReason, resume: Position) -> Next {
@@ -24,7 +33,7 @@ fn story(position: Position, head: &Head) -> Vec<Next> {
     let mut reader = Reader::new(position);
     let mut story = Vec::new();
     loop {
-        let next = reader.next(Some(head), false);
+        let next = reader.next(Some(head), Absence::default());
         match next {
             Next::End | Next::Unlisted => return story,
             Next::Read { to } => reader.position.sequence = to,
@@ -98,22 +107,22 @@ fn one_loss_is_one_gap_over_a_clean_epoch_change() {
 fn a_rollback_is_told_once() {
     let mut reader = Reader::new(at(1, 8));
     let rolled_back = head(&[(1, 1, 0)], 1, 5);
-    assert_eq!(reader.next(Some(&rolled_back), false), gap(1, 6, 8, GapReason::EpochChanged, at(1, 5)));
-    assert_eq!(reader.next(Some(&rolled_back), false), Next::End);
+    assert_eq!(reader.next(Some(&rolled_back), Absence::default()), gap(1, 6, 8, GapReason::EpochChanged, at(1, 5)));
+    assert_eq!(reader.next(Some(&rolled_back), Absence::default()), Next::End);
     assert!(reader.awaits_epoch());
     let same = head(&[(1, 1, 0), (2, 6, 8)], 1, 6);
-    let mut informed = reader;
-    assert_eq!(informed.next(Some(&same), false), Next::Read { to: 6 });
+    let mut informed = reader.clone();
+    assert_eq!(informed.next(Some(&same), Absence::default()), Next::Read { to: 6 });
     assert!(!informed.awaits_epoch());
     let more = head(&[(1, 1, 0), (2, 6, 10)], 1, 6);
-    assert_eq!(reader.next(Some(&more), false), gap(1, 9, 10, GapReason::EpochChanged, at(2, 5)));
+    assert_eq!(reader.next(Some(&more), Absence::default()), gap(1, 9, 10, GapReason::EpochChanged, at(2, 5)));
 }
 
 #[test]
 fn flushed_and_expired_are_told_apart() {
     let mut reader = Reader::new(at(1, 8));
     assert_eq!(
-        reader.next(None, false),
+        reader.next(None, Absence::default()),
         Next::Gap(Gap {
             epoch: Some(epoch(1)),
             first_missing: 9,
@@ -122,15 +131,15 @@ fn flushed_and_expired_are_told_apart() {
             resume: Position::START
         })
     );
-    assert_eq!(reader.next(None, false), Next::End);
-    assert_eq!(reader.next(Some(&head(&[(7, 1, 0)], 1, 1)), false), Next::Read { to: 1 });
-    assert_eq!(Reader::new(at(1, 8)).next(None, true), Next::End);
+    assert_eq!(reader.next(None, Absence::default()), Next::End);
+    assert_eq!(reader.next(Some(&head(&[(7, 1, 0)], 1, 1)), Absence::default()), Next::Read { to: 1 });
+    assert_eq!(Reader::new(at(1, 8)).next(None, Absence { expired: true, data_set: None }), Next::End);
 }
 
 #[test]
 fn a_log_without_a_head_waits() {
     let mut reader = Reader::new(at(1, 8));
-    assert_eq!(reader.next(Some(&head(&[], 1, 9)), false), Next::End);
+    assert_eq!(reader.next(Some(&head(&[], 1, 9)), Absence::default()), Next::End);
     assert_eq!(reader.position, at(1, 8));
 }
 
@@ -138,11 +147,11 @@ fn a_log_without_a_head_waits() {
 fn an_epoch_older_than_the_list_asks_the_log() {
     let head = head(&[(5, 20, 19), (6, 30, 29)], 10, 40);
     let mut reader = Reader::new(at(1, 15));
-    assert_eq!(reader.next(Some(&head), false), Next::Unlisted);
+    assert_eq!(reader.next(Some(&head), Absence::default()), Next::Unlisted);
     let mut whole = reader;
     assert_eq!(whole.settle(&head, true), None);
-    assert_eq!(whole.next(Some(&head), false), Next::Read { to: 29 });
+    assert_eq!(whole.next(Some(&head), Absence::default()), Next::Read { to: 29 });
     let gap = reader.settle(&head, false).expect("a gap");
     assert_eq!((gap.first_missing, gap.last_missing, gap.resume.sequence), (16, 0, 9));
-    assert_eq!(reader.next(Some(&head), false), Next::Read { to: 29 });
+    assert_eq!(reader.next(Some(&head), Absence::default()), Next::Read { to: 29 });
 }

@@ -13,7 +13,7 @@ use crate::{
     broker::{Error, From, Head, PageLimit, Receipt, Retention, Stored, history::EpochStart},
     envelope::{Encoded, Stamp},
     limits::HEAD_LINGER,
-    message::{Epoch, Position},
+    message::{DataSet, Epoch, Position},
 };
 
 /// Bytes that a message costs beside its JSON, and a channel beside its messages: estimates, on the safe side.
@@ -77,13 +77,15 @@ impl Channel {
         CHANNEL_COST + ids + self.log_bytes - gone_bytes + plan.added_bytes + messages * MESSAGE_COST
     }
 
-    pub(super) fn head(&self, retention: &Retention) -> Head {
+    pub(super) fn head(&self, retention: &Retention, data_set: DataSet) -> Head {
         Head {
             epochs: vec![EpochStart { epoch: self.epoch, first: 1, previous_end: 0 }],
             last: self.last,
             first: self.first(),
             time_ms: self.time_ms,
             keeps_history: retention.max_messages > 0,
+            losses: Vec::new(),
+            data_set: Some(data_set),
             adopted: Position::START,
         }
     }

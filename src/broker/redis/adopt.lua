@@ -11,8 +11,8 @@
 -- Answers: 'DONE', epoch and sequence of the last message, and 1 where the lease was given up; 'BEHIND'; or 'OTHER' and the
 --   time that is left of another's lease (ms).
 local lease_key = KEYS[3]
-local notices, token, ask, lives, adopted = ARGV[12], ARGV[13], ARGV[14] == '1', ARGV[15], ARGV[16]
-local FIRST_MESSAGE = 17
+local notices, token, ask, lives, adopted = ARGV[13], ARGV[14], ARGV[15] == '1', ARGV[16], ARGV[17]
+local FIRST_MESSAGE = 18
 if not (may_write and redis.acl_check_cmd('PUBLISH', notices, '') and redis.acl_check_cmd('HSET', lease_key, 'token', '')
     and redis.acl_check_cmd('HDEL', lease_key, 'ask') and redis.acl_check_cmd('PEXPIRE', lease_key, '1')) then
   return redis.error_reply(
@@ -26,7 +26,7 @@ if lease[1] and lease[1] ~= token and left > 0 then
 end
 if (call('HGET', head_key, 'a') or '') ~= adopted then return { 'BEHIND' } end
 
-local heads, tails, hashes, is_dated, generation = {}, {}, {}, true, tonumber(head[11]) or 0
+local heads, tails, hashes, is_dated = {}, {}, {}, true
 local new = 0
 for at = FIRST_MESSAGE, #ARGV, 3 do
   new = new + 1

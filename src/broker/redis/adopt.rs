@@ -7,7 +7,14 @@ use redis::Value;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{call, connection::Connection, error, keys::Keys, registry::Registry, script};
+use super::{
+    call::{self, Seen},
+    connection::Connection,
+    error,
+    keys::Keys,
+    registry::Registry,
+    script,
+};
 use crate::{
     broker::{
         Error, Retention,
@@ -38,7 +45,8 @@ impl adopt::Adopter for Adopter {
         let answer = sent.map_err(|_| error::slow())?.map_err(|error| self.connection.failed(&error))?;
         let adoption = read(answer)?;
         if let Adoption::Done { last, .. } = adoption {
-            self.registry.note(channel, last, &link, deadline).await;
+            let first = last.sequence - adopt.messages.len() as i64 + 1;
+            self.registry.note(channel, Seen { first, last }, &link, deadline).await;
         }
         Ok(adoption)
     }
@@ -48,7 +56,7 @@ impl Adopter {
     fn write(&self, channel: &ChannelName, adopt: &Adopt) -> redis::Cmd {
         let mut call = script::ADOPT.call();
         call.arg(3).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(self.keys.lease(channel));
-        call::write_common(&mut call, channel, &self.retention, adopt.seen, Epoch::random());
+        call::write_common(&mut call, channel, &self.retention, Seen { first: 1, last: adopt.seen }, Epoch::random());
         call.arg(self.keys.adopted(channel)).arg(adopt.token.to_string()).arg(u8::from(adopt.ask));
         call.arg(LEASE.as_millis() as u64).arg(position(adopt.adopted));
         for message in &adopt.messages {

@@ -5,18 +5,18 @@
 -- `#!lua` before it makes Redis refuse a script whole when it is out of memory or a replica. Scripts do not roll back, so
 -- every read and every check comes before the first write, and the first writes are the ones that could still fail.
 --
--- KEYS: head, log, and a script's own. ARGV: channel, this call's name, which a new epoch takes over, epoch and sequence of the last message that the
---   caller knows of ('' and 0 for none), max messages, bytes, age (ms), how long log and head live from now on (ms), run messages,
---   run bytes; then a script's own.
+-- KEYS: head, log, and a script's own. ARGV: channel; this call's name, which a new epoch takes over; epoch, last and first sequence of
+--   the last messages that the caller knows to have been given out ('', 0 and 0 for none); max messages, bytes, age (ms); how long log
+--   and head live from now on (ms); run messages, run bytes; then a script's own.
 local FORMAT, EPOCHS = 1, 16
 local head_key, log_key = KEYS[1], KEYS[2]
-local channel, candidate, seen_epoch, seen = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local max_messages, max_bytes, max_age = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local log_lives, head_lives, run_messages, run_bytes = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+local channel, candidate, seen_epoch, seen, seen_from = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local max_messages, max_bytes, max_age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local log_lives, head_lives, run_messages, run_bytes = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
 
 -- What is there. What is not ours is refused under a name of ours, which says that nothing was written.
 local function not_ours(what) return redis.error_reply('TIDINGS_CHANNEL ' .. what .. ' of ' .. channel) end
-local head = redis.pcall('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'g', 'w')
+local head = redis.pcall('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'l', 'dw', 'dt', 'dp', 'du')
 local version, epoch, last, time, bytes = head[1], head[2], tonumber(head[3]), tonumber(head[4]), tonumber(head[5])
 if head.err then
   if string.find(head.err, 'WRONGTYPE', 1, true) then return not_ours('head') end
@@ -56,3 +56,58 @@ end
 -- Log time: never below that of the last message.
 local clock = call('TIME')
 local now = math.max(clock[1] * 1000 + math.floor(clock[2] / 1000), time)
+
+-- What was given out and is not in this history. Of the head's own epoch: up to `own_end`, which is `last` where nothing is missing. Of
+-- another one: `lost_epoch`, from `lost_from` to `seen`.
+local old_epoch, history, losses = epoch, head[7] or '', head[11] or ''
+local own_end, lost_epoch, lost_from = last, nil, 0
+if seen_epoch ~= '' and (seen_epoch ~= epoch or seen > last) then
+  if seen_epoch == epoch then
+    own_end = seen
+  elseif not epoch then
+    if seen > last then lost_epoch, lost_from = seen_epoch, math.max(seen_from, last + 1) end
+  else
+    -- Up to where this history knows of the epoch: what it has of it, or says is lost.
+    local known, oldest, before
+    for name, first, previous_end in string.gmatch(history, '(%x+),(%d+),(%d+)') do
+      oldest = oldest or tonumber(first)
+      if before == seen_epoch then known = math.max(first - 1, tonumber(previous_end)) end
+      before = name
+    end
+    for name, to in string.gmatch(losses, '%x+,(%x+),%d+,(%d+)') do
+      if name == seen_epoch then known = math.max(known or 0, tonumber(to)) end
+    end
+    -- What is older than the list is believed to have been whole.
+    if seen > (known or oldest - 1) then
+      lost_epoch, lost_from = seen_epoch, math.max(seen_from, (known or oldest - 1) + 1)
+    end
+  end
+end
+local is_lost = own_end > last or lost_epoch
+local new_history, new_losses = history, losses
+
+-- Begins an epoch behind what there is, whose start names what was lost.
+local function begin_epoch()
+  epoch = candidate
+  local starts, lost = {}, {}
+  for start in string.gmatch(history, '[^;]+') do starts[#starts + 1] = start end
+  for loss in string.gmatch(losses, '[^;]+') do lost[#lost + 1] = loss end
+  local name, first, previous_end = string.match(starts[#starts] or '', '(%x+),(%d+),(%d+)')
+  local beyond = own_end
+  if name and tonumber(first) > last then
+    -- An epoch without a message makes way, and hands over what it names.
+    starts[#starts], beyond = nil, math.max(own_end, tonumber(previous_end))
+    for i = 1, #lost do lost[i] = string.gsub(lost[i], '^' .. name, epoch) end
+  end
+  starts[#starts + 1] = epoch .. ',' .. int(last + 1) .. ',' .. int(beyond)
+  if lost_epoch then lost[#lost + 1] = epoch .. ',' .. lost_epoch .. ',' .. int(lost_from) .. ',' .. int(seen) end
+  while #starts > EPOCHS do table.remove(starts, 1) end
+  while #lost > EPOCHS do table.remove(lost, 1) end
+  new_history, new_losses = table.concat(starts, ';'), table.concat(lost, ';')
+end
+
+-- Where nothing is written besides: an epoch without a message. Prepared calls find another call's name.
+local function note_loss()
+  begin_epoch()
+  call('HSET', head_key, 'v', FORMAT, 'e', epoch, 'r', replication, 'h', new_history, 'l', new_losses, 'w', candidate)
+end

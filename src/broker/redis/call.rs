@@ -13,6 +13,15 @@ use crate::{
     message::{Draft, Epoch, Position},
 };
 
+/// What the caller of a script knows to have been given out on a channel, in one epoch. Where the channel's history lacks it, it was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Seen {
+    /// The first message that the caller knows of; 0 for none.
+    pub(super) first: i64,
+    /// The last; the beginning for none.
+    pub(super) last: Position,
+}
+
 /// Messages of one publish on their way.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -37,12 +46,12 @@ impl Batch {
     }
 }
 
-/// Writes the call for some batches of one channel. `seen` is this publisher's last receipt; the call gets a name of its own.
+/// Writes the call for some batches of one channel. `seen` is what this publisher has receipts for; the call gets a name of its own.
 pub(super) fn write<'a>(
     keys: &Keys,
     channel: &ChannelName,
     retention: &Retention,
-    seen: Position,
+    seen: Seen,
     name: Epoch,
     min_replicas: u32,
     batches: impl Iterator<Item = &'a Batch>,
@@ -67,11 +76,12 @@ pub(super) fn write<'a>(
     call
 }
 
-/// The arguments that all scripts have which write. `seen` is the last message that the caller knows of. The call's name is kept in the
-/// head, and names the epoch where one begins.
-pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Retention, seen: Position, name: Epoch) {
+/// The arguments that all scripts have which write. The call's name is kept in the head, and names the epoch where one begins.
+pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Retention, seen: Seen, name: Epoch) {
     call.arg(channel.as_str()).arg(name.to_string());
-    call.arg(seen.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()).arg(seen.sequence);
+    call.arg(seen.last.epoch.map(|epoch| epoch.to_string()).unwrap_or_default())
+        .arg(seen.last.sequence)
+        .arg(seen.first);
     call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
     let [log_lives, head_lives] = lives_ms(retention);
     call.arg(log_lives).arg(head_lives).arg(RUN_MESSAGES).arg(RUN_BYTES);
@@ -88,8 +98,17 @@ pub(super) fn full_interval(retention: &Retention) -> Duration {
     FULL_CALL_INTERVAL.min(Duration::from_millis(retention.max_age_ms / FULL_CALL_SHARE))
 }
 
-/// Reads the answer: what each batch gets, in order.
-pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<Vec<Published>, Error> {
+/// What the script answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// What each batch gets, in order.
+    pub(super) published: Vec<Published>,
+    /// The deduplication window that is in force, ms; `None` where none was asked for.
+    pub(super) window_ms: Option<u64>,
+}
+
+/// Reads the answer.
+pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<Answer, Error> {
     let Value::Array(answer) = answer else { return Err(odd()) };
     let mut answer = answer.into_iter();
     let epoch: Option<Epoch> = text(answer.next()).and_then(|text| text.parse().ok());
@@ -98,8 +117,10 @@ pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<Ve
     if !batches.iter().any(|batch| batch.has_ids()) {
         // All is new: the first has its number told, the others follow it.
         let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(odd()) };
-        return Ok(consecutive(batches.iter().copied(), first, epoch, time_ms));
+        let published = consecutive(batches.iter().copied(), first, epoch, time_ms);
+        return Ok(Answer { published, window_ms: None });
     }
+    let window_ms = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
     for batch in batches {
         let mut receipts = Vec::with_capacity(batch.drafts.len());
         let mut refused = false;
@@ -119,7 +140,7 @@ pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<Ve
         }
         published.push(if refused { Err(Error::TooManyIds { limit: max_ids }) } else { Ok(receipts) });
     }
-    Ok(published)
+    Ok(Answer { published, window_ms: Some(window_ms) })
 }
 
 /// What batches get whose messages are all new, and numbered one behind the other.

@@ -26,6 +26,8 @@ pub(super) struct Complaints {
     reasons: Mutex<HashSet<String>>,
     /// The eviction policy that was warned of.
     policy: Mutex<Option<String>>,
+    /// The deduplication window of another publisher that was warned of, ms.
+    window_ms: Mutex<Option<u64>>,
 }
 
 impl Complaints {
@@ -55,6 +57,12 @@ impl Complaints {
     /// Redis can be used.
     pub(super) fn is_well(&self) {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Another publisher's deduplication window is in force; answers whether that is to be said.
+    pub(super) fn is_new_window(&self, window_ms: u64) -> bool {
+        let mut known = self.window_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        known.replace(window_ms) != Some(window_ms)
     }
 
     /// Redis has this eviction policy; answers whether that is to be said. Each new connection asks.

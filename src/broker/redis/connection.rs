@@ -18,6 +18,8 @@ use super::{
     complaints::Complaints,
     error,
     line::{Driver, Line},
+    losses,
+    receipts::ReplicationId,
     script,
     vitals::Probed,
     wire::Wire,
@@ -36,6 +38,8 @@ const OLDEST: (u32, u32) = (7, 0);
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
     pub(super) number: u64,
+    /// The server's replication id when the connection was made.
+    pub(super) replication: ReplicationId,
     /// Where this process publishes.
     pub(super) line: Option<Arc<Line>>,
 }
@@ -110,6 +114,18 @@ impl Connection {
         }
     }
 
+    /// The first connection after the one of this number, whenever it comes.
+    pub(super) async fn link_after(&self, number: u64) -> Result<Link, Error> {
+        let mut link = self.link.subscribe();
+        let next = link.wait_for(|link| link.as_ref().is_some_and(|link| link.number > number)).await;
+        next.ok().and_then(|link| link.clone()).ok_or_else(error::closed)
+    }
+
+    /// Whether this deduplication window, which is not the configured one, was not met before.
+    pub(super) fn is_other_window(&self, window_ms: u64) -> bool {
+        self.complaints.is_new_window(window_ms)
+    }
+
     /// Publishes a live connection's probe.
     pub(super) async fn publish_probe(&self, channel: &str, number: u64) -> Published {
         let Ok(mut link) = self.link().await else { return Published::Away };
@@ -174,7 +190,7 @@ impl Connection {
         let mut number = 0;
         loop {
             match self.open().await {
-                Ok((connection, line)) => {
+                Ok((connection, line, replication)) => {
                     number += 1;
                     if number > 1 {
                         metrics::reconnected(metrics::Connection::Command);
@@ -182,7 +198,7 @@ impl Connection {
                     backoff = Backoff::default();
                     self.up();
                     let (line, driver) = line.map(Line::over).unzip();
-                    self.link.send_replace(Some(Link { connection: connection.clone(), number, line }));
+                    self.link.send_replace(Some(Link { connection: connection.clone(), number, replication, line }));
                     let reason = self.watch(connection, driver).await;
                     self.link.send_replace(None);
                     self.down(reason);
@@ -193,11 +209,11 @@ impl Connection {
         }
     }
 
-    async fn open(&self) -> Result<(MultiplexedConnection, Option<Wire>), String> {
+    async fn open(&self) -> Result<(MultiplexedConnection, Option<Wire>, ReplicationId), String> {
         let connected = timeout(self.timeout, self.connect()).await;
         let mut connection =
             connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
-        check(&mut connection).await?;
+        let replication = check(&mut connection).await?;
         self.warn_of_eviction(&mut connection).await;
         script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
         let line = match self.publishes {
@@ -205,7 +221,7 @@ impl Connection {
             false => None,
         };
         self.checked.send_replace(Some(Instant::now()));
-        Ok((connection, line))
+        Ok((connection, line, replication))
     }
 
     async fn open_line(&self) -> Result<Wire, String> {
@@ -260,8 +276,8 @@ impl Connection {
     }
 }
 
-/// Whether the server can be worked with: it is not too old, a primary, and not loading.
-async fn check(connection: &mut MultiplexedConnection) -> Result<(), String> {
+/// Whether the server can be worked with: it is not too old, a primary, and not loading. Answers its replication id.
+async fn check(connection: &mut MultiplexedConnection) -> Result<ReplicationId, String> {
     let info: String = redis::cmd("INFO")
         .arg("server")
         .arg("replication")
@@ -278,7 +294,7 @@ async fn check(connection: &mut MultiplexedConnection) -> Result<(), String> {
         return Err(format!("Redis {major}.{minor} is too old; 7.0 or later is needed"));
     }
     match field("role") {
-        "master" => Ok(()),
+        "master" => Ok(losses::replication(&info)),
         _ => Err("it is a read-only replica; point --redis-url at the primary".to_owned()),
     }
 }

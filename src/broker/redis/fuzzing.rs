@@ -103,8 +103,8 @@ fn check_reader(head: &Head, position: Position) {
     assert!((1..=MAX_SEQUENCE + 1).contains(&head.first) && (0..=MAX_SEQUENCE).contains(&head.last), "{head:?}");
     let mut reader = Reader::new(position);
     // A step for each epoch, for what was trimmed in it, and for the loss at its end.
-    for _ in 0..4 * head.epochs.len() + 4 {
-        match reader.next(Some(head), false) {
+    for _ in 0..4 * head.epochs.len() + head.losses.len() + 4 {
+        match reader.next(Some(head), Default::default()) {
             Next::End => return,
             Next::Unlisted => {
                 let gap = reader.settle(head, false).expect("it is not whole");

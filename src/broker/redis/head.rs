@@ -2,7 +2,7 @@
 
 use super::{error, log::sequences};
 use crate::{
-    broker::{Error, Head, history::EpochStart},
+    broker::{Error, Head, Loss, history::EpochStart},
     message::{Epoch, MAX_SEQUENCE, Position},
 };
 
@@ -10,10 +10,12 @@ use crate::{
 const FORMAT: i64 = 1;
 
 /// The answer's fields, as texts: role, format version, last sequence, log time, epochs, first retained, whether there is
-/// a log, the last adopted message. `None` for a channel with neither head nor log.
+/// a log, the last adopted message, losses that were found out late, the data set. `None` for a channel with neither head nor log.
 pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head>, Error> {
     let odd = || Error::Channel(format!("{} (its head)", error::DAMAGED));
-    let [role, version, last, time_ms, epochs, first, has_log, adopted] = fields else { return Err(odd()) };
+    let [role, version, last, time_ms, epochs, first, has_log, adopted, losses, data_set] = fields else {
+        return Err(odd());
+    };
     if role != "master" {
         return Err(Error::Unavailable("Redis is a read-only replica; point --redis-url at the primary".to_owned()));
     }
@@ -39,23 +41,28 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
         "" => Position::START,
         text => position(text).ok_or_else(odd)?,
     };
-    Ok(Some(Head { epochs, last, first, time_ms, keeps_history, adopted }))
+    let losses = losses.split(';').filter(|loss| !loss.is_empty());
+    let losses: Vec<_> = losses.map(|text| loss(text).ok_or_else(odd)).collect::<Result<_, _>>()?;
+    let data_set = data_set.parse().ok();
+    Ok(Some(Head { epochs, last, first, time_ms, keeps_history, losses, data_set, adopted }))
 }
 
-/// The head's own fields, as [`read_plain`] takes them: format version, last sequence, log time, epochs, the last adopted message, and
-/// the oldest run's ID as it was when the last call wrote.
-pub(super) const FIELDS: [&str; 6] = ["v", "s", "t", "h", "a", "oid"];
+/// The head's own fields, as [`read_plain`] takes them: format version, last sequence, log time, epochs, the last adopted message, the
+/// oldest run's ID as it was when the last call wrote, and losses that were found out late.
+pub(super) const FIELDS: [&str; 7] = ["v", "s", "t", "h", "a", "oid", "l"];
 
-/// Reads a head without its script, beside a page that shows that there is a log. `None` where it does not tell where that begins.
+/// Reads a head without its script, beside a page that shows that there is a log; it says nothing of the data set. `None` where it
+/// does not tell where the log begins.
 pub(super) fn read_plain(fields: Vec<String>, keeps_history: bool) -> Result<Option<Head>, Error> {
-    let Ok([version, last, time_ms, epochs, adopted, oldest]) = <[String; 6]>::try_from(fields) else {
+    let Ok([version, last, time_ms, epochs, adopted, oldest, losses]) = <[String; 7]>::try_from(fields) else {
         return Ok(None);
     };
     // One of no messages stands for none.
     let run = sequences(oldest.as_bytes()).filter(|run| *run.start() >= 1 && !run.is_empty());
     let Some(first) = run.filter(|_| !version.is_empty()).map(|run| *run.start()) else { return Ok(None) };
     let role = "master".to_owned();
-    read(&[role, version, last, time_ms, epochs, first.to_string(), "1".to_owned(), adopted], keeps_history)
+    let (first, has_log, data_set) = (first.to_string(), "1".to_owned(), String::new());
+    read(&[role, version, last, time_ms, epochs, first, has_log, adopted, losses, data_set], keeps_history)
 }
 
 /// Whether a server is one, by what it says of its replication.
@@ -67,13 +74,21 @@ fn sequence(text: &str) -> Option<i64> {
     text.parse().ok().filter(|sequence| (0..=MAX_SEQUENCE).contains(sequence))
 }
 
-/// Whether the list is one that our script can have written: each epoch began above the one before, and has a message. With
-/// any other, readers would find no end.
+/// Whether the list is one that our script can have written: each epoch began above the one before, and all but the last have a
+/// message. With any other, readers would find no end.
 fn is_history(epochs: &[EpochStart], last: i64) -> bool {
     let rises = epochs.windows(2).all(|two| two[0].first < two[1].first);
     let differ =
         epochs.iter().enumerate().all(|(i, start)| epochs[..i].iter().all(|before| before.epoch != start.epoch));
-    rises && differ && epochs.iter().all(|start| (1..=last).contains(&start.first))
+    rises && differ && epochs.iter().all(|start| (1..=last + 1).contains(&start.first))
+}
+
+/// `epoch that began,epoch,from,to`
+fn loss(text: &str) -> Option<Loss> {
+    let mut parts = text.split(',');
+    let (began, epoch) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let (from, to) = (sequence(parts.next()?)?, sequence(parts.next()?)?);
+    (parts.next().is_none() && 1 <= from && from <= to).then_some(Loss { began, epoch, from, to })
 }
 
 /// `epoch,first,previous end`
@@ -94,7 +109,7 @@ mod tests {
     use super::*;
 
     fn fields(fields: [&str; 8]) -> Vec<String> {
-        fields.map(str::to_owned).to_vec()
+        fields.iter().chain(&["", ""]).map(|&field| field.to_owned()).collect()
     }
 
     #[test]
@@ -131,7 +146,7 @@ mod tests {
             ("9", "000000000000000a,1,0;000000000000000a,6,8", "3"),
             ("9", "000000000000000a,6,0;000000000000000b,6,8", "3"),
             ("9", "000000000000000a,0,0", "3"),
-            ("9", "000000000000000a,1,0;000000000000000b,10,9", "3"),
+            ("9", "000000000000000a,1,0;000000000000000b,11,9", "3"),
             ("9", "000000000000000a,1,-1", "3"),
             ("9", "000000000000000a,1,0", "-3"),
             ("-1", "", "0"),

@@ -58,6 +58,11 @@ impl Keys {
         format!("{}:{{{pattern}}}:adopted", self.prefix)
     }
 
+    /// A string: the name of the data set, given once.
+    pub(super) fn data_set(&self) -> String {
+        format!("{}:dataset", self.prefix)
+    }
+
     /// A sorted set: the names of channels by the time of their last publish.
     pub(super) fn registry(&self) -> String {
         format!("{}:channels", self.prefix)

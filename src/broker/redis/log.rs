@@ -14,9 +14,10 @@ use super::{
     script::{self, Script},
 };
 use crate::{
-    broker::{Error, From, Head, HeadOf, Page, PageLimit, Retention, Stored, adopt::Adopted},
+    broker::{DataSetNow, Error, From, Head, HeadOf, Page, PageLimit, Retention, Stored, adopt::Adopted},
     channel::{ChannelName, Names, Pattern},
     limits::{HEAD_LINGER, REGISTRY_PAGE, REGISTRY_SWEEP, REGISTRY_SWEPT},
+    message::DataSet,
     metrics::{self, Call},
 };
 
@@ -55,8 +56,26 @@ impl Reader {
             .collect()
     }
 
+    /// The data set, which is given a name where it has none, and Redis's clock.
+    pub(super) async fn data_set(&self) -> Result<DataSetNow, Error> {
+        let mut link = self.connection.link().await?;
+        // Where it may not be written it stays without a name, and nothing is said of it.
+        let _ = name_data_set(&mut link.connection, &self.keys).await;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("GET").arg(self.keys.data_set()).cmd("TIME");
+        let mut answers = self.query(&pipeline, &[]).await?.into_iter();
+        let (Some(name), Some(time)) = (answers.next(), answers.next()) else { return Err(odd()) };
+        let name: Option<String> = redis::from_redis_value(name).map_err(|_| odd())?;
+        let (seconds, micros): (i64, i64) = redis::from_redis_value(time).map_err(|_| odd())?;
+        Ok(DataSetNow {
+            data_set: name.and_then(|name| name.parse().ok()),
+            time_ms: seconds.saturating_mul(1000).saturating_add(micros / 1000),
+        })
+    }
+
     pub(super) async fn page(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
-        if let From::After(after) = from
+        // At the beginning the data set counts as well, which only the script tells.
+        if let From::After(after @ 1..) = from
             && let Some(page) = self.plain_page(channel, after, limit).await?
         {
             return Ok(page);
@@ -67,7 +86,7 @@ impl Reader {
             From::Before(sequence) => ("down", (sequence - 1).max(0).to_string()),
         };
         let mut read = script::READ.call();
-        read.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel));
+        read.arg(3).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(self.keys.data_set());
         read.arg(direction).arg(start).arg(limit.messages).arg(limit.bytes);
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors().add_command(read);
@@ -167,7 +186,7 @@ impl Reader {
 
     fn head_call(&self, channel: &ChannelName) -> Cmd {
         let mut call = script::HEAD.call();
-        call.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel));
+        call.arg(3).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(self.keys.data_set());
         call
     }
 
@@ -207,6 +226,12 @@ impl Reader {
             other => other,
         }
     }
+}
+
+/// Gives the data set a name where it has none.
+pub(super) async fn name_data_set(connection: &mut MultiplexedConnection, keys: &Keys) -> redis::RedisResult<()> {
+    let name = DataSet::random().to_string();
+    redis::cmd("SET").arg(keys.data_set()).arg(name).arg("NX").exec_async(connection).await
 }
 
 async fn query(

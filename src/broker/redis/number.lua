@@ -2,21 +2,8 @@
 -- `tails`, their JSON but for that, in lists, which spares a table a message; `is_dated`, whether the heads have a date
 -- already. What stands behind it finds `jsons`, and in `before` the sequence before the first of them.
 --
--- The epoch. An unbroken history has one replication id; with another one, what the last caller or the head knew beyond this
--- log was lost.
-local history = head[7] or ''
-local old_epoch, lost_to = epoch, last
-local function begin_epoch()
-  if old_epoch and seen_epoch == old_epoch and seen > lost_to then lost_to = seen end
-  epoch = candidate
-  local starts = {}
-  for start in string.gmatch(history, '[^;]+') do starts[#starts + 1] = start end
-  starts[#starts + 1] = epoch .. ',' .. int(last + 1) .. ',' .. int(lost_to)
-  while #starts > EPOCHS do table.remove(starts, 1) end
-  return table.concat(starts, ';')
-end
-local new_history = history
-if not old_epoch or head[6] ~= replication then new_history = begin_epoch() end
+-- The epoch. An unbroken history has one replication id, and all that was given out.
+if not old_epoch or head[6] ~= replication or is_lost then begin_epoch() end
 
 -- Behind an adopted message stands the hash of what the plain program published.
 local jsons, skipped, before = {}, 0, last
@@ -36,11 +23,10 @@ local function go_on_behind_log()
   local log_last, log_time, log_bytes = log_end()
   -- An entry that is none of ours stands at its end.
   if not (log_last and log_time and log_bytes) then return false end
-  lost_to = last
   last, time, bytes = log_last, log_time, log_bytes
   before = last
-  lost_to, now = math.max(lost_to, last), math.max(now, time)
-  new_history = begin_epoch()
+  own_end, now = math.max(own_end, last), math.max(now, time)
+  begin_epoch()
   stamp()
   return true
 end

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    call::odd,
+    call::{Seen, odd},
     connection::Link,
     error::{self, cut, slow},
     prepared::{Clock, Left, Plan},
@@ -163,7 +163,8 @@ impl Publisher {
             Ok(Ok(Value::Int(clock_ms))) => {
                 let after = Left { clock: Clock::at(clock_ms), ..plan.after };
                 self.registry.receipts.leave(channel, after);
-                self.registry.note(channel, Position::new(after.epoch, after.last), &link, deadline).await;
+                let given = Seen { first: plan.first(), last: Position::new(after.epoch, after.last) };
+                self.registry.note(channel, given, &link, deadline).await;
                 let published = plan.receipts(group.iter().map(|job| &job.batch));
                 answer(group, published);
             }
@@ -212,9 +213,9 @@ mod tests {
         let connection =
             Connection::new(ServerUrl::parse("redis://localhost").expect("valid"), Duration::from_secs(1), true);
         let (keys, closing) = (Keys::new("tidings"), CancellationToken::new());
-        let registry = Registry::new(Arc::clone(&connection), keys.clone(), closing.clone());
         let retention =
             Retention { max_messages: 1, max_bytes: 1, max_age_ms: 1, dedup_window_ms: 1, dedup_max_ids: 1 };
+        let registry = Registry::new(Arc::clone(&connection), keys.clone(), retention, closing.clone());
         let publisher = Publisher::new(connection, registry, keys, retention, closing);
         let channel = Names::new("tidings", "").and_then(|names| names.parse("orders")).expect("valid");
         // It is copied several times while it is begun and ended.

@@ -38,7 +38,7 @@ if not (may('PUBLISH', channel, '') and may('HSET', head_key, 'w', '') and (not 
     and (not is_full_call or may('PEXPIRE', head_key, '1'))
     and (not is_full or (may('XTRIM', log_key, 'MINID', '0') and may('XRANGE', log_key, '-', '+')))) then
   return redis.error_reply(
-    'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET, PEXPIRE or UNLINK for this channel')
+    'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET or PEXPIRE for this channel')
 end
 
 -- A lone message spares itself what more of them need: functions, a list, and taking that apart again.

@@ -139,6 +139,11 @@ impl Plan {
         }
     }
 
+    /// The sequence of its first message.
+    pub(super) fn first(&self) -> i64 {
+        self.before.last + 1
+    }
+
     /// What each batch gets when the call was carried out.
     pub(super) fn receipts<'a>(&self, batches: impl Iterator<Item = &'a Batch>) -> Vec<Published> {
         let Left { epoch, time_ms, .. } = self.after;

@@ -5,26 +5,77 @@
 --   16-byte id ('' for one the publisher made), JSON head, JSON tail. A batch without ids of the clients' has its number
 --   negative, and no ids.
 -- Answers: epoch, log time (ms), and for each message its sequence, or 'sequence:epoch:time' of its first receipt when it
---   is a repeat, or -1 when its batch was refused because no more ids can be remembered. Where no batch has ids, only the
---   first message's sequence: the others follow it.
+--   is a repeat, or -1 when its batch was refused because no more ids can be remembered. Before these, where a batch has ids: the window
+--   in force (ms). Where none has, only the first message's sequence: the others follow it.
 local ids_key = KEYS[3]
-local window, max_ids, min_replicas = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
-local FIRST_BATCH = 15
+local window, max_ids, min_replicas = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+local FIRST_BATCH = 16
 if min_replicas > 0 then
   local _, connected = string.gsub(info, 'state=online', '')
   if connected < min_replicas then
     return redis.error_reply('TIDINGS_REPLICAS ' .. connected)
   end
 end
-if not (may_write and redis.acl_check_cmd('PUBLISH', channel, '') and redis.acl_check_cmd('HSET', ids_key .. '0', '', '')
-    and redis.acl_check_cmd('UNLINK', ids_key .. '0')) then
+if not (may_write and redis.acl_check_cmd('PUBLISH', channel, '') and redis.acl_check_cmd('HSET', ids_key .. '0', '', '')) then
   return redis.error_reply(
-    'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET, PEXPIRE or UNLINK for this channel')
+    'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET or PEXPIRE for this channel')
 end
 
 -- Which messages are new, and which repeat one that is remembered or stands before them in this call.
-local generation = math.floor(now / window)
-local ids_now, ids_before, room
+local ids_now, ids_before, old_now, old_before, room
+-- The window in force is the largest that was used within its own span: a publisher with a smaller one forgets nothing that another
+-- has to remember. After a change, what was remembered under the window before is searched as long as that lasts.
+local in_force, used, old_window, old_until = tonumber(head[12]), tonumber(head[13]), tonumber(head[14]), tonumber(head[15])
+local function open_tables()
+  local is_settled = not old_until or now >= old_until
+  if not in_force then
+    in_force, used = window, now
+  elseif window >= in_force or (now - used > in_force and is_settled) then
+    if window ~= in_force then old_window, old_until, is_settled = in_force, now + in_force, false end
+    in_force, used = window, now
+  end
+  local generation = math.floor(now / in_force)
+  ids_now, ids_before = ids_key .. int(generation), ids_key .. int(generation - 1)
+  local tables = { ids_now, ids_before }
+  if not is_settled then
+    generation = math.floor(now / old_window)
+    old_now, old_before = ids_key .. int(generation), ids_key .. int(generation - 1)
+    tables = { ids_now, ids_before, old_now, old_before }
+  end
+  for _, name in ipairs(tables) do
+    local count = redis.pcall('HLEN', name)
+    if type(count) == 'table' then return false end
+    room = room or max_ids - count
+  end
+  return true
+end
+
+-- A receipt counts while its message is in this history: Redis may have lost the message and not the receipt.
+local function holds(receipt)
+  local sequence, of, at = string.match(receipt, '^(%d+):(%x+):(%d+)$')
+  sequence = tonumber(sequence)
+  local oldest, ends, before
+  for name, first in string.gmatch(history, '(%x+),(%d+),') do
+    oldest = oldest or tonumber(first)
+    if before == of then ends = first - 1 end
+    if name == of then ends = last end
+    before = name
+  end
+  if oldest and not ends then return sequence < oldest end
+  if ends and sequence > ends then return false end
+  local entry = call('XRANGE', log_key, int(sequence), '+', 'COUNT', 1)[1]
+  -- Without a head only the log can tell.
+  if not entry then return oldest end
+  local run_last, count = run_id(entry[1])
+  if sequence <= run_last - count then return oldest end
+  return field(entry, 't') == at
+end
+
+local function remembered(id)
+  local receipt = call('HGET', ids_now, id) or call('HGET', ids_before, id)
+  if not receipt and old_now then receipt = call('HGET', old_now, id) or call('HGET', old_before, id) end
+  return receipt and holds(receipt) and receipt
+end
 -- Of those that are new: JSON heads and tails, and their ids. Of all: the place of a new one among them, or what is answered.
 local heads, tails, hashes, is_dated, ids, fresh_ids = {}, {}, nil, false, {}, 0
 local results, earlier, has_ids = {}, {}, false
@@ -43,10 +94,7 @@ while at <= #ARGV do
     if not has_ids then
       has_ids = true
       for i = 1, new do results[i] = i end
-      ids_now, ids_before = ids_key .. int(generation), ids_key .. int(generation - 1)
-      local count, before = redis.pcall('HLEN', ids_now), redis.pcall('HLEN', ids_before)
-      if type(count) == 'table' or type(before) == 'table' then return not_ours('ids') end
-      room = max_ids - count
+      if not open_tables() then return not_ours('ids') end
     end
     local begin, before, batch_ids, batch_earlier = #results, new, 0, {}
     for _ = 1, count do
@@ -56,7 +104,7 @@ while at <= #ARGV do
         if result then
           result = { of = result }
         else
-          result = call('HGET', ids_now, id) or call('HGET', ids_before, id)
+          result = remembered(id)
         end
       end
       if not result then
@@ -91,7 +139,7 @@ end
 -- `before` is the sequence before the first new message.
 local function answer(before)
   if not has_ids then return { epoch, int(now), before + 1 } end
-  local reply = { epoch or '', int(now) }
+  local reply = { epoch or '', int(now), int(in_force) }
   for i, result in ipairs(results) do
     if type(result) == 'table' then
       -- A repeat of a message of this call.
@@ -99,12 +147,13 @@ local function answer(before)
     elseif type(result) == 'number' and result > 0 then
       result = before + result
     end
-    reply[i + 2] = result
+    reply[i + 3] = result
   end
   return reply
 end
 
 if new == 0 then
+  if epoch and is_lost then note_loss() end
   -- WAIT covers the writes of its own connection: give it one, so that the first receipts are covered as well.
   if min_replicas > 0 and epoch then call('HSET', head_key, 'v', FORMAT) end
   return answer(last)

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    call::{self, Batch},
+    call::{self, Answer, Batch, Seen},
     connection::{Connection, Link},
     error::{self, closed, cut, slow},
     keys::Keys,
@@ -172,25 +172,41 @@ impl Publisher {
 
     fn write(&self, channel: &ChannelName, group: &[Job], name: Epoch) -> redis::Cmd {
         let batches = group.iter().map(|job| &job.batch);
-        let seen = self.registry.last(channel);
+        let seen = self.registry.receipts.seen(channel);
         call::write(&self.keys, channel, &self.retention, seen, name, group[0].min_replicas, batches)
     }
 
     fn read(&self, answer: redis::Value, group: &[Job]) -> Result<Vec<Published>, Error> {
         let batches: Vec<&Batch> = group.iter().map(|job| &job.batch).collect();
-        call::read(answer, &batches, self.retention.dedup_max_ids)
+        let Answer { published, window_ms } = call::read(answer, &batches, self.retention.dedup_max_ids)?;
+        let own_ms = self.retention.dedup_window_ms;
+        if let Some(window_ms) =
+            window_ms.filter(|window_ms| *window_ms != own_ms && self.connection.is_other_window(*window_ms))
+        {
+            let text = "another publisher has a longer --dedup-window, which is in force on the channels that both publish on: set \
+                        the same for all";
+            tracing::warn!(window_ms, own_ms, "{text}");
+        }
+        Ok(published)
     }
 
     /// Remembers the last receipt, and how the call left the channel.
     async fn note(&self, channel: &ChannelName, published: &[Published], name: Epoch, link: &Link, deadline: Instant) {
-        let receipts = published.iter().flatten().flatten().filter(|receipt| !receipt.duplicate);
-        if let Some(last) = receipts.max_by_key(|receipt| receipt.sequence) {
+        let all = || published.iter().flatten().flatten();
+        for repeated in all().filter(|receipt| receipt.duplicate) {
+            // Its message was given out as well.
+            self.registry.receipts.repeat(channel, Position::new(repeated.epoch, repeated.sequence));
+        }
+        let receipts = || all().filter(|receipt| !receipt.duplicate).map(|receipt| receipt.sequence);
+        let last = all().filter(|receipt| !receipt.duplicate).max_by_key(|receipt| receipt.sequence);
+        if let (Some(last), Some(first)) = (last, receipts().min()) {
             let Receipt { epoch, sequence, time_ms, .. } = *last;
             // The call was made after that, and did all that a full one does.
             let full = ((deadline - self.connection.timeout()).into_std(), link.number);
             let left = Left { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms), full };
             self.registry.receipts.leave(channel, left);
-            self.registry.note(channel, Position::new(last.epoch, last.sequence), link, deadline).await;
+            let given = Seen { first, last: Position::new(last.epoch, last.sequence) };
+            self.registry.note(channel, given, link, deadline).await;
         }
     }
 }

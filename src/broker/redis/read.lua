@@ -1,6 +1,6 @@
 -- Reads a page of a log, and the channel's head at the same moment: whole runs, until a limit is reached.
 --
--- KEYS: head, log. ARGV: 'up' or 'down', where to begin, max messages, max bytes. Upwards it begins with the run that holds the
+-- KEYS: head, log, data set. ARGV: 'up' or 'down', where to begin, max messages, max bytes. Upwards it begins with the run that holds the
 -- sequence or is the first above it; downwards with the run that holds it or is the last below it, or the newest for '+'.
 -- Answers: the head, 1 when the log ends with the page (otherwise 0), then for each run its ID followed by its messages; an
 -- adopted one is a list of its JSON, the hash of what was published, and its log time.
@@ -21,7 +21,7 @@ local function step()
   if up then return redis.call('XRANGE', key, from, '+', 'COUNT', STEP) end
   return redis.call('XREVRANGE', key, from, '-', 'COUNT', STEP)
 end
-local reply, messages, bytes, last = { head_of(KEYS[1], key), 0 }, 0, 0, nil
+local reply, messages, bytes, last = { head_of(KEYS[1], key, KEYS[3]), 0 }, 0, 0, nil
 while true do
   local runs = step()
   for _, run in ipairs(runs) do

@@ -1,15 +1,15 @@
-//! What a publisher remembers of the channels it publishes on: its last receipt, by which a failover's loss is told, and
-//! when the registry last heard of the channel. The least recent are forgotten.
+//! What a publisher remembers of the channels it publishes on: the receipts it got in the present epoch, by which a loss is found out, and
+//! when the registry last heard of the channel. The least recent are forgotten, and what is so old that Redis has forgotten it as well.
 
 use std::{
     num::NonZeroUsize,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use lru::LruCache;
 
-use super::prepared::Left;
+use super::{call::Seen, prepared::Left};
 use crate::{
     channel::ChannelName,
     limits::{PREPARED_PAUSE, REGISTRY_RENEWAL, REMEMBERED_RECEIPTS},
@@ -18,7 +18,9 @@ use crate::{
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
-    receipt: Position,
+    seen: Seen,
+    /// When the last receipt came, and from a server with which replication id.
+    given: Option<(Instant, ReplicationId)>,
     /// How this process's last call left the channel.
     left: Option<Left>,
     /// When somebody else was last found to write there as well.
@@ -27,14 +29,25 @@ struct Known {
     registered: Option<(Instant, u64)>,
 }
 
+impl Known {
+    fn is_within(&self, lifetime: Duration) -> bool {
+        self.given.is_none_or(|(at, _)| at.elapsed() < lifetime)
+    }
+}
+
+/// A hash of what Redis calls `master_replid`: it changes where a history may have forked.
+pub(super) type ReplicationId = u64;
+
 pub(super) struct Receipts {
     known: Mutex<LruCache<ChannelName, Known>>,
+    /// How long a channel's head outlives its last message.
+    lifetime: Duration,
 }
 
 impl Receipts {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(lifetime: Duration) -> Self {
         let capacity = NonZeroUsize::new(REMEMBERED_RECEIPTS).unwrap_or(NonZeroUsize::MIN);
-        Self { known: Mutex::new(LruCache::new(capacity)) }
+        Self { known: Mutex::new(LruCache::new(capacity)), lifetime }
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<ChannelName, Known>> {
@@ -42,17 +55,55 @@ impl Receipts {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last receipt; the beginning where none is remembered.
-    pub(super) fn last(&self, channel: &ChannelName) -> Position {
-        self.lock().get(channel).map_or(Position::START, |known| known.receipt)
+    /// What was given out on a channel, as far as receipts say so.
+    pub(super) fn seen(&self, channel: &ChannelName) -> Seen {
+        let mut known = self.lock();
+        let known = known.get(channel).filter(|known| known.is_within(self.lifetime));
+        known.map_or_else(Seen::default, |known| known.seen)
     }
 
-    /// Remembers a receipt. Answers whether the channel's epoch is another than it was.
-    pub(super) fn remember(&self, channel: &ChannelName, receipt: Position) -> bool {
+    /// Remembers receipts of one epoch, from a server with this replication id. Answers whether the channel's epoch is another than
+    /// it was.
+    pub(super) fn remember(&self, channel: &ChannelName, given: Seen, by: ReplicationId) -> bool {
         let mut known = self.lock();
         let known = known.get_or_insert_mut(channel.clone(), Known::default);
-        let before = std::mem::replace(&mut known.receipt, receipt);
-        before.epoch.is_some() && before.epoch != receipt.epoch
+        known.given = Some((Instant::now(), by));
+        let before = known.seen;
+        if before.last.epoch == given.last.epoch {
+            known.seen.last.sequence = given.last.sequence.max(before.last.sequence);
+            return false;
+        }
+        known.seen = given;
+        before.last.epoch.is_some()
+    }
+
+    /// Remembers the first receipt of a message that was published again: what it names was given out as well, by whomever.
+    pub(super) fn repeat(&self, channel: &ChannelName, receipt: Position) {
+        let mut known = self.lock();
+        let known = known.get_or_insert_mut(channel.clone(), Known::default);
+        let seen = &mut known.seen;
+        if seen.last.epoch.is_none() {
+            *seen = Seen { first: receipt.sequence, last: receipt };
+        } else if seen.last.epoch == receipt.epoch {
+            seen.first = seen.first.min(receipt.sequence);
+            seen.last.sequence = seen.last.sequence.max(receipt.sequence);
+        }
+    }
+
+    /// All receipts that no server with this replication id has given or confirmed.
+    pub(super) fn unconfirmed(&self, by: ReplicationId) -> Vec<(ChannelName, Seen)> {
+        let known = self.lock();
+        let is_due =
+            |known: &Known| known.is_within(self.lifetime) && known.given.is_some_and(|(_, given)| given != by);
+        let due = known.iter().filter(|(_, known)| is_due(known) && known.seen.last.epoch.is_some());
+        due.map(|(channel, known)| (channel.clone(), known.seen)).collect()
+    }
+
+    /// A server with this replication id knows of a channel's receipts.
+    pub(super) fn confirm(&self, channel: &ChannelName, by: ReplicationId) {
+        if let Some(Known { given: Some((_, given)), .. }) = self.lock().peek_mut(channel) {
+            *given = by;
+        }
     }
 
     /// How this process's last call left the channel; `None` where that is not known, or others write there as well.
@@ -88,29 +139,66 @@ mod tests {
     use super::*;
     use crate::{channel::Names, message::Epoch};
 
+    const LIFETIME: Duration = Duration::from_secs(60);
+
+    fn seen(epoch: u64, first: i64, last: i64) -> Seen {
+        Seen { first, last: Position::new(Epoch::from_u64(epoch).expect("not zero"), last) }
+    }
+
     #[test]
     fn receipts_and_registrations_are_remembered_apart() {
-        let receipts = Receipts::new();
+        let receipts = Receipts::new(LIFETIME);
         let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
-        let at = |epoch, sequence| Position::new(Epoch::from_u64(epoch).expect("not zero"), sequence);
-        assert_eq!(receipts.last(&channel), Position::START);
-        assert!(!receipts.remember(&channel, at(1, 1)), "the first epoch is no change");
-        assert!(!receipts.remember(&channel, at(1, 2)));
-        assert!(receipts.remember(&channel, at(2, 3)));
-        assert_eq!(receipts.last(&channel), at(2, 3));
+        assert_eq!(receipts.seen(&channel), Seen::default());
+        assert!(!receipts.remember(&channel, seen(1, 1, 1), 7), "the first epoch is no change");
+        assert!(!receipts.remember(&channel, seen(1, 2, 2), 7));
+        assert_eq!(receipts.seen(&channel), seen(1, 1, 2));
+        assert!(receipts.remember(&channel, seen(2, 3, 4), 7));
+        assert_eq!(receipts.seen(&channel), seen(2, 3, 4));
         assert!(!receipts.is_registered(&channel, 1));
         receipts.register(&channel, 1);
         assert!(receipts.is_registered(&channel, 1));
         assert!(!receipts.is_registered(&channel, 2), "another connection may be another server");
-        assert_eq!(receipts.last(&channel), at(2, 3));
+        assert_eq!(receipts.seen(&channel), seen(2, 3, 4));
+    }
+
+    #[test]
+    fn receipts_wait_for_each_new_server_once() {
+        let receipts = Receipts::new(LIFETIME);
+        let names = Names::new("tidings", "").expect("names");
+        let [one, two] = ["one", "two"].map(|name| names.parse(name).expect("a name"));
+        receipts.remember(&one, seen(1, 1, 5), 7);
+        receipts.remember(&two, seen(2, 1, 5), 8);
+        receipts.register(&names.parse("three").expect("a name"), 1);
+        assert_eq!(receipts.unconfirmed(7), [(two.clone(), seen(2, 1, 5))]);
+        receipts.confirm(&two, 7);
+        assert_eq!(receipts.unconfirmed(7), []);
+        receipts.remember(&one, seen(1, 6, 6), 9);
+        assert_eq!(receipts.unconfirmed(7), [(one, seen(1, 1, 6))]);
+        let old = Receipts::new(Duration::ZERO);
+        old.remember(&two, seen(2, 1, 5), 8);
+        assert_eq!((old.unconfirmed(7), old.seen(&two)), (Vec::new(), Seen::default()), "Redis has forgotten as well");
+    }
+
+    #[test]
+    fn repeats_say_what_was_given_out() {
+        let receipts = Receipts::new(LIFETIME);
+        let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
+        let at = |epoch, sequence| seen(epoch, sequence, sequence).last;
+        receipts.repeat(&channel, at(1, 5));
+        assert_eq!(receipts.seen(&channel), seen(1, 5, 5));
+        receipts.repeat(&channel, at(1, 9));
+        receipts.repeat(&channel, at(2, 99));
+        receipts.repeat(&channel, at(1, 2));
+        assert_eq!(receipts.seen(&channel), seen(1, 2, 9), "an epoch of which nothing was published here says nothing");
     }
 
     #[test]
     fn the_least_recent_are_forgotten() {
-        let receipts = Receipts::new();
+        let receipts = Receipts::new(LIFETIME);
         let names = Names::new("tidings", "").expect("names");
         for i in 0..=REMEMBERED_RECEIPTS {
-            receipts.remember(&names.parse(&format!("c{i}")).expect("a name"), Position::START);
+            receipts.remember(&names.parse(&format!("c{i}")).expect("a name"), seen(1, 1, 1), 7);
         }
         assert_eq!(receipts.lock().len(), REMEMBERED_RECEIPTS);
     }

@@ -3,34 +3,44 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    call::Seen,
     connection::{Connection, Link},
     error,
     keys::Keys,
+    losses::Losses,
     receipts::Receipts,
     script,
 };
-use crate::{broker::Error, channel::ChannelName, message::Position};
+use crate::{
+    broker::{Error, Retention},
+    channel::ChannelName,
+    limits::HEAD_LINGER,
+    message::DataSet,
+};
 
 pub(super) struct Registry {
     connection: Arc<Connection>,
     keys: Keys,
     pub(super) receipts: Receipts,
+    pub(super) losses: Losses,
     /// Cancelled when nothing may wait for Redis any more.
     closing: CancellationToken,
 }
 
 impl Registry {
-    pub(super) fn new(connection: Arc<Connection>, keys: Keys, closing: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { connection, keys, receipts: Receipts::new(), closing })
-    }
-
-    /// The last receipt for a channel; the beginning where none is remembered.
-    pub(super) fn last(&self, channel: &ChannelName) -> Position {
-        self.receipts.last(channel)
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        keys: Keys,
+        retention: Retention,
+        closing: CancellationToken,
+    ) -> Arc<Self> {
+        let lifetime = Duration::from_millis(retention.max_age_ms).saturating_add(HEAD_LINGER);
+        let losses = Losses::new(Arc::clone(&connection), keys.clone(), retention);
+        Arc::new(Self { connection, keys, receipts: Receipts::new(lifetime), losses, closing })
     }
 
     /// The connection, once the registry knows the channel. Nothing was written yet, whatever happens here.
@@ -46,6 +56,8 @@ impl Registry {
     async fn reach_out(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
         let reached = async {
             let mut link = self.connection.link().await?;
+            // Before anything is written there: whoever writes first would take the place of what this server lacks.
+            self.losses.report_all(&self.receipts, &link).await?;
             self.register(channel, &mut link).await?;
             Ok(link)
         };
@@ -61,8 +73,8 @@ impl Registry {
 
     /// Remembers the last receipt. A new epoch may mean that the registry was lost as well: it is told until a time at the
     /// latest, since receipts wait for it.
-    pub(super) async fn note(&self, channel: &ChannelName, receipt: Position, link: &Link, deadline: Instant) {
-        if self.receipts.remember(channel, receipt) {
+    pub(super) async fn note(&self, channel: &ChannelName, given: Seen, link: &Link, deadline: Instant) {
+        if self.receipts.remember(channel, given, link.replication) {
             let mut unregistered = Link { number: 0, ..link.clone() };
             let registering = timeout_at(deadline, self.register(channel, &mut unregistered));
             let registered = Box::pin(self.closing.run_until_cancelled(registering)).await;
@@ -72,13 +84,30 @@ impl Registry {
         }
     }
 
+    /// Reports over each new connection what its server may not know, also where nothing is published any more, until the token is
+    /// cancelled.
+    pub(super) async fn report_losses(self: Arc<Self>) {
+        let reporting = async {
+            let mut number = 0;
+            loop {
+                let Ok(link) = self.connection.link_after(number).await else { return };
+                number = link.number;
+                if let Err(error) = self.losses.report_all(&self.receipts, &link).await {
+                    tracing::debug!(%error, "receipts were not reported");
+                }
+            }
+        };
+        self.closing.run_until_cancelled(reporting).await;
+    }
+
     /// Puts the channel into the registry where that has not been done lately.
     async fn register(&self, channel: &ChannelName, link: &mut Link) -> Result<(), Error> {
         if self.receipts.is_registered(channel, link.number) {
             return Ok(());
         }
         let mut call = script::REGISTER.call();
-        call.arg(1).arg(self.keys.registry()).arg(channel.as_str());
+        call.arg(2).arg(self.keys.registry()).arg(self.keys.data_set());
+        call.arg(channel.as_str()).arg(DataSet::random().to_string());
         let sent = timeout(self.connection.timeout(), script::REGISTER.send(&call, &mut link.connection)).await;
         sent.map_err(|_| error::slow())?.map_err(|error| self.connection.failed(&error))?;
         self.receipts.register(channel, link.number);

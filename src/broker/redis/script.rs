@@ -39,6 +39,8 @@ macro_rules! writing {
 }
 
 pub(super) static PUBLISH: Script = writing!("publish.lua"; "published.lua");
+pub(super) static REPORT: Script =
+    script!("#!lua\n", include_str!("tools.lua"), include_str!("begin.lua"), include_str!("report.lua"));
 pub(super) static ADOPT: Script = writing!("adopt.lua"; "adopted.lua");
 // In the middle its parts are indented: they stand within a condition.
 pub(super) static PREPARED: Script = script!(
@@ -52,7 +54,7 @@ pub(super) static PREPARED: Script = script!(
     include_str!("pushed.lua")
 );
 pub(super) static HEAD: Script =
-    script!("#!lua flags=no-writes\n", include_str!("head.lua"), "return head_of(KEYS[1], KEYS[2])\n");
+    script!("#!lua flags=no-writes\n", include_str!("head.lua"), "return head_of(KEYS[1], KEYS[2], KEYS[3])\n");
 // One script, not two in a MULTI: there a Redis without memory refuses reads as well.
 pub(super) static READ: Script = script!("#!lua flags=no-writes\n", include_str!("head.lua"), include_str!("read.lua"));
 pub(super) static SINCE: Script = script!(include_str!("since.lua"));
@@ -99,7 +101,7 @@ pub(super) fn is_missing(error: &redis::RedisError) -> bool {
 
 /// Gives a server all scripts.
 pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    for script in [&PUBLISH, &PREPARED, &ADOPT, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
+    for script in [&PUBLISH, &PREPARED, &REPORT, &ADOPT, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
         script.load(connection).await?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use tidings::{
     broker::{
-        Head, Page,
+        Absence, Head, Page,
         adopt::Adopted,
         history::{Next, Reader},
     },
@@ -43,7 +43,7 @@ impl Walk {
         let start = self.reader.position.sequence;
         let head = page.head.as_ref();
         while !self.is_beyond(head) {
-            match (self.reader.next(head, false), head) {
+            match (self.reader.next(head, Absence::default()), head) {
                 (Next::End, _) | (Next::Unlisted, None) => break,
                 (Next::Gap(_), _) => {}
                 (Next::Unlisted, Some(head)) => {

@@ -86,7 +86,7 @@ impl Pages {
     async fn fetch(&self, ahead: &Weak<Ahead>, (channel, hash, from): (&ChannelName, u64, Position), limit: PageLimit) {
         let Ok(page) = self.broker.read(channel, From::After(from.sequence), limit).await else { return };
         let mut reader = Reader::new(from);
-        let Next::Read { to } = reader.next(page.head.as_ref(), false) else { return };
+        let Next::Read { to } = reader.next(page.head.as_ref(), Default::default()) else { return };
         if let (Some(last), Some(ahead)) = (page.messages.last(), ahead.upgrade())
             && !page.is_last
         {

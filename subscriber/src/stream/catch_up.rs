@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tidings::{
-    broker::{Broker, Error, From, Head, Page, PageLimit, history::Next},
+    broker::{Absence, Broker, Error, From, Head, Page, PageLimit, history::Next},
     channel::ChannelName,
     envelope::Heard,
     limits::{BACKOFF_MAX, HEADS_PER_READ, PATTERN_CHANNELS},
@@ -106,10 +106,10 @@ impl Session {
     /// Takes the next frames of a channel from the shared pages, or reads a page. True when the stream has all there is
     /// of it.
     async fn advance(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
-        let reader = self.positions.track(channel)?.reader;
-        let start = reader.position;
+        let reader = &self.positions.track(channel)?.reader;
+        let (start, awaits_epoch) = (reader.position, reader.awaits_epoch());
         // A page may be left of what was told to be lost.
-        if !reader.awaits_epoch() {
+        if !awaits_epoch {
             if let Some(ahead) = self.ahead.take_if(|ahead| ahead.is_at(channel, start)) {
                 self.ahead = ahead.next().await;
             }
@@ -123,11 +123,11 @@ impl Session {
         let end = head.map_or(Position::START, Head::end);
         self.positions.track(channel)?.end = end;
         metrics::lag(end.sequence - start.sequence);
-        let expired = self.is_expired(channel)?;
+        let absence = if head.is_none() { self.absence(channel).await? } else { Absence::default() };
         loop {
             let track = self.positions.track(channel)?;
-            let before = track.reader;
-            match track.reader.next(head, expired) {
+            let before = track.reader.clone();
+            match track.reader.next(head, absence) {
                 Next::End => return Ok(true),
                 Next::Unlisted => self.settle(channel, head, frames).await?,
                 Next::Gap(gap) => {

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use tidings::{
-    broker::{Gap, GapReason, Head, Page, history::Next},
+    broker::{Absence, DataSetNow, Gap, GapReason, Head, Page, history::Next},
     channel::ChannelName,
     message::Position,
 };
@@ -44,12 +44,12 @@ impl Session {
     pub(super) async fn tail_gap(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
         let head = self.hub.check(channel).await?;
         let track = self.positions.track(channel)?;
-        let before = track.reader;
+        let before = track.reader.clone();
         let at = before.position;
         if head.as_ref().is_none_or(|head| head.first <= head.last) {
             return Ok(false);
         }
-        let Next::Gap(mut gap) = track.reader.next(head.as_ref(), false) else { return Ok(false) };
+        let Next::Gap(mut gap) = track.reader.next(head.as_ref(), Absence::default()) else { return Ok(false) };
         let from = Position { epoch: gap.resume.epoch, sequence: at.sequence };
         if let Some(beyond) = self.follower.first_beyond(channel, from)
             && beyond < gap.last_missing
@@ -91,8 +91,10 @@ impl Session {
         Ok(self.report(frames, channel, gap)?)
     }
 
-    pub(super) fn is_expired(&mut self, channel: &ChannelName) -> Result<bool, Stop> {
+    /// What is to be made of a channel without a head: by the broker's own clock, for nobody else's has dated its messages.
+    pub(super) async fn absence(&mut self, channel: &ChannelName) -> Result<Absence, Stop> {
+        let DataSetNow { data_set, time_ms: now_ms } = self.broker.data_set().await?;
         let time_ms = self.positions.track(channel)?.time_ms;
-        Ok(time_ms > 0 && chrono::Utc::now().timestamp_millis() - time_ms > self.lifetime_ms)
+        Ok(Absence { expired: time_ms > 0 && now_ms - time_ms > self.lifetime_ms, data_set })
     }
 }

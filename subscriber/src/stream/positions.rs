@@ -15,7 +15,7 @@ use tonic::Status;
 use crate::frames::Run;
 
 /// A stream's place in one channel.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Track {
     hash: u64,
     pub(super) reader: Reader,

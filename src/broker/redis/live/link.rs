@@ -151,9 +151,10 @@ impl Link {
                 }
             }
             LiveCommand::Check(channel) => {
-                let (head, log) = (self.settings.keys.head(&channel), self.settings.keys.log(&channel));
+                let keys = &self.settings.keys;
+                let (head, log, data_set) = (keys.head(&channel), keys.log(&channel), keys.data_set());
                 // By its text, not by its hash: a server that does not know it would answer too late to be in order.
-                self.wire.command(&["EVAL", script::HEAD.code(), "2", &head, &log]);
+                self.wire.command(&["EVAL", script::HEAD.code(), "3", &head, &log, &data_set]);
                 self.questions.ask(Question::Check(channel));
             }
             LiveCommand::Recent { skip } => {

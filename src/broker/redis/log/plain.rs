@@ -120,14 +120,14 @@ mod tests {
     use super::*;
     use crate::broker::Head;
 
-    fn answer(fields: [&str; 6], messages: std::ops::RangeInclusive<i64>) -> Answer {
+    fn answer(fields: [&str; 7], messages: std::ops::RangeInclusive<i64>) -> Answer {
         let fields = fields.map(str::to_owned).to_vec();
         let messages = messages.map(|sequence| Stored { sequence, json: Bytes::new(), adopted: None }).collect();
         let replication = "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n".to_owned();
         Answer { before: fields.clone(), runs: 2, messages, behind: fields, replication }
     }
 
-    const FIELDS: [&str; 6] = ["1", "9", "1000", "000000000000000a,1,0", "000000000000000a,7", "5-3"];
+    const FIELDS: [&str; 7] = ["1", "9", "1000", "000000000000000a,1,0", "000000000000000a,7", "5-3", ""];
 
     fn read(answer: Answer, after: i64) -> Option<(Head, Vec<i64>, bool)> {
         let page = answer.page(after, 2, true).expect("understood")?;

@@ -24,7 +24,16 @@ fn page(epochs: &[(u64, i64)], (first, last): (i64, i64), sequences: std::ops::R
         Stored { sequence, json: bytes::Bytes::new(), adopted }
     };
     let is_last = *sequences.end() == last;
-    let head = Head { epochs, last, first, time_ms: 0, keeps_history: true, adopted: Position::START };
+    let head = Head {
+        epochs,
+        last,
+        first,
+        time_ms: 0,
+        keeps_history: true,
+        losses: Vec::new(),
+        data_set: None,
+        adopted: Position::START,
+    };
     Page { head: Some(head), messages: sequences.map(stored).collect(), is_last }
 }
 

@@ -33,7 +33,16 @@ fn numbered(n: u64, sequence: i64) -> Bytes {
 
 fn head(n: u64, last: i64) -> Head {
     let epochs = vec![EpochStart { epoch: epoch(n), first: 1, previous_end: 0 }];
-    Head { epochs, last, first: 1, time_ms: 0, keeps_history: true, adopted: Position::START }
+    Head {
+        epochs,
+        last,
+        first: 1,
+        time_ms: 0,
+        keeps_history: true,
+        losses: Vec::new(),
+        data_set: None,
+        adopted: Position::START,
+    }
 }
 
 /// (before, last) of each run, and the sequences of the frames.

@@ -1,0 +1,364 @@
+//! One reader of one channel: what follows its position, and what of it is lost.
+
+use std::sync::Arc;
+
+use super::{EpochStart, Gap, GapReason, Head};
+use crate::{
+    limits::HEAD_EPOCHS,
+    message::{DataSet, Epoch, Lineage, Position},
+};
+
+/// What a reader does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The reader has all there is.
+    End,
+    /// The log holds what follows, in the reader's epoch, from its position up to this sequence.
+    Read {
+        /// Inclusive.
+        to: i64,
+    },
+    /// Messages are gone. The reader already stands behind them, or behind the first of several losses.
+    Gap(Gap),
+    /// The reader's epoch is older than the head's list, or of a history that is gone: whether the reader's own is whole, the message
+    /// at its position tells. See [`Reader::settle`].
+    Unlisted,
+}
+
+/// What a reader must know where a channel has neither head nor log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Absence {
+    /// The reader's last message is so old, by the broker's own clock, that head and log are gone by age, which is no loss. Believed
+    /// only where the data set is still the one that the reader knew.
+    pub expired: bool,
+    /// The present data set, if it is known.
+    pub data_set: Option<DataSet>,
+}
+
+/// One reader of one channel: where it stands, where that lies, and what it has reported.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reader {
+    /// Just after the last message read or named in a gap.
+    pub position: Position,
+    /// Of the position's epoch, as far as it is known.
+    origin: Origin,
+    /// The data set in which the reader last saw the channel, or saw that it was not there.
+    data_set: Option<DataSet>,
+    /// Up to where losses were reported of an epoch: the same loss may be met again, in a head that fell below the reader and in
+    /// the epoch that follows. The most recent, at most [`HEAD_EPOCHS`].
+    reported: Vec<Position>,
+}
+
+/// Where an epoch comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Origin {
+    /// The epoch that this is about.
+    of: Option<Epoch>,
+    lineage: Lineage,
+    /// The epochs before it and where each began, with itself as the last; nothing where it is the first, or unknown.
+    ancestors: Option<Arc<[(Epoch, i64)]>>,
+}
+
+impl Reader {
+    /// A reader at a position.
+    pub fn new(position: Position) -> Self {
+        Self { position, ..Self::default() }
+    }
+
+    /// A reader that resumes at a position, with what its cursor knows of where that lies.
+    pub fn resume(position: Position, lineage: Lineage) -> Self {
+        let data_set = match lineage {
+            Lineage::DataSet(data_set) => Some(data_set),
+            Lineage::Unknown | Lineage::Epoch { .. } => None,
+        };
+        let origin = Origin { of: position.epoch, lineage, ancestors: None };
+        Self { position, origin, data_set, reported: Vec::new() }
+    }
+
+    /// The data set in which a channel that had no head was found not to be there: if it has a head in another one later, messages
+    /// may have been lost with this one.
+    #[must_use]
+    pub fn in_data_set(mut self, data_set: Option<DataSet>) -> Self {
+        self.data_set = data_set;
+        self
+    }
+
+    /// Where the position lies, as far as the reader knows, for its cursor.
+    pub fn lineage(&self) -> Lineage {
+        match self.position.epoch {
+            None => self.data_set.map_or(Lineage::Unknown, Lineage::DataSet),
+            epoch if epoch == self.origin.of => self.origin.lineage,
+            Some(_) => Lineage::Unknown,
+        }
+    }
+
+    /// The data set in which the reader last saw the channel.
+    pub fn data_set(&self) -> Option<DataSet> {
+        self.data_set
+    }
+
+    /// Looks at the head and says what is next; moves over gaps and into a new epoch where nothing was lost. `absence` counts where
+    /// there is no head.
+    pub fn next(&mut self, head: Option<&Head>, absence: Absence) -> Next {
+        let Some(head) = head else { return self.without_head(absence) };
+        if head.epochs.is_empty() {
+            return Next::End;
+        }
+        if let Some(gap) = self.enter(head) {
+            return Next::Gap(gap);
+        }
+        self.data_set = head.data_set.or(self.data_set);
+        loop {
+            let Some(index) = self.index(head) else {
+                match self.leave_fork(head) {
+                    None => return Next::Unlisted,
+                    Some(Some(gap)) => return Next::Gap(gap),
+                    Some(None) => continue,
+                }
+            };
+            let own = head.epochs[index].epoch;
+            self.learn(head, index);
+            let Some(successor) = head.epochs.get(index + 1) else {
+                if self.position.sequence > head.last {
+                    return self.fall_back(own, head.last);
+                }
+                return self.in_epoch(head, index, head.last);
+            };
+            if self.position.sequence < successor.first - 1 {
+                return self.in_epoch(head, index, successor.first - 1);
+            }
+            if let Some(gap) = self.cross(head, own, successor) {
+                return Next::Gap(gap);
+            }
+        }
+    }
+
+    /// Whether the reader has reported that what follows its position in its epoch is lost. Only a new epoch leads on then: copies
+    /// of what was lost, wherever they may still be, are not to be read.
+    pub fn awaits_epoch(&self) -> bool {
+        self.position.epoch.is_some_and(|epoch| self.reported_to(epoch) > self.position.sequence)
+    }
+
+    /// Answers [`Next::Unlisted`]: `whole` when the log holds the message at the reader's position in the reader's
+    /// epoch. Otherwise there is a gap of unknown length, up to what is retained.
+    pub fn settle(&mut self, head: &Head, whole: bool) -> Option<Gap> {
+        let lost = self.position;
+        if whole && let Some(oldest) = head.epochs.first() {
+            self.position = Position::new(oldest.epoch, lost.sequence);
+            return None;
+        }
+        self.position = head.position_at(head.first - 1);
+        Some(Gap {
+            epoch: lost.epoch,
+            first_missing: lost.sequence + 1,
+            last_missing: 0,
+            reason: GapReason::EpochChanged,
+            resume: self.position,
+        })
+    }
+
+    /// Steps over messages that the reader learned of in another way than from the head.
+    pub fn skip_to(&mut self, resume: Position, reason: GapReason) -> Gap {
+        let from = std::mem::replace(&mut self.position, resume);
+        let epoch = resume.epoch.or(from.epoch);
+        Gap { epoch, first_missing: from.sequence + 1, last_missing: resume.sequence, reason, resume }
+    }
+
+    /// The reader's epoch was written anew from this sequence on: Redis came back with less than it had, and others wrote before anyone
+    /// saw that. What the reader has of it is lost; it goes on with what stands there now. Nothing where it stands before that.
+    pub fn rewrite(&mut self, epoch: Epoch, from: i64) -> Option<Gap> {
+        let had = self.position.sequence;
+        if self.position.epoch != Some(epoch) || had < from {
+            return None;
+        }
+        self.position = Position::new(epoch, from - 1);
+        self.reported.retain(|reported| reported.epoch != Some(epoch));
+        Some(Gap {
+            epoch: Some(epoch),
+            first_missing: from,
+            last_missing: had,
+            reason: GapReason::EpochChanged,
+            resume: self.position,
+        })
+    }
+
+    fn index(&self, head: &Head) -> Option<usize> {
+        match self.position.epoch {
+            // From the beginning, sequence 1 of any epoch follows.
+            None => Some(0),
+            Some(epoch) => head.epochs.iter().position(|start| start.epoch == epoch),
+        }
+    }
+
+    /// Remembers where the reader's epoch comes from.
+    fn learn(&mut self, head: &Head, index: usize) {
+        let own = self.position.epoch;
+        if own.is_none()
+            || (self.origin.of == own && self.origin.lineage != Lineage::Unknown && !self.lacks_ancestors())
+        {
+            return;
+        }
+        let before = head.epochs[..=index].iter().map(|start| (start.epoch, start.first));
+        let ancestors = (index > 0).then(|| before.collect());
+        self.origin = Origin { of: own, lineage: head.lineage_at(index), ancestors };
+    }
+
+    fn lacks_ancestors(&self) -> bool {
+        matches!(self.origin.lineage, Lineage::Epoch { previous: Some(_), .. }) && self.origin.ancestors.is_none()
+    }
+
+    /// Before the first message of a channel: what was published and lost before the reader saw any of it.
+    fn enter(&mut self, head: &Head) -> Option<Gap> {
+        if self.position.epoch.is_some() {
+            return None;
+        }
+        let first = head.epochs[0];
+        for loss in head.losses.iter().filter(|loss| loss.began == first.epoch) {
+            if let Some(gap) = self.report(loss.epoch, loss.from, loss.to, Position::START) {
+                self.data_set = head.data_set.or(self.data_set);
+                return Some(gap);
+            }
+        }
+        let (known, present) = (self.data_set?, head.data_set?);
+        self.data_set = Some(present);
+        // Where receipts said what was lost, that is all there was.
+        if known == present || self.reported.iter().any(|reported| reported.epoch.is_some()) {
+            return None;
+        }
+        Some(Gap {
+            epoch: None,
+            first_missing: 1,
+            last_missing: 0,
+            reason: GapReason::EpochChanged,
+            resume: Position::START,
+        })
+    }
+
+    fn without_head(&mut self, absence: Absence) -> Next {
+        let lost = self.position;
+        let is_same = self.data_set.is_none() || absence.data_set.is_none() || self.data_set == absence.data_set;
+        if lost == Position::START {
+            // Whether the channel was there in the data set that the reader knew, its next head tells.
+            self.data_set = self.data_set.or(absence.data_set);
+            return Next::End;
+        }
+        self.position = Position::START;
+        self.data_set = absence.data_set.or(self.data_set);
+        self.reported.clear();
+        if absence.expired && is_same {
+            return Next::End;
+        }
+        Next::Gap(Gap {
+            epoch: lost.epoch,
+            first_missing: lost.sequence + 1,
+            last_missing: 0,
+            reason: GapReason::EpochChanged,
+            resume: Position::START,
+        })
+    }
+
+    /// The reader's epoch is of a history that is gone: Redis went back to where another one begins. The reader goes on from the last
+    /// epoch that both have in common, with what it has not had of it. `None` where none is known; otherwise what was lost, if anything.
+    fn leave_fork(&mut self, head: &Head) -> Option<Option<Gap>> {
+        let lost = self.position;
+        let own = lost.epoch?;
+        let pairs = match (&self.origin.ancestors, self.origin.lineage) {
+            _ if self.origin.of != Some(own) => return None,
+            (Some(ancestors), _) => ancestors.to_vec(),
+            (None, Lineage::Epoch { first, previous: Some(previous) }) => vec![(previous, 1), (own, first)],
+            _ => return None,
+        };
+        let (index, ancestor, exit) = pairs.windows(2).rev().find_map(|two| {
+            let (ancestor, exit) = (two[0].0, two[1].1 - 1);
+            let index = head.epochs.iter().position(|start| start.epoch == ancestor)?;
+            Some((index, ancestor, exit))
+        })?;
+        // What was read or reported of the common epoch beyond the fork is not read again.
+        let exit = exit.max(self.reported_to(ancestor)).min(head.last_of(index));
+        self.position = Position::new(ancestor, exit);
+        Some(self.report(own, exit + 1, lost.sequence, self.position))
+    }
+
+    /// The head is below the reader in the same epoch: Redis came back with less than it had.
+    fn fall_back(&mut self, own: Epoch, last: i64) -> Next {
+        let had = self.position.sequence;
+        self.position = Position::new(own, last);
+        self.report(own, last + 1, had, self.position).map_or(Next::End, Next::Gap)
+    }
+
+    /// Moves to the beginning of the next epoch, once all is reported that was lost there: first what the old one had beyond, then what
+    /// was found out when the next one began.
+    fn cross(&mut self, head: &Head, own: Epoch, successor: &EpochStart) -> Option<Gap> {
+        let resume = Position::new(successor.epoch, successor.first - 1);
+        let later = head.losses.iter().filter(|loss| loss.began == successor.epoch);
+        let beyond = self.position.sequence.max(successor.previous_end);
+        let losses =
+            std::iter::once((own, successor.first, beyond)).chain(later.map(|loss| (loss.epoch, loss.from, loss.to)));
+        let mut losses =
+            losses.filter(|(epoch, _, to)| *to > self.reported_to(*epoch)).filter(|(_, from, to)| from <= to);
+        let first = losses.next();
+        let is_last = losses.next().is_none();
+        drop(losses);
+        // A client that stops between two of them is told of both again, which is better than of one.
+        let at = if is_last { resume } else { self.position };
+        let gap = first.and_then(|(epoch, from, to)| self.report(epoch, from, to, at));
+        if is_last {
+            self.position = resume;
+        }
+        gap
+    }
+
+    /// Up to where losses of an epoch were reported; 0 where none were.
+    fn reported_to(&self, epoch: Epoch) -> i64 {
+        self.reported.iter().find(|reported| reported.epoch == Some(epoch)).map_or(0, |reported| reported.sequence)
+    }
+
+    /// A loss, less what was reported of it before.
+    fn report(&mut self, epoch: Epoch, from: i64, to: i64, resume: Position) -> Option<Gap> {
+        let reported = self.reported_to(epoch);
+        let first_missing = from.max(reported + 1);
+        if first_missing > to {
+            return None;
+        }
+        self.reported.retain(|reported| reported.epoch != Some(epoch));
+        if self.reported.len() >= HEAD_EPOCHS {
+            self.reported.remove(0);
+        }
+        self.reported.push(Position::new(epoch, to));
+        Some(Gap { epoch: Some(epoch), first_missing, last_missing: to, reason: GapReason::EpochChanged, resume })
+    }
+
+    /// The reader stands in an epoch that ends at `limit`: messages up to there are in the log, or were trimmed.
+    fn in_epoch(&mut self, head: &Head, index: usize, limit: i64) -> Next {
+        let from = self.position.sequence;
+        let own = head.epochs[index].epoch;
+        if from >= limit {
+            return Next::End;
+        }
+        if head.first <= from + 1 {
+            self.position.epoch = Some(own);
+            self.learn(head, index);
+            return Next::Read { to: limit };
+        }
+        // Trimmed: also beyond the epoch's end, as long as nothing was lost where the next began, for one loss is one gap.
+        let (mut index, mut limit) = (index, limit);
+        while head.first - 1 > limit
+            && let Some(next) = head.epochs.get(index + 1)
+            && next.previous_end < next.first
+            && head.losses.iter().all(|loss| loss.began != next.epoch)
+        {
+            index += 1;
+            limit = head.last_of(index);
+        }
+        let last_missing = limit.min(head.first - 1);
+        self.position = Position::new(head.epochs[index].epoch, last_missing);
+        self.learn(head, index);
+        Next::Gap(Gap {
+            epoch: Some(own),
+            first_missing: from + 1,
+            last_missing,
+            reason: if head.keeps_history { GapReason::Trimmed } else { GapReason::NotRetained },
+            resume: self.position,
+        })
+    }
+}
