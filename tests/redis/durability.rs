@@ -26,7 +26,7 @@ async fn told(broker: &Shared, receipt: Receipt) -> Vec<(i64, i64, GapReason)> {
     let mut reader = Reader::new(Position::new(receipt.epoch, receipt.sequence));
     let mut told = Vec::new();
     loop {
-        match reader.next(head.as_ref(), false) {
+        match reader.next(head.as_ref(), Default::default()) {
             Next::End => return told,
             Next::Read { to } => reader.position.sequence = to,
             Next::Gap(gap) => told.push((gap.first_missing, gap.last_missing, gap.reason)),
@@ -77,9 +77,13 @@ async fn a_killed_redis_with_snapshots_forgets_what_came_after_the_last_and_says
     assert_eq!(left, 3);
     assert_eq!(told(&broker, last).await, [(4, 5, GapReason::EpochChanged)]);
     let first = Receipt { sequence: 1, ..last };
-    assert_eq!(told(&broker, first).await, [], "what is left is read, and nobody knows of more yet");
+    // The publisher knew, and says so without publishing anything.
+    while told(&broker, first).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(told(&broker, first).await, [(4, 5, GapReason::EpochChanged)]);
     assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 4);
-    assert_eq!(told(&broker, first).await, [(4, 5, GapReason::EpochChanged)], "the publisher knew");
+    assert_eq!(told(&broker, first).await, [(4, 5, GapReason::EpochChanged)], "once");
     broker.close().await;
 }
 

@@ -12,6 +12,7 @@ mod globs;
 mod keys;
 mod line;
 mod live;
+mod losses;
 mod notices;
 mod prepared;
 mod refusals;

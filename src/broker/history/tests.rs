@@ -148,7 +148,7 @@ fn an_epoch_older_than_the_list_asks_the_log() {
     let head = head(&[(5, 20, 19), (6, 30, 29)], 10, 40);
     let mut reader = Reader::new(at(1, 15));
     assert_eq!(reader.next(Some(&head), Absence::default()), Next::Unlisted);
-    let mut whole = reader;
+    let mut whole = reader.clone();
     assert_eq!(whole.settle(&head, true), None);
     assert_eq!(whole.next(Some(&head), Absence::default()), Next::Read { to: 29 });
     let gap = reader.settle(&head, false).expect("a gap");

@@ -23,7 +23,16 @@ fn head(epochs: &[(u64, i64)], last: i64, adopted: Position) -> Head {
         first: *first,
         previous_end: first - 1,
     };
-    Head { epochs: epochs.iter().map(start).collect(), last, first: 1, time_ms: 0, keeps_history: true, adopted }
+    Head {
+        epochs: epochs.iter().map(start).collect(),
+        last,
+        first: 1,
+        time_ms: 0,
+        keeps_history: true,
+        losses: Vec::new(),
+        data_set: None,
+        adopted,
+    }
 }
 
 fn adopted(payload: &str) -> Adopted {
