@@ -25,8 +25,8 @@ use self::{
     live::{Connections, Queue},
 };
 use super::{
-    Broker, DataSetNow, Error, From, Head, HeadOf, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit, Published,
-    Receipt, Retention, State,
+    Broker, DataSetNow, Error, From, Head, HeadOf, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit,
+    Published, Receipt, Retention, State,
 };
 use crate::{
     channel::{ChannelName, Pattern},

@@ -78,9 +78,8 @@ if seen_epoch ~= '' and (seen_epoch ~= epoch or seen > last) then
       if name == seen_epoch then known = math.max(known or 0, tonumber(to)) end
     end
     -- What is older than the list is believed to have been whole.
-    if seen > (known or oldest - 1) then
-      lost_epoch, lost_from = seen_epoch, math.max(seen_from, (known or oldest - 1) + 1)
-    end
+    known = known or (oldest or 1) - 1
+    if seen > known then lost_epoch, lost_from = seen_epoch, math.max(seen_from, known + 1) end
   end
 end
 local is_lost = own_end > last or lost_epoch

@@ -63,7 +63,9 @@ local function holds(receipt)
   end
   if oldest and not ends then return sequence < oldest end
   if ends and sequence > ends then return false end
-  local entry = call('XRANGE', log_key, int(sequence), '+', 'COUNT', 1)[1]
+  local entries = redis.pcall('XRANGE', log_key, int(sequence), '+', 'COUNT', 1)
+  if entries.err then return false end
+  local entry = entries[1]
   -- Without a head only the log can tell.
   if not entry then return oldest end
   local run_last, count = run_id(entry[1])
