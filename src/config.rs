@@ -216,7 +216,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Metrics can't be counted.
-    #[error("--admin-listen: {0}")]
+    #[error("--admin-listen can't be had")]
     Metrics(#[from] AlreadyInstalled),
 }
 

@@ -8,6 +8,7 @@ use tidings::{
     broker::{closed_after, redis::Role},
     config::{self, DEFAULT_REDIS_URL},
     metrics::Part,
+    printable::Printable,
     server::{descriptors, healthcheck, runtime, shutdown, telemetry},
 };
 use tidings_publisher::config::{Cli, Command, Healthcheck, LISTEN_FLAG, Serve};
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", Printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

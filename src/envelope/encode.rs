@@ -141,12 +141,12 @@ fn digits_of(year: u32, time: &DateTime<Utc>) -> String {
 /// The text is not one JSON text.
 #[derive(Debug, thiserror::Error)]
 #[error("it is not one JSON text: {0}")]
-pub struct InvalidJson(#[from] serde_json::Error);
+pub struct InvalidJson(serde_json::Error);
 
 /// Checks that a text is one JSON text (RFC 8259) and answers it without the white space around it. However deep
 /// it is nested, the check takes no stack: serde_json skips raw values in a loop.
 pub fn check_json(text: &str) -> Result<&str, InvalidJson> {
-    Ok(serde_json::from_str::<&RawValue>(text)?.get())
+    serde_json::from_str::<&RawValue>(text).map(RawValue::get).map_err(InvalidJson)
 }
 
 /// A message as JSON with its own date: only number and epoch are missing between head and tail.

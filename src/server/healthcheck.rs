@@ -1,6 +1,7 @@
 //! Asks a server of ours for its health: what `… healthcheck` does in containers whose image has no shell.
 
 use std::{
+    error::{self, Error as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -12,11 +13,11 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers there.
-    #[error("nothing answers at {0}")]
-    Unreachable(SocketAddr, #[source] tonic::transport::Error),
+    #[error("nothing answers at {0}: {1}")]
+    Unreachable(SocketAddr, String),
     /// It answered with an error.
-    #[error("the server at {0} did not answer the health check")]
-    Failed(SocketAddr, #[source] Box<Status>),
+    #[error("the server at {0} did not answer the health check: {1}")]
+    Failed(SocketAddr, String),
     /// It answered that it does not serve: its broker is away, or it is stopping.
     #[error("the server at {0} is not serving: its broker is away, or it is stopping")]
     NotServing(SocketAddr),
@@ -26,14 +27,28 @@ pub enum Error {
 pub async fn check(listen: SocketAddr, timeout: Duration) -> Result<(), Error> {
     let address = through_loopback(listen);
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| Error::Unreachable(address, error))?
+        .map_err(|error| Error::Unreachable(address, root(&error)))?
         .connect_timeout(timeout)
         .timeout(timeout);
-    let channel = endpoint.connect().await.map_err(|error| Error::Unreachable(address, error))?;
+    let channel = endpoint.connect().await.map_err(|error| Error::Unreachable(address, root(&error)))?;
     let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
-    match answer.map_err(|status| Error::Failed(address, Box::new(status)))?.into_inner().status() {
+    match answer.map_err(|status| Error::Failed(address, said(&status)))?.into_inner().status() {
         ServingStatus::Serving => Ok(()),
         _ => Err(Error::NotServing(address)),
+    }
+}
+
+/// The last of an error's causes, which is what the system says: those before it say the same again.
+fn root(error: &(dyn error::Error + 'static)) -> String {
+    error.source().map_or_else(|| error.to_string(), root)
+}
+
+/// What a status says, or where it says nothing, why it came about.
+fn said(status: &Status) -> String {
+    match (status.message(), status.source()) {
+        ("", None) => status.code().description().to_owned(),
+        (_, Some(source)) => root(source),
+        (text, None) => text.to_owned(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Logs: lines for people on a terminal, one JSON object a line otherwise, always on standard error. Called from a `main.rs`
-//! only.
+//! only. What the lines hold from outside is made fit for them in one place ([`safe`]).
 
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, prelude::*};
+
+mod safe;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -29,9 +31,9 @@ pub fn init(filter: &str, format: Format) -> Result<(), ParseError> {
     let registry = tracing_subscriber::registry().with(filter);
     // A second call changes nothing: whoever set the logs up first keeps them.
     let _ = if json {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init()
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(safe::Json(io::stderr))).try_init()
     } else {
-        registry.with(fmt::layer().with_ansi(terminal).with_writer(io::stderr)).try_init()
+        registry.with(fmt::layer().with_ansi(terminal).fmt_fields(safe::fields()).with_writer(io::stderr)).try_init()
     };
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

@@ -1,17 +1,31 @@
 //! `tidings-subscriber`: listens to Redis channels and serves their messages over gRPC.
 
+use std::process::ExitCode;
+
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use tidings::{
     broker::{closed_after, redis::Role},
     config::{DEFAULT_REDIS_URL, listen},
     metrics::Part,
+    printable::Printable,
     server::{descriptors, healthcheck, runtime, shutdown, telemetry},
 };
 use tidings_subscriber::config::{Cli, Command, LISTEN_FLAG, Serve};
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+#[expect(clippy::print_stderr, reason = "what ends the program is told on the terminal, however logs are set")]
+fn main() -> ExitCode {
+    // Clap ends the process by itself where the command line is wrong.
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", Printable(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
     let runtime = runtime(cli.serve.common.threads).context("can't start threads")?;
     runtime.block_on(async {
         match cli.command {

@@ -26,3 +26,4 @@ mod slow_readers;
 mod small_messages;
 mod stopping;
 mod streaming;
+mod words;

@@ -32,7 +32,7 @@ pub fn parse(texts: Option<&[String]>, names: &Names) -> Result<Vec<Topic>, Inva
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCapture {
     /// It is no channel's name, or no pattern.
-    #[error("--capture {0:?}: {1}")]
+    #[error("--capture {0:?} names no channel and no pattern")]
     Name(String, #[source] InvalidName),
     /// What follows the pattern in the name of its notices would be read as a part of it.
     #[error("--capture {0:?}: a [ without its ], or a \\ at the end")]
