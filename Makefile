@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-clients test-image chaos fuzz lint proto-baseline bench bench-quick bench-counts bench-micro sizing
+.PHONY: help build test test-clients test-image chaos simulate fuzz lint proto-baseline bench bench-quick bench-counts bench-micro sizing
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,7 @@ build: ## The three binaries, optimised, in target/release
 test: ## All Rust tests; installs Debian's redis-server where there is none (asks first)
 	scripts/ensure-redis
 	$(CARGO) test --workspace --locked
+	scripts/simulate --stories
 
 test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, plain Redis, the README
 	scripts/ensure-redis
@@ -26,6 +27,9 @@ chaos: ## Random faults for SECONDS (60), drawn from SEED (any), under clients w
 	scripts/ensure-redis
 	CHAOS_SEED="$(or $(SEED),$(shell date +%s))" CHAOS_SECONDS="$(or $(SECONDS),60)" \
 		$(CARGO) test --locked -p tidings-cli --test chaos random_faults -- --nocapture
+
+simulate: ## RUNS (10000) seeded schedules from SEED (any) of our own code over a model of Redis, each judged
+	scripts/simulate --seed "$(or $(SEED),$(shell date +%s))" --runs "$(or $(RUNS),10000)"
 
 fuzz: ## Fuzzes TARGET (all when none is named) for SECONDS (60) each; installs cargo-fuzz if it is missing
 	scripts/fuzz "$(TARGET)" "$(SECONDS)"

@@ -25,4 +25,6 @@ pub mod pb;
 pub mod printable;
 pub mod protobuf;
 pub mod server;
+#[cfg(simulation)]
+pub mod simulation;
 pub mod status;

@@ -28,6 +28,7 @@ mod line;
 mod live;
 mod log;
 mod losses;
+mod net;
 mod pipeline;
 mod prepared;
 mod publish;

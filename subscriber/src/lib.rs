@@ -21,6 +21,8 @@ pub mod config;
 pub mod fuzzing;
 #[doc(hidden)]
 pub mod measured;
+#[cfg(simulation)]
+pub mod simulation;
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,27 +61,10 @@ pub async fn serve(
     settings: Settings,
     shutdown: CancellationToken,
 ) -> Result<(), server::Error> {
-    let names = Arc::new(settings.names);
-    let pages = pages::Pages::new(Arc::clone(&broker));
-    let adopter = broker.adopter();
-    // Without an adopter there are no plain programs.
-    let capture = Capture::new(if adopter.is_some() { settings.capture } else { Vec::new() });
-    let hub = hub::Hub::start(&broker, Arc::clone(&pages), Arc::clone(&names), Arc::clone(&capture), settings.patience);
-    let adopting = adopter.map(|adopter| Adopting::start(capture, Arc::clone(&hub), Arc::clone(&broker), adopter));
-    let unary = service::Subscriber { broker: Arc::clone(&broker), hub: Arc::clone(&hub), names: Arc::clone(&names) };
-    let unary = SubscriberServiceServer::new(unary).max_decoding_message_size(limits::DECODE_BYTES);
-    let streams = raw::Streams {
-        source: stream::Source {
-            broker: Arc::clone(&broker),
-            hub: Arc::clone(&hub),
-            pages,
-            lifetime_ms: stream::lifetime_ms(settings.max_age),
-        },
-        names,
-        stop: shutdown.clone(),
-    };
-    let services = Services::new(broker.live_state()).with(raw::RawStreams::new(unary, streams));
-    let patience = limits::CAPTURE_PATIENCE.min(settings.server.shutdown_timeout);
+    let (state, options) = (broker.live_state(), settings.server.clone());
+    let Assembled { service, hub, adopting } = Assembled::new(broker, settings, shutdown.clone());
+    let services = Services::new(state).with(service);
+    let patience = limits::CAPTURE_PATIENCE.min(options.shutdown_timeout);
     // Another replica takes over at once, not only when the last call here has ended.
     let handing_over = async {
         shutdown.cancelled().await;
@@ -87,8 +72,42 @@ pub async fn serve(
             adopting.finish(patience).await;
         }
     };
-    let serving = server::serve(listener, services, settings.server, shutdown.clone());
+    let serving = server::serve(listener, services, options, shutdown.clone());
     let (served, ()) = tokio::join!(serving, handing_over);
     hub.close().await;
     served
+}
+
+/// The service, and the tasks behind it, before anything is listened to.
+struct Assembled {
+    service: raw::RawStreams,
+    hub: Arc<hub::Hub>,
+    adopting: Option<Adopting>,
+}
+
+impl Assembled {
+    fn new(broker: Shared, settings: Settings, shutdown: CancellationToken) -> Self {
+        let names = Arc::new(settings.names);
+        let pages = pages::Pages::new(Arc::clone(&broker));
+        let adopter = broker.adopter();
+        // Without an adopter there are no plain programs.
+        let capture = Capture::new(if adopter.is_some() { settings.capture } else { Vec::new() });
+        let hub =
+            hub::Hub::start(&broker, Arc::clone(&pages), Arc::clone(&names), Arc::clone(&capture), settings.patience);
+        let adopting = adopter.map(|adopter| Adopting::start(capture, Arc::clone(&hub), Arc::clone(&broker), adopter));
+        let unary =
+            service::Subscriber { broker: Arc::clone(&broker), hub: Arc::clone(&hub), names: Arc::clone(&names) };
+        let unary = SubscriberServiceServer::new(unary).max_decoding_message_size(limits::DECODE_BYTES);
+        let streams = raw::Streams {
+            source: stream::Source {
+                broker,
+                hub: Arc::clone(&hub),
+                pages,
+                lifetime_ms: stream::lifetime_ms(settings.max_age),
+            },
+            names,
+            stop: shutdown,
+        };
+        Self { service: raw::RawStreams::new(unary, streams), hub, adopting }
+    }
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::OptionFuture;
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, RedisError, RedisResult, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, timeout},
@@ -18,7 +18,7 @@ use super::{
     complaints::Complaints,
     error,
     line::{Driver, Line},
-    losses,
+    losses, net,
     receipts::ReplicationId,
     script,
     vitals::Probed,
@@ -157,7 +157,7 @@ impl Connection {
     /// A connection of one's own, for calls that others must not wait behind.
     pub(super) async fn dedicated(&self, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
         let config = self.config().set_response_timeout(Some(response_timeout));
-        Client::open(self.url.info())?.get_multiplexed_async_connection_with_config(&config).await
+        net::multiplexed(&self.url, &config).await
     }
 
     fn config(&self) -> AsyncConnectionConfig {
@@ -174,7 +174,7 @@ impl Connection {
             Ok::<(), redis::aio::SendError>(())
         };
         let config = self.config().set_response_timeout(Some(self.timeout)).set_push_sender(disconnected);
-        Client::open(self.url.info())?.get_multiplexed_async_connection_with_config(&config).await
+        net::multiplexed(&self.url, &config).await
     }
 
     /// Keeps the connection until the token is cancelled.

@@ -13,11 +13,11 @@ use bytes::{Buf as _, BytesMut};
 use redis::{RedisError, RedisResult, Value};
 use tokio::{
     io::AsyncReadExt as _,
-    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
     sync::{Notify, oneshot},
 };
 
 use super::{
+    net::{OwnedReadHalf, OwnedWriteHalf},
     resp::{Decoder, Reply},
     wire::Wire,
 };

@@ -4,16 +4,13 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
     time::{Duration, timeout},
 };
 
 use super::{
     ServerUrl,
     error::Said,
+    net::{OwnedReadHalf, OwnedWriteHalf, TcpStream},
     resp::{Decoder, Reply},
 };
 

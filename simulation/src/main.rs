@@ -1,0 +1,187 @@
+//! Runs seeded schedules of Tidings' own code over a model of Redis, and judges each.
+//!
+//! `tidings-simulation [--seed N] [--runs N] [--without KIND,…] [--only KIND,…] [--trace]`: a seed is a schedule's name, and the runs
+//! take the seeds that follow it. What one run does depends on its seed alone.
+
+mod clock;
+mod generate;
+mod oracle;
+mod reader;
+mod redis;
+mod run;
+mod schedule;
+mod shrink;
+mod stories;
+mod truth;
+mod world;
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    generate::{KINDS, Kinds},
+    redis::lua::Engine,
+    run::run,
+    schedule::Schedule,
+};
+
+struct Settings {
+    seed: u64,
+    runs: u64,
+    kinds: Kinds,
+    traces: bool,
+    /// How many violations are told before it ends.
+    most: usize,
+    /// Whether each schedule is run twice and compared.
+    twice: bool,
+    threads: usize,
+    /// Whether the written schedules are run instead.
+    tells_stories: bool,
+}
+
+fn main() -> ExitCode {
+    let settings = match settings() {
+        Ok(settings) => settings,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
+    if settings.tells_stories {
+        return stories(&settings);
+    }
+    let begun = Instant::now();
+    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (found, digest, messages) = (Mutex::new(Vec::new()), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..settings.threads {
+            scope.spawn(|| {
+                let mut engine = Engine::new().expect("Lua");
+                while !stop.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= settings.runs {
+                        return;
+                    }
+                    let schedule = generate::schedule(settings.seed + at, &settings.kinds);
+                    let (outcome, given_back) = run(&schedule, engine, settings.traces);
+                    engine = given_back;
+                    if settings.twice {
+                        let (again, given_back) = run(&schedule, engine, settings.traces);
+                        engine = given_back;
+                        assert_eq!(outcome.digest, again.digest, "seed {} is not the same again", schedule.setup.seed);
+                    }
+                    if settings.traces {
+                        outcome.trace.iter().for_each(|line| println!("{line}"));
+                    }
+                    digest.fetch_add(outcome.digest.rotate_left((at % 64) as u32), Ordering::Relaxed);
+                    messages.fetch_add(outcome.messages as u64, Ordering::Relaxed);
+                    if let Some((rule, how)) = outcome.violation {
+                        let mut found = found.lock().expect("whole");
+                        found.push((schedule.setup.seed, rule, how));
+                        if found.len() >= settings.most {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    let runs = next.into_inner().min(settings.runs);
+    let mut found = found.into_inner().expect("whole");
+    found.sort();
+    println!(
+        "{runs} schedules from seed {}, {} acknowledged messages, {:.1} s ({:.0} a second), digest {:016x}: {} violations",
+        settings.seed,
+        messages.into_inner(),
+        seconds,
+        runs as f64 / seconds,
+        digest.into_inner(),
+        found.len()
+    );
+    let mut engine = Some(Engine::new().expect("Lua"));
+    let mut told: Vec<String> = Vec::new();
+    for (seed, rule, how) in &found {
+        println!("\nseed {seed}: {rule}: {how}");
+        if told.contains(rule) {
+            continue;
+        }
+        told.push(rule.clone());
+        let schedule = generate::schedule(*seed, &settings.kinds);
+        let (small, given_back) = shrink::shrink(schedule, rule, engine.take().expect("it was given back"));
+        let (outcome, given_back) = run(&small, given_back, true);
+        engine = Some(given_back);
+        show(&small, &outcome);
+    }
+    if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the schedules that are written, and says of each what came of it.
+fn stories(settings: &Settings) -> ExitCode {
+    let (mut engine, mut good) = (Engine::new().expect("Lua"), true);
+    for (name, schedule) in stories::all() {
+        let (outcome, given_back) = run(&schedule, engine, true);
+        engine = given_back;
+        good &= outcome.violation.is_none();
+        println!("{name}: {}", if outcome.violation.is_none() { "well" } else { "BROKEN" });
+        if settings.traces || outcome.violation.is_some() {
+            show(&schedule, &outcome);
+        }
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn show(schedule: &Schedule, outcome: &run::Outcome) {
+    println!("{:?}", schedule.setup);
+    println!("the least of it ({} steps), and what came of it:", schedule.steps.len());
+    outcome.trace.iter().for_each(|line| println!("  {line}"));
+    if let Some((rule, how)) = &outcome.violation {
+        println!("  => {rule}: {how}");
+    }
+}
+
+fn settings() -> Result<Settings, String> {
+    let mut settings = Settings {
+        seed: 1,
+        runs: 1_000,
+        kinds: Kinds::all(),
+        traces: false,
+        most: 1,
+        twice: false,
+        tells_stories: false,
+        threads: std::thread::available_parallelism().map_or(1, Into::into),
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
+        let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is no number"));
+        match word.as_str() {
+            "--seed" => settings.seed = number(value()?)?,
+            "--runs" => settings.runs = number(value()?)?,
+            "--most" => settings.most = number(value()?)? as usize,
+            "--threads" => settings.threads = number(value()?)? as usize,
+            "--trace" => settings.traces = true,
+            "--stories" => settings.tells_stories = true,
+            "--twice" => settings.twice = true,
+            "--without" | "--only" => {
+                let on = word == "--only";
+                if on {
+                    settings.kinds = Kinds::none();
+                }
+                for kind in value()?.split(',').filter(|kind| !kind.is_empty()) {
+                    if !settings.kinds.set(kind, on) {
+                        return Err(format!("{kind} is no kind of fault; there are {}", KINDS.join(", ")));
+                    }
+                }
+            }
+            _ => return Err(format!("{word} is not known")),
+        }
+    }
+    Ok(settings)
+}

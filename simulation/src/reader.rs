@@ -1,0 +1,187 @@
+//! A reader: opens a stream at a subscriber, notes what it is told, and comes again with its cursors, as README has it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full};
+use prost::Message as _;
+use tidings::pb::{
+    GapReason, StreamMessagesRequest, StreamMessagesResponse, message::Payload, stream_messages_response::Event,
+};
+use tidings_subscriber::simulation::Subscriber;
+use tokio::sync::watch;
+use tonic::{Code, Status, body::Body};
+
+use crate::{
+    truth::{Place, Reason, Told, short},
+    world,
+};
+
+const PATH: &str = "/tidings.v1.SubscriberService/StreamMessages";
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Where a reader goes on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cursors {
+    /// Of a channel: the newest. Of a pattern: the newest of the whole stream, then those of messages since.
+    after: Vec<String>,
+}
+
+/// What a reader keeps while it has no stream.
+#[derive(Clone)]
+pub(crate) struct Reading {
+    pub(crate) index: usize,
+    pub(crate) topic: &'static str,
+    pub(crate) earliest: bool,
+    pub(crate) cursors: Arc<std::sync::Mutex<Cursors>>,
+    pub(crate) stalls: watch::Receiver<bool>,
+}
+
+impl Reading {
+    /// Reads until it is aborted.
+    pub(crate) async fn run(mut self, subscriber: Arc<Subscriber>) {
+        loop {
+            let status = self.stream(&subscriber).await.err().unwrap_or_else(|| Status::unknown("the stream ended"));
+            let index = self.index;
+            world::with(|world| {
+                world.truth.note(|| format!("R{index}'s stream ends: {:?} {}", status.code(), status.message()))
+            });
+            if !matches!(status.code(), Code::Unavailable | Code::Unknown | Code::DeadlineExceeded) {
+                self.tell(Told::Refused(format!("{:?} {}", status.code(), status.message())));
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn request(&self) -> StreamMessagesRequest {
+        let after = self.cursors.lock().expect("whole").after.clone();
+        let is_pattern = self.topic.ends_with('*');
+        let name = self.topic.to_owned();
+        let (channel, pattern) = if is_pattern { (String::new(), name) } else { (name, String::new()) };
+        StreamMessagesRequest {
+            channel,
+            pattern,
+            earliest: self.earliest && after.is_empty(),
+            after,
+            ..Default::default()
+        }
+    }
+
+    async fn stream(&mut self, subscriber: &Subscriber) -> Result<(), Status> {
+        let mut bytes = BytesMut::from(&[0; 5][..]);
+        self.request().encode(&mut bytes).expect("it fits");
+        let length = (bytes.len() - 5) as u32;
+        bytes[1..5].copy_from_slice(&length.to_be_bytes());
+        let request = http::Request::post(PATH)
+            .header("content-type", "application/grpc")
+            .body(Body::new(Full::new(bytes.freeze())))
+            .expect("a request");
+        let response = subscriber.call(request).await.unwrap_or_else(|never| match never {});
+        if let Some(status) = Status::from_header_map(response.headers()) {
+            return Err(status);
+        }
+        let mut body = response.into_body();
+        let mut buffer = BytesMut::new();
+        loop {
+            let _ = self.stalls.wait_for(|stalls| !stalls).await;
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                _ = self.stalls.changed() => continue,
+            };
+            match frame {
+                None => return Ok(()),
+                Some(Err(status)) => return Err(status),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        buffer.extend_from_slice(&data);
+                        while let Some(event) = next(&mut buffer) {
+                            self.hear(event);
+                        }
+                    }
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        return Err(Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown("no status")));
+                    }
+                },
+            }
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        let index = self.index;
+        world::with(|world| {
+            let at = world.truth.tick();
+            world.truth.note(|| match &told {
+                Told::Message(place) => format!("R{index} gets {place}"),
+                Told::Gap { channel, epoch, first, last, reason } => {
+                    format!("R{index} is told: {channel} {}:{first} to {last} are missing, {reason:?}", short(epoch))
+                }
+                Told::Refused(text) => format!("R{index} is refused: {text}"),
+            });
+            world.truth.readers[index].told.push((at, told));
+        });
+    }
+
+    /// A cursor of the whole stream, or of one event.
+    fn keep(&self, cursor: String, whole: bool) {
+        let mut cursors = self.cursors.lock().expect("whole");
+        if whole || !self.topic.ends_with('*') {
+            // Where it would cover too much it is empty.
+            if cursor.is_empty() {
+                return;
+            }
+            cursors.after.clear();
+        }
+        cursors.after.push(cursor);
+    }
+
+    fn hear(&self, event: Event) {
+        let index = self.index;
+        match event {
+            Event::Started(started) => {
+                world::with(|world| {
+                    let at = world.truth.tick();
+                    world.truth.note(|| format!("R{index}'s stream has started"));
+                    world.truth.readers[index].started.get_or_insert(at);
+                });
+                self.keep(started.cursor, true);
+            }
+            Event::CaughtUp(caught_up) => {
+                world::with(|world| world.truth.note(|| format!("R{index} has caught up")));
+                self.keep(caught_up.cursor, true);
+            }
+            Event::Heartbeat(heartbeat) => self.keep(heartbeat.cursor, true),
+            Event::Message(message) => {
+                let text = match message.payload {
+                    Some(Payload::Text(text)) => text,
+                    other => format!("{other:?}"),
+                };
+                let (channel, epoch, sequence) = (message.channel, message.epoch, message.sequence);
+                self.tell(Told::Message(Place { channel, epoch, sequence, text }));
+                self.keep(message.cursor, false);
+            }
+            Event::Gap(gap) => {
+                let reason = match gap.reason() {
+                    GapReason::Trimmed => Reason::Trimmed,
+                    GapReason::NotRetained => Reason::NotRetained,
+                    GapReason::EpochChanged | GapReason::Unspecified => Reason::EpochChanged,
+                };
+                let (channel, epoch) = (gap.channel, gap.epoch);
+                self.tell(Told::Gap { channel, epoch, first: gap.first_missing, last: gap.last_missing, reason });
+                self.keep(gap.cursor, false);
+            }
+        }
+    }
+}
+
+/// The next event that is there as a whole.
+fn next(buffer: &mut BytesMut) -> Option<Event> {
+    let length = u32::from_be_bytes(buffer.get(1..5)?.try_into().ok()?) as usize;
+    if buffer.len() < 5 + length {
+        return None;
+    }
+    buffer.advance(5);
+    let frame: Bytes = buffer.split_to(length).freeze();
+    StreamMessagesResponse::decode(frame).expect("an event").event
+}

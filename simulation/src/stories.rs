@@ -1,0 +1,154 @@
+//! Schedules that are written, not drawn: each tells of one loss that was once silent, or of one message that came twice.
+
+use crate::schedule::{CHANNELS, PATTERN, ReaderPlan, Schedule, Setup, Step};
+
+/// All of them, by name.
+pub(crate) fn all() -> Vec<(&'static str, Schedule)> {
+    vec![
+        ("two publishers, one failover", two_publishers()),
+        ("a primary that was stopped acknowledges when it wakes", woken()),
+        ("a rollback inside one epoch", rollback()),
+        ("a pattern that resumes behind a flush", flushed_pattern()),
+        ("a pattern that resumes without a registry", no_registry()),
+        ("a cursor from before the first message", before_the_first()),
+        ("a clock that is twenty days behind", behind_clock()),
+        ("back to the old primary", failback()),
+    ]
+}
+
+fn setup(servers: usize, publishers: usize, topic: &'static str) -> Setup {
+    Setup {
+        seed: 1,
+        servers,
+        publishers,
+        subscribers: 1,
+        readers: vec![ReaderPlan { topic, earliest: false }],
+        max_messages: 1_000,
+        dedup_window_ms: 120_000,
+        embedded: false,
+    }
+}
+
+fn publish(publisher: usize, messages: usize) -> Step {
+    Step::Publish { publisher, channel: 0, messages, with_id: false, replicas: 0 }
+}
+
+const OPEN: Step = Step::Open { reader: 0, subscriber: 0 };
+const LEAVE: Step = Step::Leave { reader: 0 };
+
+fn go(client: usize, server: usize) -> Step {
+    Step::Route { client, server, cuts: true }
+}
+
+fn two_publishers() -> Schedule {
+    let (p, q, subscriber) = (0, 1, 2);
+    let steps = vec![
+        (OPEN, 50),
+        (publish(p, 6), 50),
+        (Step::Promote { server: 1 }, 10),
+        (go(q, 1), 0),
+        (go(subscriber, 1), 1_000),
+        (publish(q, 1), 100),
+        (publish(p, 4), 100),
+        (Step::Demote { server: 0, of: 1 }, 10),
+        (go(p, 1), 1_000),
+        (publish(p, 1), 100),
+    ];
+    Schedule { setup: setup(2, 2, CHANNELS[0]), steps }
+}
+
+fn woken() -> Schedule {
+    let (p, q, subscriber) = (0, 1, 2);
+    let steps = vec![
+        (OPEN, 50),
+        (publish(p, 6), 50),
+        (Step::Stop { server: 0 }, 0),
+        (publish(p, 1), 50),
+        (Step::Promote { server: 1 }, 10),
+        (go(q, 1), 0),
+        (go(subscriber, 1), 1_000),
+        (publish(q, 1), 10),
+        (publish(p, 3), 300),
+        (Step::Wake { server: 0 }, 50),
+        (Step::Demote { server: 0, of: 1 }, 10),
+        (go(p, 1), 1_000),
+    ];
+    Schedule { setup: setup(2, 2, CHANNELS[0]), steps }
+}
+
+fn rollback() -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (publish(0, 5), 50),
+        (publish(0, 1), 10),
+        (publish(0, 1), 10),
+        (publish(0, 1), 50),
+        // Probes are steps as well: what goes back is the channel alone.
+        (Step::Restore { server: 0, channel: 0, back: 3, ids: false }, 0),
+        (publish(0, 5), 500),
+        (publish(0, 1), 100),
+    ];
+    Schedule { setup: setup(1, 2, CHANNELS[0]), steps }
+}
+
+fn flushed_pattern() -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (publish(0, 3), 100),
+        (LEAVE, 0),
+        (Step::RestartSubscriber { subscriber: 0 }, 200),
+        (publish(0, 3), 100),
+        (Step::Flush { server: 0 }, 100),
+        (OPEN, 4_000),
+    ];
+    Schedule { setup: setup(1, 1, PATTERN), steps }
+}
+
+fn no_registry() -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (publish(0, 3), 100),
+        (LEAVE, 0),
+        (Step::RestartSubscriber { subscriber: 0 }, 200),
+        (publish(0, 3), 100),
+        (Step::DropRegistry { server: 0 }, 100),
+        (OPEN, 4_000),
+    ];
+    Schedule { setup: setup(1, 1, PATTERN), steps }
+}
+
+fn before_the_first() -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (LEAVE, 50),
+        (publish(0, 1), 20),
+        (publish(0, 1), 20),
+        (Step::Flush { server: 0 }, 20),
+        (publish(0, 1), 100),
+        (OPEN, 1_000),
+    ];
+    Schedule { setup: setup(1, 1, CHANNELS[0]), steps }
+}
+
+fn behind_clock() -> Schedule {
+    let steps = vec![
+        (Step::Clock { server: 0, ms: -20 * 86_400_000 }, 10),
+        (OPEN, 50),
+        (publish(0, 3), 100),
+        (Step::Cut { client: 1, live: true }, 0),
+        (publish(0, 3), 0),
+        (Step::Flush { server: 0 }, 1_000),
+    ];
+    Schedule { setup: setup(1, 1, CHANNELS[0]), steps }
+}
+
+fn failback() -> Schedule {
+    let everybody = |server| [(go(0, server), 0), (go(1, server), 1_000)];
+    let mut steps =
+        vec![(OPEN, 50), (publish(0, 4), 50), (Step::Kill { server: 0 }, 0), (Step::Promote { server: 1 }, 0)];
+    steps.extend(everybody(1));
+    steps.extend([(publish(0, 1), 100), (Step::Kill { server: 1 }, 0), (Step::Start { server: 0, back: 0 }, 0)]);
+    steps.extend(everybody(0));
+    steps.extend([(publish(0, 1), 100)]);
+    Schedule { setup: setup(2, 1, CHANNELS[0]), steps }
+}

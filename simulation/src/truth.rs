@@ -1,0 +1,153 @@
+//! What really happened: what was given out, what was acknowledged, and what readers were told. The oracle judges it.
+
+use std::collections::BTreeMap;
+
+use crate::clock;
+
+/// A message's place, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) channel: String,
+    pub(crate) epoch: String,
+    pub(crate) sequence: i64,
+    pub(crate) text: String,
+}
+
+/// An acknowledged message.
+#[derive(Debug, Clone)]
+pub(crate) struct Acknowledged {
+    pub(crate) place: Place,
+    /// When its publish began.
+    pub(crate) begun: u64,
+    /// Which run of which publisher has the receipt.
+    pub(crate) run: usize,
+    pub(crate) is_duplicate: bool,
+}
+
+/// Why a reader was told that messages are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Trimmed,
+    EpochChanged,
+    NotRetained,
+}
+
+/// What a reader was told.
+#[derive(Debug, Clone)]
+pub(crate) enum Told {
+    Message(Place),
+    Gap {
+        channel: String,
+        epoch: String,
+        first: i64,
+        last: i64,
+        reason: Reason,
+    },
+    /// It ended, for this reason, which is none of those that pass.
+    Refused(String),
+}
+
+/// One reader, over all its streams.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    pub(crate) name: String,
+    /// A channel, or a pattern.
+    pub(crate) topic: String,
+    /// When it first had its start: what is published from then on is owed to it.
+    pub(crate) started: Option<u64>,
+    pub(crate) told: Vec<(u64, Told)>,
+}
+
+impl Reader {
+    /// Whether it follows a channel.
+    pub(crate) fn follows(&self, channel: &str) -> bool {
+        match self.topic.strip_suffix('*') {
+            Some(start) => channel.starts_with(start),
+            None => self.topic == channel,
+        }
+    }
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    /// The order of events.
+    now: u64,
+    /// The greatest sequence ever given out in an epoch of a channel.
+    pub(crate) given: BTreeMap<(String, String), i64>,
+    /// Everything ever pushed.
+    pub(crate) pushed: BTreeMap<Place, usize>,
+    pub(crate) acknowledged: Vec<Acknowledged>,
+    pub(crate) readers: Vec<Reader>,
+    /// Runs of publishers that remember what they were told.
+    pub(crate) remembering: Vec<usize>,
+    pub(crate) runs: usize,
+    /// Lines for people.
+    pub(crate) trace: Vec<String>,
+    pub(crate) is_traced: bool,
+    /// What was wrong already while it happened.
+    pub(crate) wrong: Vec<(String, String)>,
+}
+
+impl Truth {
+    pub(crate) fn tick(&mut self) -> u64 {
+        self.now += 1;
+        self.now
+    }
+
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.is_traced {
+            let line = format!("{:>7} ms  {}", clock::now_ms(), line());
+            self.trace.push(line);
+        }
+    }
+
+    /// The same, at a place among the lines.
+    pub(crate) fn note_at(&mut self, at: usize, line: impl FnOnce() -> String) {
+        let end = self.trace.len();
+        self.note(line);
+        let new = self.trace.len() - end;
+        self.trace[at..].rotate_right(new);
+    }
+
+    /// A server published: where the message is one of ours, its place was given out.
+    pub(crate) fn published(&mut self, server: usize, channel: &[u8], payload: &[u8]) {
+        let Some(place) = place(channel, payload) else { return };
+        let given = self.given.entry((place.channel.clone(), place.epoch.clone())).or_default();
+        *given = (*given).max(place.sequence);
+        self.note(|| format!("S{server} pushes {place}"));
+        self.pushed.entry(place).or_insert(server);
+    }
+
+    pub(crate) fn begin_run(&mut self) -> usize {
+        self.runs += 1;
+        self.remembering.push(self.runs);
+        self.runs
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}:{} {}", self.channel, short(&self.epoch), self.sequence, self.text)
+    }
+}
+
+/// The beginning of an epoch's name, which is enough for people.
+pub(crate) fn short(epoch: &str) -> &str {
+    epoch.get(..4).unwrap_or(epoch)
+}
+
+fn place(channel: &[u8], payload: &[u8]) -> Option<Place> {
+    let (channel, json) = (std::str::from_utf8(channel).ok()?, std::str::from_utf8(payload).ok()?);
+    let between = |before: &str, behind: &str| {
+        let rest = &json[json.find(before)? + before.len()..];
+        Some(rest[..rest.find(behind)?].to_owned())
+    };
+    let sequence = between("\"sequence\":", ",").or_else(|| between("\"sequence\":", "}"))?.parse().ok()?;
+    Some(Place {
+        channel: channel.to_owned(),
+        epoch: between("\"epoch\":\"", "\"")?,
+        sequence,
+        text: between("\"message\":\"", "\"")?,
+    })
+}

@@ -1,0 +1,424 @@
+//! All servers and connections of one schedule. Bytes that a socket is handed are carried out at once, unless a fault stands between.
+
+use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, sync::Arc};
+
+use tidings::simulation::{Network, Pipe};
+
+use crate::{
+    clock,
+    redis::{
+        Server,
+        commands::{Context, name},
+        lua::Engine,
+        reply::{self, Reply},
+    },
+    truth::Truth,
+};
+
+/// What all of a schedule happens in.
+pub(crate) struct World {
+    pub(crate) servers: Vec<Server>,
+    pub(crate) connections: BTreeMap<u64, Connection>,
+    /// Where each client's host leads.
+    pub(crate) routes: BTreeMap<String, usize>,
+    pub(crate) truth: Truth,
+    pub(crate) engine: Engine,
+    next: u64,
+}
+
+/// One client's connection to a server.
+pub(crate) struct Connection {
+    pub(crate) client: String,
+    pub(crate) server: usize,
+    pipe: Arc<Pipe>,
+    /// Commands that were not carried out yet.
+    inbox: Vec<u8>,
+    /// Nothing that is sent arrives for now.
+    pub(crate) holds_commands: bool,
+    /// Nothing that is answered or pushed arrives for now.
+    pub(crate) holds_replies: bool,
+    held: Vec<u8>,
+    channels: Vec<Vec<u8>>,
+    patterns: Vec<Vec<u8>>,
+    /// It waits for replicas: so many, until then, from this version of its server on.
+    waits: Option<(i64, i64, usize)>,
+    /// Where its last write left the server.
+    wrote: usize,
+}
+
+impl Connection {
+    /// Whether it is a live one.
+    pub(crate) fn is_live(&self) -> bool {
+        !(self.channels.is_empty() && self.patterns.is_empty())
+    }
+
+    fn send(&mut self, reply: &Reply) {
+        let mut bytes = Vec::new();
+        reply.write(&mut bytes);
+        match self.holds_replies {
+            true => self.held.extend(bytes),
+            false => self.pipe.deliver(&bytes),
+        }
+    }
+}
+
+thread_local! {
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+}
+
+/// Puts a world onto this thread.
+pub(crate) fn begin(world: World) {
+    WORLD.set(Some(world));
+    tidings::simulation::set_network(Some(Rc::new(Wires)));
+}
+
+/// Takes it off again.
+pub(crate) fn end() -> World {
+    tidings::simulation::set_network(None);
+    WORLD.take().expect("a world")
+}
+
+/// Looks at this thread's world.
+pub(crate) fn with<T>(look: impl FnOnce(&mut World) -> T) -> T {
+    WORLD.with_borrow_mut(|world| look(world.as_mut().expect("a world")))
+}
+
+struct Wires;
+
+impl Network for Wires {
+    fn dial(&self, host: &str) -> io::Result<Arc<Pipe>> {
+        with(|world| world.dial(host))
+    }
+
+    fn receive(&self, pipe: &Pipe, bytes: &[u8]) {
+        with(|world| {
+            if let Some(connection) = world.connections.get_mut(&pipe.id) {
+                connection.inbox.extend_from_slice(bytes);
+                world.carry_out(pipe.id);
+            }
+        });
+    }
+
+    fn hang_up(&self, pipe: &Pipe) {
+        WORLD.with_borrow_mut(|world| world.as_mut().map(|world| world.hang_up(pipe.id)));
+    }
+}
+
+impl World {
+    pub(crate) fn new(servers: usize, engine: Engine) -> Self {
+        let mut servers: Vec<Server> = (0..servers).map(|_| Server::new()).collect();
+        servers.iter_mut().skip(1).for_each(|server| server.replica_of = Some(0));
+        let mut world = Self {
+            servers,
+            connections: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            truth: Truth::default(),
+            engine,
+            next: 0,
+        };
+        world.replicate();
+        world
+    }
+
+    fn dial(&mut self, host: &str) -> io::Result<Arc<Pipe>> {
+        let server = *self.routes.get(host).ok_or(io::ErrorKind::NotFound)?;
+        if self.servers[server].is_down {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        self.next += 1;
+        let pipe = Pipe::new(self.next);
+        let connection = Connection {
+            client: host.to_owned(),
+            server,
+            pipe: Arc::clone(&pipe),
+            inbox: Vec::new(),
+            holds_commands: false,
+            holds_replies: false,
+            held: Vec::new(),
+            channels: Vec::new(),
+            patterns: Vec::new(),
+            waits: None,
+            wrote: 0,
+        };
+        self.connections.insert(self.next, connection);
+        Ok(pipe)
+    }
+
+    /// A client closes its end: what it has sent before arrives, unless the way is held.
+    fn hang_up(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match self.servers[connection.server].is_stopped || connection.holds_commands {
+            // It is carried out when the server wakes, with nobody to answer.
+            true => {
+                connection.channels.clear();
+                connection.patterns.clear();
+            }
+            false => drop(self.connections.remove(&id)),
+        }
+    }
+
+    /// Cuts connections. What was held on them is lost.
+    pub(crate) fn cut(&mut self, which: impl Fn(&Connection) -> bool) {
+        self.connections.retain(|_, connection| {
+            let goes = which(connection);
+            if goes {
+                connection.pipe.cut();
+            }
+            !goes
+        });
+    }
+
+    /// Lets go of what is held.
+    pub(crate) fn release(&mut self, which: impl Fn(&Connection) -> bool) {
+        let ids: Vec<u64> = self.connections.iter().filter(|(_, c)| which(c)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.holds_commands = false;
+                connection.holds_replies = false;
+                let held = std::mem::take(&mut connection.held);
+                if !held.is_empty() {
+                    connection.pipe.deliver(&held);
+                }
+            }
+            self.carry_out(id);
+        }
+    }
+
+    /// Carries out what a connection has sent, as far as it may.
+    fn carry_out(&mut self, id: u64) {
+        while let Some(connection) = self.connections.get_mut(&id) {
+            let server = &self.servers[connection.server];
+            if connection.holds_commands || connection.waits.is_some() || server.is_stopped || server.is_down {
+                return;
+            }
+            let Some((words, length)) = reply::command(&connection.inbox) else { return };
+            connection.inbox.drain(..length);
+            let reply = self.command(id, &words);
+            if let (Some(reply), Some(connection)) = (reply, self.connections.get_mut(&id)) {
+                connection.send(&reply);
+            }
+        }
+    }
+
+    /// One command. No reply where that comes later.
+    fn command(&mut self, id: u64, words: &[Vec<u8>]) -> Option<Reply> {
+        let connection = self.connections.get_mut(&id)?;
+        let server = &mut self.servers[connection.server];
+        let command = name(&words[0]);
+        Some(match command.as_str() {
+            "HELLO" => {
+                let role = if server.is_primary() { "master" } else { "replica" };
+                Reply::Map(vec![
+                    Reply::text("server"),
+                    Reply::text("redis"),
+                    Reply::text("version"),
+                    Reply::text("7.0.15"),
+                    Reply::text("proto"),
+                    Reply::Int(3),
+                    Reply::text("role"),
+                    Reply::text(role),
+                ])
+            }
+            "SELECT" | "CLIENT" => Reply::Status("OK"),
+            "CONFIG" => Reply::Map(Vec::new()),
+            "SUBSCRIBE" | "PSUBSCRIBE" | "UNSUBSCRIBE" | "PUNSUBSCRIBE" => {
+                let is_pattern = command.starts_with('P');
+                let mut replies = Vec::new();
+                for topic in &words[1..] {
+                    let topics = if is_pattern { &mut connection.patterns } else { &mut connection.channels };
+                    topics.retain(|known| known != topic);
+                    if !command.contains("UN") {
+                        topics.push(topic.clone());
+                    }
+                    let count = (connection.patterns.len() + connection.channels.len()) as i64;
+                    let kind = Reply::text(command.to_ascii_lowercase());
+                    replies.push(Reply::Push(vec![kind, Reply::Bulk(topic.clone()), Reply::Int(count)]));
+                }
+                replies.iter().for_each(|reply| connection.send(reply));
+                return None;
+            }
+            "SCRIPT" => {
+                assert_eq!(name(&words[1]), "LOAD");
+                let hash = self.engine.load(&words[2]);
+                server.scripts.insert(hash.clone());
+                Reply::text(hash)
+            }
+            "WAIT" => {
+                let number =
+                    |word: &[u8]| std::str::from_utf8(word).ok().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+                let until = clock::now_ms() + number(&words[2]);
+                connection.waits = Some((number(&words[1]), until, connection.wrote));
+                self.wait();
+                return None;
+            }
+            _ => self.work(id, &command, words),
+        })
+    }
+
+    /// A command that has to do with keys.
+    fn work(&mut self, id: u64, command: &str, words: &[Vec<u8>]) -> Reply {
+        let index = self.connections[&id].server;
+        let info = self.info(index);
+        let server = &mut self.servers[index];
+        let hash = match command {
+            "EVAL" => {
+                let hash = self.engine.load(&words[1]);
+                server.scripts.insert(hash.clone());
+                Some(hash)
+            }
+            "EVALSHA" => {
+                let hash = String::from_utf8_lossy(&words[1]).into_owned();
+                if !server.scripts.contains(&hash) {
+                    return Reply::error("NOSCRIPT No matching script. Please use EVAL.");
+                }
+                Some(hash)
+            }
+            _ => None,
+        };
+        let writes = match &hash {
+            Some(hash) => !self.engine.is_reading(hash),
+            None => Context::writes(command),
+        };
+        if writes && !server.is_primary() {
+            return Reply::error("READONLY You can't write against a read only replica.");
+        }
+        server.keys.expire(server.now_us() / 1000);
+        let keys = std::mem::take(&mut server.keys);
+        let mut context = Context { keys, now_us: server.now_us(), info, published: Vec::new(), wrote: false };
+        let reply = match hash {
+            Some(hash) => self.engine.run(&hash, &words[2..], &mut context),
+            None => context.run(words),
+        };
+        let Context { keys, published, wrote, .. } = context;
+        let server = &mut self.servers[index];
+        server.keys = keys;
+        if server.is_primary() {
+            for (channel, payload) in &published {
+                self.truth.published(index, channel, payload);
+            }
+        }
+        for (channel, payload) in &published {
+            self.push(index, channel, payload);
+        }
+        if wrote || !published.is_empty() {
+            let server = &mut self.servers[index];
+            server.step(published);
+            let at = server.versions.len();
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.wrote = at;
+            }
+            self.replicate();
+        }
+        reply
+    }
+
+    fn push(&mut self, server: usize, channel: &[u8], payload: &[u8]) {
+        let bulk = |bytes: &[u8]| Reply::Bulk(bytes.to_vec());
+        for connection in self.connections.values_mut().filter(|connection| connection.server == server) {
+            if connection.channels.iter().any(|known| known == channel) {
+                connection.send(&Reply::Push(vec![Reply::text("message"), bulk(channel), bulk(payload)]));
+            }
+            let matching: Vec<_> = connection.patterns.iter().filter(|glob| fits(glob, channel)).cloned().collect();
+            for glob in matching {
+                connection.send(&Reply::Push(vec![Reply::text("pmessage"), bulk(&glob), bulk(channel), bulk(payload)]));
+            }
+        }
+    }
+
+    /// What a server says of its replication, among other things.
+    fn info(&self, index: usize) -> String {
+        let server = &self.servers[index];
+        let (role, id) = match server.replica_of {
+            None => ("master", &server.replication_id),
+            Some(_) => ("slave", &server.applied.0),
+        };
+        let mut text = format!(
+            "# Server\r\nredis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:{role}\r\n"
+        );
+        for (at, replica) in self.servers.iter().enumerate() {
+            if replica.replica_of == Some(index) && !replica.is_down {
+                text += &format!("slave{at}:ip=127.0.0.1,port=6379,state=online,offset=1,lag=0\r\n");
+            }
+        }
+        text + &format!("master_replid:{id}\r\n")
+    }
+
+    /// Lets replicas that do not lag have what their primaries have, and answers who waits for that.
+    pub(crate) fn replicate(&mut self) {
+        for index in 0..self.servers.len() {
+            let replica = &self.servers[index];
+            let Some(primary) = replica.replica_of else { continue };
+            if replica.lags || replica.is_down || replica.is_stopped {
+                continue;
+            }
+            let source = &self.servers[primary];
+            if source.is_down || source.is_stopped || !source.is_primary() {
+                continue;
+            }
+            let id = source.replication_id.clone();
+            let from = match replica.applied.0 == id {
+                true => replica.applied.1,
+                // Another history: it takes all of it, and forgets its own.
+                false => source.versions.len() - 1,
+            };
+            let new = source.versions[from..].to_vec();
+            let applied = (id, source.versions.len());
+            let replica = &mut self.servers[index];
+            let is_whole = replica.applied.0 != applied.0;
+            if is_whole {
+                replica.versions.clear();
+            }
+            replica.applied = applied;
+            let mut relayed = Vec::new();
+            for version in new {
+                replica.keys = version.keys.clone();
+                if !is_whole {
+                    relayed.extend(version.published.iter().cloned());
+                }
+                replica.versions.push(version);
+            }
+            for (channel, payload) in relayed {
+                self.push(index, &channel, &payload);
+            }
+        }
+        self.wait();
+    }
+
+    /// Answers those that wait for replicas, where they are reached, or it is time.
+    pub(crate) fn wait(&mut self) {
+        let mut go_on = Vec::new();
+        for (id, connection) in &mut self.connections {
+            let Some((wanted, until, wrote)) = connection.waits else { continue };
+            let reached = self.servers.iter().filter(|replica| {
+                let primary = &self.servers[connection.server];
+                replica.replica_of == Some(connection.server)
+                    && replica.applied.0 == primary.replication_id
+                    && replica.applied.1 >= wrote
+            });
+            let reached = reached.count() as i64;
+            if reached >= wanted || clock::now_ms() >= until {
+                connection.waits = None;
+                connection.send(&Reply::Int(reached));
+                go_on.push(*id);
+            }
+        }
+        for id in go_on {
+            self.carry_out(id);
+        }
+    }
+
+    /// A stopped server wakes: what has waited in its sockets is carried out, as if no time had passed.
+    pub(crate) fn wake(&mut self, index: usize) {
+        self.servers[index].is_stopped = false;
+        let ids: Vec<u64> = self.connections.iter().filter(|(_, c)| c.server == index).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.carry_out(id);
+        }
+        self.replicate();
+    }
+}
+
+/// Globs are a name's beginning and a star here.
+fn fits(glob: &[u8], channel: &[u8]) -> bool {
+    glob.strip_suffix(b"*").is_some_and(|start| channel.starts_with(start))
+}
