@@ -67,6 +67,9 @@ pub trait Broker: Send + Sync + 'static {
     /// The lowest `limit` names of the registry, in byte order, that come after `after` and match the pattern.
     async fn channels(&self, pattern: Option<&Pattern>, after: &str, limit: usize) -> Result<Vec<ChannelName>, Error>;
 
+    /// Puts those of the channels that have a head and that the registry lacks back into it. Answers how many that were.
+    async fn register_again(&self, channels: &[ChannelName]) -> Result<usize, Error>;
+
     /// Opens the live side: one connection that carries the pushes of all topics asked of it. It reconnects by itself.
     fn live(&self) -> (LiveControl, LiveEvents);
 

@@ -1,32 +1,41 @@
 //! Cursors and page tokens: opaque texts that name a position, whole or refused.
 //!
-//! Inside: a version, a kind, a hash of the channel, pattern or query they belong to, the position, and a checksum over
-//! all of it, as URL-safe base64. They are not secret and carry no rights; the checksum catches accidents and guesses,
-//! so that a cursor that was cut, mixed up or made by hand is never taken for another position.
+//! Inside: a version, a kind, a hash of the channel, pattern or query they belong to, the position and where it lies, and a
+//! checksum over all of it, as URL-safe base64. They are not secret and carry no rights; the checksum catches accidents and
+//! guesses, so that a cursor that was cut, mixed up or made by hand is never taken for another position.
+//!
+//! What is written is version 2. Version 1 is still read: it knows its channels by hashes that can be met on purpose, and not
+//! where positions lie.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use self::series::Series;
+pub use self::{
+    owner::{ChannelHash, Owner, channel_hash, old_hash},
+    series::Series,
+    stream::{StreamCursor, encode_stream},
+};
 use crate::{
-    channel::{ChannelName, Pattern},
-    limits::CURSOR_CHANNELS,
-    message::{Epoch, MAX_SEQUENCE, Position},
+    channel::{ChannelName, Names},
+    message::{DataSet, Epoch, Lineage, MAX_SEQUENCE, Mark, Position},
 };
 
+mod owner;
 mod series;
+mod stream;
 
-const VERSION: u8 = 1;
+/// With 64-bit hashes, and without where a position lies.
+const OLD: u8 = 1;
+const VERSION: u8 = 2;
 const CHANNEL: u8 = 1;
 const STREAM: u8 = 2;
 const LIST: u8 = 3;
 const NAMES: u8 = 4;
 /// Version, kind, hash, checksum.
-const FRAME_BYTES: usize = 1 + 1 + 8 + 4;
-/// Channel hash, epoch, sequence.
-const ENTRY_BYTES: usize = 24;
-/// A cursor of one channel: frame, epoch, sequence. Three bytes make four characters, and thirty leave no rest.
-const CHANNEL_BYTES: usize = FRAME_BYTES + 16;
+const FRAME_BYTES: usize = 1 + 1 + ChannelHash::BYTES + 4;
+/// A cursor of one channel: frame, epoch, what the epoch's lineage has (its first sequence and the epoch before it), sequence.
+/// What differs from one message to the next comes last. Three bytes make four characters, and fifty-four leave no rest.
+const CHANNEL_BYTES: usize = FRAME_BYTES + 32;
 /// The same as text.
 pub const CHANNEL_TEXT_BYTES: usize = CHANNEL_BYTES / 3 * 4;
 
@@ -49,35 +58,24 @@ pub enum InvalidCursor {
     Foreign,
 }
 
-/// Where a whole pattern stream stands: a position for each channel, known by the hash of its name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StreamCursor {
-    /// Channel hash and position, at most [`CURSOR_CHANNELS`].
-    pub positions: Vec<(u64, Position)>,
-}
-
 /// Any cursor that a stream may start after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cursor {
-    /// A position in one channel, known by the hash of its name.
-    Channel(u64, Position),
-    /// The positions of a whole pattern stream, and the hash of its pattern.
-    Stream(u64, StreamCursor),
-}
-
-/// The hash under which cursors know a channel. Part of the format: never change it.
-pub fn channel_hash(channel: &str) -> u64 {
-    xxh3_64(channel.as_bytes())
+    /// A position in one channel.
+    Channel(Owner, Mark),
+    /// The positions of a whole pattern stream, and its pattern.
+    Stream(Owner, StreamCursor),
 }
 
 /// The cursor just after a position in a channel.
-pub fn encode(channel: &ChannelName, position: Position) -> String {
-    encode_hashed(channel_hash(channel.as_str()), position)
+pub fn encode(channel: &ChannelName, mark: impl Into<Mark>) -> String {
+    encode_hashed(channel_hash(channel.as_str()), mark)
 }
 
 /// The same for whoever knows the channel's hash already.
-pub fn encode_hashed(channel: u64, position: Position) -> String {
-    Series::new(channel, position.epoch).text_at(position.sequence)
+pub fn encode_hashed(channel: ChannelHash, mark: impl Into<Mark>) -> String {
+    let Mark { position, lineage } = mark.into();
+    Series::new(channel, position.epoch, lineage).text_at(position.sequence)
 }
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -92,48 +90,36 @@ fn base64url(bytes: &[u8], text: &mut [u8]) {
     }
 }
 
-/// The cursor of a whole pattern stream; `None` where it covers too many channels to be one.
-pub fn encode_stream(pattern: &Pattern, cursor: &StreamCursor) -> Option<String> {
-    if cursor.positions.len() > CURSOR_CHANNELS {
-        return None;
-    }
-    let mut body = begin(STREAM, channel_hash(pattern.as_str()), cursor.positions.len() * ENTRY_BYTES);
-    for (channel, position) in &cursor.positions {
-        body.extend_from_slice(&channel.to_be_bytes());
-        put_position(&mut body, *position);
-    }
-    Some(seal(body))
-}
-
-/// Reads any cursor.
-pub fn decode(text: &str) -> Result<Cursor, InvalidCursor> {
-    let (kind, hash, mut body) = open(text)?;
-    match kind {
-        CHANNEL => {
-            let position = take_position(&mut body).filter(|_| body.is_empty());
-            Ok(Cursor::Channel(hash, position.ok_or(InvalidCursor::Malformed)?))
+/// Reads any cursor. The channels that a whole-stream cursor names must be names that this server accepts.
+pub fn decode(text: &str, names: &Names) -> Result<Cursor, InvalidCursor> {
+    let (kind, owner, mut body) = open(text)?;
+    match (kind, owner) {
+        (CHANNEL, _) => {
+            let mark = match owner {
+                Owner::Old(_) => take_position(&mut body).map(Mark::from),
+                Owner::Hash(_) => take_mark(&mut body),
+            };
+            Ok(Cursor::Channel(owner, mark.filter(|_| body.is_empty()).ok_or(InvalidCursor::Malformed)?))
         }
-        STREAM => {
-            if body.len() % ENTRY_BYTES != 0 || body.len() / ENTRY_BYTES > CURSOR_CHANNELS {
-                return Err(InvalidCursor::Malformed);
-            }
-            let mut positions = Vec::with_capacity(body.len() / ENTRY_BYTES);
-            while !body.is_empty() {
-                let channel = take_u64(&mut body).ok_or(InvalidCursor::Malformed)?;
-                positions.push((channel, take_position(&mut body).ok_or(InvalidCursor::Malformed)?));
-            }
-            Ok(Cursor::Stream(hash, StreamCursor { positions }))
-        }
+        (STREAM, Owner::Old(_)) => Ok(Cursor::Stream(owner, stream::take_old(body).ok_or(InvalidCursor::Malformed)?)),
+        (STREAM, Owner::Hash(_)) => Ok(Cursor::Stream(owner, stream::take(body, names)?)),
         _ => Err(InvalidCursor::Kind),
     }
 }
 
 /// Reads a cursor that must belong to `channel`.
-pub fn decode_for(text: &str, channel: &ChannelName) -> Result<Position, InvalidCursor> {
-    match decode(text)? {
-        Cursor::Channel(hash, position) if hash == channel_hash(channel.as_str()) => Ok(position),
-        Cursor::Channel(..) => Err(InvalidCursor::Foreign),
-        Cursor::Stream(..) => Err(InvalidCursor::Kind),
+pub fn decode_for(text: &str, channel: &ChannelName) -> Result<Mark, InvalidCursor> {
+    let (kind, owner, mut body) = open(text)?;
+    match kind {
+        CHANNEL if !owner.is(channel.as_str()) => Err(InvalidCursor::Foreign),
+        CHANNEL => {
+            let mark = match owner {
+                Owner::Old(_) => take_position(&mut body).map(Mark::from),
+                Owner::Hash(_) => take_mark(&mut body),
+            };
+            mark.filter(|_| body.is_empty()).ok_or(InvalidCursor::Malformed)
+        }
+        _ => Err(InvalidCursor::Kind),
     }
 }
 
@@ -146,11 +132,15 @@ pub fn encode_page(channel: &ChannelName, newest_first: bool, next: Position) ->
 
 /// Reads a page token of the same query.
 pub fn decode_page(text: &str, channel: &ChannelName, newest_first: bool) -> Result<Position, InvalidCursor> {
-    let (kind, hash, mut body) = open(text)?;
+    let (kind, owner, mut body) = open(text)?;
     if kind != LIST {
         return Err(InvalidCursor::Kind);
     }
-    if hash != page_hash(channel, newest_first) {
+    let is_own = match owner {
+        Owner::Hash(hash) => hash == page_hash(channel, newest_first),
+        Owner::Old(hash) => hash == old_hash(channel.as_str()) ^ u64::from(newest_first),
+    };
+    if !is_own {
         return Err(InvalidCursor::Foreign);
     }
     take_position(&mut body).filter(|_| body.is_empty()).ok_or(InvalidCursor::Malformed)
@@ -165,29 +155,30 @@ pub fn encode_names_page(pattern: &str, last: &str) -> String {
 
 /// Reads a page token of the same pattern.
 pub fn decode_names_page(text: &str, pattern: &str) -> Result<String, InvalidCursor> {
-    let (kind, hash, body) = open(text)?;
+    let (kind, owner, body) = open(text)?;
     if kind != NAMES {
         return Err(InvalidCursor::Kind);
     }
-    if hash != channel_hash(pattern) {
+    if !owner.is(pattern) {
         return Err(InvalidCursor::Foreign);
     }
     String::from_utf8(body.to_vec()).map_err(|_| InvalidCursor::Malformed)
 }
 
-fn open(text: &str) -> Result<(u8, u64, Body), InvalidCursor> {
+fn open(text: &str) -> Result<(u8, Owner, Body), InvalidCursor> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor::Malformed)?;
-    if bytes.len() < FRAME_BYTES || bytes[0] != VERSION {
-        return Err(InvalidCursor::Malformed);
-    }
-    let end = bytes.len() - 4;
+    let Some(end) = bytes.len().checked_sub(4).filter(|end| *end >= 2) else { return Err(InvalidCursor::Malformed) };
     if bytes[end..] != checksum(&bytes[..end]) {
         return Err(InvalidCursor::Malformed);
     }
-    let kind = bytes[1];
+    let (version, kind) = (bytes[0], bytes[1]);
     let mut body = Body { bytes, at: 2, end };
-    let hash = take_u64(&mut body).ok_or(InvalidCursor::Malformed)?;
-    Ok((kind, hash, body))
+    let owner = match version {
+        OLD => take_u64(&mut body).map(Owner::Old),
+        VERSION => take(&mut body).map(|hash| Owner::Hash(ChannelHash::from_bytes(hash))),
+        _ => None,
+    };
+    Ok((kind, owner.ok_or(InvalidCursor::Malformed)?, body))
 }
 
 /// What stands between a cursor's hash and its checksum.
@@ -205,10 +196,10 @@ impl std::ops::Deref for Body {
     }
 }
 
-fn begin(kind: u8, hash: u64, capacity: usize) -> Vec<u8> {
+fn begin(kind: u8, hash: ChannelHash, capacity: usize) -> Vec<u8> {
     let mut body = Vec::with_capacity(FRAME_BYTES + capacity);
     body.extend_from_slice(&[VERSION, kind]);
-    body.extend_from_slice(&hash.to_be_bytes());
+    body.extend_from_slice(hash.as_bytes());
     body
 }
 
@@ -224,8 +215,10 @@ fn checksum(bytes: &[u8]) -> [u8; 4] {
     [hash[0], hash[1], hash[2], hash[3]]
 }
 
-fn page_hash(channel: &ChannelName, newest_first: bool) -> u64 {
-    channel_hash(channel.as_str()) ^ u64::from(newest_first)
+fn page_hash(channel: &ChannelName, newest_first: bool) -> ChannelHash {
+    let mut hash = *channel_hash(channel.as_str()).as_bytes();
+    hash[0] ^= u8::from(newest_first);
+    ChannelHash::from_bytes(hash)
 }
 
 fn put_position(body: &mut Vec<u8>, position: Position) {
@@ -233,16 +226,54 @@ fn put_position(body: &mut Vec<u8>, position: Position) {
     body.extend_from_slice(&position.sequence.to_be_bytes());
 }
 
+/// Where a position lies, as two numbers: of an epoch its first sequence and the epoch before it, otherwise the data set and 0. What
+/// is not known is 0.
+fn lineage_words(epoch: Option<Epoch>, lineage: Lineage) -> [u64; 2] {
+    match (epoch, lineage) {
+        (Some(_), Lineage::Epoch { first, previous }) => [first as u64, previous.map_or(0, Epoch::as_u64)],
+        (None, Lineage::DataSet(data_set)) => [data_set.as_u64(), 0],
+        _ => [0, 0],
+    }
+}
+
+/// `None` for what is never written.
+fn lineage_of(epoch: Option<Epoch>, words: [u64; 2]) -> Option<Lineage> {
+    match (epoch, words) {
+        (_, [0, 0]) => Some(Lineage::Unknown),
+        (Some(_), [first, previous]) => {
+            let first = i64::try_from(first).ok().filter(|first| (1..=MAX_SEQUENCE).contains(first))?;
+            Some(Lineage::Epoch { first, previous: Epoch::from_u64(previous) })
+        }
+        (None, [data_set, 0]) => DataSet::from_u64(data_set).map(Lineage::DataSet),
+        (None, _) => None,
+    }
+}
+
 fn take_position(body: &mut Body) -> Option<Position> {
     let epoch = Epoch::from_u64(take_u64(body)?);
-    let sequence = i64::try_from(take_u64(body)?).ok().filter(|sequence| *sequence <= MAX_SEQUENCE)?;
+    position(epoch, take_u64(body)?)
+}
+
+fn take_mark(body: &mut Body) -> Option<Mark> {
+    let epoch = Epoch::from_u64(take_u64(body)?);
+    let lineage = lineage_of(epoch, [take_u64(body)?, take_u64(body)?])?;
+    Some(Mark { position: position(epoch, take_u64(body)?)?, lineage })
+}
+
+/// `None` for a position that can't be.
+fn position(epoch: Option<Epoch>, sequence: u64) -> Option<Position> {
+    let sequence = i64::try_from(sequence).ok().filter(|sequence| *sequence <= MAX_SEQUENCE)?;
     (epoch.is_some() || sequence == 0).then_some(Position { epoch, sequence })
 }
 
 fn take_u64(body: &mut Body) -> Option<u64> {
-    let number = body.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))?;
-    body.at += 8;
-    Some(number)
+    take(body).map(u64::from_be_bytes)
+}
+
+fn take<const N: usize>(body: &mut Body) -> Option<[u8; N]> {
+    let bytes = *body.first_chunk()?;
+    body.at += N;
+    Some(bytes)
 }
 
 #[cfg(any(test, fuzzing))]

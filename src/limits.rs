@@ -164,8 +164,12 @@ pub const PAGES_AGE: Duration = Duration::from_secs(5);
 pub const PAGES_JOIN: Duration = Duration::from_secs(1);
 /// Cursors in `after` behind a whole-stream cursor.
 pub const AFTER_CURSORS: usize = 1_000;
-/// Channels that a whole-stream cursor covers: about 27 kB of text.
+/// Channels that a whole-stream cursor covers: some 30 kB of text where their names begin alike.
 pub const CURSOR_CHANNELS: usize = 1_000;
+/// Bytes of a whole-stream cursor as text, which comes with every heartbeat: only names as long as they may be come to more.
+pub const CURSOR_BYTES: usize = 256 << 10;
+/// Names that are hashed before other streams get their turn: some hundred microseconds.
+pub const HASHES_AT_ONCE: usize = 1_000;
 /// Channels one pattern stream may follow: each costs it a place in a table.
 pub const PATTERN_CHANNELS: usize = 10_000;
 /// The shortest heartbeat.
@@ -203,6 +207,9 @@ pub const HUB_TICK: Duration = Duration::from_secs(1);
 pub const HUB_ROUND_TICKS: u32 = 3;
 /// Heads that are asked for in one tick: a few milliseconds of Redis's one thread.
 pub const HUB_ROUND_HEADS: usize = 1_000;
+
+/// How long a channel that the registry lacked is not put back again: the streams that find it missing come together.
+pub const REPAIR_PAUSE: Duration = Duration::from_secs(3);
 
 // Capture.
 

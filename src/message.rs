@@ -122,6 +122,22 @@ pub enum Lineage {
     DataSet(DataSet),
 }
 
+/// A position and where it lies: what a cursor says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Mark {
+    /// Where a reader stands.
+    pub position: Position,
+    /// Where that lies.
+    pub lineage: Lineage,
+}
+
+impl From<Position> for Mark {
+    /// A position of which nothing else is known.
+    fn from(position: Position) -> Self {
+        Self { position, lineage: Lineage::Unknown }
+    }
+}
+
 impl Position {
     /// Before the first message of a channel that has no history yet.
     pub const START: Self = Self { epoch: None, sequence: 0 };

@@ -7,8 +7,8 @@ use prost::Message as _;
 use tidings::{
     broker::Receipt,
     channel::ChannelName,
-    cursor,
-    message::Epoch,
+    cursor::{self, ChannelHash},
+    message::{Epoch, Lineage},
     pb::{self, PublishResponse, PublishStreamResponse, publish_stream_response::Result as Outcome},
     protobuf::{self, Small, delimited_length, number_length},
     status,
@@ -18,10 +18,10 @@ use tonic::{Code, Status};
 /// Flag and length of a gRPC frame.
 const PREFIX: usize = 5;
 /// A response with a channel's name of twenty bytes, about: what a batch's answer begins with room for.
-const USUAL: usize = 160;
+const USUAL: usize = 192;
 
-/// Any part of a response: at most 107 bytes, where all numbers are as large as can be.
-type Part = Small<128>;
+/// Any part of a response: at most 139 bytes, where all numbers are as large as can be.
+type Part = Small<160>;
 /// A field of sixteen digits, and the tag and the length of the next.
 const BEHIND: usize = 2 + 16 + 2;
 const ID: usize = uuid::fmt::Hyphenated::LENGTH;
@@ -31,7 +31,7 @@ const _: () = assert!(ID < 128 && cursor::CHANNEL_TEXT_BYTES < 128);
 /// Makes the answers of messages that were published together.
 pub(crate) struct Responder {
     channel: ChannelName,
-    hash: u64,
+    hash: ChannelHash,
     series: Option<Series>,
 }
 
@@ -137,7 +137,7 @@ impl Responder {
 }
 
 impl Series {
-    fn new(channel: &ChannelName, hash: u64, epoch: Epoch, time_ms: i64) -> Self {
+    fn new(channel: &ChannelName, hash: ChannelHash, epoch: Epoch, time_ms: i64) -> Self {
         let mut before = Vec::with_capacity(channel.as_str().len() + 32);
         let mut name = Part::default();
         name.begin(2, channel.as_str().len());
@@ -153,7 +153,9 @@ impl Series {
         behind[..2].copy_from_slice(&[5 << 3 | 2, 16]);
         behind[2..18].copy_from_slice(&epoch.digits());
         behind[18..].copy_from_slice(&[6 << 3 | 2, cursor::CHANNEL_TEXT_BYTES as u8]);
-        Self { epoch, time_ms, before, behind, cursors: cursor::Series::new(hash, Some(epoch)) }
+        // Where an epoch comes from is not told with each receipt; readers find it out.
+        let cursors = cursor::Series::new(hash, Some(epoch), Lineage::Unknown);
+        Self { epoch, time_ms, before, behind, cursors }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     limits::HEAD_EPOCHS,
-    message::{DataSet, Epoch, Lineage, Position},
+    message::{DataSet, Epoch, Lineage, Mark, Position},
 };
 
 pub use self::reader::{Absence, Next, Reader};
@@ -92,15 +92,7 @@ impl Head {
 
     /// Where an epoch of the list comes from; unknown for others.
     pub fn lineage(&self, epoch: Epoch) -> Lineage {
-        match self.epochs.iter().position(|start| start.epoch == epoch) {
-            Some(index) => self.lineage_at(index),
-            None => Lineage::Unknown,
-        }
-    }
-
-    fn lineage_at(&self, index: usize) -> Lineage {
-        let previous = index.checked_sub(1).map(|before| self.epochs[before].epoch);
-        Lineage::Epoch { first: self.epochs[index].first, previous }
+        lineage(&self.epochs, epoch)
     }
 
     /// The last sequence of an epoch of the list, by its index. What the epoch had beyond that was lost.
@@ -111,6 +103,11 @@ impl Head {
     /// The position after the last message.
     pub fn end(&self) -> Position {
         Position { epoch: self.epoch(), sequence: self.last }
+    }
+
+    /// A position with where it lies.
+    pub fn mark(&self, position: Position) -> Mark {
+        Mark { position, lineage: position.epoch.map_or(Lineage::Unknown, |epoch| self.lineage(epoch)) }
     }
 
     /// The epoch that message `sequence` of the log belongs to, as far as the list goes back.
@@ -126,6 +123,15 @@ impl Head {
             None => Position::START,
         }
     }
+}
+
+/// Where an epoch of a head's list comes from; unknown for others.
+pub fn lineage(epochs: &[EpochStart], epoch: Epoch) -> Lineage {
+    let at = epochs.iter().position(|start| start.epoch == epoch);
+    at.map_or(Lineage::Unknown, |index| Lineage::Epoch {
+        first: epochs[index].first,
+        previous: index.checked_sub(1).map(|before| epochs[before].epoch),
+    })
 }
 
 /// Adds the start of a new epoch to a head's list and forgets the oldest beyond the limit.

@@ -213,6 +213,10 @@ impl Broker for Redis {
         self.reader.channels(pattern, after, limit).await
     }
 
+    async fn register_again(&self, channels: &[ChannelName]) -> Result<usize, Error> {
+        self.reader.register_again(channels).await
+    }
+
     fn live(&self) -> (LiveControl, LiveEvents) {
         let (control, commands) = mpsc::channel(LIVE_COMMANDS);
         let (events, told) = mpsc::channel(LIVE_BATCHES);

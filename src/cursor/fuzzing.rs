@@ -2,14 +2,14 @@
 //! checksum holds: the checksum is against accidents, and what it lets through must be bearable all the same.
 
 use super::{
-    Cursor, StreamCursor, begin, channel_hash, decode, decode_for, decode_names_page, decode_page, encode_hashed,
-    encode_names_page, encode_page, encode_stream, page_hash, put_position, seal,
+    Cursor, OLD, Owner, StreamCursor, begin, channel_hash, decode, decode_for, decode_names_page, decode_page,
+    encode_hashed, encode_names_page, encode_page, encode_stream, old_hash, page_hash, put_position, seal, stream,
 };
 use crate::{
     channel::{ChannelName, Names, Pattern},
     fuzzing::Target,
     limits::CURSOR_CHANNELS,
-    message::{Epoch, MAX_SEQUENCE, Position},
+    message::{DataSet, Epoch, Lineage, MAX_SEQUENCE, Mark, Position},
 };
 
 /// What is taken for a cursor is just what we would have written.
@@ -19,8 +19,24 @@ pub const PAGE_TOKENS: Target = Target { check: check_page_token, seeds: page_to
 
 const PATTERN: &str = "orders.*";
 
+fn names() -> Names {
+    Names::new("tidings", "").expect("valid")
+}
+
 fn channel() -> ChannelName {
-    Names::new("tidings", "").expect("valid").parse("orders.eu").expect("valid")
+    names().parse("orders.eu").expect("valid")
+}
+
+/// A text of version 1.
+pub(super) fn old(kind: u8, hash: u64, body: &[u8]) -> String {
+    seal([&[OLD, kind], &hash.to_be_bytes()[..], body].concat())
+}
+
+/// The body of a position, as version 1 has it.
+pub(super) fn old_position(position: Position) -> Vec<u8> {
+    let mut body = Vec::new();
+    put_position(&mut body, position);
+    body
 }
 
 /// The bytes as a text, and sealed.
@@ -31,22 +47,26 @@ fn texts(bytes: &[u8]) -> impl Iterator<Item = String> {
 
 fn check_cursor(bytes: &[u8]) {
     for text in texts(bytes) {
-        let written = match decode(&text) {
-            Ok(Cursor::Channel(hash, position)) => {
-                check_position(position);
-                let ours = hash == channel_hash(channel().as_str());
-                assert_eq!(decode_for(&text, &channel()).ok(), ours.then_some(position));
-                encode_hashed(hash, position)
-            }
-            Ok(Cursor::Stream(hash, StreamCursor { positions })) => {
-                assert!(positions.len() <= CURSOR_CHANNELS && decode_for(&text, &channel()).is_err());
-                let mut body = begin(super::STREAM, hash, 0);
-                for (channel, position) in positions {
-                    check_position(position);
-                    body.extend_from_slice(&channel.to_be_bytes());
-                    put_position(&mut body, position);
+        let written = match decode(&text, &names()) {
+            Ok(Cursor::Channel(owner, mark)) => {
+                check_mark(mark);
+                let ours = owner.is(channel().as_str());
+                assert_eq!(decode_for(&text, &channel()).ok(), ours.then_some(mark));
+                match owner {
+                    Owner::Hash(hash) => encode_hashed(hash, mark),
+                    Owner::Old(hash) => old(super::CHANNEL, hash, &old_position(mark.position)),
                 }
-                seal(body)
+            }
+            Ok(Cursor::Stream(owner, cursor)) => {
+                assert!(cursor.channels.len() + cursor.unheard.len() <= CURSOR_CHANNELS);
+                assert!(cursor.channels.is_sorted_by(|(one, _), (other, _)| one < other));
+                assert!(decode_for(&text, &channel()).is_err());
+                let marks = cursor.channels.iter().map(|(_, mark)| mark);
+                marks.chain(cursor.unheard.iter().map(|(_, mark)| mark)).for_each(|mark| check_mark(*mark));
+                match owner {
+                    Owner::Hash(hash) => stream::encode(hash, &cursor),
+                    Owner::Old(hash) => old_stream(hash, &cursor),
+                }
             }
             Err(error) => {
                 assert!(decode_for(&text, &channel()).is_err() && !error.to_string().is_empty());
@@ -54,6 +74,24 @@ fn check_cursor(bytes: &[u8]) {
             }
         };
         assert_eq!(written, text);
+    }
+}
+
+fn old_stream(pattern: u64, cursor: &StreamCursor) -> String {
+    assert!(cursor.channels.is_empty() && cursor.data_set.is_none());
+    let entries = cursor.unheard.iter().map(|(owner, mark)| {
+        let Owner::Old(hash) = owner else { panic!("version 1 knows no other") };
+        [&hash.to_be_bytes()[..], &old_position(mark.position)].concat()
+    });
+    old(super::STREAM, pattern, &entries.collect::<Vec<_>>().concat())
+}
+
+fn check_mark(Mark { position, lineage }: Mark) {
+    check_position(position);
+    match lineage {
+        Lineage::Unknown => {}
+        Lineage::Epoch { first, .. } => assert!(position.epoch.is_some() && (1..=MAX_SEQUENCE).contains(&first)),
+        Lineage::DataSet(_) => assert_eq!(position, Position::START),
     }
 }
 
@@ -66,15 +104,25 @@ fn check_position(position: Position) {
 
 fn check_page_token(bytes: &[u8]) {
     for text in texts(bytes) {
+        let is_old = is_old(&text);
         for newest_first in [false, true] {
             let Ok(position) = decode_page(&text, &channel(), newest_first) else { continue };
             check_position(position);
-            assert_eq!(encode_page(&channel(), newest_first, position), text);
+            let hash = old_hash(channel().as_str()) ^ u64::from(newest_first);
+            let written = match is_old {
+                true => old(super::LIST, hash, &old_position(position)),
+                false => encode_page(&channel(), newest_first, position),
+            };
+            assert_eq!(written, text);
         }
         if let Ok(last) = decode_names_page(&text, PATTERN) {
-            assert_eq!(encode_names_page(PATTERN, &last), text);
+            let written = match is_old {
+                true => old(super::NAMES, old_hash(PATTERN), last.as_bytes()),
+                false => encode_names_page(PATTERN, &last),
+            };
+            assert_eq!(written, text);
         }
-        assert!(decode(&text).is_err() || decode_page(&text, &channel(), false).is_err());
+        assert!(decode(&text, &names()).is_err() || decode_page(&text, &channel(), false).is_err());
     }
     // A body of the right kind and query, whatever stands in it.
     for (kind, hash) in [(super::LIST, page_hash(&channel(), true)), (super::NAMES, channel_hash(PATTERN))] {
@@ -85,6 +133,11 @@ fn check_page_token(bytes: &[u8]) {
         assert!(page.is_err() || kind == super::LIST && bytes.len() == 16);
         assert_eq!(names.is_ok(), kind == super::NAMES && std::str::from_utf8(bytes).is_ok());
     }
+}
+
+fn is_old(text: &str) -> bool {
+    use base64::Engine as _;
+    super::URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.first() == Some(&OLD))
 }
 
 /// A text, and what it holds without its checksum.
@@ -99,12 +152,36 @@ fn position() -> Position {
     Position::new(Epoch::from_u64(7).expect("not 0"), 42)
 }
 
+fn mark() -> Mark {
+    let lineage = Lineage::Epoch { first: 40, previous: Epoch::from_u64(6) };
+    Mark { position: position(), lineage }
+}
+
 fn cursor_seeds() -> Vec<Vec<u8>> {
     let pattern = Pattern::parse(PATTERN).expect("valid");
-    let with = |count| StreamCursor { positions: vec![(1, position()); count] };
-    let streams = [0, 2, 50].map(|count| encode_stream(&pattern, &with(count)).expect("it fits"));
-    let channels = [position(), Position::START].map(|position| super::encode(&channel(), position));
-    let mut seeds: Vec<_> = channels.into_iter().chain(streams).flat_map(both).collect();
+    let data_set = DataSet::from_u64(9);
+    let start = |number| Mark {
+        position: Position::START,
+        lineage: DataSet::from_u64(number).map_or(Lineage::Unknown, Lineage::DataSet),
+    };
+    let first = Mark { lineage: Lineage::Epoch { first: 1, previous: None }, ..mark() };
+    let marks = [mark(), start(0), start(9), start(8), position().into(), first];
+    let with = |count: usize| StreamCursor {
+        data_set,
+        channels: (0..count)
+            .map(|i| (names().parse(&format!("orders.{i:03}")).expect("valid"), marks[i % marks.len()]))
+            .collect(),
+        unheard: vec![(Owner::Old(1), position().into()), (Owner::Hash(channel_hash("orders.new")), mark())],
+    };
+    let mut streams = vec![encode_stream(&pattern, &StreamCursor::default()).expect("it fits")];
+    streams.extend([2, 50].map(|count| encode_stream(&pattern, &with(count)).expect("it fits")));
+    let channels = [mark(), start(0), start(9)].map(|mark| super::encode(&channel(), mark));
+    let old_body = [&old_hash("orders.eu").to_be_bytes()[..], &old_position(position())].concat();
+    let old = [
+        old(super::CHANNEL, old_hash("orders.eu"), &old_position(position())),
+        old(super::STREAM, old_hash(PATTERN), &old_body),
+    ];
+    let mut seeds: Vec<_> = channels.into_iter().chain(streams).chain(old).flat_map(both).collect();
     seeds.extend(page_token_seeds().into_iter().take(2));
     seeds
 }
@@ -113,8 +190,11 @@ fn page_token_seeds() -> Vec<Vec<u8>> {
     let tokens = [false, true].map(|newest_first| encode_page(&channel(), newest_first, position()));
     let names = ["orders.eu", ""].map(|last| encode_names_page(PATTERN, last));
     let mut seeds: Vec<_> = tokens.into_iter().chain(names).flat_map(both).collect();
-    let mut body = Vec::new();
-    put_position(&mut body, position());
-    seeds.extend([body, "orders.ü".as_bytes().to_vec()]);
+    let old_tokens = [
+        old(super::LIST, old_hash("orders.eu"), &old_position(position())),
+        old(super::NAMES, old_hash(PATTERN), b"orders.eu"),
+    ];
+    seeds.extend(old_tokens.into_iter().flat_map(both));
+    seeds.extend([old_position(position()), "orders.ü".as_bytes().to_vec()]);
     seeds
 }

@@ -3,11 +3,11 @@
 
 #[cfg(doc)]
 use super::OWN_TEXT_BYTES;
-use super::{CHANNEL, CHANNEL_BYTES, CHANNEL_TEXT_BYTES, VERSION, base64url};
-use crate::message::Epoch;
+use super::{CHANNEL, CHANNEL_BYTES, CHANNEL_TEXT_BYTES, ChannelHash, VERSION, base64url, lineage_words};
+use crate::message::{Epoch, Lineage};
 
 /// Before the sequence, in bytes and as text.
-pub(super) const SAME: (usize, usize) = (18, 24);
+pub(super) const SAME: (usize, usize) = (42, 56);
 /// What the checksum covers.
 const SEALED_BYTES: usize = CHANNEL_BYTES - 4;
 
@@ -20,11 +20,14 @@ pub struct Series {
 
 impl Series {
     /// The cursors of a channel with this hash.
-    pub fn new(channel: u64, epoch: Option<Epoch>) -> Self {
+    pub fn new(channel: ChannelHash, epoch: Option<Epoch>, lineage: Lineage) -> Self {
         let mut bytes = [0; SAME.0];
         bytes[..2].copy_from_slice(&[VERSION, CHANNEL]);
-        bytes[2..10].copy_from_slice(&channel.to_be_bytes());
-        bytes[10..].copy_from_slice(&epoch.map_or(0, Epoch::as_u64).to_be_bytes());
+        bytes[2..18].copy_from_slice(channel.as_bytes());
+        let [one, other] = lineage_words(epoch, lineage);
+        for (i, word) in [epoch.map_or(0, Epoch::as_u64), one, other].into_iter().enumerate() {
+            bytes[18 + 8 * i..][..8].copy_from_slice(&word.to_be_bytes());
+        }
         let mut text = [0; CHANNEL_TEXT_BYTES];
         base64url(&bytes, &mut text[..SAME.1]);
         Self { text, sum: Sum::new(&bytes) }
@@ -58,32 +61,44 @@ fn digits(bits: u64) -> u64 {
     (0..8).fold(0, |text, i| text << 8 | u64::from(super::DIGITS[(bits >> (42 - 6 * i)) as usize & 63]))
 }
 
-/// The checksum of a cursor, which is half of its XXH3 (xxHash's specification, "XXH3 Algorithm Details", inputs of 17 to 128
-/// bytes). All but the sequence goes into it once for the whole series. To put the bytes together and have them hashed took
+/// The checksum of a cursor, which is half of its XXH3 (xxHash's specification, "XXH3 Algorithm Details", inputs of 33 to 64
+/// bytes, which are mixed in from both ends). All but the sequence goes into it once for the whole series. To put the bytes together and have them hashed took
 /// an eighth of the time of a replayed message: the hash reads them as words other than they were written as, for which the
 /// processor waits.
 #[derive(Debug, Clone)]
 struct Sum {
-    /// Length and first half.
+    /// Length, and all that is mixed without the sequence.
     before: u64,
-    epoch: u64,
+    /// What stands just before the sequence.
+    beside: u64,
 }
 
 /// The first words of XXH3's secret.
-const SECRET: [u64; 4] = [0xbe4b_a423_396c_feb8, 0x1cad_21f7_2c81_017c, 0xdb97_9083_e96d_d4de, 0x1f67_b3b7_a4a4_4072];
+const SECRET: [u64; 8] = [
+    0xbe4b_a423_396c_feb8,
+    0x1cad_21f7_2c81_017c,
+    0xdb97_9083_e96d_d4de,
+    0x1f67_b3b7_a4a4_4072,
+    0x78e5_c0cc_4ee6_79cb,
+    0x2172_ffcc_7dd0_5a82,
+    0x8e24_43f7_7446_08b8,
+    0x4c26_3a81_e690_35e0,
+];
 
 impl Sum {
     fn new(same: &[u8; SAME.0]) -> Self {
         const PRIME64_1: u64 = 0x9e37_79b1_85eb_ca87;
         let word = |at: usize| same[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
-        let first = mix(word(0) ^ SECRET[0], word(8) ^ SECRET[1]);
-        let before = PRIME64_1.wrapping_mul(SEALED_BYTES as u64).wrapping_add(first);
-        Self { before, epoch: word(10) ^ SECRET[2] }
+        let mixed = |at: usize, secret: usize| mix(word(at) ^ SECRET[secret], word(at + 8) ^ SECRET[secret + 1]);
+        // Sixteen bytes from the beginning, the next sixteen, and those that end as far from the end.
+        let mixed = [mixed(0, 0), mixed(16, 4), mixed(SEALED_BYTES - 32, 6)];
+        let before = mixed.into_iter().fold(PRIME64_1.wrapping_mul(SEALED_BYTES as u64), u64::wrapping_add);
+        Self { before, beside: word(SEALED_BYTES - 16) ^ SECRET[2] }
     }
 
     fn of(&self, sequence: i64) -> u32 {
         const PRIME_MX1: u64 = 0x1656_6791_9e37_79f9;
-        let last = mix(self.epoch, (sequence as u64).swap_bytes() ^ SECRET[3]);
+        let last = mix(self.beside, (sequence as u64).swap_bytes() ^ SECRET[3]);
         let sum = self.before.wrapping_add(last);
         let sum = (sum ^ sum >> 37).wrapping_mul(PRIME_MX1);
         ((sum ^ sum >> 32) >> 32) as u32
@@ -101,19 +116,29 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{super::checksum, *};
+    use crate::message::MAX_SEQUENCE;
 
     proptest! {
         #[test]
-        fn the_sum_is_that_of_all_bytes_together(channel: u64, epoch: u64, sequence in 0..=i64::MAX) {
-            let mut bytes = vec![VERSION, CHANNEL];
-            for word in [channel, epoch, sequence as u64] {
+        fn the_sum_is_that_of_all_bytes_together(
+            channel: [u8; 16],
+            epoch: u64,
+            first in 1..=MAX_SEQUENCE,
+            previous: u64,
+            sequence in 0..=i64::MAX,
+        ) {
+            let lineage = Lineage::Epoch { first, previous: Epoch::from_u64(previous) };
+            let words = if epoch == 0 { [0; 4] } else { [epoch, first as u64, previous, 0] };
+            let mut bytes = [&[VERSION, CHANNEL], &channel[..]].concat();
+            for word in [words[0], words[1], words[2], sequence as u64] {
                 bytes.extend_from_slice(&word.to_be_bytes());
             }
             let sum = checksum(&bytes);
             bytes.extend_from_slice(&sum);
             let mut text = [0; CHANNEL_TEXT_BYTES];
             base64url(&bytes, &mut text);
-            prop_assert_eq!(Series::new(channel, Epoch::from_u64(epoch)).at(sequence), text);
+            let channel = ChannelHash::from_bytes(channel);
+            prop_assert_eq!(Series::new(channel, Epoch::from_u64(epoch), lineage).at(sequence), text);
         }
     }
 }

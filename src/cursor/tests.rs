@@ -2,11 +2,25 @@
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::channel::Names;
+use super::{
+    fuzzing::{old, old_position},
+    *,
+};
+use crate::{
+    channel::Pattern,
+    limits::{CHANNEL_NAME_BYTES, CURSOR_BYTES, CURSOR_CHANNELS},
+};
+
+fn names() -> Names {
+    Names::new("tidings", "").expect("valid")
+}
 
 fn name(name: &str) -> ChannelName {
-    Names::new("tidings", "").expect("valid").parse(name).expect("valid")
+    names().parse(name).expect("valid")
+}
+
+fn read(text: &str) -> Result<Cursor, InvalidCursor> {
+    decode(text, &names())
 }
 
 fn pattern(pattern: &str) -> Pattern {
@@ -17,15 +31,33 @@ fn position(number: u64, sequence: i64) -> Position {
     Position { epoch: Epoch::from_u64(number), sequence: if number == 0 { 0 } else { sequence } }
 }
 
+/// A position in an epoch that comes from there; 0 where that is not known.
+fn mark(number: u64, sequence: i64, first: i64, previous: u64) -> Mark {
+    let lineage = match first {
+        0 => Lineage::Unknown,
+        first => Lineage::Epoch { first, previous: Epoch::from_u64(previous) },
+    };
+    Mark { position: position(number, sequence), lineage }
+}
+
+/// The beginning, in a data set; 0 where that is not known.
+fn beginning(data_set: u64) -> Mark {
+    let lineage = DataSet::from_u64(data_set).map_or(Lineage::Unknown, Lineage::DataSet);
+    Mark { position: Position::START, lineage }
+}
+
 /// Whether a text is taken for what it was.
 type Taken = fn(&str) -> bool;
 
 /// One text of each kind.
 fn samples() -> Vec<(String, Taken)> {
-    let stream = StreamCursor { positions: vec![(1, position(2, 3)), (4, Position::START)] };
+    let channels = vec![(name("ab"), mark(2, 3, 1, 9)), (name("ac"), Position::START.into())];
+    let stream = StreamCursor { data_set: None, channels, unheard: vec![(Owner::Old(4), position(5, 6).into())] };
+    let old_cursor = old(CHANNEL, old_hash("a"), &old_position(position(7, 42)));
     vec![
-        (encode(&name("a"), position(7, 42)), |text| decode_for(text, &name("a")).is_ok()),
-        (encode_stream(&pattern("a*"), &stream).expect("small"), |text| decode(text).is_ok()),
+        (encode(&name("a"), mark(7, 42, 40, 6)), |text| decode_for(text, &name("a")).is_ok()),
+        (old_cursor, |text| decode_for(text, &name("a")).is_ok()),
+        (encode_stream(&pattern("a*"), &stream).expect("small"), |text| read(text).is_ok()),
         (encode_page(&name("a"), true, position(7, 42)), |text| decode_page(text, &name("a"), true).is_ok()),
         (encode_names_page("a*", "abc"), |text| decode_names_page(text, "a*").is_ok()),
     ]
@@ -83,7 +115,7 @@ fn a_cursor_of_another_kind_says_so() {
     let names = encode_names_page("a", "b");
     assert_eq!(decode_for(&stream, &name("a")), Err(Kind));
     for token in [&page, &names] {
-        assert_eq!(decode(token), Err(Kind));
+        assert_eq!(read(token), Err(Kind));
         assert_eq!(decode_for(token, &name("a")), Err(Kind));
     }
     for other in [&channel, &stream, &names] {
@@ -96,45 +128,157 @@ fn a_cursor_of_another_kind_says_so() {
 
 #[test]
 fn positions_that_can_not_be_are_refused() {
-    // Whole texts, but a sequence without an epoch, a negative one, one that can't be, and a body that is too long.
-    let sealed = |body: &[u8]| {
-        let mut whole = begin(CHANNEL, channel_hash("a"), 16);
-        whole.extend_from_slice(body);
+    // Whole texts, but what no position has, and a body that is too long or too short.
+    let words = |words: &[u64]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
+    let sealed = |body: &[u64]| {
+        let mut whole = begin(CHANNEL, channel_hash("a"), 32);
+        whole.extend(words(body));
         seal(whole)
     };
-    let pair = |epoch: u64, sequence: u64| [epoch.to_be_bytes(), sequence.to_be_bytes()].concat();
-    assert_eq!(decode_for(&sealed(&pair(7, 1)), &name("a")), Ok(position(7, 1)));
-    for body in
-        [pair(0, 1), pair(7, u64::MAX), pair(7, 1 + MAX_SEQUENCE as u64), [pair(7, 1), vec![0]].concat(), Vec::new()]
-    {
-        assert_eq!(decode_for(&sealed(&body), &name("a")), Err(InvalidCursor::Malformed));
+    let beyond = 1 + MAX_SEQUENCE as u64;
+    assert_eq!(decode_for(&sealed(&[7, 5, 6, 9]), &name("a")), Ok(mark(7, 9, 5, 6)));
+    assert_eq!(decode_for(&sealed(&[0, 5, 0, 0]), &name("a")), Ok(beginning(5)));
+    for body in [
+        &[0, 0, 0, 1][..],
+        &[7, 0, 0, u64::MAX],
+        &[7, 0, 0, beyond],
+        &[7, beyond, 0, 1],
+        &[7, 0, 6, 1],
+        &[0, 5, 6, 0],
+        &[7, 5, 6, 9, 0],
+        &[7, 5, 6],
+        &[],
+    ] {
+        assert_eq!(decode_for(&sealed(body), &name("a")), Err(InvalidCursor::Malformed), "{body:?}");
+    }
+    let sealed = |body: &[u64]| old(CHANNEL, old_hash("a"), &words(body));
+    assert_eq!(decode_for(&sealed(&[7, 1]), &name("a")), Ok(position(7, 1).into()));
+    for body in [&[0, 1][..], &[7, u64::MAX], &[7, beyond], &[7, 1, 0], &[]] {
+        assert_eq!(decode_for(&sealed(body), &name("a")), Err(InvalidCursor::Malformed), "{body:?}");
     }
 }
 
 #[test]
 fn a_stream_cursor_covers_so_many_channels_and_no_more() {
-    let with = |count: usize| StreamCursor { positions: vec![(1, position(2, 3)); count] };
-    let text = encode_stream(&pattern("*"), &with(CURSOR_CHANNELS)).expect("it fits");
-    assert_eq!(decode(&text), Ok(Cursor::Stream(channel_hash("*"), with(CURSOR_CHANNELS))));
-    assert_eq!(encode_stream(&pattern("*"), &with(CURSOR_CHANNELS + 1)), None);
+    let with = |count: usize, length: usize| StreamCursor {
+        data_set: DataSet::from_u64(3),
+        channels: (0..count).map(|i| (name(&format!("{i:04}{}", "n".repeat(length))), mark(2, 3, 1, 0))).collect(),
+        unheard: vec![(Owner::Old(1), position(2, 3).into())],
+    };
+    let most = with(CURSOR_CHANNELS - 1, 10);
+    let text = encode_stream(&pattern("*"), &most).expect("it fits");
+    assert!(text.len() < 40_000, "{}", text.len());
+    assert_eq!(read(&text), Ok(Cursor::Stream(Owner::Hash(channel_hash("*")), most)));
+    assert_eq!(encode_stream(&pattern("*"), &with(CURSOR_CHANNELS, 10)), None);
+    // Long names that begin differently.
+    let long = |count: usize| with(count, CHANNEL_NAME_BYTES - 4);
+    assert_eq!(encode_stream(&pattern("*"), &long(CURSOR_CHANNELS - 1)), None);
+    assert!(encode_stream(&pattern("*"), &long(700)).is_some_and(|text| text.len() <= CURSOR_BYTES));
+}
+
+#[test]
+fn names_are_written_as_what_differs_and_only_so() {
+    let channels: Vec<_> = ["a", "orders", "orders.a", "orders.b", "z"].map(|text| (name(text), beginning(0))).into();
+    let cursor = StreamCursor { channels, ..StreamCursor::default() };
+    let text = encode_stream(&pattern("*"), &cursor).expect("it fits");
+    let bytes = URL_SAFE_NO_PAD.decode(&text).expect("base64");
+    let body = &bytes[2 + ChannelHash::BYTES + 12..bytes.len() - 4];
+    assert_eq!(body, b"\x00\x01a\x00\x00\x06orders\x00\x06\x02.a\x00\x07\x01b\x00\x00\x01z\x00");
+    // The same, but sorted otherwise, twice, or with more written than differs; and names that are none here.
+    let sealed = |count: u8, entries: &[u8]| {
+        let body = [&begin(STREAM, channel_hash("*"), 0)[..], &[0; 9], &[count, 0, 0], entries].concat();
+        read(&seal(body))
+    };
+    assert!(sealed(1, b"\x00\x01a\x00").is_ok());
+    for (count, entries) in [
+        (2, &b"\x00\x01b\x00\x00\x01a\x00"[..]),
+        (2, b"\x00\x01a\x00\x01\x00\x00"),
+        (2, b"\x00\x02ab\x00\x00\x02ac\x00"),
+        (1, b"\x01\x01a\x00"),
+        (1, b"\x00\x02a"),
+        (1, b"\x00\x01\xff\x00"),
+        (1, b"\x00\x01a\x06"),
+        // A data set that the stream has none of; a number that is longer than it has to be.
+        (1, b"\x00\x01a\x01"),
+        (1, b"\x00\x01a\x03\x00\x00\x00\x00\x00\x00\x00\x07\x81\x00"),
+        (0, b"\x00"),
+    ] {
+        assert_eq!(sealed(count, entries), Err(InvalidCursor::Malformed), "{entries:?}");
+    }
+    assert_eq!(sealed(1, b"\x00\x02a \x00"), Err(InvalidCursor::Foreign));
+    assert_eq!(sealed(1, b"\x00\x09tidings:x\x00"), Err(InvalidCursor::Foreign));
+}
+
+#[test]
+fn texts_that_clients_keep_are_read_for_ever() {
+    let channel = name("orders.eu");
+    // Version 1, as it was written before there was another.
+    let old_mark = Mark::from(position(0x9f39, 433));
+    assert_eq!(decode_for(OLD_CHANNEL, &channel), Ok(old_mark));
+    assert_eq!(decode_page(OLD_PAGE, &channel, true), Ok(old_mark.position));
+    assert_eq!(decode_names_page(OLD_NAMES, "orders.*"), Ok("orders.eu".to_owned()));
+    let stream = StreamCursor { unheard: vec![(Owner::Old(old_hash("orders.eu")), old_mark)], ..Default::default() };
+    assert_eq!(read(OLD_STREAM), Ok(Cursor::Stream(Owner::Old(old_hash("orders.*")), stream)));
+    // Version 2: what is read is also what is written.
+    let new_mark = mark(0x0ec6, 91, 91, 0x9f39);
+    assert_eq!(decode_for(NEW_CHANNEL, &channel), Ok(new_mark));
+    assert_eq!(encode(&channel, new_mark), NEW_CHANNEL);
+    assert_eq!(encode(&channel, beginning(0xda7a)), NEW_BEGINNING);
+    assert_eq!(encode_page(&channel, true, new_mark.position), NEW_PAGE);
+    assert_eq!(encode_names_page("orders.*", "orders.eu"), NEW_NAMES);
+    let stream = StreamCursor {
+        data_set: DataSet::from_u64(0xda7a),
+        channels: vec![(channel, new_mark), (name("orders.us"), beginning(0xda7a))],
+        unheard: vec![(Owner::Old(old_hash("orders.uk")), old_mark)],
+    };
+    assert_eq!(encode_stream(&pattern("orders.*"), &stream).as_deref(), Some(NEW_STREAM));
+    assert_eq!(read(NEW_STREAM), Ok(Cursor::Stream(Owner::Hash(channel_hash("orders.*")), stream)));
+}
+
+const OLD_CHANNEL: &str = "AQFFGZucebDSTQAAAAAAAJ85AAAAAAAAAbF2cPYJ";
+const OLD_PAGE: &str = "AQNFGZucebDSTAAAAAAAAJ85AAAAAAAAAbHGGSIO";
+const OLD_NAMES: &str = "AQTRdTzsMGfja29yZGVycy5ldfxwfzM";
+const OLD_STREAM: &str = "AQLRdTzsMGfja0UZm5x5sNJNAAAAAAAAnzkAAAAAAAABsVIaMQE";
+const NEW_CHANNEL: &str = "AgH6XVS02aw-JpRi8mVDohEJAAAAAAAADsYAAAAAAAAAWwAAAAAAAJ85AAAAAAAAAFuKv9Oj";
+const NEW_BEGINNING: &str = "AgH6XVS02aw-JpRi8mVDohEJAAAAAAAAAAAAAAAAAADaegAAAAAAAAAAAAAAAAAAAADNophu";
+const NEW_PAGE: &str = "AgP7XVS02aw-JpRi8mVDohEJAAAAAAAADsYAAAAAAAAAWzZneaA";
+const NEW_NAMES: &str = "AgTPVIBCOFB1G2VjfZbsfp1Yb3JkZXJzLmV1ttCDHQ";
+const NEW_STREAM: &str = "AgLPVIBCOFB1G2VjfZbsfp1YAAAAAAAA2noAAgABAAlvcmRlcnMuZXUFAAAAAAAADsYAAAAAAACfOVtbBwJ1cwEB-nsdTVKJjnoDAAAAAAAAnzmxA_oKjWk";
+
+fn marks() -> impl Strategy<Value = Mark> {
+    let place = (any::<u64>(), 0..=MAX_SEQUENCE, 0..=MAX_SEQUENCE, any::<u64>());
+    prop_oneof![
+        3 => place.prop_map(|(epoch, sequence, first, previous)| mark(epoch.max(1), sequence, first, previous)),
+        1 => (0..3u64).prop_map(beginning),
+    ]
+}
+
+fn owners() -> impl Strategy<Value = Owner> {
+    let hash = any::<[u8; 16]>().prop_map(|hash| Owner::Hash(ChannelHash::from_bytes(hash)));
+    prop_oneof![any::<u64>().prop_map(Owner::Old), hash]
 }
 
 proptest! {
     #[test]
-    fn channel_cursors_and_page_tokens_round_trip(epoch: u64, sequence in 0..=MAX_SEQUENCE, newest_first: bool) {
-        let (channel, place) = (name("orders.eu"), position(epoch, sequence));
-        prop_assert_eq!(decode_for(&encode(&channel, place), &channel), Ok(place));
-        prop_assert_eq!(encode(&channel, place), encode_hashed(channel_hash("orders.eu"), place));
-        let token = encode_page(&channel, newest_first, place);
-        prop_assert_eq!(decode_page(&token, &channel, newest_first), Ok(place));
+    fn channel_cursors_and_page_tokens_round_trip(mark in marks(), newest_first: bool) {
+        let channel = name("orders.eu");
+        prop_assert_eq!(decode_for(&encode(&channel, mark), &channel), Ok(mark));
+        let owner = Owner::Hash(channel_hash("orders.eu"));
+        prop_assert_eq!(read(&encode(&channel, mark)), Ok(Cursor::Channel(owner, mark)));
+        let token = encode_page(&channel, newest_first, mark.position);
+        prop_assert_eq!(decode_page(&token, &channel, newest_first), Ok(mark.position));
     }
 
     #[test]
-    fn stream_cursors_round_trip(positions in prop::collection::vec((any::<u64>(), any::<u64>(), 0..=MAX_SEQUENCE), 0..20)) {
-        let positions = positions.into_iter().map(|(hash, epoch, sequence)| (hash, position(epoch, sequence)));
-        let cursor = StreamCursor { positions: positions.collect() };
+    fn stream_cursors_round_trip(
+        data_set in 0..3u64,
+        channels in prop::collection::btree_map("[a-c]{1,6}(é|[.]x)?", marks(), 0..20),
+        unheard in prop::collection::vec((owners(), marks()), 0..5),
+    ) {
+        let channels = channels.into_iter().map(|(text, mark)| (name(&text), mark)).collect();
+        let cursor = StreamCursor { data_set: DataSet::from_u64(data_set), channels, unheard };
         let text = encode_stream(&pattern("orders.*"), &cursor).expect("small");
-        prop_assert_eq!(decode(&text), Ok(Cursor::Stream(channel_hash("orders.*"), cursor)));
+        prop_assert_eq!(read(&text), Ok(Cursor::Stream(Owner::Hash(channel_hash("orders.*")), cursor)));
     }
 
     #[test]
@@ -144,7 +288,7 @@ proptest! {
 
     #[test]
     fn any_text_is_refused_without_a_panic(text: String, bytes: Vec<u8>) {
-        prop_assert!(decode(&text).is_err());
-        prop_assert!(decode(&URL_SAFE_NO_PAD.encode(bytes)).is_err());
+        prop_assert!(read(&text).is_err());
+        prop_assert!(read(&URL_SAFE_NO_PAD.encode(bytes)).is_err());
     }
 }

@@ -218,7 +218,8 @@ mod tests {
 
     fn chunk(size: usize, before: i64, last: i64) -> Item {
         let before = Position { epoch: tidings::message::Epoch::from_u64(1), sequence: before };
-        let runs = vec![Run { channel: channel(), before, last, time_ms: 0 }];
+        let runs =
+            vec![Run { channel: channel(), before, last, time_ms: 0, lineage: tidings::message::Lineage::Unknown }];
         Item::Chunk(Arc::new(Chunk { bytes: Bytes::from(vec![0; size]), runs, entries: Vec::new() }))
     }
 

@@ -7,10 +7,10 @@ use prost::Message as _;
 use tidings::{
     broker::{Gap, GapReason},
     channel::ChannelName,
-    cursor,
+    cursor::{self, ChannelHash},
     envelope::{Envelope, Parts},
     limits::CHUNK_BYTES,
-    message::{Payload, Position},
+    message::{Lineage, Mark, Payload, Position},
     pb::{self, stream_messages_response::Event},
 };
 
@@ -23,10 +23,10 @@ use wire::Series;
 /// A message as the contract has it. Sequence 0 stands for one that has no place of its own; its cursor is its predecessor's.
 pub(crate) fn message(
     channel: &ChannelName,
-    channel_hash: u64,
+    channel_hash: ChannelHash,
     envelope: Envelope,
     sequence: i64,
-    position: Position,
+    mark: Mark,
 ) -> pb::Message {
     pb::Message {
         message_id: envelope.id.to_string(),
@@ -35,8 +35,8 @@ pub(crate) fn message(
         ordering_key: envelope.ordering_key,
         publish_time: Some(pb::timestamp(envelope.time_ms)),
         sequence,
-        epoch: if sequence == 0 { String::new() } else { epoch_text(position) },
-        cursor: cursor::encode_hashed(channel_hash, position),
+        epoch: if sequence == 0 { String::new() } else { epoch_text(mark.position) },
+        cursor: cursor::encode_hashed(channel_hash, mark),
         payload: Some(match envelope.payload {
             Payload::Text(text) => pb::message::Payload::Text(text),
             Payload::Json(json) => pb::message::Payload::Json(json),
@@ -49,8 +49,8 @@ fn epoch_text(position: Position) -> String {
     position.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()
 }
 
-/// A gap as the contract has it.
-pub(crate) fn gap(channel: &ChannelName, gap: &Gap) -> Event {
+/// A gap as the contract has it, with where the position lies at which the reader goes on.
+pub(crate) fn gap(channel: &ChannelName, gap: &Gap, lineage: Lineage) -> Event {
     let reason = match gap.reason {
         GapReason::Trimmed => pb::GapReason::Trimmed,
         GapReason::EpochChanged => pb::GapReason::EpochChanged,
@@ -62,7 +62,7 @@ pub(crate) fn gap(channel: &ChannelName, gap: &Gap) -> Event {
         first_missing: gap.first_missing,
         last_missing: gap.last_missing,
         reason: reason.into(),
-        cursor: cursor::encode(channel, gap.resume),
+        cursor: cursor::encode(channel, Mark { position: gap.resume, lineage }),
     })
 }
 
@@ -109,6 +109,8 @@ pub(crate) struct Run {
     pub(crate) last: i64,
     /// Log time of the last message that has a place, ms; 0 when none has.
     pub(crate) time_ms: i64,
+    /// Where all of it lies.
+    pub(crate) lineage: Lineage,
 }
 
 impl Run {
@@ -158,7 +160,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             buffer: Vec::new(),
-            series: Series::new(0, None),
+            series: Series::new(ChannelHash::from_bytes([0; ChannelHash::BYTES]), None, Lineage::Unknown),
             runs: Vec::new(),
             entries: Vec::new(),
             done: Vec::new(),
@@ -167,13 +169,21 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a message of a channel.
-    pub(crate) fn push(&mut self, channel: &ChannelName, hash: u64, place: Place, parts: &Parts<'_>) {
+    /// Adds a message of a channel. Where its epoch comes from is asked only where that is news.
+    pub(crate) fn push(
+        &mut self,
+        channel: &ChannelName,
+        hash: ChannelHash,
+        place: Place,
+        parts: &Parts<'_>,
+        lineage: impl Fn() -> Lineage,
+    ) {
         let Place { before, sequence, position, time_ms } = place;
         let run = match self.run_for(channel, before) {
             Some(run) => run,
             None => {
-                self.runs.push(Run { channel: channel.clone(), before, last: before.sequence, time_ms: 0 });
+                let (channel, last, lineage) = (channel.clone(), before.sequence, lineage());
+                self.runs.push(Run { channel, before, last, time_ms: 0, lineage });
                 self.runs.len() - 1
             }
         };
@@ -182,7 +192,7 @@ impl Builder {
             self.runs[run].time_ms = time_ms;
         }
         if !self.series.is_of(hash, position.epoch) {
-            self.series = Series::new(hash, position.epoch);
+            self.series = Series::new(hash, position.epoch, lineage());
         }
         self.series.put(&mut self.buffer, channel, parts, sequence, position.sequence);
         self.entries.push(Entry { run: run as u32, end: self.buffer.len() as u32, sequence, time_ms });

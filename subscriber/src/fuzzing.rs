@@ -4,9 +4,9 @@ use prost::Message as _;
 use tidings::{
     broker::Topic,
     channel::{Names, Pattern},
-    cursor::{self, StreamCursor, channel_hash},
+    cursor::{self, Owner, StreamCursor, channel_hash},
     limits::{AFTER_CURSORS, CURSOR_CHANNELS, HEARTBEAT_MAX, HEARTBEAT_MIN},
-    message::{Epoch, Position},
+    message::{Epoch, Lineage, Mark, Position},
     pb::{ListMessagesRequest, StreamMessagesRequest},
 };
 use tonic::{Code, Status};
@@ -56,16 +56,22 @@ fn check_plan(request: &StreamMessagesRequest, plan: &Plan) {
             assert!((0..1_000_000).contains(&late), "{since:?} {time_ms}");
         }
         Start::Last(count) => assert!(*count > 0 && *count == i64::from(request.last)),
-        Start::After(position) => {
-            assert!(matches!(&plan.topic, Topic::Channel(channel)
-                if cursor::encode(channel, *position) == request.after[0] && request.after.len() == 1));
+        Start::After(mark) => {
+            let Topic::Channel(channel) = &plan.topic else { panic!("of one channel") };
+            assert_eq!(cursor::decode_for(&request.after[0], channel), Ok(*mark));
+            assert!(request.after.len() == 1);
         }
         Start::AfterStream(whole, newer) => {
             let Topic::Pattern(pattern) = &plan.topic else { panic!("a channel has no whole stream") };
-            assert_eq!(cursor::encode_stream(pattern, whole).as_ref(), request.after.first());
-            assert!(whole.positions.len() <= CURSOR_CHANNELS && newer.len() <= AFTER_CURSORS);
-            let written = newer.iter().map(|(hash, position)| cursor::encode_hashed(*hash, *position));
-            assert!(written.eq(request.after[1..].iter().cloned()));
+            assert!(whole.channels.iter().all(|(channel, _)| pattern.matches(channel.as_str())));
+            assert!(whole.channels.len() + whole.unheard.len() <= CURSOR_CHANNELS && newer.len() <= AFTER_CURSORS);
+            for ((owner, mark), text) in newer.iter().zip(&request.after[1..]) {
+                match owner {
+                    Owner::Hash(hash) => assert_eq!(cursor::encode_hashed(*hash, *mark), *text),
+                    Owner::Old(_) => assert_eq!(mark.lineage, Lineage::Unknown),
+                }
+            }
+            assert_eq!(newer.len() + 1, request.after.len());
         }
     }
 }
@@ -83,8 +89,12 @@ fn check_refusal(status: &Status) {
 pub fn request_seeds() -> Vec<Vec<u8>> {
     let pattern = Pattern::parse("orders.*").expect("valid");
     let at = |sequence| Position::new(Epoch::from_u64(7).expect("not 0"), sequence);
-    let channel_cursor = cursor::encode_hashed(channel_hash("orders.eu"), at(42));
-    let whole = StreamCursor { positions: vec![(channel_hash("orders.eu"), at(41)), (1, Position::START)] };
+    let lineage = Lineage::Epoch { first: 40, previous: None };
+    let mark = |sequence| Mark { position: at(sequence), lineage };
+    let channel_cursor = cursor::encode_hashed(channel_hash("orders.eu"), mark(42));
+    let name = Names::new("tidings", "").and_then(|names| names.parse("orders.eu")).expect("valid");
+    let unheard = vec![(Owner::Old(1), Position::START.into())];
+    let whole = StreamCursor { data_set: None, channels: vec![(name, mark(41))], unheard };
     let whole = cursor::encode_stream(&pattern, &whole).expect("it fits");
     let channel = || StreamMessagesRequest { channel: "orders.eu".to_owned(), ..Default::default() };
     let pattern = || StreamMessagesRequest { pattern: "orders.*".to_owned(), ..Default::default() };

@@ -7,6 +7,7 @@
 mod captures;
 mod checks;
 mod intake;
+mod repair;
 mod rounds;
 mod task;
 mod topics;
@@ -31,6 +32,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use self::repair::Repair;
 use crate::{
     capture::Capture,
     feed::{Feed, Follower},
@@ -72,6 +74,7 @@ impl From<Refusal> for Status {
 pub(crate) struct Hub {
     asks: mpsc::Sender<Ask>,
     feeds: Feeds,
+    repair: Arc<Repair>,
     patience: Duration,
     state: watch::Receiver<State>,
     stop: CancellationToken,
@@ -91,14 +94,20 @@ impl Hub {
         let feeds = Feeds::default();
         let stop = CancellationToken::new();
         let (commands, events) = broker.live();
-        let task = task::Task::new(commands, Arc::clone(&feeds), pages, names, capture);
+        let repair = Repair::new(Arc::clone(broker));
+        let task = task::Task::new(commands, Arc::clone(&feeds), pages, names, capture, Arc::clone(&repair));
         let task = tokio::spawn(task.run(inbox, events, stop.clone()));
-        Arc::new(Self { asks, feeds, patience, state: broker.state(), stop, task: Mutex::new(Some(task)) })
+        Arc::new(Self { asks, feeds, repair, patience, state: broker.state(), stop, task: Mutex::new(Some(task)) })
     }
 
     /// Follows a topic from now on: whatever is pushed after this returns, arrives.
     pub(crate) async fn follow(&self, topic: Topic) -> Result<Follower, Refusal> {
         self.ask(|reply| Ask::Follow(topic, reply)).await
+    }
+
+    /// Puts channels back into the registry that it lacks, as far as they have a head.
+    pub(crate) fn put_back(&self, channels: Vec<ChannelName>) {
+        self.repair.put_back(channels);
     }
 
     /// The head of a channel at a point of its pushes: all that happened before it are in the feeds when this returns.

@@ -7,7 +7,7 @@ use tidings::{
     cursor::{self, channel_hash},
     envelope,
     limits::PAGE_BYTES,
-    message::Position,
+    message::{Lineage, Mark, Position},
     pb,
     status::{self, Call, reason},
 };
@@ -78,7 +78,9 @@ fn message(channel: &ChannelName, stored: &Stored, head: Option<&Head>) -> (pb::
     let envelope = envelope::decode(&stored.json, 0);
     let epoch = envelope.claim.map(|claim| claim.epoch).or_else(|| head?.epoch_at(stored.sequence));
     let position = Position { epoch, sequence: stored.sequence };
-    let message = frames::message(channel, channel_hash(channel.as_str()), envelope, stored.sequence, position);
+    let lineage = head.zip(epoch).map_or(Lineage::Unknown, |(head, epoch)| head.lineage(epoch));
+    let message =
+        frames::message(channel, channel_hash(channel.as_str()), envelope, stored.sequence, Mark { position, lineage });
     (message, position)
 }
 

@@ -4,7 +4,7 @@ use tidings::{
     channel::ChannelName,
     cursor::channel_hash,
     envelope::Envelope,
-    message::{Epoch, Position},
+    message::{Epoch, Lineage, Position},
 };
 
 use crate::frames::{Builder, Place};
@@ -15,7 +15,8 @@ pub fn chunks(channel: &ChannelName, envelopes: &[Envelope]) -> usize {
     for (sequence, envelope) in (1..).zip(envelopes) {
         let before = Position { epoch, sequence: sequence - 1 };
         let position = Position { epoch, sequence };
-        builder.push(channel, hash, Place { before, sequence, position, time_ms: envelope.time_ms }, &envelope.parts());
+        let place = Place { before, sequence, position, time_ms: envelope.time_ms };
+        builder.push(channel, hash, place, &envelope.parts(), || Lineage::Epoch { first: 1, previous: None });
     }
     builder.finish().iter().map(|chunk| chunk.bytes.len()).sum()
 }

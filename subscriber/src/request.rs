@@ -5,9 +5,9 @@ use std::time::Duration;
 use tidings::{
     broker::Topic,
     channel::{ChannelName, Names, Pattern},
-    cursor::{self, Cursor, InvalidCursor, StreamCursor, channel_hash},
+    cursor::{self, Cursor, InvalidCursor, Owner, StreamCursor},
     limits::{AFTER_CURSORS, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEAT_PATTERN, PAGE_DEFAULT, PAGE_MESSAGES},
-    message::Position,
+    message::Mark,
     pb,
     status::{self, reason},
 };
@@ -34,15 +34,15 @@ pub(crate) enum Start {
     /// That many messages, of each channel.
     Last(i64),
     /// A position in the one channel.
-    After(Position),
-    /// A whole pattern stream, and positions of channels (by hash) that are newer.
-    AfterStream(StreamCursor, Vec<(u64, Position)>),
+    After(Mark),
+    /// A whole pattern stream, and positions of channels that are newer.
+    AfterStream(StreamCursor, Vec<(Owner, Mark)>),
 }
 
 /// Checks a `StreamMessagesRequest`.
 pub(crate) fn plan(request: &pb::StreamMessagesRequest, names: &Names) -> Result<Plan, Status> {
     let topic = topic(request, names)?;
-    let start = start(request, &topic)?;
+    let start = start(request, &topic, names)?;
     let fail_on_gap = match pb::OnGap::try_from(request.on_gap) {
         Ok(pb::OnGap::Unspecified | pb::OnGap::Report) => false,
         Ok(pb::OnGap::Fail) => true,
@@ -68,7 +68,7 @@ pub(crate) fn channel(name: &str, names: &Names) -> Result<ChannelName, Status> 
     names.resolve(name).map_err(|error| status::invalid_channel("channel", &error))
 }
 
-fn start(request: &pb::StreamMessagesRequest, topic: &Topic) -> Result<Start, Status> {
+fn start(request: &pb::StreamMessagesRequest, topic: &Topic, names: &Names) -> Result<Start, Status> {
     let given = [
         ("earliest", request.earliest),
         ("since", request.since.is_some()),
@@ -95,7 +95,7 @@ fn start(request: &pb::StreamMessagesRequest, topic: &Topic) -> Result<Start, St
     match topic {
         _ if request.after.is_empty() => Ok(Start::Now),
         Topic::Channel(channel) => after_channel(&request.after, channel),
-        Topic::Pattern(pattern) => after_stream(&request.after, pattern),
+        Topic::Pattern(pattern) => after_stream(&request.after, pattern, names),
     }
 }
 
@@ -115,11 +115,11 @@ fn after_channel(after: &[String], channel: &ChannelName) -> Result<Start, Statu
     let [text] = after else {
         return Err(status::invalid("after", "a channel resumes after exactly one cursor"));
     };
-    let position = cursor::decode_for(text, channel).map_err(|error| status::invalid_cursor("after[0]", error))?;
-    Ok(Start::After(position))
+    let mark = cursor::decode_for(text, channel).map_err(|error| status::invalid_cursor("after[0]", error))?;
+    Ok(Start::After(mark))
 }
 
-fn after_stream(after: &[String], pattern: &Pattern) -> Result<Start, Status> {
+fn after_stream(after: &[String], pattern: &Pattern, names: &Names) -> Result<Start, Status> {
     let invalid_at = |index: usize, error| status::invalid_cursor(format!("after[{index}]"), error);
     if after.len() > 1 + AFTER_CURSORS {
         let text = format!("at most {AFTER_CURSORS} cursors may follow the whole-stream cursor");
@@ -128,14 +128,15 @@ fn after_stream(after: &[String], pattern: &Pattern) -> Result<Start, Status> {
     let mut whole = None;
     let mut newer = Vec::new();
     for (index, text) in after.iter().enumerate() {
-        match cursor::decode(text).map_err(|error| invalid_at(index, error))? {
-            Cursor::Stream(hash, stream) if index == 0 => {
-                if hash != channel_hash(pattern.as_str()) {
+        match cursor::decode(text, names).map_err(|error| invalid_at(index, error))? {
+            Cursor::Stream(owner, stream) if index == 0 => {
+                let is_own = |(channel, _): &(ChannelName, _)| pattern.matches(channel.as_str());
+                if !owner.is(pattern.as_str()) || !stream.channels.iter().all(is_own) {
                     return Err(invalid_at(0, InvalidCursor::Foreign));
                 }
                 whole = Some(stream);
             }
-            Cursor::Channel(hash, position) if index > 0 => newer.push((hash, position)),
+            Cursor::Channel(owner, mark) if index > 0 => newer.push((owner, mark)),
             // The whole-stream cursor (of started, caught_up or heartbeat) comes first, and only there.
             Cursor::Stream(..) | Cursor::Channel(..) => return Err(invalid_at(index, InvalidCursor::Kind)),
         }

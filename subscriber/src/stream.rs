@@ -20,7 +20,7 @@ use tidings::{
     broker::{Error, Gap, GapReason, Shared},
     channel::ChannelName,
     cursor,
-    message::Position,
+    message::{DataSet, Lineage, Mark, Position},
     metrics,
     pb::stream_messages_response::Event,
     status::{self, Call, reason},
@@ -154,7 +154,10 @@ impl Session {
         for run in &chunk.runs {
             fits.push(match self.positions.is_fleeting(run) {
                 true => Fit::Fleeting,
-                false => fit(self.positions.track(&run.channel)?, run),
+                false => {
+                    let present = self.positions.data_set;
+                    fit(self.positions.track(&run.channel)?, run, present)
+                }
             });
         }
         if fits.contains(&Fit::Apart) {
@@ -209,7 +212,7 @@ impl Session {
             }
             let track = self.positions.track(&run.channel)?;
             if run.last > track.reader.position.sequence {
-                track.reader.position = run.end();
+                track.reader.follow(run.end(), run.lineage);
                 track.time_ms = run.time_ms;
             }
         }
@@ -258,13 +261,15 @@ impl Session {
     }
 
     /// Writes a gap, or ends the stream where the client asked for that.
-    fn report(&self, frames: &mut BytesMut, channel: &ChannelName, gap: &Gap) -> Result<(), Status> {
+    fn report(&mut self, frames: &mut BytesMut, channel: &ChannelName, gap: &Gap) -> Result<(), Status> {
         tracing::debug!(channel = channel.as_str(), ?gap, "gap");
         metrics::gap(gap.reason);
+        // The reader stands where the gap ends.
+        let lineage = self.positions.lineage_of(channel)?;
         if self.fail_on_gap {
-            return Err(refusal(channel, gap));
+            return Err(refusal(channel, gap, lineage));
         }
-        frames::put(frames, frames::gap(channel, gap));
+        frames::put(frames, frames::gap(channel, gap, lineage));
         Ok(())
     }
 
@@ -277,7 +282,7 @@ impl Session {
 }
 
 /// How a stream ends that must not go on behind a gap.
-fn refusal(channel: &ChannelName, gap: &Gap) -> Status {
+fn refusal(channel: &ChannelName, gap: &Gap, lineage: Lineage) -> Status {
     let reason = match gap.reason {
         GapReason::Trimmed => reason::TRIMMED,
         GapReason::EpochChanged => reason::EPOCH_CHANGED,
@@ -289,16 +294,17 @@ fn refusal(channel: &ChannelName, gap: &Gap) -> Status {
     };
     let text =
         format!("messages {missing} of {channel} can't be had any more; `cursor` in the details goes on behind them");
-    let metadata = [("channel", channel.to_string()), ("cursor", cursor::encode(channel, gap.resume))];
+    let cursor = cursor::encode(channel, Mark { position: gap.resume, lineage });
+    let metadata = [("channel", channel.to_string()), ("cursor", cursor)];
     status::out_of_range(reason, text, metadata)
 }
 
-fn fit(track: &Track, run: &Run) -> Fit {
+fn fit(track: &Track, run: &Run, present: Option<DataSet>) -> Fit {
     let at = track.reader.position;
     // From the beginning, sequence 1 of any epoch follows.
     let same = at.epoch == run.before.epoch || (at == Position::START && run.before.sequence == 0);
     match at.sequence.cmp(&run.before.sequence) {
-        _ if !same => Fit::Apart,
+        _ if !same || track.reader.doubts_first(present) => Fit::Apart,
         // The ring may still hold what was told to be lost.
         _ if track.reader.awaits_epoch() => Fit::Foreign,
         std::cmp::Ordering::Equal => Fit::Next,

@@ -8,7 +8,7 @@ use tidings::{
         Gap, GapReason, Receipt, Retention, Shared,
         history::{Next, Reader},
     },
-    message::{Lineage, Position},
+    message::{Lineage, Mark, Position},
 };
 use tidings_testing::{Proxy, RedisServer};
 use uuid::Uuid;
@@ -179,7 +179,7 @@ async fn an_epoch_that_a_copy_does_not_know_of_is_named_by_whoever_published_in_
     let mut behind = Reader::new(Position::new(first.epoch, 3));
     assert_eq!(go_on(&broker, &mut behind).await, [Step::Read(5), lost, Step::Read(7)]);
     let lineage = Lineage::Epoch { first: 6, previous: Some(first.epoch) };
-    let mut beyond = Reader::resume(at(second), lineage);
+    let mut beyond = Reader::resume(Mark { position: at(second), lineage });
     assert_eq!(go_on(&broker, &mut beyond).await, [lost, Step::Read(7)], "nothing of the first epoch comes again");
     broker.close().await;
 }

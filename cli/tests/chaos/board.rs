@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use tidings::cursor::channel_hash;
+use tidings::cursor::{Owner, old_hash};
 use tidings_testing::free_port;
 use tokio::sync::watch;
 
@@ -119,8 +119,8 @@ impl Board {
     }
 
     /// The channel that a cursor knows by this hash.
-    pub(crate) fn channel(&self, hash: u64) -> Option<&String> {
-        self.channels.iter().find(|channel| channel_hash(channel) == hash)
+    pub(crate) fn channel(&self, owner: &Owner) -> Option<&String> {
+        self.channels.iter().find(|channel| owner.is(channel))
     }
 
     /// A channel among those that have begun by now: one of the first six most of the time, for the others begin one a
@@ -160,7 +160,7 @@ impl Slot {
 
 /// What a message says: a label of its own, and stuffing that the label decides, so that its bytes can be checked.
 pub(crate) fn body(label: &str) -> String {
-    let hash = channel_hash(label);
+    let hash = old_hash(label);
     let length = match hash % 20 {
         0 => 4_000 + (hash >> 8) % 8_000,
         _ => 10 + (hash >> 8) % 200,

@@ -103,6 +103,10 @@ impl Broker for Fake {
         unreachable!("a publisher hears nothing")
     }
 
+    async fn register_again(&self, _: &[ChannelName]) -> Result<usize, Error> {
+        unreachable!("a publisher has no readers")
+    }
+
     async fn read(&self, _: &ChannelName, _: From, _: PageLimit) -> Result<Page, Error> {
         unreachable!("a publisher reads nothing")
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{EpochStart, Gap, GapReason, Head};
 use crate::{
     limits::HEAD_EPOCHS,
-    message::{DataSet, Epoch, Lineage, Position},
+    message::{DataSet, Epoch, Lineage, Mark, Position},
 };
 
 /// What a reader does next.
@@ -66,7 +66,7 @@ impl Reader {
     }
 
     /// A reader that resumes at a position, with what its cursor knows of where that lies.
-    pub fn resume(position: Position, lineage: Lineage) -> Self {
+    pub fn resume(Mark { position, lineage }: Mark) -> Self {
         let data_set = match lineage {
             Lineage::DataSet(data_set) => Some(data_set),
             Lineage::Unknown | Lineage::Epoch { .. } => None,
@@ -90,6 +90,25 @@ impl Reader {
             epoch if epoch == self.origin.of => self.origin.lineage,
             Some(_) => Lineage::Unknown,
         }
+    }
+
+    /// The same with the position.
+    pub fn mark(&self) -> Mark {
+        Mark { position: self.position, lineage: self.lineage() }
+    }
+
+    /// Whether messages may have been lost before the first that the reader has seen, as far as the present data set tells: the head
+    /// must be looked at before a first message is taken for the first.
+    pub fn doubts_first(&self, present: Option<DataSet>) -> bool {
+        self.position.epoch.is_none() && self.data_set.zip(present).is_some_and(|(known, present)| known != present)
+    }
+
+    /// Messages came that follow the reader's position, whose epoch comes from there.
+    pub fn follow(&mut self, to: Position, lineage: Lineage) {
+        if self.origin.of != to.epoch || self.origin.lineage == Lineage::Unknown {
+            self.origin = Origin { of: to.epoch, lineage, ancestors: None };
+        }
+        self.position = to;
     }
 
     /// The data set in which the reader last saw the channel.
@@ -127,7 +146,11 @@ impl Reader {
             if self.position.sequence < successor.first - 1 {
                 return self.in_epoch(head, index, successor.first - 1);
             }
-            if let Some(gap) = self.cross(head, own, successor) {
+            let gap = self.cross(head, own, successor);
+            if self.position.epoch == Some(successor.epoch) {
+                self.learn(head, index + 1);
+            }
+            if let Some(gap) = gap {
                 return Next::Gap(gap);
             }
         }
@@ -145,9 +168,13 @@ impl Reader {
         let lost = self.position;
         if whole && let Some(oldest) = head.epochs.first() {
             self.position = Position::new(oldest.epoch, lost.sequence);
+            self.learn(head, 0);
             return None;
         }
         self.position = head.position_at(head.first - 1);
+        if let Some(index) = self.index(head) {
+            self.learn(head, index);
+        }
         Some(Gap {
             epoch: lost.epoch,
             first_missing: lost.sequence + 1,
@@ -200,7 +227,7 @@ impl Reader {
         }
         let before = head.epochs[..=index].iter().map(|start| (start.epoch, start.first));
         let ancestors = (index > 0).then(|| before.collect());
-        self.origin = Origin { of: own, lineage: head.lineage_at(index), ancestors };
+        self.origin = Origin { of: own, lineage: head.lineage(head.epochs[index].epoch), ancestors };
     }
 
     fn lacks_ancestors(&self) -> bool {
@@ -276,6 +303,7 @@ impl Reader {
         // What was read or reported of the common epoch beyond the fork is not read again.
         let exit = exit.max(self.reported_to(ancestor)).min(head.last_of(index));
         self.position = Position::new(ancestor, exit);
+        self.learn(head, index);
         Some(self.report(own, exit + 1, lost.sequence, self.position))
     }
 

@@ -73,6 +73,28 @@ impl Reader {
         })
     }
 
+    /// Puts channels into the registry that have a head and are not there, by the time of their last publish. A head that expires
+    /// meanwhile is swept out again.
+    pub(super) async fn register_again(&self, channels: &[ChannelName]) -> Result<usize, Error> {
+        let heads = self.heads(channels).await?;
+        let mut add = redis::cmd("ZADD");
+        add.arg(self.keys.registry()).arg("NX");
+        let is_empty = !heads.iter().any(|head| matches!(head, Ok(Some(_))));
+        for (channel, head) in channels.iter().zip(heads) {
+            // One that can't be read is no reason to leave out the others.
+            if let Ok(Some(head)) = head {
+                add.arg(head.time_ms).arg(channel.as_str());
+            }
+        }
+        if is_empty {
+            return Ok(0);
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(add);
+        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+        redis::from_redis_value(answer).map_err(|_| odd())
+    }
+
     pub(super) async fn page(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
         // At the beginning the data set counts as well, which only the script tells.
         if let From::After(after @ 1..) = from

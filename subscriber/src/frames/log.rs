@@ -4,15 +4,29 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidings::{broker::Stored, channel::ChannelName, envelope::Hearing, limits::LOG_CHUNK_BYTES, message::Position};
+use tidings::{
+    broker::{Head, Stored},
+    channel::ChannelName,
+    cursor::ChannelHash,
+    envelope::Hearing,
+    limits::LOG_CHUNK_BYTES,
+    message::{Lineage, Position},
+};
 
 use super::{Chunk, Entry, Run, wire::Series};
 
-/// Frames consecutive messages of one epoch, from just after a position up to a sequence.
-pub(crate) fn of_log(channel: &ChannelName, hash: u64, at: Position, to: i64, messages: &[Stored]) -> Vec<Arc<Chunk>> {
+/// Frames consecutive messages of one epoch, from just after a position up to a sequence. The head tells where they lie.
+pub(crate) fn of_log(
+    channel: &ChannelName,
+    hash: ChannelHash,
+    (at, to): (Position, i64),
+    messages: &[Stored],
+    head: Option<&Head>,
+) -> Vec<Arc<Chunk>> {
+    let lineage = |epoch: Option<_>| head.zip(epoch).map_or(Lineage::Unknown, |(head, epoch)| head.lineage(epoch));
     let mut hearing = Hearing::default();
-    let mut series = Series::new(hash, at.epoch);
-    let mut chunks = Chunks::new(channel, at);
+    let mut series = Series::new(hash, at.epoch, lineage(at.epoch));
+    let mut chunks = Chunks::new(channel, at, lineage(at.epoch));
     for stored in messages {
         let sequence = stored.sequence;
         if sequence > to || sequence != chunks.at.sequence + 1 {
@@ -22,7 +36,7 @@ pub(crate) fn of_log(channel: &ChannelName, hash: u64, at: Position, to: i64, me
         // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
         let epoch = heard.claim().map_or(at.epoch, |claim| Some(claim.epoch));
         if !series.is_of(hash, epoch) {
-            series = Series::new(hash, epoch);
+            series = Series::new(hash, epoch, lineage(epoch));
         }
         let time_ms = stored.adopted.map_or(heard.time_ms(), |adopted| adopted.time_ms);
         chunks.push(sequence, time_ms, |buffer| {
@@ -40,6 +54,7 @@ struct Chunks<'a> {
     before: Position,
     at: Position,
     time_ms: i64,
+    lineage: Lineage,
     /// Becomes the chunk's bytes as it is, so it has no more room than a chunk may have.
     buffer: Vec<u8>,
     entries: Vec<Entry>,
@@ -47,9 +62,9 @@ struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    fn new(channel: &'a ChannelName, at: Position) -> Self {
+    fn new(channel: &'a ChannelName, at: Position, lineage: Lineage) -> Self {
         let (buffer, entries) = (Vec::new(), Vec::new());
-        Self { channel, before: at, at, time_ms: 0, buffer, entries, done: Vec::new() }
+        Self { channel, before: at, at, time_ms: 0, lineage, buffer, entries, done: Vec::new() }
     }
 
     /// Adds the frame of the next message.
@@ -86,8 +101,13 @@ impl<'a> Chunks<'a> {
         if buffer.capacity() - buffer.len() > buffer.len() / 8 {
             buffer.shrink_to_fit();
         }
-        let run =
-            Run { channel: self.channel.clone(), before: self.before, last: self.at.sequence, time_ms: self.time_ms };
+        let run = Run {
+            channel: self.channel.clone(),
+            before: self.before,
+            last: self.at.sequence,
+            time_ms: self.time_ms,
+            lineage: self.lineage,
+        };
         self.before = self.at;
         self.done.push(Arc::new(Chunk {
             bytes: Bytes::from(buffer),
@@ -126,13 +146,13 @@ mod tests {
     fn assert_cut(messages: &[Stored]) {
         let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
         let hash = channel_hash("c");
-        let chunks = of_log(&channel, hash, epoch(1), i64::MAX, messages);
+        let chunks = of_log(&channel, hash, (epoch(1), i64::MAX), messages, None);
         let (mut builder, mut at) = (Builder::default(), epoch(1));
         for stored in messages {
             let heard = tidings::envelope::Heard::read(&stored.json, 0);
             let position = Position { epoch: heard.claim().map(|claim| claim.epoch), sequence: stored.sequence };
             let place = Place { before: at, sequence: stored.sequence, position, time_ms: heard.time_ms() };
-            builder.push(&channel, hash, place, &heard.parts());
+            builder.push(&channel, hash, place, &heard.parts(), || Lineage::Unknown);
             at.sequence = stored.sequence;
         }
         let whole: Vec<u8> = builder.finish().iter().flat_map(|chunk| chunk.bytes.to_vec()).collect();
@@ -171,7 +191,7 @@ mod tests {
         let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
         let mut messages = log([1; 9]);
         let last = |messages: &[Stored], to| {
-            of_log(&channel, 7, epoch(1), to, messages).last().map(|chunk| chunk.runs[0].last)
+            of_log(&channel, channel_hash("c"), (epoch(1), to), messages, None).last().map(|chunk| chunk.runs[0].last)
         };
         assert_eq!(last(&messages, 9), Some(9));
         assert_eq!(last(&messages, 4), Some(4));

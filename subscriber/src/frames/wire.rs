@@ -3,9 +3,9 @@
 
 use tidings::{
     channel::ChannelName,
-    cursor,
+    cursor::{self, ChannelHash},
     envelope::{Content, Parts},
-    message::Epoch,
+    message::{Epoch, Lineage},
     protobuf::{Small, delimited_length, number_length, time},
 };
 
@@ -20,7 +20,7 @@ const DATA: u8 = 5;
 /// What the frames of one channel and epoch have in common.
 #[derive(Debug)]
 pub(super) struct Series {
-    hash: u64,
+    hash: ChannelHash,
     epoch: Option<Epoch>,
     digits: Option<[u8; 16]>,
     cursors: cursor::Series,
@@ -30,13 +30,13 @@ pub(super) struct Series {
 }
 
 impl Series {
-    pub(super) fn new(hash: u64, epoch: Option<Epoch>) -> Self {
-        let (digits, cursors) = (epoch.map(Epoch::digits), cursor::Series::new(hash, epoch));
+    pub(super) fn new(hash: ChannelHash, epoch: Option<Epoch>, lineage: Lineage) -> Self {
+        let (digits, cursors) = (epoch.map(Epoch::digits), cursor::Series::new(hash, epoch, lineage));
         Self { hash, epoch, digits, cursors, last: None, model: None }
     }
 
     /// Whether it is the one of this channel and epoch.
-    pub(super) fn is_of(&self, hash: u64, epoch: Option<Epoch>) -> bool {
+    pub(super) fn is_of(&self, hash: ChannelHash, epoch: Option<Epoch>) -> bool {
         self.hash == hash && self.epoch == epoch
     }
 
@@ -107,7 +107,7 @@ impl Series {
     }
 
     /// What stands behind the payload and has a size that is known but for a few bytes: time, sequence, epoch and cursor.
-    fn end(&self, time_ms: i64, sequence: i64, after: i64) -> Small<96> {
+    fn end(&self, time_ms: i64, sequence: i64, after: i64) -> Small<128> {
         let (seconds, nanos) = time(time_ms);
         let mut end = Small::default();
         end.begin(8, number_length(seconds) + number_length(nanos));

@@ -31,7 +31,7 @@ mod told;
 
 use held::Held;
 pub(super) use held::Room;
-use known::{Captured, Channels, Hash, Known, Stage, State, Waiting};
+use known::{Captured, Channels, Epochs, Hash, Known, Stage, State, Waiting};
 use told::Told;
 
 pub(super) struct Intake {
@@ -189,11 +189,11 @@ impl Intake {
         let State::Asked(held) = state else { return false };
         let held: Vec<_> =
             std::mem::take(held).into_iter().inspect(|waiting| self.held.remove(&waiting.payload)).collect();
-        let epochs = known::epochs(head);
+        let epochs = Epochs::of(head);
         let end = head.map_or(Position::START, Head::end);
         // A message without a place stands behind what came before it, not behind what is still in the hand.
         let mut heard: Vec<_> = held.iter().map(|waiting| Heard::read(&waiting.payload, waiting.arrival_ms)).collect();
-        let claims = heard.iter().filter_map(Heard::claim).filter(|claim| epochs.contains(&claim.epoch));
+        let claims = heard.iter().filter_map(Heard::claim).filter(|claim| epochs.contains(claim.epoch));
         let first = claims.min_by_key(|claim| claim.sequence);
         let position = match first {
             Some(Claim { epoch, sequence }) if sequence <= end.sequence => Position::new(epoch, sequence - 1),
@@ -225,7 +225,7 @@ impl Intake {
     ) -> bool {
         let Some(known) = self.channels.get_mut(channel) else { return false };
         let State::Head { epochs, position } = &mut known.state else { return false };
-        if heard.claim().is_some_and(|claim| !epochs.contains(&claim.epoch)) {
+        if heard.claim().is_some_and(|claim| !epochs.contains(claim.epoch)) {
             return false;
         }
         let (hash, captured) = (known.hash, known.captured);
@@ -255,7 +255,7 @@ impl Intake {
         tracing::debug!(channel = channel.as_str(), id = %heard.envelope().id, sequence = place.sequence, "heard");
         self.news = true;
         if !self.silent {
-            self.builder.push(channel, hash, place, &heard.parts());
+            self.builder.push(channel, hash, place, &heard.parts(), || epochs.lineage(place.position));
         }
         true
     }

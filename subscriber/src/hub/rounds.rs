@@ -78,6 +78,7 @@ impl Task {
         if skip == 0 {
             if registered < self.rounds.registered {
                 self.break_patterns();
+                self.put_back_followed();
             }
             self.rounds.registered = registered;
         }
@@ -95,6 +96,15 @@ impl Task {
         if more && !names.is_empty() {
             self.outbox.push_back(LiveCommand::Recent { skip: skip + names.len() });
         }
+    }
+
+    /// Streams of patterns put back what they know by themselves; of those of a channel this is all there is.
+    fn put_back_followed(&self) {
+        let channels = self.topics.iter().filter_map(|(topic, followed)| match topic {
+            Topic::Channel(channel) if !followed.intake.is_silent() => Some(channel.clone()),
+            _ => None,
+        });
+        self.repair.put_back(channels.collect());
     }
 
     /// The registry has lost channels, perhaps by a flush: streams of patterns may stand in what is gone.

@@ -21,6 +21,7 @@ use super::{
     Ask, Feeds, Refusal,
     checks::{Checks, HeadReply},
     intake::Room,
+    repair::Repair,
     rounds::Rounds,
     topics::Followed,
 };
@@ -32,6 +33,7 @@ pub(super) struct Task {
     pages: Arc<Pages>,
     pub(super) names: Arc<Names>,
     pub(super) capture: Arc<Capture>,
+    pub(super) repair: Arc<Repair>,
     pub(super) topics: HashMap<Topic, Followed>,
     /// Those of the topics that are patterns.
     pub(super) patterns: HashSet<Topic>,
@@ -60,10 +62,12 @@ impl Task {
         pages: Arc<Pages>,
         names: Arc<Names>,
         capture: Arc<Capture>,
+        repair: Arc<Repair>,
     ) -> Self {
         Self {
             commands,
             capture,
+            repair,
             feeds,
             pages,
             names,

@@ -9,6 +9,7 @@ use tidings::{
         history::{Next, Reader},
     },
     channel::ChannelName,
+    cursor::ChannelHash,
     limits::REPLAY_BYTES,
     message::Position,
 };
@@ -22,7 +23,7 @@ use crate::frames;
 pub(crate) struct Ahead {
     pages: Weak<Pages>,
     channel: ChannelName,
-    hash: u64,
+    hash: ChannelHash,
     from: Position,
     chain: Mutex<Chain>,
     is_done: watch::Sender<bool>,
@@ -45,13 +46,18 @@ pub(super) type Aheads = std::collections::HashMap<(ChannelName, Position), Weak
 impl Pages {
     /// Reads the page behind a position, which a reader will come to next, and when that is there the one behind it. `None` where so
     /// many read that pages are small: one that is read too early would only push out another.
-    pub(crate) fn read_ahead(self: &Arc<Self>, channel: &ChannelName, hash: u64, from: Position) -> Option<Arc<Ahead>> {
+    pub(crate) fn read_ahead(
+        self: &Arc<Self>,
+        channel: &ChannelName,
+        hash: ChannelHash,
+        from: Position,
+    ) -> Option<Arc<Ahead>> {
         let ahead = self.ahead(channel, hash, from)?;
         ahead.want();
         Some(ahead)
     }
 
-    fn ahead(self: &Arc<Self>, channel: &ChannelName, hash: u64, from: Position) -> Option<Arc<Ahead>> {
+    fn ahead(self: &Arc<Self>, channel: &ChannelName, hash: ChannelHash, from: Position) -> Option<Arc<Ahead>> {
         let mut shelf = self.shelf();
         let limit = shelf.limit();
         let key = (channel.clone(), from);
@@ -83,7 +89,12 @@ impl Pages {
     }
 
     /// Anything but what simply goes on is left to the reader that comes to it, which knows where it stands.
-    async fn fetch(&self, ahead: &Weak<Ahead>, (channel, hash, from): (&ChannelName, u64, Position), limit: PageLimit) {
+    async fn fetch(
+        &self,
+        ahead: &Weak<Ahead>,
+        (channel, hash, from): (&ChannelName, ChannelHash, Position),
+        limit: PageLimit,
+    ) {
         let Ok(page) = self.broker.read(channel, From::After(from.sequence), limit).await else { return };
         let mut reader = Reader::new(from);
         let Next::Read { to } = reader.next(page.head.as_ref(), Default::default()) else { return };
@@ -94,7 +105,7 @@ impl Pages {
         }
         // Meanwhile Redis reads the next.
         tokio::task::yield_now().await;
-        self.keep(channel, &frames::of_log(channel, hash, reader.position, to, &page.messages));
+        self.keep(channel, &frames::of_log(channel, hash, (reader.position, to), &page.messages, page.head.as_ref()));
     }
 }
 

@@ -37,7 +37,13 @@ async fn publish(broker: &Memory) {
 
 fn chunk(before: i64, bytes: usize) -> Arc<Chunk> {
     let before = Position { epoch: Epoch::from_u64(1), sequence: before };
-    let runs = vec![Run { channel: channel(), before, last: before.sequence + 1, time_ms: 0 }];
+    let runs = vec![Run {
+        channel: channel(),
+        before,
+        last: before.sequence + 1,
+        time_ms: 0,
+        lineage: tidings::message::Lineage::Unknown,
+    }];
     Arc::new(Chunk { bytes: Bytes::from(vec![0; bytes]), runs, entries: Vec::new() })
 }
 
@@ -147,7 +153,7 @@ async fn two_pages_are_read_ahead_and_no_more() {
         // Time enough for one too many to begin.
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
-    let first = pages.read_ahead(&channel(), 7, at(0)).expect("few read");
+    let first = pages.read_ahead(&channel(), tidings::cursor::channel_hash("c"), at(0)).expect("few read");
     until(1).await;
     assert_eq!([0, 1, 2].map(there), [true, true, false], "the second waits for the reader to come to the first");
     assert!(first.is_at(&channel(), at(0)) && !first.is_at(&channel(), at(1)));
@@ -160,7 +166,7 @@ async fn two_pages_are_read_ahead_and_no_more() {
     assert!(fourth.is_at(&channel(), at(3)));
     assert!(fourth.next().await.is_none(), "behind the last is nothing");
     assert!(there(3));
-    assert!(pages.read_ahead(&channel(), 7, at(0)).is_none(), "it lies there already");
+    assert!(pages.read_ahead(&channel(), tidings::cursor::channel_hash("c"), at(0)).is_none(), "it lies there already");
     drop((first, second, third, fourth));
     pages.age(Instant::now());
     assert!(pages.shelf().ahead.is_empty());
@@ -171,9 +177,11 @@ async fn where_many_read_nothing_is_read_ahead_and_who_comes_to_one_place_shares
     let broker = broker();
     publish(&broker).await;
     let pages = Pages::new(broker);
-    let [one, other] = [0, 0].map(|sequence| pages.read_ahead(&channel(), 7, at(sequence)).expect("few read"));
+    let [one, other] = [0, 0].map(|sequence| {
+        pages.read_ahead(&channel(), tidings::cursor::channel_hash("c"), at(sequence)).expect("few read")
+    });
     assert!(Arc::ptr_eq(&one, &other));
     assert!(one.next().await.is_none());
     pages.shelf().readers = PAGES_BYTES / REPLAY_BYTES;
-    assert!(pages.read_ahead(&channel(), 7, at(1)).is_none());
+    assert!(pages.read_ahead(&channel(), tidings::cursor::channel_hash("c"), at(1)).is_none());
 }

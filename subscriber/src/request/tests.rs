@@ -1,4 +1,4 @@
-use tidings::message::Epoch;
+use tidings::message::{Epoch, Position};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 

@@ -1,10 +1,10 @@
 //! Reading the log until a stream can go on live.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tidings::{
-    broker::{Absence, Broker, Error, From, Head, Page, PageLimit, history::Next},
+    broker::{Absence, Broker, DataSetNow, Error, From, Head, Page, PageLimit, history::Next},
     channel::ChannelName,
     envelope::Heard,
     limits::{BACKOFF_MAX, HEADS_PER_READ, PATTERN_CHANNELS},
@@ -15,7 +15,7 @@ use tidings::{
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{Fit, Need, Session, positions::Positions};
+use super::{Fit, Need, Session, positions::Places};
 use crate::{frames, hub::Refusal};
 
 impl Session {
@@ -63,14 +63,21 @@ impl Session {
 
     /// Adds the channels of the registry that the pattern stream has not heard of: a first message may have been missed.
     async fn list(&mut self) -> Result<(), Stop> {
-        if let Positions::Pattern { pattern, .. } = &self.positions {
+        if let Places::Pattern { pattern, .. } = &self.positions.places {
+            // Before the channels: what is flushed in between is rather told twice than never.
+            let DataSetNow { data_set, .. } = self.broker.data_set().await?;
             let channels = self.broker.channels(Some(pattern), "", PATTERN_CHANNELS + 1).await?;
+            let registered: HashSet<&ChannelName> = channels.iter().collect();
+            let known = self.positions.with_history();
+            self.hub.put_back(known.filter(|channel| !registered.contains(channel)).cloned().collect());
             for channel in channels {
                 if !self.positions.knows(&channel) {
+                    // As far as the stream knows it was not there in the data set of before.
                     self.positions.track(&channel)?;
                     self.behind.push_back(channel);
                 }
             }
+            self.positions.data_set = data_set.or(self.positions.data_set);
         }
         self.unlisted = false;
         Ok(())
@@ -159,7 +166,7 @@ impl Session {
         }
         if self.pages.get(channel, at).is_none() {
             let hash = self.positions.track(channel)?.hash();
-            let chunks = frames::of_log(channel, hash, at, to, unread);
+            let chunks = frames::of_log(channel, hash, (at, to), unread, page.head.as_ref());
             self.pages.keep(channel, &chunks);
             if let (false, Some(run)) = (page.is_last, chunks.last().and_then(|chunk| chunk.runs.last())) {
                 self.ahead = self.pages.read_ahead(channel, hash, run.end());

@@ -94,6 +94,7 @@ impl Session {
     /// What is to be made of a channel without a head: by the broker's own clock, for nobody else's has dated its messages.
     pub(super) async fn absence(&mut self, channel: &ChannelName) -> Result<Absence, Stop> {
         let DataSetNow { data_set, time_ms: now_ms } = self.broker.data_set().await?;
+        self.positions.data_set = data_set.or(self.positions.data_set);
         let time_ms = self.positions.track(channel)?.time_ms;
         Ok(Absence { expired: time_ms > 0 && now_ms - time_ms > self.lifetime_ms, data_set })
     }

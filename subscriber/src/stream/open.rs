@@ -6,11 +6,11 @@ use std::{
 };
 
 use tidings::{
-    broker::{Error, Head, Shared, Topic},
+    broker::{DataSetNow, Error, Head, Shared, Topic, history::Reader},
     channel::{ChannelName, Pattern},
-    cursor::{InvalidCursor, StreamCursor, channel_hash},
-    limits::{HEADS_PER_READ, PATTERN_CHANNELS, TOPICS},
-    message::Position,
+    cursor::{InvalidCursor, Owner, StreamCursor, channel_hash, old_hash},
+    limits::{HASHES_AT_ONCE, HEADS_PER_READ, PATTERN_CHANNELS, TOPICS},
+    message::{DataSet, Lineage, Mark, Position},
     metrics::{self, Mode},
     status::{self, Call},
 };
@@ -18,7 +18,7 @@ use tonic::Status;
 
 use super::{
     Need, Session,
-    positions::{Positions, Track},
+    positions::{Places, Positions, Track, Unheard},
 };
 use crate::{
     hub::Hub,
@@ -44,10 +44,15 @@ impl Session {
             Topic::Channel(channel) => {
                 // The head as the live side sees it: all that comes after it is in the feed.
                 let head = source.hub.check(channel).await?;
-                let track = start(broker, channel, head.as_ref(), &plan.start).await.map_err(unavailable)?;
-                Positions::Channel(channel.clone(), track)
+                // Where it has none, a flush before its first message must show.
+                let data_set = match &head {
+                    Some(head) => head.data_set,
+                    None => broker.data_set().await.map_err(unavailable)?.data_set,
+                };
+                let track = start(broker, channel, head.as_ref(), data_set, &plan.start).await.map_err(unavailable)?;
+                Positions { places: Places::Channel(channel.clone(), track), data_set }
             }
-            Topic::Pattern(pattern) => everywhere(broker, pattern, &plan.start).await?,
+            Topic::Pattern(pattern) => everywhere(source, pattern, &plan.start).await?,
         };
         // From now on nothing is behind by definition, whatever the log has got since.
         let behind = if plan.start == Start::Now { VecDeque::new() } else { positions.channels() };
@@ -75,10 +80,16 @@ fn unavailable(error: Error) -> Status {
 }
 
 /// Where a stream starts in one channel.
-async fn start(broker: &Shared, channel: &ChannelName, head: Option<&Head>, start: &Start) -> Result<Track, Error> {
+async fn start(
+    broker: &Shared,
+    channel: &ChannelName,
+    head: Option<&Head>,
+    data_set: Option<DataSet>,
+    start: &Start,
+) -> Result<Track, Error> {
     let mut not_before_ms = None;
     let position = match (start, head) {
-        (Start::After(position), _) => *position,
+        (Start::After(mark), _) => return Ok(Track::new(channel, resume(*mark, head, data_set), None)),
         (Start::Since(time_ms), head) => {
             let before = broker.sequence_before(channel, *time_ms).await?;
             // Where nothing is as new as that yet, what comes next may still be too old.
@@ -90,57 +101,106 @@ async fn start(broker: &Shared, channel: &ChannelName, head: Option<&Head>, star
         (Start::Last(count), Some(head)) => head.position_at((head.last - count).max(head.first - 1)),
         (Start::Now | Start::AfterStream(..), Some(head)) => head.end(),
     };
-    Ok(Track::new(channel, position, not_before_ms))
+    Ok(Track::new(
+        channel,
+        resume(head.map_or(position.into(), |head| head.mark(position)), head, data_set),
+        not_before_ms,
+    ))
 }
 
-/// Where a pattern stream starts in all channels that the registry has.
-async fn everywhere(broker: &Shared, pattern: &Pattern, plan: &Start) -> Result<Positions, Status> {
-    let channels = broker.channels(Some(pattern), "", PATTERN_CHANNELS + 1).await.map_err(unavailable)?;
-    if channels.len() > PATTERN_CHANNELS {
-        return Err(status::pattern_too_wide("pattern", PATTERN_CHANNELS));
+/// A reader that goes on from there. One that stands before a channel's first message remembers in which data set it was not there.
+fn resume(mark: Mark, head: Option<&Head>, data_set: Option<DataSet>) -> Reader {
+    let reader = Reader::resume(mark);
+    match (mark, head) {
+        (Mark { position: Position::START, lineage: Lineage::Unknown }, None) => reader.in_data_set(data_set),
+        _ => reader,
     }
+}
+
+/// Where a pattern stream starts in all channels that the registry has, and in those that its cursor names.
+async fn everywhere(source: &Source, pattern: &Pattern, plan: &Start) -> Result<Positions, Status> {
+    let broker = &source.broker;
+    // Before the channels: what is flushed in between is rather told twice than never.
+    let DataSetNow { data_set, .. } = broker.data_set().await.map_err(unavailable)?;
+    let channels = broker.channels(Some(pattern), "", PATTERN_CHANNELS + 1).await.map_err(unavailable)?;
+    let bounded = |channels: usize| match channels > PATTERN_CHANNELS {
+        true => Err(status::pattern_too_wide("pattern", PATTERN_CHANNELS)),
+        false => Ok(()),
+    };
+    bounded(channels.len())?;
     let mut tracks = HashMap::with_capacity(channels.len());
-    let mut unheard = HashMap::new();
+    let mut unheard = Unheard::default();
     if let Start::AfterStream(whole, newer) = plan {
-        unheard = merge(broker, pattern, whole, newer).await?;
-        for channel in channels {
-            let position = unheard.remove(&channel_hash(channel.as_str())).unwrap_or(Position::START);
-            tracks.insert(channel.clone(), Track::new(&channel, position, None));
-        }
+        (tracks, unheard) = after(source, pattern, channels, whole, newer).await?;
     } else {
         for some in channels.chunks(HEADS_PER_READ) {
             let heads = broker.heads(some).await.map_err(unavailable)?;
             for (channel, head) in some.iter().zip(heads) {
                 let head = head.map_err(unavailable)?;
-                let track = start(broker, channel, head.as_ref(), plan).await.map_err(unavailable)?;
+                let track = start(broker, channel, head.as_ref(), data_set, plan).await.map_err(unavailable)?;
                 tracks.insert(channel.clone(), track);
             }
         }
     }
+    bounded(tracks.len())?;
     let not_before_ms = match plan {
         Start::Since(time_ms) => Some(*time_ms),
         _ => None,
     };
-    Ok(Positions::Pattern { pattern: pattern.clone(), tracks, unheard, not_before_ms })
+    Ok(Positions { places: Places::Pattern { pattern: pattern.clone(), tracks, unheard, not_before_ms }, data_set })
 }
 
-/// Puts the newer cursors over those of the whole stream. A cursor of a channel that is known not to match the pattern does not
-/// belong; one of a channel that nobody has heard of waits for it.
-async fn merge(
+/// Where a pattern stream resumes: the newer cursors are put over those of the whole stream. Every channel that it names is looked
+/// at, whether the registry knows it or not. What is known by a hash alone waits for the channel.
+async fn after(
+    source: &Source,
+    pattern: &Pattern,
+    registered: Vec<ChannelName>,
+    whole: &StreamCursor,
+    newer: &[(Owner, Mark)],
+) -> Result<(HashMap<ChannelName, Track>, Unheard), Status> {
+    let mut unheard = Unheard::new(whole.unheard.iter().chain(newer).copied());
+    let mut tracks = HashMap::with_capacity(registered.len());
+    let named: HashMap<&ChannelName, Mark> = whole.channels.iter().map(|(channel, mark)| (channel, *mark)).collect();
+    let registered: HashSet<ChannelName> = registered.into_iter().collect();
+    let unregistered: Vec<_> =
+        named.keys().filter(|channel| !registered.contains(**channel)).copied().cloned().collect();
+    for channel in registered.iter().chain(&unregistered) {
+        let mark = unheard.take(channel).or_else(|| named.get(channel).copied());
+        let reader = match mark {
+            Some(mark) => Reader::resume(mark),
+            // It was not there then. If it was meanwhile, and was flushed, its head is of another data set.
+            None => Reader::default().in_data_set(whole.data_set),
+        };
+        tracks.insert(channel.clone(), Track::new(channel, reader, None));
+    }
+    refuse_foreign(&source.broker, pattern, &unheard, newer).await?;
+    source.hub.put_back(unregistered);
+    Ok((tracks, unheard))
+}
+
+/// A cursor of a channel that is known not to match the pattern does not belong; one of a channel that nobody has heard of waits
+/// for it.
+async fn refuse_foreign(
     broker: &Shared,
     pattern: &Pattern,
-    whole: &StreamCursor,
-    newer: &[(u64, Position)],
-) -> Result<HashMap<u64, Position>, Status> {
-    let mut positions: HashMap<u64, Position> = whole.positions.iter().copied().collect();
-    if newer.iter().any(|(hash, _)| !positions.contains_key(hash)) {
-        let all = broker.channels(None, "", TOPICS).await.map_err(unavailable)?;
-        let foreign = all.iter().filter(|name| !pattern.matches(name.as_str()));
-        let foreign: HashSet<u64> = foreign.map(|name| channel_hash(name.as_str())).collect();
-        if let Some(index) = newer.iter().position(|(hash, _)| foreign.contains(hash)) {
-            return Err(status::invalid_cursor(format!("after[{}]", index + 1), InvalidCursor::Foreign));
-        }
+    unheard: &Unheard,
+    newer: &[(Owner, Mark)],
+) -> Result<(), Status> {
+    let waiting = newer.iter().zip(1..).filter(|((owner, _), _)| unheard.has(owner));
+    let waiting: HashMap<Owner, usize> = waiting.map(|((owner, _), index)| (*owner, index)).collect();
+    if waiting.is_empty() {
+        return Ok(());
     }
-    positions.extend(newer.iter().copied());
-    Ok(positions)
+    let all = broker.channels(None, "", TOPICS).await.map_err(unavailable)?;
+    for some in all.chunks(HASHES_AT_ONCE) {
+        for name in some.iter().map(ChannelName::as_str).filter(|name| !pattern.matches(name)) {
+            let owners = [Owner::Hash(channel_hash(name)), Owner::Old(old_hash(name))];
+            if let Some(index) = owners.iter().find_map(|owner| waiting.get(owner)) {
+                return Err(status::invalid_cursor(format!("after[{index}]"), InvalidCursor::Foreign));
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }

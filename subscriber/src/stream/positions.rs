@@ -5,9 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use tidings::{
     broker::history::Reader,
     channel::{ChannelName, Pattern},
-    cursor::{self, StreamCursor, channel_hash},
-    limits::PATTERN_CHANNELS,
-    message::Position,
+    cursor::{self, ChannelHash, Owner, StreamCursor, channel_hash, old_hash},
+    limits::{CURSOR_CHANNELS, PATTERN_CHANNELS},
+    message::{DataSet, Lineage, Mark, Position},
     status,
 };
 use tonic::Status;
@@ -17,7 +17,7 @@ use crate::frames::Run;
 /// A stream's place in one channel.
 #[derive(Debug, Clone)]
 pub(super) struct Track {
-    hash: u64,
+    hash: ChannelHash,
     pub(super) reader: Reader,
     /// The end of the channel when its head was last read.
     pub(super) end: Position,
@@ -27,24 +27,34 @@ pub(super) struct Track {
     pub(super) not_before_ms: Option<i64>,
 }
 
-/// A stream's places.
+/// A stream's places, and the data set that the broker had when it was last asked.
 #[derive(Debug)]
-pub(super) enum Positions {
+pub(super) struct Positions {
+    pub(super) places: Places,
+    /// Channels that a pattern stream meets without having looked for them were not there in it.
+    pub(super) data_set: Option<DataSet>,
+}
+
+#[derive(Debug)]
+pub(super) enum Places {
     Channel(ChannelName, Track),
     Pattern {
         pattern: Pattern,
         tracks: HashMap<ChannelName, Track>,
-        /// Of a cursor: channels, by hash, that have not been heard of yet.
-        unheard: HashMap<u64, Position>,
+        unheard: Unheard,
         /// For channels that appear later.
         not_before_ms: Option<i64>,
     },
 }
 
+/// Of cursors: channels that have not been heard of yet, and of which nothing but a hash is known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unheard(HashMap<Owner, Mark>);
+
 impl Track {
-    pub(super) fn new(channel: &ChannelName, position: Position, not_before_ms: Option<i64>) -> Self {
-        let hash = channel_hash(channel.as_str());
-        Self { hash, reader: Reader::new(position), end: position, time_ms: 0, not_before_ms }
+    pub(super) fn new(channel: &ChannelName, reader: Reader, not_before_ms: Option<i64>) -> Self {
+        let (hash, end) = (channel_hash(channel.as_str()), reader.position);
+        Self { hash, reader, end, time_ms: 0, not_before_ms }
     }
 
     /// Whether a message of this time is not before the start that the client asked for.
@@ -56,21 +66,52 @@ impl Track {
         is_due
     }
 
-    pub(super) fn hash(&self) -> u64 {
+    pub(super) fn hash(&self) -> ChannelHash {
         self.hash
+    }
+
+    fn cursor(&self) -> String {
+        cursor::encode_hashed(self.hash, self.reader.mark())
+    }
+}
+
+impl Unheard {
+    /// Takes cursors, of which a later one counts.
+    pub(super) fn new(marks: impl IntoIterator<Item = (Owner, Mark)>) -> Self {
+        Self(marks.into_iter().collect())
+    }
+
+    pub(super) fn has(&self, owner: &Owner) -> bool {
+        self.0.contains_key(owner)
+    }
+
+    /// Where a channel stands that is heard of now.
+    pub(super) fn take(&mut self, channel: &ChannelName) -> Option<Mark> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let old = self.0.remove(&Owner::Old(old_hash(channel.as_str())));
+        // Cursors of the older version were given out before those of the present one.
+        self.0.remove(&Owner::Hash(channel_hash(channel.as_str()))).or(old)
+    }
+
+    fn contains(&self, channel: &ChannelName) -> bool {
+        !self.0.is_empty()
+            && (self.0.contains_key(&Owner::Hash(channel_hash(channel.as_str())))
+                || self.0.contains_key(&Owner::Old(old_hash(channel.as_str()))))
     }
 }
 
 impl Positions {
     pub(super) fn is_pattern(&self) -> bool {
-        matches!(self, Self::Pattern { .. })
+        matches!(self.places, Places::Pattern { .. })
     }
 
     /// All channels, in name order.
     pub(super) fn channels(&self) -> VecDeque<ChannelName> {
-        match self {
-            Self::Channel(channel, _) => VecDeque::from([channel.clone()]),
-            Self::Pattern { tracks, .. } => {
+        match &self.places {
+            Places::Channel(channel, _) => VecDeque::from([channel.clone()]),
+            Places::Pattern { tracks, .. } => {
                 let mut channels: Vec<_> = tracks.keys().cloned().collect();
                 channels.sort_unstable();
                 channels.into()
@@ -81,16 +122,18 @@ impl Positions {
     /// The place in a channel. One that is new to a pattern stream starts where the client's cursor says, otherwise
     /// at its first message.
     pub(super) fn track(&mut self, channel: &ChannelName) -> Result<&mut Track, Status> {
-        match self {
-            Self::Channel(_, track) => Ok(track),
-            Self::Pattern { tracks, unheard, not_before_ms, .. } => {
+        match &mut self.places {
+            Places::Channel(_, track) => Ok(track),
+            Places::Pattern { tracks, unheard, not_before_ms, .. } => {
                 if !tracks.contains_key(channel) {
                     if tracks.len() >= PATTERN_CHANNELS {
                         return Err(status::pattern_too_wide("pattern", PATTERN_CHANNELS));
                     }
-                    let hash = channel_hash(channel.as_str());
-                    let position = unheard.remove(&hash).unwrap_or(Position::START);
-                    tracks.insert(channel.clone(), Track::new(channel, position, *not_before_ms));
+                    let reader = match unheard.take(channel) {
+                        Some(mark) => Reader::resume(mark),
+                        None => Reader::default().in_data_set(self.data_set),
+                    };
+                    tracks.insert(channel.clone(), Track::new(channel, reader, *not_before_ms));
                 }
                 tracks.get_mut(channel).ok_or_else(status::internal)
             }
@@ -100,44 +143,63 @@ impl Positions {
     /// Whether a run has only messages of plain programs, on a channel without a history: such channels may be many, and
     /// a pattern stream remembers nothing of them.
     pub(super) fn is_fleeting(&self, run: &Run) -> bool {
-        let Self::Pattern { tracks, unheard, .. } = self else { return false };
+        let Places::Pattern { tracks, unheard, .. } = &self.places else { return false };
         run.before == Position::START
             && run.last == 0
             && !tracks.contains_key(&run.channel)
-            && (unheard.is_empty() || !unheard.contains_key(&channel_hash(run.channel.as_str())))
+            && !unheard.contains(&run.channel)
     }
 
     /// Before which time messages of a channel are passed over.
     pub(super) fn not_before_ms(&mut self, channel: &ChannelName, is_fleeting: bool) -> Result<Option<i64>, Status> {
-        match self {
-            Self::Pattern { not_before_ms, .. } if is_fleeting => Ok(*not_before_ms),
+        match &self.places {
+            Places::Pattern { not_before_ms, .. } if is_fleeting => Ok(*not_before_ms),
             _ => Ok(self.track(channel)?.not_before_ms),
         }
     }
 
     /// Whether the stream has heard of a channel.
     pub(super) fn knows(&self, channel: &ChannelName) -> bool {
-        match self {
-            Self::Channel(own, _) => own == channel,
-            Self::Pattern { tracks, .. } => tracks.contains_key(channel),
+        match &self.places {
+            Places::Channel(own, _) => own == channel,
+            Places::Pattern { tracks, .. } => tracks.contains_key(channel),
         }
+    }
+
+    /// The channels of a pattern stream that have a history as far as it knows.
+    pub(super) fn with_history(&self) -> impl Iterator<Item = &ChannelName> {
+        let tracks = match &self.places {
+            Places::Channel(..) => None,
+            Places::Pattern { tracks, .. } => Some(tracks),
+        };
+        let tracks = tracks.into_iter().flatten();
+        tracks.filter(|(_, track)| track.reader.position.epoch.is_some()).map(|(channel, _)| channel)
     }
 
     /// The cursor of one channel: of the last message that was delivered.
     pub(super) fn cursor_of(&mut self, channel: &ChannelName) -> Result<String, Status> {
-        let track = self.track(channel)?;
-        Ok(cursor::encode_hashed(track.hash, track.reader.position))
+        Ok(self.track(channel)?.cursor())
+    }
+
+    /// Where a channel's position lies.
+    pub(super) fn lineage_of(&mut self, channel: &ChannelName) -> Result<Lineage, Status> {
+        Ok(self.track(channel)?.reader.lineage())
     }
 
     /// The cursor of the whole stream; empty where it would cover too many channels.
     pub(super) fn cursor(&self) -> String {
-        match self {
-            Self::Channel(_, track) => cursor::encode_hashed(track.hash, track.reader.position),
-            Self::Pattern { pattern, tracks, unheard, .. } => {
-                let tracks = tracks.values().map(|track| (track.hash, track.reader.position));
-                let unheard = unheard.iter().map(|(hash, position)| (*hash, *position));
-                let positions = tracks.chain(unheard).collect();
-                cursor::encode_stream(pattern, &StreamCursor { positions }).unwrap_or_default()
+        match &self.places {
+            Places::Channel(_, track) => track.cursor(),
+            Places::Pattern { pattern, tracks, unheard, .. } => {
+                if tracks.len() + unheard.0.len() > CURSOR_CHANNELS {
+                    return String::new();
+                }
+                let marks = tracks.iter().map(|(channel, track)| (channel.clone(), track.reader.mark()));
+                let mut channels: Vec<_> = marks.collect();
+                channels.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+                let unheard = unheard.0.iter().map(|(owner, mark)| (*owner, *mark)).collect();
+                let cursor = StreamCursor { data_set: self.data_set, channels, unheard };
+                cursor::encode_stream(pattern, &cursor).unwrap_or_default()
             }
         }
     }

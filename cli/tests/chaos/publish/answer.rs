@@ -1,6 +1,7 @@
 //! What publishers answer, as an outcome.
 
 use tidings::{
+    channel::Names,
     cursor,
     message::{Epoch, Position},
     pb::{PublishError, PublishResponse},
@@ -17,8 +18,9 @@ pub(super) fn receipt(message: &Message, response: &PublishResponse) -> Outcome 
         return Outcome::Odd(format!("a receipt with the epoch {:?}", response.epoch));
     };
     let place = Position::new(epoch, response.sequence);
-    let hash = cursor::channel_hash(&message.channel);
-    if cursor::decode(&response.cursor) != Ok(cursor::Cursor::Channel(hash, place)) {
+    let channel = Names::new("tidings", "").and_then(|names| names.parse(&message.channel));
+    let says = channel.map(|channel| cursor::decode_for(&response.cursor, &channel).map(|mark| mark.position));
+    if says != Ok(Ok(place)) {
         return Outcome::Odd(format!("a receipt for {place:?} with another cursor"));
     }
     if message.id.is_some_and(|id| id.to_string() != response.message_id) || response.channel != message.channel {

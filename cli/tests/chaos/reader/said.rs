@@ -1,7 +1,8 @@
 //! What a stream says, as an event of the history. What can't be understood is an event as well: an odd one.
 
 use tidings::{
-    cursor::{self, Cursor, channel_hash},
+    channel::Names,
+    cursor::{self, Cursor},
     message::{Epoch, Position},
     pb::{StreamMessagesResponse, message::Payload, stream_messages_response::Event as Said},
 };
@@ -61,20 +62,25 @@ fn epoch(text: &str) -> Result<Option<Epoch>, String> {
 
 /// What a channel's cursor says.
 pub(super) fn cursor(channel: &str, text: &str) -> Option<Position> {
-    match cursor::decode(text).ok()? {
-        Cursor::Channel(hash, position) if hash == channel_hash(channel) => Some(position),
+    match decode(text)? {
+        Cursor::Channel(owner, mark) if owner.is(channel) => Some(mark.position),
         _ => None,
     }
 }
 
+fn decode(text: &str) -> Option<Cursor> {
+    cursor::decode(text, &Names::new("tidings", "").ok()?).ok()
+}
+
 /// What the cursor of a whole stream says.
 fn whole(board: &Board, topic: &str, text: &str) -> Option<Places> {
-    match cursor::decode(text).ok()? {
-        Cursor::Channel(hash, position) if hash == channel_hash(topic) => {
-            Some(Places::from([(topic.to_owned(), position)]))
-        }
-        Cursor::Stream(hash, positions) if hash == channel_hash(topic) => {
-            positions.positions.iter().map(|(hash, at)| Some((board.channel(*hash)?.clone(), *at))).collect()
+    match decode(text)? {
+        Cursor::Channel(owner, mark) if owner.is(topic) => Some(Places::from([(topic.to_owned(), mark.position)])),
+        Cursor::Stream(owner, stream) if owner.is(topic) => {
+            let named = stream.channels.iter().map(|(channel, at)| Some((channel.to_string(), at.position)));
+            let unheard = stream.unheard.iter();
+            let unheard = unheard.map(|(owner, at)| Some((board.channel(owner)?.clone(), at.position)));
+            named.chain(unheard).collect()
         }
         _ => None,
     }

@@ -191,7 +191,7 @@ async fn an_older_snapshot_is_told_with_the_exact_range() {
     rig.stop();
 }
 
-/// What the streams had seen is told at once, and the rest when the new epoch names it; nothing twice.
+/// What the streams had seen is told at once, and the rest when the new epoch names it, which may be before they look; nothing twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_lost_before_it_was_heard_is_told_behind_what_was_heard() {
     let mut redis = RedisServer::start_with(&DURABLE);
@@ -209,13 +209,13 @@ async fn what_was_lost_before_it_was_heard_is_told_behind_what_was_heard() {
     redis.restart_from(&snapshot);
     for stream in &streams {
         let gaps = stream.until_gaps("s.part", 1).await;
-        assert_eq!((gaps[0].first_missing, gaps[0].last_missing), (6, 7), "{gaps:?}");
+        assert!(matches!((gaps[0].first_missing, gaps[0].last_missing), (6, 7 | 9)), "{gaps:?}");
     }
     receipts.push(rig.publish_stubbornly("s.part", 10).await);
     for stream in &streams {
         assert_eq!(check(stream, "s.part", &receipts).await, [(6, 9, GapReason::EpochChanged)]);
         let gaps = stream.gaps("s.part");
-        assert_eq!(gaps.len(), 2, "{gaps:?}");
+        assert_eq!(gaps.len(), if gaps[0].last_missing == 7 { 2 } else { 1 }, "{gaps:?}");
     }
     drop(streams);
     rig.stop();

@@ -12,7 +12,7 @@ use super::*;
 use crate::frames::{message, put_with_cursor};
 
 fn put(buffer: &mut Vec<u8>, channel: &ChannelName, envelope: &Envelope, sequence: i64, position: Position) {
-    let mut series = Series::new(channel_hash(channel.as_str()), position.epoch);
+    let mut series = Series::new(channel_hash(channel.as_str()), position.epoch, Lineage::Unknown);
     series.put(buffer, channel, &envelope.parts(), sequence, position.sequence);
 }
 
@@ -22,7 +22,7 @@ fn assert_same(name: &str, envelope: &Envelope, sequence: i64, position: Positio
     let hash = channel_hash(name);
     let mut frame = Vec::new();
     put(&mut frame, &channel, envelope, sequence, position);
-    let event = Event::Message(message(&channel, hash, envelope.clone(), sequence, position));
+    let event = Event::Message(message(&channel, hash, envelope.clone(), sequence, position.into()));
     let expected = pb::StreamMessagesResponse { event: Some(event) };
     assert_eq!(frame[0], 0);
     assert_eq!(frame[1..5], (expected.encoded_len() as u32).to_be_bytes());
@@ -39,7 +39,7 @@ fn what_messages_have_in_common_is_that_of_their_channel_and_epoch() {
         let (channel, epoch) = (names.parse(name).expect("a name"), Epoch::from_u64(epoch));
         let (before, position) = (Position { epoch, sequence: 6 }, Position { epoch, sequence: 7 });
         let place = crate::frames::Place { before, sequence: 7, position, time_ms: 0 };
-        builder.push(&channel, channel_hash(name), place, &envelope::decode(b"x", 0).parts());
+        builder.push(&channel, channel_hash(name), place, &envelope::decode(b"x", 0).parts(), || Lineage::Unknown);
         expected.push((epoch.expect("not 0").to_string(), cursor::encode(&channel, position)));
     }
     let chunks = builder.finish();
@@ -103,7 +103,8 @@ fn the_frame_before_never_shows() {
     let mut models = 0;
     for _ in 0..500 {
         // Also where names would have the same hash.
-        let mut series = Series::new(7, None);
+        let hash = channel_hash("a");
+        let mut series = Series::new(hash, None, Lineage::Unknown);
         let (mut buffer, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..random.usize(1..30) {
             // Mostly the first.
@@ -118,13 +119,19 @@ fn the_frame_before_never_shows() {
             let id = uuid::Uuid::from_u128(random.u128(..));
             let json = format!(r#"{{"id":"{id}","message":"{text}","date":"{date}"{more}}}"#);
             let envelope = envelope::decode(json.as_bytes(), 0);
-            if !series.is_of(7, epoch) {
-                series = Series::new(7, epoch);
+            if !series.is_of(hash, epoch) {
+                series = Series::new(hash, epoch, Lineage::Unknown);
             }
             let before = series.model.is_some();
             series.put(&mut buffer, &channel, &envelope.parts(), sequence, after);
             models += u32::from(before && series.model.is_some());
-            Series::new(7, epoch).put_whole(&mut expected, &channel, &envelope.parts(), sequence, after);
+            Series::new(hash, epoch, Lineage::Unknown).put_whole(
+                &mut expected,
+                &channel,
+                &envelope.parts(),
+                sequence,
+                after,
+            );
             assert_eq!(buffer, expected, "{json}, {sequence}, {after}, {epoch:?}");
         }
     }

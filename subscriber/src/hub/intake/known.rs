@@ -8,12 +8,16 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
-    broker::{Head, Topic, adopt::Raw},
+    broker::{
+        Head, Topic,
+        adopt::Raw,
+        history::{self, EpochStart},
+    },
     channel::{ChannelName, Names},
-    cursor::channel_hash,
+    cursor::{ChannelHash, channel_hash},
     envelope::Claim,
     limits::{EXTRACT_BYTES, PATTERN_CHANNELS},
-    message::{Epoch, Position},
+    message::{Epoch, Lineage, Position},
     metrics::{self, Dropped},
 };
 
@@ -28,7 +32,7 @@ pub(super) struct Channels {
 }
 
 pub(super) struct Known {
-    pub(super) hash: u64,
+    pub(super) hash: ChannelHash,
     /// Something was heard since that was last asked.
     pub(super) heard: bool,
     pub(super) captured: Captured,
@@ -61,10 +65,16 @@ pub(super) enum State {
     /// The head was asked for.
     Asked(VecDeque<Waiting>),
     Head {
-        epochs: Vec<Epoch>,
+        epochs: Epochs,
         /// After the last message with a place that the feed has seen.
         position: Position,
     },
+}
+
+/// What a head said of its epochs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Epochs {
+    starts: Vec<EpochStart>,
 }
 
 /// How far a feed is with a channel.
@@ -86,7 +96,7 @@ impl State {
 
     /// The head was read.
     fn read(head: Option<&Head>) -> Self {
-        Self::Head { epochs: epochs(head), position: head.map_or(Position::START, Head::end) }
+        Self::Head { epochs: Epochs::of(head), position: head.map_or(Position::START, Head::end) }
     }
 }
 
@@ -120,7 +130,7 @@ impl Channels {
     /// Whether a claim names an epoch of its channel, as far as its head was read.
     pub(super) fn believes(&self, channel: &ChannelName, claim: Option<Claim>) -> bool {
         match (self.known.get(channel).map(|known| &known.state), claim) {
-            (Some(State::Head { epochs, .. }), Some(claim)) => epochs.contains(&claim.epoch),
+            (Some(State::Head { epochs, .. }), Some(claim)) => epochs.contains(claim.epoch),
             _ => false,
         }
     }
@@ -205,9 +215,19 @@ impl Channels {
     }
 }
 
-/// The epochs that a head knows.
-pub(super) fn epochs(head: Option<&Head>) -> Vec<Epoch> {
-    head.into_iter().flat_map(|head| &head.epochs).map(|start| start.epoch).collect()
+impl Epochs {
+    pub(super) fn of(head: Option<&Head>) -> Self {
+        Self { starts: head.map(|head| head.epochs.clone()).unwrap_or_default() }
+    }
+
+    pub(super) fn contains(&self, epoch: Epoch) -> bool {
+        self.starts.iter().any(|start| start.epoch == epoch)
+    }
+
+    /// Where a position lies.
+    pub(super) fn lineage(&self, position: Position) -> Lineage {
+        position.epoch.map_or(Lineage::Unknown, |epoch| history::lineage(&self.starts, epoch))
+    }
 }
 
 fn captured(capture: &Capture, topic: &Topic, channel: &ChannelName) -> Captured {

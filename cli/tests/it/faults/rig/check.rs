@@ -78,7 +78,7 @@ fn follows(events: &[Event]) {
 /// Where the stream goes on, as the gap's cursor says.
 fn behind(gap: &Gap) -> (String, i64) {
     let channel = Names::new("tidings", "").expect("valid").parse(&gap.channel).expect("a channel");
-    let position = cursor::decode_for(&gap.cursor, &channel).expect("a cursor of this channel");
+    let position = cursor::decode_for(&gap.cursor, &channel).expect("a cursor of this channel").position;
     (position.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(), position.sequence)
 }
 
