@@ -207,6 +207,16 @@ pub const HUB_TICK: Duration = Duration::from_secs(1);
 pub const HUB_ROUND_TICKS: u32 = 3;
 /// Heads that are asked for in one tick: a few milliseconds of Redis's one thread.
 pub const HUB_ROUND_HEADS: usize = 1_000;
+/// The first pause before a channel that can't be read is asked for again: a tick of the hub.
+pub const UNREADABLE_RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest: whoever mends it sees it read within half a minute, and a thousand of them are no load.
+pub const UNREADABLE_RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long a channel must have been readable again to be forgotten: longer than the longest pause.
+pub const UNREADABLE_TRIAL: Duration = Duration::from_secs(60);
+/// How many of them the log names in the time of [`UNREADABLE_QUIET`].
+pub const UNREADABLE_LINES: usize = 16;
+/// See there; also how often the log says that heads can't be read at all.
+pub const UNREADABLE_QUIET: Duration = Duration::from_secs(60);
 
 /// How long a channel that the registry lacked is not put back again: the streams that find it missing come together.
 pub const REPAIR_PAUSE: Duration = Duration::from_secs(3);

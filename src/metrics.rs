@@ -17,7 +17,9 @@ pub use connections::Client;
 pub use publishing::Publish;
 pub use recorder::{AlreadyInstalled, Part, Scrape, install};
 pub use redis::{Call, Connection, Timing, reconnected, redis_up, timed};
-pub use streaming::{Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics};
+pub use streaming::{
+    Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics, unreadable,
+};
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,9 +55,10 @@ const CAPTURE_LEADER: &str = "tidings_capture_leader";
 const CAPTURE_WAIT: &str = "tidings_capture_wait_seconds";
 const CONNECTIONS: &str = "tidings_connections";
 const TOPICS: &str = "tidings_topics";
+const UNREADABLE: &str = "tidings_unreadable_channels";
 
 /// All metrics.
-pub const FAMILIES: [Family; 16] = [
+pub const FAMILIES: [Family; 17] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -127,6 +130,11 @@ pub const FAMILIES: [Family; 16] = [
         TOPICS,
         Kind::Gauge,
         "Channels and patterns that Redis is asked for: one subscription each, however many streams follow.",
+    ),
+    (
+        UNREADABLE,
+        Kind::Gauge,
+        "Channels that this replica can't read, each for a reason of its own: its keys on Redis are damaged, of a newer version, or not for this user. The log names them.",
     ),
 ];
 

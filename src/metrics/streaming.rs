@@ -4,7 +4,9 @@ use std::{sync::LazyLock, time::Duration};
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::{CAPTURE_LEADER, CAPTURE_WAIT, DELIVERIES, DROPPED, GAPS, REPAIRS, STREAM_LAG, STREAMS, TOPICS};
+use super::{
+    CAPTURE_LEADER, CAPTURE_WAIT, DELIVERIES, DROPPED, GAPS, REPAIRS, STREAM_LAG, STREAMS, TOPICS, UNREADABLE,
+};
 use crate::broker::GapReason;
 
 pub(super) struct Streaming {
@@ -17,6 +19,7 @@ pub(super) struct Streaming {
     leader: Gauge,
     capture_wait: Gauge,
     topics: Gauge,
+    unreadable: Gauge,
 }
 
 pub(super) static STREAMING: LazyLock<Streaming> = LazyLock::new(|| Streaming {
@@ -29,6 +32,7 @@ pub(super) static STREAMING: LazyLock<Streaming> = LazyLock::new(|| Streaming {
     leader: gauge!(CAPTURE_LEADER),
     capture_wait: gauge!(CAPTURE_WAIT),
     topics: gauge!(TOPICS),
+    unreadable: gauge!(UNREADABLE),
 });
 
 /// Where a stream gets its messages from.
@@ -123,4 +127,9 @@ pub fn leads(channels: usize) {
 /// Redis is asked for so many channels and patterns.
 pub fn topics(topics: usize) {
     STREAMING.topics.set(topics as f64);
+}
+
+/// So many channels can't be read, while others can.
+pub fn unreadable(channels: usize) {
+    STREAMING.unreadable.set(channels as f64);
 }

@@ -11,6 +11,7 @@ mod repair;
 mod rounds;
 mod task;
 mod topics;
+mod unreadable;
 
 use std::{
     collections::HashMap,
@@ -46,6 +47,8 @@ type Feeds = Arc<Mutex<HashMap<Topic, Arc<Feed>>>>;
 enum Ask {
     Follow(Topic, oneshot::Sender<Result<Follower, Refusal>>),
     Check(ChannelName, oneshot::Sender<Result<Option<Head>, Refusal>>),
+    /// A channel could not be read, for this reason.
+    Unreadable(ChannelName, Error),
 }
 
 /// Why the hub does not do what a stream asks.
@@ -113,6 +116,13 @@ impl Hub {
     /// The head of a channel at a point of its pushes: all that happened before it are in the feeds when this returns.
     pub(crate) async fn check(&self, channel: &ChannelName) -> Result<Option<Head>, Refusal> {
         self.ask(|reply| Ask::Check(channel.clone(), reply)).await
+    }
+
+    /// A channel could not be read while others can: it is named, and looked after. Streams of patterns that cover it are told to look
+    /// when it can be.
+    pub(crate) async fn unreadable(&self, channel: &ChannelName, error: Error) {
+        // Where the hub has ended, so have its streams.
+        let _ = self.asks.send(Ask::Unreadable(channel.clone(), error)).await;
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Ask) -> Result<T, Refusal> {

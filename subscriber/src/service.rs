@@ -76,12 +76,18 @@ impl SubscriberService for Subscriber {
         // The registry is told before a publish; where that was refused, there is a name and nothing else.
         let counts = self.hub.subscribers(&names);
         let there = names.iter().zip(heads).zip(counts);
-        let channels = there.filter_map(|((name, head), count)| match head {
-            Ok(head) => Some(describe(name, Some(&head?), count)),
-            // Of one that can't be read it is known that it is there.
-            Err(_) => Some(describe(name, None, count)),
-        });
-        let channels = channels.collect();
+        let mut channels = Vec::with_capacity(names.len());
+        for ((name, head), count) in there {
+            match head {
+                Ok(None) => {}
+                Ok(Some(head)) => channels.push(describe(name, Some(&head), count)),
+                // Of one that can't be read it is known that it is there.
+                Err(error) => {
+                    self.hub.unreadable(name, error).await;
+                    channels.push(describe(name, None, count));
+                }
+            }
+        }
         Ok(Response::new(pb::ListChannelsResponse { channels, next_page_token }))
     }
 }

@@ -3,6 +3,7 @@
 //! The stream's positions are the only truth about what was delivered. A chunk is handed out whole, as it is, when every
 //! run in it continues the stream's positions; otherwise it is cut, or the log is read first.
 
+mod aside;
 mod body;
 mod catch_up;
 mod lost;
@@ -10,7 +11,7 @@ mod open;
 mod positions;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -38,6 +39,7 @@ use crate::{
     frames::{self, Chunk, Run},
     hub::Hub,
     pages::{Ahead, Counted, Pages},
+    request::Start,
 };
 
 /// The state of one stream, without its timers.
@@ -54,6 +56,10 @@ pub(crate) struct Session {
     ahead: Option<Arc<Ahead>>,
     /// Channels that must be read from the log before the stream goes on live.
     behind: VecDeque<ChannelName>,
+    /// Those of them whose heads were read and are elsewhere than the stream.
+    news: VecDeque<ChannelName>,
+    /// Channels of a pattern that could not be read when the stream was opened: where it starts in them.
+    unstarted: HashMap<ChannelName, Start>,
     /// What the chunk at the follower's index needed of the log.
     chunk: Need,
     /// The registry may know channels that the stream has not heard of.
@@ -95,6 +101,8 @@ enum Fit {
     Fleeting,
     /// Its numbered messages are not the channel's: an old epoch's, or beyond the head.
     Foreign,
+    /// The stream's start in the channel is not known yet: it is read from there when it is.
+    Unstarted,
 }
 
 impl Session {
@@ -118,7 +126,7 @@ impl Session {
                 }
                 Found::Item(Item::Look(channel, end)) => {
                     self.pass();
-                    if self.positions.track(&channel)?.reader.position != end {
+                    if self.unstarted.contains_key(&channel) || self.positions.track(&channel)?.reader.position != end {
                         metrics::repair();
                         self.behind.push_back(channel);
                         return Poll::Ready(Ok(Live::CatchUp));
@@ -144,6 +152,8 @@ impl Session {
     /// Every channel may have lost pushes.
     fn look_into_the_log(&mut self) {
         self.behind = self.positions.channels();
+        self.behind.extend(self.unstarted.keys().cloned());
+        self.news.clear();
         self.unlisted = self.positions.is_pattern();
         self.chunk = Need::Nothing;
     }
@@ -152,12 +162,13 @@ impl Session {
     fn take(&mut self, chunk: &Chunk) -> Result<Option<Bytes>, Status> {
         let mut fits = Vec::with_capacity(chunk.runs.len());
         for run in &chunk.runs {
-            fits.push(match self.positions.is_fleeting(run) {
-                true => Fit::Fleeting,
-                false => {
-                    let present = self.positions.data_set;
-                    fit(self.positions.track(&run.channel)?, run, present)
-                }
+            fits.push(if self.positions.is_fleeting(run) {
+                Fit::Fleeting
+            } else if !self.unstarted.is_empty() && self.unstarted.contains_key(&run.channel) {
+                Fit::Unstarted
+            } else {
+                let present = self.positions.data_set;
+                fit(self.positions.track(&run.channel)?, run, present)
             });
         }
         if fits.contains(&Fit::Apart) {
@@ -166,6 +177,7 @@ impl Session {
                 self.chunk = Need::Log;
                 let apart = chunk.runs.iter().zip(&fits).filter(|(_, fit)| **fit == Fit::Apart);
                 self.behind = apart.map(|(run, _)| run.channel.clone()).collect();
+                self.news.clear();
                 return Ok(None);
             }
             return self.take_apart(chunk, fits).map(Some);
@@ -198,7 +210,8 @@ impl Session {
     fn deliver(&mut self, chunk: &Chunk, fits: &[Fit], before: Option<BytesMut>) -> Result<Bytes, Status> {
         let mut whole = before.is_none() && fits.iter().all(|fit| matches!(fit, Fit::Next | Fit::Fleeting));
         for (run, fit) in chunk.runs.iter().zip(fits) {
-            whole &= self.positions.not_before_ms(&run.channel, *fit == Fit::Fleeting)?.is_none();
+            whole &=
+                *fit != Fit::Unstarted && self.positions.not_before_ms(&run.channel, *fit == Fit::Fleeting)?.is_none();
         }
         let frames = if whole {
             metrics::delivered(chunk.entries.len());
@@ -207,7 +220,7 @@ impl Session {
             self.cut(chunk, fits, before.unwrap_or_default())?
         };
         for (run, fit) in chunk.runs.iter().zip(fits) {
-            if matches!(fit, Fit::Fleeting | Fit::Foreign) {
+            if matches!(fit, Fit::Fleeting | Fit::Foreign | Fit::Unstarted) {
                 continue;
             }
             let track = self.positions.track(&run.channel)?;
@@ -227,10 +240,14 @@ impl Session {
         for entry in &chunk.entries {
             let (end, run) = (entry.end as usize, entry.run as usize);
             let (fit, channel) = (fits[run], &chunk.runs[run].channel);
+            if fit == Fit::Unstarted {
+                start = end;
+                continue;
+            }
             let is_new = match fit {
                 Fit::Next | Fit::Fleeting => true,
                 Fit::After(delivered) => entry.sequence == 0 || entry.sequence > delivered,
-                Fit::Apart | Fit::Foreign => entry.sequence == 0,
+                Fit::Apart | Fit::Foreign | Fit::Unstarted => entry.sequence == 0,
             };
             let is_due = match entry.sequence {
                 // A plain program's own date says nothing: what counts is when it was heard.

@@ -1,9 +1,11 @@
 //! Redis in trouble, and what becomes of the streams and publishes meanwhile; services that are told to stop.
 
 mod away;
+mod damaged;
 mod full;
 mod links;
 mod losses;
+mod many;
 mod newer;
 mod old_redis;
 mod quiet;

@@ -68,7 +68,7 @@ impl Task {
     }
 
     fn check_once(&mut self, channel: ChannelName) {
-        if !self.checks.is_asked(&channel) {
+        if !self.checks.is_asked(&channel) && !self.unreadable.has(&channel) {
             self.check(channel, None);
         }
     }

@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
     broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic},
     channel::{ChannelName, Names},
-    limits::{HUB_REQUESTS, HUB_TICK, OVERSIZED_QUIET},
+    limits::{HUB_REQUESTS, HUB_ROUND_HEADS, HUB_TICK, OVERSIZED_QUIET, UNREADABLE_QUIET},
     message::Position,
     metrics::{self, Dropped},
 };
@@ -24,6 +24,7 @@ use super::{
     repair::Repair,
     rounds::Rounds,
     topics::Followed,
+    unreadable::Unreadable,
 };
 use crate::{capture::Capture, feed::Item, pages::Pages};
 
@@ -43,6 +44,9 @@ pub(super) struct Task {
     pub(super) room: Room,
     /// Channels whose pushes wait for a head that could not be read.
     again: HashSet<ChannelName>,
+    /// When it was last said that heads can't be read.
+    headless: Option<Instant>,
+    pub(super) unreadable: Unreadable,
     /// Topics of which it was said that they are refused.
     pub(super) refused: HashSet<Topic>,
     /// Captured topics of which it was said that they can't be captured.
@@ -77,6 +81,8 @@ impl Task {
             rounds: Rounds::default(),
             room: Room::default(),
             again: HashSet::new(),
+            headless: None,
+            unreadable: Unreadable::default(),
             refused: HashSet::new(),
             uncaptured: HashSet::new(),
             oversized: (None, 0),
@@ -116,6 +122,7 @@ impl Task {
         match ask {
             Ask::Follow(topic, reply) => self.follow(topic, reply),
             Ask::Check(channel, reply) => self.check(channel, Some(reply)),
+            Ask::Unreadable(channel, error) => self.unreadable.note(&channel, &error, false, Instant::now()),
         }
     }
 
@@ -184,6 +191,10 @@ impl Task {
         self.capture.look(channel, head.as_ref());
         // The head's answer must not overtake the pushes before it.
         self.flush(touched);
+        if self.unreadable.read(channel, Instant::now()) {
+            // Streams that had to set it aside have missed what was pushed meanwhile.
+            missed = self.covering(channel);
+        }
         let end = head.as_ref().map_or(Position::START, Head::end);
         for followed in missed.iter().filter_map(|topic| self.topics.get(topic)) {
             followed.feed.push([Item::Look(channel.clone(), end)]);
@@ -203,8 +214,16 @@ impl Task {
         for reply in self.checks.answered(&channel) {
             let _ = reply.send(Err(Refusal::Broker(error.clone())));
         }
-        if self.waits_for_head(&channel) && self.again.insert(channel.clone()) {
-            tracing::warn!(channel = channel.as_str(), %error, "a channel's head can't be read; its pushes wait");
+        if let Error::Channel(_) = error {
+            return self.unreadable.note(&channel, error, true, Instant::now());
+        }
+        // It is not the channel's fault, and others are not better off: one line for all of them.
+        if self.headless.is_none_or(|said| said.elapsed() >= UNREADABLE_QUIET) {
+            self.headless = Some(Instant::now());
+            tracing::warn!(channel = channel.as_str(), %error, "heads can't be read; what is pushed waits");
+        }
+        if self.waits_for_head(&channel) {
+            self.again.insert(channel);
         }
     }
 
@@ -246,6 +265,7 @@ impl Task {
         }
         self.pin();
         // Questions that were under way are lost with the connection. Asked again are those that someone waits for.
+        self.unreadable.lost(Instant::now());
         for (channel, replies) in self.checks.lost() {
             if !replies.is_empty() || self.waits_for_head(&channel) {
                 self.checks.add(&channel, replies);
@@ -263,6 +283,9 @@ impl Task {
         self.let_go(now);
         if self.linked {
             for channel in std::mem::take(&mut self.again) {
+                self.check(channel, None);
+            }
+            for channel in self.unreadable.due(HUB_ROUND_HEADS, now) {
                 self.check(channel, None);
             }
             self.go_round();

@@ -21,7 +21,7 @@ use crate::{frames, hub::Refusal};
 impl Session {
     /// Whether the log must be read before the stream goes on live.
     pub(super) fn is_behind(&self) -> bool {
-        self.unlisted || !self.behind.is_empty()
+        self.unlisted || !self.behind.is_empty() || !self.news.is_empty()
     }
 
     /// Reads one step further; answers the frames to send, which may be none. While the broker is away the stream
@@ -47,18 +47,33 @@ impl Session {
         if self.unlisted {
             self.list().await?;
         }
-        self.pass_over_what_is_level().await?;
+        self.look_for_news().await?;
         let mut frames = BytesMut::new();
-        if let Some(channel) = self.behind.front().cloned()
-            && self.advance(&channel, &mut frames).await?
-        {
-            self.behind.pop_front();
+        if let Some(channel) = self.news.front().or(self.behind.front()).cloned() {
+            match self.advance(&channel, &mut frames).await {
+                Ok(true) => self.is_level(&channel),
+                Ok(false) => {}
+                // What was written is sent first, for the stream stands behind it. Then it is tried again.
+                Err(_) if !frames.is_empty() => {}
+                Err(Stop::Broker(error @ Error::Channel(_))) if self.positions.is_pattern() => {
+                    self.set_aside(&channel, error).await;
+                }
+                Err(stop) => return Err(stop),
+            }
         }
         if !self.is_behind() && self.chunk == Need::Log {
             self.chunk = Need::Settled;
         }
         // Of both there is one at most, so that shared frames are never copied.
         Ok(self.ready.take().unwrap_or_else(|| frames.freeze()))
+    }
+
+    /// The stream has all there is of the channel that was read.
+    fn is_level(&mut self, channel: &ChannelName) {
+        let queue = if self.news.is_empty() { &mut self.behind } else { &mut self.news };
+        if queue.front() == Some(channel) {
+            queue.pop_front();
+        }
     }
 
     /// Adds the channels of the registry that the pattern stream has not heard of: a first message may have been missed.
@@ -71,7 +86,7 @@ impl Session {
             let known = self.positions.with_history();
             self.hub.put_back(known.filter(|channel| !registered.contains(channel)).cloned().collect());
             for channel in channels {
-                if !self.positions.knows(&channel) {
+                if !self.positions.knows(&channel) && !self.unstarted.contains_key(&channel) {
                     // As far as the stream knows it was not there in the data set of before.
                     self.positions.track(&channel)?;
                     self.behind.push_back(channel);
@@ -83,28 +98,30 @@ impl Session {
         Ok(())
     }
 
-    /// Of many channels most have nothing new: their heads, read together, tell.
-    async fn pass_over_what_is_level(&mut self) -> Result<(), Stop> {
-        while self.behind.len() > 1 {
+    /// Of many channels most have nothing new: their heads, read together, tell. Those that have are read one after the other,
+    /// before the heads of others are.
+    async fn look_for_news(&mut self) -> Result<(), Stop> {
+        while self.news.is_empty() && self.behind.len() > 1 {
             let some: Vec<ChannelName> = self.behind.iter().take(HEADS_PER_READ).cloned().collect();
             let heads = self.broker.heads(&some).await?;
-            let mut news = Vec::new();
-            for (channel, head) in some.iter().zip(heads) {
-                let head = head?;
-                let track = self.positions.track(channel)?;
-                let end = head.as_ref().map_or(Position::START, Head::end);
-                if end == track.reader.position {
-                    track.end = end;
-                } else {
-                    news.push(channel.clone());
-                }
-            }
             self.behind.drain(..some.len());
-            if !news.is_empty() {
-                for channel in news.into_iter().rev() {
-                    self.behind.push_front(channel);
+            for (channel, head) in some.into_iter().zip(heads) {
+                let head = match head {
+                    Ok(head) => head,
+                    Err(error) => {
+                        self.set_aside(&channel, error).await;
+                        continue;
+                    }
+                };
+                if !self.unstarted.contains_key(&channel) {
+                    let track = self.positions.track(&channel)?;
+                    let end = head.as_ref().map_or(Position::START, Head::end);
+                    if end == track.reader.position {
+                        track.end = end;
+                        continue;
+                    }
                 }
-                return Ok(());
+                self.news.push_back(channel);
             }
         }
         Ok(())
@@ -113,6 +130,7 @@ impl Session {
     /// Takes the next frames of a channel from the shared pages, or reads a page. True when the stream has all there is
     /// of it.
     async fn advance(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
+        self.begin(channel).await?;
         let reader = &self.positions.track(channel)?.reader;
         let (start, awaits_epoch) = (reader.position, reader.awaits_epoch());
         // A page may be left of what was told to be lost.

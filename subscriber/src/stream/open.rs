@@ -17,7 +17,7 @@ use tidings::{
 use tonic::Status;
 
 use super::{
-    Need, Session,
+    Need, Session, aside,
     positions::{Places, Positions, Track, Unheard},
 };
 use crate::{
@@ -40,6 +40,7 @@ impl Session {
     pub(crate) async fn open(source: &Source, plan: &Plan) -> Result<Self, Status> {
         let broker = &source.broker;
         let follower = source.hub.follow(plan.topic.clone()).await?;
+        let mut unstarted = HashMap::new();
         let positions = match &plan.topic {
             Topic::Channel(channel) => {
                 // The head as the live side sees it: all that comes after it is in the feed.
@@ -52,7 +53,14 @@ impl Session {
                 let track = start(broker, channel, head.as_ref(), data_set, &plan.start).await.map_err(unavailable)?;
                 Positions { places: Places::Channel(channel.clone(), track), data_set }
             }
-            Topic::Pattern(pattern) => everywhere(source, pattern, &plan.start).await?,
+            Topic::Pattern(pattern) => {
+                let (positions, unreadable) = everywhere(source, pattern, &plan.start).await?;
+                for (channel, error) in unreadable {
+                    source.hub.unreadable(&channel, error).await;
+                    unstarted.insert(channel, aside::later(&plan.start));
+                }
+                positions
+            }
         };
         // From now on nothing is behind by definition, whatever the log has got since.
         let behind = if plan.start == Start::Now { VecDeque::new() } else { positions.channels() };
@@ -67,6 +75,8 @@ impl Session {
             ready: None,
             ahead: None,
             behind,
+            news: VecDeque::new(),
+            unstarted,
             chunk: Need::Nothing,
             unlisted: false,
             fail_on_gap: plan.fail_on_gap,
@@ -80,7 +90,7 @@ fn unavailable(error: Error) -> Status {
 }
 
 /// Where a stream starts in one channel.
-async fn start(
+pub(super) async fn start(
     broker: &Shared,
     channel: &ChannelName,
     head: Option<&Head>,
@@ -117,8 +127,13 @@ fn resume(mark: Mark, head: Option<&Head>, data_set: Option<DataSet>) -> Reader 
     }
 }
 
-/// Where a pattern stream starts in all channels that the registry has, and in those that its cursor names.
-async fn everywhere(source: &Source, pattern: &Pattern, plan: &Start) -> Result<Positions, Status> {
+/// Where a pattern stream starts in all channels that the registry has, and in those that its cursor names; and which of them can't
+/// be read.
+async fn everywhere(
+    source: &Source,
+    pattern: &Pattern,
+    plan: &Start,
+) -> Result<(Positions, Vec<(ChannelName, Error)>), Status> {
     let broker = &source.broker;
     // Before the channels: what is flushed in between is rather told twice than never.
     let DataSetNow { data_set, .. } = broker.data_set().await.map_err(unavailable)?;
@@ -130,15 +145,22 @@ async fn everywhere(source: &Source, pattern: &Pattern, plan: &Start) -> Result<
     bounded(channels.len())?;
     let mut tracks = HashMap::with_capacity(channels.len());
     let mut unheard = Unheard::default();
+    let mut unreadable = Vec::new();
     if let Start::AfterStream(whole, newer) = plan {
         (tracks, unheard) = after(source, pattern, channels, whole, newer).await?;
     } else {
         for some in channels.chunks(HEADS_PER_READ) {
             let heads = broker.heads(some).await.map_err(unavailable)?;
             for (channel, head) in some.iter().zip(heads) {
-                let head = head.map_err(unavailable)?;
-                let track = start(broker, channel, head.as_ref(), data_set, plan).await.map_err(unavailable)?;
-                tracks.insert(channel.clone(), track);
+                let started = match head {
+                    Ok(head) => start(broker, channel, head.as_ref(), data_set, plan).await,
+                    Err(error) => Err(error),
+                };
+                match started {
+                    Ok(track) => drop(tracks.insert(channel.clone(), track)),
+                    Err(error @ Error::Channel(_)) => unreadable.push((channel.clone(), error)),
+                    Err(error) => return Err(unavailable(error)),
+                }
             }
         }
     }
@@ -147,7 +169,8 @@ async fn everywhere(source: &Source, pattern: &Pattern, plan: &Start) -> Result<
         Start::Since(time_ms) => Some(*time_ms),
         _ => None,
     };
-    Ok(Positions { places: Places::Pattern { pattern: pattern.clone(), tracks, unheard, not_before_ms }, data_set })
+    let places = Places::Pattern { pattern: pattern.clone(), tracks, unheard, not_before_ms };
+    Ok((Positions { places, data_set }, unreadable))
 }
 
 /// Where a pattern stream resumes: the newer cursors are put over those of the whole stream. Every channel that it names is looked

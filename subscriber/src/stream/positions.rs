@@ -140,6 +140,12 @@ impl Positions {
         }
     }
 
+    /// The place in a channel that had none yet.
+    pub(super) fn begin(&mut self, channel: &ChannelName, track: Track) -> Result<(), Status> {
+        *self.track(channel)? = track;
+        Ok(())
+    }
+
     /// Whether a run has only messages of plain programs, on a channel without a history: such channels may be many, and
     /// a pattern stream remembers nothing of them.
     pub(super) fn is_fleeting(&self, run: &Run) -> bool {
