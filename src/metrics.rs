@@ -8,6 +8,7 @@
 //! called for every message takes a count, so that a chunk costs as much as a message.
 
 mod connections;
+mod process;
 mod publishing;
 mod recorder;
 mod redis;
@@ -56,9 +57,10 @@ const CAPTURE_WAIT: &str = "tidings_capture_wait_seconds";
 const CONNECTIONS: &str = "tidings_connections";
 const TOPICS: &str = "tidings_topics";
 const UNREADABLE: &str = "tidings_unreadable_channels";
+const BUILD_INFO: &str = "tidings_build_info";
 
-/// All metrics.
-pub const FAMILIES: [Family; 17] = [
+/// All metrics of our own; beside them stand those that the system has of the process (`process.rs`).
+pub const FAMILIES: [Family; 18] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -136,6 +138,7 @@ pub const FAMILIES: [Family; 17] = [
         Kind::Gauge,
         "Channels that this replica can't read, each for a reason of its own: its keys on Redis are damaged, of a newer version, or not for this user. The log names them.",
     ),
+    (BUILD_INFO, Kind::Gauge, "Always 1; its label says which version runs."),
 ];
 
 #[cfg(test)]

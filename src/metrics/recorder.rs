@@ -11,7 +11,10 @@ use std::{
 use ::metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{FAMILIES, Kind, PROBE_AGE, connections::OPEN, publishing::PUBLISHING, redis::REDIS, streaming::STREAMING};
+use super::{
+    BUILD_INFO, FAMILIES, Kind, PROBE_AGE, connections::OPEN, process, publishing::PUBLISHING, redis::REDIS,
+    streaming::STREAMING,
+};
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
@@ -46,13 +49,14 @@ pub fn install(parts: &[Part]) -> Result<Scrape, AlreadyInstalled> {
     let scrape = Scrape(recorder.handle());
     ::metrics::set_global_recorder(recorder).map_err(|_| AlreadyInstalled)?;
     INSTALLED.store(true, Ordering::Relaxed);
-    for (name, kind, about) in FAMILIES {
+    for (name, kind, about) in FAMILIES.into_iter().chain(process::FAMILIES.iter().copied()) {
         match kind {
             Kind::Counter => describe_counter!(name, about),
             Kind::Gauge => describe_gauge!(name, about),
             Kind::Histogram(_) => describe_histogram!(name, about),
         }
     }
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     LazyLock::force(&OPEN);
     for part in parts {
         match part {
@@ -82,8 +86,9 @@ impl Scrape {
 
     /// All of it, in Prometheus's text format. `probe_age` is how long ago a probe came back.
     pub fn text(&self, probe_age: Duration) -> String {
-        // It grows by itself, so it is told when it is asked for.
+        // What changes by itself is told when it is asked for.
         gauge!(PROBE_AGE).set(probe_age);
+        process::measure();
         self.0.render()
     }
 

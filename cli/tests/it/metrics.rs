@@ -6,7 +6,7 @@ use std::{
     collections::BTreeSet,
     net::TcpStream,
     process::Command,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tidings::{
@@ -46,17 +46,42 @@ async fn every_metric_is_there_from_the_start() {
     let (publisher, publisher_admin) = publisher(&redis, &[]).await;
     let (subscriber, subscriber_admin) = subscriber(&redis, &[]).await;
     let (first, second) = (publisher_admin.scrape(), subscriber_admin.scrape());
-    let seen: BTreeSet<&str> = first.families.keys().chain(second.families.keys()).map(String::as_str).collect();
+    let seen = first.families.keys().chain(second.families.keys()).map(String::as_str);
+    let seen: BTreeSet<&str> = seen.filter(|name| !name.starts_with("process_")).collect();
     let ours: BTreeSet<&str> = FAMILIES.iter().map(|(name, ..)| *name).collect();
     assert_eq!(seen, ours);
     // Each counts what it does, and only that.
     assert!(!first.families.contains_key("tidings_streams") && !second.families.contains_key("tidings_publish_total"));
     for scraped in [&first, &second] {
+        assert_eq!(scraped.value("tidings_build_info{version=\"0.1.0\"}"), 1.0);
         assert_eq!(scraped.value("tidings_redis_up"), 1.0);
         assert!(scraped.value("tidings_probe_age_seconds") < 10.0);
     }
     publisher.stop();
     subscriber.stop();
+}
+
+/// What the system knows of the process, by the names that Prometheus's own libraries use.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_is_measured() {
+    let redis = RedisServer::start();
+    let (publisher, admin) = publisher(&redis, &[]).await;
+    let before = admin.scrape();
+    let held: Vec<TcpStream> = (0..20).map(|_| admin.connect()).collect();
+    let more = admin.shows("the connections are open files", |scraped| {
+        scraped.value("process_open_fds") >= before.value("process_open_fds") + 20.0
+    });
+    let scraped = more.await;
+    drop(held);
+    assert!(scraped.value("process_resident_memory_bytes") > 1e6);
+    assert!(scraped.value("process_virtual_memory_bytes") >= scraped.value("process_resident_memory_bytes"));
+    assert!(scraped.value("process_max_fds") > scraped.value("process_open_fds"));
+    assert!(scraped.value("process_threads") >= 1.0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    let age = now - scraped.value("process_start_time_seconds");
+    assert!((-2.0..60.0).contains(&age), "{age}");
+    assert_eq!(scraped.families["process_cpu_seconds_total"], "counter");
+    publisher.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

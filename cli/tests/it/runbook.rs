@@ -71,7 +71,9 @@ fn every_alert_has_its_page_and_every_page_its_alert() {
     let told: BTreeSet<&str> = runbook.split('`').filter(|text| text.starts_with("Tidings")).collect();
     assert_eq!(alerts, told);
     let anchors: BTreeSet<String> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).map(anchor).collect();
-    for place in values(&rules, "runbook") {
+    let places = values(&rules, "runbook_url");
+    assert_eq!(places.len(), alerts.len());
+    for place in places {
         let (file, anchor) = place.split_once('#').expect("a place on a page");
         assert!(file == "docs/runbook.md" && anchors.contains(anchor), "{place}");
     }
