@@ -42,7 +42,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// The Redis that carries and keeps the messages: redis://[USER:PASSWORD@]HOST:PORT[/DB]. The separate services
-    /// use redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory
+    /// use redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory. One deployment for each
+    /// Redis: channels are the same in all its databases, so two would hear and adopt each other's messages
     #[arg(long, env = "TIDINGS_REDIS_URL", hide_env_values = true, value_name = "URL", help_heading = "Broker")]
     pub redis_url: Option<RedisUrl>,
     /// The channel of requests that name none; an empty text makes them name one
@@ -54,7 +55,8 @@ pub struct Common {
         help_heading = "Broker"
     )]
     pub default_channel: String,
-    /// How the names of all keys on Redis begin; the same for all services that share messages
+    /// How the names of all keys on Redis begin; the same for all services that share messages. It does not keep two
+    /// deployments on one Redis apart: channels have no prefix, so they hear and adopt each other's messages
     #[arg(long, env = "TIDINGS_KEY_PREFIX", value_name = "TEXT", default_value = "tidings", help_heading = "Broker",
         value_parser = parse::key_prefix)]
     pub key_prefix: String,

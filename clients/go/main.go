@@ -1,6 +1,7 @@
 // Publishes, lists, streams and resumes with a generated client and grpc-go's default limits.
 //
-// Usage: client PUBLISHER SUBSCRIBER. Prints `ok: NAME` or `FAILED: NAME: WHY` for each check.
+// Usage: client PUBLISHER SUBSCRIBER. Prints `ok: NAME` or `FAILED: NAME: WHY` for each check. With a third argument, a channel
+// or a pattern, it follows that instead (follow.go).
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	pb "tidings.example/client/tidingsv1"
@@ -207,7 +209,9 @@ func errors(ctx context.Context, c clients) error {
 }
 
 func connect(address string) *grpc.ClientConn {
-	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// Without pings a dead connection, or a frozen server, would be noticed when TCP gives up: minutes later.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
@@ -217,6 +221,10 @@ func connect(address string) *grpc.ClientConn {
 
 func main() {
 	c := clients{pb.NewPublisherServiceClient(connect(os.Args[1])), pb.NewSubscriberServiceClient(connect(os.Args[2]))}
+	if len(os.Args) > 3 {
+		fmt.Fprintln(os.Stderr, follow(context.Background(), c.subscriber, os.Args[3]))
+		os.Exit(1)
+	}
 	code := 0
 	for _, check := range []struct {
 		name string

@@ -39,11 +39,11 @@ class Tools:
         self.env["GOTOOLCHAIN"] = "local"
         self.env["NO_COLOR"] = "1"
 
-    def run(self, *command, cwd=ROOT, timeout_s=900, **env):
-        """Runs a command that must succeed; shows all it printed if it does not."""
+    def run(self, *command, cwd=ROOT, timeout_s=900, merge=True, **env):
+        """Runs a command that must succeed; shows all it printed if it does not. `merge`: its errors are part of the answer."""
         done = subprocess.run(
             [str(part) for part in command], cwd=cwd, env={**self.env, **env}, timeout=timeout_s, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merge else None)
         if done.returncode:
             sys.exit(f"`{' '.join(map(str, command))}` failed with {done.returncode}:\n{done.stdout}")
         return done.stdout
@@ -51,7 +51,7 @@ class Tools:
     def build(self):
         """Builds the binaries that are driven, and the examples."""
         print("building the binaries and examples", flush=True)
-        self.run("cargo", "build", "--workspace", "--bins", "--examples", timeout_s=1800)
+        self.run("cargo", "build", "--workspace", "--bins", "--examples", "--locked", timeout_s=1800)
 
     def install_go_tools(self):
         for name, module in GO_TOOLS.items():

@@ -3,6 +3,7 @@
 import subprocess
 import time
 
+from lab.follow import Follower, frozen
 from lab.report import expect
 from lab.tools import BINARIES
 
@@ -30,6 +31,9 @@ def run(report, tools, stack):
     finally:
         subscriber.kill()
         subscriber.wait()
+    followers = [Follower(f"subscribe.rs, by {kind}", "rust-followed", [BINARIES / "examples/subscribe", topic], None, env)
+                 for kind, topic in (("channel", "rust-followed"), ("pattern", "rust-f*"))]
+    frozen(report, tools, stack, followers)
 
 
 def until(heard, told, sequences):

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+from lab.follow import Follower, frozen, restarted
 from lab.tools import HOME, ROOT
 
 MODULE = "tidings.example/client"
@@ -22,3 +23,6 @@ def run(report, tools, stack):
     tools.buf("generate", "--template", json.dumps(template))
     tools.run("go", "build", "-o", "client", ".", cwd=folder)
     report.program("the Go client", [folder / "client", stack.publisher, stack.subscriber], cwd=folder, env=tools.env)
+    followers = [Follower(f"follow.go, by {kind}", "go-followed", [folder / "client", stack.publisher, stack.subscriber, topic],
+                          folder, tools.env) for kind, topic in (("channel", "go-followed"), ("pattern", "go-f*"))]
+    (frozen if stack.redis_url else restarted)(report, tools, stack, followers)

@@ -1,24 +1,33 @@
-"""The README is run as a reader would: every command in order, and what it prints compared with what stands there.
+"""The README is run as a new user would: every command in order and nothing else, and what it prints compared with what stands
+there. Its clients are then followed through a frozen and a restarted server.
 
-The services are started by the README's own first command. Where its ports are taken, free ones stand in for them.
+The services are started by the README's own first command, and its programs are those that it had installed. Where its ports are
+taken, free ones stand in for them.
 """
 
+import json
 import os
+import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import time
 
 from lab import readme
+from lab import stack as stacks
+from lab.follow import Follower, frozen, restarted
 from lab.report import Failed, expect
 from lab.stack import free_port, is_free
 from lab.tools import BINARIES, HOME, ROOT
 
-SERVE = "cargo run"
+SERVE = "cargo run --locked"
 # Run by CI itself, which also runs this suite; and the section that it runs beside a Docker engine (clients/image.py).
 BY_CI = "make test"
 IN_CONTAINERS = ("In containers", "make test-image")
+# From here on the reader is beside the clone.
+CLIENTS = "Clients in any language"
 FLAG = re.compile(r"`(--[a-z-]+)")
 PATIENCE_S = 30
 
@@ -29,22 +38,24 @@ class Reader:
     def __init__(self, tools):
         self.tools = tools
         self.ports = {port: port if is_free(port) else free_port() for port in (3000, 3001)}
-        self.folder = HOME / "readme"
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder, installed = HOME / "readme", HOME / "installed"
+        for folder in (self.folder, installed):
+            shutil.rmtree(folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        # What the section on clients asks for: a folder of one's own with a copy of `proto`, and a Python environment.
-        shutil.copytree(ROOT / "proto", self.folder / "proto")
-        tools.run("python3", "-m", "venv", "venv", cwd=self.folder)
+        # What one block leaves (folder, variables) the next one finds.
+        self.left = self.folder / "left"
+        self.left.write_text(f"cd {ROOT}\n")
+        path = [part for part in tools.env["PATH"].split(os.pathsep) if part != str(BINARIES)]
         self.env = {
             **tools.env,
-            "PATH": os.pathsep.join([str(self.folder / "venv/bin"), str(HOME / "installed/bin"), tools.env["PATH"]]),
+            "PATH": os.pathsep.join([str(installed / "bin"), *path]),
             "TIDINGS_PUBLISHER_LISTEN": f"127.0.0.1:{self.ports[3000]}",
             "TIDINGS_SUBSCRIBER_LISTEN": f"127.0.0.1:{self.ports[3001]}",
             # `tidings publish` and its like find the services as the README's reader would.
             "TIDINGS_PUBLISHER": f"http://127.0.0.1:{self.ports[3000]}",
             "TIDINGS_SUBSCRIBER": f"http://127.0.0.1:{self.ports[3001]}",
             # `cargo install` goes here, and need not optimise what is only tried out.
-            "CARGO_INSTALL_ROOT": str(HOME / "installed"),
+            "CARGO_INSTALL_ROOT": str(installed),
             "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
             "CARGO_PROFILE_RELEASE_LTO": "off",
             "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "256",
@@ -61,10 +72,24 @@ class Reader:
             text = re.sub(rf"\b{port}\b", str(used), text)
         return text
 
-    def type(self, block, cwd):
+    def leave_clone(self):
+        """From now on another folder stands in for the reader's clone, beside which new ones may be made: it has what is copied there."""
+        shutil.copytree(ROOT / "proto", self.folder / "tidings/proto")
+        self.left.write_text(f"cd {self.folder / 'tidings'}\n")
+
+    def here(self):
+        """The folder in which the reader is now."""
+        return pathlib.Path(re.search(r"^cd (.*)$", self.left.read_text(), re.MULTILINE)[1])
+
+    def shell(self, text):
+        """A line for bash that runs a text where the block before it ended, and leaves what the next one finds."""
+        leave = f"{{ echo \"cd $PWD\"; export -p; }} >{self.left}.new && mv {self.left}.new {self.left}"
+        return ["bash", "-euo", "pipefail", "-c", f". {self.left}\ntrap {shlex.quote(leave)} EXIT\n{self.place(text)}"]
+
+    def type(self, block):
         """Runs a block; a command that never ends is left as soon as it has printed what it should."""
         process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", self.place(block.text)], cwd=cwd, env=self.env, stdin=subprocess.DEVNULL,
+            self.shell(block.text), env=self.env, stdin=subprocess.DEVNULL,
             stdout=open(self.folder / "output", "wb"), stderr=subprocess.STDOUT, start_new_session=True)
         output, deadline = "", time.monotonic() + (PATIENCE_S if block.output else 1200)
         try:
@@ -124,11 +149,12 @@ def run(report, tools):
     try:
         for block in found:
             first = block.text.strip().splitlines()[0]
-            cwd = reader.folder if block.section.startswith("Clients") else ROOT
             if block.section == IN_CONTAINERS[0]:
                 continue
+            if block.section == CLIENTS and not (reader.folder / "tidings").exists():
+                reader.leave_clone()
             if block.file:
-                (reader.folder / block.file).write_text(reader.place(block.text))
+                (reader.here() / block.file).write_text(reader.place(block.text))
             elif block.language == "sh":
                 with report.check(f"line {block.line}: {first[:90]}"):
                     if first == SERVE:
@@ -136,12 +162,47 @@ def run(report, tools):
                     elif first == BY_CI:
                         expect(BY_CI in (ROOT / ".ci/run").read_text(), "CI does not run it")
                     else:
-                        reader.type(block, cwd)
+                        reader.type(block)
     finally:
         reader.leave()
     with report.check("CI runs what is said about containers"):
         expect(IN_CONTAINERS[1] in (ROOT / ".ci/run").read_text(), "CI does not run it")
+    follow(report, tools, reader, {block.file: block.text for block in found if block.file})
+    with report.check("the Rust that is named is the one that is needed"):
+        rust(tools)
     flags(report, tools)
+
+
+def follow(report, tools, reader, files):
+    """The README's clients, as they stand and with the pattern that they name, on a server that is frozen or restarted."""
+    for kind, happens in ((stacks.on_redis, frozen), (stacks.embedded, restarted)):
+        with kind(tools) as stack:
+            report.begin(f"the README's clients, {stack.name}")
+            happens(report, tools, stack, clients(stack, reader, files))
+
+
+def clients(stack, reader, files):
+    found = []
+    for file, runs in (("quickstart.py", "python"), ("quickstart.mts", "npx tsx")):
+        text = files[file].replace("127.0.0.1:3000", stack.publisher).replace("127.0.0.1:3001", stack.subscriber)
+        for kind, (old, new) in (("channel", ("", "")), ("pattern", (r'\{ ?"?channel"?: ("\w{3})\w*" ?\};?$', r'{"pattern": \1*"}'))):
+            changed, count = re.subn(old, new, text, flags=re.MULTILINE) if old else (text, 1)
+            expect(count == 1, f"{file} does not say once what it follows")
+            name = f"{kind}-{file}"
+            (reader.here() / name).write_text(changed)
+            channel = re.search(r'channel"?: "(\w+)"', text)[1]
+            found.append(Follower(f"{file}, by {kind}", channel, reader.shell(f"exec {runs} {name}"), ROOT, reader.env))
+    return found
+
+
+def rust(tools):
+    """It stands in Cargo.toml, and no crate of the lock file wants a newer one."""
+    wanted = re.search(r"Rust (\d+\.\d+) or newer", (ROOT / "README.md").read_text())[1]
+    packages = json.loads(tools.run("cargo", "metadata", "--locked", "--format-version", "1", merge=False))["packages"]
+    version = {package["name"]: tuple(map(int, package["rust_version"].split("."))) for package in packages if package["rust_version"]}
+    newest = max(version, key=version.get)
+    expect(version["tidings"] == tuple(map(int, wanted.split("."))), f"Cargo.toml has {version['tidings']}, the README {wanted}")
+    expect(version[newest][:2] <= version["tidings"], f"{newest} wants {version[newest]}")
 
 
 def flags(report, tools):

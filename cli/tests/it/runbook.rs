@@ -7,6 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tidings::limits::{
+    AFTER_CURSORS, CALLS_PER_CONNECTION, CONNECTIONS, CURSOR_CHANNELS, HEARTBEAT_MIN, HEARTBEAT_PATTERN,
+    PATTERN_CHANNELS, TOPICS,
+};
 use tidings_testing::RedisServer;
 
 use crate::harness::{Admin, Publisher, Scraped, Subscriber};
@@ -76,6 +80,32 @@ fn every_alert_has_its_page_and_every_page_its_alert() {
     for place in places {
         let (file, anchor) = place.split_once('#').expect("a place on a page");
         assert!(file == "docs/runbook.md" && anchors.contains(anchor), "{place}");
+    }
+}
+
+#[test]
+fn the_page_on_clients_has_the_limits_of_the_code() {
+    let page = read("docs/clients.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    for (limit, before, behind) in [
+        (CALLS_PER_CONNECTION as usize, "carries ", " calls at once"),
+        (CONNECTIONS, "takes ", " connections"),
+        (TOPICS, "follows ", " different channels and patterns"),
+        (PATTERN_CHANNELS, "follows ", " channels at most"),
+        (AFTER_CURSORS, "at most ", " cursors are taken"),
+        (CURSOR_CHANNELS, "more than ", " channels, cursors of the whole stream are empty"),
+        (HEARTBEAT_MIN.as_millis() as usize, "`heartbeat_interval`, ", " ms at least"),
+    ] {
+        let said = format!("{before}{}{behind}", with_commas(limit));
+        assert!(page.contains(&said), "it does not say {said:?}");
+    }
+    assert!(HEARTBEAT_PATTERN.as_secs() == 5 && page.contains("a heartbeat every five seconds unless told otherwise"));
+}
+
+/// As pages write numbers: 20,000.
+fn with_commas(number: usize) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", with_commas(number / 1_000), number % 1_000),
     }
 }
 
