@@ -53,9 +53,10 @@ pub trait Broker: Send + Sync + 'static {
     /// expired is no loss, one that was flushed is.
     async fn data_set(&self) -> Result<DataSetNow, Error>;
 
-    /// Has the broker remember that messages of an ended epoch were given out beyond what it knows of, from `from` to `to`: a new
-    /// epoch begins, whose start names them. Does nothing where that is known already, or the channel has no head.
-    async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, from: i64, to: i64) -> Result<(), Error>;
+    /// Has the broker remember that messages of an epoch were given out up to `to`, which is beyond what it knows of: a new epoch
+    /// begins, whose start names them. Does nothing where that is known already, is so far beyond that it may be forged, or the
+    /// channel has no head.
+    async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, to: i64) -> Result<(), Error>;
 
     /// One page of a channel's log, with the head at the same moment.
     async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error>;

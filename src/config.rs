@@ -127,7 +127,8 @@ pub struct History {
     #[arg(long = "history-max-age", env = "TIDINGS_HISTORY_MAX_AGE", value_name = "DURATION",
         default_value = "24h", value_parser = parse::duration(SECOND, 3660 * DAY))]
     pub max_age: Duration,
-    /// How long a message_id is remembered at least: a repeat within it is answered with the first receipt
+    /// How long a message_id is remembered at least: a repeat within it is answered with the first receipt. The same for all publishers;
+    /// where they differ, the longest is in force
     #[arg(long, env = "TIDINGS_DEDUP_WINDOW", value_name = "DURATION", default_value = "2m",
         value_parser = parse::duration(SECOND, 7 * DAY))]
     pub dedup_window: Duration,

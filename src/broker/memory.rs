@@ -128,7 +128,7 @@ impl Broker for Memory {
         Ok(DataSetNow { data_set: Some(self.inner.data_set), time_ms: (self.inner.clock)() })
     }
 
-    async fn report_loss(&self, _: &ChannelName, _: Epoch, _: i64, _: i64) -> Result<(), Error> {
+    async fn report_loss(&self, _: &ChannelName, _: Epoch, _: i64) -> Result<(), Error> {
         // Nothing is lost here but with the process, and then there is nobody left to say so.
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | channel `c` | one JSON object a message, as [`envelope`](crate::envelope) writes it |
 //! | `tidings:{c}:log` | a Stream; an entry is a *run* of consecutive messages. Fields `t` (log time, ms), `b` (running count of bytes), and for each message an `m`, behind it an `r` (16-byte hash of what a plain program published) if it was adopted; the ID is `<last sequence>-<count>` |
-//! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `g` generation of ids, `w` the name of the last call that wrote, `a` the last adopted message |
+//! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `l` losses that were found out late, `dw` `dt` `dp` `du` the deduplication window in force, when it was last used, the one before and until when that counts, `w` the name of the last call that wrote, `a` the last adopted message |
 //! | `tidings:{c}:ids:<n>` | a hash of the ids that clients gave in window `n`, with their receipts |
 //! | `tidings:{c}:lease` | a hash: which subscriber adopts what plain programs publish, and who asks to |
 //! | channel `tidings:{c}:adopted` | a notice of each adopted message: its hash, then its JSON |
@@ -196,9 +196,8 @@ impl Broker for Redis {
         self.reader.data_set().await
     }
 
-    async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, from: i64, to: i64) -> Result<(), Error> {
-        let seen = call::Seen { first: from, last: Position::new(epoch, to) };
-        self.registry.losses.report(channel, seen).await
+    async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, to: i64) -> Result<(), Error> {
+        self.registry.losses.report(channel, call::Seen::heard(Position::new(epoch, to))).await
     }
 
     async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {

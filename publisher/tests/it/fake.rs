@@ -99,7 +99,7 @@ impl Broker for Fake {
         unreachable!("a publisher reads nothing")
     }
 
-    async fn report_loss(&self, _: &ChannelName, _: Epoch, _: i64, _: i64) -> Result<(), Error> {
+    async fn report_loss(&self, _: &ChannelName, _: Epoch, _: i64) -> Result<(), Error> {
         unreachable!("a publisher hears nothing")
     }
 

@@ -6,9 +6,9 @@
 -- every read and every check comes before the first write, and the first writes are the ones that could still fail.
 --
 -- KEYS: head, log, and a script's own. ARGV: channel; this call's name, which a new epoch takes over; epoch, last and first sequence of
---   the last messages that the caller knows to have been given out ('', 0 and 0 for none); max messages, bytes, age (ms); how long log
+--   the messages that the caller has receipts for ('', 0 and 0 for none; the first is 0 where it only heard of the last); max messages, bytes, age (ms); how long log
 --   and head live from now on (ms); run messages, run bytes; then a script's own.
-local FORMAT, EPOCHS = 1, 16
+local FORMAT, EPOCHS, HEARSAY_RUNS = 1, 16, 64
 local head_key, log_key = KEYS[1], KEYS[2]
 local channel, candidate, seen_epoch, seen, seen_from = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_messages, max_bytes, max_age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -61,11 +61,13 @@ local now = math.max(clock[1] * 1000 + math.floor(clock[2] / 1000), time)
 -- another one: `lost_epoch`, from `lost_from` to `seen`.
 local old_epoch, history, losses = epoch, head[7] or '', head[11] or ''
 local own_end, lost_epoch, lost_from = last, nil, 0
+-- What was only heard of may be forged, and must not lead far away.
+local most = seen_from > 0 and math.huge or HEARSAY_RUNS * run_messages
 if seen_epoch ~= '' and (seen_epoch ~= epoch or seen > last) then
   if seen_epoch == epoch then
-    own_end = seen
+    if seen - last <= most then own_end = seen end
   elseif not epoch then
-    if seen > last then lost_epoch, lost_from = seen_epoch, math.max(seen_from, last + 1) end
+    if seen > last and seen - last <= most then lost_epoch, lost_from = seen_epoch, math.max(seen_from, last + 1) end
   else
     -- Up to where this history knows of the epoch: what it has of it, or says is lost.
     local known, oldest, before
@@ -79,7 +81,7 @@ if seen_epoch ~= '' and (seen_epoch ~= epoch or seen > last) then
     end
     -- What is older than the list is believed to have been whole.
     known = known or (oldest or 1) - 1
-    if seen > known then lost_epoch, lost_from = seen_epoch, math.max(seen_from, known + 1) end
+    if seen > known and seen - known <= most then lost_epoch, lost_from = seen_epoch, math.max(seen_from, known + 1) end
   end
 end
 local is_lost = own_end > last or lost_epoch

@@ -16,10 +16,17 @@ use crate::{
 /// What the caller of a script knows to have been given out on a channel, in one epoch. Where the channel's history lacks it, it was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Seen {
-    /// The first message that the caller knows of; 0 for none.
+    /// The first message that the caller has a receipt for; 0 where it has none, and only heard of the last.
     pub(super) first: i64,
     /// The last; the beginning for none.
     pub(super) last: Position,
+}
+
+impl Seen {
+    /// What was heard of as a push, by which it may be forged: it is believed up to 64 runs beyond what is known.
+    pub(super) fn heard(last: Position) -> Self {
+        Self { first: 0, last }
+    }
 }
 
 /// Messages of one publish on their way.

@@ -62,12 +62,12 @@ impl Receipts {
         known.map_or_else(Seen::default, |known| known.seen)
     }
 
-    /// Remembers receipts of one epoch, from a server with this replication id. Answers whether the channel's epoch is another than
+    /// Remembers receipts of one epoch, from a server with this replication id and at about this time. Answers whether the channel's epoch is another than
     /// it was.
-    pub(super) fn remember(&self, channel: &ChannelName, given: Seen, by: ReplicationId) -> bool {
+    pub(super) fn remember(&self, channel: &ChannelName, given: Seen, by: ReplicationId, at: Instant) -> bool {
         let mut known = self.lock();
         let known = known.get_or_insert_mut(channel.clone(), Known::default);
-        known.given = Some((Instant::now(), by));
+        known.given = Some((at, by));
         let before = known.seen;
         if before.last.epoch == given.last.epoch {
             known.seen.last.sequence = given.last.sequence.max(before.last.sequence);
@@ -150,10 +150,10 @@ mod tests {
         let receipts = Receipts::new(LIFETIME);
         let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
         assert_eq!(receipts.seen(&channel), Seen::default());
-        assert!(!receipts.remember(&channel, seen(1, 1, 1), 7), "the first epoch is no change");
-        assert!(!receipts.remember(&channel, seen(1, 2, 2), 7));
+        assert!(!receipts.remember(&channel, seen(1, 1, 1), 7, Instant::now()), "the first epoch is no change");
+        assert!(!receipts.remember(&channel, seen(1, 2, 2), 7, Instant::now()));
         assert_eq!(receipts.seen(&channel), seen(1, 1, 2));
-        assert!(receipts.remember(&channel, seen(2, 3, 4), 7));
+        assert!(receipts.remember(&channel, seen(2, 3, 4), 7, Instant::now()));
         assert_eq!(receipts.seen(&channel), seen(2, 3, 4));
         assert!(!receipts.is_registered(&channel, 1));
         receipts.register(&channel, 1);
@@ -167,16 +167,16 @@ mod tests {
         let receipts = Receipts::new(LIFETIME);
         let names = Names::new("tidings", "").expect("names");
         let [one, two] = ["one", "two"].map(|name| names.parse(name).expect("a name"));
-        receipts.remember(&one, seen(1, 1, 5), 7);
-        receipts.remember(&two, seen(2, 1, 5), 8);
+        receipts.remember(&one, seen(1, 1, 5), 7, Instant::now());
+        receipts.remember(&two, seen(2, 1, 5), 8, Instant::now());
         receipts.register(&names.parse("three").expect("a name"), 1);
         assert_eq!(receipts.unconfirmed(7), [(two.clone(), seen(2, 1, 5))]);
         receipts.confirm(&two, 7);
         assert_eq!(receipts.unconfirmed(7), []);
-        receipts.remember(&one, seen(1, 6, 6), 9);
+        receipts.remember(&one, seen(1, 6, 6), 9, Instant::now());
         assert_eq!(receipts.unconfirmed(7), [(one, seen(1, 1, 6))]);
         let old = Receipts::new(Duration::ZERO);
-        old.remember(&two, seen(2, 1, 5), 8);
+        old.remember(&two, seen(2, 1, 5), 8, Instant::now());
         assert_eq!((old.unconfirmed(7), old.seen(&two)), (Vec::new(), Seen::default()), "Redis has forgotten as well");
     }
 
@@ -198,7 +198,7 @@ mod tests {
         let receipts = Receipts::new(LIFETIME);
         let names = Names::new("tidings", "").expect("names");
         for i in 0..=REMEMBERED_RECEIPTS {
-            receipts.remember(&names.parse(&format!("c{i}")).expect("a name"), seen(1, 1, 1), 7);
+            receipts.remember(&names.parse(&format!("c{i}")).expect("a name"), seen(1, 1, 1), 7, Instant::now());
         }
         assert_eq!(receipts.lock().len(), REMEMBERED_RECEIPTS);
     }

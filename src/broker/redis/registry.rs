@@ -74,7 +74,7 @@ impl Registry {
     /// Remembers the last receipt. A new epoch may mean that the registry was lost as well: it is told until a time at the
     /// latest, since receipts wait for it.
     pub(super) async fn note(&self, channel: &ChannelName, given: Seen, link: &Link, deadline: Instant) {
-        if self.receipts.remember(channel, given, link.replication) {
+        if self.receipts.remember(channel, given, link.replication, deadline.into_std()) {
             let mut unregistered = Link { number: 0, ..link.clone() };
             let registering = timeout_at(deadline, self.register(channel, &mut unregistered));
             let registered = Box::pin(self.closing.run_until_cancelled(registering)).await;
