@@ -218,8 +218,8 @@ pub const UNREADABLE_LINES: usize = 16;
 /// See there; also how often the log says that heads can't be read at all.
 pub const UNREADABLE_QUIET: Duration = Duration::from_secs(60);
 
-/// How long a channel that the registry lacked is not put back again: the streams that find it missing come together.
-pub const REPAIR_PAUSE: Duration = Duration::from_secs(3);
+/// How long channels that the registry lacks are gathered before they are put back: the streams that find them missing come together.
+pub const REPAIR_PAUSE: Duration = Duration::from_secs(1);
 
 // Capture.
 

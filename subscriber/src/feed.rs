@@ -218,8 +218,14 @@ mod tests {
 
     fn chunk(size: usize, before: i64, last: i64) -> Item {
         let before = Position { epoch: tidings::message::Epoch::from_u64(1), sequence: before };
-        let runs =
-            vec![Run { channel: channel(), before, last, time_ms: 0, lineage: tidings::message::Lineage::Unknown }];
+        let runs = vec![Run {
+            channel: channel(),
+            before,
+            last,
+            time_ms: 0,
+            lineage: tidings::message::Lineage::Unknown,
+            after_loss: false,
+        }];
         Item::Chunk(Arc::new(Chunk { bytes: Bytes::from(vec![0; size]), runs, entries: Vec::new() }))
     }
 

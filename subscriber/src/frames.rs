@@ -111,6 +111,8 @@ pub(crate) struct Run {
     pub(crate) time_ms: i64,
     /// Where all of it lies.
     pub(crate) lineage: Lineage,
+    /// Its epoch is the channel's first, and messages are known to be lost before it.
+    pub(crate) after_loss: bool,
 }
 
 impl Run {
@@ -146,6 +148,14 @@ pub(crate) struct Place {
     pub(crate) time_ms: i64,
 }
 
+/// Where an epoch comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Origin {
+    pub(crate) lineage: Lineage,
+    /// It is its channel's first, and messages are known to be lost before it.
+    pub(crate) after_loss: bool,
+}
+
 /// Makes chunks out of messages as they come.
 #[derive(Debug)]
 pub(crate) struct Builder {
@@ -176,14 +186,15 @@ impl Builder {
         hash: ChannelHash,
         place: Place,
         parts: &Parts<'_>,
-        lineage: impl Fn() -> Lineage,
+        origin: impl Fn() -> Origin,
     ) {
         let Place { before, sequence, position, time_ms } = place;
         let run = match self.run_for(channel, before) {
             Some(run) => run,
             None => {
-                let (channel, last, lineage) = (channel.clone(), before.sequence, lineage());
-                self.runs.push(Run { channel, before, last, time_ms: 0, lineage });
+                let Origin { lineage, after_loss } = origin();
+                let (channel, last) = (channel.clone(), before.sequence);
+                self.runs.push(Run { channel, before, last, time_ms: 0, lineage, after_loss });
                 self.runs.len() - 1
             }
         };
@@ -192,7 +203,7 @@ impl Builder {
             self.runs[run].time_ms = time_ms;
         }
         if !self.series.is_of(hash, position.epoch) {
-            self.series = Series::new(hash, position.epoch, lineage());
+            self.series = Series::new(hash, position.epoch, origin().lineage);
         }
         self.series.put(&mut self.buffer, channel, parts, sequence, position.sequence);
         self.entries.push(Entry { run: run as u32, end: self.buffer.len() as u32, sequence, time_ms });

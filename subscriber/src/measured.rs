@@ -4,10 +4,10 @@ use tidings::{
     channel::ChannelName,
     cursor::channel_hash,
     envelope::Envelope,
-    message::{Epoch, Lineage, Position},
+    message::{Epoch, Position},
 };
 
-use crate::frames::{Builder, Place};
+use crate::frames::{Builder, Origin, Place};
 
 /// Frames consecutive messages of a channel as the hub does with what one read brought; answers the bytes of all chunks.
 pub fn chunks(channel: &ChannelName, envelopes: &[Envelope]) -> usize {
@@ -16,7 +16,7 @@ pub fn chunks(channel: &ChannelName, envelopes: &[Envelope]) -> usize {
         let before = Position { epoch, sequence: sequence - 1 };
         let position = Position { epoch, sequence };
         let place = Place { before, sequence, position, time_ms: envelope.time_ms };
-        builder.push(channel, hash, place, &envelope.parts(), || Lineage::Epoch { first: 1, previous: None });
+        builder.push(channel, hash, place, &envelope.parts(), Origin::default);
     }
     builder.finish().iter().map(|chunk| chunk.bytes.len()).sum()
 }

@@ -321,7 +321,7 @@ fn fit(track: &Track, run: &Run, present: Option<DataSet>) -> Fit {
     // From the beginning, sequence 1 of any epoch follows.
     let same = at.epoch == run.before.epoch || (at == Position::START && run.before.sequence == 0);
     match at.sequence.cmp(&run.before.sequence) {
-        _ if !same || track.reader.doubts_first(present) => Fit::Apart,
+        _ if !same || (at == Position::START && (run.after_loss || track.reader.doubts_first(present))) => Fit::Apart,
         // The ring may still hold what was told to be lost.
         _ if track.reader.awaits_epoch() => Fit::Foreign,
         std::cmp::Ordering::Equal => Fit::Next,

@@ -8,6 +8,7 @@ mod capture;
 mod churn;
 mod commands;
 mod connections;
+mod cursors;
 mod faults;
 mod foreign;
 mod gaps;

@@ -107,6 +107,7 @@ impl<'a> Chunks<'a> {
             last: self.at.sequence,
             time_ms: self.time_ms,
             lineage: self.lineage,
+            after_loss: false,
         };
         self.before = self.at;
         self.done.push(Arc::new(Chunk {
@@ -152,7 +153,7 @@ mod tests {
             let heard = tidings::envelope::Heard::read(&stored.json, 0);
             let position = Position { epoch: heard.claim().map(|claim| claim.epoch), sequence: stored.sequence };
             let place = Place { before: at, sequence: stored.sequence, position, time_ms: heard.time_ms() };
-            builder.push(&channel, hash, place, &heard.parts(), || Lineage::Unknown);
+            builder.push(&channel, hash, place, &heard.parts(), Default::default);
             at.sequence = stored.sequence;
         }
         let whole: Vec<u8> = builder.finish().iter().flat_map(|chunk| chunk.bytes.to_vec()).collect();

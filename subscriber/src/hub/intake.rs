@@ -255,7 +255,7 @@ impl Intake {
         tracing::debug!(channel = channel.as_str(), id = %heard.envelope().id, sequence = place.sequence, "heard");
         self.news = true;
         if !self.silent {
-            self.builder.push(channel, hash, place, &heard.parts(), || epochs.lineage(place.position));
+            self.builder.push(channel, hash, place, &heard.parts(), || epochs.origin(place.position));
         }
         true
     }

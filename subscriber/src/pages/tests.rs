@@ -43,6 +43,7 @@ fn chunk(before: i64, bytes: usize) -> Arc<Chunk> {
         last: before.sequence + 1,
         time_ms: 0,
         lineage: tidings::message::Lineage::Unknown,
+        after_loss: false,
     }];
     Arc::new(Chunk { bytes: Bytes::from(vec![0; bytes]), runs, entries: Vec::new() })
 }

@@ -39,7 +39,7 @@ fn what_messages_have_in_common_is_that_of_their_channel_and_epoch() {
         let (channel, epoch) = (names.parse(name).expect("a name"), Epoch::from_u64(epoch));
         let (before, position) = (Position { epoch, sequence: 6 }, Position { epoch, sequence: 7 });
         let place = crate::frames::Place { before, sequence: 7, position, time_ms: 0 };
-        builder.push(&channel, channel_hash(name), place, &envelope::decode(b"x", 0).parts(), || Lineage::Unknown);
+        builder.push(&channel, channel_hash(name), place, &envelope::decode(b"x", 0).parts(), Default::default);
         expected.push((epoch.expect("not 0").to_string(), cursor::encode(&channel, position)));
     }
     let chunks = builder.finish();

@@ -17,11 +17,11 @@ use tidings::{
     cursor::{ChannelHash, channel_hash},
     envelope::Claim,
     limits::{EXTRACT_BYTES, PATTERN_CHANNELS},
-    message::{Epoch, Lineage, Position},
+    message::{Epoch, Position},
     metrics::{self, Dropped},
 };
 
-use crate::capture::Capture;
+use crate::{capture::Capture, frames::Origin};
 
 /// The channels of one feed.
 pub(super) struct Channels {
@@ -75,6 +75,8 @@ pub(super) enum State {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Epochs {
     starts: Vec<EpochStart>,
+    /// Messages are known to be lost before the first of them.
+    after_loss: bool,
 }
 
 /// How far a feed is with a channel.
@@ -217,7 +219,10 @@ impl Channels {
 
 impl Epochs {
     pub(super) fn of(head: Option<&Head>) -> Self {
-        Self { starts: head.map(|head| head.epochs.clone()).unwrap_or_default() }
+        let Some(head) = head else { return Self::default() };
+        let first = head.epochs.first();
+        let after_loss = first.is_some_and(|first| head.losses.iter().any(|loss| loss.began == first.epoch));
+        Self { starts: head.epochs.clone(), after_loss }
     }
 
     pub(super) fn contains(&self, epoch: Epoch) -> bool {
@@ -225,8 +230,10 @@ impl Epochs {
     }
 
     /// Where a position lies.
-    pub(super) fn lineage(&self, position: Position) -> Lineage {
-        position.epoch.map_or(Lineage::Unknown, |epoch| history::lineage(&self.starts, epoch))
+    pub(super) fn origin(&self, position: Position) -> Origin {
+        let Some(epoch) = position.epoch else { return Origin::default() };
+        let is_first = self.starts.first().is_some_and(|first| first.epoch == epoch);
+        Origin { lineage: history::lineage(&self.starts, epoch), after_loss: is_first && self.after_loss }
     }
 }
 

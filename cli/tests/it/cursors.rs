@@ -1,0 +1,245 @@
+//! A cursor names what it covers: whoever resumes learns of what is gone, whatever Redis has forgotten meanwhile.
+
+use std::time::Duration;
+
+use tidings::{
+    channel::Names,
+    cursor::{self, Cursor},
+    message::Lineage,
+    pb::{GapReason, ListChannelsRequest, OnGap, StreamMessagesRequest, stream_messages_response::Event},
+};
+use tidings_testing::RedisServer;
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::harness::{PATIENCE, Publisher, Stream, Subscriber, channel, pattern, reason, text, text_of};
+
+async fn publish(publisher: &Publisher, channel: &str, texts: &[&str]) -> String {
+    let mut cursor = String::new();
+    for one in texts {
+        cursor = publisher.client().publish(text(channel, *one)).await.expect("published").into_inner().cursor;
+    }
+    cursor
+}
+
+/// Where a stream of a pattern stands after all that was published.
+async fn caught_up(subscriber: &Subscriber, glob: &str) -> String {
+    let request = StreamMessagesRequest { earliest: true, ..pattern(glob) };
+    let mut stream = subscriber.stream(request).await;
+    loop {
+        if let Event::CaughtUp(caught_up) = stream.next_event().await {
+            return caught_up.cursor;
+        }
+    }
+}
+
+/// The events of a stream that opens, up to `caught_up`: gaps as (channel, first, last), messages as (channel, text).
+async fn story(stream: &mut Stream) -> Vec<(String, String)> {
+    stream.started().await;
+    let mut story = Vec::new();
+    loop {
+        match stream.next_event().await {
+            Event::CaughtUp(_) => return story,
+            event => story.push(told(event)),
+        }
+    }
+}
+
+fn told(event: Event) -> (String, String) {
+    match event {
+        Event::Gap(gap) => {
+            assert_eq!(gap.reason(), GapReason::EpochChanged, "{gap:?}");
+            (gap.channel, format!("lost {} to {}", gap.first_missing, gap.last_missing))
+        }
+        Event::Message(message) => (message.channel.clone(), text_of(&message).to_owned()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The next gap or message.
+async fn next(stream: &mut Stream) -> (String, String) {
+    loop {
+        match stream.next_event().await {
+            Event::CaughtUp(_) => {}
+            event => return told(event),
+        }
+    }
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(channel, said)| ((*channel).to_owned(), (*said).to_owned())).collect()
+}
+
+async fn fails(subscriber: &Subscriber, request: StreamMessagesRequest) {
+    let request = StreamMessagesRequest { on_gap: OnGap::Fail.into(), ..request };
+    let refused = match subscriber.client().stream_messages(request).await {
+        Ok(stream) => Stream::new(stream.into_inner()).end().await,
+        Err(refused) => refused,
+    };
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::OutOfRange, "EPOCH_CHANGED"), "{refused:?}");
+}
+
+/// The names that are listed, once they are these.
+async fn lists(subscriber: &Subscriber, expected: &[&str]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let listed = subscriber.client().list_channels(ListChannelsRequest::default()).await.expect("listed");
+        let names: Vec<_> = listed.into_inner().channels.into_iter().map(|channel| channel.name).collect();
+        if names == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{names:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_pattern_reports_a_flush_that_nobody_saw() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    publish(&publisher, "f.one", &["1", "2"]).await;
+    publish(&publisher, "f.two", &["1"]).await;
+    let whole = caught_up(&subscriber, "f.*").await;
+    publisher.stop();
+    subscriber.stop();
+    redis.command(&["FLUSHALL"]);
+    // Nobody publishes any more.
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let request = StreamMessagesRequest { after: vec![whole], ..pattern("f.*") };
+    let mut stream = subscriber.stream(request.clone()).await;
+    assert_eq!(story(&mut stream).await, pairs(&[("f.one", "lost 3 to 0"), ("f.two", "lost 2 to 0")]));
+    fails(&subscriber, request).await;
+    subscriber.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_registry_hides_nothing_and_is_mended() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    publish(&publisher, "r.one", &["1"]).await;
+    publish(&publisher, "r.two", &["1"]).await;
+    let whole = caught_up(&subscriber, "r.*").await;
+    publish(&publisher, "r.one", &["2"]).await;
+    publisher.stop();
+    subscriber.stop();
+    redis.command(&["DEL", "tidings:channels"]);
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let request = StreamMessagesRequest { after: vec![whole], ..pattern("r.*") };
+    let mut stream = subscriber.stream(request.clone()).await;
+    assert_eq!(story(&mut stream).await, pairs(&[("r.one", "2")]));
+    lists(&subscriber, &["r.one", "r.two"]).await;
+    // And where the channels are gone as well.
+    redis.command(&["DEL", "tidings:channels", "tidings:{r.one}:head", "tidings:{r.one}:log"]);
+    fails(&subscriber, request).await;
+    lists(&subscriber, &["r.two"]).await;
+    subscriber.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_lost_under_open_streams_is_mended() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    publish(&publisher, "o.one", &["1"]).await;
+    publish(&publisher, "o.two", &["1"]).await;
+    let mut stream = subscriber.stream(pattern("o.*")).await;
+    stream.started().await;
+    // The subscriber has seen how many channels there are.
+    let deadline = Instant::now() + PATIENCE;
+    while !redis.command(&["INFO", "commandstats"]).contains("cmdstat_zcard") {
+        assert!(Instant::now() < deadline, "nobody counted the channels");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    redis.command(&["DEL", "tidings:channels"]);
+    lists(&subscriber, &["o.one", "o.two"]).await;
+    publish(&publisher, "o.one", &["2"]).await;
+    assert_eq!(next(&mut stream).await, ("o.one".to_owned(), "2".to_owned()));
+    publisher.stop();
+    subscriber.stop();
+}
+
+/// Two messages, a flush, and a third. Whoever was there before the first learns that something was lost: exactly what, where the
+/// publisher still knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_from_before_the_first_message_knows_of_a_flush() {
+    for (remembers, name) in [(true, "b.known"), (false, "b.forgotten")] {
+        let redis = RedisServer::start();
+        let mut publisher = Publisher::start(&redis.url(), &[]).await;
+        let subscriber = Subscriber::start(&redis.url(), &[]).await;
+        let of_channel = subscriber.stream(channel(name)).await.started().await;
+        let of_pattern = subscriber.stream(pattern("b.*")).await.started().await;
+        publish(&publisher, name, &["1", "2"]).await;
+        redis.command(&["FLUSHALL"]);
+        if !remembers {
+            publisher.stop();
+            publisher = Publisher::start(&redis.url(), &[]).await;
+        }
+        let resume = |after: &String, request| StreamMessagesRequest { after: vec![after.clone()], ..request };
+        let lost = if remembers { "lost 1 to 2" } else { "lost 1 to 0" };
+        // Resumed before the third: only a channel's own stream can know that it was there before, unless the publisher does.
+        let mut open = vec![subscriber.stream(resume(&of_channel, channel(name))).await];
+        if remembers {
+            open.push(subscriber.stream(resume(&of_pattern, pattern("b.*"))).await);
+        }
+        for stream in &mut open {
+            assert_eq!(story(stream).await, []);
+        }
+        publish(&publisher, name, &["3"]).await;
+        for stream in &mut open {
+            assert_eq!([next(stream).await, next(stream).await][..], pairs(&[(name, lost), (name, "3")]));
+        }
+        for (cursor, request) in [(&of_channel, channel(name)), (&of_pattern, pattern("b.*"))] {
+            let mut stream = subscriber.stream(resume(cursor, request.clone())).await;
+            assert_eq!(story(&mut stream).await, pairs(&[(name, lost), (name, "3")]));
+            fails(&subscriber, resume(cursor, request)).await;
+        }
+        // Whoever comes now has lost nothing, and what comes later is no news of the flush.
+        let mut new = subscriber.stream(pattern("b.*")).await;
+        assert_eq!(story(&mut new).await, []);
+        publish(&publisher, "b.later", &["1"]).await;
+        assert_eq!(next(&mut new).await, ("b.later".to_owned(), "1".to_owned()));
+        publisher.stop();
+        subscriber.stop();
+    }
+}
+
+/// Every cursor that a stream gives out says where its position lies.
+#[tokio::test(flavor = "multi_thread")]
+async fn cursors_know_where_they_lie() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let names = Names::new("tidings", "").expect("names");
+    let lineage = |text: &str| match cursor::decode(text, &names).expect("a cursor") {
+        Cursor::Channel(_, mark) => mark.lineage,
+        Cursor::Stream(_, stream) => {
+            assert!(stream.data_set.is_some() && stream.unheard.is_empty());
+            stream.channels.first().map_or(Lineage::Unknown, |(_, mark)| mark.lineage)
+        }
+    };
+    let first = Lineage::Epoch { first: 1, previous: None };
+    let mut live = subscriber.stream(channel("l.one")).await;
+    assert!(matches!(lineage(&live.started().await), Lineage::DataSet(_)));
+    live.caught_up().await;
+    publish(&publisher, "l.one", &["1", "2"]).await;
+    for _ in 1..=2 {
+        assert_eq!(lineage(&live.message().await.cursor), first, "of what was pushed");
+    }
+    let mut replayed = subscriber.stream(StreamMessagesRequest { earliest: true, ..channel("l.one") }).await;
+    assert_eq!(lineage(&replayed.started().await), first);
+    assert_eq!(lineage(&replayed.message().await.cursor), first, "of what was read");
+    assert_eq!(lineage(&subscriber.list("l.one").await[0].cursor), first);
+    let heartbeat_interval = Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 });
+    let mut whole = subscriber.stream(StreamMessagesRequest { heartbeat_interval, ..pattern("l.*") }).await;
+    assert_eq!(lineage(&whole.started().await), first);
+    loop {
+        if let Event::Heartbeat(heartbeat) = whole.next().await {
+            assert_eq!(lineage(&heartbeat.cursor), first);
+            break;
+        }
+    }
+    publisher.stop();
+    subscriber.stop();
+}
