@@ -1,7 +1,7 @@
 //! Publishes a few messages and prints their receipts.
 //!
 //! A `message_id` of its own makes each publish safe to repeat: a retry after a lost answer is recognised and answered
-//! with the first receipt. Run `cargo run` in one terminal and `cargo run -p tidings --example publish` in another.
+//! with the first receipt. Run `cargo run --locked` in one terminal and `cargo run --locked -p tidings --example publish` in another.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
@@ -10,15 +10,26 @@ use std::{env, error::Error, time::Duration};
 use tidings::pb::{
     PublishRequest, PublishResponse, publish_request::Payload, publisher_service_client::PublisherServiceClient,
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
 use uuid::Uuid;
 
 const TRIES: u32 = 5;
+/// The first means that nothing was published, for now; with the others nobody knows.
+const MAYBE_LATER: [Code; 4] = [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::DeadlineExceeded];
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::var("TIDINGS_PUBLISHER").unwrap_or_else(|_| "http://127.0.0.1:3000".to_owned());
-    let mut publisher = PublisherServiceClient::new(Channel::from_shared(address)?.connect().await?);
+    // The pings end a connection that is dead, or whose server is frozen; the timeout ends the call that waits on it.
+    let connection = Endpoint::from_shared(address)?
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(3))
+        .timeout(Duration::from_secs(5))
+        .connect_lazy();
+    let mut publisher = PublisherServiceClient::new(connection);
     for number in 1..=3 {
         let request = PublishRequest {
             channel: "examples".to_owned(),
@@ -40,7 +51,7 @@ async fn publish(
     let mut pause = Duration::from_millis(100);
     for _ in 1..TRIES {
         match publisher.publish(request.clone()).await {
-            Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown) => {
+            Err(status) if MAYBE_LATER.contains(&status.code()) => {
                 eprintln!("trying again: {status}");
                 tokio::time::sleep(pause).await;
                 pause *= 2;

@@ -2,7 +2,7 @@
 //! connection is lost.
 //!
 //! All it takes to lose nothing is to remember cursors. On a channel that is the last one received. On a pattern it is the
-//! last one of the whole stream, and the last one of each channel since. Run `cargo run` in one terminal and
+//! last one of the whole stream, and the last one of each channel since. Run `cargo run --locked` in one terminal and
 //! `cargo run --locked -p tidings --example subscribe` in another; behind a `--` it takes another channel or pattern.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
@@ -105,13 +105,17 @@ impl Position {
 
     fn request(&self, topic: &str) -> StreamMessagesRequest {
         let is_pattern = topic.contains(['*', '?', '[']);
-        let cursors = std::iter::once(&self.whole).chain(self.since.values()).filter(|cursor| !cursor.is_empty());
+        let mut cursors = std::iter::once(&self.whole).chain(self.since.values()).filter(|cursor| !cursor.is_empty());
         StreamMessagesRequest {
             channel: if is_pattern { String::new() } else { topic.to_owned() },
             pattern: if is_pattern { topic.to_owned() } else { String::new() },
             earliest: self.whole.is_empty(),
             // A channel goes on behind its last cursor, which is the only one it takes.
-            after: if is_pattern { cursors.cloned().collect() } else { cursors.last().cloned().into_iter().collect() },
+            after: if is_pattern {
+                cursors.cloned().collect()
+            } else {
+                cursors.next_back().cloned().into_iter().collect()
+            },
             heartbeat_interval: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
             ..StreamMessagesRequest::default()
         }

@@ -1,9 +1,10 @@
 """The Rust examples: a publisher that repeats safely, and a subscriber that goes on after everything was restarted."""
 
+import signal
 import subprocess
 import time
 
-from lab.follow import Follower, frozen
+from lab.follow import NOTICED_S, Follower, frozen
 from lab.report import expect
 from lab.tools import BINARIES
 
@@ -31,9 +32,29 @@ def run(report, tools, stack):
     finally:
         subscriber.kill()
         subscriber.wait()
+    with report.check("the publisher notices within 15 s that the server is frozen, and publishes each message once"):
+        frozen_publisher(stack, env)
     followers = [Follower(f"subscribe.rs, by {kind}", "rust-followed", [BINARIES / "examples/subscribe", topic], None, env)
                  for kind, topic in (("channel", "rust-followed"), ("pattern", "rust-f*"))]
     frozen(report, tools, stack, followers)
+
+
+def frozen_publisher(stack, env):
+    server = next(process for process in stack.processes if process.name == "publisher").process
+    server.send_signal(signal.SIGSTOP)
+    told = stack.folder + "/published"
+    example = subprocess.Popen([BINARIES / "examples/publish"], env=env, stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE,
+                               stderr=open(told, "w"))
+    try:
+        deadline = time.monotonic() + NOTICED_S
+        while "trying again" not in open(told).read():
+            expect(example.poll() is None and time.monotonic() < deadline, open(told).read())
+            time.sleep(0.05)
+    finally:
+        server.send_signal(signal.SIGCONT)
+        printed, _ = example.communicate(timeout=PATIENCE_S)
+    found = [line.split()[0] for line in printed.splitlines()]
+    expect(example.returncode == 0 and found == ["#7", "#8", "#9"], f"{printed}\n{open(told).read()}")
 
 
 def until(heard, told, sequences):

@@ -141,7 +141,7 @@ fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let folder = own.ancestors().nth(2).context("a folder of binaries")?;
     let program = folder.join(name);
     if !program.is_file() {
-        bail!("{} is not there; build the services first: cargo build --release --bins", program.display());
+        bail!("{} is not there; build the services first: cargo build --release --locked --bins", program.display());
     }
     Ok(program)
 }

@@ -82,7 +82,7 @@ fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let own = env::current_exe()?;
     let program = own.parent().context("no folder")?.join(name);
     if !program.is_file() {
-        bail!("{} is not there; build the services first: cargo build --release --bins", program.display());
+        bail!("{} is not there; build the services first: cargo build --release --locked --bins", program.display());
     }
     Ok(program)
 }
