@@ -145,6 +145,13 @@ pub const PAGE_BYTES: usize = 3 << 20;
 pub const REPLAY_BYTES: usize = 1 << 20;
 /// Messages a stream reads from the log at a time: a few milliseconds of Redis's one thread.
 pub const REPLAY_MESSAGES: usize = 4_096;
+/// The part of what Redis lets wait for a client that a page may be: beside its messages a page has their names, and other answers
+/// wait as well.
+pub const OUTPUT_BUFFER_SHARE: usize = 4;
+/// How long pages stay small after a connection was lost while one was read: mostly it was for another reason.
+pub const PAGE_BOUND_AGE: Duration = Duration::from_secs(600);
+/// What Redis may let wait for a client at least, so that nobody has to be told: many pages, heads and names together.
+pub const OUTPUT_BUFFER_BYTES: usize = 16 << 20;
 /// Channels whose heads one stream reads in a round trip: a short call on a connection that all share.
 pub const HEADS_PER_READ: usize = 256;
 /// The least size of runs that are read by plain commands: of small ones a page would be too many.

@@ -126,6 +126,7 @@ impl Redis {
             names: names.clone(),
             retention,
             runs: log::Runs::new(),
+            budget: log::Budget::new(),
             bulk: log::Bulk::new(url.clone(), timeout),
         });
         tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
@@ -146,10 +147,10 @@ impl Redis {
         let keeps_history = retention.max_messages > 0;
         let probed = watch::Sender::new(None);
         // Who only publishes has no live connection: there the command connection's own checks count.
-        let vitals = Arc::new(vitals::Vitals::new(match role {
-            Role::Publisher => connection.checked(),
-            Role::Subscriber | Role::Both => probed.subscribe(),
-        }));
+        let vitals = Arc::new(match role {
+            Role::Publisher => vitals::Vitals::of_commands(connection.checked()),
+            Role::Subscriber | Role::Both => vitals::Vitals::of_live(probed.subscribe()),
+        });
         let (judge, state, until) = (Arc::clone(&vitals), connection.state(), closing.clone());
         tasks.spawn(async move { judge.keep(state, timeout + PROBE_GRACE, until).await });
         let live = live::Settings {

@@ -98,7 +98,8 @@ impl Hub {
         let stop = CancellationToken::new();
         let (commands, events) = broker.live();
         let repair = Repair::new(Arc::clone(broker));
-        let task = task::Task::new(commands, Arc::clone(&feeds), pages, names, capture, Arc::clone(&repair));
+        let task =
+            task::Task::new(commands, Arc::clone(&feeds), pages, names, capture, Arc::clone(&repair), broker.state());
         let task = tokio::spawn(task.run(inbox, events, stop.clone()));
         Arc::new(Self { asks, feeds, repair, patience, state: broker.state(), stop, task: Mutex::new(Some(task)) })
     }
@@ -142,7 +143,7 @@ impl Hub {
         };
         match (answer, &*self.state.borrow()) {
             // What the live connection met is a symptom; the broker knows why, and what to do about it.
-            (Err(Refusal::Broker(Error::Unavailable(_))), State::Down(reason)) => {
+            (Err(Refusal::Broker(Error::Unavailable(_) | Error::Channel(_))), State::Down(reason)) => {
                 unavailable(format!("Redis can't be used now: {reason}"))
             }
             (answer, _) => answer,

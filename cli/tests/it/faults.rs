@@ -3,6 +3,7 @@
 mod away;
 mod damaged;
 mod full;
+mod idle;
 mod links;
 mod losses;
 mod many;

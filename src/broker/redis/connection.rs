@@ -3,7 +3,14 @@
 //! A keeper task makes it, checks that the server is one that can be worked with, probes it, and makes it again when it is
 //! lost. It tells the outside through [`State`], and logs a loss and a return once each.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::OptionFuture;
 use redis::{AsyncConnectionConfig, RedisError, RedisResult, aio::MultiplexedConnection};
@@ -18,7 +25,7 @@ use super::{
     complaints::Complaints,
     error,
     line::{Driver, Line},
-    losses, net,
+    log, losses, net,
     receipts::ReplicationId,
     script,
     vitals::Probed,
@@ -26,7 +33,7 @@ use super::{
 };
 use crate::{
     broker::{Error, State},
-    limits::{BACKOFF_MAX, BACKOFF_MIN, LINE_READ_BYTES, PROBE_INTERVAL},
+    limits::{BACKOFF_MAX, BACKOFF_MIN, LINE_READ_BYTES, OUTPUT_BUFFER_BYTES, PROBE_INTERVAL},
     metrics::{self, Call},
 };
 
@@ -62,6 +69,8 @@ pub(super) struct Connection {
     link: watch::Sender<Option<Link>>,
     state: watch::Sender<State>,
     checked: watch::Sender<Probed>,
+    /// Bytes that Redis lets wait for a client; 0 where there is no limit, or it may not be asked.
+    output_limit: AtomicUsize,
     broken: Arc<Notify>,
     complaints: Complaints,
 }
@@ -77,6 +86,7 @@ impl Connection {
             link: watch::Sender::new(None),
             state: watch::Sender::new(state),
             checked: watch::Sender::new(None),
+            output_limit: AtomicUsize::new(0),
             broken: Arc::default(),
             complaints: Complaints::default(),
         })
@@ -89,6 +99,11 @@ impl Connection {
     /// When the server was last found to be one that can be worked with.
     pub(super) fn checked(&self) -> watch::Receiver<Probed> {
         self.checked.subscribe()
+    }
+
+    /// Bytes that Redis lets wait for a client; 0 where there is no limit, or it does not say.
+    pub(super) fn output_limit(&self) -> usize {
+        self.output_limit.load(Ordering::Relaxed)
     }
 
     pub(super) fn url(&self) -> &ServerUrl {
@@ -215,7 +230,12 @@ impl Connection {
             connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
         let replication = check(&mut connection).await?;
         self.warn_of_eviction(&mut connection).await;
+        self.ask_for_output_limit(&mut connection).await;
         script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
+        let lacks = script::lacks(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
+        if !lacks.is_empty() {
+            return Err(format!("this server can't be worked with: {lacks}"));
+        }
         let line = match self.publishes {
             true => Some(self.open_line().await?),
             false => None,
@@ -231,6 +251,7 @@ impl Connection {
 
     /// Probes the connection, beside the task of its line; answers why it is of no use any more.
     async fn watch(&self, mut connection: MultiplexedConnection, line: Option<Driver>) -> String {
+        let idle = line.as_ref().map(Driver::line);
         // The line's work is done in a task of its own, which ends with this.
         let mut line = line.map(|driver| AbortOnDropHandle::new(tokio::spawn(driver.run())));
         let mut lost = OptionFuture::from(line.as_mut());
@@ -244,6 +265,10 @@ impl Connection {
                 return reason;
             }
             self.checked.send_replace(Some(Instant::now()));
+            // Redis, or a proxy before it, may end what is idle.
+            if let Some(line) = &idle {
+                line.ping();
+            }
         }
     }
 
@@ -261,6 +286,19 @@ impl Connection {
             tracing::warn!(server = %self.url, reason, "Redis can't be used now; trying again until it can");
         }
         self.state.send_replace(State::Down(reason));
+    }
+
+    /// Pages of logs must keep to it. Where the user may not ask, it is found out when a connection is cut.
+    async fn ask_for_output_limit(&self, connection: &mut MultiplexedConnection) {
+        let asked: RedisResult<HashMap<String, String>> =
+            redis::cmd("CONFIG").arg("GET").arg("client-output-buffer-limit").query_async(connection).await;
+        let setting = asked.unwrap_or_default().into_values().next().unwrap_or_default();
+        let limit = log::output_limit(&setting);
+        let before = self.output_limit.swap(limit, Ordering::Relaxed);
+        if limit != before && (1..OUTPUT_BUFFER_BYTES).contains(&limit) {
+            let text = "Redis ends connections to which more waits to be sent than its client-output-buffer-limit normal; pages of logs are read in small pieces";
+            tracing::warn!(bytes = limit, "{text}");
+        }
     }
 
     /// An eviction policy may throw logs and heads away, which no promise survives.
@@ -287,6 +325,9 @@ async fn check(connection: &mut MultiplexedConnection) -> Result<ReplicationId, 
     let field = |name: &str| {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
     };
+    if field("redis_version").is_empty() {
+        return Err("this server can't be worked with: it does not tell its version (INFO server)".to_owned());
+    }
     let mut version = field("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
     let version = (version.next().unwrap_or(0), version.next().unwrap_or(0));
     if version < OLDEST {

@@ -97,8 +97,8 @@ impl Said {
     fn is_of_channel(&self) -> bool {
         let of_server =
             refusal(&self.code).is_some() || [OUT_OF_MEMORY, UNFIT_SERVER, NO_SCRIPT].contains(&self.code.as_str());
-        // A user may be kept from some keys only.
-        self.code == "NOPERM" || !(of_server || self.unknown_command().is_some())
+        // A user may be kept from some keys only, or from a command.
+        self.code == "NOPERM" && !self.detail.contains("to run the") || !(of_server || self.unknown_command().is_some())
     }
 }
 
@@ -151,12 +151,18 @@ pub(super) fn of_reading(said: &Said) -> Error {
 /// Why a connection could not be made, in words.
 pub(super) fn of_connecting(error: &RedisError) -> String {
     match first(error) {
+        // Not a channel's, but a command's: Redis names it.
+        Some(said) if said.code == "NOPERM" => format!("{} ({})", said.words(), said.detail),
         Some(said) => said.words(),
         None if error.is_connection_refusal() => "it refuses connections".to_owned(),
         None if error.is_timeout() => "it does not answer".to_owned(),
         None => match error.kind() {
             // The client library hides the code behind the kind here.
             redis::ErrorKind::AuthenticationFailed => "it refuses the user or password in --redis-url".to_owned(),
+            redis::ErrorKind::RESP3NotSupported => {
+                "this server can't be worked with: it does not speak RESP3 (HELLO 3), which Redis does from 6.0 on"
+                    .to_owned()
+            }
             _ => error.to_string(),
         },
     }
@@ -179,9 +185,12 @@ pub(super) fn closed() -> Error {
     Error::Unavailable("the broker is closed".to_owned())
 }
 
+/// What is said of such a call.
+pub(super) const LOST: &str = "the connection to Redis was lost before it answered";
+
 /// A call was handed over, and its connection was lost.
 pub(super) fn lost() -> Error {
-    Error::OutcomeUnknown("the connection to Redis was lost before it answered".to_owned())
+    Error::OutcomeUnknown(LOST.to_owned())
 }
 
 /// The broker was closed while a call was under way.

@@ -30,6 +30,8 @@ use crate::limits::LINE_READ_BYTES;
 /// ask for the time.
 const AHEAD: &[u8] = b"*1\r\n$4\r\nTIME\r\n";
 
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
 /// What callers share.
 pub(super) struct Line {
     calls: Mutex<Calls>,
@@ -44,7 +46,7 @@ pub(super) struct Line {
 #[derive(Default)]
 struct Calls {
     out: BytesMut,
-    /// Whoever waits for answers, in the order of the commands; `None` for [`AHEAD`]. Their number is bounded by what may wait for
+    /// Whoever waits for answers, in the order of the commands; `None` for [`AHEAD`] and [`PING`]. Their number is bounded by what may wait for
     /// Redis at all.
     waiting: VecDeque<Option<oneshot::Sender<RedisResult<Value>>>>,
     is_closed: bool,
@@ -85,6 +87,19 @@ impl Line {
         Some(answered)
     }
 
+    /// Says something where nothing is under way: a connection that is idle for long may be ended.
+    pub(super) fn ping(&self) {
+        let mut calls = self.calls();
+        if calls.is_closed || !calls.waiting.is_empty() {
+            return;
+        }
+        calls.out.extend_from_slice(PING);
+        calls.waiting.push_back(None);
+        if self.write(&mut calls).is_err() || !calls.out.is_empty() {
+            self.filled.notify_one();
+        }
+    }
+
     /// Writes as much as the socket takes now.
     fn write(&self, calls: &mut Calls) -> io::Result<()> {
         while !calls.out.is_empty() {
@@ -113,6 +128,11 @@ impl Line {
 }
 
 impl Driver {
+    /// The line that it drives.
+    pub(super) fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line)
+    }
+
     /// Writes calls and reads answers until the connection is lost; answers why.
     pub(super) async fn run(mut self) -> String {
         let Self { line, reader, decoder } = &mut self;

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     broker::{LiveCommand, LiveEvent, State},
     channel::Names,
+    limits::PROBE_INTERVAL,
     metrics,
 };
 
@@ -123,8 +124,12 @@ impl Live {
 
     /// Says, once until a link has worked, that one was of no use; answers why it was not.
     fn complain(&mut self, reason: String) -> String {
-        // Where the command connection can't be used either, its keeper says so.
-        let is_alone = *self.settings.connection.state().borrow() == State::Up;
+        // Where the command connection can't be used either, its keeper says so, though it may notice a moment later: what counts
+        // is that it was answered while this one was silent.
+        let connection = &self.settings.connection;
+        let answered = connection.checked().borrow().map(|at| at.elapsed());
+        let is_alone = *connection.state().borrow() == State::Up
+            && answered.is_some_and(|age| age < PROBE_INTERVAL + self.settings.timeout / 2);
         if is_alone && !std::mem::replace(&mut self.complained, true) {
             tracing::warn!(
                 server = %self.settings.url,

@@ -21,13 +21,18 @@ use crate::{
     metrics::{self, Call},
 };
 
+mod budget;
 mod bulk;
 mod plain;
 mod range;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use self::range::Range;
-pub(super) use self::{bulk::Bulk, plain::Runs};
+pub(super) use self::{
+    budget::{Budget, output_limit},
+    bulk::Bulk,
+    plain::Runs,
+};
 
 /// The reading side of the broker.
 pub(super) struct Reader {
@@ -37,6 +42,7 @@ pub(super) struct Reader {
     pub(super) retention: Retention,
     pub(super) runs: Runs,
     pub(super) bulk: Bulk,
+    pub(super) budget: Budget,
 }
 
 impl Reader {
@@ -96,6 +102,8 @@ impl Reader {
     }
 
     pub(super) async fn page(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
+        let output_limit = self.connection.output_limit();
+        let limit = self.budget.bound(limit, output_limit);
         // At the beginning the data set counts as well, which only the script tells.
         if let From::After(after @ 1..) = from
             && let Some(page) = self.plain_page(channel, after, limit).await?
@@ -112,7 +120,14 @@ impl Reader {
         read.arg(direction).arg(start).arg(limit.messages).arg(limit.bytes);
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors().add_command(read);
-        let answer = self.query_each(&pipeline, &[&script::READ]).await?.into_iter().next().unwrap_or(Ok(Value::Nil));
+        let turn = self.budget.turn(output_limit).await;
+        let answers = self.query_each(&pipeline, &[&script::READ]).await.inspect_err(|failed| {
+            if matches!(failed, Error::Unavailable(text) if text == error::LOST) {
+                self.budget.cut(limit.bytes);
+            }
+        });
+        drop(turn);
+        let answer = answers?.into_iter().next().unwrap_or(Ok(Value::Nil));
         let Value::Array(answer) = self.of_channel(answer)? else { return Err(damaged()) };
         let mut answer = answer.into_iter();
         let head = self.head(answer.next().unwrap_or_default())?;

@@ -58,10 +58,14 @@ pub(super) static HEAD: Script =
 // One script, not two in a MULTI: there a Redis without memory refuses reads as well.
 pub(super) static READ: Script = script!("#!lua flags=no-writes\n", include_str!("head.lua"), include_str!("read.lua"));
 pub(super) static SINCE: Script = script!(include_str!("since.lua"));
-/// Asked over live connections only, by its text.
+/// Asked over live connections only.
 pub(super) static RECENT: Script = script!(include_str!("recent.lua"));
 pub(super) static REGISTER: Script = script!(include_str!("register.lua"));
 pub(super) static UNREGISTER: Script = script!(include_str!("unregister.lua"));
+static CAPABLE: Script = script!(include_str!("capable.lua"));
+/// The commands that the scripts use, beside INFO.
+const COMMANDS: &str = "TIME EXISTS GET SET HMGET HGET HSET HLEN HDEL PTTL PEXPIRE PUBLISH XADD XRANGE XREVRANGE XTRIM XINFO ZADD ZRANGE \
+                        ZCARD ZSCORE ZREM";
 
 impl Script {
     /// The beginning of a call; the number of keys, the keys and the arguments follow.
@@ -105,4 +109,36 @@ pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<
         script.load(connection).await?;
     }
     Ok(())
+}
+
+/// Finds out what a server lacks of what the scripts need; answers it in words, '' for nothing.
+pub(super) async fn lacks(connection: &mut MultiplexedConnection) -> RedisResult<String> {
+    CAPABLE.load(connection).await?;
+    let mut call = CAPABLE.call();
+    call.arg(0).arg(COMMANDS);
+    call.query_async(connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_of_the_scripts_is_asked_for() {
+        let all = [&PUBLISH, &PREPARED, &REPORT, &ADOPT, &HEAD, &READ, &SINCE, &RECENT, &REGISTER, &UNREGISTER];
+        let named = |code: &str, before: &str| -> Vec<String> {
+            let calls = code.split(before).skip(1);
+            calls.filter_map(|rest| rest.split('\'').next().map(str::to_owned)).collect()
+        };
+        let mut seen = 0;
+        for script in all {
+            for before in ["call('", "pcall('", "check_cmd('", "may('"] {
+                for command in named(script.code, before).iter().filter(|command| *command != "INFO") {
+                    assert!(COMMANDS.split(' ').any(|known| known == command), "{command}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
 }

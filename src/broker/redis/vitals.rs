@@ -21,11 +21,19 @@ pub(super) type Probed = Option<Instant>;
 pub(super) struct Vitals {
     state: watch::Sender<State>,
     probed: watch::Receiver<Probed>,
+    /// Probes go through a live connection. Who only publishes has none.
+    is_live: bool,
 }
 
 impl Vitals {
-    pub(super) fn new(probed: watch::Receiver<Probed>) -> Self {
-        Self { state: watch::Sender::new(unproven()), probed }
+    /// Judged by probes that come through live connections.
+    pub(super) fn of_live(probed: watch::Receiver<Probed>) -> Self {
+        Self { state: watch::Sender::new(unproven()), probed, is_live: true }
+    }
+
+    /// Judged by the checks of the command connection.
+    pub(super) fn of_commands(checked: watch::Receiver<Probed>) -> Self {
+        Self { state: watch::Sender::new(unproven()), probed: checked, is_live: false }
     }
 
     pub(super) fn state(&self) -> watch::Receiver<State> {
@@ -44,28 +52,37 @@ impl Vitals {
         closing: CancellationToken,
     ) {
         let mut probed = self.probed.clone();
-        let mut expected = Instant::now() + patience;
-        let mut told = false;
+        // Since when commands are answered: nothing can be expected of an outage but that no probe came.
+        let mut up_since = Instant::now();
+        let (mut was_up, mut told) = (true, false);
         loop {
             let last = *probed.borrow_and_update();
-            expected = last.map_or(expected, |last| last + patience);
-            let overdue = Instant::now() >= expected;
             let commands = command.borrow_and_update().clone();
-            if commands == State::Up && overdue != told {
-                told = overdue;
-                tell(overdue, patience);
+            let (is_up, now) = (commands == State::Up, Instant::now());
+            if is_up && !std::mem::replace(&mut was_up, is_up) {
+                up_since = now;
             }
-            let state = match (commands, last) {
-                (State::Up, _) if overdue => State::Down(silent(patience)),
-                (State::Up, None) => unproven(),
-                (commands, _) => commands,
+            was_up = is_up;
+            let is_old = last.is_none_or(|last| now >= last + patience);
+            let expected = last.map_or(up_since, |last| last.max(up_since)) + patience;
+            let overdue = is_old && now >= expected;
+            if is_up && overdue != told && (overdue || !is_old) {
+                told = overdue;
+                tell(self.is_live, overdue, patience);
+            }
+            let state = match commands {
+                State::Up if overdue => State::Down(silent(self.is_live, patience)),
+                State::Up if is_old => unproven(),
+                commands => commands,
             };
             self.state.send_if_modified(|old| std::mem::replace(old, state.clone()) != state);
+            // When it becomes old, or overdue.
+            let next = if is_old { expected } else { last.map_or(expected, |last| last + patience) };
             tokio::select! {
                 () = closing.cancelled() => break,
                 Ok(()) = command.changed() => {}
                 Ok(()) = probed.changed() => {}
-                () = sleep_until(expected), if !overdue => {}
+                () = sleep_until(next), if !overdue => {}
                 else => break,
             }
         }
@@ -74,16 +91,21 @@ impl Vitals {
 }
 
 fn unproven() -> State {
-    State::Down("no probe has come back from Redis yet".to_owned())
+    State::Down("no probe has come back from Redis yet, or not since it is back".to_owned())
 }
 
-fn silent(patience: Duration) -> String {
-    format!("no probe has come through the live connection for {patience:?}")
+fn silent(is_live: bool, patience: Duration) -> String {
+    match is_live {
+        true => format!("no probe has come through the live connection for {patience:?}"),
+        false => format!("Redis has answered no check for {patience:?}"),
+    }
 }
 
 /// Once when it begins and once when it is over.
-fn tell(overdue: bool, patience: Duration) {
-    if overdue {
+fn tell(is_live: bool, overdue: bool, patience: Duration) {
+    if !is_live {
+        // The connection's keeper says what is wrong with it.
+    } else if overdue {
         tracing::warn!(?patience, "the live connection to Redis delivers nothing, though Redis answers commands");
     } else {
         tracing::info!("the live connection to Redis delivers again");
@@ -108,7 +130,7 @@ mod tests {
     fn set() -> Set {
         let (command, closing) = (watch::Sender::new(State::Up), CancellationToken::new());
         let probed = watch::Sender::new(None);
-        let vitals = Arc::new(Vitals::new(probed.subscribe()));
+        let vitals = Arc::new(Vitals::of_live(probed.subscribe()));
         let (kept, following, token) = (Arc::clone(&vitals), command.subscribe(), closing.clone());
         tokio::spawn(async move { kept.keep(following, PATIENCE, token).await });
         Set { command, probed, vitals, closing }
@@ -166,6 +188,17 @@ mod tests {
         assert_eq!(set.reason(), "away");
         set.command.send_replace(State::Up);
         assert!(!set.is_up().await, "the last probe is old");
+        assert!(
+            set.reason().contains("since it is back"),
+            "nothing is wrong with the live connection: {}",
+            set.reason()
+        );
+        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        assert!(set.reason().contains("since it is back"), "{}", set.reason());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(set.reason().contains("live connection for 8s"), "{}", set.reason());
+        set.probed.send_replace(Some(Instant::now()));
+        assert!(set.is_up().await);
         set.closing.cancel();
         assert!(!set.is_up().await);
         assert!(set.reason().contains("closed"), "{}", set.reason());

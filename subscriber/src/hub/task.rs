@@ -8,13 +8,16 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
-    broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic},
+    broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, State, Topic},
     channel::{ChannelName, Names},
     limits::{HUB_REQUESTS, HUB_ROUND_HEADS, HUB_TICK, OVERSIZED_QUIET, UNREADABLE_QUIET},
     message::Position,
     metrics::{self, Dropped},
 };
-use tokio::{sync::mpsc, time::interval};
+use tokio::{
+    sync::{mpsc, watch},
+    time::interval,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -30,6 +33,8 @@ use crate::{capture::Capture, feed::Item, pages::Pages};
 
 pub(super) struct Task {
     commands: LiveControl,
+    /// Of the broker as a whole.
+    state: watch::Receiver<State>,
     pub(super) feeds: Feeds,
     pages: Arc<Pages>,
     pub(super) names: Arc<Names>,
@@ -67,9 +72,11 @@ impl Task {
         names: Arc<Names>,
         capture: Arc<Capture>,
         repair: Arc<Repair>,
+        state: watch::Receiver<State>,
     ) -> Self {
         Self {
             commands,
+            state,
             capture,
             repair,
             feeds,
@@ -214,11 +221,13 @@ impl Task {
         for reply in self.checks.answered(&channel) {
             let _ = reply.send(Err(Refusal::Broker(error.clone())));
         }
-        if let Error::Channel(_) = error {
+        // Where the broker can't be used at all, it says so itself.
+        let is_usable = *self.state.borrow() == State::Up;
+        if let (Error::Channel(_), true) = (error, is_usable) {
             return self.unreadable.note(&channel, error, true, Instant::now());
         }
         // It is not the channel's fault, and others are not better off: one line for all of them.
-        if self.headless.is_none_or(|said| said.elapsed() >= UNREADABLE_QUIET) {
+        if is_usable && self.headless.is_none_or(|said| said.elapsed() >= UNREADABLE_QUIET) {
             self.headless = Some(Instant::now());
             tracing::warn!(channel = channel.as_str(), %error, "heads can't be read; what is pushed waits");
         }

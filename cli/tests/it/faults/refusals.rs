@@ -101,6 +101,54 @@ async fn a_redis_that_is_too_old() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redis_without_scripts() {
+    for command in ["EVALSHA", "SCRIPT"] {
+        let redis = RedisServer::start_with(&["--save", "", "--rename-command", command, ""]);
+        is_of_no_use(&redis.url(), &format!("does not know {command}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_without_what_the_scripts_use() {
+    let redis = RedisServer::start_with(&["--save", "", "--rename-command", "XADD", ""]);
+    is_of_no_use(&redis.url(), "this server can't be worked with: it does not know XADD").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_run_no_scripts() {
+    for (command, words) in [("evalsha", "'evalsha'"), ("script|load", "'script|load'")] {
+        let redis = RedisServer::start();
+        redis.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all", &format!("-{command}")]);
+        is_of_no_use(&format!("redis://bob:pw@127.0.0.1:{}", redis.port()), words).await;
+    }
+}
+
+/// It is done without.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_without_eval() {
+    let redis = RedisServer::start_with(&["--save", "", "--rename-command", "EVAL", ""]);
+    let rig = Rig::on(&redis).await;
+    let streams = rig.watch_both("e.1", "e.*").await;
+    let mut receipts = rig.publish("e.1", 1..=3).await;
+    for what in [&["CLIENT", "KILL", "TYPE", "pubsub"][..], &["SCRIPT", "FLUSH"], &["CLIENT", "KILL", "TYPE", "pubsub"]]
+    {
+        redis.command(what);
+        receipts.extend(rig.publish("e.1", [7]).await);
+        let other = rig.publish(&format!("e.new.{}", receipts.len()), [1]).await;
+        streams[1].until_message(&other[0].message_id).await;
+    }
+    for stream in &streams {
+        stream.until_message(&receipts[receipts.len() - 1].message_id).await;
+        assert_eq!(super::rig::check(stream, "e.1", &receipts).await, []);
+    }
+    for process in [&rig.publisher.process, &rig.subscriber.process] {
+        assert_eq!(said(process, "WARN"), 0, "{}", process.output());
+    }
+    drop(streams);
+    rig.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_not_there() {
     let redis = RedisServer::prepare(&[]);
     is_of_no_use(&redis.url(), "refuses connections").await;

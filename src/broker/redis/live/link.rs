@@ -18,6 +18,7 @@ use crate::{
         LiveCommand, LiveEvent, Topic,
         redis::{script, wire::Wire},
     },
+    channel::ChannelName,
     limits::{LIVE_READ_BYTES, PROBE_INTERVAL, REGISTRY_RECENT, REGISTRY_RECENT_NAMES},
 };
 
@@ -47,6 +48,7 @@ impl Link {
         commands: &mut mpsc::Receiver<LiveCommand>,
         events: &mpsc::Sender<Vec<LiveEvent>>,
     ) -> End {
+        self.load_scripts();
         self.wire.command(&["SUBSCRIBE", self.probe.channel()]);
         self.questions.ask(Question::Probe);
         for topic in topics.all() {
@@ -150,20 +152,33 @@ impl Link {
                     Topic::Pattern(_) => self.wire.command(&["PUNSUBSCRIBE", name]),
                 }
             }
-            LiveCommand::Check(channel) => {
-                let keys = &self.settings.keys;
-                let (head, log, data_set) = (keys.head(&channel), keys.log(&channel), keys.data_set());
-                // By its text, not by its hash: a server that does not know it would answer too late to be in order.
-                self.wire.command(&["EVAL", script::HEAD.code(), "3", &head, &log, &data_set]);
-                self.questions.ask(Question::Check(channel));
-            }
+            LiveCommand::Check(channel) => self.check(channel, false),
             LiveCommand::Recent { skip } => {
                 let (registry, skipped) = (self.settings.keys.registry(), skip.to_string());
                 let (window, count) = (REGISTRY_RECENT.as_millis().to_string(), REGISTRY_RECENT_NAMES.to_string());
-                self.wire.command(&["EVAL", script::RECENT.code(), "1", &registry, &window, &skipped, &count]);
+                self.wire.command(&["EVALSHA", script::RECENT.hash(), "1", &registry, &window, &skipped, &count]);
                 self.questions.ask(Question::Recent(skip));
             }
         }
+    }
+
+    /// Gives the server the scripts that are called here. Where it forgets them, it is given them again.
+    pub(super) fn load_scripts(&mut self) {
+        for script in [&script::HEAD, &script::RECENT] {
+            self.wire.command(&["SCRIPT", "LOAD", script.code()]);
+            self.questions.ask(Question::Load);
+        }
+    }
+
+    /// Asks for a head. `is_repeat`: the server had forgotten the script, and was given it again.
+    pub(super) fn check(&mut self, channel: ChannelName, is_repeat: bool) {
+        let keys = &self.settings.keys;
+        let (head, log, data_set) = (keys.head(&channel), keys.log(&channel), keys.data_set());
+        self.wire.command(&["EVALSHA", script::HEAD.hash(), "3", &head, &log, &data_set]);
+        self.questions.ask(match is_repeat {
+            true => Question::CheckAgain(channel),
+            false => Question::Check(channel),
+        });
     }
 
     fn subscribe(&mut self, topics: &Topics, topic: Topic) {

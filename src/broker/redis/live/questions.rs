@@ -13,6 +13,10 @@ pub(super) enum Question {
     /// Comes before the topic's own.
     Notices(Topic),
     Check(ChannelName),
+    /// The same, once more.
+    CheckAgain(ChannelName),
+    /// For the server to know a script.
+    Load,
     Recent(usize),
     /// Our own subscription to the channel of probes.
     Probe,

@@ -19,6 +19,9 @@ use crate::{
     limits::REGISTRY_RECENT_NAMES,
 };
 
+/// How the answer of a server begins that does not know a script.
+const NO_SCRIPT: &[u8] = b"NOSCRIPT";
+
 impl Link {
     /// Turns everything that is there as a whole into events.
     pub(super) fn decode(&mut self, topics: &mut Topics) -> Result<Vec<LiveEvent>, End> {
@@ -94,7 +97,7 @@ impl Link {
 
     fn answer(&mut self, topics: &mut Topics, reply: Reply, events: &mut Vec<LiveEvent>) -> Result<(), End> {
         match (self.questions.answered().unwrap_or(Question::Other), reply) {
-            (Question::Check(channel), Reply::List(fields)) => {
+            (Question::Check(channel) | Question::CheckAgain(channel), Reply::List(fields)) => {
                 let fields: Vec<String> = fields.iter().map(Reply::word).collect();
                 if fields.first().is_some_and(|role| role != "master") {
                     // Whatever a demoted server relays or says is not believed.
@@ -106,7 +109,12 @@ impl Link {
                 });
                 Ok(())
             }
-            (Question::Check(channel), Reply::Error(text)) => {
+            (Question::Check(channel), Reply::Error(text)) if text.starts_with(NO_SCRIPT) => {
+                self.load_scripts();
+                self.check(channel, true);
+                Ok(())
+            }
+            (Question::Check(channel) | Question::CheckAgain(channel), Reply::Error(text)) => {
                 events.push(LiveEvent::NoHead(channel, error::of_reading(&Said::parse(&text))));
                 Ok(())
             }
@@ -115,10 +123,16 @@ impl Link {
                 Ok(())
             }
             (Question::Recent(_), Reply::Error(text)) => {
+                // Asked again before long.
+                if text.starts_with(NO_SCRIPT) {
+                    self.load_scripts();
+                }
                 tracing::debug!(reason = words(&text), "the registry can't be read");
                 Ok(())
             }
-            (Question::Check(_) | Question::Recent(_), _) => Err(not_understood()),
+            (Question::Check(_) | Question::CheckAgain(_) | Question::Recent(_), _) => Err(not_understood()),
+            // The command connection can't be used either, and its keeper says so.
+            (Question::Load, Reply::Error(text)) => Err(End::Lost(words(&text))),
             (Question::Probe, Reply::Error(text)) => {
                 self.probe.refused(&words(&text));
                 Ok(())
@@ -138,7 +152,9 @@ impl Link {
                 self.probe.answered();
                 Ok(())
             }
-            (Question::Subscribe(_) | Question::Notices(_) | Question::Probe | Question::Other, _) => Ok(()),
+            (Question::Subscribe(_) | Question::Notices(_) | Question::Probe | Question::Load | Question::Other, _) => {
+                Ok(())
+            }
         }
     }
 

@@ -18,6 +18,8 @@ use crate::{
     limits::BULK_READ_BYTES,
 };
 
+/// What [`Wire`] says as well.
+pub(super) const CLOSED: &str = "it closed the connection";
 const ODD: &str = "it answered in a way that is not understood";
 
 /// One connection, made when it is needed. Whoever comes while a page is read waits for its end.
@@ -65,13 +67,15 @@ impl Bulk {
     pub(super) async fn ask(&self, link: u64, question: &Question<'_>) -> Result<Answer, String> {
         let mut place = self.open.lock().await;
         // Taken out, so that one that is left in the middle of an answer is not used again.
-        let mut open = match place.take().filter(|open| open.link == link) {
-            Some(open) => open,
-            None => {
-                let wire = Wire::open(&self.url, "tidings-bulk", BULK_READ_BYTES, self.patience).await?;
-                Open { wire, link }
+        if let Some(mut open) = place.take().filter(|open| open.link == link) {
+            // One that was ended while it was idle is made again.
+            if let Ok(answer) = open.ask(question).await {
+                *place = Some(open);
+                return Ok(answer);
             }
-        };
+        }
+        let wire = Wire::open(&self.url, "tidings-bulk", BULK_READ_BYTES, self.patience).await?;
+        let mut open = Open { wire, link };
         let answer = open.ask(question).await?;
         *place = Some(open);
         Ok(answer)
@@ -94,7 +98,7 @@ impl Open {
         let mut range = Range::default();
         while !range.read(self.wire.buffer()).map_err(|error| error.to_string())? {
             if !self.wire.read().await? {
-                return Err("it closed the connection".to_owned());
+                return Err(CLOSED.to_owned());
             }
         }
         let (runs, messages) = range.take(self.wire.buffer());

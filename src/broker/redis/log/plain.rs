@@ -86,6 +86,9 @@ impl Reader {
                 let reason = failed
                     .map_or_else(|_| "it did not answer in time".to_owned(), |asked| asked.err().unwrap_or_default());
                 tracing::debug!(channel = channel.as_str(), reason, "a page can't be read by itself");
+                if reason == super::bulk::CLOSED {
+                    self.budget.cut(limit.bytes);
+                }
                 // What was too large to come in time is counted while it is read, the next time.
                 self.runs.forget(channel);
                 return Ok(None);

@@ -1,0 +1,15 @@
+#!lua flags=no-writes
+-- What a server lacks of what our scripts need, in words, or ''. Rights to keys and channels are another matter: they differ from
+-- channel to channel.
+local lacks = {}
+local info = redis.pcall('INFO', 'replication')
+local is_told = type(info) == 'string' and string.find(info, 'role:%w') and string.find(info, 'master_replid:%w')
+if not is_told then lacks[1] = 'it does not tell scripts its role and replication id (INFO replication)' end
+if redis.acl_check_cmd then
+  for command in string.gmatch(ARGV[1], '%u+') do
+    if not pcall(redis.acl_check_cmd, command) then lacks[#lacks + 1] = 'it does not know ' .. command end
+  end
+else
+  lacks[#lacks + 1] = 'its scripts can not check rights (redis.acl_check_cmd)'
+end
+return table.concat(lacks, '; ')
