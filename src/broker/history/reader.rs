@@ -220,9 +220,9 @@ impl Reader {
     /// Remembers where the reader's epoch comes from.
     fn learn(&mut self, head: &Head, index: usize) {
         let own = self.position.epoch;
-        if own.is_none()
-            || (self.origin.of == own && self.origin.lineage != Lineage::Unknown && !self.lacks_ancestors())
-        {
+        let is_known = self.origin.of == own && self.origin.lineage != Lineage::Unknown;
+        // Of the oldest that it lists, the head does not know the one before.
+        if own.is_none() || (is_known && (index == 0 || !self.lacks_ancestors())) {
             return;
         }
         let before = head.epochs[..=index].iter().map(|start| (start.epoch, start.first));

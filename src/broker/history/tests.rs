@@ -155,3 +155,221 @@ fn an_epoch_older_than_the_list_asks_the_log() {
     assert_eq!((gap.first_missing, gap.last_missing, gap.resume.sequence), (16, 0, 9));
     assert_eq!(reader.next(Some(&head), Absence::default()), Next::Read { to: 29 });
 }
+
+fn data_set(n: u64) -> Option<DataSet> {
+    DataSet::from_u64(n)
+}
+
+/// A reader that resumes in an epoch that comes from there.
+fn resumed(n: u64, sequence: i64, first: i64, previous: Option<u64>) -> Reader {
+    let lineage = Lineage::Epoch { first, previous: previous.map(epoch) };
+    Reader::resume(Mark { position: at(n, sequence), lineage })
+}
+
+/// All that a reader is told until it has read everything.
+fn goes_on(reader: &mut Reader, head: &Head) -> Vec<Next> {
+    let mut told = Vec::new();
+    loop {
+        let next = reader.next(Some(head), Absence::default());
+        match next {
+            Next::End => return told,
+            Next::Read { to } => reader.position.sequence = to,
+            Next::Gap(_) => {}
+            Next::Unlisted => panic!("{told:?}"),
+        }
+        told.push(next);
+        assert!(told.len() < 100, "no progress: {told:?}");
+    }
+}
+
+fn lost(n: u64, first_missing: i64, last_missing: i64, resume: Position) -> Next {
+    gap(n, first_missing, last_missing, GapReason::EpochChanged, resume)
+}
+
+fn with_losses(mut head: Head, losses: &[(u64, u64, i64, i64)]) -> Head {
+    let loss = |&(began, of, from, to): &(u64, u64, i64, i64)| Loss { began: epoch(began), epoch: epoch(of), from, to };
+    head.losses = losses.iter().map(loss).collect();
+    head
+}
+
+#[test]
+fn after_a_failback_the_last_common_epoch_goes_on() {
+    // 200 messages of 1; a replica was promoted and began 2; then the old server came back, and 3 began there.
+    let back = head(&[(1, 1, 0), (3, 201, 200)], 1, 203);
+    let told = [lost(2, 201, 201, at(1, 200)), Next::Read { to: 203 }];
+    assert_eq!(goes_on(&mut resumed(2, 201, 201, Some(1)), &back), told, "as its cursor knows");
+    let mut open = Reader::new(at(1, 100));
+    let promoted = head(&[(1, 1, 0), (2, 201, 200)], 1, 201);
+    assert_eq!(goes_on(&mut open, &promoted), [Next::Read { to: 200 }, Next::Read { to: 201 }]);
+    assert_eq!(goes_on(&mut open, &back), told, "as the stream itself has seen");
+    // Whoever knows nothing of it can't be told where they part.
+    assert_eq!(Reader::new(at(2, 201)).next(Some(&back), Absence::default()), Next::Unlisted);
+}
+
+#[test]
+fn a_fork_is_left_where_both_sides_part() {
+    // The reader saw 1 up to 50 and then 2; the copy that came back has 1 up to 47, and then 3.
+    let mut reader = resumed(2, 51, 51, Some(1));
+    let other = head(&[(1, 1, 0), (3, 48, 47)], 1, 52);
+    assert_eq!(goes_on(&mut reader, &other), [lost(2, 48, 51, at(1, 47)), Next::Read { to: 52 }]);
+    // The other way round: what 1 had beyond was never seen.
+    let mut reader = resumed(3, 49, 48, Some(1));
+    let first = head(&[(1, 1, 0), (2, 51, 50)], 1, 52);
+    let told = [lost(3, 48, 49, at(1, 47)), Next::Read { to: 50 }, Next::Read { to: 52 }];
+    assert_eq!(goes_on(&mut reader, &first), told);
+}
+
+#[test]
+fn a_fork_is_left_over_several_epochs() {
+    let mut reader = Reader::new(Position::START);
+    let seen = head(&[(1, 1, 0), (2, 11, 10), (3, 21, 20)], 1, 25);
+    goes_on(&mut reader, &seen);
+    assert_eq!(reader.lineage(), Lineage::Epoch { first: 21, previous: Some(epoch(2)) });
+    let other = head(&[(1, 1, 0), (4, 15, 14)], 1, 16);
+    let told = [lost(3, 11, 25, at(1, 10)), Next::Read { to: 14 }, Next::Read { to: 16 }];
+    assert_eq!(goes_on(&mut reader, &other), told, "1 went on to 14 without it");
+    assert_eq!(reader.lineage(), Lineage::Epoch { first: 15, previous: Some(epoch(1)) });
+}
+
+#[test]
+fn what_was_told_of_the_common_epoch_is_not_read_or_told_again() {
+    let mut reader = Reader::new(at(1, 8));
+    // 1 had 8, and was cut to 5 where 2 began.
+    let cut = head(&[(1, 1, 0), (2, 6, 8)], 1, 7);
+    assert_eq!(goes_on(&mut reader, &cut), [lost(1, 6, 8, at(2, 5)), Next::Read { to: 7 }]);
+    // A copy with all of 1 comes back, and 3 begins there.
+    let whole = head(&[(1, 1, 0), (3, 9, 8)], 1, 9);
+    assert_eq!(goes_on(&mut reader, &whole), [Next::Read { to: 9 }]);
+}
+
+#[test]
+fn losses_that_were_found_out_late_are_told_at_the_crossing() {
+    // 2 began cleanly. When 3 began, somebody had receipts of 1 for 7 to 10, and of 9 for 3 to 4.
+    let known = with_losses(head(&[(1, 1, 0), (2, 7, 6), (3, 9, 8)], 1, 9), &[(3, 1, 7, 10), (3, 9, 3, 4)]);
+    let mut reader = Reader::new(at(1, 5));
+    let told = [
+        Next::Read { to: 6 },
+        Next::Read { to: 8 },
+        // A client that stops here is told of both again.
+        lost(1, 7, 10, at(2, 8)),
+        lost(9, 3, 4, at(3, 8)),
+        Next::Read { to: 9 },
+    ];
+    assert_eq!(goes_on(&mut reader, &known), told);
+    assert_eq!(goes_on(&mut Reader::new(at(2, 8)), &known), told[2..]);
+    assert_eq!(goes_on(&mut Reader::new(at(3, 8)), &known), told[4..], "who has crossed was told");
+    // A trimmed stretch ends where something else was lost.
+    let trimmed = Head { first: 9, ..known };
+    let told_trimmed = [&[gap(1, 6, 8, GapReason::Trimmed, at(2, 8))][..], &told[2..]].concat();
+    assert_eq!(goes_on(&mut Reader::new(at(1, 5)), &trimmed), told_trimmed);
+}
+
+#[test]
+fn a_loss_is_told_once_though_several_starts_name_it() {
+    let twice = with_losses(head(&[(1, 1, 0), (2, 6, 8), (3, 8, 7)], 1, 9), &[(3, 1, 6, 8), (3, 1, 7, 9)]);
+    let told = [lost(1, 6, 8, at(2, 5)), Next::Read { to: 7 }, lost(1, 9, 9, at(3, 7)), Next::Read { to: 9 }];
+    assert_eq!(goes_on(&mut Reader::new(at(1, 5)), &twice), told);
+}
+
+#[test]
+fn what_was_lost_before_a_channels_first_message_is_told_to_whoever_waits_for_it() {
+    let start = Reader::default().in_data_set(data_set(1));
+    let plain = Head { data_set: data_set(2), ..head(&[(7, 1, 0)], 1, 1) };
+    let flushed = Gap {
+        epoch: None,
+        first_missing: 1,
+        last_missing: 0,
+        reason: GapReason::EpochChanged,
+        resume: Position::START,
+    };
+    assert_eq!(goes_on(&mut start.clone(), &plain), [Next::Gap(flushed), Next::Read { to: 1 }]);
+    // Where receipts say what it was, that is all.
+    let known = with_losses(plain.clone(), &[(7, 3, 1, 2)]);
+    let told = [lost(3, 1, 2, Position::START), Next::Read { to: 1 }];
+    assert_eq!(goes_on(&mut start.clone(), &known), told);
+    assert_eq!(goes_on(&mut Reader::default(), &known), told, "whatever the data set was");
+    // In the same data set nothing was lost, nor where nobody knows.
+    for known in [data_set(2), None] {
+        assert_eq!(goes_on(&mut Reader::default().in_data_set(known), &plain), [Next::Read { to: 1 }]);
+    }
+    // A channel that is still not there keeps the reader waiting in the data set that it knew.
+    let mut waiting = start;
+    assert!(waiting.doubts_first(data_set(2)) && !waiting.doubts_first(data_set(1)) && !waiting.doubts_first(None));
+    let absence = Absence { expired: false, data_set: data_set(2) };
+    assert_eq!(waiting.next(None, absence), Next::End);
+    assert!(waiting.doubts_first(data_set(2)));
+    assert_eq!(waiting.lineage(), Lineage::DataSet(DataSet::from_u64(1).expect("not 0")));
+    assert_eq!(goes_on(&mut waiting, &plain), [Next::Gap(flushed), Next::Read { to: 1 }]);
+    assert!(!waiting.doubts_first(data_set(3)), "it has seen the first");
+}
+
+#[test]
+fn a_missing_head_is_no_expiry_in_another_data_set() {
+    // By the clock it is as old as can be: that of a server which is weeks behind says nothing.
+    let absence = |now| Absence { expired: true, data_set: data_set(now) };
+    let mut reader = Reader::new(at(1, 8)).in_data_set(data_set(1));
+    assert_eq!(reader.clone().next(None, absence(1)), Next::End, "it expired");
+    assert_eq!(reader.clone().next(None, absence(0)), Next::End, "as far as anyone knows");
+    let flushed = Gap {
+        epoch: Some(epoch(1)),
+        first_missing: 9,
+        last_missing: 0,
+        reason: GapReason::EpochChanged,
+        resume: Position::START,
+    };
+    assert_eq!(reader.next(None, absence(2)), Next::Gap(flushed));
+    assert_eq!(reader.mark().lineage, Lineage::DataSet(DataSet::from_u64(2).expect("not 0")));
+    // What comes then begins the present data set's history, and is no second loss.
+    let new = Head { data_set: data_set(2), ..head(&[(7, 1, 0)], 1, 1) };
+    assert_eq!(goes_on(&mut reader, &new), [Next::Read { to: 1 }]);
+    assert_eq!(reader.data_set(), data_set(2));
+}
+
+#[test]
+fn a_reader_that_was_told_of_a_loss_takes_no_copy_of_it() {
+    let mut reader = Reader::new(at(1, 8));
+    assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 5)), [lost(1, 6, 8, at(1, 5))]);
+    assert!(reader.awaits_epoch());
+    let begun = head(&[(1, 1, 0), (2, 6, 8)], 1, 6);
+    assert_eq!(goes_on(&mut reader, &begun), [Next::Read { to: 6 }]);
+    assert!(!reader.awaits_epoch());
+}
+
+#[test]
+fn a_reader_knows_where_it_stands() {
+    let two = Head { data_set: data_set(1), ..head(&[(1, 1, 0), (2, 6, 5)], 1, 9) };
+    let mut reader = Reader::default().in_data_set(data_set(1));
+    assert_eq!(reader.lineage(), Lineage::DataSet(DataSet::from_u64(1).expect("not 0")));
+    assert_eq!(reader.next(Some(&two), Absence::default()), Next::Read { to: 5 });
+    assert_eq!(reader.lineage(), Lineage::Epoch { first: 1, previous: None });
+    // A push that follows says it as well.
+    let mut live = Reader::default();
+    live.follow(at(1, 1), two.lineage(epoch(1)));
+    assert_eq!(live.mark(), two.mark(at(1, 1)));
+    live.follow(at(1, 2), Lineage::Unknown);
+    assert_eq!(live.lineage(), Lineage::Epoch { first: 1, previous: None }, "what is known stays known");
+    reader.position.sequence = 5;
+    assert_eq!(reader.next(Some(&two), Absence::default()), Next::Read { to: 9 });
+    assert_eq!(reader.mark(), two.mark(at(2, 5)));
+    // Also behind each gap, where its cursor is made.
+    let torn = head(&[(1, 1, 0), (2, 6, 8)], 1, 9);
+    let mut reader = Reader::new(at(1, 5));
+    assert_eq!(reader.next(Some(&torn), Absence::default()), lost(1, 6, 8, at(2, 5)));
+    assert_eq!(reader.mark(), torn.mark(at(2, 5)));
+    // An old cursor's reader learns it with the head, and one whose predecessor the list has forgotten keeps it.
+    let cut = head(&[(2, 6, 5), (3, 20, 19)], 1, 25);
+    let mut kept = resumed(2, 7, 6, Some(1));
+    assert_eq!(kept.next(Some(&cut), Absence::default()), Next::Read { to: 19 });
+    assert_eq!(kept.lineage(), Lineage::Epoch { first: 6, previous: Some(epoch(1)) });
+    assert_eq!(cut.lineage(epoch(9)), Lineage::Unknown);
+}
+
+#[test]
+fn a_rewritten_stretch_is_lost_from_where_the_reader_had_it() {
+    let mut reader = Reader::new(at(1, 8));
+    assert_eq!(reader.rewrite(epoch(2), 3), None);
+    assert_eq!(reader.rewrite(epoch(1), 9), None);
+    let gap = reader.rewrite(epoch(1), 6).expect("it had 6 to 8");
+    assert_eq!((gap.first_missing, gap.last_missing, gap.resume, reader.position), (6, 8, at(1, 5), at(1, 5)));
+    assert!(!reader.awaits_epoch(), "what stands there now is to be read");
+}
