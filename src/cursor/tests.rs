@@ -106,6 +106,32 @@ fn a_cursor_of_something_else_is_foreign() {
     assert_eq!(decode_names_page(&encode_names_page("a*", "abc"), ""), Err(Foreign));
 }
 
+/// Two names with one 64-bit hash, which take seconds to find.
+#[test]
+fn a_name_that_was_made_to_match_is_foreign() {
+    let [one, other] = [
+        [
+            "jivutluyopejcmvhuclslxylkqtfxorhuntslcmwtgfblmujukwpxnrdcmcjalpb",
+            "ealvffywzgecsqomnnawnezqzjevcsodbhvknzaisctllpibyvovwpqtqwklokol",
+        ],
+        [
+            "reouvbwmseqnqoulbztrbrwipxzycdroxjlitvsvuzuukpwxvtlsxsilnsgxfqhb",
+            "iylbzfuozzyzlecejfadnszdnzeqtdpfgfycwmjderoglkjljldaswyxvsnrksnt",
+        ],
+    ]
+    .map(|halves| name(&halves.concat()));
+    assert!(one != other && old_hash(one.as_str()) == old_hash(other.as_str()));
+    assert_eq!(decode_for(&encode(&one, mark(7, 42, 1, 0)), &other), Err(InvalidCursor::Foreign));
+    assert_eq!(decode_page(&encode_page(&one, true, position(7, 42)), &other, true), Err(InvalidCursor::Foreign));
+    let names = encode_names_page(one.as_str(), "abc");
+    assert_eq!(decode_names_page(&names, other.as_str()), Err(InvalidCursor::Foreign));
+    let [one, other] = [one, other].map(|name| pattern(name.as_str()));
+    let Ok(Cursor::Stream(owner, _)) = read(&encode_stream(&one, &StreamCursor::default()).expect("small")) else {
+        panic!("a whole stream's")
+    };
+    assert!(owner.is(one.as_str()) && !owner.is(other.as_str()));
+}
+
 #[test]
 fn a_cursor_of_another_kind_says_so() {
     use InvalidCursor::Kind;
