@@ -41,7 +41,7 @@ async fn alerts_look_at_series_that_exist() {
     let rules = read("docs/alerts.yml");
     let mut seen = BTreeSet::new();
     // What is no expression names no metric.
-    for (at, _) in rules.match_indices("tidings_") {
+    for (at, _) in rules.match_indices("tidings_").chain(rules.match_indices("process_")) {
         let selector = selector(&rules[at..]);
         seen.insert(selector);
         assert!(scraped.iter().any(|scraped| has(scraped, selector)), "nothing matches {selector}");
