@@ -93,8 +93,14 @@ pub const REGISTRY_RECENT_NAMES: usize = 2_000;
 const _: () = assert!(REGISTRY_RECENT_NAMES + 2 <= REPLY_ELEMENTS);
 /// How often publishers look the registry through for channels whose head has expired.
 pub const REGISTRY_SWEEP: Duration = Duration::from_secs(600);
-/// How many of them they look at each time.
+/// How many of them they look at together: some milliseconds of Redis's one thread.
 pub const REGISTRY_SWEPT: usize = 1_000;
+/// How long they pause between two such looks: a registry of a million dead names is swept in an hour and a half, and Redis has
+/// nothing else to do for a thousandth of the time.
+pub const REGISTRY_SWEEP_PAUSE: Duration = Duration::from_secs(5);
+/// Pages of the registry that are looked through for living names, where a pattern matches more than it may: beyond it the registry is
+/// mostly dead, and has to be swept first.
+pub const REGISTRY_LOOKS: usize = 32;
 
 // The connections to Redis.
 
@@ -212,6 +218,10 @@ pub const HUB_REQUESTS: usize = 1_024;
 pub const HUB_TICK: Duration = Duration::from_secs(1);
 /// Ticks between two looks at the heads of quiet channels: a lost last message is found within some seconds.
 pub const HUB_ROUND_TICKS: u32 = 3;
+/// How soon a captured topic is asked for again that was refused.
+pub const CAPTURE_RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest such pause: whoever mends the rights sees it captured within half a minute.
+pub const CAPTURE_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Heads that are asked for in one tick: a few milliseconds of Redis's one thread.
 pub const HUB_ROUND_HEADS: usize = 1_000;
 /// The first pause before a channel that can't be read is asked for again: a tick of the hub.

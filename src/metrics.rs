@@ -19,7 +19,7 @@ pub use publishing::Publish;
 pub use recorder::{AlreadyInstalled, Part, Scrape, install};
 pub use redis::{Call, Connection, Timing, reconnected, redis_up, timed};
 pub use streaming::{
-    Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics, unreadable,
+    Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics, uncaptured, unreadable,
 };
 
 /// How a metric behaves.
@@ -56,11 +56,12 @@ const CAPTURE_LEADER: &str = "tidings_capture_leader";
 const CAPTURE_WAIT: &str = "tidings_capture_wait_seconds";
 const CONNECTIONS: &str = "tidings_connections";
 const TOPICS: &str = "tidings_topics";
+const UNCAPTURED: &str = "tidings_uncaptured_topics";
 const UNREADABLE: &str = "tidings_unreadable_channels";
 const BUILD_INFO: &str = "tidings_build_info";
 
 /// All metrics of our own; beside them stand those that the system has of the process (`process.rs`).
-pub const FAMILIES: [Family; 18] = [
+pub const FAMILIES: [Family; 19] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -132,6 +133,11 @@ pub const FAMILIES: [Family; 18] = [
         TOPICS,
         Kind::Gauge,
         "Channels and patterns that Redis is asked for: one subscription each, however many streams follow.",
+    ),
+    (
+        UNCAPTURED,
+        Kind::Gauge,
+        "Channels and patterns of --capture that can't be captured now, since Redis refuses their subscriptions. They are asked for again.",
     ),
     (
         UNREADABLE,

@@ -5,7 +5,8 @@ use std::{sync::LazyLock, time::Duration};
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
-    CAPTURE_LEADER, CAPTURE_WAIT, DELIVERIES, DROPPED, GAPS, REPAIRS, STREAM_LAG, STREAMS, TOPICS, UNREADABLE,
+    CAPTURE_LEADER, CAPTURE_WAIT, DELIVERIES, DROPPED, GAPS, REPAIRS, STREAM_LAG, STREAMS, TOPICS, UNCAPTURED,
+    UNREADABLE,
 };
 use crate::broker::GapReason;
 
@@ -20,6 +21,7 @@ pub(super) struct Streaming {
     capture_wait: Gauge,
     topics: Gauge,
     unreadable: Gauge,
+    uncaptured: Gauge,
 }
 
 pub(super) static STREAMING: LazyLock<Streaming> = LazyLock::new(|| Streaming {
@@ -33,6 +35,7 @@ pub(super) static STREAMING: LazyLock<Streaming> = LazyLock::new(|| Streaming {
     capture_wait: gauge!(CAPTURE_WAIT),
     topics: gauge!(TOPICS),
     unreadable: gauge!(UNREADABLE),
+    uncaptured: gauge!(UNCAPTURED),
 });
 
 /// Where a stream gets its messages from.
@@ -132,4 +135,9 @@ pub fn topics(topics: usize) {
 /// So many channels can't be read, while others can.
 pub fn unreadable(channels: usize) {
     STREAMING.unreadable.set(channels as f64);
+}
+
+/// So many captured topics are refused.
+pub fn uncaptured(topics: usize) {
+    STREAMING.uncaptured.set(topics as f64);
 }

@@ -11,7 +11,7 @@ use tidings::{
 };
 use tidings_testing::RedisServer;
 
-use crate::fixture::{Live, broker, channel, head, name, pattern, publish, settings, texts, up};
+use crate::fixture::{Live, broker, channel, connect, head, name, pattern, publish, settings, texts, up};
 
 #[tokio::test]
 async fn what_plain_programs_publish_arrives_as_it_is() {
@@ -229,4 +229,24 @@ async fn a_replica_gets_no_subscriptions() {
         assert!(batch.iter().all(|event| matches!(event, LiveEvent::Lost(_))), "{batch:?}");
     }
     broker.close().await;
+}
+
+/// Pub/Sub knows no prefixes and no databases.
+#[tokio::test]
+async fn probes_and_notices_of_another_deployment_are_nobodys_messages() {
+    let server = RedisServer::start();
+    let ours = broker(&server).await;
+    let theirs = connect(Settings { key_prefix: "other".to_owned(), ..settings(&server.url()) }).await;
+    let mut live = Live::open(&ours);
+    live.subscribe(pattern("*")).await;
+    let mut other = Live::open(&theirs);
+    other.subscribe(channel("orders")).await;
+    // Several probes.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    server.command(&["PUBLISH", "other:{orders}:adopted", "0123456789abcdef{}"]);
+    publish(&ours, &name("orders"), texts(1)).await;
+    let (_, channel, _) = live.push().await;
+    assert_eq!(channel, "orders");
+    ours.close().await;
+    theirs.close().await;
 }

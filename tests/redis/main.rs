@@ -16,4 +16,5 @@ mod losses;
 mod notices;
 mod prepared;
 mod refusals;
+mod registry;
 mod replicas;

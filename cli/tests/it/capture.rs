@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::harness::{PATIENCE, Publisher, Stream, Subscriber, channel, pattern, sequences, text, text_of};
 
 mod faults;
+mod rights;
 mod several;
 
 const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];

@@ -2,6 +2,9 @@
 
 use crate::channel::{ChannelName, Pattern};
 
+/// Hexadecimal digits in the name of a probe's channel.
+const PROBE_ID: usize = 16;
+
 /// Makes names with one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -36,6 +39,17 @@ impl Keys {
     /// Whether a name is one of ours, which no channel of messages can have.
     pub(super) fn is_own(&self, name: &[u8]) -> bool {
         name.strip_prefix(self.prefix.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))
+    }
+
+    /// Whether what is published there is the probe or the notice of any deployment, whatever its prefix: one notices the others on
+    /// the same Redis, since Pub/Sub knows no databases. No channel has braces; a probe is told by its whole form.
+    pub(super) fn is_of_a_service(name: &[u8], payload: &[u8]) -> bool {
+        if name.ends_with(b"}:adopted") && name.windows(2).any(|two| two == b":{") {
+            return true;
+        }
+        let Some((rest, id)) = name.split_last_chunk::<PROBE_ID>() else { return false };
+        let is_probe = rest.ends_with(b":probe:") && id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_probe && !payload.is_empty() && payload.len() <= 20 && payload.iter().all(u8::is_ascii_digit)
     }
 
     /// A hash: which replica adopts what plain programs publish on the channel, and who asks to.
@@ -86,5 +100,19 @@ mod tests {
         assert_eq!(keys.registry(), "tidings:channels");
         assert!(keys.is_own(keys.probe("a").as_bytes()));
         assert!(!keys.is_own(b"tidings.orders") && !keys.is_own(b"orders"));
+        let other = Keys::new("other");
+        let probe = other.probe(&crate::message::Epoch::random().to_string());
+        assert!(Keys::is_of_a_service(probe.as_bytes(), b"17") && !keys.is_own(probe.as_bytes()));
+        assert!(Keys::is_of_a_service(other.adopted(&channel).as_bytes(), b"whatever"));
+        for (name, payload) in [
+            (probe.as_str(), "{}"),
+            (probe.as_str(), ""),
+            (&probe[..probe.len() - 1], "17"),
+            ("orders:probe", "17"),
+            ("0123456789abcdef", "17"),
+            ("orders:adopted", "17"),
+        ] {
+            assert!(!Keys::is_of_a_service(name.as_bytes(), payload.as_bytes()), "{name} {payload}");
+        }
     }
 }

@@ -4,8 +4,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 
 use super::{
     connection::Connection,
@@ -16,7 +15,7 @@ use super::{
 use crate::{
     broker::{DataSetNow, Error, From, Head, HeadOf, Page, PageLimit, Retention, Stored, adopt::Adopted},
     channel::{ChannelName, Names, Pattern},
-    limits::{HEAD_LINGER, REGISTRY_PAGE, REGISTRY_SWEEP, REGISTRY_SWEPT},
+    limits::REGISTRY_PAGE,
     message::DataSet,
     metrics::{self, Call},
 };
@@ -25,6 +24,7 @@ mod budget;
 mod bulk;
 mod plain;
 mod range;
+mod sweep;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use self::range::Range;
@@ -176,49 +176,6 @@ impl Reader {
             }
             cursor = next;
         }
-    }
-
-    /// Removes channels from the registry whose head has expired, now and then, until the token is cancelled.
-    pub(super) async fn sweep(self: Arc<Self>, closing: CancellationToken) {
-        let sweeping = async {
-            loop {
-                if let Err(error) = self.sweep_once().await {
-                    tracing::debug!(%error, "the registry was not swept");
-                }
-                sleep(REGISTRY_SWEEP).await;
-            }
-        };
-        let _: Option<()> = closing.run_until_cancelled(sweeping).await;
-    }
-
-    async fn sweep_once(&self) -> Result<(), Error> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("TIME");
-        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
-        let (seconds, _): (i64, i64) = redis::from_redis_value(answer).map_err(|_| odd())?;
-        let lives_ms = self.retention.max_age_ms as i64 + HEAD_LINGER.as_millis() as i64;
-        let mut pipeline = redis::pipe();
-        let registry = self.keys.registry();
-        let expired = seconds.saturating_mul(1000).saturating_sub(lives_ms);
-        pipeline.cmd("ZRANGE").arg(&registry).arg("-inf").arg(expired).arg("BYSCORE");
-        pipeline.arg("LIMIT").arg(0).arg(REGISTRY_SWEPT);
-        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
-        let names: Vec<String> = redis::from_redis_value(answer).map_err(|_| odd())?;
-        for name in names.iter().filter_map(|name| self.names.parse(name).ok()) {
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("ZSCORE").arg(&registry).arg(name.as_str()).cmd("EXISTS").arg(self.keys.head(&name));
-            let mut answers = self.query(&pipeline, &[]).await?.into_iter();
-            let score: Option<String> = redis::from_redis_value(answers.next().unwrap_or_default()).unwrap_or(None);
-            let exists: bool = redis::from_redis_value(answers.next().unwrap_or_default()).unwrap_or(true);
-            if let (Some(score), false) = (score, exists) {
-                let mut call = script::UNREGISTER.call();
-                call.arg(1).arg(&registry).arg(name.as_str()).arg(score);
-                let mut pipeline = redis::pipe();
-                pipeline.add_command(call);
-                self.query(&pipeline, &[&script::UNREGISTER]).await?;
-            }
-        }
-        Ok(())
     }
 
     fn head_call(&self, channel: &ChannelName) -> Cmd {

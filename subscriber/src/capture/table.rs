@@ -18,7 +18,6 @@ pub(super) struct Table {
     accounts: HashMap<ChannelName, Account>,
     /// Of what is held.
     bytes: usize,
-    leads: usize,
     /// Accounts that may have something to do.
     due: HashSet<ChannelName>,
     /// Something was dropped, and it was said.
@@ -81,13 +80,9 @@ impl Table {
     /// Does something to an account, if there is one, and counts what that changes.
     pub(super) fn with<T>(&mut self, channel: &ChannelName, act: impl FnOnce(&mut Account) -> T) -> Option<T> {
         let account = self.accounts.get_mut(channel)?;
-        let (bytes, leads) = (account.held_bytes(), account.leads());
+        let bytes = account.held_bytes();
         let done = act(account);
         self.bytes = self.bytes + account.held_bytes() - bytes;
-        if account.leads() != leads {
-            self.leads = if leads { self.leads - 1 } else { self.leads + 1 };
-            metrics::leads(self.leads);
-        }
         Some(done)
     }
 
@@ -113,6 +108,11 @@ impl Table {
     /// Since when the oldest message is held.
     pub(super) fn since(&self) -> Option<Instant> {
         self.accounts.values().filter_map(Account::since).min()
+    }
+
+    /// On how many of these channels this replica was the last to adopt.
+    pub(super) fn leads(&self, is_captured: impl Fn(&ChannelName) -> bool) -> usize {
+        self.accounts.iter().filter(|(channel, account)| account.leads() && is_captured(channel)).count()
     }
 
     /// Whether nothing is held anywhere.
@@ -150,10 +150,7 @@ impl Table {
 
     /// Forgets accounts of which nothing is known but a position.
     fn make_room(&mut self) {
-        let leads = self.accounts.values().filter(|account| account.is_idle() && account.leads()).count();
         self.accounts.retain(|_, account| !account.is_idle());
-        self.leads -= leads;
-        metrics::leads(self.leads);
     }
 }
 

@@ -1,8 +1,12 @@
 //! The captured topics of a hub: listened to always, with the notices of what was adopted on their channels.
 
+use std::time::Instant;
+
 use tidings::{
     broker::{LiveCommand, Topic, adopt::Raw},
     channel::ChannelName,
+    limits::{CAPTURE_RETRY_MAX, CAPTURE_RETRY_MIN},
+    metrics,
 };
 
 use super::task::Task;
@@ -21,6 +25,19 @@ impl Task {
         }
     }
 
+    /// Asks again for topics that were refused, ever more seldom: rights may have been mended since.
+    pub(super) fn capture_again(&mut self, now: Instant) {
+        let (at, tries) = self.recaptures;
+        if self.uncaptured.is_empty() {
+            self.recaptures = (now, 0);
+        } else if now >= at {
+            let pause = CAPTURE_RETRY_MIN.saturating_mul(1 << tries.min(16)).min(CAPTURE_RETRY_MAX);
+            self.recaptures = (now + pause, tries + 1);
+            self.pin();
+        }
+        metrics::uncaptured(self.uncaptured.len());
+    }
+
     /// From here on a topic's notices come, so that nobody needs its plain messages.
     pub(super) fn captured(&mut self, topic: &Topic) {
         self.uncaptured.remove(topic);
@@ -33,7 +50,7 @@ impl Task {
     /// A topic's notices do not come: its plain messages are delivered as they are, and kept nowhere.
     pub(super) fn not_captured(&mut self, topic: &Topic, reason: &str) {
         let is_captured = self.capture.topics().any(|captured| captured == topic);
-        // It is asked for again every second.
+        // It is asked for again.
         if is_captured && self.uncaptured.insert(topic.clone()) {
             tracing::error!(
                 ?topic,

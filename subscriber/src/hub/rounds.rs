@@ -21,6 +21,8 @@ pub(super) struct Rounds {
     ticks: u32,
     /// Channels whose head is still to be asked for in this round.
     due: VecDeque<ChannelName>,
+    /// How many of the registry's recent names were told in this round, where there are more.
+    skip: Option<usize>,
     /// How many channels the registry had.
     registered: usize,
 }
@@ -29,6 +31,11 @@ impl Task {
     /// Goes on with the round, or begins one when it is time.
     pub(super) fn go_round(&mut self) {
         self.rounds.ticks += 1;
+        // A page at a time: while many channels are new, a round takes longer, and publishers do not wait for it.
+        if let Some(skip) = self.rounds.skip.take() {
+            self.outbox.push_back(LiveCommand::Recent { skip });
+            self.rounds.ticks = 0;
+        }
         if self.rounds.due.is_empty() && self.rounds.ticks >= HUB_ROUND_TICKS {
             self.rounds.ticks = 0;
             let mut quiet = BTreeSet::new();
@@ -52,6 +59,7 @@ impl Task {
     /// the logs themselves, since they know channels of which nothing was ever heard here.
     pub(super) fn check_all(&mut self) {
         self.rounds.due.clear();
+        self.rounds.skip = None;
         let mut channels = Vec::new();
         for (topic, followed) in &mut self.topics {
             match topic {
@@ -94,7 +102,7 @@ impl Task {
         let new: Vec<ChannelName> = names.iter().filter(is_new).cloned().collect();
         self.rounds.due.extend(new);
         if more && !names.is_empty() {
-            self.outbox.push_back(LiveCommand::Recent { skip: skip + names.len() });
+            self.rounds.skip = Some(skip + names.len());
         }
     }
 

@@ -56,6 +56,8 @@ pub(super) struct Task {
     pub(super) refused: HashSet<Topic>,
     /// Captured topics of which it was said that they can't be captured.
     pub(super) uncaptured: HashSet<Topic>,
+    /// When they are asked for again, and how often they were.
+    pub(super) recaptures: (Instant, u32),
     /// When it was last said that something was too large, and how many of it there were since.
     oversized: (Option<Instant>, usize),
     /// Subscriptions stand and nothing was missed.
@@ -92,6 +94,7 @@ impl Task {
             unreadable: Unreadable::default(),
             refused: HashSet::new(),
             uncaptured: HashSet::new(),
+            recaptures: (Instant::now(), 0),
             oversized: (None, 0),
             linked: true,
             outbox: VecDeque::new(),
@@ -291,6 +294,7 @@ impl Task {
         self.pages.age(now);
         self.let_go(now);
         if self.linked {
+            self.capture_again(now);
             for channel in std::mem::take(&mut self.again) {
                 self.check(channel, None);
             }

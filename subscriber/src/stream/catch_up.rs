@@ -7,7 +7,7 @@ use tidings::{
     broker::{Absence, Broker, DataSetNow, Error, From, Head, Page, PageLimit, history::Next},
     channel::ChannelName,
     envelope::Heard,
-    limits::{BACKOFF_MAX, HEADS_PER_READ, PATTERN_CHANNELS},
+    limits::{BACKOFF_MAX, HEADS_PER_READ},
     message::Position,
     metrics::{self, Mode},
     status::{self, Call},
@@ -15,7 +15,7 @@ use tidings::{
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{Fit, Need, Session, positions::Places};
+use super::{Fit, Need, Session, open::living, positions::Places};
 use crate::{frames, hub::Refusal};
 
 impl Session {
@@ -81,7 +81,7 @@ impl Session {
         if let Places::Pattern { pattern, .. } = &self.positions.places {
             // Before the channels: what is flushed in between is rather told twice than never.
             let DataSetNow { data_set, .. } = self.broker.data_set().await?;
-            let channels = self.broker.channels(Some(pattern), "", PATTERN_CHANNELS + 1).await?;
+            let channels = living(&self.broker, pattern).await?;
             let registered: HashSet<&ChannelName> = channels.iter().collect();
             let known = self.positions.with_history();
             self.hub.put_back(known.filter(|channel| !registered.contains(channel)).cloned().collect());

@@ -9,7 +9,7 @@ use tidings::{
     broker::{DataSetNow, Error, Head, Shared, Topic, history::Reader},
     channel::{ChannelName, Pattern},
     cursor::{InvalidCursor, Owner, StreamCursor, channel_hash, old_hash},
-    limits::{HASHES_AT_ONCE, HEADS_PER_READ, PATTERN_CHANNELS, TOPICS},
+    limits::{HASHES_AT_ONCE, HEADS_PER_READ, PATTERN_CHANNELS, REGISTRY_LOOKS, TOPICS},
     message::{DataSet, Lineage, Mark, Position},
     metrics::{self, Mode},
     status::{self, Call},
@@ -127,6 +127,30 @@ fn resume(mark: Mark, head: Option<&Head>, data_set: Option<DataSet>) -> Reader 
     }
 }
 
+/// The channels of the registry that match, one more than a pattern may have at most. Where there are so many, only those count that
+/// have a head or a log, or can't be read: the registry keeps names for a while whose heads have expired.
+pub(super) async fn living(broker: &Shared, pattern: &Pattern) -> Result<Vec<ChannelName>, Error> {
+    const MOST: usize = PATTERN_CHANNELS + 1;
+    let mut names = broker.channels(Some(pattern), "", MOST).await?;
+    if names.len() < MOST {
+        return Ok(names);
+    }
+    let mut living = Vec::new();
+    for _ in 0..REGISTRY_LOOKS {
+        for some in names.chunks(HEADS_PER_READ) {
+            let heads = broker.heads(some).await?;
+            let there = some.iter().zip(heads).filter(|(_, head)| !matches!(head, Ok(None)));
+            living.extend(there.map(|(name, _)| name.clone()));
+        }
+        living.truncate(MOST);
+        let last = names.last().filter(|_| names.len() == MOST && living.len() < MOST);
+        let Some(last) = last else { return Ok(living) };
+        names = broker.channels(Some(pattern), last.as_str(), MOST).await?;
+    }
+    let text = "the registry is full of channels that have expired; publishers are about to sweep it";
+    Err(Error::Unavailable(text.to_owned()))
+}
+
 /// Where a pattern stream starts in all channels that the registry has, and in those that its cursor names; and which of them can't
 /// be read.
 async fn everywhere(
@@ -137,7 +161,7 @@ async fn everywhere(
     let broker = &source.broker;
     // Before the channels: what is flushed in between is rather told twice than never.
     let DataSetNow { data_set, .. } = broker.data_set().await.map_err(unavailable)?;
-    let channels = broker.channels(Some(pattern), "", PATTERN_CHANNELS + 1).await.map_err(unavailable)?;
+    let channels = living(broker, pattern).await.map_err(unavailable)?;
     let bounded = |channels: usize| match channels > PATTERN_CHANNELS {
         true => Err(status::pattern_too_wide("pattern", PATTERN_CHANNELS)),
         false => Ok(()),

@@ -1,5 +1,7 @@
 //! Patterns over many channels: what looking after them costs Redis.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use tidings::pb::StreamMessagesRequest;
 use tidings_testing::RedisServer;
@@ -35,6 +37,44 @@ async fn a_pattern_that_catches_up_reads_each_head_a_few_times() {
     // more. Each read of a head is one call.
     let heads = calls(&redis, "hmget");
     assert!(heads <= 5 * CHANNELS as i64, "{heads} reads of {CHANNELS} heads");
+    drop(stream);
+    rig.stop();
+}
+
+/// Names stay in the registry for a while when their heads have expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_names_do_not_make_a_pattern_too_wide() {
+    let redis = RedisServer::start();
+    let rig = Rig::on(&redis).await;
+    let mut receipts = rig.publish("aaa", [1]).await;
+    receipts.extend(rig.publish("zzz", [1]).await);
+    let fill = "for i = 1, 10500 do redis.call('ZADD', KEYS[1], ARGV[1], 'dead.' .. i) end";
+    redis.command(&["EVAL", fill, "1", "tidings:channels", &chrono::Utc::now().timestamp_millis().to_string()]);
+    let stream = rig.watch(StreamMessagesRequest { earliest: true, ..pattern("*") }).await;
+    for receipt in &receipts {
+        stream.until_message(&receipt.message_id).await;
+    }
+    // It looks there again behind a lost connection.
+    redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    let new = rig.publish("mmm", [1]).await;
+    stream.until_message(&new[0].message_id).await;
+    drop(stream);
+    rig.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_new_names_are_read_a_page_at_a_time() {
+    let redis = RedisServer::start();
+    let rig = Rig::on(&redis).await;
+    let stream = rig.watch(pattern("few.*")).await;
+    let fill = "for i = 1, 40000 do redis.call('ZADD', KEYS[1], ARGV[1], 'new.' .. i) end";
+    redis.command(&["EVAL", fill, "1", "tidings:channels", &chrono::Utc::now().timestamp_millis().to_string()]);
+    redis.command(&["CONFIG", "RESETSTAT"]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let pages = calls(&redis, "zrange");
+    assert!((1..=6).contains(&pages), "{pages} pages in 5 s");
+    let receipts = rig.publish("few.1", [1]).await;
+    stream.until_message(&receipts[0].message_id).await;
     drop(stream);
     rig.stop();
 }

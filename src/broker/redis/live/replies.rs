@@ -12,6 +12,7 @@ use crate::{
         redis::{
             error::{self, Said},
             head,
+            keys::Keys,
             resp::Reply,
             wire::words,
         },
@@ -70,6 +71,9 @@ impl Link {
                     }
                     // Probes, notices and the like are nobody's messages.
                     (Some(Reply::Text(channel)), _) if self.settings.keys.is_own(&channel) => {}
+                    // Those of other deployments neither.
+                    (Some(Reply::Text(channel)), Some(Reply::Text(payload)))
+                        if Keys::is_of_a_service(&channel, &payload) => {}
                     (Some(Reply::Text(channel)), Some(payload)) => events.push(pushed(topic, channel, payload)),
                     (Some(Reply::Oversized(bytes)), _) => {
                         events.push(LiveEvent::Oversized { topic: topic.clone(), bytes });
