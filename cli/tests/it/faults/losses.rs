@@ -2,6 +2,7 @@
 //! for it ends instead. Nothing is named that was not lost.
 
 mod evicted;
+mod forks;
 
 use std::time::Duration;
 
