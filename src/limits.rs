@@ -208,6 +208,27 @@ pub const LOG_CHUNK_BYTES: usize = 16 << 10;
 pub const HELD_BYTES: usize = 16 << 20;
 /// What each of them counts for beside its bytes: even empty ones fill memory.
 pub const HELD_PUSH_COST: usize = 256;
+/// Channels whose logs the hub compares at once with pushes that claim a place at or below what was heard: enough to fill round
+/// trips. Others wait within [`HELD_BYTES`].
+pub const COMPARED_CHANNELS: usize = 64;
+/// Messages of a log that are read at a time to compare them with such pushes: as many as one run has.
+pub const COMPARED_MESSAGES: usize = RUN_MESSAGES;
+/// Their bytes.
+pub const COMPARED_BYTES: usize = 256 << 10;
+/// How far beyond the known end of an ended epoch a push is believed to show a loss that is worth to be remembered on Redis: sixty-four
+/// runs. Anyone who may publish can claim more.
+pub const LATE_MESSAGES: i64 = 64 * RUN_MESSAGES as i64;
+/// Losses that were heard of and wait to be reported, by channel and epoch; others are in the log alone.
+pub const LATE_LOSSES: usize = 1_000;
+/// How many of them are reported at once.
+pub const LATE_REPORTS: usize = 16;
+/// How often a report that fails is made again, a second apart: through a failover.
+pub const LATE_TRIES: u32 = 30;
+/// How often the log says that pushes claim what can't be.
+pub const CLAIMS_QUIET: Duration = Duration::from_secs(60);
+/// Rewritten histories of a topic's channels that are remembered for streams which fall behind: such a thing takes somebody who puts
+/// back keys by hand.
+pub const FEED_REWRITES: usize = 1_000;
 /// Topics (channels and patterns) one subscriber follows.
 pub const TOPICS: usize = 100_000;
 /// How long a topic without streams keeps its Redis subscription.

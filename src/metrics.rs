@@ -100,7 +100,7 @@ pub const FAMILIES: [Family; 19] = [
     (
         DROPPED,
         Kind::Counter,
-        "Pushes that were not delivered, by reason: oversized (over 1 MiB), name (no valid channel name, seen through a pattern), held (too many waited for their channel's head; what was ours is in the log), capture (too many waited to be adopted).",
+        "Pushes that were not delivered, by reason: oversized (over 1 MiB), name (no valid channel name, seen through a pattern), held (too many waited for their channel's head; what was ours is in the log), capture (too many waited to be adopted), lost (Redis lost them since they were heard), late (of an epoch that ended before them; Redis lost them as well), unlogged (they claim a place that was heard before, and the log no longer has it).",
     ),
     (REDIS_UP, Kind::Gauge, "Whether the command connection to Redis can be used: 1 or 0."),
     (

@@ -16,7 +16,7 @@ pub(super) struct Streaming {
     deliveries: Counter,
     gaps: [Counter; 3],
     repairs: Counter,
-    dropped: [Counter; 4],
+    dropped: [Counter; 7],
     leader: Gauge,
     capture_wait: Gauge,
     topics: Gauge,
@@ -30,7 +30,8 @@ pub(super) static STREAMING: LazyLock<Streaming> = LazyLock::new(|| Streaming {
     deliveries: counter!(DELIVERIES),
     gaps: ["trimmed", "epoch_changed", "not_retained"].map(|reason| counter!(GAPS, "reason" => reason)),
     repairs: counter!(REPAIRS),
-    dropped: ["oversized", "name", "held", "capture"].map(|reason| counter!(DROPPED, "reason" => reason)),
+    dropped: ["oversized", "name", "held", "capture", "lost", "late", "unlogged"]
+        .map(|reason| counter!(DROPPED, "reason" => reason)),
     leader: gauge!(CAPTURE_LEADER),
     capture_wait: gauge!(CAPTURE_WAIT),
     topics: gauge!(TOPICS),
@@ -110,6 +111,12 @@ pub enum Dropped {
     Held = 2,
     /// Too many waited to be adopted.
     Capture = 3,
+    /// Redis has lost them since they were heard.
+    Lost = 4,
+    /// They are of an epoch that ended before them.
+    Late = 5,
+    /// They claim a place that was heard before, and the log does not tell with which message.
+    Unlogged = 6,
 }
 
 /// So many pushes are not delivered.

@@ -97,6 +97,11 @@ impl Capture {
         self.tell(|table, _| table.pass(channel, before, last));
     }
 
+    /// Other messages are in the place of those that were heard beyond a position.
+    pub(crate) fn rewrite(&self, channel: &ChannelName, to: Position) {
+        self.tell(|table, _| table.rewrite(channel, to));
+    }
+
     /// A message was adopted: the one at `at`, behind `before`.
     pub(crate) fn notice(&self, channel: &ChannelName, before: Position, at: Position, hash: &[u8; Raw::HASH_BYTES]) {
         self.tell(|table, now| table.notice(channel, before, at, hash, now));

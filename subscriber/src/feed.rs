@@ -13,8 +13,8 @@ use std::{
 use slab::Slab;
 use tidings::{
     channel::ChannelName,
-    limits::{RING_AGE, RING_BYTES},
-    message::Position,
+    limits::{FEED_REWRITES, RING_AGE, RING_BYTES},
+    message::{Epoch, Position},
 };
 
 use crate::frames::Chunk;
@@ -31,6 +31,8 @@ struct Ring {
     /// The index of the first item.
     base: u64,
     bytes: usize,
+    /// The last items that told of a rewritten history, with their indexes: they outlive their places, for those that fall behind.
+    rewrites: VecDeque<(u64, Arc<Rewrite>)>,
     /// A place for each follower, with the waker of one that waits.
     followers: Slab<Option<Waker>>,
     idle_since: Option<Instant>,
@@ -43,10 +45,24 @@ pub(crate) enum Item {
     Chunk(Arc<Chunk>),
     /// Pushes of one channel were lost before here: whoever does not stand at its end looks into the log.
     Look(ChannelName, Position),
+    /// Redis went back within an epoch of one channel, and from here on other messages are in the place of what was delivered.
+    Rewritten(Arc<Rewrite>),
     /// Pushes of any channel may have been lost here: look into the logs.
     Break,
     /// Nothing comes any more, for this reason.
     Refused(Arc<str>),
+}
+
+/// How a channel's history was written anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rewrite {
+    pub(crate) channel: ChannelName,
+    pub(crate) epoch: Epoch,
+    /// From this sequence on.
+    pub(crate) from: i64,
+    /// The last message that was heard of what stood there before, and its log time, ms; 0 where that is not known.
+    pub(crate) to: i64,
+    pub(crate) time_ms: i64,
 }
 
 /// What a follower finds at its index.
@@ -77,6 +93,10 @@ impl Feed {
             let now = Instant::now();
             for item in items {
                 ring.bytes += item.len();
+                if let Item::Rewritten(rewrite) = &item {
+                    let index = ring.base + ring.items.len() as u64;
+                    ring.remember(index, Arc::clone(rewrite));
+                }
                 ring.items.push_back((now, item));
             }
             // The newest item stays, however large it is.
@@ -123,6 +143,13 @@ impl Feed {
 }
 
 impl Ring {
+    fn remember(&mut self, index: u64, rewrite: Arc<Rewrite>) {
+        self.rewrites.push_back((index, rewrite));
+        if self.rewrites.len() > FEED_REWRITES {
+            self.rewrites.pop_front();
+        }
+    }
+
     fn drop_first(&mut self) {
         if let Some((_, item)) = self.items.pop_front() {
             self.bytes -= item.len();
@@ -135,7 +162,7 @@ impl Item {
     fn len(&self) -> usize {
         match self {
             Self::Chunk(chunk) => chunk.bytes.len(),
-            Self::Look(..) | Self::Break | Self::Refused(_) => 0,
+            Self::Look(..) | Self::Rewritten(_) | Self::Break | Self::Refused(_) => 0,
         }
     }
 }
@@ -170,9 +197,13 @@ impl Follower {
         self.index += 1;
     }
 
-    /// Goes to the oldest item that is left.
-    pub(crate) fn rewind(&mut self) {
-        self.index = self.feed.ring().base;
+    /// Goes to the oldest item that is left. Answers which histories were written anew on the way there.
+    pub(crate) fn rewind(&mut self) -> Vec<Arc<Rewrite>> {
+        let ring = self.feed.ring();
+        let passed = self.index..ring.base;
+        self.index = ring.base;
+        let rewrites = ring.rewrites.iter().filter(|(index, _)| passed.contains(index));
+        rewrites.map(|(_, rewrite)| Arc::clone(rewrite)).collect()
     }
 
     /// Where the first run of a channel stands, from the follower's index on, that leads beyond a position in the
@@ -182,7 +213,7 @@ impl Follower {
         let from = self.index.saturating_sub(ring.base) as usize;
         let chunks = ring.items.iter().skip(from).filter_map(|(_, item)| match item {
             Item::Chunk(chunk) => Some(chunk),
-            Item::Look(..) | Item::Break | Item::Refused(_) => None,
+            Item::Look(..) | Item::Rewritten(_) | Item::Break | Item::Refused(_) => None,
         });
         let mut runs = chunks.flat_map(|chunk| &chunk.runs);
         let run = runs.find(|run| {

@@ -6,7 +6,9 @@
 
 mod captures;
 mod checks;
+mod doubts;
 mod intake;
+mod losses;
 mod repair;
 mod rounds;
 mod task;
@@ -98,8 +100,7 @@ impl Hub {
         let stop = CancellationToken::new();
         let (commands, events) = broker.live();
         let repair = Repair::new(Arc::clone(broker));
-        let task =
-            task::Task::new(commands, Arc::clone(&feeds), pages, names, capture, Arc::clone(&repair), broker.state());
+        let task = task::Task::new(broker, commands, Arc::clone(&feeds), pages, names, capture, Arc::clone(&repair));
         let task = tokio::spawn(task.run(inbox, events, stop.clone()));
         Arc::new(Self { asks, feeds, repair, patience, state: broker.state(), stop, task: Mutex::new(Some(task)) })
     }

@@ -2,7 +2,7 @@
 //!
 //! A stream that reads the log holds nothing but its position: what it has not taken yet lies here, bounded in bytes for
 //! the whole process, so that a reader that has stopped costs no page. Streams that stand at the same place share one
-//! read and its frames. Frames may be taken however old they are, since what was numbered never changes; that a log has
+//! read and its frames. Frames may be taken however old they are, since what was numbered never changes, unless the history is said to be written anew ([`forget`](Pages::forget)); that a log has
 //! nothing further is believed only of a read that began after the question.
 
 use std::{
@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::ahead::Ahead;
 use self::ahead::Aheads;
-use crate::frames::Chunk;
+use crate::{feed::Rewrite, frames::Chunk};
 
 mod ahead;
 
@@ -42,6 +42,8 @@ struct Shelf {
     bytes: usize,
     reads: HashMap<(ChannelName, i64), Arc<Read>>,
     ahead: Aheads,
+    /// How many histories were written anew.
+    rewrites: u64,
     /// Counts up every second; a stream that catches up is counted once in each.
     second: u64,
     readers: usize,
@@ -67,6 +69,7 @@ impl Pages {
             bytes: 0,
             reads: HashMap::new(),
             ahead: Aheads::new(),
+            rewrites: 0,
             second: 1,
             readers: 0,
             readers_before: 0,
@@ -87,9 +90,37 @@ impl Pages {
         Some(Arc::clone(chunk))
     }
 
-    /// Keeps chunks of one channel for whoever comes to them; the least used go when there are too many.
-    pub(crate) fn keep(&self, channel: &ChannelName, chunks: &[Arc<Chunk>]) {
+    /// How many histories were written anew, as far as that is known.
+    pub(crate) fn rewrites(&self) -> u64 {
+        self.shelf().rewrites
+    }
+
+    /// Drops what lies here of a history that was written anew.
+    pub(crate) fn forget(&self, rewrite: &Rewrite) {
         let mut shelf = self.shelf();
+        shelf.rewrites += 1;
+        let is_gone = |(channel, before): &(ChannelName, Position), chunk: &Chunk| {
+            *channel == rewrite.channel
+                && before.epoch == Some(rewrite.epoch)
+                && chunk.runs.iter().any(|run| run.last >= rewrite.from)
+        };
+        let gone: Vec<_> =
+            shelf.chunks.iter().filter(|(key, (_, chunk))| is_gone(key, chunk)).map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            if let Some((_, chunk)) = shelf.chunks.pop(&key) {
+                shelf.bytes -= chunk.bytes.len();
+            }
+        }
+        shelf.ahead.retain(|(channel, _), _| *channel != rewrite.channel);
+    }
+
+    /// Keeps chunks of one channel for whoever comes to them; the least used go when there are too many. Those that were read when
+    /// fewer histories were known to be written anew are not kept.
+    pub(crate) fn keep(&self, channel: &ChannelName, chunks: &[Arc<Chunk>], rewrites: u64) {
+        let mut shelf = self.shelf();
+        if shelf.rewrites != rewrites {
+            return;
+        }
         let now = Instant::now();
         for chunk in chunks {
             let Some(run) = chunk.runs.first() else { continue };

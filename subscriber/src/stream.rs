@@ -35,7 +35,7 @@ pub(crate) use self::{
     open::Source,
 };
 use crate::{
-    feed::{Follower, Found, Item},
+    feed::{Follower, Found, Item, Rewrite},
     frames::{self, Chunk, Run},
     hub::Hub,
     pages::{Ahead, Counted, Pages},
@@ -111,9 +111,9 @@ impl Session {
             match self.follower.peek(cx) {
                 Found::Nothing => return Poll::Pending,
                 Found::Behind => {
-                    self.follower.rewind();
+                    let rewrites = self.follower.rewind();
                     self.look_into_the_log();
-                    return Poll::Ready(Ok(Live::CatchUp));
+                    return Poll::Ready(self.go_back(&rewrites));
                 }
                 Found::Item(Item::Refused(reason)) => {
                     return Poll::Ready(Err(status::from_broker(Error::Unavailable(reason.to_string()), Call::Read)));
@@ -132,6 +132,13 @@ impl Session {
                         return Poll::Ready(Ok(Live::CatchUp));
                     }
                 }
+                Found::Item(Item::Rewritten(rewrite)) => {
+                    self.pass();
+                    if self.stands_in(&rewrite)? {
+                        self.behind.push_back(rewrite.channel.clone());
+                        return Poll::Ready(self.go_back(&[rewrite]));
+                    }
+                }
                 Found::Item(Item::Chunk(chunk)) => match self.take(&chunk)? {
                     Some(frames) if frames.is_empty() => self.pass(),
                     Some(frames) => {
@@ -142,6 +149,31 @@ impl Session {
                 },
             }
         }
+    }
+
+    /// Whether the stream stands in what is not there any more, and not in what has taken its place.
+    fn stands_in(&mut self, rewrite: &Rewrite) -> Result<bool, Status> {
+        if !self.positions.knows(&rewrite.channel) {
+            return Ok(false);
+        }
+        let track = self.positions.track(&rewrite.channel)?;
+        let is_newer = rewrite.time_ms > 0 && track.time_ms > rewrite.time_ms;
+        let is_beyond = track.reader.position.sequence > rewrite.to;
+        Ok(track.reader.position.epoch == Some(rewrite.epoch) && !is_newer && !is_beyond)
+    }
+
+    /// Goes back to where histories were written anew, and says what it had of them; the log has what follows.
+    fn go_back(&mut self, rewrites: &[Arc<Rewrite>]) -> Result<Live, Status> {
+        let mut gaps = BytesMut::new();
+        for rewrite in rewrites {
+            let Rewrite { channel, epoch, from, .. } = &**rewrite;
+            if self.stands_in(rewrite)?
+                && let Some(gap) = self.positions.track(channel)?.reader.rewrite(*epoch, *from)
+            {
+                self.report(&mut gaps, channel, &gap)?;
+            }
+        }
+        Ok(if gaps.is_empty() { Live::CatchUp } else { Live::Frames(gaps.freeze()) })
     }
 
     fn pass(&mut self) {

@@ -195,11 +195,17 @@ impl Reader {
     /// saw that. What the reader has of it is lost; it goes on with what stands there now. Nothing where it stands before that.
     pub fn rewrite(&mut self, epoch: Epoch, from: i64) -> Option<Gap> {
         let had = self.position.sequence;
-        if self.position.epoch != Some(epoch) || had < from {
+        if self.position.epoch != Some(epoch) {
+            return None;
+        }
+        // What was reported from there on has others in its place, which are to be read.
+        if self.reported_to(epoch) >= from {
+            self.reported.retain(|reported| reported.epoch != Some(epoch));
+        }
+        if had < from {
             return None;
         }
         self.position = Position::new(epoch, from - 1);
-        self.reported.retain(|reported| reported.epoch != Some(epoch));
         Some(Gap {
             epoch: Some(epoch),
             first_missing: from,

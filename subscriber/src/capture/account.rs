@@ -101,6 +101,17 @@ impl Account {
         true
     }
 
+    /// Redis went back to a position within its epoch, and other messages follow there. Which was adopted last, the head tells.
+    pub(super) fn rewrite(&mut self, to: Position) {
+        if let Some(place) = &mut self.place
+            && place.epoch == to.epoch
+            && place.sequence > to.sequence
+        {
+            *place = to;
+            self.unsure = true;
+        }
+    }
+
     /// A message was adopted, by whomever.
     pub(super) fn notice(&mut self, before: Position, at: Position, hash: &[u8; Raw::HASH_BYTES], now: Instant) {
         if !self.pass(before, at) {

@@ -60,6 +60,11 @@ impl Table {
         self.tell(channel, |account| account.pass(before, last));
     }
 
+    /// Other messages are in the place of those that were heard of beyond a position.
+    pub(super) fn rewrite(&mut self, channel: &ChannelName, to: Position) {
+        self.tell(channel, |account| account.rewrite(to));
+    }
+
     /// A message was adopted.
     pub(super) fn notice(
         &mut self,

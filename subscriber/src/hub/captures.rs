@@ -9,7 +9,7 @@ use tidings::{
     metrics,
 };
 
-use super::task::Task;
+use super::{intake::Ask, task::Task};
 
 impl Task {
     /// Asks for the captured topics that do not come yet, or whose notices do not.
@@ -85,10 +85,15 @@ impl Task {
         for topic in self.covering(channel) {
             let Some(followed) = self.topics.get_mut(&topic) else { continue };
             if !followed.intake.has_news() {
-                touched.push(topic);
+                touched.push(topic.clone());
             }
             followed.intake.arrive(chrono::Utc::now().timestamp_millis());
-            unknown |= followed.intake.notice(channel, hash, json).is_some();
+            match followed.intake.notice(channel, hash, json) {
+                None => {}
+                // One answer is for all feeds.
+                Some(Ask::Head(_)) => unknown = true,
+                Some(ask) => self.ask(&topic, ask),
+            }
         }
         if unknown {
             self.check(channel.clone(), None);

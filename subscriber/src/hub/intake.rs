@@ -1,9 +1,9 @@
 //! What a feed makes of pushes: which messages have a place in their channel's history, and which only say so.
 //!
-//! A claim (sequence and epoch in the JSON) is believed only where the channel's head knows the epoch. The
-//! head of a channel that is new to the feed, or that seems to have a new epoch, is looked up over the live connection
-//! itself; until the answer comes the channel's pushes are held, in order. They are believed or not, never lost for
-//! being early: what does not fit into the bound is in the log if it was ours.
+//! A claim (sequence and epoch in the JSON) that follows the last one is believed. For any other the channel's head is looked up, over
+//! the live connection itself, or, where it is at or below what was heard, the log ([`claims`] decides); until the answer comes the
+//! channel's pushes are held, in order. They are believed or not, never lost for being early: what does not fit into the bound is in the
+//! log if it was ours.
 //!
 //! On captured channels messages of plain programs are for no stream: the feed through which a channel is captured hands
 //! them to [`capture`](crate::capture). What comes to the streams is the notice of their adoption, a numbered message like
@@ -11,28 +11,63 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tidings::{
     broker::{Head, Topic},
     channel::{ChannelName, Names},
     envelope::{Claim, Heard},
-    message::Position,
+    message::{Epoch, Position},
     metrics::{self, Dropped},
 };
 
 use crate::{
     capture::Capture,
-    frames::{Builder, Chunk, Place},
+    feed::{Item, Rewrite},
+    frames::{Builder, Place},
 };
 
+mod claims;
 mod held;
 mod known;
+mod looked;
 mod told;
+mod waiting;
 
-use held::Held;
 pub(super) use held::Room;
-use known::{Captured, Channels, Epochs, Hash, Known, Stage, State, Waiting};
+pub(super) use looked::{Looked, Question};
+
+use claims::{Course, Mark, Shown};
+use held::Held;
+use known::{Asked, Captured, Channels, Hash, Known, Stage, State, Waiting};
 use told::Told;
+
+/// What must be asked before a channel's pushes go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Its head, over the live connection.
+    Head(ChannelName),
+    /// Its log.
+    Log(Question),
+}
+
+/// What a head says of what was heard.
+#[derive(Debug)]
+pub(super) enum Missed {
+    Nothing,
+    /// Something was missed: it is elsewhere.
+    Look,
+    /// The log must be asked whether the history is still the one that was heard.
+    Ask(Question),
+}
+
+/// Messages of an ended epoch that were heard, and that this history does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Late {
+    pub(super) channel: ChannelName,
+    pub(super) epoch: Epoch,
+    /// The first that is not known to be lost.
+    pub(super) from: i64,
+    pub(super) to: i64,
+}
 
 pub(super) struct Intake {
     /// The one channel of a channel feed; a pattern's channels are read from each push.
@@ -40,6 +75,12 @@ pub(super) struct Intake {
     channels: Channels,
     told: Told,
     builder: Builder,
+    /// What stands before the chunk that is being built.
+    items: Vec<Item>,
+    /// Losses that were heard of.
+    late: Vec<Late>,
+    /// How many pushes were dropped that Redis has lost.
+    lost: usize,
     /// Nobody follows the feed: it only keeps account.
     silent: bool,
     held: Held,
@@ -61,6 +102,9 @@ impl Intake {
             channels: Channels::new(topic.clone(), names, Arc::clone(&capture)),
             told: Told::new(capture),
             builder: Builder::default(),
+            items: Vec::new(),
+            late: Vec::new(),
+            lost: 0,
             silent: false,
             held: Held::new(room),
             arrival_ms: 0,
@@ -98,11 +142,26 @@ impl Intake {
         self.told.flush();
     }
 
-    /// Ends the chunk and hands out all of them.
-    pub(super) fn take(&mut self) -> Vec<Chunk> {
+    /// Ends the chunk and hands out all there is for the streams.
+    pub(super) fn take(&mut self) -> Vec<Item> {
         self.tell_passed();
         self.news = false;
-        self.builder.finish()
+        self.seal();
+        std::mem::take(&mut self.items)
+    }
+
+    fn seal(&mut self) {
+        self.items.extend(self.builder.finish().into_iter().map(|chunk| Item::Chunk(Arc::new(chunk))));
+    }
+
+    /// The losses that were heard of since this was last asked.
+    pub(super) fn take_late(&mut self) -> Vec<Late> {
+        std::mem::take(&mut self.late)
+    }
+
+    /// How many pushes were dropped since this was last asked because Redis has lost them.
+    pub(super) fn take_lost(&mut self) -> usize {
+        std::mem::take(&mut self.lost)
     }
 
     /// Whether a push was dropped since this was last asked.
@@ -120,15 +179,23 @@ impl Intake {
         self.channels.contains(channel)
     }
 
-    /// Whether pushes of a channel wait for its head.
+    /// Whether pushes of a channel wait for its head or log.
     pub(super) fn waits_for(&self, channel: &ChannelName) -> bool {
         self.channels.is_asked(channel)
     }
 
     /// Whether the feed has missed something of a channel that belongs to it: the head, which comes behind all pushes before
     /// it, is elsewhere than the pushes led to.
-    pub(super) fn has_missed(&mut self, channel: &ChannelName, head: Option<&Head>) -> bool {
-        self.channels.compare(channel, head)
+    pub(super) fn has_missed(&mut self, channel: &ChannelName, head: Option<&Head>) -> Missed {
+        match self.channels.compare(channel, head) {
+            Shown::Nothing => Missed::Nothing,
+            Shown::Elsewhere => Missed::Look,
+            Shown::Rewritten { from, last } => {
+                self.rewrite(channel, from, last);
+                Missed::Look
+            }
+            Shown::Doubt => self.doubt(channel).map_or(Missed::Nothing, Missed::Ask),
+        }
     }
 
     /// The live connection was lost: the head that pushes wait for comes from another one.
@@ -141,8 +208,8 @@ impl Intake {
         self.channels.forget();
     }
 
-    /// Takes one push. Answers the channel whose head must be looked up, if it must.
-    pub(super) fn push(&mut self, name: &[u8], payload: &[u8]) -> Option<ChannelName> {
+    /// Takes one push. Answers what must be asked first, if anything must.
+    pub(super) fn push(&mut self, name: &[u8], payload: &[u8]) -> Option<Ask> {
         let channel = match &self.channel {
             Some(channel) => channel.clone(),
             None => self.channels.named(name)?,
@@ -151,20 +218,20 @@ impl Intake {
     }
 
     /// Takes a notice of a channel that belongs to the feed. Answers the same.
-    pub(super) fn notice(&mut self, channel: &ChannelName, hash: &Hash, json: &[u8]) -> Option<ChannelName> {
+    pub(super) fn notice(&mut self, channel: &ChannelName, hash: &Hash, json: &[u8]) -> Option<Ask> {
         self.hear(channel.clone(), json, Some(*hash))
     }
 
-    fn hear(&mut self, channel: ChannelName, payload: &[u8], notice: Option<Hash>) -> Option<ChannelName> {
+    fn hear(&mut self, channel: ChannelName, payload: &[u8], notice: Option<Hash>) -> Option<Ask> {
         let arrival_ms = self.arrival_ms;
         match self.channels.stage(&channel) {
-            Stage::New if !self.channels.add(&channel, State::asked()) => {
+            Stage::New if !self.channels.add(&channel, State::Asked(Box::default())) => {
                 lose(&channel, &mut self.loss);
                 return None;
             }
             Stage::New => {
                 self.hold(&channel, payload, arrival_ms, notice);
-                return Some(channel);
+                return Some(Ask::Head(channel));
             }
             Stage::Asked => {
                 self.hold(&channel, payload, arrival_ms, notice);
@@ -176,45 +243,10 @@ impl Intake {
         if self.place(&channel, &heard, payload, arrival_ms, notice) {
             return None;
         }
-        if let Some(known) = self.channels.get_mut(&channel) {
-            known.state = State::asked();
-        }
-        self.hold(&channel, payload, arrival_ms, notice);
-        Some(channel)
+        self.doubt_push(&channel, payload, arrival_ms, notice)
     }
 
-    /// Reads the head that was asked for. Answers whether the feed has news.
-    pub(super) fn learn(&mut self, channel: &ChannelName, head: Option<&Head>) -> bool {
-        let Some(Known { state, .. }) = self.channels.get_mut(channel) else { return false };
-        let State::Asked(held) = state else { return false };
-        let held: Vec<_> =
-            std::mem::take(held).into_iter().inspect(|waiting| self.held.remove(&waiting.payload)).collect();
-        let epochs = Epochs::of(head);
-        let end = head.map_or(Position::START, Head::end);
-        // A message without a place stands behind what came before it, not behind what is still in the hand.
-        let mut heard: Vec<_> = held.iter().map(|waiting| Heard::read(&waiting.payload, waiting.arrival_ms)).collect();
-        let claims = heard.iter().filter_map(Heard::claim).filter(|claim| epochs.contains(claim.epoch));
-        let first = claims.min_by_key(|claim| claim.sequence);
-        let position = match first {
-            Some(Claim { epoch, sequence }) if sequence <= end.sequence => Position::new(epoch, sequence - 1),
-            _ => end,
-        };
-        *state = State::Head { epochs, position };
-        let news = (!held.is_empty() || self.loss) && !self.news;
-        for (heard, waiting) in heard.iter_mut().zip(&held) {
-            if !self.channels.believes(channel, heard.claim()) {
-                // The head has just been read: an epoch that it lacks is a stranger's.
-                heard.disbelieve();
-            }
-            self.place(channel, heard, &waiting.payload, waiting.arrival_ms, waiting.notice);
-            if waiting.outlived {
-                self.told.before_break(channel);
-            }
-        }
-        news
-    }
-
-    /// Puts a message into the chunk, or where it belongs on a captured channel; false when its claim must be looked up first.
+    /// Puts a message into the chunk, or where it belongs on a captured channel; false when its claim is not what comes next.
     fn place(
         &mut self,
         channel: &ChannelName,
@@ -224,19 +256,24 @@ impl Intake {
         notice: Option<Hash>,
     ) -> bool {
         let Some(known) = self.channels.get_mut(channel) else { return false };
-        let State::Head { epochs, position } = &mut known.state else { return false };
-        if heard.claim().is_some_and(|claim| !epochs.contains(claim.epoch)) {
-            return false;
-        }
+        let State::Head(course) = &mut known.state else { return false };
         let (hash, captured) = (known.hash, known.captured);
         let place = match heard.claim() {
-            Some(Claim { epoch, sequence }) => {
-                *position = Position::new(epoch, sequence);
+            Some(claim) if !course.follows(claim) => return false,
+            Some(claim @ Claim { epoch, sequence }) => {
+                let bits = Mark::bits(payload);
                 // The date of what was adopted is a plain program's own; it is in the log since just now.
-                let time_ms = if notice.is_some() { arrival_ms } else { heard.time_ms() };
-                Place { before: Position::new(epoch, sequence - 1), sequence, position: *position, time_ms }
+                let (time_ms, mark) = match notice {
+                    Some(_) => (arrival_ms, Mark { time_ms: 0, bits }),
+                    None => (heard.time_ms(), Mark { time_ms: heard.time_ms(), bits }),
+                };
+                course.pass(claim, mark);
+                Place { before: Position::new(epoch, sequence - 1), sequence, position: course.position, time_ms }
             }
-            None => Place { before: *position, sequence: 0, position: *position, time_ms: heard.time_ms() },
+            None => {
+                let before = course.position;
+                Place { before, sequence: 0, position: before, time_ms: heard.time_ms() }
+            }
         };
         // What has no place says nothing of numbered messages: one may have been lost all the same.
         known.heard |= place.sequence > 0;
@@ -255,22 +292,28 @@ impl Intake {
         tracing::debug!(channel = channel.as_str(), id = %heard.envelope().id, sequence = place.sequence, "heard");
         self.news = true;
         if !self.silent {
-            self.builder.push(channel, hash, place, &heard.parts(), || epochs.origin(place.position));
+            self.builder.push(channel, hash, place, &heard.parts(), || course.origin(place.position));
         }
         true
     }
 
-    fn hold(&mut self, channel: &ChannelName, payload: &[u8], arrival_ms: i64, notice: Option<Hash>) {
-        let Some(Known { state: State::Asked(held), .. }) = self.channels.get_mut(channel) else { return };
-        self.held.add(payload);
-        // A copy: the push itself keeps all alive that one read of the socket brought.
-        held.push_back(Waiting { payload: Bytes::copy_from_slice(payload), arrival_ms, notice, outlived: false });
-        while self.held.is_too_much()
-            && let Some(oldest) = held.pop_front()
-        {
-            self.held.remove(&oldest.payload);
-            lose(channel, &mut self.loss);
+    /// The epoch of a channel was written anew from a sequence on: streams that stand in what was there go back.
+    fn rewrite(&mut self, channel: &ChannelName, from: i64, last: claims::Last) {
+        let Some(epoch) = last.position.epoch else { return };
+        tracing::warn!(
+            channel = channel.as_str(),
+            %epoch,
+            from,
+            to = last.position.sequence,
+            "Redis went back within an epoch, and other messages have taken the place of those that were delivered; streams are told"
+        );
+        self.told.rewrite(channel, Position::new(epoch, from - 1));
+        if !self.silent {
+            self.seal();
+            let (to, time_ms) = (last.position.sequence, last.mark.time_ms);
+            self.items.push(Item::Rewritten(Arc::new(Rewrite { channel: channel.clone(), epoch, from, to, time_ms })));
         }
+        self.news = true;
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
-    broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, State, Topic},
+    broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Shared, State, Topic},
     channel::{ChannelName, Names},
     limits::{HUB_REQUESTS, HUB_ROUND_HEADS, HUB_TICK, OVERSIZED_QUIET, UNREADABLE_QUIET},
     message::Position,
@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Ask, Feeds, Refusal,
     checks::{Checks, HeadReply},
-    intake::Room,
+    doubts::Doubts,
+    intake::{Ask as Needs, Missed, Room},
+    losses::Losses,
     repair::Repair,
     rounds::Rounds,
     topics::Followed,
@@ -45,6 +47,8 @@ pub(super) struct Task {
     pub(super) patterns: HashSet<Topic>,
     pub(super) checks: Checks,
     pub(super) rounds: Rounds,
+    pub(super) doubts: Doubts,
+    pub(super) losses: Losses,
     /// For what waits for heads.
     pub(super) room: Room,
     /// Channels whose pushes wait for a head that could not be read.
@@ -68,17 +72,17 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(
+        broker: &Shared,
         commands: LiveControl,
         feeds: Feeds,
         pages: Arc<Pages>,
         names: Arc<Names>,
         capture: Arc<Capture>,
         repair: Arc<Repair>,
-        state: watch::Receiver<State>,
     ) -> Self {
         Self {
             commands,
-            state,
+            state: broker.state(),
             capture,
             repair,
             feeds,
@@ -88,6 +92,8 @@ impl Task {
             patterns: HashSet::new(),
             checks: Checks::default(),
             rounds: Rounds::default(),
+            doubts: Doubts::new(Arc::clone(broker)),
+            losses: Losses::new(Arc::clone(broker)),
             room: Room::default(),
             again: HashSet::new(),
             headless: None,
@@ -123,6 +129,8 @@ impl Task {
                     let Some(ask) = ask else { return };
                     self.answer(ask);
                 }
+                (topic, question, looked) = self.doubts.next() => self.looked(topic, &question, &looked),
+                (late, tries, reported) = self.losses.next() => self.reported(late, tries, reported),
                 _ = tick.tick() => self.tick(),
             }
         }
@@ -159,12 +167,13 @@ impl Task {
             match event {
                 LiveEvent::Push { topic, channel, payload } => {
                     let Some(followed) = self.topics.get_mut(&topic) else { continue };
-                    if !followed.intake.has_news() {
-                        touched.push(topic);
-                    }
+                    let is_touched = followed.intake.has_news();
                     followed.intake.arrive(now_ms);
-                    if let Some(unknown) = followed.intake.push(&channel, &payload) {
-                        self.check(unknown, None);
+                    if let Some(needs) = followed.intake.push(&channel, &payload) {
+                        self.ask(&topic, needs);
+                    }
+                    if !is_touched {
+                        touched.push(topic);
                     }
                 }
                 LiveEvent::Notice { topic, channel, hash, json } => {
@@ -188,17 +197,29 @@ impl Task {
     fn head(&mut self, channel: &ChannelName, head: Option<Head>, touched: &mut Vec<Topic>) {
         self.again.remove(channel);
         let mut missed = Vec::new();
+        let mut waits = false;
         for topic in self.covering(channel) {
             let Some(followed) = self.topics.get_mut(&topic) else { continue };
-            if followed.intake.learn(channel, head.as_ref()) {
+            let (is_news, needs) = followed.intake.learn(channel, head.as_ref());
+            followed.intake.tell_passed();
+            let shown = followed.intake.has_missed(channel, head.as_ref());
+            waits |= followed.intake.waits_for(channel);
+            if is_news || matches!(shown, Missed::Look) {
                 touched.push(topic.clone());
             }
-            followed.intake.tell_passed();
-            if followed.intake.has_missed(channel, head.as_ref()) {
-                missed.push(topic);
+            if let Some(needs) = needs {
+                self.ask(&topic, needs);
+            }
+            match shown {
+                Missed::Nothing => {}
+                Missed::Look => missed.push(topic),
+                Missed::Ask(question) => self.ask(&topic, Needs::Log(question)),
             }
         }
-        self.capture.look(channel, head.as_ref());
+        // What still waits was heard before this head, and is not told yet.
+        if !waits {
+            self.capture.look(channel, head.as_ref());
+        }
         // The head's answer must not overtake the pushes before it.
         self.flush(touched);
         if self.unreadable.read(channel, Instant::now()) {
@@ -248,14 +269,24 @@ impl Task {
     }
 
     /// Hands what was heard to the streams.
-    fn flush(&mut self, touched: &mut Vec<Topic>) {
+    pub(super) fn flush(&mut self, touched: &mut Vec<Topic>) {
         for topic in touched.drain(..) {
             if let Some(followed) = self.topics.get_mut(&topic) {
-                let chunks = followed.intake.take();
-                followed.feed.push(chunks.into_iter().map(|chunk| Item::Chunk(Arc::new(chunk))));
+                let items = followed.intake.take();
+                for item in &items {
+                    if let Item::Rewritten(rewrite) = item {
+                        self.pages.forget(rewrite);
+                    }
+                }
+                followed.feed.push(items);
                 if followed.intake.take_loss() {
                     followed.feed.push([Item::Break]);
                 }
+                let (late, lost) = (followed.intake.take_late(), followed.intake.take_lost());
+                for late in late {
+                    self.losses.add(late);
+                }
+                self.tell_lost(lost);
             }
         }
     }
@@ -263,6 +294,7 @@ impl Task {
     fn lose(&mut self, reason: &str) {
         tracing::debug!(reason, "the live connection was lost");
         self.linked = false;
+        self.losses.has_told = false;
         self.capture.break_off();
         for followed in self.topics.values_mut() {
             followed.intake.outlive();
@@ -293,6 +325,7 @@ impl Task {
         self.capture.report();
         self.pages.age(now);
         self.let_go(now);
+        self.losses.tick();
         if self.linked {
             self.capture_again(now);
             for channel in std::mem::take(&mut self.again) {

@@ -95,6 +95,7 @@ impl Pages {
         (channel, hash, from): (&ChannelName, ChannelHash, Position),
         limit: PageLimit,
     ) {
+        let rewrites = self.rewrites();
         let Ok(page) = self.broker.read(channel, From::After(from.sequence), limit).await else { return };
         let mut reader = Reader::new(from);
         let Next::Read { to } = reader.next(page.head.as_ref(), Default::default()) else { return };
@@ -105,7 +106,8 @@ impl Pages {
         }
         // Meanwhile Redis reads the next.
         tokio::task::yield_now().await;
-        self.keep(channel, &frames::of_log(channel, hash, (reader.position, to), &page.messages, page.head.as_ref()));
+        let chunks = frames::of_log(channel, hash, (reader.position, to), &page.messages, page.head.as_ref());
+        self.keep(channel, &chunks, rewrites);
     }
 }
 

@@ -56,13 +56,13 @@ fn at(sequence: i64) -> Position {
 async fn chunks_are_found_by_the_exact_position_and_are_bounded() {
     let pages = Pages::new(broker());
     let big = PAGES_BYTES / 4;
-    pages.keep(&channel(), &[chunk(0, big), chunk(1, big), chunk(2, big)]);
+    pages.keep(&channel(), &[chunk(0, big), chunk(1, big), chunk(2, big)], 0);
     assert!(pages.get(&channel(), at(0)).is_some(), "and it is the last used now");
     assert!(pages.get(&channel(), Position::START).is_none(), "another epoch");
-    pages.keep(&channel(), &[chunk(3, big), chunk(4, big)]);
+    pages.keep(&channel(), &[chunk(3, big), chunk(4, big)], 0);
     let there = |sequence| pages.get(&channel(), at(sequence)).is_some();
     assert_eq!([0, 1, 2, 3, 4].map(there), [true, false, true, true, true], "the least used went");
-    pages.keep(&channel(), &[chunk(4, big)]);
+    pages.keep(&channel(), &[chunk(4, big)], 0);
     assert_eq!(pages.shelf().bytes, PAGES_BYTES, "what is replaced is not counted twice");
     pages.age(Instant::now() + PAGES_AGE / 2);
     assert!(there(4));

@@ -143,6 +143,7 @@ impl Session {
                 return Ok(false);
             }
         }
+        let rewrites = self.pages.rewrites();
         let page = self.pages.read(channel, start.sequence, &mut self.counted).await?;
         let head = page.head.as_ref();
         let end = head.map_or(Position::START, Head::end);
@@ -168,14 +169,20 @@ impl Session {
                         // A new epoch begins below the old position, and this page above it.
                         return Ok(false);
                     }
-                    return self.take_page(channel, &page, to, frames);
+                    return self.take_page(channel, (&page, rewrites), to, frames);
                 }
             }
         }
     }
 
     /// Frames what a page holds of the reader's epoch for all, and takes the first of it. Answers that there is more.
-    fn take_page(&mut self, channel: &ChannelName, page: &Page, to: i64, frames: &mut BytesMut) -> Result<bool, Stop> {
+    fn take_page(
+        &mut self,
+        channel: &ChannelName,
+        (page, rewrites): (&Page, u64),
+        to: i64,
+        frames: &mut BytesMut,
+    ) -> Result<bool, Stop> {
         let at = self.positions.track(channel)?.reader.position;
         let unread = page.messages.partition_point(|stored| stored.sequence <= at.sequence);
         let unread = &page.messages[unread..];
@@ -185,7 +192,7 @@ impl Session {
         if self.pages.get(channel, at).is_none() {
             let hash = self.positions.track(channel)?.hash();
             let chunks = frames::of_log(channel, hash, (at, to), unread, page.head.as_ref());
-            self.pages.keep(channel, &chunks);
+            self.pages.keep(channel, &chunks, rewrites);
             if let (false, Some(run)) = (page.is_last, chunks.last().and_then(|chunk| chunk.runs.last())) {
                 self.ahead = self.pages.read_ahead(channel, hash, run.end());
             }

@@ -1,6 +1,6 @@
 //! What a feed knows of its channels: whether their heads were read, what those said, and what waits for them.
 //!
-//! A channel that waits for its head is never forgotten, since its pushes would be lost with it. The others may be at any
+//! A channel of which pushes wait is never forgotten, since its pushes would be lost with it. The others may be at any
 //! time: they are looked up again when they are heard.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -8,20 +8,16 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
-    broker::{
-        Head, Topic,
-        adopt::Raw,
-        history::{self, EpochStart},
-    },
+    broker::{Head, Topic, adopt::Raw},
     channel::{ChannelName, Names},
     cursor::{ChannelHash, channel_hash},
-    envelope::Claim,
     limits::{EXTRACT_BYTES, PATTERN_CHANNELS},
-    message::{Epoch, Position},
+    message::Position,
     metrics::{self, Dropped},
 };
 
-use crate::{capture::Capture, frames::Origin};
+use super::claims::{Course, Shown};
+use crate::capture::Capture;
 
 /// The channels of one feed.
 pub(super) struct Channels {
@@ -49,7 +45,8 @@ pub(super) enum Captured {
     Elsewhere,
 }
 
-/// A push that waits for its channel's head.
+/// A push that waits for its channel's head, or log.
+#[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) payload: Bytes,
     pub(super) arrival_ms: i64,
@@ -62,21 +59,20 @@ pub(super) struct Waiting {
 pub(super) type Hash = [u8; Raw::HASH_BYTES];
 
 pub(super) enum State {
-    /// The head was asked for.
-    Asked(VecDeque<Waiting>),
-    Head {
-        epochs: Epochs,
-        /// After the last message with a place that the feed has seen.
-        position: Position,
-    },
+    /// Something was asked for.
+    Asked(Box<Asked>),
+    /// The head was read.
+    Head(Course),
 }
 
-/// What a head said of its epochs.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Epochs {
-    starts: Vec<EpochStart>,
-    /// Messages are known to be lost before the first of them.
-    after_loss: bool,
+/// What waits for an answer.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) held: VecDeque<Waiting>,
+    /// What was known before.
+    pub(super) before: Option<Course>,
+    /// The log was asked, not the head.
+    pub(super) is_log: bool,
 }
 
 /// How far a feed is with a channel.
@@ -84,22 +80,10 @@ pub(super) struct Epochs {
 pub(super) enum Stage {
     /// Nothing is known of it.
     New,
-    /// Its head was asked for.
+    /// Something was asked for.
     Asked,
     /// Its head was read.
     Read,
-}
-
-impl State {
-    /// Nothing waits yet for the head that is asked for.
-    pub(super) fn asked() -> Self {
-        Self::Asked(VecDeque::new())
-    }
-
-    /// The head was read.
-    fn read(head: Option<&Head>) -> Self {
-        Self::Head { epochs: Epochs::of(head), position: head.map_or(Position::START, Head::end) }
-    }
 }
 
 impl Channels {
@@ -120,21 +104,13 @@ impl Channels {
         match self.known.get(channel).map(|known| &known.state) {
             None => Stage::New,
             Some(State::Asked(_)) => Stage::Asked,
-            Some(State::Head { .. }) => Stage::Read,
+            Some(State::Head(_)) => Stage::Read,
         }
     }
 
-    /// Whether a channel's head was asked for.
+    /// Whether pushes of a channel wait.
     pub(super) fn is_asked(&self, channel: &ChannelName) -> bool {
         self.stage(channel) == Stage::Asked
-    }
-
-    /// Whether a claim names an epoch of its channel, as far as its head was read.
-    pub(super) fn believes(&self, channel: &ChannelName, claim: Option<Claim>) -> bool {
-        match (self.known.get(channel).map(|known| &known.state), claim) {
-            (Some(State::Head { epochs, .. }), Some(claim)) => epochs.contains(claim.epoch),
-            _ => false,
-        }
     }
 
     /// Adds a channel that was not known. Where there are too many, those that wait for nothing are forgotten; false where
@@ -152,20 +128,17 @@ impl Channels {
     }
 
     /// Takes a head that was read for whatever reason. Answers whether it is elsewhere than what was heard has led to.
-    pub(super) fn compare(&mut self, channel: &ChannelName, head: Option<&Head>) -> bool {
-        let end = head.map_or(Position::START, Head::end);
-        match self.known.get_mut(channel) {
+    pub(super) fn compare(&mut self, channel: &ChannelName, head: Option<&Head>) -> Shown {
+        match self.known.get_mut(channel).map(|known| &mut known.state) {
             None => {
-                self.add(channel, State::read(head));
+                let course = Course::read(head);
                 // A stream of the channel itself begins with this very answer. To those of a pattern the channel may be new.
-                matches!(self.topic, Topic::Pattern(_)) && end != Position::START
+                let is_news = matches!(self.topic, Topic::Pattern(_)) && course.position != Position::START;
+                self.add(channel, State::Head(course));
+                if is_news { Shown::Elsewhere } else { Shown::Nothing }
             }
-            Some(Known { state: State::Head { position, .. }, .. }) if *position == end => false,
-            Some(Known { state: State::Asked(_), .. }) => false,
-            Some(known) => {
-                known.state = State::read(head);
-                true
-            }
+            Some(State::Head(course)) => course.compare(head),
+            Some(State::Asked(_)) => Shown::Nothing,
         }
     }
 
@@ -185,8 +158,8 @@ impl Channels {
     /// The live connection was lost: the head that pushes wait for comes from another one.
     pub(super) fn outlive(&mut self) {
         for known in self.known.values_mut() {
-            if let State::Asked(held) = &mut known.state {
-                held.iter_mut().for_each(|waiting| waiting.outlived = true);
+            if let State::Asked(asked) = &mut known.state {
+                asked.held.iter_mut().for_each(|waiting| waiting.outlived = true);
             }
         }
     }
@@ -214,26 +187,6 @@ impl Channels {
             });
         }
         channel
-    }
-}
-
-impl Epochs {
-    pub(super) fn of(head: Option<&Head>) -> Self {
-        let Some(head) = head else { return Self::default() };
-        let first = head.epochs.first();
-        let after_loss = first.is_some_and(|first| head.losses.iter().any(|loss| loss.began == first.epoch));
-        Self { starts: head.epochs.clone(), after_loss }
-    }
-
-    pub(super) fn contains(&self, epoch: Epoch) -> bool {
-        self.starts.iter().any(|start| start.epoch == epoch)
-    }
-
-    /// Where a position lies.
-    pub(super) fn origin(&self, position: Position) -> Origin {
-        let Some(epoch) = position.epoch else { return Origin::default() };
-        let is_first = self.starts.first().is_some_and(|first| first.epoch == epoch);
-        Origin { lineage: history::lineage(&self.starts, epoch), after_loss: is_first && self.after_loss }
     }
 }
 

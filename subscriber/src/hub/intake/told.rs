@@ -47,6 +47,12 @@ impl Told {
         self.capture.notice(channel, place.before, place.position, hash);
     }
 
+    /// Of what was heard beyond a position nothing is left: other messages are in its place.
+    pub(super) fn rewrite(&mut self, channel: &ChannelName, to: Position) {
+        self.flush();
+        self.capture.rewrite(channel, to);
+    }
+
     /// A plain program published. False when what it published is too large to be adopted, by anyone.
     pub(super) fn plain(
         &mut self,

@@ -1,0 +1,158 @@
+//! Claims that are not what they say: copies with other content, late ones, and a history that was written anew below its readers.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use tidings::pb::{GapReason, PublishResponse, StreamMessagesRequest, stream_messages_response::Event};
+use tidings_testing::RedisServer;
+use tokio_stream::StreamExt;
+
+use crate::harness::{Publisher, Stream, Subscriber, channel, pattern, text, text_of};
+
+const KEYS: [&str; 2] = ["tidings:{orders}:head", "tidings:{orders}:log"];
+
+async fn plain(redis: &RedisServer) -> MultiplexedConnection {
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    client.get_multiplexed_async_connection().await.expect("connected")
+}
+
+async fn push(plain: &mut MultiplexedConnection, channel: &str, bytes: &str) {
+    let _: i64 = redis::cmd("PUBLISH").arg(channel).arg(bytes).query_async(plain).await.expect("published");
+}
+
+async fn open(subscriber: &Subscriber, request: StreamMessagesRequest) -> Stream {
+    let mut stream = subscriber.stream(request).await;
+    stream.started().await;
+    stream.caught_up().await;
+    stream
+}
+
+/// What each of some messages looks like on Redis.
+async fn pushed(redis: &RedisServer, channel: &str, publish: impl AsyncFnOnce()) -> String {
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    let mut listener = client.get_async_pubsub().await.expect("connected");
+    listener.subscribe(channel).await.expect("subscribed");
+    publish().await;
+    let message = tokio::time::timeout(Duration::from_secs(5), listener.on_message().next()).await.expect("in time");
+    message.expect("a message").get_payload().expect("text")
+}
+
+async fn publish(publisher: &Publisher, channel: &str, texts: std::ops::RangeInclusive<i64>) -> Vec<PublishResponse> {
+    let mut receipts = Vec::new();
+    for n in texts {
+        let answer = publisher.client().publish(text(channel, format!("text {n}"))).await;
+        receipts.push(answer.expect("published").into_inner());
+    }
+    receipts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_edits_and_publishes_again_is_heard() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &["--capture", "captured"]).await;
+    let mut plain = plain(&redis).await;
+    let mut streams = [open(&subscriber, channel("orders")).await, open(&subscriber, pattern("ord*")).await];
+    let original = pushed(&redis, "orders", async || drop(publish(&publisher, "orders", 1..=1).await)).await;
+    let edited = original.replace("text 1", "edited");
+    assert_ne!(edited, original);
+    push(&mut plain, "orders", &edited).await;
+    // A second copy of the very message is none, and neither is in the way of what follows.
+    push(&mut plain, "orders", &original).await;
+    // A number that was never given out.
+    push(&mut plain, "orders", &original.replace("text 1", "invented").replace("\"sequence\":1", "\"sequence\":999"))
+        .await;
+    publish(&publisher, "orders", 2..=2).await;
+    for stream in &mut streams {
+        let messages = stream.messages(4).await;
+        let mut heard: Vec<_> = messages.iter().map(|message| (message.sequence, text_of(message))).collect();
+        heard.sort_unstable();
+        assert_eq!(heard, [(0, "edited"), (0, "invented"), (1, "text 1"), (2, "text 2")]);
+        stream.is_quiet(Duration::from_millis(200)).await;
+    }
+    let mut captured = open(&subscriber, channel("captured")).await;
+    let original = pushed(&redis, "captured", async || drop(publish(&publisher, "captured", 1..=1).await)).await;
+    push(&mut plain, "captured", &original.replace("text 1", "edited")).await;
+    let messages = captured.messages(2).await;
+    let heard: Vec<_> = messages.iter().map(|message| (message.sequence, text_of(message))).collect();
+    assert_eq!(heard, [(1, "text 1"), (2, "edited")], "captured, it has a place of its own");
+    assert_eq!(subscriber.list("captured").await.len(), 2);
+    subscriber.stop();
+    publisher.stop();
+}
+
+/// The head and the log of a channel go back while everybody stays connected, and somebody publishes at once: the publisher itself, or
+/// one that knows nothing.
+async fn goes_back_within_an_epoch(another: bool) {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let mut streams = [open(&subscriber, channel("orders")).await, open(&subscriber, pattern("ord*")).await];
+    let before = publish(&publisher, "orders", 1..=5).await;
+    for key in KEYS {
+        assert_eq!(redis.command(&["COPY", key, &format!("kept:{key}")]), ":1");
+    }
+    publish(&publisher, "orders", 6..=8).await;
+    for stream in &mut streams {
+        assert_eq!(stream.messages(8).await.len(), 8);
+    }
+    for key in KEYS {
+        assert_eq!(redis.command(&["COPY", &format!("kept:{key}"), key, "REPLACE"]), ":1");
+    }
+    let writer = if another { Publisher::start(&redis.url(), &[]).await } else { publisher };
+    let after = publish(&writer, "orders", 101..=105).await;
+    let expected: Vec<i64> = (6..=10).collect();
+    assert_eq!(after.iter().map(|receipt| receipt.sequence).collect::<Vec<_>>(), expected);
+    assert_eq!(after[0].epoch == before[0].epoch, another);
+    for stream in &mut streams {
+        let mut messages = Vec::new();
+        let mut gaps = Vec::new();
+        while messages.len() < 5 {
+            match stream.next_event().await {
+                Event::Gap(gap) => gaps.push((gap.epoch.clone(), gap.first_missing, gap.last_missing, gap.reason())),
+                Event::Message(message) => messages.push((message.sequence, text_of(&message).to_owned())),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(gaps, [(before[0].epoch.clone(), 6, 8, GapReason::EpochChanged)]);
+        let written: Vec<_> = (6..=10).map(|sequence| (sequence, format!("text {}", sequence + 95))).collect();
+        assert_eq!(messages, written);
+    }
+    subscriber.stop();
+    writer.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_its_publisher_writes_anew_is_a_gap() {
+    goes_back_within_an_epoch(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_another_publisher_writes_anew_is_a_gap() {
+    goes_back_within_an_epoch(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_push_of_an_ended_epoch_names_what_it_proves_to_be_lost() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let mut stream = open(&subscriber, channel("orders")).await;
+    let original = pushed(&redis, "orders", async || drop(publish(&publisher, "orders", 1..=1).await)).await;
+    let first = publish(&publisher, "orders", 2..=2).await.remove(0);
+    // As after a failover that lost nothing.
+    redis.command(&["HSET", "tidings:{orders}:head", "r", "another", "w", "another"]);
+    publish(&publisher, "orders", 3..=3).await;
+    assert_eq!(stream.messages(3).await.len(), 3);
+    // A primary that had been replaced gave out two more, and its pushes come late.
+    let mut plain = plain(&redis).await;
+    push(&mut plain, "orders", &original.replace("\"sequence\":1", "\"sequence\":4")).await;
+    let gap = stream.gap().await;
+    assert_eq!((gap.epoch.as_str(), gap.first_missing, gap.last_missing), (first.epoch.as_str(), 3, 4));
+    // One that is too far away to be believed poisons nothing.
+    push(&mut plain, "orders", &original.replace("\"sequence\":1", "\"sequence\":900000")).await;
+    publish(&publisher, "orders", 4..=4).await;
+    assert_eq!(stream.message().await.sequence, 4);
+    subscriber.stop();
+    publisher.stop();
+}

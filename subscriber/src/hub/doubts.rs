@@ -1,0 +1,96 @@
+//! Questions to the logs: what stands where pushes claim to be that come at or below what was heard.
+//!
+//! Each goes for one channel of one topic, whose pushes wait for the answer. They wait in a queue, so that Redis is asked for some at
+//! a time, and are asked again while Redis is away.
+
+use std::collections::VecDeque;
+
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tidings::{
+    broker::{Error, Shared, Topic},
+    limits::{BACKOFF_MAX, COMPARED_CHANNELS},
+};
+use tokio::time::sleep;
+
+use super::{
+    intake::{Ask, Looked, Question},
+    task::Task,
+};
+
+/// The questions of a hub.
+pub(super) struct Doubts {
+    broker: Shared,
+    waiting: VecDeque<(Topic, Question)>,
+    asked: FuturesUnordered<BoxFuture<'static, (Topic, Question, Looked)>>,
+}
+
+impl Doubts {
+    pub(super) fn new(broker: Shared) -> Self {
+        Self { broker, waiting: VecDeque::new(), asked: FuturesUnordered::new() }
+    }
+
+    fn add(&mut self, topic: Topic, question: Question) {
+        self.waiting.push_back((topic, question));
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        while self.asked.len() < COMPARED_CHANNELS
+            && let Some((topic, question)) = self.waiting.pop_front()
+        {
+            let broker = self.broker.clone();
+            self.asked.push(Box::pin(async move {
+                let looked = look(&broker, &question).await;
+                (topic, question, looked)
+            }));
+        }
+    }
+
+    /// The next answer. Never, where nothing was asked.
+    pub(super) async fn next(&mut self) -> (Topic, Question, Looked) {
+        match self.asked.next().await {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn look(broker: &Shared, question: &Question) -> Looked {
+    loop {
+        match Looked::ask(&**broker, question).await {
+            Ok(looked) => return looked,
+            Err(Error::Unavailable(_) | Error::OutcomeUnknown(_)) => {
+                sleep(BACKOFF_MAX.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    channel = question.channel.as_str(),
+                    %error,
+                    "a channel's log can't be read, and what claims a place in it is not delivered"
+                );
+                return Looked::unreadable(question);
+            }
+        }
+    }
+}
+
+impl Task {
+    /// Asks what a feed must know before its pushes go on.
+    pub(super) fn ask(&mut self, topic: &Topic, ask: Ask) {
+        match ask {
+            Ask::Head(channel) => self.check(channel, None),
+            Ask::Log(question) => self.doubts.add(topic.clone(), question),
+        }
+    }
+
+    /// Takes an answer of a log.
+    pub(super) fn looked(&mut self, topic: Topic, question: &Question, looked: &Looked) {
+        self.doubts.go_on();
+        let Some(followed) = self.topics.get_mut(&topic) else { return };
+        let ask = followed.intake.compare(&question.channel, looked);
+        if let Some(ask) = ask {
+            self.ask(&topic, ask);
+        }
+        self.flush(&mut vec![topic]);
+    }
+}

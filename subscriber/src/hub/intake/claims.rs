@@ -1,0 +1,289 @@
+//! What a feed knows of one channel's history, and what it makes of a claim: pure, and told all it decides by.
+//!
+//! What follows the last message is believed at once. For anything else the head is asked first, or, where the claim is at or below
+//! what was heard, the log: that is a copy of a message, a plain program's message with a copied claim, or the sign that Redis went back
+//! and the history was written anew from there.
+
+use tidings::{
+    broker::{
+        Head, Loss,
+        history::{self, EpochStart},
+    },
+    envelope::Claim,
+    message::{DataSet, Epoch, Position},
+};
+
+use super::looked::Looked;
+use crate::frames::Origin;
+
+/// A channel's history as a feed knows it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Course {
+    pub(super) epochs: Vec<EpochStart>,
+    losses: Vec<Loss>,
+    data_set: Option<DataSet>,
+    /// After the last message with a place that the feed has seen.
+    pub(super) position: Position,
+    mark: Mark,
+    /// What was heard before the head fell back within its epoch. Should anything follow there, it takes the place of what was.
+    fallen: Option<Box<Last>>,
+}
+
+/// What tells a message apart from another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Mark {
+    /// Log time, ms; 0 where it is not known.
+    pub(super) time_ms: i64,
+    /// Some of its bytes, where its id is random; 0 where they are not known.
+    pub(super) bits: u64,
+}
+
+impl Mark {
+    /// The bytes of a message's JSON that tell it apart: the last eight digits of its id, in the layout that we write.
+    pub(super) fn bits(json: &[u8]) -> u64 {
+        json.get(35..43).and_then(|digits| digits.try_into().ok()).map_or(0, u64::from_ne_bytes)
+    }
+}
+
+/// The last message that was heard in an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::hub) struct Last {
+    pub(super) position: Position,
+    pub(super) mark: Mark,
+}
+
+/// What there is to decide by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Evidence<'a> {
+    Nothing,
+    /// The head has just been read, behind all pushes that wait. Its last sequence, and whether it was found in another data set than
+    /// before.
+    Head {
+        last: i64,
+        is_other: bool,
+    },
+    /// The log was looked into.
+    Log(&'a Looked),
+}
+
+/// What a claim comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The message has the place that it claims.
+    Believed,
+    /// A plain program's, whatever it claims.
+    Plain,
+    /// The same, of an epoch that the channel never had.
+    Foreign,
+    /// It had the place once, and Redis lost it.
+    Lost,
+    /// It was given out in an epoch beyond what this history has of it. It is known to be lost below `from`.
+    Late { from: i64 },
+    /// A second copy.
+    Copy,
+    /// The log, which would tell, does not have it.
+    Unlogged,
+    /// The epoch was written anew from here on.
+    Rewritten { from: i64 },
+    /// The head must be asked.
+    AskHead,
+    /// The log must be asked.
+    AskLog,
+}
+
+impl Course {
+    /// What a head says, where nothing was heard before.
+    pub(super) fn read(head: Option<&Head>) -> Self {
+        let Some(head) = head else { return Self::default() };
+        Self {
+            epochs: head.epochs.clone(),
+            losses: head.losses.clone(),
+            data_set: head.data_set,
+            position: head.end(),
+            mark: Mark { time_ms: head.time_ms, bits: 0 },
+            fallen: None,
+        }
+    }
+
+    /// What a head says that was read behind pushes which wait, with these claims. What was heard before stays, where it is part of this
+    /// history; else the course begins before those of the pushes that lead to the head's end.
+    pub(super) fn go_on(
+        before: Option<&Self>,
+        head: Option<&Head>,
+        claims: impl DoubleEndedIterator<Item = Claim>,
+    ) -> Self {
+        let mut course = Self::read(head);
+        if let Some(before) = before
+            && let Some(index) = before.position.epoch.and_then(|epoch| course.index(epoch))
+        {
+            let (last, end) = (before.last(), course.end_of(index));
+            if before.fallen.is_none() && last.position.sequence <= end {
+                (course.position, course.mark) = (last.position, last.mark);
+                return course;
+            }
+            if course.is_present(index) {
+                if before.position.sequence < end {
+                    (course.position, course.mark) = (before.position, before.mark);
+                }
+                course.fallen = Some(Box::new(last));
+                return course;
+            }
+        }
+        for claim in claims.rev() {
+            let expected = course.position.sequence;
+            if claim.sequence == expected && head.and_then(|head| head.epoch_at(expected)) == Some(claim.epoch) {
+                course.position = Position::new(claim.epoch, expected - 1);
+                course.mark = Mark::default();
+            }
+        }
+        course
+    }
+
+    /// Takes a head that was read behind all that was heard. What it shows.
+    pub(super) fn compare(&mut self, head: Option<&Head>) -> Shown {
+        let end = head.map_or(Position::START, Head::end);
+        let time_ms = head.map_or(0, |head| head.time_ms);
+        if self.position == end {
+            let known = self.mark.time_ms;
+            return if known != 0 && time_ms != 0 && known != time_ms { Shown::Doubt } else { Shown::Nothing };
+        }
+        let is_same = self.position.epoch.is_some() && self.position.epoch == end.epoch;
+        let (before, last) = (self.position, self.last());
+        let has_fallen = self.fallen.is_some();
+        *self = Self::read(head);
+        match end.sequence > before.sequence {
+            true if is_same && has_fallen => Shown::Rewritten { from: before.sequence + 1, last },
+            false if is_same => {
+                self.fallen = Some(Box::new(last));
+                Shown::Elsewhere
+            }
+            _ => Shown::Elsewhere,
+        }
+    }
+
+    /// Whether a claim is the place just after the last message.
+    pub(super) fn follows(&self, claim: Claim) -> bool {
+        self.position.epoch == Some(claim.epoch)
+            && self.position.sequence + 1 == claim.sequence
+            && self.fallen.is_none()
+    }
+
+    /// The message with this claim was heard.
+    pub(super) fn pass(&mut self, claim: Claim, mark: Mark) {
+        self.position = Position::new(claim.epoch, claim.sequence);
+        self.mark = mark;
+    }
+
+    /// A message that is believed comes next, whatever was missed before it.
+    pub(super) fn expect(&mut self, claim: Claim) {
+        self.position = Position::new(claim.epoch, claim.sequence - 1);
+        self.fallen = None;
+    }
+
+    /// The present epoch of the position was written anew from this sequence on.
+    pub(super) fn rewrite(&mut self, from: i64) {
+        self.position.sequence = from - 1;
+        self.mark = Mark::default();
+        self.fallen = None;
+    }
+
+    /// The last message that was heard, also where the head has fallen back behind it.
+    pub(super) fn last(&self) -> Last {
+        match &self.fallen {
+            Some(last) => **last,
+            None => Last { position: self.position, mark: self.mark },
+        }
+    }
+
+    /// Whether a head was found in another data set than what was known before it.
+    pub(super) fn is_other(&self, head: Option<&Head>) -> bool {
+        let present = head.and_then(|head| head.data_set);
+        self.data_set.is_some() && present.is_some() && self.data_set != present
+    }
+
+    /// What a claim comes to. `outlived`: the live connection was lost since the message was heard.
+    pub(super) fn judge(&self, claim: Claim, payload: &[u8], outlived: bool, evidence: Evidence<'_>) -> Verdict {
+        let is_gone = outlived || matches!(evidence, Evidence::Head { is_other: true, .. });
+        let Some(index) = self.index(claim.epoch) else {
+            return match evidence {
+                Evidence::Head { .. } if is_gone => Verdict::Lost,
+                Evidence::Head { .. } => Verdict::Foreign,
+                _ => Verdict::AskHead,
+            };
+        };
+        let is_present = self.is_present(index);
+        if !is_present && claim.sequence > self.end_of(index) {
+            return Verdict::Late { from: self.known_end(index) + 1 };
+        }
+        if let Evidence::Head { last, .. } = evidence
+            && is_present
+            && claim.sequence > last
+        {
+            return if is_gone { Verdict::Late { from: last + 1 } } else { Verdict::Plain };
+        }
+        let own = self.position.epoch.and_then(|epoch| self.index(epoch));
+        let is_ahead = match own {
+            Some(own) if own == index => claim.sequence > self.position.sequence,
+            Some(own) => own < index,
+            None => true,
+        };
+        match evidence {
+            _ if self.follows(claim) => Verdict::Believed,
+            Evidence::Head { .. } if is_ahead && own == Some(index) && self.fallen.is_some() => {
+                Verdict::Rewritten { from: self.position.sequence + 1 }
+            }
+            Evidence::Head { .. } if is_ahead => Verdict::Believed,
+            _ if is_ahead && !is_present => Verdict::Believed,
+            _ if is_ahead => Verdict::AskHead,
+            Evidence::Log(looked) if looked.covers(claim.sequence) => {
+                looked.judge(claim, payload, self.last(), own == Some(index))
+            }
+            _ => Verdict::AskLog,
+        }
+    }
+
+    /// Where a position lies.
+    pub(super) fn origin(&self, position: Position) -> Origin {
+        let Some(epoch) = position.epoch else { return Origin::default() };
+        let is_first = self.epochs.first().is_some_and(|first| first.epoch == epoch);
+        let after_loss = is_first && self.losses.iter().any(|loss| loss.began == epoch);
+        Origin { lineage: history::lineage(&self.epochs, epoch), after_loss }
+    }
+
+    fn index(&self, epoch: Epoch) -> Option<usize> {
+        self.epochs.iter().position(|start| start.epoch == epoch)
+    }
+
+    fn is_present(&self, index: usize) -> bool {
+        index + 1 == self.epochs.len()
+    }
+
+    /// The last sequence that this history has of an epoch.
+    fn end_of(&self, index: usize) -> i64 {
+        match self.epochs.get(index + 1) {
+            Some(next) => next.first - 1,
+            None => self.position.sequence,
+        }
+    }
+
+    /// Up to where an ended epoch is known to have gone.
+    fn known_end(&self, index: usize) -> i64 {
+        let epoch = self.epochs[index].epoch;
+        let previous_end = self.epochs.get(index + 1).map_or(0, |next| next.previous_end);
+        let losses = self.losses.iter().filter(|loss| loss.epoch == epoch).map(|loss| loss.to);
+        losses.fold(previous_end.max(self.end_of(index)), i64::max)
+    }
+}
+
+/// What a head shows that was read behind all that was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::hub) enum Shown {
+    /// Nothing: it is where that led to.
+    Nothing,
+    /// It is elsewhere.
+    Elsewhere,
+    /// It is where that led to, with another message: the log must be asked.
+    Doubt,
+    /// The epoch was written anew from here on; what was last heard of it before.
+    Rewritten { from: i64, last: Last },
+}

@@ -1,0 +1,115 @@
+//! What the log says of claims at or below what was heard.
+
+use tidings::{
+    broker::{Broker, Error, From, PageLimit, Stored},
+    channel::ChannelName,
+    envelope::{Claim, Heard},
+    limits::COMPARED_BYTES,
+};
+
+use super::claims::{Last, Mark, Verdict};
+
+/// A question to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::hub) struct Question {
+    pub(in crate::hub) channel: ChannelName,
+    /// The messages that are claimed: those behind this sequence, up to the other.
+    pub(super) after: i64,
+    pub(super) to: i64,
+    /// The last message that was heard: whether it is still there.
+    pub(super) last: Last,
+    /// The head itself gives the reason to ask: if the message is not there any more, that is news whatever waits.
+    pub(super) by_head: bool,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub(in crate::hub) struct Looked {
+    after: i64,
+    last: Last,
+    by_head: bool,
+    messages: Vec<Stored>,
+    is_last: bool,
+    /// The first sequence of what was written since the last message was heard, where that one is not there any more.
+    rewritten_from: Option<i64>,
+}
+
+impl Looked {
+    /// Asks the log.
+    pub(in crate::hub) async fn ask(broker: &dyn Broker, question: &Question) -> Result<Self, Error> {
+        let Question { channel, after, to, last, by_head } = question;
+        let limit = PageLimit { messages: usize::try_from(to - after).unwrap_or(1), bytes: COMPARED_BYTES };
+        let page = broker.read(channel, From::After(*after), limit).await?;
+        let Last { position, mark } = *last;
+        let mut there = page.messages.iter().find(|stored| stored.sequence == position.sequence).cloned();
+        let mut head = page.head;
+        if there.is_none() {
+            let limit = PageLimit { messages: 1, bytes: 1 };
+            let page = broker.read(channel, From::After(position.sequence - 1), limit).await?;
+            there = page.messages.into_iter().next().filter(|stored| stored.sequence == position.sequence);
+            head = page.head;
+        }
+        let is_changed = match &there {
+            Some(stored) => !is(stored, mark),
+            None => head.is_some_and(|head| head.epoch() == position.epoch && head.last < position.sequence),
+        };
+        let rewritten_from = match is_changed {
+            false => None,
+            // Log time never steps back within a history: what is newer than the last message was not there before it.
+            true if mark.time_ms > 0 => Some(broker.sequence_before(channel, mark.time_ms + 1).await? + 1),
+            true => Some(position.sequence),
+        };
+        let (messages, is_last) = (page.messages, page.is_last);
+        Ok(Self { after: *after, last: *last, by_head: *by_head, messages, is_last, rewritten_from })
+    }
+
+    /// An answer that says nothing, where the log can't be read.
+    pub(in crate::hub) fn unreadable(question: &Question) -> Self {
+        let Question { after, last, by_head, .. } = question;
+        let (messages, is_last) = (Vec::new(), true);
+        Self { after: *after, last: *last, by_head: *by_head, messages, is_last, rewritten_from: None }
+    }
+
+    /// An answer with these messages.
+    #[cfg(test)]
+    pub(super) fn with(question: &Question, messages: Vec<Stored>, rewritten_from: Option<i64>) -> Self {
+        Self { messages, rewritten_from, ..Self::unreadable(question) }
+    }
+
+    /// Whether it says something of a sequence.
+    pub(super) fn covers(&self, sequence: i64) -> bool {
+        let until = self.messages.last().map_or(self.after + 1, |stored| stored.sequence);
+        sequence > self.after && (self.is_last || sequence <= until)
+    }
+
+    /// The same where that is news whatever waits.
+    pub(super) fn shows_rewritten_from(&self, last: Last) -> Option<i64> {
+        self.rewritten_from(last).filter(|_| self.by_head)
+    }
+
+    /// Where the history was written anew, if the last message that was heard is not there any more.
+    pub(super) fn rewritten_from(&self, last: Last) -> Option<i64> {
+        self.rewritten_from.filter(|_| self.last == last).map(|from| from.min(last.position.sequence))
+    }
+
+    /// What a claim comes to that is at or below the last message that was heard; `is_own` says whether it is of that one's epoch.
+    pub(super) fn judge(&self, claim: Claim, payload: &[u8], last: Last, is_own: bool) -> Verdict {
+        match self.messages.iter().find(|stored| stored.sequence == claim.sequence) {
+            None => Verdict::Unlogged,
+            Some(stored) if stored.json != payload => Verdict::Plain,
+            Some(_) => match self.rewritten_from(last).filter(|_| is_own) {
+                Some(from) => Verdict::Rewritten { from: from.min(claim.sequence) },
+                None => Verdict::Copy,
+            },
+        }
+    }
+}
+
+/// Whether a message of the log is the one with this mark, as far as that is known.
+fn is(stored: &Stored, mark: Mark) -> bool {
+    let time_ms = match stored.adopted {
+        Some(adopted) => adopted.time_ms,
+        None => Heard::read(&stored.json, 0).time_ms(),
+    };
+    (mark.bits == 0 || mark.bits == Mark::bits(&stored.json)) && (mark.time_ms == 0 || mark.time_ms == time_ms)
+}

@@ -1,0 +1,131 @@
+//! What pushes show to be lost: messages of an ended epoch beyond what its history has of it. They were given out, and whoever has not
+//! heard them can't know; so Redis is told, and a new epoch tells every reader.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    time::Instant,
+};
+
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tidings::{
+    broker::{Error, Shared},
+    channel::ChannelName,
+    limits::{CLAIMS_QUIET, LATE_LOSSES, LATE_MESSAGES, LATE_REPORTS, LATE_TRIES},
+    message::Epoch,
+};
+
+use super::{intake::Late, task::Task};
+
+type Key = (ChannelName, Epoch);
+
+/// The reports of a hub.
+pub(super) struct Losses {
+    broker: Shared,
+    /// From and to, and how often that was tried.
+    waiting: HashMap<Key, (i64, i64, u32)>,
+    /// Those of them that are to be reported now.
+    due: VecDeque<Key>,
+    under_way: FuturesUnordered<BoxFuture<'static, (Late, u32, Result<(), Error>)>>,
+    /// When it was last said that a claim is too far away.
+    said: Option<Instant>,
+    /// It was said since the connection was last lost that pushes were lost with it.
+    pub(super) has_told: bool,
+}
+
+impl Losses {
+    pub(super) fn new(broker: Shared) -> Self {
+        Self {
+            broker,
+            waiting: HashMap::new(),
+            due: VecDeque::new(),
+            under_way: FuturesUnordered::new(),
+            said: None,
+            has_told: false,
+        }
+    }
+
+    /// Takes what a feed has heard of. The feeds of one channel hear of the same.
+    pub(super) fn add(&mut self, late: Late) {
+        let Late { channel, epoch, from, to } = late;
+        if to - from >= LATE_MESSAGES {
+            if self.said.is_none_or(|said| said.elapsed() >= CLAIMS_QUIET) {
+                self.said = Some(Instant::now());
+                tracing::warn!(
+                    channel = channel.as_str(), %epoch, sequence = to, known = from - 1,
+                    "a message claims a place far beyond the end of an epoch; if it is one of ours, those in between are lost"
+                );
+            }
+            return;
+        }
+        let is_full = self.waiting.len() >= LATE_LOSSES;
+        match self.waiting.entry((channel, epoch)) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                *known = (known.0.min(from), known.1.max(to), 0);
+            }
+            Entry::Vacant(_) if is_full => return,
+            Entry::Vacant(place) => {
+                self.due.push_back(place.key().clone());
+                place.insert((from, to, 0));
+            }
+        }
+        self.go_on();
+    }
+
+    /// Reports again what could not be reported.
+    pub(super) fn tick(&mut self) {
+        self.due = self.waiting.keys().cloned().collect();
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        while self.under_way.len() < LATE_REPORTS
+            && let Some(key) = self.due.pop_front()
+        {
+            let Some((from, to, tries)) = self.waiting.remove(&key) else { continue };
+            let (broker, (channel, epoch)) = (self.broker.clone(), key);
+            self.under_way.push(Box::pin(async move {
+                let reported = broker.report_loss(&channel, epoch, to).await;
+                (Late { channel, epoch, from, to }, tries, reported)
+            }));
+        }
+    }
+
+    /// The next report that was made. Never, where none is.
+    pub(super) async fn next(&mut self) -> (Late, u32, Result<(), Error>) {
+        match self.under_way.next().await {
+            Some(report) => report,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Task {
+    /// A report was made: the head tells the streams here at once, and others when they look.
+    pub(super) fn reported(&mut self, late: Late, tries: u32, reported: Result<(), Error>) {
+        match reported {
+            Ok(()) => self.check(late.channel, None),
+            Err(error) if tries < LATE_TRIES && self.losses.waiting.len() < LATE_LOSSES => {
+                tracing::debug!(channel = late.channel.as_str(), %error, "a loss can't be reported now");
+                let waiting = self.losses.waiting.entry((late.channel, late.epoch));
+                let known = waiting.or_insert((late.from, late.to, 0));
+                *known = (known.0.min(late.from), known.1.max(late.to), tries + 1);
+            }
+            Err(error) => {
+                tracing::warn!(channel = late.channel.as_str(), epoch = %late.epoch, from = late.from, to = late.to, %error,
+                    "a loss could not be reported; streams that did not hear those messages are not told");
+            }
+        }
+        self.losses.go_on();
+    }
+
+    /// Says once an outage that messages were lost with it.
+    pub(super) fn tell_lost(&mut self, pushes: usize) {
+        if pushes > 0 && !std::mem::replace(&mut self.losses.has_told, true) {
+            tracing::warn!(
+                pushes,
+                "dropped messages that Redis lost before it was known where they belong; what is published again is delivered"
+            );
+        }
+    }
+}
