@@ -29,7 +29,7 @@ impl Subscriber {
     pub async fn close(self) {
         let Assembled { hub, adopting, .. } = self.0;
         if let Some(adopting) = adopting {
-            adopting.finish(std::time::Duration::from_millis(1)).await;
+            adopting.finish(tidings::limits::CLOSE_PATIENCE).await;
         }
         hub.close().await;
     }

@@ -32,10 +32,8 @@ async fn what_is_published_is_streamed_and_listed(house: &House) {
     assert_eq!(message.message_id, receipt.message_id);
     assert_eq!(message.publish_time, receipt.publish_time);
     assert_eq!((message.sequence, &message.epoch), (1, &receipt.epoch));
-    let position = |cursor: &str| match tidings::cursor::decode(cursor).expect("a cursor") {
-        tidings::cursor::Cursor::Channel(_, mark) => mark.position,
-        other => panic!("{other:?}"),
-    };
+    let orders = tidings::channel::Names::new("tidings", "").and_then(|names| names.parse("orders")).expect("a name");
+    let position = |cursor: &str| tidings::cursor::decode_for(cursor, &orders).expect("a cursor").position;
     assert_eq!(position(&message.cursor), position(&receipt.cursor));
     assert_eq!(house.list("orders").await, [message]);
     stream.is_quiet(Duration::from_millis(200)).await;

@@ -17,6 +17,8 @@ use tidings::{
 use super::{intake::Late, task::Task};
 
 type Key = (ChannelName, Epoch);
+/// What was reported, how often that had been tried before, and what came of it.
+type Report = (Late, u32, Result<(), Error>);
 
 /// The reports of a hub.
 pub(super) struct Losses {
@@ -25,7 +27,7 @@ pub(super) struct Losses {
     waiting: HashMap<Key, (i64, i64, u32)>,
     /// Those of them that are to be reported now.
     due: VecDeque<Key>,
-    under_way: FuturesUnordered<BoxFuture<'static, (Late, u32, Result<(), Error>)>>,
+    under_way: FuturesUnordered<BoxFuture<'static, Report>>,
     /// When it was last said that a claim is too far away.
     said: Option<Instant>,
     /// It was said since the connection was last lost that pushes were lost with it.
@@ -92,7 +94,7 @@ impl Losses {
     }
 
     /// The next report that was made. Never, where none is.
-    pub(super) async fn next(&mut self) -> (Late, u32, Result<(), Error>) {
+    pub(super) async fn next(&mut self) -> Report {
         match self.under_way.next().await {
             Some(report) => report,
             None => std::future::pending().await,

@@ -122,7 +122,7 @@ fn a_copied_claim_is_a_plain_message_and_a_copy_is_none() {
     let mut intake = heard_up_to(1, 3);
     let (original, edited) = (numbered(1, 2), numbered(1, 2));
     let asked = question(intake.push(b"c", &edited));
-    assert_eq!(((asked.after, asked.to)), (1, 2));
+    assert_eq!((asked.after, asked.to), (1, 2));
     // Others wait behind it, and are judged by the same answer.
     for push in [&original, &edited, &numbered(1, 4)] {
         assert_eq!(intake.push(b"c", push), None);
