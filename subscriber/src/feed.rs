@@ -294,6 +294,27 @@ mod tests {
     }
 
     #[test]
+    fn who_falls_behind_is_told_of_rewritten_histories_that_it_has_not_passed() {
+        let feed = Feed::new();
+        let epoch = Epoch::from_u64(1).expect("not zero");
+        let rewrite = |from| Arc::new(Rewrite { channel: channel(), epoch, from, to: 9, time_ms: 0 });
+        let (mut slow, mut quick) = (feed.follow(), feed.follow());
+        feed.push([Item::Rewritten(rewrite(1))]);
+        quick.advance();
+        feed.push([Item::Rewritten(rewrite(2)), chunk(RING_BYTES * 2, 0, 1), chunk(RING_BYTES * 2, 1, 2)]);
+        let told = |follower: &mut Follower| {
+            assert!(matches!(peek(follower), Found::Behind));
+            follower.rewind().iter().map(|rewrite| rewrite.from).collect::<Vec<_>>()
+        };
+        assert_eq!((told(&mut slow), told(&mut quick)), (vec![1, 2], vec![2]));
+        assert!(slow.rewind().is_empty());
+        for from in 0..2 * FEED_REWRITES as i64 {
+            feed.push([Item::Rewritten(rewrite(from))]);
+        }
+        assert_eq!(feed.ring().rewrites.len(), FEED_REWRITES);
+    }
+
+    #[test]
     fn what_is_old_goes_and_nobody_is_counted_twice() {
         let feed = Feed::new();
         assert!(feed.idle_since().is_some());
