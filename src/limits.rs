@@ -253,6 +253,8 @@ pub const UNREADABLE_RETRY_MAX: Duration = Duration::from_secs(30);
 pub const UNREADABLE_TRIAL: Duration = Duration::from_secs(60);
 /// How many of them the log names in the time of [`UNREADABLE_QUIET`].
 pub const UNREADABLE_LINES: usize = 16;
+/// Pushes that may wait for a channel that can't be read, and no more bytes than a message may have: others need the room.
+pub const UNREADABLE_HELD: usize = 256;
 /// See there; also how often the log says that heads can't be read at all.
 pub const UNREADABLE_QUIET: Duration = Duration::from_secs(60);
 

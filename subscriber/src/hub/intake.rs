@@ -9,7 +9,7 @@
 //! them to [`capture`](crate::capture). What comes to the streams is the notice of their adoption, a numbered message like
 //! any other.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tidings::{
     broker::{Head, Topic},
@@ -89,6 +89,8 @@ pub(super) struct Intake {
     news: bool,
     /// A push was dropped.
     loss: bool,
+    /// Channels whose head can't be read.
+    unreadable: HashSet<ChannelName>,
 }
 
 impl Intake {
@@ -110,6 +112,7 @@ impl Intake {
             arrival_ms: 0,
             news: false,
             loss: false,
+            unreadable: HashSet::new(),
         }
     }
 

@@ -248,6 +248,11 @@ impl Task {
         // Where the broker can't be used at all, it says so itself.
         let is_usable = *self.state.borrow() == State::Up;
         if let (Error::Channel(_), true) = (error, is_usable) {
+            for topic in self.covering(&channel) {
+                if let Some(followed) = self.topics.get_mut(&topic) {
+                    followed.intake.wait_long(&channel);
+                }
+            }
             return self.unreadable.note(&channel, error, true, Instant::now());
         }
         // It is not the channel's fault, and others are not better off: one line for all of them.

@@ -224,3 +224,33 @@ async fn publishes_that_wait_for_a_redis_that_returns_are_carried_out() {
     assert_eq!(sequences, (2..=i64::try_from(sequences.len()).expect("few") + 1).collect::<Vec<_>>());
     rig.stop();
 }
+
+/// Longer than a live link may be silent. What is away delivers nothing, and that says nothing of the link.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_not_taken_for_a_link_that_delivers_nothing() {
+    for is_killed in [true, false] {
+        let mut redis = RedisServer::start();
+        let rig = Rig::at(&redis.url(), &["--redis-timeout=2s"]).await;
+        let stream = rig.watch(channel("a")).await;
+        match is_killed {
+            true => redis.kill(),
+            false => redis.pause(),
+        }
+        rig.subscriber.becomes(ServingStatus::NotServing).await;
+        rig.publisher.becomes(ServingStatus::NotServing).await;
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        match is_killed {
+            true => redis.run(),
+            false => redis.resume(),
+        }
+        rig.subscriber.becomes(ServingStatus::Serving).await;
+        rig.publisher.becomes(ServingStatus::Serving).await;
+        let receipt = rig.publish_stubbornly("a", 1).await;
+        stream.until_message(&receipt.message_id).await;
+        for process in [&rig.publisher.process, &rig.subscriber.process] {
+            assert!(!process.output().contains("delivers"), "killed: {is_killed}: {}", process.output());
+        }
+        drop(stream);
+        rig.stop();
+    }
+}

@@ -3,7 +3,7 @@ use tidings::{
     broker::history::EpochStart,
     channel::Pattern,
     envelope::encode,
-    limits::{HELD_BYTES, HELD_PUSH_COST, PATTERN_CHANNELS},
+    limits::{HELD_BYTES, HELD_PUSH_COST, MESSAGE_BYTES, PATTERN_CHANNELS, UNREADABLE_HELD},
     message::{Draft, Epoch, Payload},
 };
 
@@ -172,6 +172,29 @@ fn channels_that_wait_are_bounded_however_little_comes_on_each() {
     assert!(intake.take_loss() && intake.channels.known.len() == PATTERN_CHANNELS);
     intake.learn(&name("c7"), None);
     assert_eq!(intake.push(b"more", b""), ask("more"));
+}
+
+#[test]
+fn what_waits_for_a_channel_that_can_not_be_read_leaves_room_for_others() {
+    let mut intake = pattern(Room::default());
+    let large = vec![b'x'; MESSAGE_BYTES];
+    for payload in [&large[..], b"small"] {
+        assert_eq!(intake.push(b"bad", payload), ask("bad"));
+        for _ in 0..10 {
+            intake.push(b"bad", payload);
+        }
+        intake.wait_long(&name("bad"));
+        for i in 0..2 * UNREADABLE_HELD {
+            intake.push(b"bad", payload);
+            let most = (MESSAGE_BYTES + HELD_PUSH_COST).max(UNREADABLE_HELD * (HELD_PUSH_COST + 5));
+            assert!(intake.held.bytes() <= most, "{i}: {}", intake.held.bytes());
+        }
+        assert!(!intake.take_loss(), "nobody has to look into all logs");
+        intake.learn(&name("bad"), None);
+        assert!(intake.unreadable.is_empty() && intake.held.bytes() == 0);
+        heard(&mut intake);
+        intake.forget();
+    }
 }
 
 mod doubts;

@@ -7,7 +7,7 @@ use tidings::{
     broker::Head,
     channel::ChannelName,
     envelope::{Claim, Heard},
-    limits::COMPARED_MESSAGES,
+    limits::{COMPARED_MESSAGES, MESSAGE_BYTES, UNREADABLE_HELD},
     metrics::{self, Dropped},
 };
 
@@ -20,6 +20,7 @@ use super::{
 impl Intake {
     /// Reads the head that was asked for. Answers whether the feed has news, and what must be asked next.
     pub(in crate::hub) fn learn(&mut self, channel: &ChannelName, head: Option<&Head>) -> (bool, Option<Ask>) {
+        self.unreadable.remove(channel);
         let Some(asked) = self.take_asked(channel, false) else { return (false, None) };
         let Asked { held, before, .. } = *asked;
         let is_other = before.as_ref().is_some_and(|before| before.is_other(head));
@@ -170,6 +171,39 @@ impl Intake {
         {
             self.held.remove(&oldest.payload);
             lose(channel, &mut self.loss);
+        }
+        if !self.unreadable.is_empty() {
+            self.shed(channel);
+        }
+    }
+
+    /// A channel's head can't be read, and who knows until when: what waits for it must not take the room of others.
+    pub(in crate::hub) fn wait_long(&mut self, channel: &ChannelName) {
+        if self.channels.is_asked(channel) && self.unreadable.insert(channel.clone()) {
+            self.shed(channel);
+        }
+    }
+
+    /// Drops the oldest of what waits for a channel that can't be read, beyond its part. Streams look into the log when it can be, so that
+    /// only what plain programs published is lost.
+    fn shed(&mut self, channel: &ChannelName) {
+        if !self.unreadable.contains(channel) {
+            return;
+        }
+        let Some(Known { state: State::Asked(asked), .. }) = self.channels.get_mut(channel) else { return };
+        // Of small ones some hundreds, of the largest one.
+        let (mut bytes, mut kept) = (0, 0);
+        for waiting in asked.held.iter().rev().take(UNREADABLE_HELD) {
+            bytes += waiting.payload.len();
+            if kept > 0 && bytes > MESSAGE_BYTES {
+                break;
+            }
+            kept += 1;
+        }
+        let excess = asked.held.len() - kept;
+        for oldest in asked.held.drain(..excess) {
+            self.held.remove(&oldest.payload);
+            metrics::dropped(Dropped::Held, 1);
         }
     }
 }
