@@ -56,6 +56,11 @@ fn main() -> ExitCode {
     if settings.tells_stories {
         return stories(&settings);
     }
+    // What the model lacks is no answer of Redis's: tasks of the code under test would take it for one.
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        std::process::exit(3);
+    }));
     let begun = Instant::now();
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let (found, digest, messages) = (Mutex::new(Vec::new()), AtomicU64::new(0), AtomicU64::new(0));

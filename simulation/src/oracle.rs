@@ -103,13 +103,23 @@ fn told_all(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
     None
 }
 
-/// Whether anyone who is left can know of a message: a publisher that has a receipt for it, or for a later one of the epoch.
+/// Whether anyone who is left can know of a message: a publisher that has a receipt for it, or for a later one of its epoch. A publisher
+/// remembers the receipts of one epoch a channel. Once it has others, what it knew stands in a head, which may be lost as well.
 fn is_known(truth: &Truth, place: &Place) -> bool {
-    truth.acknowledged.iter().any(|other| {
-        other.place.channel == place.channel
-            && other.place.epoch == place.epoch
-            && other.place.sequence >= place.sequence
-            && truth.remembering.contains(&other.run)
+    truth.remembering.iter().any(|run| {
+        let own = truth.acknowledged.iter().filter(|other| other.run == *run && other.place.channel == place.channel);
+        let (mut knows, mut moved_on) = (false, None);
+        for other in own.filter(|other| !other.is_duplicate) {
+            if other.place.epoch != place.epoch {
+                if knows {
+                    moved_on.get_or_insert(other.answered);
+                }
+            } else {
+                knows |= other.place.sequence >= place.sequence;
+                moved_on = None;
+            }
+        }
+        knows && moved_on.is_none_or(|at| truth.losses.iter().all(|loss| *loss < at))
     })
 }
 

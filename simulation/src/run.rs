@@ -263,21 +263,11 @@ impl<'a> Stage<'a> {
                 task.abort();
             }
             Step::Stall { reader, stalls } => return self.stalls[reader].send_replace(stalls) != stalls,
-            Step::RestartPublisher { publisher } => {
-                let ids = std::mem::take(&mut self.publishers[publisher].ids);
-                let run = self.publishers[publisher].run;
-                world::with(|world| world.truth.remembering.retain(|known| *known != run));
-                self.publishers[publisher].under_way.drain(..).for_each(|task| task.abort());
-                self.publishers[publisher] = self.publisher(publisher);
-                self.publishers[publisher].ids = ids;
-            }
+            Step::RestartPublisher { publisher } => self.restart_publisher(publisher),
             Step::RestartSubscriber { subscriber } => {
                 if self.setup.embedded {
                     self.embed();
-                    for index in 0..self.publishers.len() {
-                        Box::pin(self.make(Step::RestartPublisher { publisher: index })).await;
-                        self.publishers[index] = self.publisher(index);
-                    }
+                    (0..self.publishers.len()).for_each(|index| self.restart_publisher(index));
                 }
                 let open: Vec<usize> = (0..self.readers.len())
                     .filter(|index| self.readers[*index].as_ref().is_some_and(|(at, _)| *at == subscriber))
@@ -298,9 +288,27 @@ impl<'a> Stage<'a> {
                     self.open(index, subscriber);
                 }
             }
-            step => return world::with(|world| self.fault(world, step)),
+            step => {
+                return world::with(|world| {
+                    let made = self.fault(world, step);
+                    if made && step.may_lose() {
+                        world.truth.lose();
+                    }
+                    made
+                });
+            }
         }
         true
+    }
+
+    fn restart_publisher(&mut self, index: usize) {
+        let run = self.publishers[index].run;
+        world::with(|world| world.truth.remembering.retain(|known| *known != run));
+        let new = self.publisher(index);
+        let old = std::mem::replace(&mut self.publishers[index], new);
+        old.under_way.into_iter().for_each(|task| task.abort());
+        // The clients live on.
+        self.publishers[index].ids = old.ids;
     }
 
     fn fault(&self, world: &mut World, step: Step) -> bool {
@@ -444,6 +452,7 @@ impl<'a> Stage<'a> {
         publisher.under_way.retain(|task| !task.is_finished());
         publisher.under_way.push(tokio::spawn(async move {
             let published = publishing.await;
+            let answered = world::with(|world| world.truth.tick());
             world::with(|world| match published {
                 Err(error) => world.truth.note(|| format!("P{index}: {} failed: {error}", texts.join(" "))),
                 Ok(receipts) => {
@@ -455,7 +464,7 @@ impl<'a> Stage<'a> {
                         let is_duplicate = receipt.duplicate;
                         let again = if is_duplicate { ", again" } else { "" };
                         world.truth.note(|| format!("P{index} has a receipt: {place}{again}"));
-                        world.truth.acknowledged.push(Acknowledged { place, begun, run, is_duplicate });
+                        world.truth.acknowledged.push(Acknowledged { place, begun, answered, run, is_duplicate });
                     }
                 }
             });
@@ -491,6 +500,10 @@ impl<'a> Stage<'a> {
             let primary = alive.max_by_key(|index| (votes[*index], usize::MAX - index)).unwrap_or(0);
             if !world.servers[primary].is_primary() {
                 world.servers[primary].lead();
+            }
+            let primaries = world.servers.iter().filter(|server| server.is_primary()).count();
+            if primaries > 1 || world.routes.values().any(|server| *server != primary) {
+                world.truth.lose();
             }
             for index in 0..world.servers.len() {
                 world.servers[index].lags = false;

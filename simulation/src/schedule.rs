@@ -148,6 +148,20 @@ pub(crate) fn subscriber(index: usize) -> String {
 }
 
 impl Step {
+    /// Whether servers may fork or lose something by it.
+    pub(crate) fn may_lose(self) -> bool {
+        matches!(
+            self,
+            Self::Flush { .. }
+                | Self::Restore { .. }
+                | Self::Start { .. }
+                | Self::Promote { .. }
+                | Self::Demote { .. }
+                | Self::Route { .. }
+                | Self::Wake { .. }
+        )
+    }
+
     /// In words.
     pub(crate) fn describe(&self, setup: &Setup) -> String {
         let client = |index: &usize| setup.client(*index);

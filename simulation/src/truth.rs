@@ -17,8 +17,9 @@ pub(crate) struct Place {
 #[derive(Debug, Clone)]
 pub(crate) struct Acknowledged {
     pub(crate) place: Place,
-    /// When its publish began.
+    /// When its publish began, and when it was answered.
     pub(crate) begun: u64,
+    pub(crate) answered: u64,
     /// Which run of which publisher has the receipt.
     pub(crate) run: usize,
     pub(crate) is_duplicate: bool,
@@ -82,6 +83,8 @@ pub(crate) struct Truth {
     /// Runs of publishers that remember what they were told.
     pub(crate) remembering: Vec<usize>,
     pub(crate) runs: usize,
+    /// When servers forked, or lost something.
+    pub(crate) losses: Vec<u64>,
     /// Lines for people.
     pub(crate) trace: Vec<String>,
     pub(crate) is_traced: bool,
@@ -117,6 +120,12 @@ impl Truth {
         *given = (*given).max(place.sequence);
         self.note(|| format!("S{server} pushes {place}"));
         self.pushed.entry(place).or_insert(server);
+    }
+
+    /// Servers fork, or lose something.
+    pub(crate) fn lose(&mut self) {
+        let now = self.tick();
+        self.losses.push(now);
     }
 
     pub(crate) fn begin_run(&mut self) -> usize {

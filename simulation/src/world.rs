@@ -9,9 +9,11 @@ use crate::{
     redis::{
         Server,
         commands::{Context, name},
+        keys::Value,
         lua::Engine,
         reply::{self, Reply},
     },
+    schedule::CHANNELS,
     truth::Truth,
 };
 
@@ -24,6 +26,8 @@ pub(crate) struct World {
     pub(crate) truth: Truth,
     pub(crate) engine: Engine,
     next: u64,
+    /// The heads of which it was said how they are.
+    noted: BTreeMap<(usize, &'static str), (String, String)>,
 }
 
 /// One client's connection to a server.
@@ -115,6 +119,7 @@ impl World {
             truth: Truth::default(),
             engine,
             next: 0,
+            noted: BTreeMap::new(),
         };
         world.replicate();
         world
@@ -279,6 +284,10 @@ impl World {
             Some(hash) => !self.engine.is_reading(hash),
             None => Context::writes(command),
         };
+        if std::env::var_os("SIM_DEBUG").is_some() && self.truth.is_traced {
+            let text: Vec<_> = words.iter().skip(1).map(|word| String::from_utf8_lossy(&word[..word.len().min(50)]).into_owned()).collect();
+            self.truth.note(|| format!("DEBUG {} {command} {}", self.connections[&id].client, text.join(" ")));
+        }
         if writes && !server.is_primary() {
             return Reply::error("READONLY You can't write against a read only replica.");
         }
@@ -301,6 +310,7 @@ impl World {
             self.push(index, channel, payload);
         }
         if wrote || !published.is_empty() {
+            self.note_heads(index);
             let server = &mut self.servers[index];
             server.step(published);
             let at = server.versions.len();
@@ -310,6 +320,31 @@ impl World {
             self.replicate();
         }
         reply
+    }
+
+    /// Says where a history of a server begins anew.
+    pub(crate) fn note_heads(&mut self, index: usize) {
+        if !self.truth.is_traced {
+            return;
+        }
+        for channel in CHANNELS {
+            let head = self.servers[index].keys.get(format!("tidings:{{{channel}}}:head").as_bytes());
+            let Some(Value::Hash(head)) = head else { continue };
+            let field = |name: &str| {
+                head.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+            };
+            let brief = |list: String| {
+                let words = list.split([';', ',']).map(|word| if word.len() == 16 { &word[..4] } else { word });
+                words.collect::<Vec<_>>().join(" ")
+            };
+            let history = (brief(field("h")), brief(field("l")));
+            let last = field("s");
+            let noted = self.noted.insert((index, channel), history.clone());
+            if noted.as_ref() != Some(&history) {
+                let (epochs, losses) = history;
+                self.truth.note(|| format!("S{index} has {channel} up to {last}: {epochs}; lost: {losses}"));
+            }
+        }
     }
 
     fn push(&mut self, server: usize, channel: &[u8], payload: &[u8]) {

@@ -95,6 +95,11 @@ impl Head {
         lineage(&self.epochs, epoch)
     }
 
+    /// An epoch's place in the list.
+    fn index_of(&self, epoch: Epoch) -> Option<usize> {
+        self.epochs.iter().position(|start| start.epoch == epoch)
+    }
+
     /// The last sequence of an epoch of the list, by its index. What the epoch had beyond that was lost.
     fn last_of(&self, index: usize) -> i64 {
         self.epochs.get(index + 1).map_or(self.last, |successor| successor.first - 1)

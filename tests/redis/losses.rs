@@ -185,6 +185,28 @@ async fn an_epoch_that_a_copy_does_not_know_of_is_named_by_whoever_published_in_
 }
 
 #[tokio::test]
+async fn what_is_lost_of_an_epoch_that_had_no_message_yet_is_not_laid_at_its_predecessors_door() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    let id = Uuid::now_v7();
+    let first = publish(&broker, &name("orders"), vec![with_id(id)]).await[0];
+    keep(&server);
+    publish(&broker, &name("orders"), texts(2)).await;
+    restore(&server);
+    // A repeat begins an epoch that names what was lost, and writes no message.
+    assert!(publish(&broker, &name("orders"), vec![with_id(id)]).await[0].duplicate);
+    keep(&server);
+    let lost = publish(&broker, &name("orders"), texts(3)).await;
+    assert_ne!(lost[0].epoch, first.epoch);
+    restore(&server);
+    publish(&broker, &name("orders"), texts(1)).await;
+    let mut reader = Reader::new(at(first));
+    let steps = go_on(&broker, &mut reader).await;
+    assert_eq!(steps, [Step::Lost(Some(first.epoch), 2, 3), Step::Lost(Some(lost[0].epoch), 2, 4), Step::Read(2)]);
+    broker.close().await;
+}
+
+#[tokio::test]
 async fn a_remembered_id_counts_only_while_its_message_is_there() {
     let server = RedisServer::start();
     let before = broker(&server).await;

@@ -235,13 +235,14 @@ impl Context {
                 ])
             }
             "ZADD" => {
-                let is_greater = is(word(2), "GT");
+                let option = |name: &str| words[2..].iter().take(2).any(|word| is(word.as_ref(), name));
+                let (is_greater, is_new_only) = (option("GT"), option("NX"));
                 let sorted = of_mut!(self, word(1), Sorted);
                 let mut new = 0;
-                for pair in words[2 + usize::from(is_greater)..].chunks_exact(2) {
+                for pair in words[2 + usize::from(is_greater) + usize::from(is_new_only)..].chunks_exact(2) {
                     let score = int(pair[0].as_ref()) as f64;
                     match sorted.get_mut(pair[1].as_ref()) {
-                        Some(old) if is_greater && *old >= score => {}
+                        Some(old) if is_new_only || is_greater && *old >= score => {}
                         Some(old) => *old = score,
                         None => {
                             sorted.insert(pair[1].as_ref().into(), score);

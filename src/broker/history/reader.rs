@@ -47,6 +47,16 @@ pub struct Reader {
     /// Up to where losses were reported of an epoch: the same loss may be met again, in a head that fell below the reader and in
     /// the epoch that follows. The most recent, at most [`HEAD_EPOCHS`].
     reported: Vec<Position>,
+    /// What the reader was before it met a server that did not have the channel: another may have it.
+    left: Option<Box<Left>>,
+}
+
+/// A reader's past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Left {
+    position: Position,
+    origin: Origin,
+    reported: Vec<Position>,
 }
 
 /// Where an epoch comes from.
@@ -57,6 +67,27 @@ struct Origin {
     lineage: Lineage,
     /// The epochs before it and where each began, with itself as the last; nothing where it is the first, or unknown.
     ancestors: Option<Arc<[(Epoch, i64)]>>,
+}
+
+impl Origin {
+    /// The last epoch before this one that a head has as well, by its index there, and where this history left it.
+    fn exit(&self, own: Epoch, head: &Head) -> Option<(usize, i64)> {
+        let pairs = match (&self.ancestors, self.lineage) {
+            _ if self.of != Some(own) => return None,
+            (Some(ancestors), _) => ancestors.to_vec(),
+            (None, Lineage::Epoch { first, previous: Some(previous) }) => vec![(previous, 1), (own, first)],
+            _ => return None,
+        };
+        pairs.windows(2).rev().find_map(|two| Some((head.index_of(two[0].0)?, two[1].1 - 1)))
+    }
+}
+
+impl Left {
+    /// The last epoch that a head has as well, by its index there, and where the reader left it.
+    fn last_common(&self, head: &Head) -> Option<(usize, i64)> {
+        let own = self.position.epoch?;
+        head.index_of(own).map(|index| (index, self.position.sequence)).or_else(|| self.origin.exit(own, head))
+    }
 }
 
 impl Reader {
@@ -72,7 +103,7 @@ impl Reader {
             Lineage::Unknown | Lineage::Epoch { .. } => None,
         };
         let origin = Origin { of: position.epoch, lineage, ancestors: None };
-        Self { position, origin, data_set, reported: Vec::new() }
+        Self { position, origin, data_set, ..Self::default() }
     }
 
     /// The data set in which a channel that had no head was found not to be there: if it has a head in another one later, messages
@@ -123,6 +154,7 @@ impl Reader {
         if head.epochs.is_empty() {
             return Next::End;
         }
+        self.come_back(head);
         if let Some(gap) = self.enter(head) {
             return Next::Gap(gap);
         }
@@ -137,6 +169,7 @@ impl Reader {
             };
             let own = head.epochs[index].epoch;
             self.learn(head, index);
+            self.pass_over_reported(own, head.last_of(index));
             let Some(successor) = head.epochs.get(index + 1) else {
                 if self.position.sequence > head.last {
                     return self.fall_back(own, head.last);
@@ -219,7 +252,7 @@ impl Reader {
         match self.position.epoch {
             // From the beginning, sequence 1 of any epoch follows.
             None => Some(0),
-            Some(epoch) => head.epochs.iter().position(|start| start.epoch == epoch),
+            Some(epoch) => head.index_of(epoch),
         }
     }
 
@@ -277,10 +310,12 @@ impl Reader {
         }
         self.position = Position::START;
         self.data_set = absence.data_set.or(self.data_set);
-        self.reported.clear();
+        let reported = std::mem::take(&mut self.reported);
         if absence.expired && is_same {
+            self.left = None;
             return Next::End;
         }
+        self.left = Some(Box::new(Left { position: lost, origin: self.origin.clone(), reported }));
         Next::Gap(Gap {
             epoch: lost.epoch,
             first_missing: lost.sequence + 1,
@@ -295,22 +330,47 @@ impl Reader {
     fn leave_fork(&mut self, head: &Head) -> Option<Option<Gap>> {
         let lost = self.position;
         let own = lost.epoch?;
-        let pairs = match (&self.origin.ancestors, self.origin.lineage) {
-            _ if self.origin.of != Some(own) => return None,
-            (Some(ancestors), _) => ancestors.to_vec(),
-            (None, Lineage::Epoch { first, previous: Some(previous) }) => vec![(previous, 1), (own, first)],
-            _ => return None,
+        let (common, own_first) = match self.origin.exit(own, head) {
+            Some(common) => (common, None),
+            // What came behind a server that did not have the channel has nothing in common with what was before that.
+            None => (self.left.as_deref()?.last_common(head)?, Some(1)),
         };
-        let (index, ancestor, exit) = pairs.windows(2).rev().find_map(|two| {
-            let (ancestor, exit) = (two[0].0, two[1].1 - 1);
-            let index = head.epochs.iter().position(|start| start.epoch == ancestor)?;
-            Some((index, ancestor, exit))
-        })?;
-        // What was read or reported of the common epoch beyond the fork is not read again.
-        let exit = exit.max(self.reported_to(ancestor)).min(head.last_of(index));
-        self.position = Position::new(ancestor, exit);
+        self.go_to(head, common);
+        let from = own_first.unwrap_or(self.position.sequence + 1);
+        Some(self.report(own, from, lost.sequence, self.position))
+    }
+
+    /// Goes on in an epoch of the head's, by its index, of which the reader had this much. What was read or reported of it beyond is not
+    /// read again.
+    fn go_to(&mut self, head: &Head, (index, had): (usize, i64)) {
+        let epoch = head.epochs[index].epoch;
+        let had = had.max(self.reported_to(epoch));
+        let sequence = had.min(head.last_of(index));
+        if had > sequence {
+            self.note_reported(epoch, had);
+        }
+        self.position = Position::new(epoch, sequence);
         self.learn(head, index);
-        Some(self.report(own, exit + 1, lost.sequence, self.position))
+    }
+
+    /// A server has the channel again, after one that did not: where it has what the reader stood in, or what came before that, the reader
+    /// goes on there.
+    fn come_back(&mut self, head: &Head) {
+        if self.position != Position::START {
+            return;
+        }
+        if let Some(common) = self.left.as_deref().and_then(|left| left.last_common(head)) {
+            self.reported = self.left.take().map(|left| left.reported).unwrap_or_default();
+            self.go_to(head, common);
+        }
+    }
+
+    /// What was read or reported of an epoch is not read again, where a server has it after all.
+    fn pass_over_reported(&mut self, own: Epoch, end: i64) {
+        if self.position.epoch == Some(own) {
+            let reported = self.reported_to(own).min(end);
+            self.position.sequence = self.position.sequence.max(reported);
+        }
     }
 
     /// The head is below the reader in the same epoch: Redis came back with less than it had.
@@ -347,6 +407,14 @@ impl Reader {
         self.reported.iter().find(|reported| reported.epoch == Some(epoch)).map_or(0, |reported| reported.sequence)
     }
 
+    fn note_reported(&mut self, epoch: Epoch, to: i64) {
+        self.reported.retain(|reported| reported.epoch != Some(epoch));
+        if self.reported.len() >= HEAD_EPOCHS {
+            self.reported.remove(0);
+        }
+        self.reported.push(Position::new(epoch, to));
+    }
+
     /// A loss, less what was reported of it before.
     fn report(&mut self, epoch: Epoch, from: i64, to: i64, resume: Position) -> Option<Gap> {
         let reported = self.reported_to(epoch);
@@ -354,11 +422,7 @@ impl Reader {
         if first_missing > to {
             return None;
         }
-        self.reported.retain(|reported| reported.epoch != Some(epoch));
-        if self.reported.len() >= HEAD_EPOCHS {
-            self.reported.remove(0);
-        }
-        self.reported.push(Position::new(epoch, to));
+        self.note_reported(epoch, to);
         Some(Gap { epoch: Some(epoch), first_missing, last_missing: to, reason: GapReason::EpochChanged, resume })
     }
 

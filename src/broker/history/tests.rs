@@ -373,3 +373,63 @@ fn a_rewritten_stretch_is_lost_from_where_the_reader_had_it() {
     assert_eq!((gap.first_missing, gap.last_missing, gap.resume, reader.position), (6, 8, at(1, 5), at(1, 5)));
     assert!(!reader.awaits_epoch(), "what stands there now is to be read");
 }
+
+#[test]
+fn a_server_without_the_channel_makes_a_reader_forget_nothing() {
+    let old = head(&[(1, 1, 0), (2, 4, 3)], 1, 9);
+    let mut reader = Reader::new(at(2, 9));
+    assert_eq!(reader.next(Some(&old), Absence::default()), Next::End);
+    let unknown = gap(2, 10, 0, GapReason::EpochChanged, Position::START);
+    assert_eq!(reader.next(None, Absence::default()), unknown);
+    let away = reader.clone();
+    // The same history again, with more.
+    let more = head(&[(1, 1, 0), (2, 4, 3)], 1, 11);
+    assert_eq!(reader.next(Some(&more), Absence::default()), Next::Read { to: 11 });
+    assert_eq!(reader.position, at(2, 9));
+    // A copy of it that goes less far, and ends before its second epoch.
+    for copy in [head(&[(1, 1, 0)], 1, 2), head(&[(1, 1, 0), (3, 3, 9)], 1, 4)] {
+        let mut reader = away.clone();
+        let mut read = Vec::new();
+        loop {
+            match reader.next(Some(&copy), Absence::default()) {
+                Next::Read { to } => {
+                    read.push((reader.position.sequence + 1, to));
+                    reader.position.sequence = to;
+                }
+                Next::End => break,
+                Next::Gap(gap) => assert_eq!(gap.reason, GapReason::EpochChanged),
+                Next::Unlisted => panic!("it has an epoch in common"),
+            }
+        }
+        assert_eq!(read, if copy.last == 2 { vec![] } else { vec![(3, 4)] }, "what was read is not read again");
+    }
+    // Another history in between: what it had is lost, and what was before goes on.
+    let mut reader = away;
+    let other = head(&[(7, 1, 0)], 1, 2);
+    assert_eq!(reader.next(Some(&other), Absence::default()), Next::Read { to: 2 });
+    reader.position = at(7, 2);
+    assert_eq!(reader.next(Some(&other), Absence::default()), Next::End);
+    assert_eq!(reader.next(Some(&more), Absence::default()), gap(7, 1, 2, GapReason::EpochChanged, at(2, 9)));
+    assert_eq!(reader.next(Some(&more), Absence::default()), Next::Read { to: 11 });
+}
+
+#[test]
+fn what_was_reported_is_not_read_where_a_server_has_it_after_all() {
+    let (ahead, behind) = (head(&[(1, 1, 0)], 1, 5), head(&[(1, 1, 0)], 1, 2));
+    let mut reader = Reader::new(at(1, 4));
+    assert_eq!(reader.next(Some(&behind), Absence::default()), gap(1, 3, 4, GapReason::EpochChanged, at(1, 2)));
+    assert_eq!(reader.next(Some(&ahead), Absence::default()), Next::Read { to: 5 });
+    assert_eq!(reader.position, at(1, 4));
+}
+
+#[test]
+fn what_was_read_before_a_fork_is_not_read_again_by_way_of_a_copy_that_ends_before_it() {
+    let whole = head(&[(1, 1, 0), (2, 3, 2)], 1, 3);
+    let mut reader = Reader::new(at(1, 2));
+    assert_eq!(goes_on(&mut reader, &whole), [Next::Read { to: 3 }]);
+    let copy = head(&[(1, 1, 0)], 1, 1);
+    assert_eq!(goes_on(&mut reader, &copy), [lost(2, 2, 3, at(1, 1))]);
+    let longer = head(&[(1, 1, 0), (2, 3, 2)], 1, 5);
+    assert_eq!(goes_on(&mut reader, &longer), [Next::Read { to: 5 }]);
+    assert_eq!(reader.position.epoch, Some(epoch(2)));
+}

@@ -97,7 +97,9 @@ local function begin_epoch()
   local beyond = own_end
   if name and tonumber(first) > last then
     -- An epoch without a message makes way, and hands over what it names.
-    starts[#starts], beyond = nil, math.max(own_end, tonumber(previous_end))
+    starts[#starts], beyond = nil, tonumber(previous_end)
+    -- Where messages of it were given out after all, it is they that are lost.
+    if own_end > last and seen_epoch == name then lost_epoch, lost_from = name, math.max(seen_from, tonumber(first)) end
     for i = 1, #lost do lost[i] = string.gsub(lost[i], '^' .. name, epoch) end
   end
   starts[#starts + 1] = epoch .. ',' .. int(last + 1) .. ',' .. int(beyond)

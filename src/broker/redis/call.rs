@@ -110,6 +110,8 @@ pub(super) fn full_interval(retention: &Retention) -> Duration {
 pub(super) struct Answer {
     /// What each batch gets, in order.
     pub(super) published: Vec<Published>,
+    /// The first sequence of the epoch; 0 where it is not known.
+    pub(super) epoch_first: i64,
     /// The deduplication window that is in force, ms; `None` where none was asked for.
     pub(super) window_ms: Option<u64>,
 }
@@ -118,14 +120,16 @@ pub(super) struct Answer {
 pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<Answer, Error> {
     let Value::Array(answer) = answer else { return Err(odd()) };
     let mut answer = answer.into_iter();
-    let epoch: Option<Epoch> = text(answer.next()).and_then(|text| text.parse().ok());
+    let named = text(answer.next()).unwrap_or_default();
+    let (epoch, epoch_first) = named.split_once(',').unwrap_or((&named, "0"));
+    let (epoch, epoch_first): (Option<Epoch>, i64) = (epoch.parse().ok(), epoch_first.parse().unwrap_or(0));
     let time_ms: i64 = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
     let mut published = Vec::with_capacity(batches.len());
     if !batches.iter().any(|batch| batch.has_ids()) {
         // All is new: the first has its number told, the others follow it.
         let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(odd()) };
         let published = consecutive(batches.iter().copied(), first, epoch, time_ms);
-        return Ok(Answer { published, window_ms: None });
+        return Ok(Answer { published, epoch_first, window_ms: None });
     }
     let window_ms = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
     for batch in batches {
@@ -147,7 +151,7 @@ pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<An
         }
         published.push(if refused { Err(Error::TooManyIds { limit: max_ids }) } else { Ok(receipts) });
     }
-    Ok(Answer { published, window_ms: Some(window_ms) })
+    Ok(Answer { published, epoch_first, window_ms: Some(window_ms) })
 }
 
 /// What batches get whose messages are all new, and numbered one behind the other.

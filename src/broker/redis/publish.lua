@@ -4,7 +4,7 @@
 -- ARGV, behind those of `begin.lua`: window (ms), max ids, min replicas; then batches: how many messages, and for each its
 --   16-byte id ('' for one the publisher made), JSON head, JSON tail. A batch without ids of the clients' has its number
 --   negative, and no ids.
--- Answers: epoch, log time (ms), and for each message its sequence, or 'sequence:epoch:time' of its first receipt when it
+-- Answers: epoch and its first sequence, log time (ms), and for each message its sequence, or 'sequence:epoch:time' of its first receipt when it
 --   is a repeat, or -1 when its batch was refused because no more ids can be remembered. Before these, where a batch has ids: the window
 --   in force (ms). Where none has, only the first message's sequence: the others follow it.
 local ids_key = KEYS[3]
@@ -140,8 +140,10 @@ end
 
 -- `before` is the sequence before the first new message.
 local function answer(before)
-  if not has_ids then return { epoch, int(now), before + 1 } end
-  local reply = { epoch or '', int(now), int(in_force) }
+  -- Behind the epoch: where it begins. Whoever has a receipt can say then what of it was given out.
+  local named = epoch and epoch .. ',' .. (string.match(new_history, '(%d+),%d+$') or '0') or ''
+  if not has_ids then return { named, int(now), before + 1 } end
+  local reply = { named, int(now), int(in_force) }
   for i, result in ipairs(results) do
     if type(result) == 'table' then
       -- A repeat of a message of this call.

@@ -134,9 +134,9 @@ impl Publisher {
         let sending = metrics::timed(Call::Publish, sending);
         let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)?;
         let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
-        let published = self.read(answer, group)?;
-        self.note(channel, &published, name, &link, deadline).await;
-        Ok(published)
+        let answer = self.read(answer, group)?;
+        self.note(channel, &answer, name, &link, deadline).await;
+        Ok(answer.published)
     }
 
     /// The script and WAIT, one behind the other on a connection of their own. The channel's next call goes on as soon as
@@ -149,9 +149,9 @@ impl Publisher {
             let call = self.write(channel, &group, name);
             let sending = metrics::timed(Call::Publish, self.waiters.send(&call, wanted, deadline));
             let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
-            let published = self.read(answer, &group)?;
-            self.note(channel, &published, name, &link, deadline).await;
-            Ok((published, wait))
+            let answer = self.read(answer, &group)?;
+            self.note(channel, &answer, name, &link, deadline).await;
+            Ok((answer.published, wait))
         };
         match begun.await {
             Err(error) => answer_all(group, &error),
@@ -176,23 +176,23 @@ impl Publisher {
         call::write(&self.keys, channel, &self.retention, seen, name, group[0].min_replicas, batches)
     }
 
-    fn read(&self, answer: redis::Value, group: &[Job]) -> Result<Vec<Published>, Error> {
+    fn read(&self, answer: redis::Value, group: &[Job]) -> Result<Answer, Error> {
         let batches: Vec<&Batch> = group.iter().map(|job| &job.batch).collect();
-        let Answer { published, window_ms } = call::read(answer, &batches, self.retention.dedup_max_ids)?;
+        let answer = call::read(answer, &batches, self.retention.dedup_max_ids)?;
         let own_ms = self.retention.dedup_window_ms;
         if let Some(window_ms) =
-            window_ms.filter(|window_ms| *window_ms != own_ms && self.connection.is_other_window(*window_ms))
+            answer.window_ms.filter(|window_ms| *window_ms != own_ms && self.connection.is_other_window(*window_ms))
         {
             let text = "another publisher has a longer --dedup-window, which is in force on the channels that both publish on: set \
                         the same for all";
             tracing::warn!(window_ms, own_ms, "{text}");
         }
-        Ok(published)
+        Ok(answer)
     }
 
     /// Remembers the last receipt, and how the call left the channel.
-    async fn note(&self, channel: &ChannelName, published: &[Published], name: Epoch, link: &Link, deadline: Instant) {
-        let all = || published.iter().flatten().flatten();
+    async fn note(&self, channel: &ChannelName, answer: &Answer, name: Epoch, link: &Link, deadline: Instant) {
+        let all = || answer.published.iter().flatten().flatten();
         for repeated in all().filter(|receipt| receipt.duplicate) {
             // Its message was given out as well.
             self.registry.receipts.repeat(channel, Position::new(repeated.epoch, repeated.sequence));
@@ -205,6 +205,8 @@ impl Publisher {
             let full = ((deadline - self.connection.timeout()).into_std(), link.number);
             let left = Left { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms), full };
             self.registry.receipts.leave(channel, left);
+            // What others were given of the epoch before that was given out as well: it has no holes.
+            let first = if answer.epoch_first > 0 { answer.epoch_first } else { first };
             let given = Seen { first, last: Position::new(last.epoch, last.sequence) };
             self.registry.note(channel, given, link, deadline).await;
         }

@@ -70,6 +70,7 @@ impl Receipts {
         known.given = Some((at, by));
         let before = known.seen;
         if before.last.epoch == given.last.epoch {
+            known.seen.first = before.first.min(given.first);
             known.seen.last.sequence = given.last.sequence.max(before.last.sequence);
             return false;
         }
