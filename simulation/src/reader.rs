@@ -113,6 +113,7 @@ impl Reading {
         world::with(|world| {
             let at = world.truth.tick();
             world.truth.note(|| match &told {
+                Told::Started => format!("R{index} starts"),
                 Told::Message(place) => format!("R{index} gets {place}"),
                 Told::Gap { channel, epoch, first, last, reason } => {
                     format!("R{index} is told: {channel} {}:{first} to {last} are missing, {reason:?}", short(epoch))
@@ -144,6 +145,7 @@ impl Reading {
                     let at = world.truth.tick();
                     world.truth.note(|| format!("R{index}'s stream has started"));
                     world.truth.readers[index].started.get_or_insert(at);
+                    world.truth.readers[index].told.push((at, Told::Started));
                 });
                 self.keep(started.cursor, true);
             }

@@ -36,6 +36,8 @@ pub(crate) enum Reason {
 /// What a reader was told.
 #[derive(Debug, Clone)]
 pub(crate) enum Told {
+    /// A stream has started, from the beginning or a cursor.
+    Started,
     Message(Place),
     Gap {
         channel: String,

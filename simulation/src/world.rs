@@ -285,7 +285,11 @@ impl World {
             None => Context::writes(command),
         };
         if std::env::var_os("SIM_DEBUG").is_some() && self.truth.is_traced {
-            let text: Vec<_> = words.iter().skip(1).map(|word| String::from_utf8_lossy(&word[..word.len().min(50)]).into_owned()).collect();
+            let text: Vec<_> = words
+                .iter()
+                .skip(1)
+                .map(|word| String::from_utf8_lossy(&word[..word.len().min(50)]).into_owned())
+                .collect();
             self.truth.note(|| format!("DEBUG {} {command} {}", self.connections[&id].client, text.join(" ")));
         }
         if writes && !server.is_primary() {
