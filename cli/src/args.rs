@@ -3,13 +3,27 @@
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{channels::Channels, healthcheck::Healthcheck, list::List, publish::Publish, serve::Serve, tail::Tail};
+use crate::{
+    bench::Bench, channels::Channels, healthcheck::Healthcheck, list::List, publish::Publish, serve::Serve, tail::Tail,
+    top::Top,
+};
 
-/// Typed publish/subscribe over Redis: both services in one process, and the commands of a client.
+/// Typed publish/subscribe over Redis: both services in one process, and the commands of a client
 ///
 /// Without a command it serves, on the embedded broker unless --redis-url names a Redis.
 #[derive(Debug, Parser)]
-#[command(name = "tidings", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "tidings",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+A first round, in two terminals:
+  tidings                         serves, without Redis; the rest finds it on this machine
+  tidings tail orders             follows a channel
+  tidings publish orders hello    publishes on it
+`tidings COMMAND --help` says what each command can do. Services elsewhere are named by --publisher and --subscriber, or the
+variables TIDINGS_PUBLISHER and TIDINGS_SUBSCRIBER."
+)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -19,29 +33,29 @@ pub(crate) struct Cli {
     pub(crate) serve: Serve,
 }
 
-/// What to do.
+/// What to do. What each is for stands at its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run publisher and subscriber in one process (the default)
     Serve(Box<Serve>),
-    /// Publish one message and print its receipt
     Publish(Publish),
-    /// Follow a channel, or all channels that match a pattern
     Tail(Tail),
-    /// List the retained messages of a channel
     List(List),
-    /// List the channels
     Channels(Channels),
-    /// Ask services whether they serve, and fail when one does not
+    Top(Top),
+    Bench(Bench),
     Healthcheck(Healthcheck),
-    /// Print a completion script for a shell
     Completions(Completions),
 }
 
-/// Print a completion script for a shell.
+/// Print a completion script for a shell
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidings completions bash > ~/.local/share/bash-completion/completions/tidings
+  tidings completions zsh > \"${fpath[1]}/_tidings\"
+  tidings completions fish > ~/.config/fish/completions/tidings.fish")]
 pub(crate) struct Completions {
-    /// The shell.
+    /// The shell
     shell: Shell,
 }
 
@@ -77,12 +91,59 @@ mod tests {
             &["tidings", "publish", "c"][..],
             &["tidings", "publish", "c", "m", "--data", "f"],
             &["tidings", "publish", "c", "m", "--attribute", "novalue"],
+            &["tidings", "publish", "c", "--dry-run"],
+            &["tidings", "publish", "c", "-x"],
+            &["tidings", "publish", "c", "m", "--lines", "--count", "2"],
+            &["tidings", "publish", "c", "m", "--rate", "2"],
+            &["tidings", "publish", "c", "m", "--count", "2", "--id", "0192f5c0-0000-7000-8000-000000000001"],
+            &["tidings", "publish", "c", "m", "--count", "0"],
+            &["tidings", "publish", "c", "m", "--output", "xml"],
+            &["tidings", "publish", "c", "m", "--timeout", "0s"],
+            &["tidings", "tail", "c", "--count", "0"],
+            &["tidings", "tail", "c", "--json", "--output", "json"],
             &["tidings", "tail", "c", "--earliest", "--last", "3"],
             &["tidings", "tail", "c", "--last", "0"],
             &["tidings", "tail", "c", "--since", "yesterday"],
             &["tidings", "list", "c", "--subscriber", "https://localhost:1"],
         ] {
             assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_messages_and_so_is_everything_behind_two_dashes() {
+        for (args, message) in [
+            (&["-5"][..], "-5"),
+            (&["-1.5e3"], "-1.5e3"),
+            (&["-"], "-"),
+            (&["--", "--dry-run"], "--dry-run"),
+            (&["--", "-x"], "-x"),
+        ] {
+            let cli = Cli::try_parse_from([&["tidings", "publish", "c"], args].concat()).expect(message);
+            assert!(format!("{cli:?}").contains(&format!("message: Some({message:?})")), "{cli:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_of_a_client_teaches_and_can_be_told_how_long_to_wait() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            if ["serve", "help"].contains(&name) {
+                continue;
+            }
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.contains(&format!("  tidings {name}")), "{name}");
+            let flags: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+            if name != "completions" {
+                assert!(flags.contains(&"timeout"), "{name}: {flags:?}");
+            }
+            if !["completions", "healthcheck"].contains(&name) {
+                assert!(flags.contains(&"output"), "{name}: {flags:?}");
+            }
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name}: {argument}");
+            }
         }
     }
 }

@@ -4,22 +4,38 @@ use clap::Args;
 use serde::Serialize;
 use tidings::{
     limits::PAGE_MESSAGES,
-    pb::{Channel, ListChannelsRequest},
+    pb::{Channel, ListChannelsRequest, ListChannelsResponse, subscriber_service_client::SubscriberServiceClient},
+    printable::Printable,
+};
+use tonic::transport;
+
+use crate::{
+    client::{SubscriberAddress, Timeout},
+    error::Error,
+    output::{Out, OutputOrJson, note},
+    render::{self, Cell},
 };
 
-use crate::{client::SubscriberAddress, error::Error, output::Out, render};
-
-/// List the channels.
+/// List the channels
+///
+/// Prints each channel with its first retained and its last message, and how many streams of the asked subscriber follow it. A
+/// channel is there from its first publish on. `tidings top` shows the same with rates, live.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidings channels
+  tidings channels --pattern 'orders.*'
+  tidings channels --json | jq -r .name   one JSON object a line, for programs")]
 pub(crate) struct Channels {
-    /// Only the channels that match this Redis glob, such as 'orders.*'.
+    /// Only the channels that match this Redis glob, such as 'orders.*'
     #[arg(long, value_name = "GLOB", default_value = "", hide_default_value = true)]
     pattern: String,
-    /// One JSON object a line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputOrJson,
     #[command(flatten)]
     subscriber: SubscriberAddress,
+    #[command(flatten)]
+    timeout: Timeout,
 }
 
 #[derive(Serialize)]
@@ -35,32 +51,50 @@ struct JsonChannel<'a> {
 impl Channels {
     /// Prints all channels, in name order.
     pub(crate) async fn run(self, out: &mut Out) -> Result<(), Error> {
-        let mut client = self.subscriber.connect().await?;
+        let address = &self.subscriber.address;
+        let mut client = self.timeout.of(address, self.subscriber.connect()).await?;
+        let is_json = self.output.is_json();
         let mut page_token = String::new();
         let mut is_first = true;
         loop {
-            let request =
-                ListChannelsRequest { pattern: self.pattern.clone(), page_size: PAGE_MESSAGES as i32, page_token };
-            let page = client.list_channels(request).await?.into_inner();
-            if self.json {
+            let page = self.timeout.of(address, page(&mut client, &self.pattern, page_token)).await?;
+            if is_json {
                 page.channels.iter().try_for_each(|channel| out.line(json(channel)))?;
             } else {
                 print(&page.channels, is_first, out)?;
             }
             out.flush()?;
-            is_first = false;
+            is_first &= page.channels.is_empty();
             page_token = page.next_page_token;
             if page_token.is_empty() {
-                return Ok(());
+                break;
             }
         }
+        if is_first && !is_json {
+            match self.pattern.as_str() {
+                "" => note("there are no channels yet: the first publish on one makes it"),
+                pattern => note(format_args!("no channel matches {}", Printable(pattern))),
+            }
+        }
+        Ok(())
     }
+}
+
+/// Asks for one page.
+pub(crate) async fn page(
+    client: &mut SubscriberServiceClient<transport::Channel>,
+    pattern: &str,
+    page_token: String,
+) -> Result<ListChannelsResponse, Error> {
+    let request = ListChannelsRequest { pattern: pattern.to_owned(), page_size: PAGE_MESSAGES as i32, page_token };
+    Ok(client.list_channels(request).await?.into_inner())
 }
 
 /// One page of the table; the column of names is as wide as the page needs.
 fn print(channels: &[Channel], with_heading: bool, out: &mut Out) -> std::io::Result<()> {
     let palette = out.palette();
-    let width = channels.iter().map(|channel| channel.name.chars().count()).fold(7, usize::max);
+    let names: Vec<_> = channels.iter().map(|channel| Cell::new(&channel.name)).collect();
+    let width = names.iter().map(Cell::width).fold(7, usize::max);
     if with_heading && !channels.is_empty() {
         let heading = palette.heading;
         out.line(format_args!(
@@ -68,11 +102,11 @@ fn print(channels: &[Channel], with_heading: bool, out: &mut Out) -> std::io::Re
             "CHANNEL", "FIRST", "LAST", "LAST PUBLISHED", "STREAMS"
         ))?;
     }
-    for channel in channels {
+    for (channel, name) in channels.iter().zip(&names) {
         let style = palette.channel;
         out.line(format_args!(
-            "{style}{:<width$}{style:#} {:>10} {:>10} {:<24} {:>7}",
-            channel.name,
+            "{style}{}{style:#} {:>10} {:>10} {:<24} {:>7}",
+            name.padded(width),
             channel.first_sequence,
             channel.last_sequence,
             render::time(channel.last_publish_time.as_ref()),

@@ -1,10 +1,14 @@
-//! How the commands find the services: addresses as flags, and connections that notice when the other side is gone.
+//! How the commands find the services: addresses as flags, connections that notice when the other side is gone, and how long
+//! an answer may take.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use clap::Args;
 use tidings::{
-    limits::{COMMAND_CONNECT, COMMAND_KEEPALIVE_INTERVAL, COMMAND_KEEPALIVE_TIMEOUT},
+    limits::{
+        COMMAND_KEEPALIVE_INTERVAL, COMMAND_KEEPALIVE_TIMEOUT, COMMAND_TIMEOUT, COMMAND_TIMEOUT_MAX,
+        COMMAND_TIMEOUT_MIN,
+    },
     pb::{publisher_service_client::PublisherServiceClient, subscriber_service_client::SubscriberServiceClient},
 };
 use tonic::transport::{Channel, Endpoint};
@@ -14,22 +18,71 @@ use crate::error::{Error, root_cause};
 /// Where the publisher is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PublisherAddress {
-    /// The publisher's address.
-    #[arg(long = "publisher", value_name = "URL", env = "TIDINGS_PUBLISHER", default_value = "http://127.0.0.1:3000")]
+    /// The publisher's address
+    #[arg(
+        id = "publisher_address",
+        long = "publisher",
+        value_name = "URL",
+        env = "TIDINGS_PUBLISHER",
+        default_value = "http://127.0.0.1:3000"
+    )]
     pub(crate) address: Address,
 }
 
 /// Where the subscriber is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SubscriberAddress {
-    /// The subscriber's address.
+    /// The subscriber's address
     #[arg(
+        id = "subscriber_address",
         long = "subscriber",
         value_name = "URL",
         env = "TIDINGS_SUBSCRIBER",
         default_value = "http://127.0.0.1:3001"
     )]
     pub(crate) address: Address,
+}
+
+/// How long a service may take.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Timeout {
+    /// How long the service may take to be reached, and to answer each call
+    #[arg(long, env = "TIDINGS_TIMEOUT", value_name = "DURATION", default_value_t = humantime::Duration::from(COMMAND_TIMEOUT),
+        value_parser = timeout)]
+    timeout: humantime::Duration,
+}
+
+impl Timeout {
+    /// Waits for what the service at `address` is asked.
+    pub(crate) async fn of<T>(
+        self,
+        address: &Address,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(self.duration(), call).await {
+            Ok(done) => done,
+            Err(_) => Err(Error::TimedOut { address: address.to_string(), timeout: self.timeout }),
+        }
+    }
+
+    /// How long that is.
+    pub(crate) fn duration(self) -> Duration {
+        self.timeout.into()
+    }
+}
+
+/// Reads how long something may take.
+pub(crate) fn timeout(text: &str) -> Result<humantime::Duration, String> {
+    let timeout: humantime::Duration =
+        text.parse().map_err(|error| format!("{error}; write a number and a unit, such as 500ms, 5s or 2m"))?;
+    match (COMMAND_TIMEOUT_MIN..=COMMAND_TIMEOUT_MAX).contains(&timeout) {
+        true => Ok(timeout),
+        false => Err(format!(
+            "it must be between {} and {}",
+            humantime::format_duration(COMMAND_TIMEOUT_MIN),
+            humantime::format_duration(COMMAND_TIMEOUT_MAX)
+        )),
+    }
 }
 
 impl PublisherAddress {
@@ -51,7 +104,7 @@ impl SubscriberAddress {
 pub(crate) struct Address(Endpoint);
 
 impl Address {
-    /// Connects; `flag` is named where that fails.
+    /// Connects; `flag` is named where that fails. How long it may take is the caller's affair ([`Timeout::of`]).
     pub(crate) async fn connect(&self, flag: &'static str) -> Result<Channel, Error> {
         self.0.connect().await.map_err(|error| Error::Unreachable {
             address: self.to_string(),
@@ -59,11 +112,21 @@ impl Address {
             flag,
         })
     }
+
+    /// The same as an IP address and a port, where it is one.
+    pub(crate) fn socket(&self) -> Option<SocketAddr> {
+        self.0.uri().authority()?.as_str().parse().ok()
+    }
+
+    /// Where it is, for connections of another kind.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.0.clone()
+    }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.uri().fmt(f)
+        f.write_str(self.0.uri().to_string().trim_end_matches('/'))
     }
 }
 
@@ -83,7 +146,6 @@ impl FromStr for Address {
         }
         Ok(Self(
             endpoint
-                .connect_timeout(COMMAND_CONNECT)
                 .http2_keep_alive_interval(COMMAND_KEEPALIVE_INTERVAL)
                 .keep_alive_timeout(COMMAND_KEEPALIVE_TIMEOUT)
                 .keep_alive_while_idle(true),

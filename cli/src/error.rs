@@ -1,7 +1,8 @@
 //! Why a command failed, in words for a terminal.
 
-use std::{error::Error as StdError, io};
+use std::{error::Error as StdError, fmt, io};
 
+use tidings::printable::Printable;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -18,9 +19,23 @@ pub(crate) enum Error {
         /// The flag that says where.
         flag: &'static str,
     },
+    /// Somebody is there, and says nothing.
+    #[error("{address} did not answer within {timeout}; --timeout lets it take longer")]
+    TimedOut {
+        /// Who was asked.
+        address: String,
+        /// How long it had.
+        timeout: humantime::Duration,
+    },
     /// A server refused or failed.
     #[error("{}", describe(.0))]
     Refused(Box<Status>),
+    /// A publish that may have been carried out.
+    #[error("{0}\nWhether it was published is not known. A repeat with the same --id is safe.")]
+    Unanswered(Box<Error>),
+    /// Of many publishes not all have a receipt.
+    #[error("{0}")]
+    Publishing(Incomplete),
     /// What was to be sent cannot be read.
     #[error("cannot read {name}: {cause}")]
     Input {
@@ -31,26 +46,65 @@ pub(crate) enum Error {
     },
     /// Standard output is gone; a closed pipe is no failure.
     #[error("cannot write to standard output: {0}")]
-    Output(#[from] io::Error),
+    Output(io::Error),
     /// A stream over so many channels has no cursor.
     #[error(
         "the connection was lost ({0}), and a stream over more than 1,000 channels cannot be resumed; start again with --since"
     )]
     NotResumable(String),
+    /// Flags that do not go together, where the command line alone does not show it.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// What a measurement found is not as it was promised.
+    #[error("{0}")]
+    Broken(String),
     /// The services cannot start, one of them ended, or one is not well.
     #[error("{0}")]
-    Serve(#[source] Box<dyn StdError + Send + Sync>),
+    Serve(String),
+}
+
+/// How far many publishes came, and why no further.
+#[derive(Debug)]
+pub(crate) struct Incomplete {
+    /// Which message failed first, and why.
+    pub(crate) cause: String,
+    /// Messages with a receipt.
+    pub(crate) published: u64,
+    /// Messages that were refused.
+    pub(crate) failed: u64,
+    /// Messages without an answer.
+    pub(crate) unanswered: u64,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cause, published, failed, unanswered } = self;
+        write!(f, "{cause}\nWith a receipt: {published}")?;
+        if *failed > 0 {
+            write!(f, ", failed: {failed}")?;
+        }
+        if *unanswered > 0 {
+            write!(f, ", without an answer: {unanswered} (whether these were published is not known)")?;
+        }
+        Ok(())
+    }
 }
 
 impl Error {
     /// Of serving.
     pub(crate) fn serve(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::Serve(cause.into())
+        Self::Serve(chain(&*cause.into()))
     }
 
     /// Whether the reader of our output has simply gone away, as `head` does.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(cause: io::Error) -> Self {
+        Self::Output(cause)
     }
 }
 
@@ -62,10 +116,10 @@ impl From<Status> for Error {
 
 /// A status in words: its code, its message, and each field that is not as it must be.
 pub(crate) fn describe(status: &Status) -> String {
-    let mut text = format!("{}: {}", code_name(status.code()), status.message());
+    let mut text = format!("{}: {}", code_name(status.code()), Printable(status.message()));
     let details = status.get_error_details();
     match details.error_info() {
-        Some(info) => text.push_str(&format!(" ({})", info.reason)),
+        Some(info) => text.push_str(&format!(" ({})", Printable(&info.reason))),
         // The message of a status that the client library made says little; its root says more.
         None => {
             if let Some(source) = status.source() {
@@ -74,7 +128,8 @@ pub(crate) fn describe(status: &Status) -> String {
         }
     }
     for violation in details.bad_request().into_iter().flat_map(|bad| &bad.field_violations) {
-        text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+        let (field, description) = (Printable(&violation.field), Printable(&violation.description));
+        text.push_str(&format!("\n  {field}: {description}"));
     }
     text
 }
@@ -85,7 +140,21 @@ pub(crate) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    Printable(&error.to_string()).to_string()
+}
+
+/// An error with its causes, none of which is told twice: some errors have their cause in their own words.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let told = cause.to_string();
+        if !text.ends_with(&told) {
+            text = format!("{text}: {told}");
+        }
+        next = cause.source();
+    }
+    Printable(&text).to_string()
 }
 
 /// The code as gRPC spells it: `INVALID_ARGUMENT`.
@@ -115,5 +184,26 @@ mod tests {
         details.add_bad_request_violation("channel", "it contains ' '");
         let status = Status::with_error_details(Code::InvalidArgument, "bad channel", details);
         assert_eq!(describe(&status), "INVALID_ARGUMENT: bad channel (BAD_CHANNEL)\n  channel: it contains ' '");
+    }
+
+    #[test]
+    fn a_server_s_words_cannot_steer_the_terminal() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("\u{1b}[31m", "tidings", HashMap::new());
+        details.add_bad_request_violation("\u{202e}", "\r");
+        let told = describe(&Status::with_error_details(Code::Unknown, "\u{9b}2J\n", details));
+        assert_eq!(told, "UNKNOWN: \\u{9b}2J\\n (\\u{1b}[31m)\n  \\u{202e}: \\r");
+    }
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let cause = io::Error::other("the disk is full");
+        assert_eq!(Error::serve(cause).to_string(), "the disk is full");
+        let input = tidings::config::Error::Listen {
+            flag: "--listen",
+            address: "127.0.0.1:1".parse().expect("an address"),
+            source: io::Error::other("no\u{7}"),
+        };
+        assert_eq!(Error::serve(input).to_string(), "--listen 127.0.0.1:1: can't listen there: no\\u{7}");
     }
 }

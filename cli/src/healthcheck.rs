@@ -1,37 +1,69 @@
 //! `tidings healthcheck`: asks services whether they serve. The image of our containers has no other tool for it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use clap::Args;
-use tidings::{config::listen_address, server::healthcheck::check};
+use tidings::{
+    limits::HEALTHCHECK_TIMEOUT,
+    server::healthcheck::{check, check_at},
+};
 
-use crate::{error::Error, serve::Listen};
+use crate::{
+    client::{Address, timeout},
+    error::Error,
+    serve::Listen,
+};
 
-/// Ask services whether they serve; fails when one does not. For the health checks of containers.
+/// Ask services whether they serve; fails when one does not
+///
+/// For the health checks of containers. It asks the addresses that it is given, and otherwise a publisher and a subscriber: where
+/// --publisher and --subscriber name them, as the other commands have it, or else on this machine, where the services would
+/// listen. It prints nothing when all is well.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidings healthcheck                                     both services, where this machine's variables have them
+  tidings healthcheck 127.0.0.1:3000                      one service
+  tidings healthcheck --publisher publisher.example:3000  a publisher elsewhere, and the subscriber of this machine")]
 pub(crate) struct Healthcheck {
-    /// The services to ask; without any, both of `tidings serve` where the flags say that they listen
-    #[arg(value_name = "ADDRESS", value_parser = address)]
-    addresses: Vec<SocketAddr>,
+    /// The services to ask, instead of a publisher and a subscriber
+    #[arg(value_name = "ADDRESS")]
+    addresses: Vec<Address>,
+    /// The publisher to ask
+    #[arg(long = "publisher", value_name = "URL", env = "TIDINGS_PUBLISHER")]
+    publisher_address: Option<Address>,
+    /// The subscriber to ask
+    #[arg(long = "subscriber", value_name = "URL", env = "TIDINGS_SUBSCRIBER")]
+    subscriber_address: Option<Address>,
     #[command(flatten)]
     listen: Listen,
     /// How long an answer may take
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+    #[arg(long, value_name = "DURATION", env = "TIDINGS_TIMEOUT", default_value_t = HEALTHCHECK_TIMEOUT.into(),
+        value_parser = timeout)]
+    timeout: humantime::Duration,
 }
 
 impl Healthcheck {
     /// Asks all of them, one by one.
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let both = vec![self.listen.publisher, self.listen.subscriber];
-        for address in if self.addresses.is_empty() { both } else { self.addresses } {
-            check(address, self.timeout).await.map_err(Error::serve)?;
+        if self.addresses.is_empty() {
+            self.ask(self.publisher_address.as_ref(), self.listen.publisher).await?;
+            return self.ask(self.subscriber_address.as_ref(), self.listen.subscriber).await;
+        }
+        for address in &self.addresses {
+            self.ask(Some(address), self.listen.publisher).await?;
         }
         Ok(())
     }
-}
 
-/// An address as the services' flags have it, or as a URL.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    listen_address(text.strip_prefix("http://").unwrap_or(text))
+    async fn ask(&self, address: Option<&Address>, listen: SocketAddr) -> Result<(), Error> {
+        let timeout = self.timeout.into();
+        let asked = match address.map(|address| (address, address.socket())) {
+            None => check(listen, timeout).await,
+            // As the services' own flags have it: 0.0.0.0 is nobody's address, but all of this machine's.
+            Some((_, Some(socket))) => check(socket, timeout).await,
+            Some((address, None)) => check_at(address.endpoint(), address.to_string(), timeout).await,
+        };
+        asked.map_err(Error::serve)
+    }
 }

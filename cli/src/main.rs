@@ -1,20 +1,23 @@
 //! `tidings`: both services in one process, and the commands of a client. See `tidings --help`.
 
 mod args;
+mod bench;
+mod call;
 mod channels;
 mod client;
 mod error;
 mod healthcheck;
 mod list;
 mod output;
+mod progress;
 mod publish;
 mod render;
 mod serve;
 mod tail;
+mod top;
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Parser;
 use tidings::server::{runtime, shutdown};
 use tokio_util::sync::CancellationToken;
@@ -23,27 +26,32 @@ use args::{Cli, Command};
 use error::Error;
 use output::{Out, note};
 
+/// The exit code where the command line is wrong, as clap has it.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    // Clap ends the process by itself where the command line is wrong, with code 2.
+    // Clap ends the process by itself where the command line is wrong.
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.downcast_ref().is_some_and(Error::is_closed_pipe) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            note(format_args!("error: {error:#}"));
-            ExitCode::FAILURE
+            note(format_args!("error: {error}"));
+            match error {
+                Error::Usage(_) => ExitCode::from(USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> Result<(), Error> {
     let threads = match &cli.command {
         None => cli.serve.common.threads,
         Some(Command::Serve(serve)) => serve.common.threads,
         // Several, so that a reader who stops reading our output does not stop the connection's answers to pings.
         Some(_) => Some(2),
     };
-    let runtime = runtime(threads).context("cannot start threads")?;
-    Ok(runtime.block_on(dispatch(cli))?)
+    runtime(threads).map_err(Error::serve)?.block_on(dispatch(cli))
 }
 
 /// Serving and following end by themselves on the first signal; commands that only ask and answer are left to what a signal
@@ -51,18 +59,25 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 async fn dispatch(cli: Cli) -> Result<(), Error> {
     let mut out = Out::stdout();
     match cli.command {
-        None => cli.serve.run(&mut out, on_signal()?).await,
-        Some(Command::Serve(serve)) => serve.run(&mut out, on_signal()?).await,
+        None => cli.serve.run(&program(), &mut out, on_signal()?).await,
+        Some(Command::Serve(serve)) => serve.run(&program(), &mut out, on_signal()?).await,
         Some(Command::Publish(publish)) => publish.run(&mut out).await,
         Some(Command::Tail(tail)) => tail.run(&mut out, on_signal()?).await,
         Some(Command::List(list)) => list.run(&mut out).await,
         Some(Command::Channels(channels)) => channels.run(&mut out).await,
+        Some(Command::Top(top)) => top.run(&mut out, on_signal()?).await,
+        Some(Command::Bench(bench)) => bench.run(&mut out).await,
         Some(Command::Healthcheck(healthcheck)) => healthcheck.run().await,
         Some(Command::Completions(completions)) => {
             out.raw(&completions.script())?;
             Ok(out.flush()?)
         }
     }
+}
+
+/// How this program was called, so that it can be called so again.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "tidings".to_owned())
 }
 
 fn on_signal() -> Result<CancellationToken, Error> {

@@ -1,4 +1,4 @@
-//! `tidings publish`: one message, and its receipt as rows of a name and a value.
+//! `tidings publish`: one message, and its receipt as rows of a name and a value; or many over one call.
 
 use std::{
     fs::File,
@@ -8,75 +8,151 @@ use std::{
 
 use clap::Args;
 use tidings::{
-    limits::MESSAGE_BYTES,
+    limits::{COMMAND_COUNT, MESSAGE_BYTES},
     pb::{PublishRequest, PublishResponse, publish_request::Payload},
+    printable::Printable,
 };
 
-use crate::{client::PublisherAddress, error::Error, output::Out, render};
+use crate::{
+    client::{PublisherAddress, Timeout},
+    error::Error,
+    output::{Out, Output},
+    render,
+};
 
-/// Publish one message and print its receipt.
+mod many;
+mod source;
+
+use many::Many;
+use source::{Lines, Pace, Source};
+
+/// Publish a message and print its receipt, or publish many
+///
+/// A receipt means that the message is in the channel's log. When the command fails it says whether the message may have been
+/// published; with an --id of your own it can be repeated safely.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidings publish orders hello
+  tidings publish orders '{\"total\": 1.10}' --json     JSON, passed on byte for byte
+  tidings publish orders -5                             a negative number is a message
+  tidings publish orders -- --dry-run                   behind -- everything is
+  date | tidings publish orders -                       all of standard input as one message
+  tidings publish orders --lines < orders.txt           a message for each line
+  tidings publish orders ping --count 600 --rate 10     ten a second, for a minute")]
 pub(crate) struct Publish {
-    /// The channel; '' is the server's default channel.
+    /// The channel; '' is the server's default channel
     channel: String,
-    /// The message; `-` reads it from standard input, exactly as it comes.
-    #[arg(required_unless_present = "data", conflicts_with = "data", allow_hyphen_values = true)]
+    /// The message; - reads it from standard input, exactly as it comes. Behind -- it may begin with a dash
+    #[arg(required_unless_present_any = ["data", "lines"], conflicts_with = "data", allow_negative_numbers = true)]
     message: Option<String>,
-    /// The message is a JSON text, passed on byte for byte.
+    /// The message (with --lines, each of them) is a JSON text, passed on byte for byte. For the receipt see --output
     #[arg(long, conflicts_with = "data")]
     json: bool,
-    /// Publish a file's bytes; `-` is standard input.
+    /// Publish a file's bytes; - is standard input
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// A UUID of your own: a repeat with it is answered with the first receipt and not published again.
+    /// Each line of standard input is a message, but for empty ones. The first that fails ends it
+    #[arg(long, group = "many", conflicts_with_all = ["data", "id"])]
+    lines: bool,
+    /// Publish the message so many times
+    #[arg(long, value_name = "N", group = "many", conflicts_with = "id",
+        value_parser = clap::value_parser!(u64).range(1..=COMMAND_COUNT))]
+    count: Option<u64>,
+    /// With --lines or --count: at most so many messages a second
+    #[arg(long, value_name = "N", requires = "many", value_parser = clap::value_parser!(u64).range(1..=COMMAND_COUNT))]
+    rate: Option<u64>,
+    /// A UUID of your own: a repeat with it is answered with the first receipt and not published again
     #[arg(long, value_name = "UUID")]
     id: Option<String>,
-    /// An attribute (repeatable).
+    /// An attribute (repeatable)
     #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = parse_attribute)]
     attributes: Vec<(String, String)>,
-    /// Messages with the same key belong together.
+    /// Messages with the same key belong together
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
-    /// Redis replicas that must have the message before it is acknowledged.
+    /// Redis replicas that must have the message before it is acknowledged
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_replicas: i32,
     #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
     publisher: PublisherAddress,
+    #[command(flatten)]
+    timeout: Timeout,
 }
 
 impl Publish {
-    /// Publishes and prints the receipt.
+    /// Publishes and prints what came of it.
     pub(crate) async fn run(self, out: &mut Out) -> Result<(), Error> {
-        let request = PublishRequest {
+        let template = PublishRequest {
             channel: self.channel,
-            payload: Some(payload(self.message, self.json, self.data.as_deref())?),
+            payload: None,
             attributes: self.attributes.into_iter().collect(),
             ordering_key: self.ordering_key.unwrap_or_default(),
             message_id: self.id.unwrap_or_default(),
             min_replicas: self.min_replicas,
         };
-        let receipt = self.publisher.connect().await?.publish(request).await?.into_inner();
-        print(&receipt, out)?;
-        Ok(out.flush()?)
+        if self.lines && self.message.as_deref().is_some_and(|message| message != "-") {
+            return Err(Error::Usage("--lines reads the messages from standard input; leave the message out"));
+        }
+        let is_json = self.output.is_json();
+        let (source, total) = match (self.lines, self.count) {
+            (true, _) => (Source::Lines(Lines::of_stdin(self.json)), None),
+            (false, Some(count)) => {
+                (Source::Again(payload(self.message, self.json, self.data.as_deref())?, count), Some(count))
+            }
+            (false, None) => {
+                let payload = Some(payload(self.message, self.json, self.data.as_deref())?);
+                let request = PublishRequest { payload, ..template };
+                let receipt = publish(request, &self.publisher, self.timeout).await?;
+                print(&receipt, is_json, out)?;
+                return Ok(out.flush()?);
+            }
+        };
+        let pace = Pace::new(self.rate);
+        let (publisher, timeout) = (&self.publisher, self.timeout);
+        Many { template, source, pace, total, is_json, publisher, timeout }.run(out).await
     }
 }
 
-fn print(receipt: &PublishResponse, out: &mut Out) -> io::Result<()> {
-    let faint = out.palette().faint;
-    let mut row = |name: &str, value: &str| out.line(format_args!("{faint}{name:<12}{faint:#} {value}"));
-    row("channel", &receipt.channel)?;
-    row("sequence", &receipt.sequence.to_string())?;
-    row("message_id", &receipt.message_id)?;
-    row("publish_time", &render::time(receipt.publish_time.as_ref()))?;
-    row("epoch", &receipt.epoch)?;
-    row("cursor", &receipt.cursor)?;
+async fn publish(
+    request: PublishRequest,
+    publisher: &PublisherAddress,
+    timeout: Timeout,
+) -> Result<PublishResponse, Error> {
+    let mut client = timeout.of(&publisher.address, publisher.connect()).await?;
+    let answer = timeout.of(&publisher.address, async { Ok(client.publish(request).await?) }).await;
+    match answer {
+        Ok(receipt) => Ok(receipt.into_inner()),
+        Err(error @ Error::TimedOut { .. }) => Err(Error::Unanswered(Box::new(error))),
+        Err(error) => Err(error),
+    }
+}
+
+fn print(receipt: &PublishResponse, is_json: bool, out: &mut Out) -> io::Result<()> {
+    if is_json {
+        return out.line(render::receipt_json(receipt));
+    }
+    row(out, "channel", &receipt.channel)?;
+    row(out, "sequence", &receipt.sequence.to_string())?;
+    row(out, "message_id", &receipt.message_id)?;
+    row(out, "publish_time", &render::time(receipt.publish_time.as_ref()))?;
+    row(out, "epoch", &receipt.epoch)?;
+    row(out, "cursor", &receipt.cursor)?;
     if receipt.duplicate {
-        row("duplicate", "true (it had been published before; this is its first receipt)")?;
+        row(out, "duplicate", "true (it had been published before; this is its first receipt)")?;
     }
     if receipt.replicas > 0 {
-        row("replicas", &receipt.replicas.to_string())?;
+        row(out, "replicas", &receipt.replicas.to_string())?;
     }
     Ok(())
+}
+
+/// Prints a name and its value.
+fn row(out: &mut Out, name: &str, value: &str) -> io::Result<()> {
+    let faint = out.palette().faint;
+    out.line(format_args!("{faint}{name:<12}{faint:#} {}", Printable(value)))
 }
 
 fn payload(message: Option<String>, json: bool, data: Option<&Path>) -> Result<Payload, Error> {

@@ -1,13 +1,20 @@
 //! Messages, gaps and receipts as lines: for people, or as one JSON object a line. For people nothing that a stranger
 //! published can steer the terminal: control characters are shown, not sent.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tidings::pb::{Gap, GapReason, Message, message::Payload};
+use tidings::{
+    pb::{Gap, GapReason, Message, PublishResponse, message::Payload},
+    printable::{Printable, printable_json},
+};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::output::Palette;
 
@@ -20,31 +27,23 @@ pub(crate) fn time(timestamp: Option<&prost_types::Timestamp>) -> String {
 /// A message as one line for people.
 pub(crate) fn line(message: &Message, palette: &Palette) -> String {
     let Palette { faint, channel, sequence, .. } = *palette;
-    let mut line = format!("{faint}{}{faint:#} {channel}", time(message.publish_time.as_ref()));
-    push_visible(&mut line, &message.channel);
+    let mut line = format!("{faint}{}{faint:#} ", time(message.publish_time.as_ref()));
+    let _ = write!(line, "{channel}{}{channel:#} ", Printable(&message.channel));
     let _ = match message.sequence {
-        0 => write!(line, "{channel:#} {sequence}live{sequence:#} "),
-        number => write!(line, "{channel:#} {sequence}#{number}{sequence:#} "),
+        0 => write!(line, "{sequence}live{sequence:#} "),
+        number => write!(line, "{sequence}#{number}{sequence:#} "),
     };
-    match &message.payload {
-        Some(Payload::Text(text)) => push_visible(&mut line, text),
-        Some(Payload::Json(json)) => push_visible(&mut line, &on_one_line(json)),
-        Some(Payload::Data(data)) => {
-            let _ = write!(line, "{faint}{} bytes{faint:#} {}", data.len(), STANDARD.encode(data));
-        }
-        None => {}
-    }
+    let _ = match &message.payload {
+        Some(Payload::Text(text)) => write!(line, "{}", Printable(text)),
+        Some(Payload::Json(json)) => write!(line, "{}", printable_json(json)),
+        Some(Payload::Data(data)) => write!(line, "{faint}{} bytes{faint:#} {}", data.len(), STANDARD.encode(data)),
+        None => Ok(()),
+    };
     if !message.ordering_key.is_empty() {
-        let _ = write!(line, " {faint}key=");
-        push_visible(&mut line, &message.ordering_key);
-        let _ = write!(line, "{faint:#}");
+        let _ = write!(line, " {faint}key={}{faint:#}", Printable(&message.ordering_key));
     }
     for (key, value) in message.attributes.iter().collect::<BTreeMap<_, _>>() {
-        let _ = write!(line, " {faint}");
-        push_visible(&mut line, key);
-        line.push('=');
-        push_visible(&mut line, value);
-        let _ = write!(line, "{faint:#}");
+        let _ = write!(line, " {faint}{}={}{faint:#}", Printable(key), Printable(value));
     }
     line
 }
@@ -63,10 +62,7 @@ pub(crate) fn gap_line(gap: &Gap, palette: &Palette) -> String {
         GapReason::NotRetained => "the channel keeps no history",
         GapReason::Unspecified => "for an unknown reason",
     };
-    let mut line = format!("{warning}gap{warning:#} ");
-    push_visible(&mut line, &gap.channel);
-    let _ = write!(line, ": {which} can't be had any more ({why})");
-    line
+    format!("{warning}gap{warning:#} {}: {which} can't be had any more ({why})", Printable(&gap.channel))
 }
 
 #[derive(Serialize)]
@@ -108,7 +104,7 @@ pub(crate) fn json(message: &Message) -> String {
     match &message.payload {
         Some(Payload::Text(text)) => object.text = Some(text),
         // The service checks JSON; what some other server sends unchecked is shown as text.
-        Some(Payload::Json(json)) => match RawValue::from_string(on_one_line(json)) {
+        Some(Payload::Json(json)) => match RawValue::from_string(json.clone()) {
             Ok(raw) => object.json = Some(raw),
             Err(_) => object.text = Some(json),
         },
@@ -147,24 +143,56 @@ pub(crate) fn gap_json(gap: &Gap) -> String {
     })
 }
 
-/// An object as one line of JSON.
+#[derive(Serialize)]
+struct JsonReceipt<'a> {
+    message_id: &'a str,
+    channel: &'a str,
+    publish_time: String,
+    sequence: i64,
+    epoch: &'a str,
+    cursor: &'a str,
+    duplicate: bool,
+    replicas: i32,
+}
+
+/// A receipt as one line of JSON, with the contract's names.
+pub(crate) fn receipt_json(receipt: &PublishResponse) -> String {
+    to_json(&JsonReceipt {
+        message_id: &receipt.message_id,
+        channel: &receipt.channel,
+        publish_time: time(receipt.publish_time.as_ref()),
+        sequence: receipt.sequence,
+        epoch: &receipt.epoch,
+        cursor: &receipt.cursor,
+        duplicate: receipt.duplicate,
+        replicas: receipt.replicas,
+    })
+}
+
+/// An object as one line of JSON, which any terminal can show.
 pub(crate) fn to_json(object: &impl Serialize) -> String {
-    serde_json::to_string(object).expect("strings and numbers can always be written as JSON")
+    let json = serde_json::to_string(object).expect("strings and numbers can always be written as JSON");
+    printable_json(&json).into_owned()
 }
 
-/// Line ends in a JSON text are white space, since within strings they must be escaped.
-fn on_one_line(json: &str) -> String {
-    json.replace(['\n', '\r'], " ")
-}
+/// A name for a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cell(String);
 
-/// Appends text with its control characters made visible.
-pub(crate) fn push_visible(line: &mut String, text: &str) {
-    for c in text.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
+impl Cell {
+    /// With its hidden characters shown.
+    pub(crate) fn new(text: &str) -> Self {
+        Self(Printable(text).to_string())
+    }
+
+    /// How many columns of a terminal it takes: of some characters each takes two, and others none.
+    pub(crate) fn width(&self) -> usize {
+        self.0.width()
+    }
+
+    /// It with spaces behind it, so that it takes `width` columns, or more where it is wider.
+    pub(crate) fn padded(&self, width: usize) -> impl fmt::Display {
+        format!("{}{}", self.0, " ".repeat(width.saturating_sub(self.width())))
     }
 }
 
@@ -211,5 +239,36 @@ mod tests {
             "gap c: messages #3 to #7 can't be had any more (trimmed from the log)"
         );
         assert!(gap_json(&gap).contains("\"reason\":\"GAP_REASON_TRIMMED\""));
+    }
+
+    #[test]
+    fn nothing_hidden_reaches_a_terminal() {
+        let evil = "\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{2066}\u{200f}\u{feff}";
+        let all = |payload| Message {
+            channel: evil.to_owned(),
+            ordering_key: evil.to_owned(),
+            attributes: [(evil.to_owned(), evil.to_owned())].into(),
+            payload: Some(payload),
+            ..Message::default()
+        };
+        let gap = Gap { channel: evil.to_owned(), epoch: evil.to_owned(), cursor: evil.to_owned(), ..Gap::default() };
+        let plain = Palette::default();
+        let mut lines = vec![gap_line(&gap, &plain), gap_json(&gap), Cell::new(evil).padded(80).to_string()];
+        for payload in [Payload::Text(evil.to_owned()), Payload::Json(format!("[\"{}\"]", &evil[1..]))] {
+            lines.extend([line(&all(payload.clone()), &plain), json(&all(payload))]);
+        }
+        for line in lines {
+            assert!(line.bytes().all(|byte| (b' '..0x7f).contains(&byte)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_a_terminal_shows_them() {
+        for (text, width) in [("abc", 3), ("世界", 4), ("e\u{301}", 1), ("\u{200b}", 8)] {
+            let cell = Cell::new(text);
+            assert_eq!(cell.width(), width, "{text}");
+            let padded = cell.padded(10).to_string();
+            assert_eq!((padded.width(), padded.trim_end()), (10, cell.0.as_str()));
+        }
     }
 }

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{error::Error, output::Out, render};
 
-/// Run publisher and subscriber in one process.
+/// Run publisher and subscriber in one process (the default)
+///
+/// Without --redis-url they share an embedded broker: messages live in the memory of this process and are gone when it ends.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -44,8 +46,8 @@ pub(crate) struct Listen {
 
 impl Serve {
     /// Serves until `stop` is cancelled and both services have drained. Whatever is wrong with the flags is told, and
-    /// both ports are bound, before anything is printed.
-    pub(crate) async fn run(self, out: &mut Out, stop: CancellationToken) -> Result<(), Error> {
+    /// both ports are bound, before anything is printed. `program` is how this one was called.
+    pub(crate) async fn run(self, program: &str, out: &mut Out, stop: CancellationToken) -> Result<(), Error> {
         telemetry::init(&self.logs.filter, self.logs.format).map_err(Error::serve)?;
         descriptors::raise();
         let names = self.common.names().map_err(Error::serve)?;
@@ -61,7 +63,7 @@ impl Serve {
         let broker = broker.start();
         let admin = admin.map(|door| door.open(broker.clone(), stop.clone()));
         // Whoever closed our output still wants to be served.
-        let _ = self.announce(&broker, &names, &publisher, &subscriber, out);
+        let _ = self.announce(&broker, &names, [&publisher, &subscriber], program, out);
         let serving = self.serve(&broker, (names, capture), publisher, subscriber, stop.clone());
         let served = closed_after(&broker, &stop, self.common.shutdown_timeout, serving).await;
         if let Some(admin) = admin {
@@ -104,8 +106,8 @@ impl Serve {
         &self,
         broker: &Shared,
         names: &Names,
-        publisher: &TcpListener,
-        subscriber: &TcpListener,
+        [publisher, subscriber]: [&TcpListener; 2],
+        program: &str,
         out: &mut Out,
     ) -> std::io::Result<()> {
         let (publisher, subscriber) = (publisher.local_addr()?, subscriber.local_addr()?);
@@ -122,11 +124,19 @@ impl Serve {
         out.line(format_args!("  publisher   {publisher}"))?;
         out.line(format_args!("  subscriber  {subscriber}"))?;
         let channel = names.default_channel().map_or("channel1", |channel| channel.as_str());
+        let (publisher, subscriber) = (reachable(publisher), reachable(subscriber));
+        let program = shell_quoted(program);
+        let name = match channel.starts_with('-') {
+            true => format!("-- {}", shell_quoted(channel)),
+            false => shell_quoted(channel),
+        };
+        out.line("\nFollow a channel, and publish on it from another terminal:")?;
+        out.line(format_args!("  {program} tail --subscriber {subscriber} {name}"))?;
+        out.line(format_args!("  {program} publish --publisher {publisher} {name} hello"))?;
         let name = render::to_json(&channel);
         let stream = shell_quoted(&format!("{{\"channel\":{name}}}"));
         let publish = shell_quoted(&format!("{{\"channel\":{name},\"text\":\"hello\"}}"));
-        let (publisher, subscriber) = (reachable(publisher), reachable(subscriber));
-        out.line("\nFollow a channel, and publish on it from another terminal:")?;
+        out.line("The same with grpcurl, as any gRPC client would:")?;
         out.line(format_args!(
             "  grpcurl -plaintext -d {stream} {subscriber} tidings.v1.SubscriberService/StreamMessages"
         ))?;
@@ -145,8 +155,13 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
+/// A text as one word for a shell, which has no quotes where it needs none.
 fn shell_quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +171,10 @@ mod tests {
     #[test]
     fn commands_to_copy_survive_the_shell() {
         assert_eq!(shell_quoted(r#"{"channel":"it's"}"#), r#"'{"channel":"it'\''s"}'"#);
+        assert_eq!(
+            (shell_quoted("orders.eu"), shell_quoted("a b"), shell_quoted("")),
+            ("orders.eu".into(), "'a b'".into(), "''".into())
+        );
         let all: SocketAddr = "0.0.0.0:3000".parse().expect("an address");
         assert_eq!(reachable(all).to_string(), "127.0.0.1:3000");
     }

@@ -7,86 +7,127 @@ use futures_util::StreamExt;
 use tidings::{
     limits::{TAIL_BACKOFF_MAX, TAIL_BACKOFF_MIN, TAIL_FLUSH_EVENTS},
     pb::{StreamMessagesResponse, stream_messages_response::Event, subscriber_service_client::SubscriberServiceClient},
+    printable::printable,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt;
 
 use crate::{
-    client::SubscriberAddress,
+    client::{SubscriberAddress, Timeout},
     error::{Error, describe},
-    output::{Out, note},
+    output::{Out, OutputOrJson, note, reader_gone},
     render,
 };
 
 mod resume;
 mod start;
 
-use resume::Resume;
+pub(crate) use resume::Resume;
 use start::Start;
 
-/// Follow a channel, or all channels that match a pattern.
+/// Follow a channel, or all channels that match a pattern
+///
+/// Prints each message as it arrives, until Ctrl-C, until there were --count of them, or until nobody reads its output any more.
+/// After a lost connection it goes on where it was; what cannot be had any more is shown as a gap.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidings tail orders                       what is published from now on
+  tidings tail orders --last 10             the last ten messages first
+  tidings tail 'orders.*' --since 10m       all channels of a pattern, from ten minutes ago on
+  tidings tail orders --earliest --count 1  the oldest message, and no more
+  tidings tail orders --json | jq .text     one JSON object a line, for programs")]
 pub(crate) struct Tail {
-    /// A channel ('' is the server's default channel), or a Redis glob such as 'orders.*'.
+    /// A channel ('' is the server's default channel), or a Redis glob such as 'orders.*'
     #[arg(value_name = "CHANNEL-OR-PATTERN", default_value = "", hide_default_value = true)]
     target: String,
     #[command(flatten)]
     start: Start,
-    /// One JSON object a line; a gap is an object with the one key `gap`.
-    #[arg(long)]
-    json: bool,
+    /// End after so many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// How it prints; as JSON a gap is an object with the one key `gap`
+    #[command(flatten)]
+    output: OutputOrJson,
     #[command(flatten)]
     subscriber: SubscriberAddress,
+    #[command(flatten)]
+    timeout: Timeout,
 }
 
 /// How following a stream ended.
 enum Ended {
-    /// We were asked to stop.
-    Stopped,
+    /// As many messages as were asked for have been printed.
+    Enough,
     /// The stream ended, with this status.
     Lost(Status),
 }
 
 impl Tail {
-    /// Prints events until `stop` is cancelled. Only a stream that stood once is resumed: an address or a request that
-    /// is wrong from the start fails at once.
+    /// Prints events until `stop` is cancelled, nobody reads them any more, or there were enough. Only a stream that stood
+    /// once is resumed: an address or a request that is wrong from the start fails at once.
     pub(crate) async fn run(self, out: &mut Out, stop: CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            done = self.follow(out) => done,
+            () = stop.cancelled() => Ok(()),
+            () = reader_gone() => Ok(()),
+        }
+    }
+
+    async fn follow(self, out: &mut Out) -> Result<(), Error> {
+        let address = &self.subscriber.address;
+        let beginning = self.beginning();
         let mut resume = Resume::new(&self.target, self.start.into_request());
-        let opened = stop.run_until_cancelled(async {
-            let mut client = self.subscriber.connect().await?;
-            let stream = client.stream_messages(resume.request()).await?.into_inner();
-            Ok::<_, Error>((client, stream))
-        });
-        let Some(opened) = opened.await else { return Ok(()) };
-        let (mut client, mut stream) = opened?;
+        let mut client = self.timeout.of(address, self.subscriber.connect()).await?;
+        let opened = self.timeout.of(address, async { Ok(client.stream_messages(resume.request()).await?) });
+        let mut stream = opened.await?.into_inner();
+        let is_json = self.output.is_json();
+        if !is_json {
+            note(beginning);
+        }
+        let mut left = self.count.unwrap_or(u64::MAX);
         loop {
-            let status = match follow(stream, self.json, &mut resume, out, &stop).await? {
-                Ended::Stopped => return Ok(()),
+            let status = match follow(stream, is_json, &mut resume, out, &mut left).await? {
+                Ended::Enough => return Ok(()),
                 Ended::Lost(status) => status,
             };
-            stream = match stop.run_until_cancelled(reopen(&mut client, &resume, status)).await {
-                Some(stream) => stream?,
-                None => return Ok(()),
-            };
+            stream = reopen(&mut client, &resume, status, self.timeout.duration(), |words| note(words)).await?;
         }
+    }
+
+    /// What is followed, from where, and until when.
+    fn beginning(&self) -> String {
+        let name = printable(&self.target);
+        let what = match &*name {
+            "" => format!("the default channel of {}", self.subscriber.address),
+            pattern if Resume::is_pattern(pattern) => format!("all channels that match {pattern}"),
+            channel => channel.to_owned(),
+        };
+        let end = match self.count {
+            Some(1) => "ends after one message".to_owned(),
+            Some(count) => format!("ends after {count} messages"),
+            None => "Ctrl-C ends it".to_owned(),
+        };
+        format!("following {what} {}, waiting for new messages ({end})", self.start.describe())
     }
 }
 
 async fn follow(
     stream: Streaming<StreamMessagesResponse>,
-    json: bool,
+    is_json: bool,
     resume: &mut Resume,
     out: &mut Out,
-    stop: &CancellationToken,
+    left: &mut u64,
 ) -> Result<Ended, Error> {
     let mut events = stream.ready_chunks(TAIL_FLUSH_EVENTS);
     loop {
-        let Some(batch) = stop.run_until_cancelled(events.next()).await else { return Ok(Ended::Stopped) };
+        let batch = events.next().await;
         for event in batch.unwrap_or_else(|| vec![Err(Status::unavailable("the server ended the stream"))]) {
             match event {
                 Ok(StreamMessagesResponse { event: Some(event) }) => {
-                    print(&event, json, out)?;
+                    print(&event, is_json, out)?;
+                    *left -= u64::from(matches!(event, Event::Message(_)));
                     resume.passed(event);
                 }
                 Ok(_) => {}
@@ -95,30 +136,37 @@ async fn follow(
                     return Ok(Ended::Lost(status));
                 }
             }
+            if *left == 0 {
+                out.flush()?;
+                return Ok(Ended::Enough);
+            }
         }
         out.flush()?;
     }
 }
 
-fn print(event: &Event, json: bool, out: &mut Out) -> std::io::Result<()> {
+fn print(event: &Event, is_json: bool, out: &mut Out) -> std::io::Result<()> {
     let palette = out.palette();
     match event {
-        Event::Message(message) if json => out.line(render::json(message)),
+        Event::Message(message) if is_json => out.line(render::json(message)),
         Event::Message(message) => out.line(render::line(message, &palette)),
-        Event::Gap(gap) if json => out.line(render::gap_json(gap)),
+        Event::Gap(gap) if is_json => out.line(render::gap_json(gap)),
         Event::Gap(gap) => out.line(render::gap_line(gap, &palette)),
         Event::Started(_) | Event::CaughtUp(_) | Event::Heartbeat(_) => Ok(()),
     }
 }
 
-/// Opens the stream again from where it was cut off; tries until that works or the server refuses.
-async fn reopen(
+/// Opens the stream again from where it was cut off; tries until that works or the server refuses. Each try may take
+/// `timeout`. How it goes is said through `say`.
+pub(crate) async fn reopen(
     client: &mut SubscriberServiceClient<Channel>,
     resume: &Resume,
     mut status: Status,
+    timeout: Duration,
+    say: impl Fn(&str),
 ) -> Result<Streaming<StreamMessagesResponse>, Error> {
     if is_passing(&status) {
-        note(format_args!("connection lost, trying again: {}", describe(&status)));
+        say(&format!("connection lost, trying again: {}", describe(&status)));
     }
     let mut pause = TAIL_BACKOFF_MIN;
     while is_passing(&status) {
@@ -128,12 +176,13 @@ async fn reopen(
         // Half of the pause is chance, so that many who were cut off together do not come back together.
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).max(wanted_pause(&status))).await;
         pause = (pause * 2).min(TAIL_BACKOFF_MAX);
-        status = match client.stream_messages(resume.request()).await {
-            Ok(stream) => {
-                note("resumed");
+        status = match tokio::time::timeout(timeout, client.stream_messages(resume.request())).await {
+            Ok(Ok(stream)) => {
+                say("resumed");
                 return Ok(stream.into_inner());
             }
-            Err(status) => status,
+            Ok(Err(status)) => status,
+            Err(_) => Status::unavailable("the server does not answer"),
         };
     }
     Err(status.into())

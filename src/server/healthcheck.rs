@@ -14,25 +14,30 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 pub enum Error {
     /// Nobody answers there.
     #[error("nothing answers at {0}: {1}")]
-    Unreachable(SocketAddr, String),
+    Unreachable(String, String),
     /// It answered with an error.
     #[error("the server at {0} did not answer the health check: {1}")]
-    Failed(SocketAddr, String),
+    Failed(String, String),
     /// It answered that it does not serve: its broker is away, or it is stopping.
     #[error("the server at {0} is not serving: its broker is away, or it is stopping")]
-    NotServing(SocketAddr),
+    NotServing(String),
 }
 
 /// Asks the server that listens on `listen` on this machine, as a whole. An address such as 0.0.0.0 is asked through the loopback.
 pub async fn check(listen: SocketAddr, timeout: Duration) -> Result<(), Error> {
-    let address = through_loopback(listen);
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| Error::Unreachable(address, root(&error)))?
-        .connect_timeout(timeout)
-        .timeout(timeout);
-    let channel = endpoint.connect().await.map_err(|error| Error::Unreachable(address, root(&error)))?;
+    let address = through_loopback(listen).to_string();
+    match Endpoint::from_shared(format!("http://{address}")) {
+        Ok(endpoint) => check_at(endpoint, address, timeout).await,
+        Err(error) => Err(Error::Unreachable(address, root(&error))),
+    }
+}
+
+/// Asks the server at an endpoint, whose address is told in errors, as a whole.
+pub async fn check_at(endpoint: Endpoint, address: String, timeout: Duration) -> Result<(), Error> {
+    let connecting = endpoint.connect_timeout(timeout).timeout(timeout).connect().await;
+    let channel = connecting.map_err(|error| Error::Unreachable(address.clone(), root(&error)))?;
     let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
-    match answer.map_err(|status| Error::Failed(address, said(&status)))?.into_inner().status() {
+    match answer.map_err(|status| Error::Failed(address.clone(), said(&status)))?.into_inner().status() {
         ServingStatus::Serving => Ok(()),
         _ => Err(Error::NotServing(address)),
     }

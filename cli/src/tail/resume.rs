@@ -24,10 +24,14 @@ pub(crate) struct Resume {
 impl Resume {
     /// A stream of a channel, or of a pattern where the target has a glob's characters, that starts as `request` says.
     pub(crate) fn new(target: &str, request: StreamMessagesRequest) -> Self {
-        let is_pattern = target.contains(['*', '?', '[', ']', '\\']);
-        let (channel, pattern) = if is_pattern { ("", target) } else { (target, "") };
+        let (channel, pattern) = if Self::is_pattern(target) { ("", target) } else { (target, "") };
         let first = StreamMessagesRequest { channel: channel.to_owned(), pattern: pattern.to_owned(), ..request };
         Self { first, is_started: false, cursor: None, since: HashMap::new() }
+    }
+
+    /// Whether a target has a glob's characters, which no channel has.
+    pub(crate) fn is_pattern(target: &str) -> bool {
+        target.contains(['*', '?', '[', ']', '\\'])
     }
 
     /// Whether [`request`](Self::request) goes on without losing or repeating anything.

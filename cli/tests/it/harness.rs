@@ -8,6 +8,7 @@ mod peer;
 mod process;
 mod scraped;
 mod stream;
+mod terminal;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub(crate) use peer::Peer;
 pub(crate) use process::{Process, binary, clean_command};
 pub(crate) use scraped::Scraped;
 pub(crate) use stream::Stream;
+pub(crate) use terminal::Terminal;
 use tidings::pb::{Message, PublishRequest, StreamMessagesRequest, message, publish_request::Payload};
 use tonic::Status;
 use tonic_types::StatusExt;

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Child, Output, Stdio},
+    sync::mpsc::Receiver,
     time::Duration,
 };
 
@@ -80,22 +81,21 @@ pub(crate) fn run_with_input(args: &[&str], served: &Served, input: &[u8]) -> Ou
 /// A running `tidings tail`.
 pub(crate) struct Tail {
     child: Child,
-    lines: std::sync::mpsc::Receiver<String>,
+    lines: Receiver<String>,
+    notes: Receiver<String>,
 }
 
 impl Tail {
     pub(crate) fn start(mut command: std::process::Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (sender, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { child, lines }
+        let lines = lines_of(child.stdout.take().expect("a pipe"));
+        let notes = lines_of(child.stderr.take().expect("a pipe"));
+        Self { child, lines, notes }
+    }
+
+    /// The next line on standard error.
+    pub(crate) fn note(&self) -> String {
+        self.notes.recv_timeout(PATIENCE).expect("a note in time")
     }
 
     pub(crate) fn line(&self) -> String {
@@ -106,16 +106,27 @@ impl Tail {
         serde_json::from_str(&self.line()).expect("JSON")
     }
 
-    /// Ends it with a signal; answers its exit code and what it told on standard error.
+    /// Ends it with a signal; answers its exit code and what else it told on standard error.
     pub(crate) fn end(mut self, signal: &str) -> (Option<i32>, String) {
         let kill = format!("kill -{signal} {}", self.child.id());
         assert!(std::process::Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
         let status = self.child.wait().expect("it ends");
-        let mut told = String::new();
-        let stderr = self.child.stderr.take().expect("a pipe");
-        BufReader::new(stderr).read_to_string(&mut told).expect("UTF-8");
+        // It ends with the program.
+        let told = self.notes.iter().map(|note| note + "\n").collect();
         (status.code(), told)
     }
+}
+
+fn lines_of(source: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(source).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 impl Drop for Tail {

@@ -11,6 +11,8 @@ use std::{
 
 use tempfile::NamedTempFile;
 
+use super::PATIENCE;
+
 /// A running process.
 pub(crate) struct Process {
     child: Child,
@@ -22,6 +24,20 @@ impl Process {
     /// Starts a program of the workspace.
     pub(crate) fn start(program: &str, args: &[String]) -> Self {
         Self::spawn(program, clean_command(&binary(program)).args(args))
+    }
+
+    /// Starts one with variables of its environment.
+    pub(crate) fn start_with(program: &str, variables: &[(&str, &str)], args: &[&str]) -> Self {
+        Self::spawn(program, clean_command(&binary(program)).args(args).envs(variables.iter().copied()))
+    }
+
+    /// Waits until it has written this.
+    pub(crate) fn wait_for_output(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.output().contains(text) {
+            assert!(Instant::now() < deadline, "{text:?} is not in {}", self.output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Starts one that may have so many file descriptors, and no more.

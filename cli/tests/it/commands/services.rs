@@ -1,0 +1,105 @@
+//! What commands say about services that are slow or elsewhere, and what `tidings` says when it serves.
+
+use std::net::TcpListener;
+
+use crate::harness::{PATIENCE, Process, Served, binary, clean_command};
+
+#[test]
+fn every_command_of_a_client_names_who_does_not_answer_in_time() {
+    // The system takes connections for it, and nobody ever reads from them.
+    let frozen = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = frozen.local_addr().expect("its address").to_string();
+    for args in [
+        &["publish", "c", "m"][..],
+        &["publish", "c", "m", "--count", "3"],
+        &["tail", "c"],
+        &["list", "c"],
+        &["channels"],
+        &["top"],
+        &["bench"],
+        &["healthcheck"],
+    ] {
+        let mut command = clean_command(&binary("tidings"));
+        command.args(args).args(["--timeout", "200ms"]);
+        command.env("TIDINGS_PUBLISHER", &address).env("TIDINGS_SUBSCRIBER", &address);
+        let output = command.output().expect("it ends");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
+        assert!(told.contains(&address), "{args:?}: {told}");
+        if args[0] != "healthcheck" {
+            assert!(told.contains("did not answer within 200ms") && told.contains("--timeout"), "{args:?}: {told}");
+        }
+        assert_eq!(told.contains("Whether it was published is not known"), args == ["publish", "c", "m"], "{told}");
+    }
+}
+
+#[test]
+fn healthcheck_finds_services_as_the_other_commands_do() {
+    let served = Served::start(&[]);
+    let places = [&served.publisher, &served.subscriber].map(|url| url.replace("http://", ""));
+    let asked = |variables: [&str; 2], addresses: [&str; 2]| {
+        let mut command = clean_command(&binary("tidings"));
+        command.arg("healthcheck").env(variables[0], addresses[0]).env(variables[1], addresses[1]);
+        let output = command.output().expect("it ends");
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    };
+    let clients = ["TIDINGS_PUBLISHER", "TIDINGS_SUBSCRIBER"];
+    let servers = ["TIDINGS_PUBLISHER_LISTEN", "TIDINGS_SUBSCRIBER_LISTEN"];
+    let anywhere = places.clone().map(|place| place.replace("127.0.0.1", "0.0.0.0"));
+    let named = places.clone().map(|place| format!("http://{}", place.replace("127.0.0.1", "localhost")));
+    for (variables, addresses) in [
+        (clients, [&served.publisher, &served.subscriber]),
+        (clients, [&places[0], &places[1]]),
+        (clients, [&named[0], &named[1]]),
+        (servers, [&places[0], &places[1]]),
+        (servers, [&anywhere[0], &anywhere[1]]),
+    ] {
+        let addresses = addresses.map(String::as_str);
+        assert_eq!(asked(variables, addresses), (Some(0), String::new()), "{variables:?} {addresses:?}");
+    }
+    for variables in [clients, servers] {
+        let (code, told) = asked(variables, [&places[0], "127.0.0.1:1"]);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains("nothing answers at") && told.contains("127.0.0.1:1"), "{told}");
+    }
+    served.stop();
+}
+
+#[test]
+fn the_banner_s_commands_work_as_they_stand() {
+    let served = Served::start(&["--default-channel", "it's"]);
+    let banner = served.process.output();
+    let command = |word: &str| {
+        let line = banner.lines().position(|line| line.contains(word)).expect(word);
+        (line, banner.lines().nth(line).expect("a line").trim().to_owned())
+    };
+    let (tail, publish) = (command(" tail --"), command(" publish --"));
+    assert!(tail.0 < command("grpcurl").0 && publish.0 < command("grpcurl").0, "{banner}");
+    let run = |line: &str| {
+        let output = clean_command("sh".as_ref()).args(["-c", line]).output().expect("sh runs");
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert!(run(&publish.1).contains("sequence     1\n"));
+    assert!(run(&format!("{} --earliest --count 1", tail.1)).contains("it's #1 hello"));
+    served.stop();
+}
+
+#[test]
+fn a_log_filter_never_silences_everything_by_mistake() {
+    let refused = clean_command(&binary("tidings")).args(["--log-filter", "warning"]).output().expect("it ends");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    for word in ["--log-filter", "\"warning\"", "error, warn, info, debug, trace", "info,tidings=debug"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let mut process = Process::start_with(
+        "tidings",
+        &[("TIDINGS_LOG", "")],
+        &["--publisher-listen=127.0.0.1:0", "--subscriber-listen=127.0.0.1:0"],
+    );
+    process.wait_for_output("PublisherService/Publish");
+    process.signal("TERM");
+    assert!(process.wait(PATIENCE).success());
+    assert!(process.output().contains("stopping"), "{}", process.output());
+}
