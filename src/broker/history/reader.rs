@@ -204,6 +204,9 @@ impl Reader {
             self.learn(head, 0);
             return None;
         }
+        // A copy may come back in which the reader's own history goes on.
+        let (origin, reported) = (self.origin.clone(), self.reported.clone());
+        self.left = Some(Box::new(Left { position: lost, origin, reported }));
         self.position = head.position_at(head.first - 1);
         if let Some(index) = self.index(head) {
             self.learn(head, index);
@@ -335,9 +338,14 @@ impl Reader {
             // What came behind a server that did not have the channel has nothing in common with what was before that.
             None => (self.left.as_deref()?.last_common(head)?, Some(1)),
         };
+        // An epoch without a message has lost none: what was lost is of the one before.
+        let named = match self.origin.lineage {
+            Lineage::Epoch { first, previous: Some(previous) } if first > lost.sequence => previous,
+            _ => own,
+        };
         self.go_to(head, common);
         let from = own_first.unwrap_or(self.position.sequence + 1);
-        Some(self.report(own, from, lost.sequence, self.position))
+        Some(self.report(named, from, lost.sequence, self.position))
     }
 
     /// Goes on in an epoch of the head's, by its index, of which the reader had this much. What was read or reported of it beyond is not

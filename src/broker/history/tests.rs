@@ -433,3 +433,26 @@ fn what_was_read_before_a_fork_is_not_read_again_by_way_of_a_copy_that_ends_befo
     assert_eq!(goes_on(&mut reader, &longer), [Next::Read { to: 5 }]);
     assert_eq!(reader.position.epoch, Some(epoch(2)));
 }
+
+#[test]
+fn a_history_that_comes_back_behind_another_one_is_not_read_again() {
+    let own = head(&[(1, 1, 0)], 1, 9);
+    let mut reader = Reader::new(at(1, 9));
+    assert_eq!(goes_on(&mut reader, &own), []);
+    let other = head(&[(5, 1, 0)], 1, 1);
+    assert_eq!(reader.next(Some(&other), Absence::default()), Next::Unlisted);
+    assert!(reader.settle(&other, false).is_some_and(|gap| gap.last_missing == 0));
+    assert_eq!(goes_on(&mut reader, &other), [Next::Read { to: 1 }]);
+    let copy = head(&[(1, 1, 0), (6, 5, 4)], 1, 6);
+    assert_eq!(goes_on(&mut reader, &copy), [lost(5, 1, 1, at(1, 4)), Next::Read { to: 6 }]);
+}
+
+#[test]
+fn an_epoch_without_a_message_has_lost_none() {
+    let mut reader = Reader::new(at(1, 3));
+    let with_empty = head(&[(1, 1, 0), (2, 4, 3), (3, 8, 7)], 1, 7);
+    assert_eq!(goes_on(&mut reader, &with_empty), [Next::Read { to: 7 }]);
+    assert_eq!(reader.position.epoch, Some(epoch(3)));
+    let copy = head(&[(1, 1, 0)], 1, 4);
+    assert_eq!(goes_on(&mut reader, &copy), [lost(2, 4, 7, at(1, 3)), Next::Read { to: 4 }]);
+}
