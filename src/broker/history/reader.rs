@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EpochStart, Gap, GapReason, Head};
+use super::{EpochStart, Gap, GapReason, Head, Loss};
 use crate::{
     limits::HEAD_EPOCHS,
     message::{DataSet, Epoch, Lineage, Mark, Position},
@@ -282,7 +282,10 @@ impl Reader {
             return None;
         }
         let first = head.epochs[0];
-        for loss in head.losses.iter().filter(|loss| loss.began == first.epoch) {
+        // Of the epoch that the reader left when the head was gone it has reported everything, however much there was.
+        let left = self.left.as_deref().and_then(|left| left.position.epoch);
+        let later = |loss: &&Loss| loss.began == first.epoch && Some(loss.epoch) != left;
+        for loss in head.losses.iter().filter(later) {
             if let Some(gap) = self.report(loss.epoch, loss.from, loss.to, Position::START) {
                 self.data_set = head.data_set.or(self.data_set);
                 return Some(gap);

@@ -272,6 +272,14 @@ fn a_loss_is_told_once_though_several_starts_name_it() {
 }
 
 #[test]
+fn a_flush_that_was_told_is_not_told_again_when_receipts_name_it() {
+    let mut reader = Reader::new(at(3, 5));
+    assert_eq!(reader.next(None, Absence::default()), lost(3, 6, 0, Position::START));
+    let known = with_losses(head(&[(7, 1, 0)], 1, 1), &[(7, 3, 1, 9)]);
+    assert_eq!(goes_on(&mut reader, &known), [Next::Read { to: 1 }]);
+}
+
+#[test]
 fn what_was_lost_before_a_channels_first_message_is_told_to_whoever_waits_for_it() {
     let start = Reader::default().in_data_set(data_set(1));
     let plain = Head { data_set: data_set(2), ..head(&[(7, 1, 0)], 1, 1) };
