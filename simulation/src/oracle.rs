@@ -27,11 +27,19 @@ fn broken(rule: &str, reader: &Reader, how: impl std::fmt::Display) -> Option<(S
 fn told_right(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
     let mut delivered: BTreeSet<&Place> = BTreeSet::new();
     let mut last: BTreeMap<&str, (&str, i64)> = BTreeMap::new();
-    let mut unknown: BTreeSet<&str> = BTreeSet::new();
+    // Of each channel: epochs and up to where they were said to be lost, 0 for all that there is.
+    let mut lost: Vec<(&str, &str, i64, i64)> = Vec::new();
     for (_, told) in &reader.told {
         match told {
-            // A stream remembers what it had before a gap whose end is not known. Its cursor, which stands at the beginning, does not.
-            Told::Started => delivered.retain(|place| !unknown.contains(place.channel.as_str())),
+            // A stream remembers what it had of that which was lost. Its cursor, which stands before that, does not: where a server has it
+            // after all, it may come again.
+            Told::Started => delivered.retain(|place| {
+                let is_of = |(channel, epoch, first, last): &(&str, &str, i64, i64)| {
+                    let within = *epoch == place.epoch && (*first..=*last).contains(&place.sequence);
+                    *channel == place.channel && (*last == 0 || within)
+                };
+                !lost.iter().any(is_of)
+            }),
             Told::Refused(text) => return broken("refused", reader, text),
             Told::Message(place) if place.sequence == 0 => {
                 return broken("plain", reader, format_args!("{} came as a plain message", place.text));
@@ -51,8 +59,8 @@ fn told_right(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
             }
             Told::Gap { channel, epoch, first, last: end, reason } => {
                 last.remove(channel.as_str());
-                if *end == 0 {
-                    unknown.insert(channel);
+                if *reason == Reason::EpochChanged {
+                    lost.push((channel, epoch, *first, *end));
                 }
                 let gap = format!("{channel} {}:{first} to {end}, {reason:?}", short(epoch));
                 if *end != 0 && end < first {
