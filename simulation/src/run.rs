@@ -82,6 +82,10 @@ async fn play(schedule: &Schedule) {
     let mut stage = Stage::new(&schedule.setup);
     pass(100).await;
     for (step, wait_ms) in &schedule.steps {
+        // No copy comes back within the millisecond in which something was written.
+        if step.may_lose() {
+            pass(2).await;
+        }
         // Its line stands before what comes of it.
         let at = world::with(|world| world.truth.trace.len());
         if stage.make(*step).await {

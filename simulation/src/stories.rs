@@ -8,6 +8,7 @@ pub(crate) fn all() -> Vec<(&'static str, Schedule)> {
         ("two publishers, one failover", two_publishers()),
         ("a primary that was stopped acknowledges when it wakes", woken()),
         ("a rollback inside one epoch", rollback()),
+        ("a rollback that leaves a publisher where it was", unseen_rollback()),
         ("a pattern that resumes behind a flush", flushed_pattern()),
         ("a pattern that resumes without a registry", no_registry()),
         ("a cursor from before the first message", before_the_first()),
@@ -89,6 +90,17 @@ fn rollback() -> Schedule {
         (publish(0, 1), 100),
     ];
     Schedule { setup: setup(1, 2, CHANNELS[0]), steps }
+}
+
+fn unseen_rollback() -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (publish(0, 1), 20),
+        (publish(1, 1), 20),
+        (Step::Restore { server: 0, channel: 0, back: 1, ids: false }, 20),
+        (publish(0, 1), 1_000),
+    ];
+    Schedule { setup: setup(1, 2, PATTERN), steps }
 }
 
 fn flushed_pattern() -> Schedule {
