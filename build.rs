@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("tidings.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
+        // It counts what repeats before prost makes messages of it.
+        .codec_path("crate::codec::Counting")
         .bytes(".tidings.v1.Message.data")
         .bytes(".tidings.v1.PublishRequest.data")
         .compile_fds(descriptors)?;

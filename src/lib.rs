@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`pb`], [`protobuf`] | the contract, generated; and what is written by hand |
+//! | [`codec`] | how requests are decoded: counted first |
 //! | [`channel`], [`message`], [`envelope`], [`cursor`], [`limits`] | the meaning: no server, no Redis, no clock |
 //! | [`broker`] | what a broker is, and both of them: embedded and Redis |
 //! | [`status`] | errors as gRPC statuses, the only place |
@@ -13,6 +14,7 @@
 
 pub mod broker;
 pub mod channel;
+pub mod codec;
 pub mod config;
 pub mod cursor;
 pub mod envelope;

@@ -301,10 +301,16 @@ pub const TCP_PROBES: u32 = 3;
 pub const TCP_PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// Calls at once on one connection.
 pub const CALLS_PER_CONNECTION: u32 = 1_000;
+/// Calls that a client may cancel before the server has looked at them: as many as it may have open, whatever their deadlines. More of
+/// them at a time are an attack (rapid reset), and end the connection.
+pub const CANCELLED_CALLS: usize = CALLS_PER_CONNECTION as usize;
 /// HTTP headers of one request, as HTTP/2 counts them.
 pub const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
 pub const DECODE_BYTES: usize = 8 << 20;
+/// Bytes up to which a request's repeated fields are not counted before it is decoded: a message with as many attributes as it may have is
+/// longer, and what becomes of one is some kilobytes.
+pub const UNCOUNTED_BYTES: usize = 512;
 /// Bytes HTTP/2 may hold for one stream whose reader has stopped.
 pub const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes that one turn of a connection gathers before they go to the socket: a dozen of HTTP/2's frames. A fan-out to

@@ -14,7 +14,7 @@ use crate::{
     broker,
     channel::InvalidName,
     cursor::InvalidCursor,
-    limits::{EXTRACT_BYTES, RETRY_AFTER},
+    limits::{AFTER_CURSORS, ATTRIBUTES, BATCH_MESSAGES, EXTRACT_BYTES, RETRY_AFTER},
     pb,
 };
 
@@ -33,6 +33,13 @@ pub enum Call {
     Publish,
     /// A list, a stream or another read.
     Read,
+}
+
+impl Call {
+    /// What the method at a path does.
+    pub fn of(path: &str) -> Self {
+        if path.starts_with("/tidings.v1.PublisherService/") { Self::Publish } else { Self::Read }
+    }
 }
 
 /// A field of a request is not as it must be: INVALID_ARGUMENT, INVALID_FIELD. `field` is its path, such as
@@ -82,6 +89,21 @@ pub fn too_large(reason: &str, field: impl Into<String>, what: &str, size: usize
     let message = format!("{field}: {text}");
     details.add_bad_request_violation(field, text);
     Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// A message has more attributes than it may: RESOURCE_EXHAUSTED, TOO_MANY_ATTRIBUTES.
+pub fn too_many_attributes(field: impl Into<String>, count: usize) -> Status {
+    too_large(reason::TOO_MANY_ATTRIBUTES, field, "pairs", count, ATTRIBUTES)
+}
+
+/// A batch has more messages than it may: RESOURCE_EXHAUSTED, BATCH_TOO_LARGE.
+pub fn batch_too_long(count: usize) -> Status {
+    too_large(reason::BATCH_TOO_LARGE, "requests", "messages", count, BATCH_MESSAGES)
+}
+
+/// A stream is to resume after more cursors than it may: RESOURCE_EXHAUSTED, TOO_MANY_CURSORS.
+pub fn too_many_cursors(count: usize) -> Status {
+    too_large(reason::TOO_MANY_CURSORS, "after", "cursors", count, 1 + AFTER_CURSORS)
 }
 
 /// A request that is too large to be decoded at all: RESOURCE_EXHAUSTED, REQUEST_TOO_LARGE.
@@ -164,9 +186,14 @@ pub fn connection_aged(call: Call) -> Status {
 }
 
 /// The call's `grpc-timeout` has passed: DEADLINE_EXCEEDED.
-pub fn deadline_exceeded() -> Status {
-    let text = "the deadline passed before the answer was there; a publish may have been carried out, and a repeat with \
-                the same message_id is safe";
+pub fn deadline_exceeded(call: Call) -> Status {
+    let text = match call {
+        Call::Publish => {
+            "the deadline passed before the answer was there; the publish may have been carried out, and a repeat with the \
+             same message_id is safe"
+        }
+        Call::Read => "the deadline passed before the answer was there",
+    };
     Status::with_error_details(Code::DeadlineExceeded, text, info(reason::DEADLINE_EXCEEDED))
 }
 
@@ -176,9 +203,9 @@ pub fn wrong_service(service: &str, place: &str) -> Status {
     Status::with_error_details(Code::Unimplemented, text, info(reason::OTHER_SERVICE))
 }
 
-/// A method or service that nobody has: UNIMPLEMENTED.
-pub fn unknown_method(path: &str) -> Status {
-    let text = format!("there is no method {}; server reflection lists what is served here", extract(path));
+/// A method that a service has not, or a service that is not here: UNIMPLEMENTED. `known` is what there is instead.
+pub fn unknown_method(path: &str, known: &str) -> Status {
+    let text = format!("there is no method {} here; {known}", extract(path));
     Status::with_error_details(Code::Unimplemented, text, info(reason::UNKNOWN_METHOD))
 }
 

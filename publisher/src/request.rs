@@ -83,8 +83,7 @@ pub(crate) fn batch(batch: PublishBatchRequest, names: &Names) -> Result<Publica
         return Err(status::invalid_because(reason::BATCH_EMPTY, "requests", "it has no messages"));
     }
     if count > limits::BATCH_MESSAGES {
-        let reason = reason::BATCH_TOO_LARGE;
-        return Err(status::too_large(reason, "requests", "messages", count, limits::BATCH_MESSAGES));
+        return Err(status::batch_too_long(count));
     }
     let channel = channel(&batch.channel, names, || "channel".to_owned())?;
     let mut publication = Publication { channel, drafts: Vec::with_capacity(count), min_replicas: 0 };
@@ -185,8 +184,7 @@ fn id(text: &str, place: Place, ids: &mut Ids) -> Result<(Uuid, bool), Status> {
 fn attributes(attributes: HashMap<String, String>, place: Place) -> Result<Vec<(String, String)>, Status> {
     let field = || place.field("attributes");
     if attributes.len() > limits::ATTRIBUTES {
-        let text = format!("it has {} pairs; at most {} are allowed", attributes.len(), limits::ATTRIBUTES);
-        return Err(status::invalid_because(reason::TOO_MANY_ATTRIBUTES, field(), text));
+        return Err(status::too_many_attributes(field(), attributes.len()));
     }
     let mut attributes: Vec<_> = attributes.into_iter().collect();
     attributes.sort_unstable();
@@ -222,7 +220,7 @@ fn check_batch_size(drafts: &[Draft]) -> Result<(), Status> {
     if most <= limits::BATCH_BYTES {
         return Ok(());
     }
-    let size: usize = drafts.iter().map(|draft| envelope::encode(draft).len()).sum();
+    let size: usize = drafts.iter().map(envelope::len).sum();
     if size <= limits::BATCH_BYTES {
         return Ok(());
     }
@@ -234,7 +232,7 @@ fn check_batch_size(drafts: &[Draft]) -> Result<(), Status> {
 fn json_bytes(draft: &Draft, limit: usize) -> usize {
     match json_bytes_at_most(draft) {
         most if most <= limit => most,
-        _ => envelope::encode(draft).len(),
+        _ => envelope::len(draft),
     }
 }
 

@@ -215,7 +215,7 @@ impl Body for Answers {
         }
         if this.deadline.as_mut().is_some_and(|deadline| deadline.poll_unpin(context).is_ready()) {
             this.give_up();
-            return this.finish(&status::deadline_exceeded());
+            return this.finish(&status::deadline_exceeded(Call::Publish));
         }
         loop {
             while this.write_next() {

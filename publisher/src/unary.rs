@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use prost::Message as _;
 use tidings::{
     broker::Receipt,
+    codec,
     metrics::Publish,
-    pb::{PublishBatchRequest, PublishRequest},
+    pb::PublishBatchRequest,
     server::Unary,
     status::{self, Call},
 };
@@ -43,9 +43,9 @@ impl Together {
 
 impl Unary for Single {
     fn answer(&self, message: Bytes) -> Option<BoxFuture<'static, Result<Bytes, Status>>> {
-        let request = PublishRequest::decode(message).ok()?;
         let counted = Publish::begin(1);
-        let publication = request::single(request, self.0.names(), Place::Whole);
+        let request = codec::decode(message);
+        let publication = request.and_then(|request| request::single(request, self.0.names(), Place::Whole));
         let started = publication.and_then(|publication| self.0.start_unless_draining(publication));
         Some(Box::pin(finish(started, counted, Responder::frame_of_one)))
     }
@@ -53,9 +53,9 @@ impl Unary for Single {
 
 impl Unary for Together {
     fn answer(&self, message: Bytes) -> Option<BoxFuture<'static, Result<Bytes, Status>>> {
-        let request = PublishBatchRequest::decode(message).ok()?;
-        let counted = Publish::begin(request.requests.len());
-        let publication = request::batch(request, self.0.names());
+        let request = codec::decode::<PublishBatchRequest>(message);
+        let counted = Publish::begin(request.as_ref().map_or(1, |batch| batch.requests.len()));
+        let publication = request.and_then(|request| request::batch(request, self.0.names()));
         let started = publication.and_then(|publication| self.0.start_unless_draining(publication));
         Some(Box::pin(finish(started, counted, Responder::frame_of_batch)))
     }

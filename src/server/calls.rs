@@ -46,7 +46,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let deadline = deadline::of(request.headers()).map(tokio::time::sleep);
-        Call { inner: AssertUnwindSafe(self.inner.call(request)).catch_unwind(), deadline }
+        let of = status::Call::of(request.uri().path());
+        Call { inner: AssertUnwindSafe(self.inner.call(request)).catch_unwind(), deadline, of }
     }
 }
 
@@ -57,6 +58,7 @@ pin_project! {
         inner: CatchUnwind<AssertUnwindSafe<F>>,
         #[pin]
         deadline: Option<Sleep>,
+        of: status::Call,
     }
 }
 
@@ -79,7 +81,7 @@ where
             Poll::Pending => {}
         }
         match this.deadline.as_pin_mut().map(|deadline| deadline.poll(context)) {
-            Some(Poll::Ready(())) => Poll::Ready(Ok(status::deadline_exceeded().into_http())),
+            Some(Poll::Ready(())) => Poll::Ready(Ok(status::deadline_exceeded(*this.of).into_http())),
             _ => Poll::Pending,
         }
     }

@@ -22,8 +22,6 @@ pub const INVALID_MESSAGE_ID: &str = "INVALID_MESSAGE_ID";
 pub const INVALID_ATTRIBUTE: &str = "INVALID_ATTRIBUTE";
 /// An attribute's key begins with `tidings-`.
 pub const RESERVED_ATTRIBUTE: &str = "RESERVED_ATTRIBUTE";
-/// More attributes than a message may have.
-pub const TOO_MANY_ATTRIBUTES: &str = "TOO_MANY_ATTRIBUTES";
 /// `min_replicas` is negative, or more than may be asked for.
 pub const INVALID_MIN_REPLICAS: &str = "INVALID_MIN_REPLICAS";
 /// A request of a batch names another channel than the batch.
@@ -33,12 +31,16 @@ pub const BATCH_EMPTY: &str = "BATCH_EMPTY";
 /// More than one start of a stream.
 pub const SEVERAL_STARTS: &str = "SEVERAL_STARTS";
 
+/// More attributes than a message may have.
+pub const TOO_MANY_ATTRIBUTES: &str = "TOO_MANY_ATTRIBUTES";
 /// The JSON of a message is too large.
 pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 /// A batch has too many messages or too many bytes.
 pub const BATCH_TOO_LARGE: &str = "BATCH_TOO_LARGE";
 /// An attribute's key or value is too long.
 pub const ATTRIBUTE_TOO_LONG: &str = "ATTRIBUTE_TOO_LONG";
+/// More cursors in `after` than a stream may resume after.
+pub const TOO_MANY_CURSORS: &str = "TOO_MANY_CURSORS";
 /// The ordering key is too long.
 pub const ORDERING_KEY_TOO_LONG: &str = "ORDERING_KEY_TOO_LONG";
 /// The request is too large to be decoded.

@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
-use prost::Message;
 use tidings::{
     channel::Names,
+    codec,
     limits::{DECODE_BYTES, GREETING_TIMEOUT},
     pb::{StreamMessagesRequest, subscriber_service_server::SubscriberServiceServer},
     server::{Ending, deadline},
@@ -118,10 +118,5 @@ async fn read(body: Body) -> Result<StreamMessagesRequest, Status> {
     if bytes.get_u32() as usize != bytes.len() {
         return Err(malformed());
     }
-    decode(bytes)
-}
-
-fn decode(bytes: Bytes) -> Result<StreamMessagesRequest, Status> {
-    StreamMessagesRequest::decode(bytes)
-        .map_err(|error| status::invalid("request", format!("it can't be decoded: {error}")))
+    codec::decode(bytes)
 }

@@ -75,6 +75,9 @@ fn start(request: &pb::StreamMessagesRequest, topic: &Topic, names: &Names) -> R
         ("last", request.last != 0),
         ("after", !request.after.is_empty()),
     ];
+    if request.after.len() > 1 + AFTER_CURSORS {
+        return Err(status::too_many_cursors(request.after.len()));
+    }
     let mut given = given.into_iter().filter_map(|(field, is_set)| is_set.then_some(field));
     let first = given.next();
     if let (Some(first), Some(second)) = (first, given.next()) {
@@ -121,10 +124,6 @@ fn after_channel(after: &[String], channel: &ChannelName) -> Result<Start, Statu
 
 fn after_stream(after: &[String], pattern: &Pattern, names: &Names) -> Result<Start, Status> {
     let invalid_at = |index: usize, error| status::invalid_cursor(format!("after[{index}]"), error);
-    if after.len() > 1 + AFTER_CURSORS {
-        let text = format!("at most {AFTER_CURSORS} cursors may follow the whole-stream cursor");
-        return Err(status::invalid("after", text));
-    }
     let mut whole = None;
     let mut newer = Vec::new();
     for (index, text) in after.iter().enumerate() {

@@ -86,6 +86,49 @@ async fn a_peer_whose_socket_is_full_loses_its_stream() {
     subscriber.stop();
 }
 
+/// A shared connection whose calls all have short deadlines: the server sees their ends together with their beginnings.
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_calls_may_be_cancelled_as_may_be_open() {
+    const CALLS: u32 = 1_000;
+    let (_redis, publisher, subscriber) = services(&QUICK).await;
+    let mut peer = Peer::connect(subscriber.address).await;
+    peer.greet().await;
+    peer.call(1, STREAM, &channel("c")).await;
+    peer.first_data(1).await;
+    // It finds all of them at once when it goes on.
+    subscriber.process.signal("STOP");
+    assert!(peer.call_and_cancel(3, CALLS, STREAM).await);
+    subscriber.process.signal("CONT");
+    let next = 3 + 2 * CALLS;
+    peer.call(next, STREAM, &channel("c")).await;
+    peer.first_data(next).await;
+    drop(peer);
+    publisher.stop();
+    subscriber.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_cancelled_calls_is_cut() {
+    let (_redis, publisher, subscriber) = services(&QUICK).await;
+    let mut peer = Peer::connect(subscriber.address).await;
+    peer.greet().await;
+    let (mut first, mut is_open) = (1, true);
+    for _ in 0..20 {
+        is_open = is_open && peer.call_and_cancel(first, 5_000, STREAM).await;
+        first += 10_000;
+    }
+    // What was in the air when it was closed may take the goodbye with it.
+    loop {
+        match peer.frame().await {
+            Some(frame) if frame.is_goaway() => break,
+            Some(_) => {}
+            None => break,
+        }
+    }
+    publisher.stop();
+    subscriber.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_stops_by_flow_control_only_stays() {
     const MEGABYTES: usize = 12;

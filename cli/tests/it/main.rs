@@ -15,6 +15,7 @@ mod foreign;
 mod gaps;
 mod handover;
 mod harness;
+mod heavy_requests;
 mod limits;
 mod listing;
 mod metrics;

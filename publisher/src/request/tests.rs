@@ -65,7 +65,7 @@ fn each_bad_request_names_its_code_reason_and_field() {
         (pair("tidings-original-id", "v"), invalid, "RESERVED_ATTRIBUTE", "attributes"),
         (
             with_attributes((0..65).map(|i| (i.to_string(), String::new()))),
-            invalid,
+            exhausted,
             "TOO_MANY_ATTRIBUTES",
             "attributes",
         ),

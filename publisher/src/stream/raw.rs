@@ -9,12 +9,12 @@ use std::{
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use http::{HeaderValue, Request, Response, header};
-use prost::{Message as _, bytes::Buf as _};
+use prost::bytes::Buf as _;
 use tidings::{
+    codec,
     limits::DECODE_BYTES,
     pb::{PublishRequest, PublishStreamRequest, publisher_service_server::PublisherServiceServer},
     server::{Ending, deadline},
-    status,
 };
 use tonic::{
     Status, Streaming,
@@ -88,9 +88,7 @@ impl Decoder for Requests {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Taken>, Status> {
         let bytes = buffer.remaining();
-        match PublishStreamRequest::decode(buffer) {
-            Ok(PublishStreamRequest { request }) => Ok(Some(Taken { request, bytes })),
-            Err(_) => Err(status::malformed()),
-        }
+        let PublishStreamRequest { request } = codec::decode(buffer)?;
+        Ok(Some(Taken { request, bytes }))
     }
 }

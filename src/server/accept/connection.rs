@@ -158,6 +158,7 @@ fn builder(options: &Options, tasks: TaskTracker) -> auto::Builder<Tracked> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits::CALLS_PER_CONNECTION)
+        .max_pending_accept_reset_streams(limits::CANCELLED_CALLS)
         .max_header_list_size(limits::HEADER_LIST_BYTES)
         .max_send_buf_size(limits::SEND_BUFFER_BYTES)
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)

@@ -32,6 +32,7 @@ pub(in crate::server) struct Call {
     state: State,
     /// It counts from the beginning, whichever way the call takes.
     deadline: Option<Pin<Box<Sleep>>>,
+    of: status::Call,
 }
 
 #[expect(clippy::large_enum_variant, reason = "every call begins with the large one, which would be boxed for each")]
@@ -53,7 +54,8 @@ struct Reading {
 impl Call {
     pub(super) fn new(table: Arc<Table>, method: usize, request: Request<Incoming>, ending: Ending) -> Self {
         let deadline = deadline::of(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
-        Self { state: State::Reading(Reading { request, read: Read::default(), table, method, ending }), deadline }
+        let of = status::Call::of(request.uri().path());
+        Self { state: State::Reading(Reading { request, read: Read::default(), table, method, ending }), deadline, of }
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Response<Body>> {
@@ -132,7 +134,7 @@ impl Future for Call {
             Err(_panic) => return Poll::Ready(Ok(status::internal().into_http())),
         }
         match this.deadline.as_mut().map(|deadline| deadline.poll_unpin(context)) {
-            Some(Poll::Ready(())) => Poll::Ready(Ok(status::deadline_exceeded().into_http())),
+            Some(Poll::Ready(())) => Poll::Ready(Ok(status::deadline_exceeded(this.of).into_http())),
             _ => Poll::Pending,
         }
     }

@@ -88,7 +88,7 @@ impl StreamBody {
             return Some(self.ending.status(Call::Read));
         }
         let deadline = self.deadline.as_mut()?;
-        deadline.as_mut().poll(cx).is_ready().then(status::deadline_exceeded)
+        deadline.as_mut().poll(cx).is_ready().then(|| status::deadline_exceeded(Call::Read))
     }
 }
 

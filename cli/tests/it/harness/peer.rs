@@ -75,16 +75,8 @@ impl Peer {
 
     /// Calls a method with one message. Streams have odd numbers.
     pub(crate) async fn call(&mut self, stream: u32, path: &str, request: &impl Message) {
-        let mut head = vec![0x83, 0x86];
-        for (name, value) in [(&[0x04][..], path), (&[0x01], "it"), (&[0x0f, 0x10], "application/grpc")] {
-            head.extend_from_slice(name);
-            literal(&mut head, value);
-        }
-        head.push(0);
-        literal(&mut head, "te");
-        literal(&mut head, "trailers");
         let mut frames = Vec::new();
-        put(&mut frames, HEADERS, END_HEADERS, stream, &head);
+        put(&mut frames, HEADERS, END_HEADERS, stream, &head(path));
         let mut message = vec![0];
         message.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
         message.extend_from_slice(&request.encode_to_vec());
@@ -130,6 +122,17 @@ impl Peer {
         self.say(&frame).await;
     }
 
+    /// Calls a method so many times, and cancels each call at once, all in one breath. Says whether the server took all of it.
+    pub(crate) async fn call_and_cancel(&mut self, first: u32, calls: u32, path: &str) -> bool {
+        let mut frames = Vec::new();
+        for call in 0..calls {
+            let stream = first + 2 * call;
+            put(&mut frames, HEADERS, END_HEADERS, stream, &head(path));
+            put(&mut frames, RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
+        }
+        self.0.write_all(&frames).await.is_ok()
+    }
+
     /// Says goodbye as HTTP/2 wants it, and closes the connection.
     pub(crate) async fn say_goodbye(mut self) {
         let mut frame = Vec::new();
@@ -143,6 +146,19 @@ impl Peer {
     pub(crate) fn reset(self) {
         self.0.set_zero_linger().expect("a socket");
     }
+}
+
+/// The headers of a call.
+fn head(path: &str) -> Vec<u8> {
+    let mut head = vec![0x83, 0x86];
+    for (name, value) in [(&[0x04][..], path), (&[0x01], "it"), (&[0x0f, 0x10], "application/grpc")] {
+        head.extend_from_slice(name);
+        literal(&mut head, value);
+    }
+    head.push(0);
+    literal(&mut head, "te");
+    literal(&mut head, "trailers");
+    head
 }
 
 fn put(to: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {

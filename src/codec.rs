@@ -1,0 +1,178 @@
+//! How requests are decoded: what repeats in them is counted first. Two bytes of an empty element become some hundred in memory, so
+//! that eight megabytes of them would become a gigabyte before their number was looked at.
+//!
+//! Every way on which a request is decoded comes through here: [`decode`] where bytes are at hand, [`Counting`] in the generated
+//! services. What is over a limit is answered in the words that the limit has anywhere.
+
+use std::marker::PhantomData;
+
+use prost::{Message, bytes::Buf};
+use tonic::{
+    Status,
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder},
+};
+use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+
+use self::fields::Fields;
+use crate::{
+    limits::{AFTER_CURSORS, ATTRIBUTES, BATCH_MESSAGES, UNCOUNTED_BYTES},
+    pb, status,
+};
+
+mod fields;
+
+/// A message whose repeated fields can be counted before it is decoded.
+pub trait Counted {
+    /// Refuses what has more of anything than it may: RESOURCE_EXHAUSTED. It takes one pass over the fields, and short messages are not
+    /// looked at: what comes of them is small, and their limits are looked at when they are decoded.
+    #[expect(clippy::result_large_err, reason = "a status is what the call is answered with")]
+    fn count(_bytes: &[u8]) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// Counts, then decodes.
+///
+/// # Errors
+///
+/// RESOURCE_EXHAUSTED where there is too much of something; INVALID_ARGUMENT where it is no such message.
+#[expect(clippy::result_large_err, reason = "a status is what the call is answered with")]
+pub fn decode<M: Message + Default + Counted>(bytes: impl Buf) -> Result<M, Status> {
+    // What comes in several pieces was put together by whoever calls.
+    M::count(bytes.chunk())?;
+    M::decode(bytes).map_err(|_| status::malformed())
+}
+
+impl Counted for pb::PublishRequest {
+    fn count(bytes: &[u8]) -> Result<(), Status> {
+        if bytes.len() <= UNCOUNTED_BYTES {
+            return Ok(());
+        }
+        attributes(publish::attributes_of(bytes), || "attributes".to_owned())
+    }
+}
+
+impl Counted for pb::PublishBatchRequest {
+    fn count(bytes: &[u8]) -> Result<(), Status> {
+        if bytes.len() <= UNCOUNTED_BYTES {
+            return Ok(());
+        }
+        let requests = || Fields::of(bytes).filter(|(number, _)| *number == publish::REQUESTS);
+        let count = requests().count();
+        if count > BATCH_MESSAGES {
+            return Err(status::batch_too_long(count));
+        }
+        let large = requests().enumerate().filter(|(_, (_, request))| request.len() > UNCOUNTED_BYTES);
+        for (index, (_, request)) in large {
+            attributes(publish::attributes_of(request), || format!("requests[{index}].attributes"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Counted for pb::PublishStreamRequest {
+    fn count(bytes: &[u8]) -> Result<(), Status> {
+        if bytes.len() <= UNCOUNTED_BYTES {
+            return Ok(());
+        }
+        // A message that stands there twice is one, with the fields of both.
+        let requests = Fields::of(bytes).filter(|(number, _)| *number == publish::REQUEST);
+        attributes(requests.map(|(_, request)| publish::attributes_of(request)).sum(), || {
+            "request.attributes".to_owned()
+        })
+    }
+}
+
+impl Counted for pb::StreamMessagesRequest {
+    fn count(bytes: &[u8]) -> Result<(), Status> {
+        const AFTER: u32 = 6;
+        if bytes.len() <= UNCOUNTED_BYTES {
+            return Ok(());
+        }
+        match Fields::of(bytes).filter(|(number, _)| *number == AFTER).count() {
+            count if count > 1 + AFTER_CURSORS => Err(status::too_many_cursors(count)),
+            _ => Ok(()),
+        }
+    }
+}
+
+// Nothing repeats in these, or it is us who write them.
+impl Counted for pb::ListMessagesRequest {}
+impl Counted for pb::ListChannelsRequest {}
+impl Counted for pb::PublishResponse {}
+impl Counted for pb::PublishBatchResponse {}
+impl Counted for pb::PublishStreamResponse {}
+impl Counted for pb::ListMessagesResponse {}
+impl Counted for pb::StreamMessagesResponse {}
+impl Counted for pb::ListChannelsResponse {}
+
+/// Numbers of fields of `publisher_service.proto`.
+mod publish {
+    use super::Fields;
+
+    /// Of a batch.
+    pub(super) const REQUESTS: u32 = 2;
+    /// Of a message on a stream.
+    pub(super) const REQUEST: u32 = 1;
+    const ATTRIBUTES: u32 = 5;
+
+    /// How many pairs a `PublishRequest` has.
+    pub(super) fn attributes_of(request: &[u8]) -> usize {
+        Fields::of(request).filter(|(number, _)| *number == ATTRIBUTES).count()
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "a status is what the call is answered with")]
+fn attributes(count: usize, field: impl FnOnce() -> String) -> Result<(), Status> {
+    if count > ATTRIBUTES { Err(status::too_many_attributes(field(), count)) } else { Ok(()) }
+}
+
+/// The codec of the generated services and clients: prost's, behind the counting.
+#[derive(Debug, Clone)]
+pub struct Counting<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for Counting<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> Codec for Counting<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Counted + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = CountingDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::default().encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        CountingDecoder(ProstCodec::<T, U>::default().decoder())
+    }
+}
+
+/// Counts, then lets prost decode.
+#[derive(Debug, Clone)]
+pub struct CountingDecoder<U>(ProstDecoder<U>);
+
+impl<U: Message + Counted + Default> Decoder for CountingDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        U::count(buffer.chunk())?;
+        self.0.decode(buffer)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
+    }
+}
+
+#[cfg(test)]
+mod tests;
