@@ -284,14 +284,6 @@ impl World {
             Some(hash) => !self.engine.is_reading(hash),
             None => Context::writes(command),
         };
-        if std::env::var_os("SIM_DEBUG").is_some() && self.truth.is_traced {
-            let text: Vec<_> = words
-                .iter()
-                .skip(1)
-                .map(|word| String::from_utf8_lossy(&word[..word.len().min(50)]).into_owned())
-                .collect();
-            self.truth.note(|| format!("DEBUG {} {command} {}", self.connections[&id].client, text.join(" ")));
-        }
         if writes && !server.is_primary() {
             return Reply::error("READONLY You can't write against a read only replica.");
         }

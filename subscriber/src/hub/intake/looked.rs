@@ -30,6 +30,8 @@ pub(in crate::hub) struct Looked {
     by_head: bool,
     messages: Vec<Stored>,
     is_last: bool,
+    /// The channel keeps no history: the log says nothing, whatever happened.
+    is_unkept: bool,
     /// The first sequence of what was written since the last message was heard, where that one is not there any more.
     rewritten_from: Option<i64>,
 }
@@ -49,6 +51,7 @@ impl Looked {
             there = page.messages.into_iter().next().filter(|stored| stored.sequence == position.sequence);
             head = page.head;
         }
+        let is_unkept = head.as_ref().is_some_and(|head| !head.keeps_history);
         let is_changed = match &there {
             Some(stored) => !is(stored, mark),
             None => head.is_some_and(|head| head.epoch() == position.epoch && head.last < position.sequence),
@@ -60,20 +63,26 @@ impl Looked {
             true => Some(position.sequence),
         };
         let (messages, is_last) = (page.messages, page.is_last);
-        Ok(Self { after: *after, last: *last, by_head: *by_head, messages, is_last, rewritten_from })
+        Ok(Self { after: *after, last: *last, by_head: *by_head, messages, is_last, is_unkept, rewritten_from })
     }
 
     /// An answer that says nothing, where the log can't be read.
     pub(in crate::hub) fn unreadable(question: &Question) -> Self {
         let Question { after, last, by_head, .. } = question;
-        let (messages, is_last) = (Vec::new(), true);
-        Self { after: *after, last: *last, by_head: *by_head, messages, is_last, rewritten_from: None }
+        let (messages, is_last, is_unkept) = (Vec::new(), true, false);
+        Self { after: *after, last: *last, by_head: *by_head, messages, is_last, is_unkept, rewritten_from: None }
     }
 
     /// An answer with these messages.
     #[cfg(test)]
     pub(super) fn with(question: &Question, messages: Vec<Stored>, rewritten_from: Option<i64>) -> Self {
         Self { messages, rewritten_from, ..Self::unreadable(question) }
+    }
+
+    /// An answer of a channel that keeps no history.
+    #[cfg(test)]
+    pub(super) fn of_unkept(question: &Question) -> Self {
+        Self { is_unkept: true, ..Self::unreadable(question) }
     }
 
     /// Whether it says something of a sequence.
@@ -95,6 +104,10 @@ impl Looked {
     /// What a claim comes to that is at or below the last message that was heard; `is_own` says whether it is of that one's epoch.
     pub(super) fn judge(&self, claim: Claim, payload: &[u8], last: Last, is_own: bool) -> Verdict {
         match self.messages.iter().find(|stored| stored.sequence == claim.sequence) {
+            // Without a log only its date can tell that it was not there before: a bridge that copies a claim copies that as well.
+            None if self.is_unkept && is_own && is_newer(payload, last.mark) => {
+                Verdict::Rewritten { from: claim.sequence }
+            }
             None => Verdict::Unlogged,
             Some(stored) if stored.json != payload => Verdict::Plain,
             Some(_) => match self.rewritten_from(last).filter(|_| is_own) {
@@ -103,6 +116,11 @@ impl Looked {
             },
         }
     }
+}
+
+/// Whether a message was dated later than the one with this mark. Log time never steps back within a history.
+fn is_newer(json: &[u8], mark: Mark) -> bool {
+    mark.time_ms > 0 && Heard::read(json, 0).time_ms() > mark.time_ms
 }
 
 /// Whether a message of the log is the one with this mark, as far as that is known.

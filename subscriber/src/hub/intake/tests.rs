@@ -23,6 +23,10 @@ fn epoch(n: u64) -> Epoch {
 }
 
 fn numbered(n: u64, sequence: i64) -> Bytes {
+    dated(n, sequence, 1_000)
+}
+
+fn dated(n: u64, sequence: i64, time_ms: i64) -> Bytes {
     let draft = Draft {
         id: uuid::Uuid::now_v7(),
         deduplicate: false,
@@ -30,7 +34,7 @@ fn numbered(n: u64, sequence: i64) -> Bytes {
         attributes: Vec::new(),
         ordering_key: String::new(),
     };
-    encode(&draft).stamp(1_000, sequence, epoch(n)).into()
+    encode(&draft).stamp(time_ms, sequence, epoch(n)).into()
 }
 
 fn head(n: u64, last: i64) -> Head {

@@ -203,3 +203,13 @@ fn what_fits_no_place_when_a_channel_is_first_heard_is_compared_too() {
     assert_eq!(intake.compare(&name("c"), &looked), None);
     assert_eq!(told(&mut intake), [0, 9]);
 }
+
+#[test]
+fn without_history_the_date_tells_a_rewritten_message_from_a_copy() {
+    for (time_ms, expected) in [(1_000, vec![]), (2_000, vec![-2, 2])] {
+        let mut intake = heard_up_to(1, 3);
+        let asked = question(intake.push(b"c", &dated(1, 2, time_ms)));
+        assert_eq!(intake.compare(&name("c"), &Looked::of_unkept(&asked)), None);
+        assert_eq!(told(&mut intake), expected, "{time_ms}");
+    }
+}
