@@ -25,7 +25,6 @@ mod fields;
 pub trait Counted {
     /// Refuses what has more of anything than it may: RESOURCE_EXHAUSTED. It takes one pass over the fields, and short messages are not
     /// looked at: what comes of them is small, and their limits are looked at when they are decoded.
-    #[expect(clippy::result_large_err, reason = "a status is what the call is answered with")]
     fn count(_bytes: &[u8]) -> Result<(), Status> {
         Ok(())
     }
@@ -36,7 +35,6 @@ pub trait Counted {
 /// # Errors
 ///
 /// RESOURCE_EXHAUSTED where there is too much of something; INVALID_ARGUMENT where it is no such message.
-#[expect(clippy::result_large_err, reason = "a status is what the call is answered with")]
 pub fn decode<M: Message + Default + Counted>(bytes: impl Buf) -> Result<M, Status> {
     // What comes in several pieces was put together by whoever calls.
     M::count(bytes.chunk())?;
@@ -122,7 +120,6 @@ mod publish {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "a status is what the call is answered with")]
 fn attributes(count: usize, field: impl FnOnce() -> String) -> Result<(), Status> {
     if count > ATTRIBUTES { Err(status::too_many_attributes(field(), count)) } else { Ok(()) }
 }
