@@ -11,10 +11,10 @@ use std::{
 };
 
 use futures_util::future::{CatchUnwind, FutureExt as _};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Uri};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
-use tonic::{Status, body::Body};
+use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
 use super::deadline;
@@ -46,8 +46,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let deadline = deadline::of(request.headers()).map(tokio::time::sleep);
-        let of = status::Call::of(request.uri().path());
-        Call { inner: AssertUnwindSafe(self.inner.call(request)).catch_unwind(), deadline, of }
+        let uri = request.uri().clone();
+        Call { inner: AssertUnwindSafe(self.inner.call(request)).catch_unwind(), deadline, uri }
     }
 }
 
@@ -58,7 +58,7 @@ pin_project! {
         inner: CatchUnwind<AssertUnwindSafe<F>>,
         #[pin]
         deadline: Option<Sleep>,
-        of: status::Call,
+        uri: Uri,
     }
 }
 
@@ -72,7 +72,7 @@ where
         let this = self.project();
         match this.inner.poll(context) {
             Poll::Ready(Ok(Ok(response))) => {
-                let refused = of_decoder(response.headers());
+                let refused = of_tonic(response.headers(), this.uri);
                 return Poll::Ready(Ok(refused.map_or(response, Status::into_http)));
             }
             Poll::Ready(Ok(Err(never))) => match never {},
@@ -81,16 +81,22 @@ where
             Poll::Pending => {}
         }
         match this.deadline.as_pin_mut().map(|deadline| deadline.poll(context)) {
-            Some(Poll::Ready(())) => Poll::Ready(Ok(status::deadline_exceeded(*this.of).into_http())),
+            Some(Poll::Ready(())) => {
+                Poll::Ready(Ok(status::deadline_exceeded(status::Call::of(this.uri.path())).into_http()))
+            }
             _ => Poll::Pending,
         }
     }
 }
 
-/// What tonic's decoder says of a request, in our words. Its answers have no details, as ours have.
-fn of_decoder(headers: &HeaderMap) -> Option<Status> {
+/// What tonic's decoder, or a generated service that lacks the method, says of a request, in our words. Their answers have no details,
+/// as ours have.
+fn of_tonic(headers: &HeaderMap, uri: &Uri) -> Option<Status> {
     let answer = Status::from_header_map(headers)?;
     match answer.details() {
+        [] if answer.code() == Code::Unimplemented && answer.message().is_empty() => {
+            Some(status::unknown_method(uri.path(), status::LISTED))
+        }
         [] => status::of_decoder(answer.code(), answer.message(), limits::DECODE_BYTES),
         _ => None,
     }

@@ -22,7 +22,7 @@ pub(super) fn add(routes: Routes, served: Vec<&'static str>, elsewhere: Option<S
         match (other, elsewhere) {
             (Some(_), Some(address)) => status::wrong_service(service, &format!("the server at {address}")),
             (Some((_, place)), None) => status::wrong_service(service, place),
-            (None, _) => status::unknown_method(path, "server reflection lists what is served"),
+            (None, _) => status::unknown_method(path, status::LISTED),
         }
     };
     let fallback = service_fn(move |request: Request<_>| {

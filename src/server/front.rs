@@ -20,6 +20,7 @@ use super::{
 };
 
 const NO_WEB_PAGE: &str = "This is a gRPC server, spoken to over HTTP/2 or, by gRPC-Web, over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
+const NO_CALL: &str = "gRPC calls are made by POST.\n";
 const FOREIGN_ORIGIN: &str =
     "Pages of this origin may not call this server. Its operator can allow it: --cors-allow-origin ORIGIN\n";
 
@@ -61,6 +62,7 @@ impl Front {
         match kind {
             Kind::Grpc if !is_of_page => Either::Left(Either::Right(self.grpc.clone().oneshot(request))),
             Kind::Grpc | Kind::Web => Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request)))),
+            Kind::NoCall => refuse(StatusCode::METHOD_NOT_ALLOWED, NO_CALL),
             Kind::Other => refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_WEB_PAGE),
         }
     }
@@ -75,18 +77,27 @@ pub(super) type Calling = Either<Grpc, Web>;
 enum Kind {
     Grpc,
     Web,
+    /// It says that it is gRPC, and is no POST.
+    NoCall,
     Other,
 }
 
 fn kind(request: &Request<Incoming>) -> Kind {
     let content = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    if content.starts_with(b"application/grpc-web") || request.method() == Method::OPTIONS {
-        Kind::Web
-    } else if content.starts_with(b"application/grpc") && request.version() == Version::HTTP_2 {
-        Kind::Grpc
-    } else {
-        Kind::Other
+    let is_web = ["application/grpc-web-text", "application/grpc-web"].into_iter().any(|kind| is(content, kind));
+    let is_grpc = is(content, "application/grpc") && request.version() == Version::HTTP_2;
+    match *request.method() {
+        Method::OPTIONS => Kind::Web,
+        Method::POST if is_web => Kind::Web,
+        Method::POST if is_grpc => Kind::Grpc,
+        _ if is_web || is_grpc => Kind::NoCall,
+        _ => Kind::Other,
     }
+}
+
+/// Whether a content type is this one, perhaps with a message's format (`+proto`) or parameters behind it.
+fn is(content: &[u8], kind: &str) -> bool {
+    content.strip_prefix(kind.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 fn refuse<A, B>(code: StatusCode, text: &'static str) -> Either<A, Either<B, Ready<Answer>>> {
@@ -95,4 +106,31 @@ fn refuse<A, B>(code: StatusCode, text: &'static str) -> Either<A, Either<B, Rea
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     Either::Right(Either::Right(ready(Ok(response))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_are_whole_words() {
+        for (content, grpc, web) in [
+            ("application/grpc", true, false),
+            ("application/grpc+proto", true, false),
+            ("application/grpc;charset=utf-8", true, false),
+            ("application/grpcx", false, false),
+            ("application/grpc-web", false, true),
+            ("application/grpc-web+proto", false, true),
+            ("application/grpc-website", false, false),
+            ("application/json", false, false),
+            ("", false, false),
+        ] {
+            let content = content.as_bytes();
+            assert_eq!(
+                (is(content, "application/grpc"), is(content, "application/grpc-web")),
+                (grpc, web),
+                "{content:?}"
+            );
+        }
+    }
 }

@@ -106,7 +106,7 @@ pub(super) struct Pace {
 impl Pace {
     /// So many a second; without a limit where there is none.
     pub(super) fn new(rate: Option<u64>) -> Self {
-        let interval = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1).div_f64(rate as f64));
+        let interval = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate as f64));
         Self { interval, next: Instant::now() }
     }
 

@@ -137,6 +137,31 @@ fn log_lines_of_the_runbook_are_written_by_the_code() {
     assert!(lines > 15, "{lines}");
 }
 
+#[test]
+fn every_warning_and_error_of_the_code_stands_in_the_runbook() {
+    let mut code = String::new();
+    for folder in ["src", "publisher/src", "subscriber/src", "cli/src"] {
+        gather(&root().join(folder), &mut code);
+    }
+    let (code, runbook) = (joined(&code), read("docs/runbook.md"));
+    let mut missing = Vec::new();
+    let mut lines = 0;
+    for (at, _) in code.match_indices("tracing::warn!(").chain(code.match_indices("tracing::error!(")) {
+        // The message is the last text of the call; where that is only a placeholder, the last one before the call.
+        let end = at + code[at..].find(");").expect("the call ends");
+        let last = |code: &str| code.rsplit('"').nth(1).map(str::to_owned);
+        let message =
+            last(&code[at..end]).filter(|text| !text.starts_with('{')).or_else(|| last(&code[..at])).expect("a text");
+        lines += 1;
+        let parts = message.split('{').map(|part| part.rsplit('}').next().unwrap_or(part).trim());
+        if !parts.filter(|part| !part.is_empty()).all(|part| runbook.contains(part)) && !message.contains("HOSTILE") {
+            missing.push(message);
+        }
+    }
+    assert!(lines > 40, "{lines}");
+    assert!(missing.is_empty(), "docs/runbook.md says nothing of {missing:#?}");
+}
+
 fn gather(folder: &Path, code: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
