@@ -15,7 +15,7 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use self::fields::Fields;
 use crate::{
-    limits::{AFTER_CURSORS, ATTRIBUTES, BATCH_MESSAGES, UNCOUNTED_BYTES},
+    limits::{AFTER_CURSORS, ATTRIBUTES, BATCH_MESSAGES, UNCOUNTED_BATCH_BYTES, UNCOUNTED_BYTES},
     pb, status,
 };
 
@@ -52,7 +52,7 @@ impl Counted for pb::PublishRequest {
 
 impl Counted for pb::PublishBatchRequest {
     fn count(bytes: &[u8]) -> Result<(), Status> {
-        if bytes.len() <= UNCOUNTED_BYTES {
+        if bytes.len() <= UNCOUNTED_BATCH_BYTES {
             return Ok(());
         }
         let requests = || Fields::of(bytes).filter(|(number, _)| *number == publish::REQUESTS);

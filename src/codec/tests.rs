@@ -29,7 +29,8 @@ fn what_repeats_is_counted_in_every_request_and_told_in_one_way() {
     );
     let enough = [&long[..], &pair.repeat(ATTRIBUTES)].concat();
     pb::PublishRequest::count(&enough).expect("as many as there may be");
-    let batch = [field(1, b"c"), field(2, b""), field(2, &[&long[..], &too_many].concat())].concat();
+    let longer = field(2, &[b'x'; UNCOUNTED_BATCH_BYTES]);
+    let batch = [field(1, b"c"), field(2, b""), field(2, &[&longer[..], &too_many].concat())].concat();
     assert_eq!(refusal(pb::PublishBatchRequest::count(&batch)), over("requests[1].attributes: it has 65 pairs"));
     // One message, in two halves.
     let halves = field(1, &enough).repeat(2);
@@ -92,6 +93,7 @@ fn short_and_odd_bytes_are_left_to_prost() {
         pb::PublishBatchRequest::count(bytes).expect("nothing is counted");
     }
     assert_eq!(decode::<pb::PublishRequest>(&b"\xff\xff"[..]).expect_err("odd").code(), Code::InvalidArgument);
-    let counted = decode::<pb::PublishBatchRequest>(&field(2, b"").repeat(2_000)[..]).expect_err("too much");
+    let counted =
+        decode::<pb::PublishBatchRequest>(&field(2, b"").repeat(UNCOUNTED_BATCH_BYTES)[..]).expect_err("too much");
     assert_eq!(counted.code(), Code::ResourceExhausted);
 }
