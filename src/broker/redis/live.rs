@@ -98,6 +98,8 @@ impl Live {
                     }
                     let was_lost = std::mem::take(&mut told);
                     let end = link.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await;
+                    // One that came too early, while Redis was still loading, has made nothing good.
+                    told = was_lost && !link.has_restored();
                     self.complained &= !link.has_worked();
                     match end {
                         End::Unwanted => return,

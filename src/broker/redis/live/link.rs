@@ -29,6 +29,8 @@ pub(super) struct Link {
     pub(super) questions: Questions,
     /// What must be confirmed before the link is whole again; `None` when it is.
     pub(super) unconfirmed: Option<HashSet<Topic>>,
+    /// Scripts that are on their way to the server: without them nothing can be asked.
+    pub(super) loading: usize,
 }
 
 impl Link {
@@ -36,7 +38,7 @@ impl Link {
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, String> {
         let wire = Wire::open(&settings.url, "tidings-live", LIVE_READ_BYTES, settings.timeout).await?;
         let probe = Probe::new(&settings.keys, Arc::clone(&settings.connection), settings.probed.clone());
-        Ok(Self { settings, wire, probe, questions: Questions::new(), unconfirmed: None })
+        Ok(Self { settings, wire, probe, questions: Questions::new(), unconfirmed: None, loading: 0 })
     }
 
     /// Subscribes to everything that is followed, and carries events and commands until the link ends. Where another
@@ -64,6 +66,11 @@ impl Link {
     /// Whether the way of messages was found whole on it.
     pub(super) fn has_worked(&self) -> bool {
         self.probe.has_come()
+    }
+
+    /// Whether all subscriptions stood again on it.
+    pub(super) fn has_restored(&self) -> bool {
+        self.unconfirmed.is_none()
     }
 
     async fn carry(
@@ -167,6 +174,7 @@ impl Link {
         for script in [&script::HEAD, &script::RECENT] {
             self.wire.command(&["SCRIPT", "LOAD", script.code()]);
             self.questions.ask(Question::Load);
+            self.loading += 1;
         }
     }
 

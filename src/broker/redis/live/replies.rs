@@ -137,6 +137,11 @@ impl Link {
             (Question::Check(_) | Question::CheckAgain(_) | Question::Recent(_), _) => Err(not_understood()),
             // The command connection can't be used either, and its keeper says so.
             (Question::Load, Reply::Error(text)) => Err(End::Lost(words(&text))),
+            (Question::Load, _) => {
+                self.loading = self.loading.saturating_sub(1);
+                self.restored(events);
+                Ok(())
+            }
             (Question::Probe, Reply::Error(text)) => {
                 self.probe.refused(&words(&text));
                 Ok(())
@@ -156,9 +161,7 @@ impl Link {
                 self.probe.answered();
                 Ok(())
             }
-            (Question::Subscribe(_) | Question::Notices(_) | Question::Probe | Question::Load | Question::Other, _) => {
-                Ok(())
-            }
+            (Question::Subscribe(_) | Question::Notices(_) | Question::Probe | Question::Other, _) => Ok(()),
         }
     }
 
@@ -184,7 +187,7 @@ impl Link {
     }
 
     fn restored(&mut self, events: &mut Vec<LiveEvent>) {
-        if self.unconfirmed.as_ref().is_some_and(HashSet::is_empty) {
+        if self.loading == 0 && self.unconfirmed.as_ref().is_some_and(HashSet::is_empty) {
             self.unconfirmed = None;
             events.push(LiveEvent::Restored);
         }
