@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tidings::{
-    broker::history::EpochStart,
+    broker::{Loss, history::EpochStart},
     message::{Epoch, Position},
     pb::GapReason,
 };
@@ -174,6 +174,8 @@ pub(crate) struct Sample {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) epochs: Vec<EpochStart>,
+    /// What was found out to be lost when later epochs began.
+    pub(crate) losses: Vec<Loss>,
     /// The lowest sequence in the log; one above the last when it is empty.
     pub(crate) first: i64,
     pub(crate) last: i64,

@@ -8,7 +8,10 @@ use std::{
 
 use redis::{RedisError, Value, aio::MultiplexedConnection};
 use serde_json::Value as Json;
-use tidings::{broker::history::EpochStart, message::Position};
+use tidings::{
+    broker::{Loss, history::EpochStart},
+    message::Position,
+};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -51,17 +54,21 @@ pub(crate) async fn heads(
     let mut pipeline = redis::pipe();
     pipeline.atomic();
     for channel in channels {
-        pipeline.cmd("HMGET").arg(format!("tidings:{{{channel}}}:head")).arg("s").arg("h");
+        pipeline.cmd("HMGET").arg(format!("tidings:{{{channel}}}:head")).arg("s").arg("h").arg("l");
         pipeline.cmd("XRANGE").arg(format!("tidings:{{{channel}}}:log")).arg("-").arg("+").arg("COUNT").arg(1);
     }
     let answers: Vec<Value> = pipeline.query_async(redis).await?;
     let mut heads = BTreeMap::new();
     for (channel, answer) in channels.iter().zip(answers.chunks(2)) {
-        let (last, epochs): (Option<i64>, Option<String>) = redis::from_redis_value(answer[0].clone())?;
+        let (last, epochs, losses): (Option<i64>, Option<String>, Option<String>) =
+            redis::from_redis_value(answer[0].clone())?;
         let runs: Vec<(String, Vec<Vec<u8>>)> = redis::from_redis_value(answer[1].clone())?;
         let (Some(last), Some(epochs)) = (last, epochs) else { continue };
         let first = runs.first().and_then(|(id, _)| run(id)).map_or(last + 1, |(first, _)| first);
-        heads.insert(channel.clone(), Head { epochs: read_epochs(&epochs), first, last });
+        heads.insert(
+            channel.clone(),
+            Head { epochs: read_epochs(&epochs), losses: read_losses(&losses.unwrap_or_default()), first, last },
+        );
     }
     Ok(heads)
 }
@@ -100,6 +107,16 @@ fn read_epochs(text: &str) -> Vec<EpochStart> {
         let mut parts = start.split(',');
         let epoch = parts.next()?.parse().ok()?;
         Some(EpochStart { epoch, first: parts.next()?.parse().ok()?, previous_end: parts.next()?.parse().ok()? })
+    };
+    text.split(';').filter_map(read).collect()
+}
+
+/// `epoch that began,epoch,first,last;…`
+fn read_losses(text: &str) -> Vec<Loss> {
+    let read = |loss: &str| {
+        let mut parts = loss.split(',');
+        let (began, epoch) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Loss { began, epoch, from: parts.next()?.parse().ok()?, to: parts.next()?.parse().ok()? })
     };
     text.split(';').filter_map(read).collect()
 }

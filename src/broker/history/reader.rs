@@ -404,12 +404,10 @@ impl Reader {
         let first = losses.next();
         let is_last = losses.next().is_none();
         drop(losses);
-        // A client that stops between two of them is told of both again, which is better than of one.
-        let at = if is_last { resume } else { self.position };
+        // A client that stops between two of them is told of both again, which is better than of one. What it had beyond is lost.
+        let at = if is_last { resume } else { Position::new(own, self.position.sequence.min(successor.first - 1)) };
         let gap = first.and_then(|(epoch, from, to)| self.report(epoch, from, to, at));
-        if is_last {
-            self.position = resume;
-        }
+        self.position = at;
         gap
     }
 

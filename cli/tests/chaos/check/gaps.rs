@@ -32,7 +32,7 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
     let line = walk.lines.entry(channel.clone()).or_default();
     let at = line.at;
     if epoch != at.epoch && at.epoch.is_some() {
-        truth.crosses(channel, at, line.told(), epoch).map_err(|text| format!("before a gap, {channel} {text}"))?;
+        truth.crosses(channel, line, epoch).map_err(|text| format!("before a gap, {channel} {text}"))?;
     }
     match reason {
         GapReason::Trimmed => gap.is_trimmed(at)?,

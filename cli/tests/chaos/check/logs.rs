@@ -63,8 +63,9 @@ fn ends_are_known(history: &History, truth: &Truth) -> Result<(), (String, i64, 
         let check = |epoch: Epoch| -> Result<(), String> {
             let (Some(before), Some(began)) = (before, truth.began(&attempt.channel, epoch)) else { return Ok(()) };
             let is_first = began.start.first == place.sequence && before.epoch == began.previous;
+            let named = before.epoch.map_or(0, |lost| truth.named(&attempt.channel, epoch, lost));
             must!(
-                !is_first || began.previous.is_none() || began.start.previous_end >= before.sequence,
+                !is_first || began.previous.is_none() || began.start.previous_end.max(named) >= before.sequence,
                 "{}: began an epoch with {}, knew of {}, and noted {} as the end",
                 attempt.channel,
                 show(place),

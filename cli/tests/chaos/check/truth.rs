@@ -12,7 +12,7 @@ use tidings::{
     message::{Epoch, Position},
 };
 
-use super::{Spot, Violation, show};
+use super::{Spot, Violation, show, walk::Line};
 use crate::history::{At, Event, Head, History, Outcome};
 
 /// How long what a stream says may have been on its way: readers stall, and so do servers.
@@ -29,6 +29,8 @@ pub(super) struct Began {
 pub(super) struct Truth<'a> {
     history: &'a History,
     begun: HashMap<(&'a str, Epoch), Began>,
+    /// Up to where the starts of epochs name losses of others: channel, the epoch that began, the one that lost.
+    named: HashMap<(&'a str, Epoch, Epoch), i64>,
     /// The greatest sequence that is known of an epoch.
     ends: HashMap<(&'a str, Epoch), i64>,
     /// What stands at a place.
@@ -45,7 +47,8 @@ impl<'a> Truth<'a> {
         let (begun, ends, bodies) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (seen, logged) = (HashSet::new(), HashSet::new());
         let plain = history.plain.iter().map(|plain| (plain.channel.as_str(), plain.body.as_str())).collect();
-        let mut truth = Self { history, begun, ends, bodies, seen, plain, logged };
+        let named = HashMap::new();
+        let mut truth = Self { history, begun, named, ends, bodies, seen, plain, logged };
         for (channel, head) in truth.history.samples.iter().flat_map(|sample| &sample.heads) {
             truth.head(channel, head);
         }
@@ -80,6 +83,10 @@ impl<'a> Truth<'a> {
             began.previous = began.previous.or(previous);
             previous = Some(start.epoch);
         }
+        for loss in &head.losses {
+            let named = self.named.entry((channel, loss.began, loss.epoch)).or_default();
+            *named = loss.to.max(*named);
+        }
         if let Some(epoch) = previous {
             self.know(channel, Position::new(epoch, head.last));
         }
@@ -102,6 +109,11 @@ impl<'a> Truth<'a> {
             let text = format!("{who} says that {body} is at {} of {channel}, where {first} is", show(place));
             to.push(Violation { text, spot: Spot::Channel(channel.to_owned(), place.sequence) });
         }
+    }
+
+    /// Up to where the start of an epoch names losses of another one; 0 where it names none.
+    pub(super) fn named(&self, channel: &str, began: Epoch, lost: Epoch) -> i64 {
+        self.named.get(&(channel, began, lost)).copied().unwrap_or_default()
     }
 
     pub(super) fn began(&self, channel: &str, epoch: Epoch) -> Option<Began> {
@@ -181,11 +193,14 @@ impl<'a> Truth<'a> {
             || self.history.logs.get(channel).is_some_and(|log| lacks(&log.head))
     }
 
-    /// Whether a reader may go over from a position into another epoch without a word; `told` says up to where it has
-    /// heard of a loss already.
-    pub(super) fn crosses(&self, channel: &str, at: Position, told: i64, epoch: Option<Epoch>) -> Result<(), String> {
+    /// Whether a reader may go over from where it stands into another epoch without a word, with what it has heard of losses already.
+    pub(super) fn crosses(&self, channel: &str, line: &Line, epoch: Option<Epoch>) -> Result<(), String> {
         let Some(began) = epoch.and_then(|epoch| self.began(channel, epoch)) else { return Ok(()) };
         let Began { start, previous } = began;
+        let (at, told) = (line.at, line.told(line.at.epoch).max(line.told(previous)));
+        // An epoch without a message made way for this one: whoever stands at its beginning stands at this one's.
+        let stood = at.epoch.and_then(|epoch| self.began(channel, epoch));
+        let made_way = stood.is_some_and(|stood| stood.start.first == start.first && stood.previous == previous);
         let into = show(Position { epoch, sequence: start.first });
         super::must!(
             start.first == at.sequence + 1,
@@ -199,7 +214,7 @@ impl<'a> Truth<'a> {
             start.previous_end
         );
         super::must!(
-            previous.is_none() || at.epoch.is_none() || previous == at.epoch,
+            previous.is_none() || at.epoch.is_none() || previous == at.epoch || made_way,
             "goes over from {} into {into}, which follows another epoch",
             show(at)
         );

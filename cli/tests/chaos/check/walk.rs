@@ -27,9 +27,9 @@ pub(super) struct Told {
 }
 
 impl Line {
-    /// Up to where a loss of the present epoch was told; 0 where none was.
-    pub(super) fn told(&self) -> i64 {
-        self.at.epoch.and_then(|epoch| self.told.get(&epoch)).map_or(0, |told| told.last)
+    /// Up to where a loss of an epoch was told; 0 where none was.
+    pub(super) fn told(&self, epoch: Option<Epoch>) -> i64 {
+        epoch.and_then(|epoch| self.told.get(&epoch)).map_or(0, |told| told.last)
     }
 }
 
@@ -90,8 +90,13 @@ impl Walk<'_> {
                 self.truth.is_plain(channel, body) || self.truth.loss_before(at),
                 "{body} of {channel} has no place, and nothing was lost"
             );
+            // An epoch that begins with what was lost has no message yet: a stream that was told goes over into it without a word.
+            let goes_over = || {
+                let crossed = self.truth.crosses(channel, line, cursor.epoch);
+                cursor.sequence == line.at.sequence && crossed.is_ok()
+            };
             must!(
-                cursor == line.at || line.at == Position::START,
+                cursor == line.at || line.at == Position::START || goes_over(),
                 "the cursor of {body} says {}, and the stream stands at {}",
                 show(cursor),
                 show(line.at)
@@ -139,7 +144,7 @@ impl Walk<'_> {
                 show(at)
             );
             if place.epoch != at.epoch && at.epoch.is_some() {
-                self.truth.crosses(channel, at, line.told(), place.epoch)?;
+                self.truth.crosses(channel, line, place.epoch)?;
             }
         }
         let lacks = self.lines.iter().find(|(name, line)| line.at.sequence > 0 && !places.contains_key(*name));
@@ -158,5 +163,5 @@ fn follows(truth: &Truth, channel: &str, line: &Line, place: Position) -> Result
     if at.epoch.is_none() || place.epoch == at.epoch {
         return Ok(());
     }
-    truth.crosses(channel, at, line.told(), place.epoch).map_err(|text| format!("{channel} {text}"))
+    truth.crosses(channel, line, place.epoch).map_err(|text| format!("{channel} {text}"))
 }

@@ -40,7 +40,7 @@ pub(super) fn head(epochs: &[(u64, i64, i64)], first: i64, last: i64) -> Head {
             previous_end: *previous_end,
         })
         .collect();
-    Head { epochs, first, last }
+    Head { epochs, losses: Vec::new(), first, last }
 }
 
 /// A history whose log is this at the end. What it holds was published, each message in a second of its own, with a receipt.
