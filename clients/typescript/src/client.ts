@@ -39,7 +39,10 @@ async function everyPayloadArrivesAsItWasSent() {
   assert.deepEqual({ ...messages[0].attributes }, { source: "typescript" });
   assert.equal(messages[1].payload.value, exactJson);
   assert.deepEqual(Uint8Array.from(messages[2].payload.value as Uint8Array), bytes);
-  assert.deepEqual(messages.map((m) => m.cursor), receipts.map((r) => r.cursor));
+  // Their texts differ: a message's cursor knows more of where it lies than a receipt's.
+  const place = (one: { epoch: string; sequence: bigint }) => `${one.epoch}:${one.sequence}`;
+  assert.deepEqual(messages.map(place), receipts.map(place));
+  assert.ok([...messages, ...receipts].every((one) => one.cursor !== ""));
 }
 
 async function aBatchLandsTogetherAndIsListedInPages() {
