@@ -198,9 +198,10 @@ impl<'a> Truth<'a> {
         let Some(began) = epoch.and_then(|epoch| self.began(channel, epoch)) else { return Ok(()) };
         let Began { start, previous } = began;
         let (at, told) = (line.at, line.told(line.at.epoch).max(line.told(previous)));
-        // An epoch without a message made way for this one: whoever stands at its beginning stands at this one's.
+        // An epoch without a message made way for this one, perhaps before anybody looked: whoever stands at its beginning stands at
+        // this one's.
         let stood = at.epoch.and_then(|epoch| self.began(channel, epoch));
-        let made_way = stood.is_some_and(|stood| stood.start.first == start.first && stood.previous == previous);
+        let made_way = stood.is_none_or(|stood| stood.start.first == start.first);
         let into = show(Position { epoch, sequence: start.first });
         super::must!(
             start.first == at.sequence + 1,
