@@ -8,10 +8,15 @@ fn names() -> Names {
     Names::new("tidings", "channel1").expect("names")
 }
 
-/// The field that is blamed.
+/// The field that is blamed for a request that is invalid.
 fn blamed(request: &pb::StreamMessagesRequest) -> String {
+    refused(request, Code::InvalidArgument)
+}
+
+/// The field that is blamed for a request refused with `code`.
+fn refused(request: &pb::StreamMessagesRequest, code: Code) -> String {
     let status = plan(request, &names()).expect_err("it should be refused");
-    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert_eq!(status.code(), code, "{status:?}");
     let details = status.get_error_details();
     assert_eq!(details.error_info().expect("ErrorInfo").domain, "tidings");
     details.bad_request().expect("BadRequest").field_violations[0].field.clone()
@@ -84,7 +89,7 @@ fn a_pattern_resumes_after_a_whole_stream_cursor_first() {
     assert_eq!(blamed(&resume(vec![stream_cursor("p.*")])), "after[0]");
     assert_eq!(blamed(&resume(vec![stream_cursor("o.*"), stream_cursor("o.*")])), "after[1]");
     let many = std::iter::once(stream_cursor("o.*")).chain(vec![channel_cursor("o.1", 1); AFTER_CURSORS + 1]);
-    assert_eq!(blamed(&resume(many.collect())), "after");
+    assert_eq!(refused(&resume(many.collect()), Code::ResourceExhausted), "after");
 }
 
 #[test]
