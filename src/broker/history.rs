@@ -71,6 +71,8 @@ pub struct Gap {
     pub reason: GapReason,
     /// Where the reader goes on.
     pub resume: Position,
+    /// Another loss at the same place is told next, and `resume` still lies before both: who goes on there is told of both again.
+    pub more: bool,
 }
 
 /// Why messages can't be had.

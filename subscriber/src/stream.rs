@@ -65,6 +65,8 @@ pub(crate) struct Session {
     /// The registry may know channels that the stream has not heard of.
     unlisted: bool,
     fail_on_gap: bool,
+    /// The gaps at which it ends, where it must not go on behind them.
+    refused: Vec<Gap>,
     /// How long head and log outlive the last message, ms.
     lifetime_ms: i64,
 }
@@ -316,7 +318,9 @@ impl Session {
         // The reader stands where the gap ends.
         let lineage = self.positions.lineage_of(channel)?;
         if self.fail_on_gap {
-            return Err(refusal(channel, gap, lineage));
+            self.refused.push(*gap);
+            // One that is followed by another ends the stream together with it: behind the last of them it goes on.
+            return if gap.more { Ok(()) } else { Err(refusal(channel, &self.refused, lineage)) };
         }
         frames::put(frames, frames::gap(channel, gap, lineage));
         Ok(())
@@ -330,17 +334,19 @@ impl Session {
     }
 }
 
-/// How a stream ends that must not go on behind a gap.
-fn refusal(channel: &ChannelName, gap: &Gap, lineage: Lineage) -> Status {
+/// How a stream ends that must not go on behind gaps, which lie at one place.
+fn refusal(channel: &ChannelName, gaps: &[Gap], lineage: Lineage) -> Status {
+    let Some(gap) = gaps.last() else { return status::internal() };
     let reason = match gap.reason {
         GapReason::Trimmed => reason::TRIMMED,
         GapReason::EpochChanged => reason::EPOCH_CHANGED,
         GapReason::NotRetained => reason::NOT_RETAINED,
     };
-    let missing = match gap.last_missing {
+    let missing = gaps.iter().map(|gap| match gap.last_missing {
         0 => format!("from {} on", gap.first_missing),
         last => format!("{} to {last}", gap.first_missing),
-    };
+    });
+    let missing = missing.collect::<Vec<_>>().join(" and ");
     let text =
         format!("messages {missing} of {channel} can't be had any more; `cursor` in the details goes on behind them");
     let cursor = cursor::encode(channel, Mark { position: gap.resume, lineage });

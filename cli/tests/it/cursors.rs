@@ -11,6 +11,7 @@ use tidings::{
 use tidings_testing::RedisServer;
 use tokio::time::Instant;
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::harness::{PATIENCE, Publisher, Stream, Subscriber, channel, pattern, reason, text, text_of};
 
@@ -70,13 +71,16 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(channel, said)| ((*channel).to_owned(), (*said).to_owned())).collect()
 }
 
-async fn fails(subscriber: &Subscriber, request: StreamMessagesRequest) {
+/// A stream that must not go on behind a gap ends at one. Answers its words, and the cursor that goes on behind it.
+async fn fails(subscriber: &Subscriber, request: StreamMessagesRequest) -> (String, String) {
     let request = StreamMessagesRequest { on_gap: OnGap::Fail.into(), ..request };
     let refused = match subscriber.client().stream_messages(request).await {
         Ok(stream) => Stream::new(stream.into_inner()).end().await,
         Err(refused) => refused,
     };
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::OutOfRange, "EPOCH_CHANGED"), "{refused:?}");
+    let info = refused.get_details_error_info().expect("info");
+    (refused.message().to_owned(), info.metadata["cursor"].clone())
 }
 
 /// The names that are listed, once they are these.
@@ -111,6 +115,32 @@ async fn a_resumed_pattern_reports_a_flush_that_nobody_saw() {
     assert_eq!(story(&mut stream).await, pairs(&[("f.one", "lost 3 to 0"), ("f.two", "lost 2 to 0")]));
     fails(&subscriber, request).await;
     subscriber.stop();
+}
+
+/// Where several losses lie at one place, a stream that must not go on behind them ends once, names all, and the next comes behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_ends_at_several_losses_comes_behind_all_of_them() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let before = subscriber.stream(channel("two")).await.started().await;
+    let sent = publisher.client().publish(text("two", "1")).await.expect("published").into_inner();
+    let lost = |began: &str| format!("{began},00000000000000aa,1,2;{began},00000000000000bb,1,3");
+    // At a channel's beginning, and where a later epoch begins.
+    redis.command(&["HSET", "tidings:{two}:head", "l", &lost(&sent.epoch)]);
+    let later = "00000000000000cc";
+    let epochs = format!("{},1,0;{later},2,1", sent.epoch);
+    for after in [before, sent.cursor] {
+        let request = |after| StreamMessagesRequest { after: vec![after], ..channel("two") };
+        let (said, behind) = fails(&subscriber, request(after)).await;
+        assert!(said.contains("1 to 2 and 1 to 3"), "{said}");
+        let failing = StreamMessagesRequest { on_gap: OnGap::Fail.into(), ..request(behind) };
+        let told = story(&mut subscriber.stream(failing).await).await;
+        assert!(told.iter().all(|(_, told)| told == "1"), "{told:?}");
+        redis.command(&["HSET", "tidings:{two}:head", "e", later, "h", &epochs, "l", &lost(later)]);
+    }
+    subscriber.stop();
+    publisher.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

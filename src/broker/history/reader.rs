@@ -217,6 +217,7 @@ impl Reader {
             last_missing: 0,
             reason: GapReason::EpochChanged,
             resume: self.position,
+            more: false,
         })
     }
 
@@ -224,7 +225,7 @@ impl Reader {
     pub fn skip_to(&mut self, resume: Position, reason: GapReason) -> Gap {
         let from = std::mem::replace(&mut self.position, resume);
         let epoch = resume.epoch.or(from.epoch);
-        Gap { epoch, first_missing: from.sequence + 1, last_missing: resume.sequence, reason, resume }
+        Gap { epoch, first_missing: from.sequence + 1, last_missing: resume.sequence, reason, resume, more: false }
     }
 
     /// The reader's epoch was written anew from this sequence on: Redis came back with less than it had, and others wrote before anyone
@@ -248,6 +249,7 @@ impl Reader {
             last_missing: had,
             reason: GapReason::EpochChanged,
             resume: self.position,
+            more: false,
         })
     }
 
@@ -285,11 +287,15 @@ impl Reader {
         // Of the epoch that the reader left when the head was gone it has reported everything, however much there was.
         let left = self.left.as_deref().and_then(|left| left.position.epoch);
         let later = |loss: &&Loss| loss.began == first.epoch && Some(loss.epoch) != left;
-        for loss in head.losses.iter().filter(later) {
-            if let Some(gap) = self.report(loss.epoch, loss.from, loss.to, Position::START) {
-                self.data_set = head.data_set.or(self.data_set);
-                return Some(gap);
-            }
+        let mut losses =
+            head.losses.iter().filter(later).filter(|loss| loss.to > self.reported_to(loss.epoch).max(loss.from - 1));
+        if let Some(loss) = losses.next() {
+            let more = losses.next().is_some();
+            // Behind the last of them the reader is past the beginning, also where it resumes by its cursor.
+            let resume = if more { Position::START } else { Position::new(first.epoch, 0) };
+            self.position = resume;
+            self.data_set = head.data_set.or(self.data_set);
+            return self.report(loss.epoch, loss.from, loss.to, resume).map(|gap| Gap { more, ..gap });
         }
         let (known, present) = (self.data_set?, head.data_set?);
         self.data_set = Some(present);
@@ -303,6 +309,7 @@ impl Reader {
             last_missing: 0,
             reason: GapReason::EpochChanged,
             resume: Position::START,
+            more: false,
         })
     }
 
@@ -328,6 +335,7 @@ impl Reader {
             last_missing: 0,
             reason: GapReason::EpochChanged,
             resume: Position::START,
+            more: false,
         })
     }
 
@@ -404,11 +412,11 @@ impl Reader {
         let first = losses.next();
         let is_last = losses.next().is_none();
         drop(losses);
-        // A client that stops between two of them is told of both again, which is better than of one. What it had beyond is lost.
+        // A client that leaves between two of them is told of both again, which is better than of one. What it had beyond is lost.
         let at = if is_last { resume } else { Position::new(own, self.position.sequence.min(successor.first - 1)) };
         let gap = first.and_then(|(epoch, from, to)| self.report(epoch, from, to, at));
         self.position = at;
-        gap
+        gap.map(|gap| Gap { more: !is_last, ..gap })
     }
 
     /// Up to where losses of an epoch were reported; 0 where none were.
@@ -432,7 +440,8 @@ impl Reader {
             return None;
         }
         self.note_reported(epoch, to);
-        Some(Gap { epoch: Some(epoch), first_missing, last_missing: to, reason: GapReason::EpochChanged, resume })
+        let reason = GapReason::EpochChanged;
+        Some(Gap { epoch: Some(epoch), first_missing, last_missing: to, reason, resume, more: false })
     }
 
     /// The reader stands in an epoch that ends at `limit`: messages up to there are in the log, or were trimmed.
@@ -466,6 +475,7 @@ impl Reader {
             last_missing,
             reason: if head.keeps_history { GapReason::Trimmed } else { GapReason::NotRetained },
             resume: self.position,
+            more: false,
         })
     }
 }

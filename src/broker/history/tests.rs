@@ -25,7 +25,7 @@ fn head(epochs: &[(u64, i64, i64)], first: i64, last: i64) -> Head {
 }
 
 fn gap(n: u64, first_missing: i64, last_missing: i64, reason: GapReason, resume: Position) -> Next {
-    Next::Gap(Gap { epoch: Some(epoch(n)), first_missing, last_missing, reason, resume })
+    Next::Gap(Gap { epoch: Some(epoch(n)), first_missing, last_missing, reason, resume, more: false })
 }
 
 /// All that a reader is told until it has read everything; reading moves it.
@@ -128,7 +128,8 @@ fn flushed_and_expired_are_told_apart() {
             first_missing: 9,
             last_missing: 0,
             reason: GapReason::EpochChanged,
-            resume: Position::START
+            resume: Position::START,
+            more: false,
         })
     );
     assert_eq!(reader.next(None, Absence::default()), Next::End);
@@ -184,6 +185,12 @@ fn goes_on(reader: &mut Reader, head: &Head) -> Vec<Next> {
 
 fn lost(n: u64, first_missing: i64, last_missing: i64, resume: Position) -> Next {
     gap(n, first_missing, last_missing, GapReason::EpochChanged, resume)
+}
+
+/// The same where another loss at this place is told next.
+fn and_more(lost: Next) -> Next {
+    let Next::Gap(gap) = lost else { panic!("no gap: {lost:?}") };
+    Next::Gap(Gap { more: true, ..gap })
 }
 
 fn with_losses(mut head: Head, losses: &[(u64, u64, i64, i64)]) -> Head {
@@ -250,8 +257,8 @@ fn losses_that_were_found_out_late_are_told_at_the_crossing() {
     let told = [
         Next::Read { to: 6 },
         Next::Read { to: 8 },
-        // A client that stops here is told of both again.
-        lost(1, 7, 10, at(2, 8)),
+        // A client that leaves here is told of both again.
+        and_more(lost(1, 7, 10, at(2, 8))),
         lost(9, 3, 4, at(3, 8)),
         Next::Read { to: 9 },
     ];
@@ -289,11 +296,12 @@ fn what_was_lost_before_a_channels_first_message_is_told_to_whoever_waits_for_it
         last_missing: 0,
         reason: GapReason::EpochChanged,
         resume: Position::START,
+        more: false,
     };
     assert_eq!(goes_on(&mut start.clone(), &plain), [Next::Gap(flushed), Next::Read { to: 1 }]);
     // Where receipts say what it was, that is all.
     let known = with_losses(plain.clone(), &[(7, 3, 1, 2)]);
-    let told = [lost(3, 1, 2, Position::START), Next::Read { to: 1 }];
+    let told = [lost(3, 1, 2, at(7, 0)), Next::Read { to: 1 }];
     assert_eq!(goes_on(&mut start.clone(), &known), told);
     assert_eq!(goes_on(&mut Reader::default(), &known), told, "whatever the data set was");
     // In the same data set nothing was lost, nor where nobody knows.
@@ -311,6 +319,43 @@ fn what_was_lost_before_a_channels_first_message_is_told_to_whoever_waits_for_it
     assert!(!waiting.doubts_first(data_set(3)), "it has seen the first");
 }
 
+/// Clients that end at a gap and come again behind it, told each time where that is, come to the end as well.
+#[test]
+fn whoever_resumes_behind_each_gap_comes_to_the_end() {
+    let start = Reader::default().in_data_set(data_set(1));
+    let ended =
+        with_losses(head(&[(1, 1, 0), (2, 7, 8), (3, 9, 8)], 5, 9), &[(2, 4, 7, 9), (3, 1, 7, 10), (3, 9, 3, 4)]);
+    let first = with_losses(head(&[(7, 1, 0)], 1, 1), &[(7, 3, 1, 2), (7, 4, 1, 2)]);
+    for mut head in [ended, first] {
+        head.data_set = data_set(2);
+        for mut reader in
+            [start.clone(), Reader::default(), Reader::new(at(1, 3)), Reader::new(at(1, 8)), Reader::new(at(9, 4))]
+        {
+            let mut told = Vec::new();
+            loop {
+                match reader.next(Some(&head), Absence::default()) {
+                    Next::End => break,
+                    Next::Read { to } => reader.position.sequence = to,
+                    Next::Unlisted => {
+                        let gap = reader.settle(&head, false).expect("a gap");
+                        reader = Reader::resume(Mark { position: gap.resume, lineage: reader.lineage() });
+                    }
+                    Next::Gap(gap) => {
+                        assert_eq!(reader.position, gap.resume);
+                        assert!(!told.contains(&gap), "{gap:?} again, of {head:?}");
+                        told.push(gap);
+                        // One that is followed by another is told together with it.
+                        if !gap.more {
+                            reader = Reader::resume(reader.mark());
+                        }
+                    }
+                }
+            }
+            assert_eq!(reader.position, head.end());
+        }
+    }
+}
+
 #[test]
 fn a_missing_head_is_no_expiry_in_another_data_set() {
     // By the clock it is as old as can be: that of a server which is weeks behind says nothing.
@@ -324,6 +369,7 @@ fn a_missing_head_is_no_expiry_in_another_data_set() {
         last_missing: 0,
         reason: GapReason::EpochChanged,
         resume: Position::START,
+        more: false,
     };
     assert_eq!(reader.next(None, absence(2)), Next::Gap(flushed));
     assert_eq!(reader.mark().lineage, Lineage::DataSet(DataSet::from_u64(2).expect("not 0")));

@@ -80,6 +80,7 @@ impl Session {
             chunk: Need::Nothing,
             unlisted: false,
             fail_on_gap: plan.fail_on_gap,
+            refused: Vec::new(),
             lifetime_ms: source.lifetime_ms,
         })
     }

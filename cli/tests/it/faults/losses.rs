@@ -6,7 +6,7 @@ mod forks;
 
 use std::time::Duration;
 
-use tidings::pb::{GapReason, OnGap, PublishResponse, StreamMessagesRequest};
+use tidings::pb::{GapReason, OnGap, PublishResponse, StreamMessagesRequest, stream_messages_response::Event};
 use tidings_testing::{DURABLE, Direction, Flow, How, Links, Proxy, RedisServer};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -60,9 +60,23 @@ impl Streams {
         assert!(status.message().contains(&range), "{status:?}");
         let info = status.get_details_error_info().expect("info");
         assert_eq!(info.metadata["channel"], self.name);
-        let after = vec![info.metadata["cursor"].clone()];
-        let mut behind = rig.subscriber.stream(StreamMessagesRequest { after, ..channel(self.name) }).await;
-        behind.started().await;
+        // Who ends at gaps comes behind each of them, and to the end.
+        let mut after = vec![info.metadata["cursor"].clone()];
+        for _ in 0..10 {
+            let request = StreamMessagesRequest { after, on_gap: OnGap::Fail.into(), ..channel(self.name) };
+            let mut behind = rig.subscriber.stream(request).await;
+            let status = loop {
+                match behind.try_next().await {
+                    Ok(Some(Event::CaughtUp(_))) => return,
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("the stream ended"),
+                    Err(status) => break status,
+                }
+            };
+            assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+            after = vec![status.get_details_error_info().expect("info").metadata["cursor"].clone()];
+        }
+        panic!("it does not come behind {status:?}");
     }
 }
 

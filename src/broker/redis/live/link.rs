@@ -81,7 +81,8 @@ impl Link {
     ) -> Result<(), End> {
         let mut probe = interval(PROBE_INTERVAL.min(self.settings.timeout / 2));
         let mut heard = Instant::now();
-        let mut batch = self.decode(topics)?;
+        let mut batch = Vec::new();
+        let mut decoded = self.decode(topics, &mut batch);
         loop {
             if !batch.is_empty() {
                 let begun = Instant::now();
@@ -94,6 +95,7 @@ impl Link {
                 self.questions.excuse(begun.elapsed(), had_messages);
                 self.probe.excuse(begun.elapsed(), had_messages);
             }
+            std::mem::replace(&mut decoded, Ok(()))?;
             self.wire.flush().await?;
             tokio::select! {
                 read = self.wire.read() => {
@@ -101,7 +103,7 @@ impl Link {
                         return Err(End::Lost("it closed the connection".to_owned()));
                     }
                     heard = Instant::now();
-                    batch = self.decode(topics)?;
+                    decoded = self.decode(topics, &mut batch);
                 }
                 command = commands.recv() => {
                     let Some(command) = command else { return Ok(()) };

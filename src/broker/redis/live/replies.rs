@@ -24,18 +24,18 @@ use crate::{
 const NO_SCRIPT: &[u8] = b"NOSCRIPT";
 
 impl Link {
-    /// Turns everything that is there as a whole into events.
-    pub(super) fn decode(&mut self, topics: &mut Topics) -> Result<Vec<LiveEvent>, End> {
-        let mut events = Vec::new();
-        self.restored(&mut events);
+    /// Turns everything that is there as a whole into events. What came before an end stands among them too: messages of plain programs
+    /// come only once, and of a refusal nobody would hear again.
+    pub(super) fn decode(&mut self, topics: &mut Topics, events: &mut Vec<LiveEvent>) -> Result<(), End> {
+        self.restored(events);
         loop {
             while let Some((channel, payload)) = self.wire.next_message() {
-                self.message(topics, channel, Reply::Text(payload), &mut events);
+                self.message(topics, channel, Reply::Text(payload), events);
             }
             match self.wire.next()? {
-                None => return Ok(events),
-                Some(Reply::Push(items)) => self.push(topics, items, &mut events),
-                Some(reply) => self.answer(topics, reply, &mut events)?,
+                None => return Ok(()),
+                Some(Reply::Push(items)) => self.push(topics, items, events),
+                Some(reply) => self.answer(topics, reply, events)?,
             }
         }
     }
