@@ -187,6 +187,11 @@ impl Intake {
         self.channels.is_asked(channel)
     }
 
+    /// Whether pushes of a channel are held until it is known what they are.
+    pub(super) fn holds(&self, channel: &ChannelName) -> bool {
+        self.channels.holds(channel)
+    }
+
     /// Whether the feed has missed something of a channel that belongs to it: the head, which comes behind all pushes before
     /// it, is elsewhere than the pushes led to.
     pub(super) fn has_missed(&mut self, channel: &ChannelName, head: Option<&Head>) -> Missed {

@@ -197,13 +197,13 @@ impl Task {
     fn head(&mut self, channel: &ChannelName, head: Option<Head>, touched: &mut Vec<Topic>) {
         self.again.remove(channel);
         let mut missed = Vec::new();
-        let mut waits = false;
+        let mut holds = false;
         for topic in self.covering(channel) {
             let Some(followed) = self.topics.get_mut(&topic) else { continue };
             let (is_news, needs) = followed.intake.learn(channel, head.as_ref());
             followed.intake.tell_passed();
             let shown = followed.intake.has_missed(channel, head.as_ref());
-            waits |= followed.intake.waits_for(channel);
+            holds |= followed.intake.holds(channel);
             if is_news || matches!(shown, Missed::Look) {
                 touched.push(topic.clone());
             }
@@ -216,8 +216,8 @@ impl Task {
                 Missed::Ask(question) => self.ask(&topic, Needs::Log(question)),
             }
         }
-        // What still waits was heard before this head, and is not told yet.
-        if !waits {
+        // What is still held was heard before this head, and is not told yet. An answer comes later, and the capture asks again until then.
+        if !holds {
             self.capture.look(channel, head.as_ref());
         }
         // The head's answer must not overtake the pushes before it.

@@ -200,8 +200,10 @@ impl<'a> Truth<'a> {
         let (at, told) = (line.at, line.told(line.at.epoch).max(line.told(previous)));
         // An epoch without a message made way for this one, perhaps before anybody looked: whoever stands at its beginning stands at
         // this one's.
-        let stood = at.epoch.and_then(|epoch| self.began(channel, epoch));
-        let made_way = stood.is_none_or(|stood| stood.start.first == start.first);
+        let made_way = match at.epoch.and_then(|epoch| self.began(channel, epoch)) {
+            Some(stood) => stood.start.first == start.first,
+            None => at.epoch.is_some_and(|epoch| !self.ends.contains_key(&(channel, epoch))),
+        };
         let into = show(Position { epoch, sequence: start.first });
         super::must!(
             start.first == at.sequence + 1,
@@ -214,6 +216,15 @@ impl<'a> Truth<'a> {
             show(at),
             start.previous_end
         );
+        let late = self.named.iter().filter(|((of, began, _), _)| *of == channel && Some(*began) == epoch);
+        for ((_, _, lost), to) in late {
+            super::must!(
+                line.told(Some(*lost)) >= *to,
+                "goes over from {} into {into}, without naming the loss up to {}, which was found out late",
+                show(at),
+                show(Position::new(*lost, *to))
+            );
+        }
         super::must!(
             previous.is_none() || at.epoch.is_none() || previous == at.epoch || made_way,
             "goes over from {} into {into}, which follows another epoch",

@@ -113,6 +113,12 @@ impl Channels {
         self.stage(channel) == Stage::Asked
     }
 
+    /// Whether pushes of a channel are held.
+    pub(super) fn holds(&self, channel: &ChannelName) -> bool {
+        let known = self.known.get(channel).map(|known| &known.state);
+        matches!(known, Some(State::Asked(asked)) if !asked.held.is_empty())
+    }
+
     /// Adds a channel that was not known. Where there are too many, those that wait for nothing are forgotten; false where
     /// all of them wait.
     pub(super) fn add(&mut self, channel: &ChannelName, state: State) -> bool {

@@ -1,7 +1,7 @@
-use tidings::message::Position;
+use tidings::{broker::Loss, message::Position};
 use tonic::Code;
 
-use super::script::{at, attempt, bad, good, head, history, loss, lost, message, place, places, saying, stream};
+use super::script::{at, attempt, bad, epoch, good, head, history, loss, lost, message, place, places, saying, stream};
 use crate::history::{End, Event, History, Outcome, Sample, Start};
 
 /// Messages 1 to 5 of one epoch.
@@ -70,6 +70,33 @@ fn a_new_epoch_that_lost_something_needs_one() {
     good(&history);
     stream(&mut history, place(1, 2), vec![message(1, 3), message(2, 4)]);
     bad(&history, "without naming the loss up to 6");
+}
+
+#[test]
+fn an_epoch_that_made_way_had_no_message() {
+    let mut history = history(head(&[(1, 1, 0), (3, 4, 3)], 1, 5));
+    stream(&mut history, place(2, 3), vec![message(3, 4)]);
+    good(&history);
+    // Somebody has a message of it, which nobody was told about: both sides parted before that.
+    attempt(&mut history, "other", 20, Outcome::Receipt { place: place(2, 3), duplicate: false });
+    loss(&mut history, 19, 30);
+    bad(&history, "follows another epoch");
+}
+
+#[test]
+fn a_loss_that_was_found_out_late_needs_a_word() {
+    let mut head = head(&[(1, 1, 0), (2, 4, 3)], 1, 5);
+    head.losses = vec![Loss { began: epoch(2), epoch: epoch(1), from: 4, to: 6 }];
+    let mut history = history(head);
+    for sequence in 4..=6 {
+        let outcome = Outcome::Receipt { place: place(1, sequence), duplicate: false };
+        attempt(&mut history, &format!("old{sequence}"), 20, outcome);
+    }
+    loss(&mut history, 19, 30);
+    stream(&mut history, place(1, 2), vec![message(1, 3), lost(1, 4, 6, place(2, 3)), message(2, 4)]);
+    good(&history);
+    stream(&mut history, place(1, 2), vec![message(1, 3), message(2, 4)]);
+    bad(&history, "found out late");
 }
 
 #[test]
