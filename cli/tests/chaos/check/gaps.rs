@@ -31,20 +31,28 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
     let gap = Gap { truth, channel, epoch, first, last, cursor, said };
     let line = walk.lines.entry(channel.clone()).or_default();
     let at = line.at;
-    if epoch != at.epoch && at.epoch.is_some() {
+    let found_out = epoch.filter(|lost| Some(*lost) != at.epoch && reason == &GapReason::EpochChanged);
+    let found_out = found_out.and_then(|lost| truth.found_out_late(channel, lost, last));
+    if epoch != at.epoch && at.epoch.is_some() && found_out.is_none() {
         truth.crosses(channel, line, epoch).map_err(|text| format!("before a gap, {channel} {text}"))?;
     }
     match reason {
         GapReason::Trimmed => gap.is_trimmed(at)?,
         GapReason::EpochChanged => {
             let told = epoch.and_then(|epoch| line.told.get(&epoch)).map_or(0, |told| told.last);
-            gap.is_lost(at, told)?;
+            match found_out {
+                Some(from) => gap.was_found_out(from, told)?,
+                None => gap.is_lost(at, told)?,
+            }
             if last == 0 {
                 // The stream begins again with what is retained, and knows nothing of what it heard before.
                 line.delivered.clear();
                 line.told.clear();
             } else if let Some(epoch) = epoch {
                 line.told.insert(epoch, Told { first, last, said });
+            }
+            if found_out.is_some() && cursor.epoch != at.epoch && at.epoch.is_some() {
+                truth.crosses(channel, line, cursor.epoch).map_err(|text| format!("at a gap, {channel} {text}"))?;
             }
         }
         _ => return Err(format!("a gap of {channel} because of {reason:?}, and it keeps a history")),
@@ -89,6 +97,17 @@ impl Gap<'_> {
         }
         self.is_gone()?;
         self.skips_nothing()
+    }
+
+    /// A loss of any epoch, which the start of the one that follows names.
+    fn was_found_out(&self, from: i64, told: i64) -> Result<(), String> {
+        let Self { channel, first, last, .. } = self;
+        must!(self.truth.loss_before(self.said), "{channel}: a loss from {first} to {last}, and nothing was lost");
+        must!(
+            *first == from.max(told + 1),
+            "{channel}: lost from {first} on, which was found out from {from} on, and told up to {told}"
+        );
+        self.is_gone()
     }
 
     /// What is named as lost is not there, unless an older snapshot brought it back.

@@ -29,8 +29,8 @@ pub(super) struct Began {
 pub(super) struct Truth<'a> {
     history: &'a History,
     begun: HashMap<(&'a str, Epoch), Began>,
-    /// Up to where the starts of epochs name losses of others: channel, the epoch that began, the one that lost.
-    named: HashMap<(&'a str, Epoch, Epoch), i64>,
+    /// What of other epochs the starts of epochs name as lost, first and last: by channel, the epoch that began, the one that lost.
+    named: HashMap<(&'a str, Epoch, Epoch), (i64, i64)>,
     /// The greatest sequence that is known of an epoch.
     ends: HashMap<(&'a str, Epoch), i64>,
     /// What stands at a place.
@@ -84,8 +84,8 @@ impl<'a> Truth<'a> {
             previous = Some(start.epoch);
         }
         for loss in &head.losses {
-            let named = self.named.entry((channel, loss.began, loss.epoch)).or_default();
-            *named = loss.to.max(*named);
+            let (first, last) = self.named.entry((channel, loss.began, loss.epoch)).or_insert((loss.from, loss.to));
+            (*first, *last) = (loss.from.min(*first), loss.to.max(*last));
         }
         if let Some(epoch) = previous {
             self.know(channel, Position::new(epoch, head.last));
@@ -113,7 +113,13 @@ impl<'a> Truth<'a> {
 
     /// Up to where the start of an epoch names losses of another one; 0 where it names none.
     pub(super) fn named(&self, channel: &str, began: Epoch, lost: Epoch) -> i64 {
-        self.named.get(&(channel, began, lost)).copied().unwrap_or_default()
+        self.named.get(&(channel, began, lost)).map_or(0, |(_, last)| *last)
+    }
+
+    /// From where on an epoch's messages up to a sequence were found out late to be lost, where that is what the start of another one says.
+    pub(super) fn found_out_late(&self, channel: &str, lost: Epoch, to: i64) -> Option<i64> {
+        let named = self.named.iter().filter(|((of, _, epoch), _)| *of == channel && *epoch == lost);
+        named.filter(|(_, (first, last))| (*first..=*last).contains(&to)).map(|(_, (first, _))| *first).min()
     }
 
     pub(super) fn began(&self, channel: &str, epoch: Epoch) -> Option<Began> {
@@ -217,7 +223,7 @@ impl<'a> Truth<'a> {
             start.previous_end
         );
         let late = self.named.iter().filter(|((of, began, _), _)| *of == channel && Some(*began) == epoch);
-        for ((_, _, lost), to) in late {
+        for ((_, _, lost), (_, to)) in late {
             super::must!(
                 line.told(Some(*lost)) >= *to,
                 "goes over from {} into {into}, without naming the loss up to {}, which was found out late",
