@@ -51,13 +51,14 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
             } else if let Some(epoch) = epoch {
                 line.told.insert(epoch, Told { first, last, said });
             }
-            if found_out.is_some() && cursor.epoch != at.epoch && at.epoch.is_some() {
+            let steps_back = truth.steps_back(channel, at, cursor);
+            if found_out.is_some() && cursor.epoch != at.epoch && at.epoch.is_some() && !steps_back {
                 truth.crosses(channel, line, cursor.epoch).map_err(|text| format!("at a gap, {channel} {text}"))?;
             }
         }
         _ => return Err(format!("a gap of {channel} because of {reason:?}, and it keeps a history")),
     }
-    line.at = cursor;
+    line.stand(truth, channel, cursor);
     Ok(())
 }
 

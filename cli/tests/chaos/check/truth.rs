@@ -126,6 +126,18 @@ impl<'a> Truth<'a> {
         self.begun.get(&(channel, epoch)).copied()
     }
 
+    /// Whether no message of an epoch is known.
+    fn had_no_message(&self, channel: &str, epoch: Option<Epoch>) -> bool {
+        epoch.is_some_and(|epoch| !self.ends.contains_key(&(channel, epoch)))
+    }
+
+    /// Whether a stream may step from an epoch that had no message back to the one before it, as far as is known.
+    pub(super) fn steps_back(&self, channel: &str, at: Position, to: Position) -> bool {
+        let previous = at.epoch.and_then(|epoch| self.began(channel, epoch)).and_then(|began| began.previous);
+        let had_none = self.had_no_message(channel, at.epoch) || !self.reaches(channel, at);
+        at.sequence == to.sequence && had_none && previous.is_none_or(|previous| Some(previous) == to.epoch)
+    }
+
     /// Whether a message is known that stands at this place of its epoch or above it.
     pub(super) fn reaches(&self, channel: &str, place: Position) -> bool {
         let end = place.epoch.and_then(|epoch| self.ends.get(&(channel, epoch)));
@@ -208,7 +220,7 @@ impl<'a> Truth<'a> {
         // this one's.
         let made_way = match at.epoch.and_then(|epoch| self.began(channel, epoch)) {
             Some(stood) => stood.start.first == start.first,
-            None => at.epoch.is_some_and(|epoch| !self.ends.contains_key(&(channel, epoch))),
+            None => self.had_no_message(channel, at.epoch),
         };
         let into = show(Position { epoch, sequence: start.first });
         super::must!(
@@ -225,7 +237,7 @@ impl<'a> Truth<'a> {
         let late = self.named.iter().filter(|((of, began, _), _)| *of == channel && Some(*began) == epoch);
         for ((_, _, lost), (_, to)) in late {
             super::must!(
-                line.told(Some(*lost)) >= *to,
+                line.knows(*lost) >= *to,
                 "goes over from {} into {into}, without naming the loss up to {}, which was found out late",
                 show(at),
                 show(Position::new(*lost, *to))

@@ -16,6 +16,8 @@ pub(super) struct Line {
     pub(super) told: HashMap<Epoch, Told>,
     /// What was delivered, and where it stood.
     pub(super) delivered: HashMap<String, Position>,
+    /// How far it was in each epoch: what it had of one is lost without a word to it.
+    had: HashMap<Epoch, i64>,
 }
 
 /// A loss that was told.
@@ -27,6 +29,26 @@ pub(super) struct Told {
 }
 
 impl Line {
+    /// Moves it there, which lies behind the epochs before.
+    pub(super) fn stand(&mut self, truth: &Truth, channel: &str, at: Position) {
+        let is_new = at.epoch != self.at.epoch;
+        self.at = at;
+        let mut place = at;
+        while let Some(epoch) = place.epoch {
+            let had = self.had.entry(epoch).or_default();
+            *had = place.sequence.max(*had);
+            match truth.began(channel, epoch).filter(|_| is_new) {
+                Some(began) => place = Position { epoch: began.previous, sequence: began.start.first - 1 },
+                None => break,
+            }
+        }
+    }
+
+    /// Up to where it had messages of an epoch, or was told that they are lost.
+    pub(super) fn knows(&self, epoch: Epoch) -> i64 {
+        self.told(Some(epoch)).max(self.had.get(&epoch).copied().unwrap_or_default())
+    }
+
     /// Up to where a loss of an epoch was told; 0 where none was.
     pub(super) fn told(&self, epoch: Option<Epoch>) -> i64 {
         epoch.and_then(|epoch| self.told.get(&epoch)).map_or(0, |told| told.last)
@@ -63,7 +85,7 @@ impl Walk<'_> {
             Event::Started(places) => {
                 self.started = true;
                 for (channel, place) in places {
-                    self.lines.entry(channel.clone()).or_default().at = *place;
+                    self.lines.entry(channel.clone()).or_default().stand(self.truth, channel, *place);
                 }
                 starts::check(self, places)
             }
@@ -126,7 +148,7 @@ impl Walk<'_> {
             must!(lost, "{body} comes twice, at {} and at {}", show(first), show(place));
         }
         if place.sequence > 0 {
-            line.at = place;
+            line.stand(self.truth, channel, place);
         }
         Ok(())
     }
