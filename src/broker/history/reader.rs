@@ -287,15 +287,13 @@ impl Reader {
         // Of the epoch that the reader left when the head was gone it has reported everything, however much there was.
         let left = self.left.as_deref().and_then(|left| left.position.epoch);
         let later = |loss: &&Loss| loss.began == first.epoch && Some(loss.epoch) != left;
-        let mut losses =
-            head.losses.iter().filter(later).filter(|loss| loss.to > self.reported_to(loss.epoch).max(loss.from - 1));
-        if let Some(loss) = losses.next() {
-            let more = losses.next().is_some();
+        let losses = head.losses.iter().filter(later).map(|loss| (loss.epoch, loss.from, loss.to));
+        if let Some(((epoch, from, to), more)) = self.first_untold(losses) {
             // Behind the last of them the reader is past the beginning, also where it resumes by its cursor.
             let resume = if more { Position::START } else { Position::new(first.epoch, 0) };
             self.position = resume;
             self.data_set = head.data_set.or(self.data_set);
-            return self.report(loss.epoch, loss.from, loss.to, resume).map(|gap| Gap { more, ..gap });
+            return self.report(epoch, from, to, resume).map(|gap| Gap { more, ..gap });
         }
         let (known, present) = (self.data_set?, head.data_set?);
         self.data_set = Some(present);
@@ -407,16 +405,22 @@ impl Reader {
         let beyond = self.position.sequence.max(successor.previous_end);
         let losses =
             std::iter::once((own, successor.first, beyond)).chain(later.map(|loss| (loss.epoch, loss.from, loss.to)));
-        let mut losses =
-            losses.filter(|(epoch, _, to)| *to > self.reported_to(*epoch)).filter(|(_, from, to)| from <= to);
-        let first = losses.next();
-        let is_last = losses.next().is_none();
-        drop(losses);
+        let Some(((epoch, from, to), more)) = self.first_untold(losses) else {
+            self.position = resume;
+            return None;
+        };
         // A client that leaves between two of them is told of both again, which is better than of one. What it had beyond is lost.
-        let at = if is_last { resume } else { Position::new(own, self.position.sequence.min(successor.first - 1)) };
-        let gap = first.and_then(|(epoch, from, to)| self.report(epoch, from, to, at));
-        self.position = at;
-        gap.map(|gap| Gap { more: !is_last, ..gap })
+        let before = Position::new(own, self.position.sequence.min(successor.first - 1));
+        self.position = if more { before } else { resume };
+        self.report(epoch, from, to, self.position).map(|gap| Gap { more, ..gap })
+    }
+
+    /// The first of some losses that was not told, and whether another one will be left behind it.
+    fn first_untold(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
+        let mut losses = losses.filter(|(epoch, from, to)| *to > self.reported_to(*epoch) && from <= to);
+        let first = losses.next()?;
+        let more = losses.any(|(epoch, _, to)| epoch != first.0 || to > first.2);
+        Some((first, more))
     }
 
     /// Up to where losses of an epoch were reported; 0 where none were.

@@ -325,15 +325,20 @@ fn whoever_resumes_behind_each_gap_comes_to_the_end() {
     let start = Reader::default().in_data_set(data_set(1));
     let ended =
         with_losses(head(&[(1, 1, 0), (2, 7, 8), (3, 9, 8)], 5, 9), &[(2, 4, 7, 9), (3, 1, 7, 10), (3, 9, 3, 4)]);
-    let first = with_losses(head(&[(7, 1, 0)], 1, 1), &[(7, 3, 1, 2), (7, 4, 1, 2)]);
-    for mut head in [ended, first] {
+    let first = with_losses(head(&[(7, 1, 0)], 1, 1), &[(7, 3, 1, 2), (7, 4, 1, 2), (7, 4, 1, 1)]);
+    // What the start names beside is part of what it names anyway.
+    let within = with_losses(head(&[(1, 1, 0), (2, 7, 12)], 5, 9), &[(2, 1, 7, 10)]);
+    for mut head in [ended, first, within] {
         head.data_set = data_set(2);
         for mut reader in
             [start.clone(), Reader::default(), Reader::new(at(1, 3)), Reader::new(at(1, 8)), Reader::new(at(9, 4))]
         {
             let mut told = Vec::new();
+            let mut more = false;
             loop {
-                match reader.next(Some(&head), Absence::default()) {
+                let next = reader.next(Some(&head), Absence::default());
+                assert!(!more || matches!(next, Next::Gap(_)), "another loss was promised, and {next:?} comes");
+                match next {
                     Next::End => break,
                     Next::Read { to } => reader.position.sequence = to,
                     Next::Unlisted => {
@@ -345,7 +350,8 @@ fn whoever_resumes_behind_each_gap_comes_to_the_end() {
                         assert!(!told.contains(&gap), "{gap:?} again, of {head:?}");
                         told.push(gap);
                         // One that is followed by another is told together with it.
-                        if !gap.more {
+                        more = gap.more;
+                        if !more {
                             reader = Reader::resume(reader.mark());
                         }
                     }
