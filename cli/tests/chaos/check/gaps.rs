@@ -33,7 +33,8 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
     let at = line.at;
     let found_out = epoch.filter(|lost| Some(*lost) != at.epoch && reason == &GapReason::EpochChanged);
     let found_out = found_out.and_then(|lost| truth.found_out_late(channel, lost, last));
-    if epoch != at.epoch && at.epoch.is_some() && found_out.is_none() {
+    let goes_back = truth.steps_back(channel, at, Position { epoch, ..at });
+    if epoch != at.epoch && at.epoch.is_some() && found_out.is_none() && !goes_back {
         truth.crosses(channel, line, epoch).map_err(|text| format!("before a gap, {channel} {text}"))?;
     }
     match reason {
