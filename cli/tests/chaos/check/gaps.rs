@@ -32,7 +32,11 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
     let line = walk.lines.entry(channel.clone()).or_default();
     let at = line.at;
     let found_out = epoch.filter(|lost| Some(*lost) != at.epoch && reason == &GapReason::EpochChanged);
-    let found_out = found_out.and_then(|lost| truth.found_out_late(channel, lost, last));
+    // Where a channel begins, nobody may have seen the head that named it.
+    let found_out = found_out.and_then(|lost| {
+        let unseen = (at == Position::START && last > 0).then_some(first);
+        truth.found_out_late(channel, lost, last).or(unseen)
+    });
     let goes_back = truth.steps_back(channel, at, Position { epoch, ..at });
     if epoch != at.epoch && at.epoch.is_some() && found_out.is_none() && !goes_back {
         truth.crosses(channel, line, epoch).map_err(|text| format!("before a gap, {channel} {text}"))?;

@@ -215,7 +215,8 @@ impl<'a> Truth<'a> {
     pub(super) fn crosses(&self, channel: &str, line: &Line, epoch: Option<Epoch>) -> Result<(), String> {
         let Some(began) = epoch.and_then(|epoch| self.began(channel, epoch)) else { return Ok(()) };
         let Began { start, previous } = began;
-        let (at, told) = (line.at, line.told(line.at.epoch).max(line.told(previous)));
+        let at = line.at;
+        let told = line.told(at.epoch).max(previous.map_or(0, |previous| line.knows(previous)));
         // An epoch without a message made way for this one, perhaps before anybody looked: whoever stands at its beginning stands at
         // this one's.
         let made_way = match at.epoch.and_then(|epoch| self.began(channel, epoch)) {
