@@ -28,6 +28,7 @@ use crate::broker;
 
 mod accept;
 pub mod admin;
+mod bodies;
 mod calls;
 pub mod cors;
 pub mod deadline;
@@ -39,6 +40,7 @@ mod health;
 pub mod healthcheck;
 mod reflection;
 mod runtime;
+mod shared;
 pub mod shutdown;
 pub mod telemetry;
 mod unary;

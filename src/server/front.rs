@@ -13,9 +13,10 @@ use tower_http::cors::Cors;
 use tower_layer::Layer as _;
 
 use super::{
-    Ending, Origins,
+    Origins,
     calls::Calls,
-    cors,
+    cors, reflection,
+    shared::Shared,
     unary::{Call, Methods, Unary},
 };
 
@@ -36,13 +37,13 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn new(routes: Routes, methods: Vec<(&'static str, Box<dyn Unary>)>, origins: Origins) -> Self {
         let origins = Arc::new(origins);
-        let grpc = Calls::new(routes);
+        let grpc = Calls::new(routes, reflection::streamed());
         let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(grpc.clone()));
         Self { short: Methods::new(methods, grpc.clone()), grpc, web, origins }
     }
 
-    /// Answers a request of a connection with this ending.
-    pub(super) fn call(&self, mut request: Request<Incoming>, ending: &Ending) -> Calling {
+    /// Answers a request of a connection whose calls share this.
+    pub(super) fn call(&self, mut request: Request<Incoming>, shared: &Shared) -> Calling {
         let origin = request.headers().get(header::ORIGIN);
         if let Some(origin) = origin {
             // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS.
@@ -56,9 +57,9 @@ impl Front {
             && !is_of_page
             && let Some(method) = self.short.find(&request)
         {
-            return Either::Left(Either::Left(self.short.call(method, request, ending)));
+            return Either::Left(Either::Left(self.short.call(method, request, shared)));
         }
-        request.extensions_mut().insert(ending.clone());
+        shared.join(request.extensions_mut());
         match kind {
             Kind::Grpc if !is_of_page => Either::Left(Either::Right(self.grpc.clone().oneshot(request))),
             Kind::Grpc | Kind::Web => Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request)))),
