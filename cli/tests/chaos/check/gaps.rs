@@ -8,7 +8,7 @@ use tidings::{
 use super::{
     must, show,
     truth::Truth,
-    walk::{Told, Walk},
+    walk::{Line, Told, Walk},
 };
 use crate::history::{At, Event};
 
@@ -31,34 +31,22 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
     let gap = Gap { truth, channel, epoch, first, last, cursor, said };
     let line = walk.lines.entry(channel.clone()).or_default();
     let at = line.at;
-    let found_out = epoch.filter(|lost| Some(*lost) != at.epoch && reason == &GapReason::EpochChanged);
-    // Where a channel begins, nobody may have seen the head that named it.
-    let found_out = found_out.and_then(|lost| {
-        let unseen = (at == Position::START && last > 0).then_some(first);
-        truth.found_out_late(channel, lost, last).or(unseen)
-    });
-    let goes_back = truth.steps_back(channel, at, Position { epoch, ..at });
-    if epoch != at.epoch && at.epoch.is_some() && found_out.is_none() && !goes_back {
-        truth.crosses(channel, line, epoch).map_err(|text| format!("before a gap, {channel} {text}"))?;
-    }
     match reason {
-        GapReason::Trimmed => gap.is_trimmed(at)?,
+        GapReason::Trimmed => {
+            if epoch != at.epoch && at.epoch.is_some() {
+                let to = Position { epoch, ..at };
+                truth.leads_to(channel, line, to).map_err(|text| format!("before a gap, {channel} {text}"))?;
+            }
+            gap.is_trimmed(at)?;
+        }
         GapReason::EpochChanged => {
-            let told = epoch.and_then(|epoch| line.told.get(&epoch)).map_or(0, |told| told.last);
-            match found_out {
-                Some(from) => gap.was_found_out(from, told)?,
-                None => gap.is_lost(at, told)?,
-            }
-            if last == 0 {
-                // The stream begins again with what is retained, and knows nothing of what it heard before.
-                line.delivered.clear();
-                line.told.clear();
-            } else if let Some(epoch) = epoch {
-                line.told.insert(epoch, Told { first, last, said });
-            }
-            let steps_back = truth.steps_back(channel, at, cursor);
-            if found_out.is_some() && cursor.epoch != at.epoch && at.epoch.is_some() && !steps_back {
-                truth.crosses(channel, line, cursor.epoch).map_err(|text| format!("at a gap, {channel} {text}"))?;
+            gap.is_lost(line)?;
+            match epoch {
+                Some(epoch) if last > 0 => {
+                    line.told.insert(epoch, Told { first, last, said });
+                    truth.leads_to(channel, line, cursor).map_err(|text| format!("at a gap, {channel} {text}"))?;
+                }
+                _ => line.forget(),
             }
         }
         _ => return Err(format!("a gap of {channel} because of {reason:?}, and it keeps a history")),
@@ -86,34 +74,37 @@ impl Gap<'_> {
         Ok(())
     }
 
-    fn is_lost(&self, at: Position, told: i64) -> Result<(), String> {
-        let Self { channel, first, last, .. } = self;
+    fn is_lost(&self, line: &Line) -> Result<(), String> {
+        let Self { channel, first, last, epoch, .. } = self;
+        let at = line.at;
         let explained =
             self.truth.loss_before(self.said) || (*last == 0 && self.truth.is_unlisted(channel, self.epoch, self.said));
         must!(explained, "{channel}: a loss from {first} to {last} (0: unknown), and nothing was lost");
-        if *last == 0 {
-            must!(*first == at.sequence + 1, "{channel}: lost from {first} on, and the stream stands at {}", show(at));
-        } else {
-            must!(first <= last, "{channel}: lost from {first} to {last}");
-            must!(*first > told, "{channel}: lost from {first} on, which was told up to {told} already");
-            let known = at.sequence.max(told);
-            must!(*first <= known + 1, "{channel}: lost from {first} on, and nothing is said from {} on", known + 1);
-            let end = Position { epoch: self.epoch, sequence: *last };
-            must!(self.truth.reaches(channel, end), "{channel}: lost up to {}, where nothing ever was", show(end));
+        match epoch {
+            Some(epoch) if *last > 0 => {
+                must!(first <= last, "{channel}: lost from {first} to {last}");
+                let told = line.told(*epoch);
+                must!(*first > told, "{channel}: lost from {first} on, which was told up to {told} already");
+                // Of an epoch in which the stream never was, what is lost may begin anywhere.
+                let known = line.knows(*epoch);
+                must!(
+                    !line.has_been_in(*epoch) || *first <= known + 1,
+                    "{channel}: lost from {first} on, and nothing is said from {} on",
+                    known + 1
+                );
+                let end = Position::new(*epoch, *last);
+                must!(self.truth.reaches(channel, end), "{channel}: lost up to {}, where nothing ever was", show(end));
+            }
+            _ => {
+                must!(
+                    *first == at.sequence + 1,
+                    "{channel}: lost from {first} on, and the stream stands at {}",
+                    show(at)
+                );
+            }
         }
         self.is_gone()?;
-        self.skips_nothing()
-    }
-
-    /// A loss of any epoch, which the start of the one that follows names.
-    fn was_found_out(&self, from: i64, told: i64) -> Result<(), String> {
-        let Self { channel, first, last, .. } = self;
-        must!(self.truth.loss_before(self.said), "{channel}: a loss from {first} to {last}, and nothing was lost");
-        must!(
-            *first == from.max(told + 1),
-            "{channel}: lost from {first} on, which was found out from {from} on, and told up to {told}"
-        );
-        self.is_gone()
+        self.skips_nothing(at)
     }
 
     /// What is named as lost is not there, unless an older snapshot brought it back.
@@ -135,10 +126,10 @@ impl Gap<'_> {
     }
 
     /// The stream goes on where the new history begins, or with what is retained of it.
-    fn skips_nothing(&self) -> Result<(), String> {
+    fn skips_nothing(&self, at: Position) -> Result<(), String> {
         let next = self.cursor.sequence + 1;
         must!(
-            self.last == 0 || next <= self.first,
+            self.last == 0 || self.epoch != at.epoch || next <= self.first,
             "{}: lost from {} on, and goes on behind {}",
             self.channel,
             self.first,

@@ -116,26 +116,8 @@ impl<'a> Truth<'a> {
         self.named.get(&(channel, began, lost)).map_or(0, |(_, last)| *last)
     }
 
-    /// From where on an epoch's messages up to a sequence were found out late to be lost, where that is what the start of another one says.
-    pub(super) fn found_out_late(&self, channel: &str, lost: Epoch, to: i64) -> Option<i64> {
-        let named = self.named.iter().filter(|((of, _, epoch), _)| *of == channel && *epoch == lost);
-        named.filter(|(_, (first, last))| (*first..=*last).contains(&to)).map(|(_, (first, _))| *first).min()
-    }
-
     pub(super) fn began(&self, channel: &str, epoch: Epoch) -> Option<Began> {
         self.begun.get(&(channel, epoch)).copied()
-    }
-
-    /// Whether no message of an epoch is known.
-    fn had_no_message(&self, channel: &str, epoch: Option<Epoch>) -> bool {
-        epoch.is_some_and(|epoch| !self.ends.contains_key(&(channel, epoch)))
-    }
-
-    /// Whether a stream may step from an epoch that had no message back to the one before it, as far as is known.
-    pub(super) fn steps_back(&self, channel: &str, at: Position, to: Position) -> bool {
-        let previous = at.epoch.and_then(|epoch| self.began(channel, epoch)).and_then(|began| began.previous);
-        let had_none = self.had_no_message(channel, at.epoch) || !self.reaches(channel, at);
-        at.sequence == to.sequence && had_none && previous.is_none_or(|previous| Some(previous) == to.epoch)
     }
 
     /// Whether a message is known that stands at this place of its epoch or above it.
@@ -211,44 +193,40 @@ impl<'a> Truth<'a> {
             || self.history.logs.get(channel).is_some_and(|log| lacks(&log.head))
     }
 
-    /// Whether a reader may go over from where it stands into another epoch without a word, with what it has heard of losses already.
-    pub(super) fn crosses(&self, channel: &str, line: &Line, epoch: Option<Epoch>) -> Result<(), String> {
-        let Some(began) = epoch.and_then(|epoch| self.began(channel, epoch)) else { return Ok(()) };
-        let Began { start, previous } = began;
-        let at = line.at;
-        let told = line.told(at.epoch).max(previous.map_or(0, |previous| line.knows(previous)));
-        // An epoch without a message made way for this one, perhaps before anybody looked: whoever stands at its beginning stands at
-        // this one's.
-        let made_way = match at.epoch.and_then(|epoch| self.began(channel, epoch)) {
-            Some(stood) => stood.start.first == start.first,
-            None => self.had_no_message(channel, at.epoch),
-        };
-        let into = show(Position { epoch, sequence: start.first });
-        super::must!(
-            start.first == at.sequence + 1,
-            "goes over from {} into the epoch that begins at {into}, without a gap",
-            show(at)
-        );
-        super::must!(
-            start.previous_end <= at.sequence.max(told),
-            "goes over from {} into {into}, without naming the loss up to {}",
-            show(at),
-            start.previous_end
-        );
-        let late = self.named.iter().filter(|((of, began, _), _)| *of == channel && Some(*began) == epoch);
-        for ((_, _, lost), (_, to)) in late {
+    /// Whether a stream may stand there without a word, by what it has had and was told: nothing that leads there is missing, and every epoch
+    /// on the way that is new to it lost nothing of which it does not know.
+    pub(super) fn leads_to(&self, channel: &str, line: &Line, to: Position) -> Result<(), String> {
+        let (from, into) = (show(line.at), show(to));
+        // A head lists what leads to it: an epoch that none lists, and that had messages, is of a history that is gone.
+        let own = line.at.epoch.filter(|own| Some(*own) != to.epoch && self.began(channel, *own).is_none());
+        let is_gone = own.is_some_and(|own| line.told(own) == 0) && self.bodies.contains_key(&(channel, line.at));
+        super::must!(!is_gone, "goes from {from}, which is gone, to {into}, and nothing is said of it");
+        let mut place = to;
+        while let Some(epoch) = place.epoch {
+            let known = line.knows(epoch);
+            let began = self.began(channel, epoch);
+            let has_it = known >= place.sequence || began.is_some_and(|began| place.sequence < began.start.first);
+            // Of an epoch that nobody saw begin it is not known what it has.
+            let may_have_it = began.is_none() && !line.has_been_in(epoch) && place.sequence <= line.at.sequence;
             super::must!(
-                line.knows(*lost) >= *to,
-                "goes over from {} into {into}, without naming the loss up to {}, which was found out late",
-                show(at),
-                show(Position::new(*lost, *to))
+                has_it || may_have_it,
+                "goes from {from} to {into}, and of what leads there {} is missing",
+                show(Position { sequence: known + 1, ..place })
             );
+            let (false, Some(Began { start, previous })) = (line.has_been_in(epoch), began) else { return Ok(()) };
+            let before = previous.map(|previous| (previous, start.previous_end));
+            let late = self.named.iter().filter(|((of, began, _), _)| *of == channel && *began == epoch);
+            let late = late.map(|((_, _, lost), (_, to))| (*lost, *to));
+            for (lost, to) in before.into_iter().chain(late) {
+                super::must!(
+                    line.knows(lost) >= to,
+                    "goes from {from} to {into}, without naming the loss up to {} at {}",
+                    show(Position::new(lost, to)),
+                    show(Position { epoch: Some(epoch), sequence: start.first })
+                );
+            }
+            place = Position { epoch: previous, sequence: start.first - 1 };
         }
-        super::must!(
-            previous.is_none() || at.epoch.is_none() || previous == at.epoch || made_way,
-            "goes over from {} into {into}, which follows another epoch",
-            show(at)
-        );
         Ok(())
     }
 }

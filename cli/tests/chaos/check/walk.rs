@@ -18,6 +18,8 @@ pub(super) struct Line {
     pub(super) delivered: HashMap<String, Position>,
     /// How far it was in each epoch: what it had of one is lost without a word to it.
     had: HashMap<Epoch, i64>,
+    /// Where it began in an epoch of which nobody saw where it comes from: what it has had of others up to there is not known.
+    begins: i64,
 }
 
 /// A loss that was told.
@@ -32,6 +34,9 @@ impl Line {
     /// Moves it there, which lies behind the epochs before.
     pub(super) fn stand(&mut self, truth: &Truth, channel: &str, at: Position) {
         let is_new = at.epoch != self.at.epoch;
+        if self.had.is_empty() && at.epoch.is_some_and(|epoch| truth.began(channel, epoch).is_none()) {
+            self.begins = at.sequence;
+        }
         self.at = at;
         let mut place = at;
         while let Some(epoch) = place.epoch {
@@ -46,12 +51,25 @@ impl Line {
 
     /// Up to where it had messages of an epoch, or was told that they are lost.
     pub(super) fn knows(&self, epoch: Epoch) -> i64 {
-        self.told(Some(epoch)).max(self.had.get(&epoch).copied().unwrap_or_default())
+        self.told(epoch).max(self.had.get(&epoch).copied().unwrap_or(self.begins))
+    }
+
+    /// Whether it has stood in an epoch, or behind it.
+    pub(super) fn has_been_in(&self, epoch: Epoch) -> bool {
+        self.had.contains_key(&epoch)
+    }
+
+    /// It begins again with what is retained, and knows nothing of what it heard before.
+    pub(super) fn forget(&mut self) {
+        self.delivered.clear();
+        self.told.clear();
+        self.had.clear();
+        self.begins = 0;
     }
 
     /// Up to where a loss of an epoch was told; 0 where none was.
-    pub(super) fn told(&self, epoch: Option<Epoch>) -> i64 {
-        epoch.and_then(|epoch| self.told.get(&epoch)).map_or(0, |told| told.last)
+    pub(super) fn told(&self, epoch: Epoch) -> i64 {
+        self.told.get(&epoch).map_or(0, |told| told.last)
     }
 }
 
@@ -113,10 +131,8 @@ impl Walk<'_> {
                 "{body} of {channel} has no place, and nothing was lost"
             );
             // An epoch that begins with what was lost has no message yet: a stream that was told goes over into it without a word.
-            let goes_over = || {
-                let crossed = self.truth.crosses(channel, line, cursor.epoch);
-                cursor.sequence == line.at.sequence && crossed.is_ok()
-            };
+            let goes_over =
+                || cursor.sequence == line.at.sequence && self.truth.leads_to(channel, line, cursor).is_ok();
             must!(
                 cursor == line.at || line.at == Position::START || goes_over(),
                 "the cursor of {body} says {}, and the stream stands at {}",
@@ -166,7 +182,7 @@ impl Walk<'_> {
                 show(at)
             );
             if place.epoch != at.epoch && at.epoch.is_some() {
-                self.truth.crosses(channel, line, place.epoch)?;
+                self.truth.leads_to(channel, line, *place)?;
             }
         }
         let lacks = self.lines.iter().find(|(name, line)| line.at.sequence > 0 && !places.contains_key(*name));
@@ -185,5 +201,6 @@ fn follows(truth: &Truth, channel: &str, line: &Line, place: Position) -> Result
     if at.epoch.is_none() || place.epoch == at.epoch {
         return Ok(());
     }
-    truth.crosses(channel, line, place.epoch).map_err(|text| format!("{channel} {text}"))
+    let before = Position { sequence: place.sequence - 1, ..place };
+    truth.leads_to(channel, line, before).map_err(|text| format!("{channel} {text}"))
 }

@@ -51,7 +51,7 @@ fn a_new_epoch_that_lost_nothing_needs_no_word() {
     stream(&mut history, place(1, 2), vec![message(1, 3), message(2, 4), message(2, 5)]).end = End::Open;
     good(&history);
     stream(&mut history, place(1, 2), vec![message(2, 3)]);
-    bad(&history, "goes over from");
+    bad(&history, "without naming the loss up to 0001:3");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_new_epoch_that_lost_something_needs_one() {
     stream(&mut history, place(1, 4), beyond);
     good(&history);
     stream(&mut history, place(1, 2), vec![message(1, 3), message(2, 4)]);
-    bad(&history, "without naming the loss up to 6");
+    bad(&history, "without naming the loss up to 0001:6");
 }
 
 #[test]
@@ -80,7 +80,25 @@ fn an_epoch_that_made_way_had_no_message() {
     // Somebody has a message of it, which nobody was told about: both sides parted before that.
     attempt(&mut history, "other", 20, Outcome::Receipt { place: place(2, 3), duplicate: false });
     loss(&mut history, 19, 30);
-    bad(&history, "follows another epoch");
+    bad(&history, "nothing is said of it");
+}
+
+#[test]
+fn a_fork_is_left_where_both_sides_part() {
+    // Redis went back to 1:2, and 3 began where 2 had begun at 4.
+    let mut history = history(head(&[(1, 1, 0), (3, 3, 2)], 1, 5));
+    let gone = head(&[(1, 1, 0), (2, 4, 3)], 1, 4);
+    history.samples.insert(0, Sample { began: at(10), ended: at(10), heads: [("c".to_owned(), gone)].into() });
+    attempt(&mut history, "gone", 20, Outcome::Receipt { place: place(2, 4), duplicate: false });
+    loss(&mut history, 19, 30);
+    let told = vec![lost(2, 3, 4, place(1, 2)), message(3, 3), message(3, 4)];
+    stream(&mut history, place(2, 4), told);
+    good(&history);
+    stream(&mut history, place(2, 4), vec![lost(2, 5, 5, place(3, 4)), message(3, 5)]);
+    bad(&history, "lost up to 0002:5, where nothing ever was");
+    history.streams.pop();
+    stream(&mut history, place(2, 3), vec![lost(2, 4, 4, place(3, 3)), message(3, 4)]);
+    bad(&history, "0003:1 is missing");
 }
 
 #[test]
@@ -96,7 +114,7 @@ fn a_loss_that_was_found_out_late_needs_a_word() {
     stream(&mut history, place(1, 2), vec![message(1, 3), lost(1, 4, 6, place(2, 3)), message(2, 4)]);
     good(&history);
     stream(&mut history, place(1, 2), vec![message(1, 3), message(2, 4)]);
-    bad(&history, "found out late");
+    bad(&history, "without naming the loss up to 0001:6");
 }
 
 #[test]
