@@ -10,7 +10,10 @@ use super::{
     truth::Truth,
     walk::{Line, Told, Walk},
 };
-use crate::history::{At, Event};
+use crate::{
+    board::CAPTURED,
+    history::{At, Event},
+};
 
 /// What a gap says.
 struct Gap<'a> {
@@ -85,15 +88,17 @@ impl Gap<'_> {
                 must!(first <= last, "{channel}: lost from {first} to {last}");
                 let told = line.told(*epoch);
                 must!(*first > told, "{channel}: lost from {first} on, which was told up to {told} already");
-                // Of an epoch in which the stream never was, what is lost may begin anywhere.
+                // What is found out late of another epoch may begin anywhere: whoever knew of what was before it may be gone.
                 let known = line.knows(*epoch);
                 must!(
-                    !line.has_been_in(*epoch) || *first <= known + 1,
+                    at.epoch != Some(*epoch) || *first <= known + 1,
                     "{channel}: lost from {first} on, and nothing is said from {} on",
                     known + 1
                 );
                 let end = Position::new(*epoch, *last);
-                must!(self.truth.reaches(channel, end), "{channel}: lost up to {}, where nothing ever was", show(end));
+                // Of what was adopted and lost at once only the replica may know that did it.
+                let is_known = *channel == CAPTURED || self.truth.reaches(channel, end);
+                must!(is_known, "{channel}: lost up to {}, where nothing ever was", show(end));
             }
             _ => {
                 must!(
@@ -135,8 +140,8 @@ impl Gap<'_> {
             self.first,
             show(self.cursor)
         );
-        if self.cursor.epoch == self.epoch && self.last > 0 {
-            // It falls back within the history whose messages it had.
+        if self.last > 0 {
+            // Whether anything is missing there, the stream's way tells.
             return Ok(());
         }
         let begins = self.cursor.epoch.and_then(|epoch| self.truth.began(self.channel, epoch));

@@ -29,8 +29,8 @@ pub(super) struct Began {
 pub(super) struct Truth<'a> {
     history: &'a History,
     begun: HashMap<(&'a str, Epoch), Began>,
-    /// What of other epochs the starts of epochs name as lost, first and last: by channel, the epoch that began, the one that lost.
-    named: HashMap<(&'a str, Epoch, Epoch), (i64, i64)>,
+    /// Up to where the starts of epochs name losses of others: by channel, the epoch that began, the one that lost.
+    named: HashMap<(&'a str, Epoch, Epoch), i64>,
     /// The greatest sequence that is known of an epoch.
     ends: HashMap<(&'a str, Epoch), i64>,
     /// What stands at a place.
@@ -84,8 +84,8 @@ impl<'a> Truth<'a> {
             previous = Some(start.epoch);
         }
         for loss in &head.losses {
-            let (first, last) = self.named.entry((channel, loss.began, loss.epoch)).or_insert((loss.from, loss.to));
-            (*first, *last) = (loss.from.min(*first), loss.to.max(*last));
+            let named = self.named.entry((channel, loss.began, loss.epoch)).or_default();
+            *named = loss.to.max(*named);
         }
         if let Some(epoch) = previous {
             self.know(channel, Position::new(epoch, head.last));
@@ -113,7 +113,14 @@ impl<'a> Truth<'a> {
 
     /// Up to where the start of an epoch names losses of another one; 0 where it names none.
     pub(super) fn named(&self, channel: &str, began: Epoch, lost: Epoch) -> i64 {
-        self.named.get(&(channel, began, lost)).map_or(0, |(_, last)| *last)
+        self.named.get(&(channel, began, lost)).copied().unwrap_or_default()
+    }
+
+    /// Up to where the start of an epoch names losses, by the epoch that lost: the one before it, and what was found out late.
+    pub(super) fn named_by(&self, channel: &str, began: Epoch) -> impl Iterator<Item = (Epoch, i64)> {
+        let before = self.began(channel, began).and_then(|began| Some((began.previous?, began.start.previous_end)));
+        let late = self.named.iter().filter(move |((of, by, _), _)| *of == channel && *by == began);
+        before.into_iter().chain(late.map(|((_, _, lost), to)| (*lost, *to)))
     }
 
     pub(super) fn began(&self, channel: &str, epoch: Epoch) -> Option<Began> {
@@ -214,10 +221,7 @@ impl<'a> Truth<'a> {
                 show(Position { sequence: known + 1, ..place })
             );
             let (false, Some(Began { start, previous })) = (line.has_been_in(epoch), began) else { return Ok(()) };
-            let before = previous.map(|previous| (previous, start.previous_end));
-            let late = self.named.iter().filter(|((of, began, _), _)| *of == channel && *began == epoch);
-            let late = late.map(|((_, _, lost), (_, to))| (*lost, *to));
-            for (lost, to) in before.into_iter().chain(late) {
+            for (lost, to) in self.named_by(channel, epoch) {
                 super::must!(
                     line.knows(lost) >= to,
                     "goes from {from} to {into}, without naming the loss up to {} at {}",

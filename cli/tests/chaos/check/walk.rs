@@ -18,6 +18,8 @@ pub(super) struct Line {
     pub(super) delivered: HashMap<String, Position>,
     /// How far it was in each epoch: what it had of one is lost without a word to it.
     had: HashMap<Epoch, i64>,
+    /// Up to where losses were named where it has been: it was told of them then.
+    settled: HashMap<Epoch, i64>,
     /// Where it began in an epoch of which nobody saw where it comes from: what it has had of others up to there is not known.
     begins: i64,
 }
@@ -43,7 +45,13 @@ impl Line {
             let had = self.had.entry(epoch).or_default();
             *had = place.sequence.max(*had);
             match truth.began(channel, epoch).filter(|_| is_new) {
-                Some(began) => place = Position { epoch: began.previous, sequence: began.start.first - 1 },
+                Some(began) => {
+                    for (lost, to) in truth.named_by(channel, epoch) {
+                        let settled = self.settled.entry(lost).or_default();
+                        *settled = to.max(*settled);
+                    }
+                    place = Position { epoch: began.previous, sequence: began.start.first - 1 };
+                }
                 None => break,
             }
         }
@@ -51,7 +59,8 @@ impl Line {
 
     /// Up to where it had messages of an epoch, or was told that they are lost.
     pub(super) fn knows(&self, epoch: Epoch) -> i64 {
-        self.told(epoch).max(self.had.get(&epoch).copied().unwrap_or(self.begins))
+        let settled = self.settled.get(&epoch).copied().unwrap_or_default();
+        self.told(epoch).max(settled).max(self.had.get(&epoch).copied().unwrap_or(self.begins))
     }
 
     /// Whether it has stood in an epoch, or behind it.
@@ -64,6 +73,7 @@ impl Line {
         self.delivered.clear();
         self.told.clear();
         self.had.clear();
+        self.settled.clear();
         self.begins = 0;
     }
 
