@@ -50,10 +50,16 @@ fn is_explained(walk: &Walk, at: At, code: Code, reason: &str) -> Result<(), Str
     // Between two services there is none to be reached.
     let with_its_server = stream.instance == NOBODY
         || faults.any(|fault| fault.ends_streams_of == Some(stream.instance) && fault.began <= at);
+    // What is asked of one that has just died ends with whatever the client makes of that.
+    let mut faults = walk.history.faults.iter();
+    let died = stream.opened.is_none()
+        && faults.any(|fault| {
+            fault.ends_streams_of.is_some() && fault.began <= at && stream.asked <= fault.ended + Duration::from_secs(1)
+        });
     let away = stream.opened.is_none()
         && (code, reason) == (Code::Unavailable, "BROKER_UNAVAILABLE")
         && at <= walk.history.calm + RECOVERY;
-    must!(with_its_server || away, "ends with {code:?}, {reason}, for no reason");
+    must!(with_its_server || died || away, "ends with {code:?}, {reason}, for no reason");
     Ok(())
 }
 

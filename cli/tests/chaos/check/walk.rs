@@ -68,12 +68,14 @@ impl Line {
         self.had.contains_key(&epoch)
     }
 
-    /// It begins again with what is retained, and knows nothing of what it heard before.
+    /// It begins again with what is retained. What it heard before may come again, and need not.
     pub(super) fn forget(&mut self) {
         self.delivered.clear();
-        self.told.clear();
-        self.had.clear();
-        self.settled.clear();
+        let told = self.told.drain().map(|(epoch, told)| (epoch, told.last));
+        for (epoch, known) in told.chain(self.had.drain()) {
+            let settled = self.settled.entry(epoch).or_default();
+            *settled = known.max(*settled);
+        }
         self.begins = 0;
     }
 
