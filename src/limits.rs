@@ -314,17 +314,6 @@ pub const UNCOUNTED_BYTES: usize = 512;
 /// The same for a batch, of which ordinary ones are larger: what becomes of so many empty messages is some 8 MiB for a moment, and to count
 /// cost each message of a small batch 3 % of the publisher's instructions.
 pub const UNCOUNTED_BATCH_BYTES: usize = 64 << 10;
-/// Bytes of the large messages that a connection may have under way: room for three of the largest batches and many ordinary ones. With
-/// what is beside them it keeps what one connection can make a server hold below 64 MiB.
-pub const BODIES_BYTES: usize = 32 << 20;
-/// Messages up to this size need no room of that: an ordinary publish, and a batch of a hundred.
-pub const UNRESERVED_BYTES: usize = 16 << 10;
-/// Calls of a connection that may wait for that room. Each holds no more than its stream's window.
-pub const BODIES_WAITING: usize = 32;
-/// How long they wait: several times as long as the calls before them take.
-pub const BODIES_WAIT: Duration = Duration::from_secs(5);
-/// How long a message may take to come whole, and a call with one message to say that it was all: the largest takes this long at 270 kB/s.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes HTTP/2 may hold for one stream whose reader has stopped.
 pub const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes that one turn of a connection gathers before they go to the socket: a dozen of HTTP/2's frames. A fan-out to

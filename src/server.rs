@@ -28,7 +28,6 @@ use crate::broker;
 
 mod accept;
 pub mod admin;
-mod bodies;
 mod calls;
 pub mod cors;
 pub mod deadline;
@@ -40,7 +39,6 @@ mod health;
 pub mod healthcheck;
 mod reflection;
 mod runtime;
-mod shared;
 pub mod shutdown;
 pub mod telemetry;
 mod unary;

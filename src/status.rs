@@ -14,7 +14,7 @@ use crate::{
     broker,
     channel::InvalidName,
     cursor::InvalidCursor,
-    limits::{AFTER_CURSORS, ATTRIBUTES, BATCH_MESSAGES, BODIES_BYTES, BODY_TIMEOUT, EXTRACT_BYTES, RETRY_AFTER},
+    limits::{AFTER_CURSORS, ATTRIBUTES, BATCH_MESSAGES, EXTRACT_BYTES, RETRY_AFTER},
     pb,
 };
 
@@ -114,27 +114,6 @@ pub fn undecodable(limit: usize) -> Status {
         text,
         info_with(reason::REQUEST_TOO_LARGE, [("limit", limit.to_string())]),
     )
-}
-
-/// A connection's large requests take all the room there is for them: RESOURCE_EXHAUSTED, SERVER_LIMIT.
-pub fn too_much_at_once() -> Status {
-    server_limit(format!(
-        "the requests that are under way on this connection hold {} MiB, as much as they may; nothing of this one was done: wait for \
-         their answers, or use another connection",
-        BODIES_BYTES >> 20
-    ))
-}
-
-/// A request began and did not come whole: DEADLINE_EXCEEDED, REQUEST_STALLED.
-pub fn stalled() -> Status {
-    let seconds = BODY_TIMEOUT.as_secs();
-    let text = format!("the request did not come whole within {seconds} s; nothing of it was done: send it again");
-    Status::with_error_details(Code::DeadlineExceeded, text, info(reason::REQUEST_STALLED))
-}
-
-/// Messages behind the one that the method takes: INVALID_ARGUMENT, INVALID_FIELD.
-pub fn one_message_only() -> Status {
-    invalid("request", "the method takes one message, and more came; nothing was done")
 }
 
 /// A request that is no protobuf message of its type: INVALID_ARGUMENT, INVALID_FIELD.

@@ -1,15 +1,12 @@
 //! What holds for every call, before it reaches its service: the client's `grpc-timeout` bounds the time until the
-//! response's headers, a panic becomes INTERNAL, a request that can't be decoded is refused in our words, and its body is held to the bounds
-//! of its connection.
+//! response's headers, a panic becomes INTERNAL, and a request that can't be decoded is refused in our words.
 //!
 //! Behind the headers a stream is on its own; it reads the same deadline by [`deadline`].
 
 use std::{
-    collections::HashSet,
     convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -20,29 +17,24 @@ use tokio::time::Sleep;
 use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
-use super::{
-    bodies::{Bounded, Hold},
-    deadline,
-};
+use super::deadline;
 use crate::{limits, status};
 
 /// Wraps the routes.
 #[derive(Debug, Clone)]
 pub(super) struct Calls<S> {
     inner: S,
-    /// The methods that take more than one message.
-    streamed: Arc<HashSet<String>>,
 }
 
 impl<S> Calls<S> {
-    pub(super) fn new(inner: S, streamed: HashSet<String>) -> Self {
-        Self { inner, streamed: Arc::new(streamed) }
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
     }
 }
 
 impl<S, B> Service<Request<B>> for Calls<S>
 where
-    S: Service<Request<Bounded<B>>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -55,10 +47,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let deadline = deadline::of(request.headers()).map(tokio::time::sleep);
         let uri = request.uri().clone();
-        let (single, hold) = (!self.streamed.contains(uri.path()), Hold::default());
-        let room = request.extensions().get().cloned();
-        let request = request.map(|body| Bounded::new(body, single, room, hold.clone()));
-        Call { inner: AssertUnwindSafe(self.inner.call(request)).catch_unwind(), deadline, uri, hold }
+        Call { inner: AssertUnwindSafe(self.inner.call(request)).catch_unwind(), deadline, uri }
     }
 }
 
@@ -70,8 +59,6 @@ pin_project! {
         #[pin]
         deadline: Option<Sleep>,
         uri: Uri,
-        // What its message has reserved, until it is answered.
-        hold: Hold,
     }
 }
 

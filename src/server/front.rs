@@ -13,10 +13,9 @@ use tower_http::cors::Cors;
 use tower_layer::Layer as _;
 
 use super::{
-    Origins,
+    Ending, Origins,
     calls::Calls,
-    cors, reflection,
-    shared::Shared,
+    cors,
     unary::{Call, Methods, Unary},
 };
 
@@ -37,13 +36,13 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn new(routes: Routes, methods: Vec<(&'static str, Box<dyn Unary>)>, origins: Origins) -> Self {
         let origins = Arc::new(origins);
-        let grpc = Calls::new(routes, reflection::streamed());
+        let grpc = Calls::new(routes);
         let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(grpc.clone()));
         Self { short: Methods::new(methods, grpc.clone()), grpc, web, origins }
     }
 
-    /// Answers a request of a connection whose calls share this.
-    pub(super) fn call(&self, mut request: Request<Incoming>, shared: &Shared) -> Calling {
+    /// Answers a request of a connection with this ending.
+    pub(super) fn call(&self, mut request: Request<Incoming>, ending: &Ending) -> Calling {
         let origin = request.headers().get(header::ORIGIN);
         if let Some(origin) = origin {
             // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS.
@@ -57,9 +56,9 @@ impl Front {
             && !is_of_page
             && let Some(method) = self.short.find(&request)
         {
-            return Either::Left(Either::Left(self.short.call(method, request, shared)));
+            return Either::Left(Either::Left(self.short.call(method, request, ending)));
         }
-        shared.join(request.extensions_mut());
+        request.extensions_mut().insert(ending.clone());
         match kind {
             Kind::Grpc if !is_of_page => Either::Left(Either::Right(self.grpc.clone().oneshot(request))),
             Kind::Grpc | Kind::Web => Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request)))),

@@ -1,7 +1,7 @@
 //! The short way of methods that have one message each way: past the router, the generated server and its codec, which take
 //! most of the time of a call that does little.
 //!
-//! Only what is ordinary goes this way: plain gRPC, one whole message, not large, not compressed, that the method can decode. For
+//! Only what is ordinary goes this way: plain gRPC, one whole message, not compressed, that the method can decode. For
 //! whatever else a client may send, the request is put together again and goes the plain way, which answers as ever. So
 //! this way has no answers of its own but a method's: nothing is published before it is known which way a request goes. What
 //! holds for every call holds here as well: its `grpc-timeout`, and INTERNAL for a panic.
@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use tonic::{Status, service::Routes};
 
 pub(super) use self::call::Call;
-use super::{calls::Calls, shared::Shared};
+use super::{Ending, calls::Calls};
 
 mod body;
 mod call;
@@ -50,8 +50,8 @@ impl Methods {
     }
 
     /// The call of a method that was found.
-    pub(super) fn call(&self, method: usize, request: Request<Incoming>, shared: &Shared) -> Call {
-        Call::new(Arc::clone(&self.0), method, request, shared.clone())
+    pub(super) fn call(&self, method: usize, request: Request<Incoming>, ending: &Ending) -> Call {
+        Call::new(Arc::clone(&self.0), method, request, ending.clone())
     }
 }
 

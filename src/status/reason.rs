@@ -68,8 +68,6 @@ pub const BROKER_UNAVAILABLE: &str = "BROKER_UNAVAILABLE";
 pub const DRAINING: &str = "DRAINING";
 /// The connection has reached its maximum age: the same server serves a new one.
 pub const CONNECTION_AGED: &str = "CONNECTION_AGED";
-/// The request began, and did not come whole in time; nothing of it was done.
-pub const REQUEST_STALLED: &str = "REQUEST_STALLED";
 /// The call's deadline has passed.
 pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
 

@@ -23,7 +23,7 @@ use super::{
     message::{PREFIX, Read},
 };
 use crate::{
-    server::{bodies::Slow, deadline, shared::Shared},
+    server::{Ending, deadline},
     status,
 };
 
@@ -48,36 +48,21 @@ struct Reading {
     read: Read,
     table: Arc<Table>,
     method: usize,
-    shared: Shared,
-    slow: Slow,
+    ending: Ending,
 }
 
 impl Call {
-    pub(super) fn new(table: Arc<Table>, method: usize, request: Request<Incoming>, shared: Shared) -> Self {
+    pub(super) fn new(table: Arc<Table>, method: usize, request: Request<Incoming>, ending: Ending) -> Self {
         let deadline = deadline::of(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
         let of = status::Call::of(request.uri().path());
-        Self {
-            state: State::Reading(Reading {
-                request,
-                read: Read::default(),
-                table,
-                method,
-                shared,
-                slow: Slow::default(),
-            }),
-            deadline,
-            of,
-        }
+        Self { state: State::Reading(Reading { request, read: Read::default(), table, method, ending }), deadline, of }
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Response<Body>> {
         loop {
             self.state = match &mut self.state {
                 State::Reading(reading) => {
-                    let Poll::Ready(is_whole) = reading.poll_read(context) else {
-                        let is_too_slow = reading.read.has_begun() && reading.slow.poll(context).is_ready();
-                        return if is_too_slow { Poll::Ready(status::stalled().into_http()) } else { Poll::Pending };
-                    };
+                    let is_whole = ready!(reading.poll_read(context));
                     match std::mem::replace(&mut self.state, State::Over) {
                         State::Reading(reading) => reading.go(is_whole),
                         other => other,
@@ -132,7 +117,7 @@ impl Reading {
         }
         let read = Some(frame).filter(|frame| !frame.is_empty());
         let mut request = self.request.map(|rest| Reread { read, rest });
-        self.shared.join(request.extensions_mut());
+        request.extensions_mut().insert(self.ending);
         State::Plain(Box::pin(self.table.plain.clone().oneshot(request)))
     }
 }

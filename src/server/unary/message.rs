@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::limits::UNRESERVED_BYTES;
+use crate::limits::DECODE_BYTES;
 
 /// The flag byte and the length of a gRPC frame.
 pub(super) const PREFIX: usize = 5;
@@ -22,7 +22,7 @@ impl Read {
             self.first = data;
         } else {
             if self.all.is_empty() {
-                // As much as the client says that will come, which is not much.
+                // As much as the client says that will come, which the decoder's limit bounds.
                 self.all.reserve(whole(&self.first).unwrap_or_default().max(self.first.len() + data.len()));
                 self.all.extend_from_slice(&self.first);
             }
@@ -36,11 +36,6 @@ impl Read {
         if self.all.is_empty() { &self.first } else { &self.all }
     }
 
-    /// Whether anything was read.
-    pub(super) fn has_begun(&self) -> bool {
-        !self.so_far().is_empty()
-    }
-
     /// Whether it is a whole message.
     pub(super) fn is_whole(&self) -> bool {
         whole(self.so_far()).is_some_and(|whole| self.so_far().len() == whole)
@@ -52,11 +47,11 @@ impl Read {
     }
 }
 
-/// How long the frame is that begins so, where it is an ordinary one: not compressed, and not large.
+/// How long the frame is that begins so, where it is an ordinary one: not compressed, and within the limit.
 fn whole(frame: &[u8]) -> Option<usize> {
     let [0, length @ ..] = *frame.first_chunk::<PREFIX>()? else { return None };
     let length = u32::from_be_bytes(length) as usize;
-    (length <= UNRESERVED_BYTES).then_some(PREFIX + length)
+    (length <= DECODE_BYTES).then_some(PREFIX + length)
 }
 
 #[cfg(test)]
@@ -96,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_is_not_one_ordinary_message_is_none() {
-        let too_long = UNRESERVED_BYTES as u32 + 1;
+        let too_long = DECODE_BYTES as u32 + 1;
         for odd in [
             vec![],
             vec![0],
@@ -117,10 +112,10 @@ mod tests {
 
     #[test]
     fn what_can_become_no_message_is_known_from_its_beginning() {
-        for begin in [frame(1, 2, b""), frame(0, UNRESERVED_BYTES as u32 + 1, b""), frame(0, 1, b"ab")] {
+        for begin in [frame(1, 2, b""), frame(0, DECODE_BYTES as u32 + 1, b""), frame(0, 1, b"ab")] {
             assert!(!Read::default().add(Bytes::from(begin)));
         }
-        assert!(Read::default().add(Bytes::from(frame(0, UNRESERVED_BYTES as u32, b""))));
+        assert!(Read::default().add(Bytes::from(frame(0, DECODE_BYTES as u32, b""))));
     }
 
     /// Whatever a stranger sends, in parts as long as its first byte says.
@@ -131,9 +126,7 @@ mod tests {
         tidings_testing::bytes::throw(&seeds.collect::<Vec<_>>(), |bytes| {
             let Some((size, bytes)) = bytes.split_first() else { return };
             let is_message = bytes.split_first_chunk::<PREFIX>().is_some_and(|(prefix, message)| {
-                prefix[0] == 0
-                    && prefix[1..] == (message.len() as u32).to_be_bytes()
-                    && message.len() <= UNRESERVED_BYTES
+                prefix[0] == 0 && prefix[1..] == (message.len() as u32).to_be_bytes() && message.len() <= DECODE_BYTES
             });
             assert_eq!(read(bytes, usize::from(*size).max(1)).is_some(), is_message);
         });
