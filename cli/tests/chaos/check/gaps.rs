@@ -109,7 +109,7 @@ impl Gap<'_> {
             }
         }
         self.is_gone()?;
-        self.skips_nothing(at)
+        self.skips_nothing()
     }
 
     /// What is named as lost is not there, unless an older snapshot brought it back.
@@ -131,10 +131,10 @@ impl Gap<'_> {
     }
 
     /// The stream goes on where the new history begins, or with what is retained of it.
-    fn skips_nothing(&self, at: Position) -> Result<(), String> {
+    fn skips_nothing(&self) -> Result<(), String> {
         let next = self.cursor.sequence + 1;
         must!(
-            self.last == 0 || self.epoch != at.epoch || next <= self.first,
+            self.last == 0 || self.epoch != self.cursor.epoch || next <= self.first,
             "{}: lost from {} on, and goes on behind {}",
             self.channel,
             self.first,
