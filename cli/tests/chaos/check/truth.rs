@@ -218,7 +218,7 @@ impl<'a> Truth<'a> {
             super::must!(
                 has_it || may_have_it,
                 "goes from {from} to {into}, and of what leads there {} is missing",
-                show(Position { sequence: known + 1, ..place })
+                show(Position { sequence: began.map_or(1, |began| began.start.first).max(known + 1), ..place })
             );
             let (false, Some(Began { start, previous })) = (line.has_been_in(epoch), began) else { return Ok(()) };
             for (lost, to) in self.named_by(channel, epoch) {

@@ -72,7 +72,7 @@ fn what_was_lost_is_named_and_nothing_else() {
         (lost(1, 3, 6, place(2, 3)), "is said to be lost, and is there"),
         (lost(1, 5, 6, place(2, 3)), "nothing is said from 4 on"),
         (lost(1, 4, 7, place(2, 3)), "where nothing ever was"),
-        (lost(1, 4, 6, place(2, 4)), "and goes on behind"),
+        (lost(1, 4, 6, place(2, 4)), "0002:4 is missing"),
     ];
     for (wrong, words) in wrong {
         let mut history = forked();

@@ -98,7 +98,7 @@ fn a_fork_is_left_where_both_sides_part() {
     bad(&history, "lost up to 0002:5, where nothing ever was");
     history.streams.pop();
     stream(&mut history, place(2, 3), vec![lost(2, 4, 4, place(3, 3)), message(3, 4)]);
-    bad(&history, "0003:1 is missing");
+    bad(&history, "0003:3 is missing");
 }
 
 #[test]
