@@ -1,6 +1,7 @@
 //! What all parts of a run share: the clock, the history that they write, where the services are, and how far the run is.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -42,6 +43,8 @@ pub(crate) struct Board {
     pub(crate) phase: watch::Sender<Phase>,
     /// Where readers stand, and since when their streams are open.
     progress: Mutex<Vec<(At, Places)>>,
+    /// The bodies of numbered messages that streams were told since all is calm: of open streams the history has nothing yet.
+    numbered: Mutex<HashSet<String>>,
     calls: AtomicUsize,
 }
 
@@ -74,6 +77,7 @@ impl Board {
             primary: AtomicU16::new(0),
             phase: watch::Sender::new(Phase::Wild),
             progress: Mutex::new(vec![(At::ZERO, Places::new()); readers]),
+            numbered: Mutex::default(),
             calls: AtomicUsize::new(0),
         }
     }
@@ -111,6 +115,18 @@ impl Board {
         let (since, places) = &mut self.progress.lock().unwrap_or_else(PoisonError::into_inner)[reader];
         *since = opened;
         places.clone_from(at);
+    }
+
+    /// A stream was told this message, which has a number.
+    pub(crate) fn told(&self, body: &str) {
+        if self.is(Phase::Calm) {
+            self.numbered.lock().unwrap_or_else(PoisonError::into_inner).insert(body.to_owned());
+        }
+    }
+
+    /// Whether a stream was told this message with a number since all is calm.
+    pub(crate) fn is_told(&self, body: &str) -> bool {
+        self.numbered.lock().unwrap_or_else(PoisonError::into_inner).contains(body)
     }
 
     /// Where all readers stand, and since when their streams are open.

@@ -101,16 +101,6 @@ pub(crate) enum Start {
     After(Places),
 }
 
-impl Stream {
-    /// The bodies of the numbered messages that it was told.
-    pub(crate) fn numbered(&self) -> impl Iterator<Item = &str> {
-        self.events.iter().filter_map(|(_, event)| match event {
-            Event::Message { body, place, .. } if place.sequence > 0 => Some(body.as_str()),
-            _ => None,
-        })
-    }
-}
-
 /// What a stream said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {

@@ -184,6 +184,9 @@ impl Reader {
             // The cursor of a message without a place may lie behind what the stream has delivered.
             Event::Message { place, .. } if place.sequence == 0 => {}
             Event::Message { channel, cursor: place, .. } | Event::Gap { channel, cursor: place, .. } => {
+                if let Event::Message { body, .. } = event {
+                    self.board.told(body);
+                }
                 resume.places.insert(channel.clone(), *place);
                 resume.since.insert(channel.clone(), cursor);
             }

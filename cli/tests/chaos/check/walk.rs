@@ -68,6 +68,12 @@ impl Line {
         self.had.contains_key(&epoch)
     }
 
+    /// Whether it is where the stream was in that epoch before a gap of unknown length: a copy came back, and what was had of it is not
+    /// told again.
+    fn comes_back(&self, to: Position) -> bool {
+        to.epoch.is_some_and(|epoch| self.settled.get(&epoch) == Some(&to.sequence))
+    }
+
     /// It begins again with what is retained. What it heard before may come again, and need not.
     pub(super) fn forget(&mut self) {
         self.delivered.clear();
@@ -188,7 +194,7 @@ impl Walk<'_> {
             let line = self.lines.get(channel).unwrap_or(&none);
             let at = line.at;
             must!(
-                place.sequence == at.sequence,
+                place.sequence == at.sequence || line.comes_back(*place),
                 "a cursor says {} of {channel}, and the stream stands at {}",
                 show(*place),
                 show(at)
@@ -207,6 +213,9 @@ impl Walk<'_> {
 fn follows(truth: &Truth, channel: &str, line: &Line, place: Position) -> Result<(), String> {
     let at = line.at;
     let (here, there) = (show(at), show(place));
+    if line.comes_back(Position { sequence: place.sequence - 1, ..place }) {
+        return Ok(());
+    }
     must!(place.sequence > at.sequence, "a step back: {there} after {here} of {channel}");
     must!(place.sequence == at.sequence + 1, "a silent gap: {there} after {here} of {channel}");
     // From the beginning, sequence 1 of any epoch follows.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     board::{Board, Phase, body},
-    history::{Plain, Stream},
+    history::Plain,
     sample,
 };
 
@@ -59,7 +59,7 @@ pub(crate) async fn last_plain(board: &Board, channel: &str, deadline: Instant) 
     loop {
         let log = sample::logs(&mut redis, &[channel.to_owned()]).await.expect("Redis answers").remove(channel);
         seen.extend(log.into_iter().flat_map(|log| log.messages).map(|message| message.body));
-        seen.extend(board.history().streams.iter().flat_map(Stream::numbered).map(str::to_owned));
+        seen.extend(labels.iter().filter(|label| board.is_told(label)).cloned());
         let adopted: Vec<&String> = labels.iter().filter(|label| seen.contains(*label)).collect();
         if adopted.len() == labels.len() {
             return;
