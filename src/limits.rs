@@ -5,6 +5,11 @@
 
 use std::time::Duration;
 
+pub use self::{commands::*, serving::*};
+
+mod commands;
+mod serving;
+
 // What clients may send.
 
 /// A message, as the JSON on the channel. Far above what events need, and four of them still fit a client's default
@@ -282,60 +287,6 @@ pub const CAPTURE_ASK_PAUSE: Duration = Duration::from_millis(20);
 /// How long what plain programs published may still be adopted when the service stops: another replica holds it as well.
 pub const CAPTURE_PATIENCE: Duration = Duration::from_secs(1);
 
-// Serving.
-
-/// Connections of one listener; fewer where the process may not have as many file descriptors.
-pub const CONNECTIONS: usize = 20_000;
-/// File descriptors that connections leave to the rest of the process (Redis, the operators' door): a full house must be
-/// able to find Redis again.
-pub const RESERVED_DESCRIPTORS: usize = 64;
-/// How long a listener waits when the system has no file descriptor or memory for another connection, which passes.
-pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often the log repeats that no more connections can be taken, while that is so.
-pub const ACCEPT_COMPLAINTS: Duration = Duration::from_secs(60);
-/// How long a client may take to say its first words, or the head of an HTTP/1 request.
-pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the kernel asks a silent host before it gives up, all within `--keepalive-timeout`.
-pub const TCP_PROBES: u32 = 3;
-/// The shortest time between two of them: the kernel counts in seconds.
-pub const TCP_PROBE_PAUSE: Duration = Duration::from_secs(1);
-/// Calls at once on one connection.
-pub const CALLS_PER_CONNECTION: u32 = 1_000;
-/// Calls that a client may cancel before the server has looked at them: as many as it may have open, whatever their deadlines. More of
-/// them at a time are an attack (rapid reset), and end the connection.
-pub const CANCELLED_CALLS: usize = CALLS_PER_CONNECTION as usize;
-/// HTTP headers of one request, as HTTP/2 counts them.
-pub const HEADER_LIST_BYTES: u32 = 16 << 10;
-/// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
-pub const DECODE_BYTES: usize = 8 << 20;
-/// Bytes up to which a request's repeated fields are not counted before it is decoded: a message with as many attributes as it may have is
-/// longer, and what becomes of one is some kilobytes.
-pub const UNCOUNTED_BYTES: usize = 512;
-/// The same for a batch, of which ordinary ones are larger: what becomes of so many empty messages is some 8 MiB for a moment, and to count
-/// cost each message of a small batch 3 % of the publisher's instructions.
-pub const UNCOUNTED_BATCH_BYTES: usize = 64 << 10;
-/// Bytes HTTP/2 may hold for one stream whose reader has stopped.
-pub const SEND_BUFFER_BYTES: usize = 64 << 10;
-/// Bytes that one turn of a connection gathers before they go to the socket: a dozen of HTTP/2's frames. A fan-out to
-/// 100 streams was 1.1 to 1.7 times as fast as with 64 KiB.
-pub const CORK_BYTES: usize = 192 << 10;
-/// Bytes a client may send on one call before the server has read them: enough for a megabyte a second from another
-/// continent, and few enough for many calls of nothing but small messages (see below).
-pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
-/// The same for all calls of a connection together. It also decides how many small frames may wait: h2 ends a connection
-/// (`too_many_data_frames`) when the unread DATA frames under 256 bytes lack, together, more than half of this window to
-/// that size. While Redis hangs, a `PublishStream` full of 30-byte messages comes to 0.6 MB: with 48 of them on one
-/// connection it was seen to last, with 64 it was cut. hyper 1.12 has no setter for that budget itself.
-pub const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
-/// How long cut calls may take to notice: they are only woken and dropped.
-pub const CUT_GRACE: Duration = Duration::from_millis(250);
-/// How long a browser may remember the answer to its preflight; browsers cap it at about this.
-pub const PREFLIGHT_AGE: Duration = Duration::from_secs(7_200);
-/// What clients are told to wait before they try again: about as long as a failover or a restart takes to be noticed.
-pub const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Bytes of a stranger's own text that an error or a line of the log repeats.
-pub const EXTRACT_BYTES: usize = 64;
-
 // The operators' door.
 
 /// Connections of the admin listener: a few scrapers and health checkers.
@@ -365,63 +316,3 @@ pub const EMBEDDED_EVENTS: usize = 4;
 pub const EMBEDDED_COMMANDS: usize = 1_024;
 /// Channels that every publish looks at, in turn, for a log that has expired: quiet ones would keep it otherwise.
 pub const EMBEDDED_SWEPT: usize = 4;
-
-// The client commands.
-
-/// How long the client commands wait for a connection or an answer, when not told: twice what a service waits for its Redis.
-pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-/// The shortest time that they can be told to wait: a network's round trip.
-pub const COMMAND_TIMEOUT_MIN: Duration = Duration::from_millis(10);
-/// The longest: whoever waits for longer has surely mistaken the unit.
-pub const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
-/// The same of `tidings healthcheck`: containers ask every few seconds, and want to know soon.
-pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
-/// Publishes of one command that have no receipt yet: as many as the service takes in on one call.
-pub const COMMAND_IN_FLIGHT: usize = PUBLISH_STREAM_IN_FLIGHT;
-/// Requests that stand between a command's input and its call: enough to fill a frame of HTTP/2, few beside those under way.
-pub const COMMAND_QUEUE: usize = 128;
-/// Lines of standard input that wait to be published, each of which may have a megabyte.
-pub const COMMAND_LINES: usize = 16;
-/// The most messages of one `tidings publish --count`, and the highest `--rate`: far beyond what one command can send.
-pub const COMMAND_COUNT: u64 = 1_000_000_000;
-/// How far a `--rate` may be made up for after a pause: short enough that the rate holds within each second.
-pub const COMMAND_CATCH_UP: Duration = Duration::from_millis(100);
-/// How often the client commands probe an idle connection: a dead one is noticed within this and the next together.
-pub const COMMAND_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the answer to such a probe may take.
-pub const COMMAND_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The first pause of `tidings tail` before it tries a lost connection again.
-pub const TAIL_BACKOFF_MIN: Duration = Duration::from_millis(200);
-/// The longest: a person who looks on still sees it come back.
-pub const TAIL_BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// Events that `tidings tail` prints before it flushes its output, when so many are at hand.
-pub const TAIL_FLUSH_EVENTS: usize = 256;
-/// Streams of one `tidings bench`: what one service allows on a connection.
-pub const BENCH_STREAMS: u32 = CALLS_PER_CONNECTION;
-/// How many of them share a connection: as many as one thread of a service serves well.
-pub const BENCH_STREAMS_PER_CONNECTION: usize = 50;
-/// Publishers of one `tidings bench`, each on a connection of its own.
-pub const BENCH_PUBLISHERS: u32 = 64;
-/// Publishes that each of them has under way: enough to keep a service busy, and few enough that a time measured is not one of
-/// waiting in line.
-pub const BENCH_IN_FLIGHT: usize = 64;
-/// How long one may last.
-pub const BENCH_SECONDS: u32 = 3_600;
-/// The smallest message that it sends: a publisher, a number and a time must stand in it.
-pub const BENCH_SIZE_MIN: u64 = 64;
-/// The largest: half of what a message may have.
-pub const BENCH_SIZE_MAX: u64 = MESSAGE_BYTES as u64 / 2;
-/// Publishes that may fail before a publisher gives up: what is away is not measured.
-pub const BENCH_FAILURES: usize = 1_000;
-/// The longest time that it tells apart from longer ones.
-pub const BENCH_LONGEST: Duration = Duration::from_secs(600);
-/// How often it looks how far it has come.
-pub const BENCH_TICK: Duration = Duration::from_millis(100);
-/// How long it listens for a message that comes twice, when all have come once.
-pub const BENCH_LINGER: Duration = Duration::from_millis(500);
-/// Channels that `tidings top` looks at: ten pages at each look.
-pub const TOP_CHANNELS: usize = 10 * PAGE_MESSAGES;
-/// How often it looks, when not told.
-pub const TOP_INTERVAL: Duration = Duration::from_secs(2);
-/// The shortest time between two looks, each of which costs Redis a read of every channel's head.
-pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(100);

@@ -28,6 +28,7 @@ use crate::broker;
 
 mod accept;
 pub mod admin;
+mod bodies;
 mod calls;
 pub mod cors;
 pub mod deadline;
@@ -124,5 +125,6 @@ pub async fn serve(
     let health = health::service(&names, state, shutdown.clone());
     let routes = reflection::add(routes.add_service(health), &names);
     let routes = fallback::add(routes, names, options.elsewhere).prepare();
-    accept::run(listener, front::Front::new(routes, unary, options.origins.clone()), options, shutdown).await
+    let calls = calls::Calls::new(routes, reflection::streaming());
+    accept::run(listener, front::Front::new(calls, unary, options.origins.clone()), options, shutdown).await
 }

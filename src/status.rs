@@ -4,17 +4,17 @@
 //!
 //! Texts from clients go into a status only in short extracts: details travel in HTTP headers, which clients limit.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use prost::Message as _;
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     broker,
     channel::InvalidName,
     cursor::InvalidCursor,
-    limits::{AFTER_CURSORS, ATTRIBUTES, BATCH_MESSAGES, EXTRACT_BYTES, RETRY_AFTER},
+    limits::{AFTER_CURSORS, ATTRIBUTES, BATCH_MESSAGES, BODIES_BYTES, EXTRACT_BYTES, RETRY_AFTER, SMALL_BODIES_BYTES},
     pb,
 };
 
@@ -119,6 +119,51 @@ pub fn undecodable(limit: usize) -> Status {
 /// A request that is no protobuf message of its type: INVALID_ARGUMENT, INVALID_FIELD.
 pub fn malformed() -> Status {
     invalid("request", "it can't be decoded as the protobuf message that the method takes")
+}
+
+/// A method that takes one request was sent none, or several: INVALID_ARGUMENT, NOT_ONE_REQUEST.
+///
+/// Other servers answer INTERNAL (grpc-go, grpc-java), and gRPC's list of codes has UNIMPLEMENTED. Here INTERNAL is a bug of the server, which
+/// operators are woken for, and whatever else is wrong with a request is INVALID_ARGUMENT.
+pub fn not_one_request(were: &str) -> Status {
+    let text = format!("there were {were}; the method takes exactly one");
+    invalid_because(reason::NOT_ONE_REQUEST, "request", text)
+}
+
+/// A request ends before its message does: INVALID_ARGUMENT, INVALID_FIELD.
+pub fn cut_off() -> Status {
+    invalid("request", "it ends in the middle of a message")
+}
+
+/// A message begins as none of gRPC's does: INVALID_ARGUMENT, INVALID_FIELD.
+pub fn misframed(flag: u8) -> Status {
+    invalid("request", format!("it is no gRPC message: the flag is {flag}, and only 0 is known"))
+}
+
+/// A request is compressed: UNIMPLEMENTED, COMPRESSED, with the encodings that are taken, as gRPC wants it.
+pub fn compressed() -> Status {
+    let text = "compressed requests are not taken; send them as they are (grpc-encoding: identity)";
+    let mut status = Status::with_error_details(Code::Unimplemented, text, info(reason::COMPRESSED));
+    status.metadata_mut().insert("grpc-accept-encoding", MetadataValue::from_static("identity"));
+    status
+}
+
+/// A connection's requests are too large together: RESOURCE_EXHAUSTED, CONNECTION_LIMIT. Nothing was done, and waiting helps.
+pub fn connection_full() -> Status {
+    let limit = BODIES_BYTES + SMALL_BODIES_BYTES;
+    let text = format!(
+        "the requests that come over this connection have more than {limit} bytes together; nothing was done: send fewer at a time, or use \
+         more connections"
+    );
+    let mut details = info_with(reason::CONNECTION_LIMIT, [("limit", limit.to_string())]);
+    details.set_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(Code::ResourceExhausted, text, details)
+}
+
+/// A request did not come whole in time: DEADLINE_EXCEEDED, REQUEST_TOO_SLOW. Nothing was done with it.
+pub fn request_too_slow(limit: Duration) -> Status {
+    let text = format!("the request did not come whole within {limit:?}; nothing was done with it");
+    Status::with_error_details(Code::DeadlineExceeded, text, info(reason::REQUEST_TOO_SLOW))
 }
 
 /// What tonic's decoder says of a request, in our words: it gives INTERNAL for one that is malformed, and OUT_OF_RANGE for

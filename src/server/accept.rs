@@ -103,13 +103,13 @@ fn is_exhaustion(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::HashSet, time::Duration};
 
     use tokio::{io::AsyncReadExt as _, net::TcpStream};
     use tonic::service::Routes;
 
     use super::{connection::PREFACE, *};
-    use crate::server::Origins;
+    use crate::server::{Origins, calls::Calls};
 
     /// Says the first words of HTTP/2.
     async fn connect(listener: &TcpListener) -> TcpStream {
@@ -148,7 +148,7 @@ mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (tasks, shutdown, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let front = Front::new(Routes::default(), Vec::new(), Origins::Localhost);
+        let front = Front::new(Calls::new(Routes::default(), HashSet::new()), Vec::new(), Origins::Localhost);
         let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
         let clients = async {
             let patience = Duration::from_secs(10);

@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use futures_util::future::{BoxFuture, Either, Ready, ready};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use tonic::{body::Body, service::Routes};
 use tonic_web::{GrpcWebLayer, GrpcWebService};
@@ -14,6 +14,7 @@ use tower_layer::Layer as _;
 
 use super::{
     Ending, Origins,
+    bodies::Bodies,
     calls::Calls,
     cors,
     unary::{Call, Methods, Unary},
@@ -23,6 +24,24 @@ const NO_WEB_PAGE: &str = "This is a gRPC server, spoken to over HTTP/2 or, by g
 const NO_CALL: &str = "gRPC calls are made by POST.\n";
 const FOREIGN_ORIGIN: &str =
     "Pages of this origin may not call this server. Its operator can allow it: --cors-allow-origin ORIGIN\n";
+
+/// What the calls of a connection share.
+pub(super) struct Shared {
+    ending: Ending,
+    pub(super) bodies: Bodies,
+}
+
+impl Shared {
+    pub(super) fn new(ending: Ending) -> Arc<Self> {
+        Arc::new(Self { ending, bodies: Bodies::default() })
+    }
+
+    /// Tells a request of it, for whoever serves it.
+    pub(super) fn tell(&self, request: &mut Extensions) {
+        request.insert(self.ending.clone());
+        request.insert(self.bodies.clone());
+    }
+}
 
 /// The service of every connection.
 #[derive(Clone)]
@@ -34,31 +53,28 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub(super) fn new(routes: Routes, methods: Vec<(&'static str, Box<dyn Unary>)>, origins: Origins) -> Self {
+    pub(super) fn new(grpc: Calls<Routes>, methods: Vec<(&'static str, Box<dyn Unary>)>, origins: Origins) -> Self {
         let origins = Arc::new(origins);
-        let grpc = Calls::new(routes);
         let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(grpc.clone()));
         Self { short: Methods::new(methods, grpc.clone()), grpc, web, origins }
     }
 
-    /// Answers a request of a connection with this ending.
-    pub(super) fn call(&self, mut request: Request<Incoming>, ending: &Ending) -> Calling {
-        let origin = request.headers().get(header::ORIGIN);
-        if let Some(origin) = origin {
-            // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS.
-            if !self.origins.allow(origin) {
-                return refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN);
-            }
+    /// Answers a request of this connection.
+    pub(super) fn call(&self, mut request: Request<Incoming>, connection: &Arc<Shared>) -> Calling {
+        let is_of_page = request.headers().contains_key(header::ORIGIN);
+        // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS. No browser sends two, and what
+        // stands between may look at another one than we.
+        if is_of_page && !request.headers().get_all(header::ORIGIN).iter().all(|origin| self.origins.allow(origin)) {
+            return refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN);
         }
-        let is_of_page = origin.is_some();
         let kind = kind(&request);
         if matches!(kind, Kind::Grpc)
             && !is_of_page
             && let Some(method) = self.short.find(&request)
         {
-            return Either::Left(Either::Left(self.short.call(method, request, ending)));
+            return Either::Left(Either::Left(self.short.call(method, request, connection)));
         }
-        request.extensions_mut().insert(ending.clone());
+        connection.tell(request.extensions_mut());
         match kind {
             Kind::Grpc if !is_of_page => Either::Left(Either::Right(self.grpc.clone().oneshot(request))),
             Kind::Grpc | Kind::Web => Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request)))),

@@ -4,7 +4,8 @@
 //! Only what is ordinary goes this way: plain gRPC, one whole message, not compressed, that the method can decode. For
 //! whatever else a client may send, the request is put together again and goes the plain way, which answers as ever. So
 //! this way has no answers of its own but a method's: nothing is published before it is known which way a request goes. What
-//! holds for every call holds here as well: its `grpc-timeout`, and INTERNAL for a panic.
+//! holds for every call holds here as well: its `grpc-timeout`, INTERNAL for a panic, and that its body has a share of the connection's
+//! ([`bodies`](super::bodies)) unless it comes at once or is small.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use hyper::body::Incoming;
 use tonic::{Status, service::Routes};
 
 pub(super) use self::call::Call;
-use super::{Ending, calls::Calls};
+use super::{calls::Calls, front::Shared};
 
 mod body;
 mod call;
@@ -50,8 +51,8 @@ impl Methods {
     }
 
     /// The call of a method that was found.
-    pub(super) fn call(&self, method: usize, request: Request<Incoming>, ending: &Ending) -> Call {
-        Call::new(Arc::clone(&self.0), method, request, ending.clone())
+    pub(super) fn call(&self, method: usize, request: Request<Incoming>, connection: &Arc<Shared>) -> Call {
+        Call::new(Arc::clone(&self.0), method, request, Arc::clone(connection))
     }
 }
 

@@ -30,6 +30,8 @@ pub const CHANNELS_DIFFER: &str = "CHANNELS_DIFFER";
 pub const BATCH_EMPTY: &str = "BATCH_EMPTY";
 /// More than one start of a stream.
 pub const SEVERAL_STARTS: &str = "SEVERAL_STARTS";
+/// A method that takes one request was sent none, or several.
+pub const NOT_ONE_REQUEST: &str = "NOT_ONE_REQUEST";
 
 /// More attributes than a message may have.
 pub const TOO_MANY_ATTRIBUTES: &str = "TOO_MANY_ATTRIBUTES";
@@ -45,6 +47,8 @@ pub const TOO_MANY_CURSORS: &str = "TOO_MANY_CURSORS";
 pub const ORDERING_KEY_TOO_LONG: &str = "ORDERING_KEY_TOO_LONG";
 /// The request is too large to be decoded.
 pub const REQUEST_TOO_LARGE: &str = "REQUEST_TOO_LARGE";
+/// The requests under way on this connection are too large together.
+pub const CONNECTION_LIMIT: &str = "CONNECTION_LIMIT";
 /// A pattern matches more channels than a stream may follow.
 pub const PATTERN_TOO_WIDE: &str = "PATTERN_TOO_WIDE";
 /// The server is at a limit of its own.
@@ -68,6 +72,8 @@ pub const BROKER_UNAVAILABLE: &str = "BROKER_UNAVAILABLE";
 pub const DRAINING: &str = "DRAINING";
 /// The connection has reached its maximum age: the same server serves a new one.
 pub const CONNECTION_AGED: &str = "CONNECTION_AGED";
+/// The request did not come whole in time; nothing was done.
+pub const REQUEST_TOO_SLOW: &str = "REQUEST_TOO_SLOW";
 /// The call's deadline has passed.
 pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
 
@@ -82,5 +88,7 @@ pub const NOT_RETAINED: &str = "NOT_RETAINED";
 pub const OTHER_SERVICE: &str = "OTHER_SERVICE";
 /// Nobody serves this method.
 pub const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
+/// Requests are not taken compressed.
+pub const COMPRESSED: &str = "COMPRESSED";
 /// A bug.
 pub const INTERNAL: &str = "INTERNAL";

@@ -11,11 +11,11 @@ use std::{
 use bytes::Buf;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt as _;
 use tidings::{
     channel::Names,
     codec,
-    limits::{DECODE_BYTES, GREETING_TIMEOUT},
+    limits::GREETING_TIMEOUT,
     pb::{StreamMessagesRequest, subscriber_service_server::SubscriberServiceServer},
     server::{Ending, deadline},
     status::{self, Call},
@@ -96,27 +96,18 @@ impl Streams {
 
     async fn open(&self, request: Body) -> Result<(Session, Option<Duration>), Status> {
         let message = timeout(GREETING_TIMEOUT, read(request)).await;
-        let message = message.map_err(|_| status::invalid("request", "it did not end in time"))??;
+        let message = message.map_err(|_| status::request_too_slow(GREETING_TIMEOUT))??;
         let plan = request::plan(&message, &self.names)?;
         Ok((Session::open(&self.source, &plan).await?, plan.heartbeat))
     }
 }
 
-/// Reads the one message of the request.
+/// Reads the one message of the request. The server has seen to it that it is one, and not too large.
 async fn read(body: Body) -> Result<StreamMessagesRequest, Status> {
-    let collected = Limited::new(body, DECODE_BYTES).collect().await;
-    let mut bytes = collected.map_err(|_| status::undecodable(DECODE_BYTES))?.to_bytes();
-    let malformed = || status::invalid("request", "it is no single gRPC message");
+    let mut bytes = body.collect().await?.to_bytes();
     if bytes.len() < PREFIX {
-        return Err(malformed());
+        return Err(status::cut_off());
     }
-    match bytes.get_u8() {
-        0 => {}
-        1 => return Err(Status::unimplemented("compressed requests are not supported")),
-        _ => return Err(malformed()),
-    }
-    if bytes.get_u32() as usize != bytes.len() {
-        return Err(malformed());
-    }
+    bytes.advance(PREFIX);
     codec::decode(bytes)
 }

@@ -9,6 +9,7 @@ mod process;
 mod scraped;
 mod stream;
 mod terminal;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

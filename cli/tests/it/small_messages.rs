@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::harness::{PATIENCE, Publisher, text};
 
-const STREAMS: usize = 16;
+const STREAMS: usize = 8;
 /// More than a stream takes in, and than its window lets through behind that.
 const EACH: usize = 4_500;
 

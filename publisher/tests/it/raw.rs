@@ -10,6 +10,8 @@ use tonic::{
     codegen::http::{HeaderMap, Request},
 };
 
+use crate::publish;
+
 /// One HTTP/2 connection.
 pub(crate) struct Connection {
     send: SendRequest<Bytes>,
@@ -32,6 +34,8 @@ pub(crate) struct Answer {
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Vec<(String, Vec<u8>)>,
+    /// That of the status.
+    pub(crate) reason: String,
 }
 
 impl Answer {
@@ -113,6 +117,7 @@ impl Connection {
         let response = response.await.expect("a response");
         let code = response.status().as_u16();
         let headers = listed(response.headers());
+        let status = Status::from_header_map(response.headers());
         let mut stream = response.into_body();
         let mut body = Vec::new();
         while let Some(data) = stream.data().await {
@@ -121,7 +126,9 @@ impl Connection {
             body.extend_from_slice(&data);
         }
         let trailers = stream.trailers().await.expect("no error").unwrap_or_default();
-        Answer { code, headers, body, trailers: listed(&trailers) }
+        let status = status.or_else(|| Status::from_header_map(&trailers));
+        let reason = status.as_ref().map(publish::reason).unwrap_or_default();
+        Answer { code, headers, body, trailers: listed(&trailers), reason }
     }
 }
 

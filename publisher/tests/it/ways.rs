@@ -82,7 +82,10 @@ impl Service<http::Request<Body>> for Plain {
             let mut body = request.into_body();
             let mut sent = Vec::new();
             while let Some(frame) = std::future::poll_fn(|context| poll_frame(&mut body, context)).await {
-                sent.extend_from_slice(&frame);
+                match frame {
+                    Ok(frame) => sent.extend_from_slice(&frame),
+                    Err(status) => return Ok(status.into_http()),
+                }
             }
             if sent.ends_with(b"wait") {
                 std::future::pending::<()>().await;
@@ -92,10 +95,10 @@ impl Service<http::Request<Body>> for Plain {
     }
 }
 
-fn poll_frame(body: &mut Body, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+fn poll_frame(body: &mut Body, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
     use tonic::codegen::Body as _;
     let frame = std::task::ready!(std::pin::Pin::new(body).poll_frame(context));
-    Poll::Ready(frame.map(|frame| frame.expect("no error").into_data().unwrap_or_default()))
+    Poll::Ready(frame.map(|frame| Ok(frame?.into_data().unwrap_or_default())))
 }
 
 /// A server with that service, and a connection to it.
@@ -142,28 +145,40 @@ async fn one_whole_message_goes_the_short_way_however_it_comes() {
 async fn all_else_goes_the_plain_way_whole() {
     let connection = echo().await;
     let large = u32::try_from(DECODE_BYTES + 1).expect("small").to_be_bytes();
-    for (odd, sizes) in [
-        (vec![], 1..2),
-        (vec![0, 0, 0], 1..4),
-        (frame(0, b"no message"), 4..16),
-        (frame(1, b"compressed"), 1..6),
-        (frame(7, b"odd"), 3..9),
-        ([frame(0, b"one"), frame(0, b"two")].concat(), 5..12),
-        (frame(0, b"short")[..9].to_vec(), 4..10),
-        ([&[0][..], &large, b"too large"].concat(), 4..10),
+    let whole = frame(0, b"no message");
+    for size in 4..16 {
+        for end in [End::Last, End::Empty, End::Trailers] {
+            let answer = connection.call(ECHO, &[], &in_parts(&whole, size), end).await;
+            assert_eq!((answer.status().as_str(), answer.message().as_str()), ("15", "plain%2015"), "{size}, {end:?}");
+        }
+    }
+    // What is no single message of gRPC comes to no service at all.
+    for (odd, sizes, status, reason) in [
+        (vec![], 1..2, "3", "NOT_ONE_REQUEST"),
+        (vec![0, 0, 0], 1..4, "3", "INVALID_FIELD"),
+        (frame(1, b"compressed"), 1..6, "12", "COMPRESSED"),
+        (frame(7, b"odd"), 3..9, "3", "INVALID_FIELD"),
+        ([frame(0, b"one"), frame(0, b"two")].concat(), 5..12, "3", "NOT_ONE_REQUEST"),
+        ([frame(0, b""), frame(0, b"")].concat(), 1..11, "3", "NOT_ONE_REQUEST"),
+        (frame(0, b"short")[..9].to_vec(), 4..10, "3", "INVALID_FIELD"),
+        ([&[0][..], &large, b"too large"].concat(), 4..10, "8", "REQUEST_TOO_LARGE"),
     ] {
         for size in sizes {
             for end in [End::Last, End::Empty, End::Trailers] {
-                let parts = if odd.is_empty() { vec![vec![]] } else { in_parts(&odd, size) };
-                let answer = connection.call(ECHO, &[], &parts, end).await;
-                let expected = ("15".to_owned(), format!("plain {}", odd.len()).replace(' ', "%20"));
-                assert_eq!((answer.status(), answer.message()), expected, "{odd:?} by {size}, {end:?}");
+                for headers in [&[][..], &[PLAIN]] {
+                    let parts = if odd.is_empty() { vec![vec![]] } else { in_parts(&odd, size) };
+                    let answer = connection.call(ECHO, headers, &parts, end).await;
+                    let told = (answer.status(), answer.reason.as_str());
+                    assert_eq!(told, (status.to_owned(), reason), "{odd:?} by {size}, {end:?} {headers:?}");
+                }
             }
         }
     }
-    for headers in [&[("grpc-encoding", "gzip")][..], &[PLAIN], &[("grpc-encoding", "")]] {
-        let answer = connection.call(ECHO, headers, &[frame(0, b"a")], End::Last).await;
-        assert_eq!(answer.message(), "plain%206", "{headers:?}");
+    let answer = connection.call(ECHO, &[PLAIN], &[frame(0, b"a")], End::Last).await;
+    assert_eq!(answer.message(), "plain%206");
+    for encoding in ["gzip", ""] {
+        let answer = connection.call(ECHO, &[("grpc-encoding", encoding)], &[frame(0, b"a")], End::Last).await;
+        assert_eq!(answer.reason, "COMPRESSED", "{encoding}: {answer:?}");
     }
     let answer = connection.call_as("PUT", ECHO, &[], &[frame(0, b"a")], End::Last).await;
     assert_eq!(answer.code, 405, "another verb: {answer:?}");
@@ -182,8 +197,7 @@ async fn the_deadline_holds_on_either_way_and_while_nothing_comes() {
     for (parts, end) in [
         (vec![frame(0, b"wait")], End::Last),
         // The plain way.
-        (vec![frame(1, b"wait")], End::Last),
-        (vec![frame(0, b"wait"), frame(0, b"wait")], End::Last),
+        (vec![frame(0, b"no message: wait")], End::Last),
     ] {
         let began = Instant::now();
         let answer = connection.call(ECHO, &[timeout], &parts, end).await;

@@ -24,7 +24,11 @@ use super::{
 };
 use crate::{
     limits, metrics,
-    server::{Options, ending::Ending, front::Front},
+    server::{
+        Options,
+        ending::Ending,
+        front::{Front, Shared},
+    },
 };
 
 /// What an HTTP/2 client says first.
@@ -79,8 +83,8 @@ impl Connection {
         let greeted = timeout(limits::GREETING_TIMEOUT, greet(stream, terms));
         let Some(Ok(Ok((io, cork)))) = drain.run_until_cancelled(greeted).await else { return };
         let ending = Ending::new(&drain);
-        let of_calls = ending.clone();
-        let calls = service_fn(move |request: Request<Incoming>| front.call(request, &of_calls));
+        let shared = Shared::new(ending.clone());
+        let calls = service_fn(move |request: Request<Incoming>| front.call(request, &shared));
         let mut connection = std::pin::pin!(Corked::new(builder.serve_connection(TokioIo::new(io), calls), cork));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

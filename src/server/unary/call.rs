@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body::Body as _;
@@ -20,10 +21,15 @@ use tower::util::ServiceExt as _;
 use super::{
     Table,
     body::{Reread, respond},
-    message::{PREFIX, Read},
+    message::Read,
 };
 use crate::{
-    server::{Ending, deadline},
+    limits::SMALL_BODY_BYTES,
+    server::{
+        bodies::{Meter, PREFIX, Takes},
+        deadline,
+        front::Shared,
+    },
     status,
 };
 
@@ -38,7 +44,7 @@ pub(in crate::server) struct Call {
 #[expect(clippy::large_enum_variant, reason = "every call begins with the large one, which would be boxed for each")]
 enum State {
     Reading(Reading),
-    Answering(BoxFuture<'static, Result<bytes::Bytes, Status>>),
+    Answering(BoxFuture<'static, Result<Bytes, Status>>),
     Plain(BoxFuture<'static, Result<Response<Body>, Infallible>>),
     Over,
 }
@@ -48,21 +54,27 @@ struct Reading {
     read: Read,
     table: Arc<Table>,
     method: usize,
-    ending: Ending,
+    connection: Arc<Shared>,
+    /// None where all that there is came at once, as mostly.
+    meter: Option<Box<Meter>>,
 }
 
 impl Call {
-    pub(super) fn new(table: Arc<Table>, method: usize, request: Request<Incoming>, ending: Ending) -> Self {
+    pub(super) fn new(table: Arc<Table>, method: usize, request: Request<Incoming>, connection: Arc<Shared>) -> Self {
         let deadline = deadline::of(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
         let of = status::Call::of(request.uri().path());
-        Self { state: State::Reading(Reading { request, read: Read::default(), table, method, ending }), deadline, of }
+        let reading = Reading { request, read: Read::default(), table, method, connection, meter: None };
+        Self { state: State::Reading(reading), deadline, of }
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Response<Body>> {
         loop {
             self.state = match &mut self.state {
                 State::Reading(reading) => {
-                    let is_whole = ready!(reading.poll_read(context));
+                    let is_whole = match ready!(reading.poll_read(context)) {
+                        Ok(is_whole) => is_whole,
+                        Err(status) => return Poll::Ready(status.into_http()),
+                    };
                     match std::mem::replace(&mut self.state, State::Over) {
                         State::Reading(reading) => reading.go(is_whole),
                         other => other,
@@ -85,25 +97,62 @@ impl Call {
 
 impl Reading {
     /// Reads to the body's end. Says whether it was one ordinary message, as soon as that is known.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        let body = self.request.body_mut();
-        while !body.is_end_stream() {
-            match ready!(Pin::new(&mut *body).poll_frame(context)) {
-                Some(Ok(frame)) => match frame.into_data() {
+    ///
+    /// # Errors
+    ///
+    /// The message had no share of what the connection may have under way, or was too slow.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Status>> {
+        loop {
+            if let Some(meter) = &mut self.meter {
+                ready!(meter.poll_ready(context))?;
+            }
+            let body = self.request.body_mut();
+            if body.is_end_stream() {
+                break;
+            }
+            match Pin::new(body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => {
-                        if !self.read.add(data) {
-                            return Poll::Ready(false);
+                        if !self.take(data) {
+                            return Poll::Ready(Ok(false));
                         }
                     }
                     // Trailers, of which no method here makes anything, are the end.
                     Err(_) => break,
                 },
                 // What broke is broken for the plain way too.
-                Some(Err(_)) => return Poll::Ready(false),
-                None => break,
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Ok(false)),
+                Poll::Ready(None) => break,
+                Poll::Pending if self.meter.is_none() && !self.read.so_far().is_empty() => {
+                    if !self.measure() {
+                        return Poll::Ready(Ok(false));
+                    }
+                }
+                Poll::Pending => {
+                    return self.meter.as_mut().map_or(Poll::Pending, |meter| meter.poll_slow(context).map(Err));
+                }
             }
         }
-        Poll::Ready(self.read.is_whole())
+        Poll::Ready(Ok(self.read.is_whole()))
+    }
+
+    /// Takes what was read. Says whether it can still become one ordinary message.
+    fn take(&mut self, data: Bytes) -> bool {
+        let is_good = self.meter.as_mut().is_none_or(|meter| meter.take(&data).is_ok());
+        let has_share = self.meter.as_ref().is_some_and(|meter| meter.has_share());
+        let is_good = self.read.add(data, has_share) && is_good;
+        is_good && (self.read.so_far().len() <= SMALL_BODY_BYTES || self.read.is_whole() || self.measure())
+    }
+
+    /// Has the message looked after from here on. Says whether it is as it must be; if not, the plain way says why.
+    fn measure(&mut self) -> bool {
+        if self.meter.is_some() {
+            return true;
+        }
+        let mut meter = Box::new(Meter::new(self.connection.bodies.clone(), Takes::One));
+        let taken = meter.take(self.read.so_far());
+        self.meter = Some(meter);
+        taken.is_ok()
     }
 
     /// Goes the short way where that is possible.
@@ -112,12 +161,17 @@ impl Reading {
         if is_whole {
             let (_, method) = &self.table.methods[self.method];
             if let Some(answer) = method.answer(frame.slice(PREFIX..)) {
-                return State::Answering(answer);
+                let Some(share) = self.meter else { return State::Answering(answer) };
+                // What becomes of a large message waits for the broker as large.
+                return State::Answering(Box::pin(async move {
+                    let _share = share;
+                    answer.await
+                }));
             }
         }
         let read = Some(frame).filter(|frame| !frame.is_empty());
         let mut request = self.request.map(|rest| Reread { read, rest });
-        request.extensions_mut().insert(self.ending);
+        self.connection.tell(request.extensions_mut());
         State::Plain(Box::pin(self.table.plain.clone().oneshot(request)))
     }
 }

@@ -2,10 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::limits::DECODE_BYTES;
-
-/// The flag byte and the length of a gRPC frame.
-pub(super) const PREFIX: usize = 5;
+use crate::{limits::DECODE_BYTES, server::bodies::PREFIX};
 
 /// What has been read. Mostly one part is all, which is taken as it lies.
 #[derive(Debug, Default)]
@@ -16,15 +13,17 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Takes what came next. Says whether it can still become one ordinary message.
-    pub(super) fn add(&mut self, data: Bytes) -> bool {
+    /// Takes what came next. Says whether it can still become one ordinary message. Where that has its share of memory, room is made for all
+    /// of it; a claim alone makes none.
+    pub(super) fn add(&mut self, data: Bytes, has_share: bool) -> bool {
         if self.all.is_empty() && self.first.is_empty() {
             self.first = data;
         } else {
             if self.all.is_empty() {
-                // As much as the client says that will come, which the decoder's limit bounds.
-                self.all.reserve(whole(&self.first).unwrap_or_default().max(self.first.len() + data.len()));
-                self.all.extend_from_slice(&self.first);
+                self.all.extend_from_slice(&std::mem::take(&mut self.first));
+            }
+            if has_share {
+                self.all.reserve(whole(&self.all).unwrap_or_default().saturating_sub(self.all.len()));
             }
             self.all.extend_from_slice(&data);
         }
@@ -32,7 +31,8 @@ impl Read {
         so_far.len() < PREFIX || whole(so_far).is_some_and(|whole| so_far.len() <= whole)
     }
 
-    fn so_far(&self) -> &[u8] {
+    /// What there is.
+    pub(super) fn so_far(&self) -> &[u8] {
         if self.all.is_empty() { &self.first } else { &self.all }
     }
 
@@ -68,7 +68,7 @@ mod tests {
         let mut taken = 0;
         for part in bytes.chunks(size) {
             taken += part.len();
-            if !read.add(Bytes::copy_from_slice(part)) {
+            if !read.add(Bytes::copy_from_slice(part), size.is_multiple_of(2)) {
                 assert_eq!(read.take(), bytes[..taken]);
                 return None;
             }
@@ -113,9 +113,9 @@ mod tests {
     #[test]
     fn what_can_become_no_message_is_known_from_its_beginning() {
         for begin in [frame(1, 2, b""), frame(0, DECODE_BYTES as u32 + 1, b""), frame(0, 1, b"ab")] {
-            assert!(!Read::default().add(Bytes::from(begin)));
+            assert!(!Read::default().add(Bytes::from(begin), false));
         }
-        assert!(Read::default().add(Bytes::from(frame(0, DECODE_BYTES as u32, b""))));
+        assert!(Read::default().add(Bytes::from(frame(0, DECODE_BYTES as u32, b"")), false));
     }
 
     /// Whatever a stranger sends, in parts as long as its first byte says.
@@ -133,10 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_alone_makes_no_room() {
+        for (has_share, least, most) in [(false, 0, 1 << 10), (true, DECODE_BYTES, 2 * DECODE_BYTES)] {
+            let mut read = Read::default();
+            assert!(read.add(Bytes::from(frame(0, DECODE_BYTES as u32, b"a")), has_share));
+            assert!(read.add(Bytes::from_static(b"b"), has_share));
+            assert!((least..=most).contains(&read.all.capacity()), "{}", read.all.capacity());
+        }
+    }
+
+    #[test]
     fn one_part_is_not_copied() {
         let frame = Bytes::from(frame(0, 2, b"ab"));
         let mut read = Read::default();
-        assert!(read.add(frame.clone()) && read.is_whole());
+        assert!(read.add(frame.clone(), false) && read.is_whole());
         assert_eq!(read.take().as_ptr(), frame.as_ptr());
     }
 }

@@ -61,8 +61,13 @@ impl Peer {
 
     /// A hello that lets the server send as much as it likes.
     pub(crate) fn hello() -> Vec<u8> {
+        Self::hello_of_window(WINDOW)
+    }
+
+    /// A hello that lets the server send so much on each stream.
+    pub(crate) fn hello_of_window(window: u32) -> Vec<u8> {
         let mut hello = PREFACE.to_vec();
-        let initial_window_size = [&[0, 4][..], &WINDOW.to_be_bytes()].concat();
+        let initial_window_size = [&[0, 4][..], &window.to_be_bytes()].concat();
         put(&mut hello, SETTINGS, 0, 0, &initial_window_size);
         put(&mut hello, WINDOW_UPDATE, 0, 0, &(WINDOW - FIRST_WINDOW).to_be_bytes());
         hello
@@ -82,6 +87,20 @@ impl Peer {
         message.extend_from_slice(&request.encode_to_vec());
         put(&mut frames, DATA, END_STREAM, stream, &message);
         self.say(&frames).await;
+    }
+
+    /// Begins a call, whose messages are to come.
+    pub(crate) async fn open(&mut self, stream: u32, path: &str) {
+        let mut frame = Vec::new();
+        put(&mut frame, HEADERS, END_HEADERS, stream, &head(path));
+        self.say(&frame).await;
+    }
+
+    /// Sends the same bytes on a call so many times, each in a frame of its own.
+    pub(crate) async fn data(&mut self, stream: u32, bytes: &[u8], times: usize) {
+        let mut frame = Vec::new();
+        put(&mut frame, DATA, 0, stream, bytes);
+        self.say(&frame.repeat(times)).await;
     }
 
     /// The next frame, or `None` where the connection has ended. Settings and pings are answered and not shown.

@@ -1,0 +1,115 @@
+//! Calls whose bytes the tests write by themselves, over a connection of HTTP/2: clients send nothing that is odd.
+
+use std::net::SocketAddr;
+
+use h2::client::{ResponseFuture, SendRequest};
+use prost::bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::net::TcpStream;
+use tonic::{
+    Status,
+    codegen::http::{HeaderMap, HeaderName, HeaderValue, Request, Response},
+};
+
+/// Plain gRPC.
+pub(crate) const GRPC: &str = "application/grpc";
+/// As browsers speak it.
+pub(crate) const WEB: &str = "application/grpc-web+proto";
+/// The flag of a frame in which gRPC-Web has its trailers.
+const TRAILERS: u8 = 0x80;
+
+/// A connection.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    send: SendRequest<Bytes>,
+    address: SocketAddr,
+}
+
+impl Wire {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).await.expect("it listens");
+        let mut client = h2::client::Builder::new();
+        let (send, connection) = client.initial_max_send_streams(1_000).handshake(socket).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        Self { send, address }
+    }
+
+    /// Begins a call, whose body is to come.
+    pub(crate) async fn begin(
+        &self,
+        path: &str,
+        kind: &str,
+        headers: &[(&str, &str)],
+    ) -> (ResponseFuture, h2::SendStream<Bytes>) {
+        let mut request = Request::post(format!("http://{}{path}", self.address));
+        for (name, value) in [("content-type", kind), ("te", "trailers")].iter().chain(headers) {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        let mut send = self.send.clone().ready().await.expect("a connection");
+        send.send_request(request, false).expect("a call")
+    }
+
+    /// A whole call: the frames of the answer, and the status.
+    pub(crate) async fn call(
+        &self,
+        path: &str,
+        kind: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> (Vec<Vec<u8>>, Status) {
+        let (answer, mut sending) = self.begin(path, kind, headers).await;
+        // A server that needs no body to refuse a call may have done so.
+        let _ = sending.send_data(body.into(), true);
+        read(answer.await.expect("a response")).await
+    }
+}
+
+/// A frame of gRPC that claims a length.
+pub(crate) fn framed(flag: u8, claimed: usize, bytes: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(5 + bytes.len());
+    frame.put_u8(flag);
+    frame.put_u32(u32::try_from(claimed).expect("small"));
+    frame.put_slice(bytes);
+    frame.freeze()
+}
+
+/// How a call ended.
+pub(crate) async fn end(answer: ResponseFuture) -> Status {
+    read(answer.await.expect("a response")).await.1
+}
+
+async fn read(answer: Response<h2::RecvStream>) -> (Vec<Vec<u8>>, Status) {
+    if let Some(status) = Status::from_header_map(answer.headers()) {
+        return (Vec::new(), status);
+    }
+    let mut body = answer.into_body();
+    let mut all = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data.expect("no error");
+        let _ = body.flow_control().release_capacity(data.len());
+        all.extend_from_slice(&data);
+    }
+    let mut trailers = body.trailers().await.expect("no error").unwrap_or_default();
+    let mut frames = Vec::new();
+    let mut rest = &all[..];
+    while let Some((prefix, behind)) = rest.split_first_chunk::<5>() {
+        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        let (frame, next) = behind.split_at(length);
+        if prefix[0] == TRAILERS {
+            trailers = headers(std::str::from_utf8(frame).expect("text"));
+        } else {
+            frames.push(frame.to_vec());
+        }
+        rest = next;
+    }
+    (frames, Status::from_header_map(&trailers).expect("a status"))
+}
+
+/// Those that stand in lines.
+fn headers(lines: &str) -> HeaderMap {
+    let lines = lines.lines().filter_map(|line| line.split_once(':'));
+    let parse = |(name, value): (&str, &str)| {
+        (name.parse::<HeaderName>().expect("a name"), value.trim().parse::<HeaderValue>().expect("a value"))
+    };
+    lines.map(parse).collect()
+}
