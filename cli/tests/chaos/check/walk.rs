@@ -70,8 +70,8 @@ impl Line {
 
     /// Whether it is where the stream was in that epoch before a gap of unknown length: a copy came back, and what was had of it is not
     /// told again.
-    fn comes_back(&self, to: Position) -> bool {
-        to.epoch.is_some_and(|epoch| self.settled.get(&epoch) == Some(&to.sequence))
+    fn comes_back(&self, truth: &Truth, channel: &str, to: Position) -> bool {
+        !self.settled.is_empty() && truth.leads_to(channel, self, to).is_ok()
     }
 
     /// It begins again with what is retained. What it heard before may come again, and need not.
@@ -194,7 +194,7 @@ impl Walk<'_> {
             let line = self.lines.get(channel).unwrap_or(&none);
             let at = line.at;
             must!(
-                place.sequence == at.sequence || line.comes_back(*place),
+                place.sequence == at.sequence || line.comes_back(self.truth, channel, *place),
                 "a cursor says {} of {channel}, and the stream stands at {}",
                 show(*place),
                 show(at)
@@ -213,7 +213,7 @@ impl Walk<'_> {
 fn follows(truth: &Truth, channel: &str, line: &Line, place: Position) -> Result<(), String> {
     let at = line.at;
     let (here, there) = (show(at), show(place));
-    if line.comes_back(Position { sequence: place.sequence - 1, ..place }) {
+    if line.comes_back(truth, channel, Position { sequence: place.sequence - 1, ..place }) {
         return Ok(());
     }
     must!(place.sequence > at.sequence, "a step back: {there} after {here} of {channel}");
