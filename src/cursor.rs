@@ -4,15 +4,16 @@
 //! checksum over all of it, as URL-safe base64. They are not secret and carry no rights; the checksum catches accidents and
 //! guesses, so that a cursor that was cut, mixed up or made by hand is never taken for another position.
 //!
-//! What is written is version 2. Version 1 is still read: it knows its channels by hashes that can be met on purpose, and not
-//! where positions lie.
+//! Every message has a cursor, so the usual ones of channels are short: one byte stands for version, kind and what is known of the
+//! lineage. Everything else is version 2. Version 1 is still read: it knows its channels by hashes that can be met on purpose, and
+//! not where positions lie.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::{
     owner::{ChannelHash, Owner, channel_hash, old_hash},
-    series::Series,
+    series::{OWN_TEXT_BYTES, SHORT_TEXT_BYTES, Series},
     stream::{StreamCursor, encode_stream},
 };
 use crate::{
@@ -26,21 +27,22 @@ mod stream;
 
 /// With 64-bit hashes, and without where a position lies.
 const OLD: u8 = 1;
+/// What anything but the short cursors begins with; of channels those in an epoch that is not the first, and some that were written
+/// before there were short ones. Behind it comes the kind.
 const VERSION: u8 = 2;
+/// What a short cursor of a channel begins with: a position in an epoch of which no more is known,
+const IN_EPOCH: u8 = 3;
+/// in the channel's first epoch, which began with 1,
+const IN_FIRST_EPOCH: u8 = 4;
+/// or the beginning, with the data set in the epoch's place, 0 where it is not known.
+const AT_START: u8 = 5;
+
 const CHANNEL: u8 = 1;
 const STREAM: u8 = 2;
 const LIST: u8 = 3;
 const NAMES: u8 = 4;
 /// Version, kind, hash, checksum.
 const FRAME_BYTES: usize = 1 + 1 + ChannelHash::BYTES + 4;
-/// A cursor of one channel: frame, epoch, what the epoch's lineage has (its first sequence and the epoch before it), sequence.
-/// What differs from one message to the next comes last. Three bytes make four characters, and fifty-four leave no rest.
-const CHANNEL_BYTES: usize = FRAME_BYTES + 32;
-/// The same as text.
-pub const CHANNEL_TEXT_BYTES: usize = CHANNEL_BYTES / 3 * 4;
-
-/// What of that is a sequence's own: the rest is the same for all of a channel and epoch.
-pub const OWN_TEXT_BYTES: usize = CHANNEL_TEXT_BYTES - series::SAME.1;
 
 /// The text is no cursor of this kind, or not of this channel, pattern or query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -92,15 +94,9 @@ fn base64url(bytes: &[u8], text: &mut [u8]) {
 
 /// Reads any cursor. The channels that a whole-stream cursor names must be names that this server accepts.
 pub fn decode(text: &str, names: &Names) -> Result<Cursor, InvalidCursor> {
-    let (kind, owner, mut body) = open(text)?;
+    let (kind, owner, body) = open(text)?;
     match (kind, owner) {
-        (CHANNEL, _) => {
-            let mark = match owner {
-                Owner::Old(_) => take_position(&mut body).map(Mark::from),
-                Owner::Hash(_) => take_mark(&mut body),
-            };
-            Ok(Cursor::Channel(owner, mark.filter(|_| body.is_empty()).ok_or(InvalidCursor::Malformed)?))
-        }
+        (CHANNEL, _) => Ok(Cursor::Channel(owner, take_channel(body)?)),
         (STREAM, Owner::Old(_)) => Ok(Cursor::Stream(owner, stream::take_old(body).ok_or(InvalidCursor::Malformed)?)),
         (STREAM, Owner::Hash(_)) => Ok(Cursor::Stream(owner, stream::take(body, names)?)),
         _ => Err(InvalidCursor::Kind),
@@ -109,16 +105,10 @@ pub fn decode(text: &str, names: &Names) -> Result<Cursor, InvalidCursor> {
 
 /// Reads a cursor that must belong to `channel`.
 pub fn decode_for(text: &str, channel: &ChannelName) -> Result<Mark, InvalidCursor> {
-    let (kind, owner, mut body) = open(text)?;
+    let (kind, owner, body) = open(text)?;
     match kind {
         CHANNEL if !owner.is(channel.as_str()) => Err(InvalidCursor::Foreign),
-        CHANNEL => {
-            let mark = match owner {
-                Owner::Old(_) => take_position(&mut body).map(Mark::from),
-                Owner::Hash(_) => take_mark(&mut body),
-            };
-            mark.filter(|_| body.is_empty()).ok_or(InvalidCursor::Malformed)
-        }
+        CHANNEL => take_channel(body),
         _ => Err(InvalidCursor::Kind),
     }
 }
@@ -171,18 +161,22 @@ fn open(text: &str) -> Result<(u8, Owner, Body), InvalidCursor> {
     if bytes[end..] != checksum(&bytes[..end]) {
         return Err(InvalidCursor::Malformed);
     }
-    let (version, kind) = (bytes[0], bytes[1]);
-    let mut body = Body { bytes, at: 2, end };
-    let owner = match version {
+    let (begin, kind, at) = match bytes[0] {
+        begin @ IN_EPOCH..=AT_START => (begin, CHANNEL, 1),
+        begin => (begin, bytes[1], 2),
+    };
+    let mut body = Body { begin, bytes, at, end };
+    let owner = match begin {
         OLD => take_u64(&mut body).map(Owner::Old),
-        VERSION => take(&mut body).map(|hash| Owner::Hash(ChannelHash::from_bytes(hash))),
+        VERSION..=AT_START => take(&mut body).map(|hash| Owner::Hash(ChannelHash::from_bytes(hash))),
         _ => None,
     };
     Ok((kind, owner.ok_or(InvalidCursor::Malformed)?, body))
 }
 
-/// What stands between a cursor's hash and its checksum.
+/// What stands between a cursor's hash and its checksum, and the byte that it all begins with.
 struct Body {
+    begin: u8,
     bytes: Vec<u8>,
     at: usize,
     end: usize,
@@ -252,6 +246,27 @@ fn lineage_of(epoch: Option<Epoch>, words: [u64; 2]) -> Option<Lineage> {
 fn take_position(body: &mut Body) -> Option<Position> {
     let epoch = Epoch::from_u64(take_u64(body)?);
     position(epoch, take_u64(body)?)
+}
+
+/// The position of a channel's cursor, which is all of its body.
+fn take_channel(mut body: Body) -> Result<Mark, InvalidCursor> {
+    let mark = match body.begin {
+        OLD => take_position(&mut body).map(Mark::from),
+        VERSION => take_mark(&mut body),
+        _ => take_short(&mut body),
+    };
+    mark.filter(|_| body.is_empty()).ok_or(InvalidCursor::Malformed)
+}
+
+fn take_short(body: &mut Body) -> Option<Mark> {
+    let word = take_u64(body)?;
+    let (epoch, lineage) = match body.begin {
+        IN_EPOCH => (Some(Epoch::from_u64(word)?), Lineage::Unknown),
+        IN_FIRST_EPOCH => (Some(Epoch::from_u64(word)?), Lineage::Epoch { first: 1, previous: None }),
+        _ => (None, DataSet::from_u64(word).map_or(Lineage::Unknown, Lineage::DataSet)),
+    };
+    let sequence = take::<7>(body)?.into_iter().fold(0, |sequence, byte| sequence << 8 | u64::from(byte));
+    Some(Mark { position: position(epoch, sequence)?, lineage })
 }
 
 fn take_mark(body: &mut Body) -> Option<Mark> {

@@ -32,6 +32,18 @@ impl<const N: usize> Small<N> {
         self.length += M;
     }
 
+    /// Any number of bytes, as they are.
+    pub fn slice(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Place for so many bytes, for whoever writes them where they belong.
+    pub fn room(&mut self, length: usize) -> &mut [u8] {
+        let start = self.length;
+        self.length += length;
+        &mut self.bytes[start..self.length]
+    }
+
     /// The beginning of a field of so many bytes. Its number is below 16, so that its tag is one byte.
     pub fn begin(&mut self, field: u8, length: usize) {
         self.byte(field << 3 | 2);

@@ -7,7 +7,7 @@ use prost::Message as _;
 use tidings::{
     broker::Receipt,
     channel::ChannelName,
-    cursor::{self, ChannelHash},
+    cursor::{self, ChannelHash, OWN_TEXT_BYTES, SHORT_TEXT_BYTES},
     message::{Epoch, Lineage},
     pb::{self, PublishResponse, PublishStreamResponse, publish_stream_response::Result as Outcome},
     protobuf::{self, Small, delimited_length, number_length},
@@ -18,15 +18,15 @@ use tonic::{Code, Status};
 /// Flag and length of a gRPC frame.
 const PREFIX: usize = 5;
 /// A response with a channel's name of twenty bytes, about: what a batch's answer begins with room for.
-const USUAL: usize = 192;
+const USUAL: usize = 168;
 
-/// Any part of a response: at most 139 bytes, where all numbers are as large as can be.
-type Part = Small<160>;
-/// A field of sixteen digits, and the tag and the length of the next.
-const BEHIND: usize = 2 + 16 + 2;
+/// Any part of a response: at most 87 bytes, where all numbers are as large as can be.
+type Part = Small<96>;
+/// A field of sixteen digits, the tag and the length of the next, which is the cursor, and how that begins.
+const BEHIND: usize = 2 + 16 + 2 + SHORT_TEXT_BYTES - OWN_TEXT_BYTES;
 const ID: usize = uuid::fmt::Hyphenated::LENGTH;
 // Lengths of one byte are written as they are.
-const _: () = assert!(ID < 128 && cursor::CHANNEL_TEXT_BYTES < 128);
+const _: () = assert!(ID < 128 && SHORT_TEXT_BYTES < 128);
 
 /// Makes the answers of messages that were published together.
 pub(crate) struct Responder {
@@ -111,7 +111,7 @@ impl Responder {
         let mut end = Part::default();
         end.number(4, sequence as u64);
         end.bytes(*behind);
-        end.bytes(cursors.at(sequence));
+        cursors.put_own(sequence, end.room(OWN_TEXT_BYTES));
         end.number(7, duplicate.into());
         end.number(8, i32::try_from(replicas).unwrap_or(i32::MAX) as u64);
         begin(buffer, 2 + ID + before.len() + end.written().len());
@@ -152,9 +152,10 @@ impl Series {
         let mut behind = [0; BEHIND];
         behind[..2].copy_from_slice(&[5 << 3 | 2, 16]);
         behind[2..18].copy_from_slice(&epoch.digits());
-        behind[18..].copy_from_slice(&[6 << 3 | 2, cursor::CHANNEL_TEXT_BYTES as u8]);
-        // Where an epoch comes from is not told with each receipt; readers find it out.
+        behind[18..20].copy_from_slice(&[6 << 3 | 2, SHORT_TEXT_BYTES as u8]);
+        // Where an epoch comes from is not told with each receipt, whose cursor is short therefore; readers find it out.
         let cursors = cursor::Series::new(hash, Some(epoch), Lineage::Unknown);
+        behind[20..].copy_from_slice(cursors.same());
         Self { epoch, time_ms, before, behind, cursors }
     }
 }

@@ -2,8 +2,9 @@
 //! checksum holds: the checksum is against accidents, and what it lets through must be bearable all the same.
 
 use super::{
-    Cursor, OLD, Owner, StreamCursor, begin, channel_hash, decode, decode_for, decode_names_page, decode_page,
-    encode_hashed, encode_names_page, encode_page, encode_stream, old_hash, page_hash, put_position, seal, stream,
+    ChannelHash, Cursor, OLD, Owner, Series, StreamCursor, VERSION, begin, channel_hash, decode, decode_for,
+    decode_names_page, decode_page, encode_hashed, encode_names_page, encode_page, encode_stream, lineage_words,
+    old_hash, page_hash, put_position, seal, stream,
 };
 use crate::{
     channel::{ChannelName, Names, Pattern},
@@ -39,6 +40,12 @@ pub(super) fn old_position(position: Position) -> Vec<u8> {
     body
 }
 
+/// A text of version 2, also where it would be a short one now.
+pub(super) fn long(channel: ChannelHash, Mark { position, lineage }: Mark) -> String {
+    let [one, other] = lineage_words(position.epoch, lineage);
+    Series::long(channel, [position.epoch.map_or(0, Epoch::as_u64), one, other]).text_at(position.sequence)
+}
+
 /// The bytes as a text, and sealed.
 fn texts(bytes: &[u8]) -> impl Iterator<Item = String> {
     let text = std::str::from_utf8(bytes).ok().map(str::to_owned);
@@ -53,6 +60,7 @@ fn check_cursor(bytes: &[u8]) {
                 let ours = owner.is(channel().as_str());
                 assert_eq!(decode_for(&text, &channel()).ok(), ours.then_some(mark));
                 match owner {
+                    Owner::Hash(hash) if begins_with(&text) == VERSION => long(hash, mark),
                     Owner::Hash(hash) => encode_hashed(hash, mark),
                     Owner::Old(hash) => old(super::CHANNEL, hash, &old_position(mark.position)),
                 }
@@ -104,7 +112,7 @@ fn check_position(position: Position) {
 
 fn check_page_token(bytes: &[u8]) {
     for text in texts(bytes) {
-        let is_old = is_old(&text);
+        let is_old = begins_with(&text) == OLD;
         for newest_first in [false, true] {
             let Ok(position) = decode_page(&text, &channel(), newest_first) else { continue };
             check_position(position);
@@ -135,9 +143,9 @@ fn check_page_token(bytes: &[u8]) {
     }
 }
 
-fn is_old(text: &str) -> bool {
+fn begins_with(text: &str) -> u8 {
     use base64::Engine as _;
-    super::URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.first() == Some(&OLD))
+    super::URL_SAFE_NO_PAD.decode(text).map_or(0, |bytes| bytes.first().copied().unwrap_or_default())
 }
 
 /// A text, and what it holds without its checksum.
@@ -175,13 +183,15 @@ fn cursor_seeds() -> Vec<Vec<u8>> {
     };
     let mut streams = vec![encode_stream(&pattern, &StreamCursor::default()).expect("it fits")];
     streams.extend([2, 50].map(|count| encode_stream(&pattern, &with(count)).expect("it fits")));
-    let channels = [mark(), start(0), start(9)].map(|mark| super::encode(&channel(), mark));
+    let channels = [mark(), start(0), start(9), position().into(), first];
+    let long = channels.map(|mark| long(channel_hash(channel().as_str()), mark));
+    let channels = channels.map(|mark| super::encode(&channel(), mark));
     let old_body = [&old_hash("orders.eu").to_be_bytes()[..], &old_position(position())].concat();
     let old = [
         old(super::CHANNEL, old_hash("orders.eu"), &old_position(position())),
         old(super::STREAM, old_hash(PATTERN), &old_body),
     ];
-    let mut seeds: Vec<_> = channels.into_iter().chain(streams).chain(old).flat_map(both).collect();
+    let mut seeds: Vec<_> = channels.into_iter().chain(long).chain(streams).chain(old).flat_map(both).collect();
     seeds.extend(page_token_seeds().into_iter().take(2));
     seeds
 }

@@ -56,6 +56,9 @@ fn samples() -> Vec<(String, Taken)> {
     let old_cursor = old(CHANNEL, old_hash("a"), &old_position(position(7, 42)));
     vec![
         (encode(&name("a"), mark(7, 42, 40, 6)), |text| decode_for(text, &name("a")).is_ok()),
+        (encode(&name("a"), mark(7, 42, 0, 0)), |text| decode_for(text, &name("a")).is_ok()),
+        (encode(&name("a"), mark(7, 42, 1, 0)), |text| decode_for(text, &name("a")).is_ok()),
+        (encode(&name("a"), beginning(5)), |text| decode_for(text, &name("a")).is_ok()),
         (old_cursor, |text| decode_for(text, &name("a")).is_ok()),
         (encode_stream(&pattern("a*"), &stream).expect("small"), |text| read(text).is_ok()),
         (encode_page(&name("a"), true, position(7, 42)), |text| decode_page(text, &name("a"), true).is_ok()),
@@ -177,6 +180,34 @@ fn positions_that_can_not_be_are_refused() {
     ] {
         assert_eq!(decode_for(&sealed(body), &name("a")), Err(InvalidCursor::Malformed), "{body:?}");
     }
+    // Of the short ones.
+    let short = |begin: u8, epoch: u64, sequence: &[u8]| {
+        seal([&[begin], &channel_hash("a").as_bytes()[..], &epoch.to_be_bytes(), sequence].concat())
+    };
+    let (zero, nine) = ([0; 7], [0, 0, 0, 0, 0, 0, 9]);
+    for (begin, epoch, sequence, taken) in [
+        (IN_EPOCH, 7, nine, mark(7, 9, 0, 0)),
+        (IN_FIRST_EPOCH, 7, nine, mark(7, 9, 1, 0)),
+        (IN_FIRST_EPOCH, 7, zero, mark(7, 0, 1, 0)),
+        (AT_START, 5, zero, beginning(5)),
+        (AT_START, 0, zero, beginning(0)),
+    ] {
+        assert_eq!(decode_for(&short(begin, epoch, &sequence), &name("a")), Ok(taken));
+        assert_eq!(encode(&name("a"), taken), short(begin, epoch, &sequence));
+    }
+    for (begin, epoch, sequence) in [
+        (AT_START, 5, &nine[..]),
+        (IN_EPOCH, 0, &zero),
+        (IN_FIRST_EPOCH, 0, &zero),
+        (IN_EPOCH, 7, &[0x20, 0, 0, 0, 0, 0, 1]),
+        (IN_EPOCH, 7, &[0xff; 7]),
+        (IN_EPOCH, 7, &nine[1..]),
+        (IN_EPOCH, 7, &[0; 8]),
+        (AT_START + 1, 7, &nine),
+    ] {
+        let refused = decode_for(&short(begin, epoch, sequence), &name("a"));
+        assert_eq!(refused, Err(InvalidCursor::Malformed), "{begin} {epoch} {sequence:?}");
+    }
     let sealed = |body: &[u64]| old(CHANNEL, old_hash("a"), &words(body));
     assert_eq!(decode_for(&sealed(&[7, 1]), &name("a")), Ok(position(7, 1).into()));
     for body in [&[0, 1][..], &[7, u64::MAX], &[7, beyond], &[7, 1, 0], &[]] {
@@ -245,11 +276,27 @@ fn texts_that_clients_keep_are_read_for_ever() {
     assert_eq!(decode_names_page(OLD_NAMES, "orders.*"), Ok("orders.eu".to_owned()));
     let stream = StreamCursor { unheard: vec![(Owner::Old(old_hash("orders.eu")), old_mark)], ..Default::default() };
     assert_eq!(read(OLD_STREAM), Ok(Cursor::Stream(Owner::Old(old_hash("orders.*")), stream)));
-    // Version 2: what is read is also what is written.
+    // Version 2, as it was written before there were short ones.
+    for (text, mark) in [
+        (LONG_BEGINNING, beginning(0xda7a)),
+        (LONG_IN_EPOCH, mark(0x0ec6, 91, 0, 0)),
+        (LONG_IN_FIRST_EPOCH, mark(0x0ec6, 91, 1, 0)),
+    ] {
+        assert_eq!(decode_for(text, &channel), Ok(mark));
+        assert_eq!(read(text), Ok(Cursor::Channel(Owner::Hash(channel_hash("orders.eu")), mark)));
+    }
+    // What is written now: it is also read.
+    for (text, mark) in [
+        (SHORT_BEGINNING, beginning(0xda7a)),
+        (SHORT_IN_EPOCH, mark(0x0ec6, 91, 0, 0)),
+        (SHORT_IN_FIRST_EPOCH, mark(0x0ec6, 91, 1, 0)),
+    ] {
+        assert_eq!(encode(&channel, mark), text);
+        assert_eq!(decode_for(text, &channel), Ok(mark));
+    }
     let new_mark = mark(0x0ec6, 91, 91, 0x9f39);
     assert_eq!(decode_for(NEW_CHANNEL, &channel), Ok(new_mark));
     assert_eq!(encode(&channel, new_mark), NEW_CHANNEL);
-    assert_eq!(encode(&channel, beginning(0xda7a)), NEW_BEGINNING);
     assert_eq!(encode_page(&channel, true, new_mark.position), NEW_PAGE);
     assert_eq!(encode_names_page("orders.*", "orders.eu"), NEW_NAMES);
     let stream = StreamCursor {
@@ -266,7 +313,12 @@ const OLD_PAGE: &str = "AQNFGZucebDSTAAAAAAAAJ85AAAAAAAAAbHGGSIO";
 const OLD_NAMES: &str = "AQTRdTzsMGfja29yZGVycy5ldfxwfzM";
 const OLD_STREAM: &str = "AQLRdTzsMGfja0UZm5x5sNJNAAAAAAAAnzkAAAAAAAABsVIaMQE";
 const NEW_CHANNEL: &str = "AgH6XVS02aw-JpRi8mVDohEJAAAAAAAADsYAAAAAAAAAWwAAAAAAAJ85AAAAAAAAAFuKv9Oj";
-const NEW_BEGINNING: &str = "AgH6XVS02aw-JpRi8mVDohEJAAAAAAAAAAAAAAAAAADaegAAAAAAAAAAAAAAAAAAAADNophu";
+const LONG_BEGINNING: &str = "AgH6XVS02aw-JpRi8mVDohEJAAAAAAAAAAAAAAAAAADaegAAAAAAAAAAAAAAAAAAAADNophu";
+const LONG_IN_EPOCH: &str = "AgH6XVS02aw-JpRi8mVDohEJAAAAAAAADsYAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAFtULayE";
+const LONG_IN_FIRST_EPOCH: &str = "AgH6XVS02aw-JpRi8mVDohEJAAAAAAAADsYAAAAAAAAAAQAAAAAAAAAAAAAAAAAAAFushJqk";
+const SHORT_BEGINNING: &str = "BfpdVLTZrD4mlGLyZUOiEQkAAAAAAADaegAAAAAAAAC55fhW";
+const SHORT_IN_EPOCH: &str = "A_pdVLTZrD4mlGLyZUOiEQkAAAAAAAAOxgAAAAAAAFsXQGJb";
+const SHORT_IN_FIRST_EPOCH: &str = "BPpdVLTZrD4mlGLyZUOiEQkAAAAAAAAOxgAAAAAAAFsAhLKV";
 const NEW_PAGE: &str = "AgP7XVS02aw-JpRi8mVDohEJAAAAAAAADsYAAAAAAAAAWzZneaA";
 const NEW_NAMES: &str = "AgTPVIBCOFB1G2VjfZbsfp1Yb3JkZXJzLmV1ttCDHQ";
 const NEW_STREAM: &str = "AgLPVIBCOFB1G2VjfZbsfp1YAAAAAAAA2noAAgABAAlvcmRlcnMuZXUFAAAAAAAADsYAAAAAAACfOVtbBwJ1cwEB-nsdTVKJjnoDAAAAAAAAnzmxA_oKjWk";

@@ -81,7 +81,8 @@ impl Stamp {
     ///
     /// Those of the writer.
     pub fn write(&self, draft: &Draft, sequence: i64, json: &mut impl fmt::Write) -> fmt::Result {
-        let encoding = put_head(json, draft.id, &draft.payload)?;
+        let id = &mut Uuid::encode_buffer();
+        let encoding = put_head(json, draft.id.hyphenated().encode_lower(id), &draft.payload)?;
         self.put(sequence, json)?;
         put_tail(json, &draft.attributes, &draft.ordering_key, encoding)
     }
@@ -96,11 +97,13 @@ impl Stamp {
 /// What [`encode`] would make of a draft has this size, with the widest stamp.
 pub fn len(draft: &Draft) -> usize {
     let mut size = Size(STAMP_BYTES);
-    // Counting can't fail.
-    let encoding = put_head(&mut size, draft.id, &draft.payload).unwrap_or_default();
+    // All ids are as long. Counting can't fail.
+    let encoding = put_head(&mut size, NO_ID, &draft.payload).unwrap_or_default();
     let _ = put_tail(&mut size, &draft.attributes, &draft.ordering_key, encoding);
     size.0
 }
+
+const NO_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Counts what is written.
 struct Size(usize);
@@ -192,6 +195,8 @@ fn write(id: Uuid, payload: &Payload, attributes: &[(String, String)], ordering_
     };
     let mut head = String::with_capacity(64 + payload_bytes);
     // Writing to a string can't fail.
+    let id_text = &mut Uuid::encode_buffer();
+    let id = id.hyphenated().encode_lower(id_text);
     let encoding = put_head(&mut head, id, payload).unwrap_or_default();
     // Most have no more than the closing brace.
     if attributes.is_empty() && ordering_key.is_empty() && encoding.is_none() {
@@ -203,9 +208,9 @@ fn write(id: Uuid, payload: &Payload, attributes: &[(String, String)], ordering_
 }
 
 /// What stands before the stamp; answers what `encoding` behind it is to say.
-fn put_head(json: &mut impl fmt::Write, id: Uuid, payload: &Payload) -> Result<Option<&'static str>, fmt::Error> {
+fn put_head(json: &mut impl fmt::Write, id: &str, payload: &Payload) -> Result<Option<&'static str>, fmt::Error> {
     json.write_str(r#"{"id":""#)?;
-    json.write_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))?;
+    json.write_str(id)?;
     json.write_str(r#"","message":"#)?;
     match payload {
         Payload::Text(text) => put_string(json, text).map(|()| None),

@@ -3,7 +3,7 @@
 
 use tidings::{
     channel::ChannelName,
-    cursor::{self, ChannelHash},
+    cursor::{self, ChannelHash, OWN_TEXT_BYTES},
     envelope::{Content, Parts},
     message::{Epoch, Lineage},
     protobuf::{Small, delimited_length, number_length, time},
@@ -51,7 +51,7 @@ impl Series {
     ) {
         let alike = Alike::of(parts, sequence, after);
         if let (Some(model), Some(alike)) = (&self.model, &alike)
-            && model.is_of(channel, alike)
+            && model.is_of(alike)
         {
             return model.put(buffer, parts, sequence, &self.cursors);
         }
@@ -59,7 +59,7 @@ impl Series {
         self.put_whole(buffer, channel, parts, sequence, after);
         self.model = match alike {
             Some(alike) if self.last == Some(alike) && self.digits.is_some() => {
-                Some(Model::new(channel, alike, &buffer[start..]))
+                Some(Model::new(channel, alike, &buffer[start..], self.cursors.text_bytes()))
             }
             _ => None,
         };
@@ -118,8 +118,9 @@ impl Series {
             end.begin(10, epoch.len());
             end.bytes(epoch);
         }
-        end.begin(11, cursor::CHANNEL_TEXT_BYTES);
-        end.bytes(self.cursors.at(after));
+        end.begin(11, self.cursors.text_bytes());
+        end.slice(self.cursors.same());
+        self.cursors.put_own(after, end.room(OWN_TEXT_BYTES));
         end
     }
 }

@@ -25,7 +25,6 @@ pub(super) struct Alike {
 /// A frame, and where in it stands what the next one has in the same place. It belongs to one channel and epoch.
 #[derive(Debug)]
 pub(super) struct Model {
-    channel: ChannelName,
     alike: Alike,
     frame: Vec<u8>,
     id: usize,
@@ -47,24 +46,24 @@ impl Alike {
 }
 
 impl Model {
-    /// Of a frame that was just written for such a message.
-    pub(super) fn new(channel: &ChannelName, alike: Alike, frame: &[u8]) -> Self {
+    /// Of a frame that was just written for such a message, whose cursor has so many bytes.
+    pub(super) fn new(channel: &ChannelName, alike: Alike, frame: &[u8], cursor_bytes: usize) -> Self {
         let Alike { time_ms, text_bytes, sequence_bytes } = alike;
         let (seconds, nanos) = time(time_ms);
         // From the end: the cursor, with tag and length, and so the epoch; the sequence, and its tag; the time.
-        let sequence_end = frame.len() - (2 + cursor::CHANNEL_TEXT_BYTES) - (2 + 16);
+        let sequence_end = frame.len() - (2 + cursor_bytes) - (2 + 16);
         let sequence = sequence_end - sequence_bytes..sequence_end;
         let text_end = sequence.start - 1 - (2 + number_length(seconds) + number_length(nanos));
         let text = text_end - text_bytes..text_end;
         // The text's tag and length, and the channel.
         let id_end = text.start - 1 - varint_length(text_bytes as u64) - bytes_length(channel.as_str().as_bytes());
         let (id, cursor) = (id_end - 36, frame.len() - OWN_TEXT_BYTES);
-        Self { channel: channel.clone(), alike, frame: frame.to_vec(), id, text, sequence, cursor }
+        Self { alike, frame: frame.to_vec(), id, text, sequence, cursor }
     }
 
     /// Whether the frame of such a message differs in these places only.
-    pub(super) fn is_of(&self, channel: &ChannelName, alike: &Alike) -> bool {
-        self.alike == *alike && self.channel == *channel
+    pub(super) fn is_of(&self, alike: &Alike) -> bool {
+        self.alike == *alike
     }
 
     /// Appends the frame of another such message.

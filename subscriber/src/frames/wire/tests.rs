@@ -102,9 +102,7 @@ fn the_frame_before_never_shows() {
     let mut random = fastrand::Rng::with_seed(7);
     let mut models = 0;
     for _ in 0..500 {
-        // Also where names would have the same hash.
-        let hash = channel_hash("a");
-        let mut series = Series::new(hash, None, Lineage::Unknown);
+        let mut series = Series::new(channel_hash("a"), None, Lineage::Unknown);
         let (mut buffer, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..random.usize(1..30) {
             // Mostly the first.
@@ -119,19 +117,20 @@ fn the_frame_before_never_shows() {
             let id = uuid::Uuid::from_u128(random.u128(..));
             let json = format!(r#"{{"id":"{id}","message":"{text}","date":"{date}"{more}}}"#);
             let envelope = envelope::decode(json.as_bytes(), 0);
+            // Cursors of two lengths.
+            let lineage = match epoch.map(Epoch::as_u64) {
+                Some(2) => Lineage::Epoch { first: 7, previous: Epoch::from_u64(1) },
+                _ => Lineage::Unknown,
+            };
+            let hash = channel_hash(channel.as_str());
             if !series.is_of(hash, epoch) {
-                series = Series::new(hash, epoch, Lineage::Unknown);
+                series = Series::new(hash, epoch, lineage);
             }
             let before = series.model.is_some();
             series.put(&mut buffer, &channel, &envelope.parts(), sequence, after);
             models += u32::from(before && series.model.is_some());
-            Series::new(hash, epoch, Lineage::Unknown).put_whole(
-                &mut expected,
-                &channel,
-                &envelope.parts(),
-                sequence,
-                after,
-            );
+            let whole = Series::new(hash, epoch, lineage);
+            whole.put_whole(&mut expected, &channel, &envelope.parts(), sequence, after);
             assert_eq!(buffer, expected, "{json}, {sequence}, {after}, {epoch:?}");
         }
     }
