@@ -35,7 +35,7 @@ pub(crate) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// A real cursor's length; a test compares.
-const CURSOR_BYTES: usize = 72;
+const CURSOR_BYTES: usize = 48;
 
 #[tonic::async_trait]
 impl PublisherService for Echo {
