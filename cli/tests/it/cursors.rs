@@ -143,6 +143,28 @@ async fn whoever_ends_at_several_losses_comes_behind_all_of_them() {
     publisher.stop();
 }
 
+/// A stream that has read nothing resumes after so many failovers that the head does not list its epoch any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_read_nothing_has_lost_nothing_where_its_epoch_is_not_listed_any_more() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let texts: Vec<String> = (1..=18).map(|number| number.to_string()).collect();
+    publish(&publisher, "old", &texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let earliest = StreamMessagesRequest { earliest: true, ..channel("old") };
+    let before = subscriber.stream(earliest).await.started().await;
+    subscriber.stop();
+    let epochs: Vec<String> =
+        (3..=18).map(|first| format!("00000000000000{first:02x},{first},{}", first - 1)).collect();
+    redis.command(&["HSET", "tidings:{old}:head", "e", "0000000000000012", "h", &epochs.join(";")]);
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let request = StreamMessagesRequest { after: vec![before], ..channel("old") };
+    let told = story(&mut subscriber.stream(request).await).await;
+    assert_eq!(told.iter().map(|(_, told)| told).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
+    subscriber.stop();
+    publisher.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_registry_hides_nothing_and_is_mended() {
     let redis = RedisServer::start();

@@ -210,10 +210,12 @@ impl Session {
 /// Whether the log holds the message just before a position, in the position's epoch.
 pub(crate) async fn holds(broker: &dyn Broker, channel: &ChannelName, position: Position) -> Result<bool, Error> {
     let limit = PageLimit { messages: 1, bytes: 1 };
-    let page = broker.read(channel, From::After(position.sequence - 1), limit).await?;
+    // Before an epoch's first message it is that one which tells.
+    let sequence = position.sequence.max(1);
+    let page = broker.read(channel, From::After(sequence - 1), limit).await?;
     Ok(page.messages.first().is_some_and(|stored| {
         let claim = Heard::read(&stored.json, 0).claim();
-        stored.sequence == position.sequence && claim.map(|claim| claim.epoch) == position.epoch
+        stored.sequence == sequence && claim.map(|claim| claim.epoch) == position.epoch
     }))
 }
 
