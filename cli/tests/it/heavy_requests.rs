@@ -1,62 +1,19 @@
 //! Small requests that would become large ones: what repeats in them is counted before anything is made of it, whichever way they come.
 
-use prost::bytes::{Buf as _, Bytes};
 use tidings_testing::RedisServer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
-use tonic::{
-    Code, Request, Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-};
+use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery};
 
-use crate::harness::{PATIENCE, Process, Publisher, Subscriber, connect, reason};
+use crate::harness::{PATIENCE, Process, Publisher, Raw, Subscriber, connect, reason};
 
 const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
 const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
 /// What decoding them once took was hundreds of megabytes; a request itself is 8 MB, and is held twice while it comes.
 const MOST_KIB: u64 = 80 << 10;
-
-/// Messages as they are.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, message: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        prost::bytes::BufMut::put_slice(to, &message);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
 
 /// How a call is made.
 #[derive(PartialEq)]

@@ -1,52 +1,10 @@
 //! Reading a stream without decoding its messages, so that a flood is the server's work and not the test's.
 
-use prost::{
-    Message as _,
-    bytes::{Buf as _, Bytes},
-};
+use prost::{Message as _, bytes::Bytes};
 use tidings::pb::{StreamMessagesRequest, StreamMessagesResponse};
-use tonic::{
-    Request, Status, Streaming,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-    transport::Channel,
-};
+use tonic::{Request, Streaming, codegen::http::uri::PathAndQuery, transport::Channel};
 
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = StreamMessagesRequest;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = StreamMessagesRequest;
-    type Error = Status;
-
-    fn encode(&mut self, request: StreamMessagesRequest, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        request.encode(to).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
+use crate::harness::{PATIENCE, Raw};
 
 /// The first byte of an event that is a message.
 const MESSAGE: u8 = 2 << 3 | 2;
@@ -61,7 +19,7 @@ impl Stream {
         let mut client = tonic::client::Grpc::new(channel);
         client.ready().await.expect("connected");
         let path = PathAndQuery::from_static("/tidings.v1.SubscriberService/StreamMessages");
-        let opened = client.server_streaming(Request::new(request), path, Raw).await.expect("a stream");
+        let opened = client.server_streaming(Request::new(request.encode_to_vec()), path, Raw).await.expect("a stream");
         let mut stream = Self(opened.into_inner());
         for _ in ["started", "caught_up"] {
             assert_ne!(stream.next().await[0], MESSAGE);
@@ -70,7 +28,7 @@ impl Stream {
     }
 
     async fn next(&mut self) -> Bytes {
-        let next = tokio::time::timeout(crate::harness::PATIENCE * 3, self.0.message()).await.expect("in time");
+        let next = tokio::time::timeout(PATIENCE * 3, self.0.message()).await.expect("in time");
         next.expect("no error").expect("the stream goes on")
     }
 
