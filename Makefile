@@ -14,7 +14,7 @@ test: ## All Rust tests; installs Debian's redis-server where there is none (ask
 	scripts/ensure-redis
 	$(CARGO) test --workspace --locked
 	scripts/simulate --stories
-	scripts/simulate --runs 300 --without failover,restore
+	scripts/simulate --runs 300
 
 test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, plain Redis, the README
 	scripts/ensure-redis

@@ -64,6 +64,9 @@ pub const ANSWERS_BYTES: usize = 32 << 10;
 pub const WAIT_CONNECTIONS: usize = 8;
 /// Channels whose last receipts a publisher remembers, to tell what a failover lost; the least recent go first.
 pub const REMEMBERED_RECEIPTS: usize = 10_000;
+/// Earlier epochs of a channel whose receipts a publisher remembers as well: what Redis says of a loss may itself be lost, several times in
+/// a row, and each epoch is 64 bytes of memory.
+pub const REMEMBERED_EPOCHS: usize = 4;
 /// Receipts that are reported to a new server in one pipeline: some 5 µs of Redis each, and others get their turn in between.
 pub const REPORTS_PER_CALL: usize = 256;
 /// How long publishes under way may go on when a broker on Redis is closed: one that answers does so in this time, and one that
@@ -81,6 +84,11 @@ pub const RUN_MESSAGES: usize = 128;
 pub const RUN_BYTES: usize = 64 << 10;
 /// Epochs that a channel's head lists.
 pub const HEAD_EPOCHS: usize = 16;
+/// Servers in a row that do not have a channel behind which a reader remembers what it was before: a failover and back is one.
+pub const ABSENCES: usize = 4;
+/// Losses that a reader remembers to have reported on a channel, as long as they do not touch each other: as many as a head may name, of
+/// its epochs and between them.
+pub const REPORTED_RANGES: usize = 2 * HEAD_EPOCHS;
 /// How long a head outlives its log: whoever resumes later learns of the loss without the exact range.
 pub const HEAD_LINGER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Threads of one process: beyond it they only wait for each other.

@@ -156,6 +156,14 @@ impl Epoch {
         NonZeroU64::new(high.rotate_left(32) ^ low).map_or(Self(NonZeroU64::MIN), Self)
     }
 
+    /// Another name that begins as this one does, with the same eight digits.
+    #[must_use]
+    pub fn sibling(self) -> Self {
+        const BEGINNING: u64 = !0 << 32;
+        let number = (self.as_u64() & BEGINNING) | (Self::random().as_u64() & !BEGINNING);
+        NonZeroU64::new(number).map_or(self, Self)
+    }
+
     /// From its number; `None` for 0.
     pub fn from_u64(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)

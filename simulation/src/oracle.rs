@@ -8,7 +8,9 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-use crate::truth::{Place, Reader, Reason, Told, Truth, short};
+use tidings::limits::REMEMBERED_EPOCHS;
+
+use crate::truth::{Acknowledged, Place, Reader, Reason, Told, Truth, short};
 
 /// The first rule that was broken, and how.
 pub(crate) fn judge(truth: &mut Truth) -> Option<(String, String)> {
@@ -29,17 +31,24 @@ fn told_right(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
     let mut last: BTreeMap<&str, (&str, i64)> = BTreeMap::new();
     // Of each channel: epochs and up to where they were said to be lost, 0 for all that there is.
     let mut lost: Vec<(&str, &str, i64, i64)> = Vec::new();
+    // Those of them behind which something else came in the same place, within the epoch: Redis went back and was written on.
+    let mut rewritten: BTreeSet<usize> = BTreeSet::new();
+    // Channels of which the present stream has told something.
+    let mut begun: BTreeSet<&str> = BTreeSet::new();
     for (_, told) in &reader.told {
         match told {
             // A stream remembers what it had of that which was lost. Its cursor, which stands before that, does not: where a server has it
             // after all, it may come again.
-            Told::Started => delivered.retain(|place| {
-                let is_of = |(channel, epoch, first, last): &(&str, &str, i64, i64)| {
-                    let within = *epoch == place.epoch && (*first..=*last).contains(&place.sequence);
-                    *channel == place.channel && (*last == 0 || within)
-                };
-                !lost.iter().any(is_of)
-            }),
+            Told::Started => {
+                begun.clear();
+                delivered.retain(|place| {
+                    let is_of = |(channel, epoch, first, last): &(&str, &str, i64, i64)| {
+                        let within = *epoch == place.epoch && (*first..=*last).contains(&place.sequence);
+                        *channel == place.channel && (*last == 0 || within)
+                    };
+                    !lost.iter().any(is_of)
+                });
+            }
             Told::Refused(text) => return broken("refused", reader, text),
             Told::Message(place) if place.sequence == 0 => {
                 return broken("plain", reader, format_args!("{} came as a plain message", place.text));
@@ -49,9 +58,23 @@ fn told_right(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
                 if !truth.pushed.contains_key(place) && !has_receipt() {
                     return broken("foreign", reader, format_args!("{place} was never given out"));
                 }
-                if !delivered.insert(place) {
+                begun.insert(&place.channel);
+                let covers = |at: &usize| {
+                    let (channel, epoch, first, last) = lost[*at];
+                    channel == place.channel && epoch == place.epoch && (first..=last).contains(&place.sequence)
+                };
+                // Redis went back within an epoch, and back again to where it had been: what was told to be lost is there after all. Or it
+                // was lost and published again, under its id.
+                let again = || truth.pushed.get(place).is_some_and(|(_, times)| *times > 1);
+                let is_indistinct = || truth.sets_clocks && others(truth, place).next().is_some();
+                let may_come = || {
+                    let is_lost = || (0..lost.len()).any(|at| covers(&at));
+                    rewritten.iter().any(covers) || is_lost() && (again() || is_indistinct())
+                };
+                if !delivered.insert(place) && !may_come() {
                     return broken("twice", reader, format_args!("{place} came twice"));
                 }
+                rewritten.extend((0..lost.len()).filter(covers));
                 let before = last.insert(&place.channel, (&place.epoch, place.sequence));
                 if before.is_some_and(|(epoch, sequence)| epoch == place.epoch && sequence >= place.sequence) {
                     return broken("order", reader, format_args!("{place} came behind {before:?}"));
@@ -59,6 +82,10 @@ fn told_right(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
             }
             Told::Gap { channel, epoch, first, last: end, reason } => {
                 last.remove(channel.as_str());
+                // A cursor knows its epoch and the one before it. Where a server has neither, all that it has comes.
+                if begun.insert(channel) && *reason == Reason::EpochChanged && *end == 0 {
+                    delivered.retain(|place| place.channel != *channel);
+                }
                 if *reason == Reason::EpochChanged {
                     lost.push((channel, epoch, *first, *end));
                 }
@@ -75,6 +102,11 @@ fn told_right(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
                         && place.epoch == *epoch
                         && (*first..=*end).contains(&place.sequence)
                         && *reason != Reason::EpochChanged
+                        // What was told to be lost has others in its place.
+                        && !lost.iter().any(|(channel, epoch, first, last)| {
+                            let is_same = place.channel == *channel && place.epoch == *epoch;
+                            is_same && (*first..=*last).contains(&place.sequence)
+                        })
                 };
                 if let Some(place) = delivered.iter().find(names) {
                     return broken("gap names delivered", reader, format_args!("{gap}: {place} had come"));
@@ -96,7 +128,7 @@ fn told_all(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
     for acknowledged in &truth.acknowledged {
         let place = &acknowledged.place;
         let is_owed = acknowledged.begun > started && reader.follows(&place.channel) && !acknowledged.is_duplicate;
-        if !is_owed || delivered.contains(place) || !is_known(truth, place) {
+        if !is_owed || delivered.contains(place) || !is_known(truth, place) || is_indistinct(truth, place, reader) {
             continue;
         }
         let lies_in = |told: &Told, at: u64| match told {
@@ -117,24 +149,56 @@ fn told_all(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
     None
 }
 
-/// Whether anyone who is left can know of a message: a publisher that has a receipt for it, or for a later one of its epoch. A publisher
-/// remembers the receipts of one epoch a channel. Once it has others, what it knew stands in a head, which may be lost as well.
+/// Whether anyone who is left can know of a message: a publisher that has a receipt for it, or for a later one of its epoch behind it.
+/// Publishers remember a channel's present epoch, and some earlier ones.
 fn is_known(truth: &Truth, place: &Place) -> bool {
+    let when = |place: &Place| truth.pushed.get(place).map_or(0, |(at, _)| *at);
+    let own = when(place);
+    let replaced: Vec<u64> = others(truth, place).map(when).filter(|at| *at > own).collect();
+    let knows = |other: &Acknowledged| {
+        other.place.epoch == place.epoch
+            && other.place.sequence >= place.sequence
+            && (other.place == *place || replaced.iter().all(|at| *at > when(&other.place)))
+    };
     truth.remembering.iter().any(|run| {
-        let own = truth.acknowledged.iter().filter(|other| other.run == *run && other.place.channel == place.channel);
-        let (mut knows, mut moved_on) = (false, None);
-        for other in own.filter(|other| !other.is_duplicate) {
-            if other.place.epoch != place.epoch {
-                if knows {
-                    moved_on.get_or_insert(other.answered);
-                }
-            } else {
-                knows |= other.place.sequence >= place.sequence;
-                moved_on = None;
+        let is_own = |other: &&Acknowledged| other.run == *run && other.place.channel == place.channel;
+        let receipts = truth.acknowledged.iter().filter(is_own).filter(|other| !other.is_duplicate);
+        let mut epochs: Vec<&str> = Vec::new();
+        let mut remembered = receipts.rev().take_while(|other| {
+            if !epochs.contains(&other.place.epoch.as_str()) {
+                epochs.push(&other.place.epoch);
             }
-        }
-        knows && moved_on.is_none_or(|at| truth.losses.iter().all(|loss| *loss < at))
+            epochs.len() <= 1 + REMEMBERED_EPOCHS
+        });
+        remembered.any(knows)
     })
+}
+
+/// Other messages that were given out in the same place: Redis went back within an epoch.
+fn others<'a>(truth: &'a Truth, place: &'a Place) -> impl Iterator<Item = &'a Place> {
+    truth.pushed.keys().filter(|other| {
+        let is_same = other.channel == place.channel && other.epoch == place.epoch && other.sequence == place.sequence;
+        is_same && other.text != place.text
+    })
+}
+
+/// Whether a place was given out twice within its epoch, and nothing tells the two apart: the channel keeps no history, or a clock was
+/// set, by which log time goes; or the reader knows the first from a cursor only, which does not say what stood there.
+fn is_indistinct(truth: &Truth, place: &Place, reader: &Reader) -> bool {
+    let others: Vec<&Place> = others(truth, place).collect();
+    if others.is_empty() || !truth.keeps_history || truth.sets_clocks {
+        return !others.is_empty();
+    }
+    let is_other = |told: &Told| matches!(told, Told::Message(told) if others.contains(&told));
+    let had: Vec<usize> = (0..reader.told.len()).filter(|at| is_other(&reader.told[*at].1)).collect();
+    let own = truth.pushed.get(place).map_or(0, |(at, _)| *at);
+    // Or Redis went back to it from the second, which a reader that was away meanwhile can't tell.
+    let goes_back = |at: &usize| {
+        let Told::Message(other) = &reader.told[*at].1 else { return false };
+        reader.told[*at].0 > own && truth.pushed.get(other).is_some_and(|(pushed, _)| *pushed < own)
+    };
+    let comes_again = |at: &usize| reader.told[*at..].iter().any(|(_, told)| matches!(told, Told::Started));
+    had.iter().any(|at| comes_again(at) || goes_back(at))
 }
 
 /// What must be the same when a schedule is run again.

@@ -55,6 +55,8 @@ fn run_here(schedule: &Schedule, engine: Engine, is_traced: bool) -> (Outcome, E
     clock::begin(setup.seed);
     let mut world = World::new(setup.servers, engine);
     world.truth.is_traced = is_traced;
+    world.truth.sets_clocks = schedule.steps.iter().any(|(step, _)| matches!(step, Step::Clock { .. }));
+    world.truth.keeps_history = setup.max_messages > 0;
     for client in 0..setup.clients() {
         world.routes.insert(setup.client(client), 0);
     }
@@ -293,13 +295,7 @@ impl<'a> Stage<'a> {
                 }
             }
             step => {
-                return world::with(|world| {
-                    let made = self.fault(world, step);
-                    if made && step.may_lose() {
-                        world.truth.lose();
-                    }
-                    made
-                });
+                return world::with(|world| self.fault(world, step));
             }
         }
         true
@@ -456,7 +452,6 @@ impl<'a> Stage<'a> {
         publisher.under_way.retain(|task| !task.is_finished());
         publisher.under_way.push(tokio::spawn(async move {
             let published = publishing.await;
-            let answered = world::with(|world| world.truth.tick());
             world::with(|world| match published {
                 Err(error) => world.truth.note(|| format!("P{index}: {} failed: {error}", texts.join(" "))),
                 Ok(receipts) => {
@@ -468,7 +463,7 @@ impl<'a> Stage<'a> {
                         let is_duplicate = receipt.duplicate;
                         let again = if is_duplicate { ", again" } else { "" };
                         world.truth.note(|| format!("P{index} has a receipt: {place}{again}"));
-                        world.truth.acknowledged.push(Acknowledged { place, begun, answered, run, is_duplicate });
+                        world.truth.acknowledged.push(Acknowledged { place, begun, run, is_duplicate });
                     }
                 }
             });
@@ -504,10 +499,6 @@ impl<'a> Stage<'a> {
             let primary = alive.max_by_key(|index| (votes[*index], usize::MAX - index)).unwrap_or(0);
             if !world.servers[primary].is_primary() {
                 world.servers[primary].lead();
-            }
-            let primaries = world.servers.iter().filter(|server| server.is_primary()).count();
-            if primaries > 1 || world.routes.values().any(|server| *server != primary) {
-                world.truth.lose();
             }
             for index in 0..world.servers.len() {
                 world.servers[index].lags = false;

@@ -14,6 +14,10 @@ pub(crate) fn all() -> Vec<(&'static str, Schedule)> {
         ("a cursor from before the first message", before_the_first()),
         ("a clock that is twenty days behind", behind_clock()),
         ("back to the old primary", failback()),
+        ("a rollback that nobody heard, and another publisher writes on", written_on()),
+        ("two flushes in a row", two_flushes()),
+        ("two servers in a row without the channel", two_absences()),
+        ("a rollback while the live link is down", rollback_unheard()),
     ]
 }
 
@@ -163,4 +167,49 @@ fn failback() -> Schedule {
     steps.extend(everybody(0));
     steps.extend([(publish(0, 1), 100)]);
     Schedule { setup: setup(2, 1, CHANNELS[0]), steps }
+}
+
+fn written_on() -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (LEAVE, 50),
+        (publish(0, 1), 50),
+        (publish(1, 1), 50),
+        (Step::Restore { server: 0, channel: 0, back: 1, ids: true }, 10),
+        (publish(0, 2), 100),
+        (OPEN, 1_000),
+    ];
+    Schedule { setup: setup(1, 2, CHANNELS[0]), steps }
+}
+
+fn two_flushes() -> Schedule {
+    let flush = Step::Flush { server: 0 };
+    let mut steps = vec![(OPEN, 50), (LEAVE, 50)];
+    for _ in 0..2 {
+        steps.extend([(publish(0, 1), 50), (flush, 50)]);
+    }
+    steps.extend([(publish(0, 1), 100), (OPEN, 1_000)]);
+    Schedule { setup: setup(1, 1, CHANNELS[0]), steps }
+}
+
+fn two_absences() -> Schedule {
+    let mut steps = vec![(Step::Lag { server: 1, lags: true }, 10), (OPEN, 50), (publish(0, 1), 50)];
+    steps.extend([(Step::Promote { server: 1 }, 0), (go(0, 1), 0), (go(1, 1), 1_000), (publish(0, 4), 50)]);
+    steps.extend([(Step::Flush { server: 1 }, 6_000), (go(0, 0), 0), (go(1, 0), 1_000)]);
+    Schedule { setup: setup(2, 1, CHANNELS[0]), steps }
+}
+
+/// The new end lies beyond the old one when the link is back.
+fn rollback_unheard() -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (publish(0, 1), 50),
+        (publish(1, 1), 50),
+        (Step::Hold { client: 2, live: true, commands: false }, 0),
+        (Step::Restore { server: 0, channel: 0, back: 1, ids: true }, 10),
+        (publish(0, 2), 50),
+        (Step::Cut { client: 2, live: true }, 0),
+        (Step::Release { client: 2 }, 1_000),
+    ];
+    Schedule { setup: setup(1, 2, CHANNELS[0]), steps }
 }

@@ -17,9 +17,8 @@ pub(crate) struct Place {
 #[derive(Debug, Clone)]
 pub(crate) struct Acknowledged {
     pub(crate) place: Place,
-    /// When its publish began, and when it was answered.
+    /// When its publish began.
     pub(crate) begun: u64,
-    pub(crate) answered: u64,
     /// Which run of which publisher has the receipt.
     pub(crate) run: usize,
     pub(crate) is_duplicate: bool,
@@ -78,15 +77,17 @@ pub(crate) struct Truth {
     now: u64,
     /// The greatest sequence ever given out in an epoch of a channel.
     pub(crate) given: BTreeMap<(String, String), i64>,
-    /// Everything ever pushed.
-    pub(crate) pushed: BTreeMap<Place, usize>,
+    /// Everything ever pushed: when first, and how often.
+    pub(crate) pushed: BTreeMap<Place, (u64, usize)>,
     pub(crate) acknowledged: Vec<Acknowledged>,
     pub(crate) readers: Vec<Reader>,
     /// Runs of publishers that remember what they were told.
     pub(crate) remembering: Vec<usize>,
     pub(crate) runs: usize,
-    /// When servers forked, or lost something.
-    pub(crate) losses: Vec<u64>,
+    /// Whether a server's clock was set.
+    pub(crate) sets_clocks: bool,
+    /// Whether channels keep a history.
+    pub(crate) keeps_history: bool,
     /// Lines for people.
     pub(crate) trace: Vec<String>,
     pub(crate) is_traced: bool,
@@ -121,13 +122,8 @@ impl Truth {
         let given = self.given.entry((place.channel.clone(), place.epoch.clone())).or_default();
         *given = (*given).max(place.sequence);
         self.note(|| format!("S{server} pushes {place}"));
-        self.pushed.entry(place).or_insert(server);
-    }
-
-    /// Servers fork, or lose something.
-    pub(crate) fn lose(&mut self) {
         let now = self.tick();
-        self.losses.push(now);
+        self.pushed.entry(place).or_insert((now, 0)).1 += 1;
     }
 
     pub(crate) fn begin_run(&mut self) -> usize {

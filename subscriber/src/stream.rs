@@ -11,7 +11,7 @@ mod open;
 mod positions;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -58,6 +58,8 @@ pub(crate) struct Session {
     behind: VecDeque<ChannelName>,
     /// Those of them whose heads were read and are elsewhere than the stream.
     news: VecDeque<ChannelName>,
+    /// Channels that were heard to have another history in the place of the stream's: the log tells from where on.
+    rewritten: HashSet<ChannelName>,
     /// Channels of a pattern that could not be read when the stream was opened: where it starts in them.
     unstarted: HashMap<ChannelName, Start>,
     /// What the chunk at the follower's index needed of the log.
@@ -99,6 +101,8 @@ enum Fit {
     After(i64),
     /// Messages before it are missing, or it belongs to another epoch.
     Apart,
+    /// It is newer than what the stream has beyond it: other messages have taken that place.
+    Newer,
     /// A channel without a history, of which nothing has to be remembered.
     Fleeting,
     /// Its numbered messages are not the channel's: an old epoch's, or beyond the head.
@@ -205,11 +209,13 @@ impl Session {
                 fit(self.positions.track(&run.channel)?, run, present)
             });
         }
-        if fits.contains(&Fit::Apart) {
+        if fits.iter().any(|fit| matches!(fit, Fit::Apart | Fit::Newer)) {
             if self.chunk != Need::Settled {
                 metrics::repair();
                 self.chunk = Need::Log;
-                let apart = chunk.runs.iter().zip(&fits).filter(|(_, fit)| **fit == Fit::Apart);
+                let apart = chunk.runs.iter().zip(&fits).filter(|(_, fit)| matches!(fit, Fit::Apart | Fit::Newer));
+                self.rewritten =
+                    apart.clone().filter(|(_, fit)| **fit == Fit::Newer).map(|(run, _)| run.channel.clone()).collect();
                 self.behind = apart.map(|(run, _)| run.channel.clone()).collect();
                 self.news.clear();
                 return Ok(None);
@@ -224,6 +230,9 @@ impl Session {
     fn take_apart(&mut self, chunk: &Chunk, mut fits: Vec<Fit>) -> Result<Bytes, Status> {
         let mut gaps = BytesMut::new();
         for (run, fit) in chunk.runs.iter().zip(&mut fits) {
+            if *fit == Fit::Newer {
+                *fit = Fit::Foreign;
+            }
             if *fit != Fit::Apart {
                 continue;
             }
@@ -260,7 +269,7 @@ impl Session {
             let track = self.positions.track(&run.channel)?;
             if run.last > track.reader.position.sequence {
                 track.reader.follow(run.end(), run.lineage);
-                track.time_ms = run.time_ms;
+                (track.timed, track.time_ms) = (run.end(), run.time_ms);
             }
         }
         Ok(frames)
@@ -281,7 +290,7 @@ impl Session {
             let is_new = match fit {
                 Fit::Next | Fit::Fleeting => true,
                 Fit::After(delivered) => entry.sequence == 0 || entry.sequence > delivered,
-                Fit::Apart | Fit::Foreign | Fit::Unstarted => entry.sequence == 0,
+                Fit::Apart | Fit::Newer | Fit::Foreign | Fit::Unstarted => entry.sequence == 0,
             };
             let is_due = match entry.sequence {
                 // A plain program's own date says nothing: what counts is when it was heard.
@@ -362,6 +371,9 @@ fn fit(track: &Track, run: &Run, present: Option<DataSet>) -> Fit {
         _ if !same || (at == Position::START && (run.after_loss || track.reader.doubts_first(present))) => Fit::Apart,
         // The ring may still hold what was told to be lost.
         _ if track.reader.awaits_epoch() => Fit::Foreign,
+        // Or what has others in its place since: log time never steps back.
+        _ if run.last > at.sequence && track.is_newer_than(run.time_ms) => Fit::Apart,
+        _ if run.last > 0 && run.last <= at.sequence && track.is_older_than(run.time_ms) => Fit::Newer,
         std::cmp::Ordering::Equal => Fit::Next,
         std::cmp::Ordering::Greater => Fit::After(at.sequence),
         std::cmp::Ordering::Less => Fit::Apart,

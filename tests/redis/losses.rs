@@ -7,6 +7,7 @@ use tidings::{
     broker::{
         Gap, GapReason, Receipt, Retention, Shared,
         history::{Next, Reader},
+        redis::Settings,
     },
     message::{Lineage, Mark, Position},
 };
@@ -266,4 +267,61 @@ async fn a_longer_window_still_knows_what_was_remembered_under_the_shorter_one()
     }
     long.close().await;
     short.close().await;
+}
+
+#[tokio::test]
+async fn a_channel_put_back_and_written_on_is_told_by_whoever_wrote_what_is_gone() {
+    let server = RedisServer::start();
+    let (p, q) = (broker(&server).await, broker(&server).await);
+    let orders = name("orders");
+    let first = publish(&p, &orders, texts(1)).await[0];
+    for key in [HEAD, LOG] {
+        server.command(&["COPY", key, &format!("{key}:copy")]);
+    }
+    let gone = publish(&q, &orders, texts(2)).await[1];
+    assert_eq!((gone.epoch, gone.sequence), (first.epoch, 3));
+    // What comes later is dated later.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    for key in [HEAD, LOG] {
+        server.command(&["COPY", &format!("{key}:copy"), key, "REPLACE"]);
+    }
+    let there = publish(&p, &orders, texts(3)).await[2];
+    assert_eq!((there.epoch, there.sequence), (first.epoch, 4), "nobody who was asked knew better");
+    let after = publish(&q, &orders, texts(1)).await[0];
+    assert_ne!(after.epoch, first.epoch, "it had got 2 and 3, and finds others there");
+    let mut reader = Reader::new(Position::new(first.epoch, 1));
+    assert_eq!(go_on(&p, &mut reader).await, [Step::Read(4), Step::Lost(Some(first.epoch), 2, 3), Step::Read(5)]);
+    // Once.
+    publish(&p, &orders, texts(1)).await;
+    let last = publish(&q, &orders, texts(1)).await[0];
+    assert_eq!((last.epoch, last.sequence), (after.epoch, 7));
+    for broker in [p, q] {
+        broker.close().await;
+    }
+}
+
+#[tokio::test]
+async fn publishers_that_take_turns_find_themselves_among_those_that_wrote() {
+    let server = RedisServer::start();
+    // More than the head names, with and without a history.
+    for (channel, max_messages) in [("kept", 1_000), ("unkept", 0)] {
+        let channel = name(channel);
+        let mut brokers = Vec::new();
+        for _ in 0..18 {
+            let retention = Retention { max_messages, ..KEEP_ALL };
+            brokers.push(connect(Settings { retention, ..settings(&server.url()) }).await);
+        }
+        let first = publish(&brokers[0], &channel, texts(1)).await[0];
+        for round in 0..3 {
+            for broker in &brokers {
+                // The second goes the short way where nobody else wrote.
+                for _ in 0..=round {
+                    assert_eq!(publish(broker, &channel, texts(1)).await[0].epoch, first.epoch);
+                }
+            }
+        }
+        for broker in brokers {
+            broker.close().await;
+        }
+    }
 }

@@ -207,7 +207,8 @@ async fn a_log_that_is_ahead_of_its_head_is_left_to_the_long_way() {
     let mut live = Live::open(&broker);
     live.subscribe(channel("orders")).await;
     let after = publish(&broker, &name("orders"), texts(1)).await[0];
-    assert_eq!(monitor.ways("orders"), [Way::Short, Way::Long]);
+    // What was given out in the epoch before is reported behind that.
+    assert_eq!(monitor.ways("orders")[..2], [Way::Short, Way::Long]);
     assert_eq!(after.sequence, 51);
     assert_ne!(after.epoch, before.epoch, "nothing says what stands between");
     assert!(live.push().await.2.contains(r#""sequence":51"#), "nothing was pushed under another number");

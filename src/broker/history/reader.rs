@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use self::reported::Reported;
 use super::{EpochStart, Gap, GapReason, Head, Loss};
 use crate::{
-    limits::HEAD_EPOCHS,
+    limits::ABSENCES,
     message::{DataSet, Epoch, Lineage, Mark, Position},
 };
+
+mod reported;
 
 /// What a reader does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +47,8 @@ pub struct Reader {
     origin: Origin,
     /// The data set in which the reader last saw the channel, or saw that it was not there.
     data_set: Option<DataSet>,
-    /// Up to where losses were reported of an epoch: the same loss may be met again, in a head that fell below the reader and in
-    /// the epoch that follows. The most recent, at most [`HEAD_EPOCHS`].
-    reported: Vec<Position>,
+    /// What was reported to be lost: the same loss may be met again, in a head that fell below the reader and in the epoch that follows.
+    reported: Reported,
     /// What the reader was before it met a server that did not have the channel: another may have it.
     left: Option<Box<Left>>,
 }
@@ -56,7 +58,9 @@ pub struct Reader {
 struct Left {
     position: Position,
     origin: Origin,
-    reported: Vec<Position>,
+    reported: Reported,
+    /// What it was before that, when it met another such server. At most [`ABSENCES`] in all.
+    before: Option<Box<Left>>,
 }
 
 /// Where an epoch comes from.
@@ -87,6 +91,21 @@ impl Left {
     fn last_common(&self, head: &Head) -> Option<(usize, i64)> {
         let own = self.position.epoch?;
         head.index_of(own).map(|index| (index, self.position.sequence)).or_else(|| self.origin.exit(own, head))
+    }
+
+    /// All of the reader's pasts, the latest first.
+    fn all(latest: Option<&Self>) -> impl Iterator<Item = &Self> {
+        std::iter::successors(latest, |left| left.before.as_deref())
+    }
+
+    /// Forgets what is beyond the limit.
+    fn limit(&mut self) {
+        let mut last = self;
+        for _ in 1..ABSENCES {
+            let Some(before) = &mut last.before else { return };
+            last = before;
+        }
+        last.before = None;
     }
 }
 
@@ -192,7 +211,9 @@ impl Reader {
     /// Whether the reader has reported that what follows its position in its epoch is lost. Only a new epoch leads on then: copies
     /// of what was lost, wherever they may still be, are not to be read.
     pub fn awaits_epoch(&self) -> bool {
-        self.position.epoch.is_some_and(|epoch| self.reported_to(epoch) > self.position.sequence)
+        self.position
+            .epoch
+            .is_some_and(|epoch| self.reported.beyond(epoch, self.position.sequence) > self.position.sequence)
     }
 
     /// Answers [`Next::Unlisted`]: `whole` when the log holds the message at the reader's position in the reader's
@@ -205,8 +226,7 @@ impl Reader {
             return None;
         }
         // A copy may come back in which the reader's own history goes on.
-        let (origin, reported) = (self.origin.clone(), self.reported.clone());
-        self.left = Some(Box::new(Left { position: lost, origin, reported }));
+        self.leave();
         self.position = head.position_at(head.first - 1);
         if let Some(index) = self.index(head) {
             self.learn(head, index);
@@ -236,9 +256,7 @@ impl Reader {
             return None;
         }
         // What was reported from there on has others in its place, which are to be read.
-        if self.reported_to(epoch) >= from {
-            self.reported.retain(|reported| reported.epoch != Some(epoch));
-        }
+        self.reported.cut(epoch, from);
         if had < from {
             return None;
         }
@@ -285,8 +303,8 @@ impl Reader {
         }
         let first = head.epochs[0];
         // Of the epoch that the reader left when the head was gone it has reported everything, however much there was.
-        let left = self.left.as_deref().and_then(|left| left.position.epoch);
-        let later = |loss: &&Loss| loss.began == first.epoch && Some(loss.epoch) != left;
+        let left: Vec<_> = Left::all(self.left.as_deref()).filter_map(|left| left.position.epoch).collect();
+        let later = |loss: &&Loss| loss.began == first.epoch && !left.contains(&loss.epoch);
         let losses = head.losses.iter().filter(later).map(|loss| (loss.epoch, loss.from, loss.to));
         if let Some(((epoch, from, to), more)) = self.first_untold(losses) {
             // Behind the last of them the reader is past the beginning, also where it resumes by its cursor.
@@ -298,7 +316,7 @@ impl Reader {
         let (known, present) = (self.data_set?, head.data_set?);
         self.data_set = Some(present);
         // Where receipts said what was lost, that is all there was.
-        if known == present || self.reported.iter().any(|reported| reported.epoch.is_some()) {
+        if known == present || !self.reported.0.is_empty() {
             return None;
         }
         Some(Gap {
@@ -319,14 +337,13 @@ impl Reader {
             self.data_set = self.data_set.or(absence.data_set);
             return Next::End;
         }
-        self.position = Position::START;
         self.data_set = absence.data_set.or(self.data_set);
-        let reported = std::mem::take(&mut self.reported);
         if absence.expired && is_same {
-            self.left = None;
+            (self.position, self.reported, self.left) = (Position::START, Reported::default(), None);
             return Next::End;
         }
-        self.left = Some(Box::new(Left { position: lost, origin: self.origin.clone(), reported }));
+        self.leave();
+        (self.position, self.reported) = (Position::START, Reported::default());
         Next::Gap(Gap {
             epoch: lost.epoch,
             first_missing: lost.sequence + 1,
@@ -345,27 +362,34 @@ impl Reader {
         let (common, own_first) = match self.origin.exit(own, head) {
             Some(common) => (common, None),
             // What came behind a server that did not have the channel has nothing in common with what was before that.
-            None => (self.left.as_deref()?.last_common(head)?, Some(1)),
+            None => (Left::all(self.left.as_deref()).find_map(|left| left.last_common(head))?, Some(1)),
         };
         // An epoch without a message has lost none: what was lost is of the one before.
         let named = match self.origin.lineage {
             Lineage::Epoch { first, previous: Some(previous) } if first > lost.sequence => previous,
             _ => own,
         };
+        let ancestors = self.origin.ancestors.clone().filter(|_| self.origin.of == Some(own));
         self.go_to(head, common);
-        let from = own_first.unwrap_or(self.position.sequence + 1);
-        Some(self.report(named, from, lost.sequence, self.position))
+        let from = own_first.unwrap_or(self.position.sequence.min(common.1) + 1);
+        let gap = self.report(named, from, lost.sequence, self.position);
+        // What it read of the fork is not read again, where a server has that after all.
+        for two in ancestors.iter().flat_map(|ancestors| ancestors.windows(2)) {
+            let ((epoch, first), (_, next)) = (two[0], two[1]);
+            if head.index_of(epoch).is_none() {
+                self.reported.add(epoch, first, next - 1);
+            }
+        }
+        Some(gap)
     }
 
     /// Goes on in an epoch of the head's, by its index, of which the reader had this much. What was read or reported of it beyond is not
     /// read again.
     fn go_to(&mut self, head: &Head, (index, had): (usize, i64)) {
         let epoch = head.epochs[index].epoch;
-        let had = had.max(self.reported_to(epoch));
+        let had = self.reported.beyond(epoch, had);
         let sequence = had.min(head.last_of(index));
-        if had > sequence {
-            self.note_reported(epoch, had);
-        }
+        self.reported.add(epoch, sequence + 1, had);
         self.position = Position::new(epoch, sequence);
         self.learn(head, index);
     }
@@ -376,16 +400,27 @@ impl Reader {
         if self.position != Position::START {
             return;
         }
-        if let Some(common) = self.left.as_deref().and_then(|left| left.last_common(head)) {
-            self.reported = self.left.take().map(|left| left.reported).unwrap_or_default();
+        let found =
+            Left::all(self.left.as_deref()).find_map(|left| Some((left.last_common(head)?, left.reported.clone())));
+        if let Some((common, reported)) = found {
+            // The others may come back as well.
+            reported.0.iter().for_each(|(epoch, from, to)| self.reported.add(*epoch, *from, *to));
             self.go_to(head, common);
         }
+    }
+
+    /// Remembers what the reader is, before it loses its place.
+    fn leave(&mut self) {
+        let (position, origin, reported) = (self.position, self.origin.clone(), self.reported.clone());
+        let mut left = Left { position, origin, reported, before: self.left.take() };
+        left.limit();
+        self.left = Some(Box::new(left));
     }
 
     /// What was read or reported of an epoch is not read again, where a server has it after all.
     fn pass_over_reported(&mut self, own: Epoch, end: i64) {
         if self.position.epoch == Some(own) {
-            let reported = self.reported_to(own).min(end);
+            let reported = self.reported.beyond(own, self.position.sequence).min(end);
             self.position.sequence = self.position.sequence.max(reported);
         }
     }
@@ -401,10 +436,18 @@ impl Reader {
     /// was found out when the next one began.
     fn cross(&mut self, head: &Head, own: Epoch, successor: &EpochStart) -> Option<Gap> {
         let resume = Position::new(successor.epoch, successor.first - 1);
-        let later = head.losses.iter().filter(|loss| loss.began == successor.epoch);
-        let beyond = self.position.sequence.max(successor.previous_end);
-        let losses =
-            std::iter::once((own, successor.first, beyond)).chain(later.map(|loss| (loss.epoch, loss.from, loss.to)));
+        let (mut from, mut to) = (successor.first, self.position.sequence.max(successor.previous_end));
+        // Of the old one there may be two, one within and one beyond its end, which are one.
+        let mut later: Vec<_> = head.losses.iter().filter(|loss| loss.began == successor.epoch).collect();
+        later.retain(|loss| {
+            let is_one = loss.epoch == own && from <= to && loss.from <= to + 1 && from <= loss.to + 1;
+            if is_one {
+                (from, to) = (from.min(loss.from), to.max(loss.to));
+            }
+            !is_one
+        });
+        let later = later.into_iter().map(|loss| (loss.epoch, loss.from, loss.to));
+        let losses = std::iter::once((own, from, to)).chain(later);
         let Some(((epoch, from, to), more)) = self.first_untold(losses) else {
             self.position = resume;
             return None;
@@ -417,35 +460,20 @@ impl Reader {
 
     /// The first of some losses that was not told, and whether another one will be left behind it.
     fn first_untold(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
-        let mut losses = losses.filter(|(epoch, from, to)| *to > self.reported_to(*epoch) && from <= to);
+        let mut losses = losses.filter(|(epoch, from, to)| self.reported.less(*epoch, *from, *to).is_some());
         let first = losses.next()?;
-        let more = losses.any(|(epoch, _, to)| epoch != first.0 || to > first.2);
+        let mut told = self.reported.clone();
+        told.add(first.0, first.1, first.2);
+        let more = losses.any(|(epoch, from, to)| told.less(epoch, from, to).is_some());
         Some((first, more))
-    }
-
-    /// Up to where losses of an epoch were reported; 0 where none were.
-    fn reported_to(&self, epoch: Epoch) -> i64 {
-        self.reported.iter().find(|reported| reported.epoch == Some(epoch)).map_or(0, |reported| reported.sequence)
-    }
-
-    fn note_reported(&mut self, epoch: Epoch, to: i64) {
-        self.reported.retain(|reported| reported.epoch != Some(epoch));
-        if self.reported.len() >= HEAD_EPOCHS {
-            self.reported.remove(0);
-        }
-        self.reported.push(Position::new(epoch, to));
     }
 
     /// A loss, less what was reported of it before.
     fn report(&mut self, epoch: Epoch, from: i64, to: i64, resume: Position) -> Option<Gap> {
-        let reported = self.reported_to(epoch);
-        let first_missing = from.max(reported + 1);
-        if first_missing > to {
-            return None;
-        }
-        self.note_reported(epoch, to);
+        let (first_missing, last_missing) = self.reported.less(epoch, from, to)?;
+        self.reported.add(epoch, from, to);
         let reason = GapReason::EpochChanged;
-        Some(Gap { epoch: Some(epoch), first_missing, last_missing: to, reason, resume, more: false })
+        Some(Gap { epoch: Some(epoch), first_missing, last_missing, reason, resume, more: false })
     }
 
     /// The reader stands in an epoch that ends at `limit`: messages up to there are in the log, or were trimmed.

@@ -246,7 +246,42 @@ fn what_was_told_of_the_common_epoch_is_not_read_or_told_again() {
     assert_eq!(goes_on(&mut reader, &cut), [lost(1, 6, 8, at(2, 5)), Next::Read { to: 7 }]);
     // A copy with all of 1 comes back, and 3 begins there.
     let whole = head(&[(1, 1, 0), (3, 9, 8)], 1, 9);
-    assert_eq!(goes_on(&mut reader, &whole), [Next::Read { to: 9 }]);
+    assert_eq!(goes_on(&mut reader, &whole), [lost(2, 6, 7, at(1, 8)), Next::Read { to: 9 }]);
+}
+
+#[test]
+fn between_two_losses_a_reader_stands_at_the_fork() {
+    // It had 1 up to 10, of which Redis kept 5; and somebody had receipts of 9. Who leaves in between comes again from where 2 begins.
+    let known = with_losses(head(&[(1, 1, 0), (2, 6, 10)], 1, 7), &[(2, 9, 3, 4)]);
+    let told = [and_more(lost(1, 6, 10, at(1, 5))), lost(9, 3, 4, at(2, 5)), Next::Read { to: 7 }];
+    let mut reader = Reader::new(at(1, 10));
+    assert_eq!(goes_on(&mut reader, &known), told);
+    assert_eq!(goes_on(&mut Reader::new(at(1, 5)), &known), told, "the same, by the cursor of the first gap");
+}
+
+#[test]
+fn losses_within_and_beyond_an_epoch_are_one() {
+    // 1 was written anew from 4 on up to 6, and had gone to 9 before.
+    let known = with_losses(head(&[(1, 1, 0), (2, 7, 9)], 1, 8), &[(2, 1, 4, 6)]);
+    let told = [lost(1, 4, 9, at(2, 6)), Next::Read { to: 8 }];
+    assert_eq!(goes_on(&mut Reader::new(at(1, 6)), &known), told);
+    // What was told of it elsewhere is not told again, and hides nothing else.
+    let mut reader = Reader::new(at(1, 9));
+    assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 6)), [lost(1, 7, 9, at(1, 6))]);
+    assert_eq!(goes_on(&mut reader, &known), [lost(1, 4, 6, at(2, 6)), Next::Read { to: 8 }]);
+}
+
+#[test]
+fn a_reader_comes_back_behind_two_servers_without_the_channel() {
+    let mut reader = Reader::new(at(1, 4));
+    let none = Absence::default();
+    for other in [2, 3] {
+        assert!(matches!(reader.next(None, none), Next::Gap(_)));
+        goes_on(&mut reader, &head(&[(other, 1, 0)], 1, 3));
+        assert_eq!(reader.position, at(other, 3));
+    }
+    assert!(matches!(reader.next(None, none), Next::Gap(_)));
+    assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 6)), [Next::Read { to: 6 }], "1 to 4 it had");
 }
 
 #[test]

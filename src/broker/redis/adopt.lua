@@ -11,8 +11,8 @@
 -- Answers: 'DONE', epoch and sequence of the last message, and 1 where the lease was given up; 'BEHIND'; or 'OTHER' and the
 --   time that is left of another's lease (ms).
 local lease_key = KEYS[3]
-local notices, token, ask, lives, adopted = ARGV[13], ARGV[14], ARGV[15] == '1', ARGV[16], ARGV[17]
-local FIRST_MESSAGE = 18
+local notices, token, ask, lives, adopted = ARGV[15], ARGV[16], ARGV[17] == '1', ARGV[18], ARGV[19]
+local FIRST_MESSAGE = 20
 if not (may_write and redis.acl_check_cmd('PUBLISH', notices, '') and redis.acl_check_cmd('HSET', lease_key, 'token', '')
     and redis.acl_check_cmd('HDEL', lease_key, 'ask') and redis.acl_check_cmd('PEXPIRE', lease_key, '1')) then
   return redis.error_reply(

@@ -46,7 +46,7 @@ impl adopt::Adopter for Adopter {
         let adoption = read(answer)?;
         if let Adoption::Done { last, .. } = adoption {
             let first = last.sequence - adopt.messages.len() as i64 + 1;
-            self.registry.note(channel, Seen { first, last }, &link, deadline).await;
+            self.registry.note(channel, Seen { first, last, ..Seen::default() }, &link, deadline).await;
         }
         Ok(adoption)
     }

@@ -7,16 +7,18 @@
 --
 -- KEYS: head, log, and a script's own. ARGV: channel; this call's name, which a new epoch takes over; epoch, last and first sequence of
 --   the messages that the caller has receipts for ('', 0 and 0 for none; the first is 0 where it only heard of the last); max messages, bytes, age (ms); how long log
---   and head live from now on (ms); run messages, run bytes; then a script's own.
-local FORMAT, EPOCHS, HEARSAY_RUNS = 1, 16, 64
+--   and head live from now on (ms); run messages, run bytes; the name of the caller's last call ('' where it does not know which was
+--   carried out), and log time of the last message that it has a receipt for (ms, 0 where it is not known); then a script's own.
+local FORMAT, EPOCHS, HEARSAY_RUNS, WRITERS = 1, 16, 64, 16
 local head_key, log_key = KEYS[1], KEYS[2]
 local channel, candidate, seen_epoch, seen, seen_from = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_messages, max_bytes, max_age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local log_lives, head_lives, run_messages, run_bytes = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
+local own_call, seen_time = ARGV[13], tonumber(ARGV[14])
 
 -- What is there. What is not ours is refused under a name of ours, which says that nothing was written.
 local function not_ours(what) return redis.error_reply('TIDINGS_CHANNEL ' .. what .. ' of ' .. channel) end
-local head = redis.pcall('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'l', 'dw', 'dt', 'dp', 'du')
+local head = redis.pcall('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'l', 'dw', 'dt', 'dp', 'du', 'w', 'p')
 local version, epoch, last, time, bytes = head[1], head[2], tonumber(head[3]), tonumber(head[4]), tonumber(head[5])
 if head.err then
   if string.find(head.err, 'WRONGTYPE', 1, true) then return not_ours('head') end
@@ -57,12 +59,38 @@ end
 local clock = call('TIME')
 local now = math.max(clock[1] * 1000 + math.floor(clock[2] / 1000), time)
 
+-- Who wrote before the last call, each by its own last one: 'name,last;…'. Before it stands the beginning of the name of the call that
+-- left it, which prepared calls go on with, so that what a program leaves that keeps no such list is seen; and the sequence behind which
+-- it is whole.
+local writer = epoch and head[16]
+local keeper, whole_behind, writers = string.match(head[17] or '', '^(%x+):(%d+):(.*)$')
+whole_behind = tonumber(whole_behind)
+if not writer or keeper ~= string.sub(writer, 1, 8) then whole_behind, writers = last, '' end
+local is_here = own_call ~= '' and own_call == writer
+if not is_here then
+  if own_call ~= '' then
+    local others, found = string.gsub(writers, own_call .. ',%d+;', '')
+    writers, is_here = others, found > 0
+  end
+  if writer then
+    writers = writers .. writer .. ',' .. int(last) .. ';'
+    local _, count = string.gsub(writers, ';', '')
+    if count > WRITERS then
+      local oldest_last, others = string.match(writers, '^%x+,(%d+);(.*)$')
+      whole_behind, writers = math.max(whole_behind, tonumber(oldest_last)), others
+    end
+  end
+end
+local new_writers = string.sub(candidate, 1, 8) .. ':' .. int(whole_behind) .. ':' .. writers
+
 -- What was given out and is not in this history. Of the head's own epoch: up to `own_end`, which is `last` where nothing is missing. Of
--- another one: `lost_epoch`, from `lost_from` to `seen`.
+-- another one, or within: `lost_epoch`, from `lost_from` to `lost_to`.
 local old_epoch, history, losses = epoch, head[7] or '', head[11] or ''
-local own_end, lost_epoch, lost_from = last, nil, 0
+local own_end, lost_epoch, lost_from, lost_to = last, nil, 0, seen
 -- What was only heard of may be forged, and must not lead far away.
 local most = seen_from > 0 and math.huge or HEARSAY_RUNS * run_messages
+-- How far this history has the epoch.
+local there = seen_epoch == epoch and last or seen
 if seen_epoch ~= '' and (seen_epoch ~= epoch or seen > last) then
   if seen_epoch == epoch then
     if seen - last <= most then own_end = seen end
@@ -73,7 +101,10 @@ if seen_epoch ~= '' and (seen_epoch ~= epoch or seen > last) then
     local known, oldest, before
     for name, first, previous_end in string.gmatch(history, '(%x+),(%d+),(%d+)') do
       oldest = oldest or tonumber(first)
-      if before == seen_epoch then known = math.max(first - 1, tonumber(previous_end)) end
+      if before == seen_epoch then
+        there = first - 1
+        known = math.max(there, tonumber(previous_end))
+      end
       before = name
     end
     for name, to in string.gmatch(losses, '%x+,(%x+),%d+,(%d+)') do
@@ -82,6 +113,42 @@ if seen_epoch ~= '' and (seen_epoch ~= epoch or seen > last) then
     -- What is older than the list is believed to have been whole.
     known = known or (oldest or 1) - 1
     if seen > known and seen - known <= most then lost_epoch, lost_from = seen_epoch, math.max(seen_from, known + 1) end
+  end
+end
+
+-- A history that went back and was written on at once has the caller's places, with other messages. Where the caller's last call is not
+-- among those that wrote here, the log tells: time never steps back in it, so what is newer than the caller's last message was not there
+-- before that. Answers from where on.
+local function rewritten_from()
+  local top, low = math.min(seen, there), math.max(seen_from, 1)
+  if top < low then return nil end
+  local function at(sequence)
+    local entries = redis.pcall('XRANGE', log_key, int(sequence), '+', 'COUNT', 1)
+    local entry = not entries.err and entries[1]
+    if not entry then return nil end
+    local run_last, count = run_id(entry[1])
+    return run_last and run_last - count < sequence and tonumber(field(entry, 't') or ''), run_last
+  end
+  local time_there = at(top)
+  -- Where all that wrote since are known, the caller is not one of them, whatever the log tells, or keeps.
+  local is_sure = own_call ~= '' and seen > whole_behind and top == seen
+  if not time_there then return is_sure and low or nil end
+  if time_there <= seen_time then return (is_sure or time_there < seen_time and top == seen) and low or nil end
+  while low < top do
+    local middle = math.floor((low + top) / 2)
+    local time_then, run_last = at(middle)
+    if time_then and time_then <= seen_time then low = run_last + 1 else top = middle end
+  end
+  return low
+end
+if seen_time > 0 and epoch and not is_here then
+  local from = rewritten_from()
+  local to = seen_epoch == epoch and math.min(seen, there) or seen
+  for name, known_from, known_to in string.gmatch(losses, '%x+,(%x+),(%d+),(%d+)') do
+    if from and name == seen_epoch and tonumber(known_from) <= from and tonumber(known_to) >= to then from = nil end
+  end
+  if from then
+    lost_epoch, lost_from, lost_to = seen_epoch, lost_epoch and math.min(lost_from, from) or from, to
   end
 end
 local is_lost = own_end > last or lost_epoch
@@ -99,11 +166,13 @@ local function begin_epoch()
     -- An epoch without a message makes way, and hands over what it names.
     starts[#starts], beyond = nil, tonumber(previous_end)
     -- Where messages of it were given out after all, it is they that are lost.
-    if own_end > last and seen_epoch == name then lost_epoch, lost_from = name, math.max(seen_from, tonumber(first)) end
+    if own_end > last and seen_epoch == name then
+      lost_epoch, lost_from, lost_to = name, math.max(seen_from, tonumber(first)), seen
+    end
     for i = 1, #lost do lost[i] = string.gsub(lost[i], '^' .. name, epoch) end
   end
   starts[#starts + 1] = epoch .. ',' .. int(last + 1) .. ',' .. int(beyond)
-  if lost_epoch then lost[#lost + 1] = epoch .. ',' .. lost_epoch .. ',' .. int(lost_from) .. ',' .. int(seen) end
+  if lost_epoch then lost[#lost + 1] = epoch .. ',' .. lost_epoch .. ',' .. int(lost_from) .. ',' .. int(lost_to) end
   while #starts > EPOCHS do table.remove(starts, 1) end
   while #lost > EPOCHS do table.remove(lost, 1) end
   new_history, new_losses = table.concat(starts, ';'), table.concat(lost, ';')
@@ -112,5 +181,5 @@ end
 -- Where nothing is written besides: an epoch without a message. Prepared calls find another call's name.
 local function note_loss()
   begin_epoch()
-  call('HSET', head_key, 'v', FORMAT, 'e', epoch, 'r', replication, 'h', new_history, 'l', new_losses, 'w', candidate)
+  call('HSET', head_key, 'v', FORMAT, 'e', epoch, 'r', replication, 'h', new_history, 'l', new_losses, 'w', candidate, 'p', new_writers)
 end

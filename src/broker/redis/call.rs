@@ -20,12 +20,16 @@ pub(super) struct Seen {
     pub(super) first: i64,
     /// The last; the beginning for none.
     pub(super) last: Position,
+    /// Its log time, ms; 0 where it is not known.
+    pub(super) time_ms: i64,
+    /// The caller's last call on the channel; `None` where it does not know which was carried out.
+    pub(super) call: Option<Epoch>,
 }
 
 impl Seen {
     /// What was heard of as a push, by which it may be forged: it is believed up to 64 runs beyond what is known.
     pub(super) fn heard(last: Position) -> Self {
-        Self { first: 0, last }
+        Self { last, ..Self::default() }
     }
 }
 
@@ -92,6 +96,7 @@ pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Re
     call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
     let [log_lives, head_lives] = lives_ms(retention);
     call.arg(log_lives).arg(head_lives).arg(RUN_MESSAGES).arg(RUN_BYTES);
+    call.arg(seen.call.map(|name| name.to_string()).unwrap_or_default()).arg(seen.time_ms);
 }
 
 /// How long log and head live behind a call that says so, ms: longer than they must, by the time until the next such call.

@@ -2,6 +2,6 @@
 if max_messages > 0 then call('PEXPIRE', log_key, log_lives) end
 call('HSET', head_key, 'v', FORMAT, 'e', epoch, 's', int(last), 't', int(now), 'b', int(bytes), 'r', replication,
   'h', new_history, 'oid', oldest or '0-0', 'ob', int(oldest_bytes or 0), 'ot', int(oldest_time or 0),
-  'w', candidate)
+  'w', candidate, 'p', new_writers)
 if new_losses ~= losses then call('HSET', head_key, 'l', new_losses) end
 call('PEXPIRE', head_key, head_lives)

@@ -43,6 +43,18 @@ impl Losses {
         self.send(&mut link, &[(channel.clone(), seen)], None).await
     }
 
+    /// Reports what a publisher was given on a channel in earlier epochs.
+    pub(super) async fn report_older(
+        &self,
+        channel: &ChannelName,
+        older: Vec<Seen>,
+        receipts: &Receipts,
+    ) -> Result<(), Error> {
+        let mut link = self.connection.link().await?;
+        let some: Vec<_> = older.into_iter().map(|seen| (channel.clone(), seen)).collect();
+        self.send(&mut link, &some, Some(receipts)).await
+    }
+
     /// Reports all receipts that the server of this connection may not know, once. Servers with the same replication id have the same
     /// history.
     pub(super) async fn report_all(&self, receipts: &Receipts, link: &Link) -> Result<(), Error> {
@@ -66,16 +78,20 @@ impl Losses {
     ) -> Result<(), Error> {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
-        for (channel, seen) in some {
-            pipeline.add_command(self.call(channel, *seen));
+        let names: Vec<Epoch> = some.iter().map(|_| Epoch::random()).collect();
+        for ((channel, seen), name) in some.iter().zip(&names) {
+            pipeline.add_command(self.call(channel, *seen, *name));
         }
         let deadline = Instant::now() + self.connection.timeout();
         let answers = timeout_at(deadline, self.query(&pipeline, link)).await.map_err(|_| error::slow())??;
-        for ((channel, seen), answer) in some.iter().zip(answers) {
+        for (((channel, seen), name), answer) in some.iter().zip(names).zip(answers) {
             match answer {
                 Ok(answer) => {
                     if answer == Value::Int(1) {
-                        let Seen { first, last } = seen;
+                        let Seen { first, last, .. } = seen;
+                        if let Some(receipts) = receipts {
+                            receipts.call(channel, name);
+                        }
                         tracing::warn!(
                             channel = channel.as_str(), first, last = last.sequence, epoch = ?last.epoch,
                             "Redis has lost messages that it had acknowledged; their readers are told"
@@ -114,10 +130,10 @@ impl Losses {
         pipeline.query_async(&mut link.connection).await.map_err(failed)
     }
 
-    fn call(&self, channel: &ChannelName, seen: Seen) -> Cmd {
+    fn call(&self, channel: &ChannelName, seen: Seen, name: Epoch) -> Cmd {
         let mut call = script::REPORT.call();
         call.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel));
-        call::write_common(&mut call, channel, &self.retention, seen, Epoch::random());
+        call::write_common(&mut call, channel, &self.retention, seen, name);
         call
     }
 }

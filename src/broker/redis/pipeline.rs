@@ -163,20 +163,30 @@ impl Publisher {
             Ok(Ok(Value::Int(clock_ms))) => {
                 let after = Left { clock: Clock::at(clock_ms), ..plan.after };
                 self.registry.receipts.leave(channel, after);
-                let given = Seen { first: plan.first(), last: Position::new(after.epoch, after.last) };
+                let last = Position::new(after.epoch, after.last);
+                let given = Seen { first: plan.first(), last, time_ms: after.time_ms, call: Some(after.name) };
                 self.registry.note(channel, given, &link, deadline).await;
                 let published = plan.receipts(group.iter().map(|job| &job.batch));
                 answer(group, published);
             }
-            Ok(Ok(_)) => answer_all(group, &odd()),
+            Ok(Ok(_)) => {
+                self.registry.receipts.doubt(channel);
+                answer_all(group, &odd());
+            }
             Ok(Err(error)) if script::is_missing(&error) => {
                 // Nothing was carried out. What becomes of the loading shows at the next call.
                 let loading = timeout_at(deadline, script::PREPARED.load(&mut link.connection));
                 let _ = self.closing.run_until_cancelled(loading).await;
                 self.send_long(channel, group).await;
             }
-            Ok(Err(error)) => answer_all(group, &self.connection.failed(&error)),
-            Err(error) => answer_all(group, &error),
+            Ok(Err(error)) => {
+                self.registry.receipts.doubt(channel);
+                answer_all(group, &self.connection.failed(&error));
+            }
+            Err(error) => {
+                self.registry.receipts.doubt(channel);
+                answer_all(group, &error);
+            }
         }
         self.queues.done(bytes);
     }

@@ -87,7 +87,7 @@ impl Plan {
         let (at, over) = before.full;
         let is_full = over != link || now.saturating_duration_since(at) >= call::full_interval(retention);
         let full = if is_full { (now, link) } else { before.full };
-        let after = Left { name: Epoch::random(), last, time_ms, full, ..before };
+        let after = Left { name: before.name.sibling(), last, time_ms, full, ..before };
         Some(Self { before, after, is_full })
     }
 
@@ -171,6 +171,7 @@ mod tests {
         assert_eq!((plan.after.last, plan.after.epoch), (44, plan.before.epoch));
         assert!((now..now + 100).contains(&plan.after.time_ms));
         assert_ne!(plan.after.name, plan.before.name);
+        assert_eq!(plan.after.name.digits()[..8], plan.before.name.digits()[..8], "the head's list of writers goes on");
         let ahead = Plan::behind(left(Clock::at(now), now + 5_000), 1, &KEEP, LINK).expect("the clock is known");
         assert_eq!(ahead.after.time_ms, now + 5_000, "a clock that was set back does not set log time back");
     }

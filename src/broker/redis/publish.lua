@@ -8,8 +8,8 @@
 --   is a repeat, or -1 when its batch was refused because no more ids can be remembered. Before these, where a batch has ids: the window
 --   in force (ms). Where none has, only the first message's sequence: the others follow it.
 local ids_key = KEYS[3]
-local window, max_ids, min_replicas = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
-local FIRST_BATCH = 16
+local window, max_ids, min_replicas = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17])
+local FIRST_BATCH = 18
 if min_replicas > 0 then
   local _, connected = string.gsub(info, 'state=online', '')
   if connected < min_replicas then

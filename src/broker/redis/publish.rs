@@ -120,7 +120,10 @@ impl Publisher {
         };
         match sent {
             Ok(published) => answer(group, published),
-            Err(error) => answer_all(group, &error),
+            Err(error) => {
+                self.registry.receipts.doubt(channel);
+                answer_all(group, &error);
+            }
         }
     }
 
@@ -154,7 +157,10 @@ impl Publisher {
             Ok((answer.published, wait))
         };
         match begun.await {
-            Err(error) => answer_all(group, &error),
+            Err(error) => {
+                self.registry.receipts.doubt(channel);
+                answer_all(group, &error);
+            }
             Ok((published, wait)) => {
                 let publisher = Arc::clone(self);
                 self.tasks.spawn(async move {
@@ -195,7 +201,7 @@ impl Publisher {
         let all = || answer.published.iter().flatten().flatten();
         for repeated in all().filter(|receipt| receipt.duplicate) {
             // Its message was given out as well.
-            self.registry.receipts.repeat(channel, Position::new(repeated.epoch, repeated.sequence));
+            self.registry.receipts.repeat(channel, Position::new(repeated.epoch, repeated.sequence), repeated.time_ms);
         }
         let receipts = || all().filter(|receipt| !receipt.duplicate).map(|receipt| receipt.sequence);
         let last = all().filter(|receipt| !receipt.duplicate).max_by_key(|receipt| receipt.sequence);
@@ -207,8 +213,10 @@ impl Publisher {
             self.registry.receipts.leave(channel, left);
             // What others were given of the epoch before that was given out as well: it has no holes.
             let first = if answer.epoch_first > 0 { answer.epoch_first } else { first };
-            let given = Seen { first, last: Position::new(last.epoch, last.sequence) };
+            let given = Seen { first, last: Position::new(epoch, sequence), time_ms, call: Some(name) };
             self.registry.note(channel, given, link, deadline).await;
+        } else {
+            self.registry.receipts.doubt(channel);
         }
     }
 }

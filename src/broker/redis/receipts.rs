@@ -12,13 +12,15 @@ use lru::LruCache;
 use super::{call::Seen, prepared::Left};
 use crate::{
     channel::ChannelName,
-    limits::{PREPARED_PAUSE, REGISTRY_RENEWAL, REMEMBERED_RECEIPTS},
-    message::Position,
+    limits::{PREPARED_PAUSE, REGISTRY_RENEWAL, REMEMBERED_EPOCHS, REMEMBERED_RECEIPTS},
+    message::{Epoch, Position},
 };
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Known {
     seen: Seen,
+    /// What was given out in earlier epochs, oldest first, and when the last of it was: Redis may lose what it knows of a loss.
+    older: Vec<(Seen, Instant)>,
     /// When the last receipt came, and from a server with which replication id.
     given: Option<(Instant, ReplicationId)>,
     /// How this process's last call left the channel.
@@ -30,6 +32,13 @@ struct Known {
 }
 
 impl Known {
+    /// What was given out in earlier epochs and is not forgotten by Redis as well. Only log time tells where it is: another call's name
+    /// says nothing of it.
+    fn older(&self, lifetime: Duration) -> impl Iterator<Item = Seen> {
+        let is_within = move |(_, at): &&(Seen, Instant)| at.elapsed() < lifetime;
+        self.older.iter().filter(is_within).map(|(seen, _)| Seen { call: None, ..*seen })
+    }
+
     fn is_within(&self, lifetime: Duration) -> bool {
         self.given.is_none_or(|(at, _)| at.elapsed() < lifetime)
     }
@@ -71,23 +80,56 @@ impl Receipts {
         let before = known.seen;
         if before.last.epoch == given.last.epoch {
             known.seen.first = before.first.min(given.first);
-            known.seen.last.sequence = given.last.sequence.max(before.last.sequence);
+            if given.last.sequence >= before.last.sequence {
+                (known.seen.last, known.seen.time_ms) = (given.last, given.time_ms);
+            }
+            known.seen.call = given.call;
             return false;
         }
         known.seen = given;
-        before.last.epoch.is_some()
+        if before.last.epoch.is_none() {
+            return false;
+        }
+        known.older.retain(|(older, _)| older.last.epoch != before.last.epoch);
+        if known.older.len() >= REMEMBERED_EPOCHS {
+            known.older.remove(0);
+        }
+        known.older.push((before, at));
+        true
+    }
+
+    /// What was given out on a channel in earlier epochs, oldest first.
+    pub(super) fn older(&self, channel: &ChannelName) -> Vec<Seen> {
+        let known = self.lock();
+        known.peek(channel).map(|known| known.older(self.lifetime).collect()).unwrap_or_default()
+    }
+
+    /// It is not known which of this process's calls on a channel was the last to be carried out.
+    pub(super) fn doubt(&self, channel: &ChannelName) {
+        if let Some(known) = self.lock().peek_mut(channel) {
+            known.seen.call = None;
+        }
+    }
+
+    /// A call on a channel was carried out, and gave no receipts.
+    pub(super) fn call(&self, channel: &ChannelName, name: Epoch) {
+        if let Some(known) = self.lock().peek_mut(channel) {
+            known.seen.call = Some(name);
+        }
     }
 
     /// Remembers the first receipt of a message that was published again: what it names was given out as well, by whomever.
-    pub(super) fn repeat(&self, channel: &ChannelName, receipt: Position) {
+    pub(super) fn repeat(&self, channel: &ChannelName, receipt: Position, time_ms: i64) {
         let mut known = self.lock();
         let known = known.get_or_insert_mut(channel.clone(), Known::default);
         let seen = &mut known.seen;
         if seen.last.epoch.is_none() {
-            *seen = Seen { first: receipt.sequence, last: receipt };
+            *seen = Seen { first: receipt.sequence, last: receipt, time_ms, call: None };
         } else if seen.last.epoch == receipt.epoch {
             seen.first = seen.first.min(receipt.sequence);
-            seen.last.sequence = seen.last.sequence.max(receipt.sequence);
+            if receipt.sequence > seen.last.sequence {
+                (seen.last, seen.time_ms) = (receipt, time_ms);
+            }
         }
     }
 
@@ -97,7 +139,8 @@ impl Receipts {
         let is_due =
             |known: &Known| known.is_within(self.lifetime) && known.given.is_some_and(|(_, given)| given != by);
         let due = known.iter().filter(|(_, known)| is_due(known) && known.seen.last.epoch.is_some());
-        due.map(|(channel, known)| (channel.clone(), known.seen)).collect()
+        let all = |known: &Known| known.older(self.lifetime).chain([known.seen]).collect::<Vec<_>>();
+        due.flat_map(|(channel, known)| all(known).into_iter().map(|seen| (channel.clone(), seen))).collect()
     }
 
     /// A server with this replication id knows of a channel's receipts.
@@ -138,12 +181,13 @@ impl Receipts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{channel::Names, message::Epoch};
+    use crate::channel::Names;
 
     const LIFETIME: Duration = Duration::from_secs(60);
 
     fn seen(epoch: u64, first: i64, last: i64) -> Seen {
-        Seen { first, last: Position::new(Epoch::from_u64(epoch).expect("not zero"), last) }
+        let last = Position::new(Epoch::from_u64(epoch).expect("not zero"), last);
+        Seen { first, last, time_ms: 1_000 + last.sequence, call: Epoch::from_u64(9) }
     }
 
     #[test]
@@ -186,12 +230,13 @@ mod tests {
         let receipts = Receipts::new(LIFETIME);
         let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
         let at = |epoch, sequence| seen(epoch, sequence, sequence).last;
-        receipts.repeat(&channel, at(1, 5));
-        assert_eq!(receipts.seen(&channel), seen(1, 5, 5));
-        receipts.repeat(&channel, at(1, 9));
-        receipts.repeat(&channel, at(2, 99));
-        receipts.repeat(&channel, at(1, 2));
-        assert_eq!(receipts.seen(&channel), seen(1, 2, 9), "an epoch of which nothing was published here says nothing");
+        receipts.repeat(&channel, at(1, 5), 1_005);
+        assert_eq!(receipts.seen(&channel), Seen { call: None, ..seen(1, 5, 5) });
+        receipts.repeat(&channel, at(1, 9), 1_009);
+        receipts.repeat(&channel, at(2, 99), 1_099);
+        receipts.repeat(&channel, at(1, 2), 1_002);
+        let repeated = Seen { call: None, ..seen(1, 2, 9) };
+        assert_eq!(receipts.seen(&channel), repeated, "an epoch of which nothing was published here says nothing");
     }
 
     #[test]

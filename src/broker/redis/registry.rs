@@ -81,6 +81,21 @@ impl Registry {
             if let Some(Err(error)) = registered.map(|registered| registered.unwrap_or_else(|_| Err(error::slow()))) {
                 tracing::warn!(channel = channel.as_str(), %error, "the registry could not be told of a new epoch");
             }
+            // Redis has lost something, perhaps also what it knew of earlier losses.
+            Box::pin(self.report_older(channel, deadline)).await;
+        }
+    }
+
+    /// Reports what was given out on a channel in earlier epochs, as far as Redis does not know it to be lost any more.
+    async fn report_older(&self, channel: &ChannelName, deadline: Instant) {
+        let older = self.receipts.older(channel);
+        if older.is_empty() {
+            return;
+        }
+        let reporting = timeout_at(deadline, Box::pin(self.losses.report_older(channel, older, &self.receipts)));
+        let reported = self.closing.run_until_cancelled(reporting).await;
+        if let Some(Err(error)) = reported.map(|reported| reported.unwrap_or_else(|_| Err(error::slow()))) {
+            tracing::debug!(channel = channel.as_str(), %error, "receipts of earlier epochs were not reported");
         }
     }
 

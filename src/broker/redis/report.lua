@@ -7,5 +7,7 @@ if not (epoch and is_lost) then return 0 end
 if not may_write then
   return redis.error_reply('NOPERM this Redis user lacks XADD, XTRIM, XRANGE, XINFO, HSET or PEXPIRE for this channel')
 end
+-- An earlier epoch's takes no other loss's place: whoever named that would have to do it again.
+if own_call == '' and seen_from > 0 and select(2, string.gsub(losses, ';', '')) >= EPOCHS - 1 then return 0 end
 note_loss()
 return 1

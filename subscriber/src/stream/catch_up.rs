@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tidings::{
-    broker::{Absence, Broker, DataSetNow, Error, From, Head, Page, PageLimit, history::Next},
+    broker::{Absence, Broker, DataSetNow, Error, From, GapReason, Head, Page, PageLimit, history::Next},
     channel::ChannelName,
     envelope::Heard,
     limits::{BACKOFF_MAX, HEADS_PER_READ},
@@ -118,6 +118,10 @@ impl Session {
                     let end = head.as_ref().map_or(Position::START, Head::end);
                     if end == track.reader.position {
                         track.end = end;
+                        // It learns where its epoch comes from.
+                        if end.epoch.is_some() {
+                            let _ = track.reader.next(head.as_ref(), Absence::default());
+                        }
                         continue;
                     }
                 }
@@ -131,6 +135,12 @@ impl Session {
     /// of it.
     async fn advance(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
         self.begin(channel).await?;
+        if self.rewritten.remove(channel) {
+            self.rewrite(channel, frames).await?;
+            if !frames.is_empty() {
+                return Ok(false);
+            }
+        }
         let reader = &self.positions.track(channel)?.reader;
         let (start, awaits_epoch) = (reader.position, reader.awaits_epoch());
         // A page may be left of what was told to be lost.
@@ -158,7 +168,8 @@ impl Session {
                 Next::Unlisted => self.settle(channel, head, frames).await?,
                 Next::Gap(gap) => {
                     // Without history only the live side knows what is really missing.
-                    if head.is_some_and(|head| gap.resume == end && head.first > head.last) {
+                    let is_unkept = head.is_some_and(|head| gap.resume == end && head.first > head.last);
+                    if is_unkept && gap.reason == GapReason::NotRetained {
                         self.positions.track(channel)?.reader = before;
                         return self.tail_gap(channel, frames).await;
                     }

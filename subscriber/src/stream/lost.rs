@@ -2,10 +2,12 @@
 
 use bytes::BytesMut;
 use tidings::{
-    broker::{Absence, DataSetNow, Gap, GapReason, Head, Page, history::Next},
+    broker::{Absence, DataSetNow, Error, Gap, GapReason, Head, Page, history::Next},
     channel::ChannelName,
     message::Position,
 };
+
+use crate::feed::Rewrite;
 
 use super::{
     Session,
@@ -46,12 +48,18 @@ impl Session {
         let track = self.positions.track(channel)?;
         let before = track.reader.clone();
         let at = before.position;
+        // The live connection may still lead to another server than the commands: asked again at once, both would say the same.
+        let elsewhere = || Stop::Broker(Error::Unavailable("the live connection leads elsewhere".to_owned()));
         if head.as_ref().is_none_or(|head| head.first <= head.last) {
-            return Ok(false);
+            return Err(elsewhere());
         }
-        let Next::Gap(mut gap) = track.reader.next(head.as_ref(), Absence::default()) else { return Ok(false) };
+        let Next::Gap(mut gap) = track.reader.next(head.as_ref(), Absence::default()) else {
+            self.positions.track(channel)?.reader = before;
+            return Err(elsewhere());
+        };
         let from = Position { epoch: gap.resume.epoch, sequence: at.sequence };
-        if let Some(beyond) = self.follower.first_beyond(channel, from)
+        if gap.reason != GapReason::EpochChanged
+            && let Some(beyond) = self.follower.first_beyond(channel, from)
             && beyond < gap.last_missing
         {
             gap.last_missing = beyond;
@@ -63,6 +71,20 @@ impl Session {
             self.tell(channel, &gap, frames)?;
         }
         Ok(true)
+    }
+
+    /// A channel's history was written anew below the stream's position: log time tells from where on, for it never steps back.
+    pub(super) async fn rewrite(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<(), Stop> {
+        let track = self.positions.track(channel)?;
+        let (at, time_ms) = (track.reader.position, track.time_ms);
+        let Some(epoch) = at.epoch else { return Ok(()) };
+        let from = self.broker.sequence_before(channel, time_ms + 1).await? + 1;
+        self.pages.forget(&Rewrite { channel: channel.clone(), epoch, from, to: at.sequence, time_ms });
+        self.ahead = None;
+        if let Some(gap) = self.positions.track(channel)?.reader.rewrite(epoch, from) {
+            self.tell(channel, &gap, frames)?;
+        }
+        Ok(())
     }
 
     /// The reader's epoch is older than the head's list: the message at its position tells whether the history is whole.

@@ -76,6 +76,7 @@ impl Session {
             ahead: None,
             behind,
             news: VecDeque::new(),
+            rewritten: HashSet::new(),
             unstarted,
             chunk: Need::Nothing,
             unlisted: false,

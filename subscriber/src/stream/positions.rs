@@ -23,6 +23,8 @@ pub(super) struct Track {
     pub(super) end: Position,
     /// Publish time of the last message, ms; 0 when none was delivered.
     pub(super) time_ms: i64,
+    /// After that message.
+    pub(super) timed: Position,
     /// Messages before this time are passed over. Log time never steps back, so the first later one ends it.
     pub(super) not_before_ms: Option<i64>,
 }
@@ -54,7 +56,7 @@ pub(super) struct Unheard(HashMap<Owner, Mark>);
 impl Track {
     pub(super) fn new(channel: &ChannelName, reader: Reader, not_before_ms: Option<i64>) -> Self {
         let (hash, end) = (channel_hash(channel.as_str()), reader.position);
-        Self { hash, reader, end, time_ms: 0, not_before_ms }
+        Self { hash, reader, end, time_ms: 0, timed: Position::START, not_before_ms }
     }
 
     /// Whether a message of this time is not before the start that the client asked for.
@@ -64,6 +66,16 @@ impl Track {
             self.not_before_ms = None;
         }
         is_due
+    }
+
+    /// Whether the message at the position is newer than one of this time, 0 where that is not known.
+    pub(super) fn is_newer_than(&self, time_ms: i64) -> bool {
+        0 < time_ms && time_ms < self.time_ms && self.timed == self.reader.position
+    }
+
+    /// Whether the message at the position is older than one of this time, as far as both are known.
+    pub(super) fn is_older_than(&self, time_ms: i64) -> bool {
+        0 < self.time_ms && self.time_ms < time_ms && self.timed == self.reader.position
     }
 
     pub(super) fn hash(&self) -> ChannelHash {
