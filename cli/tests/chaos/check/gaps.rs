@@ -46,7 +46,7 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
             gap.is_lost(line)?;
             match epoch {
                 Some(epoch) if last > 0 => {
-                    line.told.insert(epoch, Told { first, last, said });
+                    line.tell(epoch, Told { first, last, said });
                     truth.leads_to(channel, line, cursor).map_err(|text| format!("at a gap, {channel} {text}"))?;
                 }
                 _ => line.forget(),
@@ -86,8 +86,8 @@ impl Gap<'_> {
         match epoch {
             Some(epoch) if *last > 0 => {
                 must!(first <= last, "{channel}: lost from {first} to {last}");
-                let told = line.told(*epoch);
-                must!(*first > told, "{channel}: lost from {first} on, which was told up to {told} already");
+                let told = line.told_of(*epoch, *first, *last).map_or(0, |told| told.last);
+                must!(told == 0, "{channel}: lost from {first} on, which was told up to {told} already");
                 // What is found out late of another epoch may begin anywhere: whoever knew of what was before it may be gone.
                 let known = line.knows(*epoch);
                 must!(

@@ -12,8 +12,8 @@ use crate::history::{At, Event, History, Places, Stream};
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub(super) at: Position,
-    /// What of an epoch was told to be lost.
-    pub(super) told: HashMap<Epoch, Told>,
+    /// What of an epoch was told to be lost: no two of them overlap.
+    told: HashMap<Epoch, Vec<Told>>,
     /// What was delivered, and where it stood.
     pub(super) delivered: HashMap<String, Position>,
     /// How far it was in each epoch: what it had of one is lost without a word to it.
@@ -77,7 +77,8 @@ impl Line {
     /// It begins again with what is retained. What it heard before may come again, and need not.
     pub(super) fn forget(&mut self) {
         self.delivered.clear();
-        let told = self.told.drain().map(|(epoch, told)| (epoch, told.last));
+        let told = std::mem::take(&mut self.told).into_iter();
+        let told = told.map(|(epoch, told)| (epoch, told.iter().map(|told| told.last).max().unwrap_or_default()));
         for (epoch, known) in told.chain(self.had.drain()) {
             let settled = self.settled.entry(epoch).or_default();
             *settled = known.max(*settled);
@@ -87,7 +88,18 @@ impl Line {
 
     /// Up to where a loss of an epoch was told; 0 where none was.
     pub(super) fn told(&self, epoch: Epoch) -> i64 {
-        self.told.get(&epoch).map_or(0, |told| told.last)
+        self.told.get(&epoch).into_iter().flatten().map(|told| told.last).max().unwrap_or_default()
+    }
+
+    /// What was told of an epoch that overlaps with this.
+    pub(super) fn told_of(&self, epoch: Epoch, first: i64, last: i64) -> Option<Told> {
+        let told = self.told.get(&epoch).into_iter().flatten();
+        told.copied().find(|told| told.first <= last && first <= told.last)
+    }
+
+    /// A loss was told.
+    pub(super) fn tell(&mut self, epoch: Epoch, told: Told) {
+        self.told.entry(epoch).or_default().push(told);
     }
 }
 
@@ -160,8 +172,7 @@ impl Walk<'_> {
         } else {
             must!(cursor == place, "the cursor of {} says {}", show(place), show(cursor));
             follows(self.truth, channel, line, place)?;
-            let told = place.epoch.and_then(|epoch| line.told.get(&epoch));
-            let told = told.filter(|told| (told.first..=told.last).contains(&place.sequence));
+            let told = place.epoch.and_then(|epoch| line.told_of(epoch, place.sequence, place.sequence));
             must!(
                 told.is_none_or(|told| self.truth.was_restored(told.said, at)),
                 "{} of {channel} comes, and was said to be lost",
