@@ -302,9 +302,7 @@ impl Reader {
             return None;
         }
         let first = head.epochs[0];
-        // Of the epoch that the reader left when the head was gone it has reported everything, however much there was.
-        let left: Vec<_> = Left::all(self.left.as_deref()).filter_map(|left| left.position.epoch).collect();
-        let later = |loss: &&Loss| loss.began == first.epoch && !left.contains(&loss.epoch);
+        let later = |loss: &&Loss| loss.began == first.epoch;
         let losses = head.losses.iter().filter(later).map(|loss| (loss.epoch, loss.from, loss.to));
         if let Some(((epoch, from, to), more)) = self.first_untold(losses) {
             // Behind the last of them the reader is past the beginning, also where it resumes by its cursor.
@@ -460,7 +458,11 @@ impl Reader {
 
     /// The first of some losses that was not told, and whether another one will be left behind it.
     fn first_untold(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
-        let mut losses = losses.filter(|(epoch, from, to)| self.reported.less(*epoch, *from, *to).is_some());
+        // Of an epoch that the reader left when the head was gone it has reported everything, however much there was.
+        let left: Vec<_> = Left::all(self.left.as_deref()).filter_map(|left| left.position.epoch).collect();
+        let is_left = |epoch: Epoch| left.contains(&epoch) && self.position.epoch != Some(epoch);
+        let mut losses =
+            losses.filter(|(epoch, from, to)| !is_left(*epoch) && self.reported.less(*epoch, *from, *to).is_some());
         let first = losses.next()?;
         let mut told = self.reported.clone();
         told.add(first.0, first.1, first.2);
