@@ -76,13 +76,17 @@ struct Origin {
 impl Origin {
     /// The last epoch before this one that a head has as well, by its index there, and where this history left it.
     fn exit(&self, own: Epoch, head: &Head) -> Option<(usize, i64)> {
-        let pairs = match (&self.ancestors, self.lineage) {
-            _ if self.of != Some(own) => return None,
-            (Some(ancestors), _) => ancestors.to_vec(),
-            (None, Lineage::Epoch { first, previous: Some(previous) }) => vec![(previous, 1), (own, first)],
-            _ => return None,
-        };
-        pairs.windows(2).rev().find_map(|two| Some((head.index_of(two[0].0)?, two[1].1 - 1)))
+        let stages = if self.of == Some(own) { self.stages() } else { Vec::new() };
+        stages.windows(2).rev().find_map(|two| Some((head.index_of(two[0].0)?, two[1].1 - 1)))
+    }
+
+    /// The epochs that led here and where each began, this one as the last; nothing where none before it is known.
+    fn stages(&self) -> Vec<(Epoch, i64)> {
+        match (&self.ancestors, self.lineage, self.of) {
+            (Some(ancestors), ..) => ancestors.to_vec(),
+            (None, Lineage::Epoch { first, previous: Some(previous) }, Some(own)) => vec![(previous, 1), (own, first)],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -91,6 +95,19 @@ impl Left {
     fn last_common(&self, head: &Head) -> Option<(usize, i64)> {
         let own = self.position.epoch?;
         head.index_of(own).map(|index| (index, self.position.sequence)).or_else(|| self.origin.exit(own, head))
+    }
+
+    /// Adds what the reader had or reported then. Of the epoch in which it lost the head it reported all that there may have been, however
+    /// much that was; unless it is back in it.
+    fn tell(&self, told: &mut Reported, present: Option<Epoch>) {
+        told.add_all(&self.reported);
+        let Some(own) = self.position.epoch else { return };
+        if present != Some(own) {
+            told.add(own, 1, i64::MAX - 1);
+        }
+        if self.origin.of == Some(own) {
+            self.origin.stages().windows(2).for_each(|two| told.add(two[0].0, two[0].1, two[1].1 - 1));
+        }
     }
 
     /// All of the reader's pasts, the latest first.
@@ -402,7 +419,7 @@ impl Reader {
             Left::all(self.left.as_deref()).find_map(|left| Some((left.last_common(head)?, left.reported.clone())));
         if let Some((common, reported)) = found {
             // The others may come back as well.
-            reported.0.iter().for_each(|(epoch, from, to)| self.reported.add(*epoch, *from, *to));
+            self.reported.add_all(&reported);
             self.go_to(head, common);
         }
     }
@@ -458,21 +475,28 @@ impl Reader {
 
     /// The first of some losses that was not told, and whether another one will be left behind it.
     fn first_untold(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
-        // Of an epoch that the reader left when the head was gone it has reported everything, however much there was.
-        let left: Vec<_> = Left::all(self.left.as_deref()).filter_map(|left| left.position.epoch).collect();
-        let is_left = |epoch: Epoch| left.contains(&epoch) && self.position.epoch != Some(epoch);
-        let mut losses =
-            losses.filter(|(epoch, from, to)| !is_left(*epoch) && self.reported.less(*epoch, *from, *to).is_some());
+        let mut told = self.told();
+        let mut losses = losses.filter(|(epoch, from, to)| told.less(*epoch, *from, *to).is_some());
         let first = losses.next()?;
-        let mut told = self.reported.clone();
+        let rest: Vec<_> = losses.collect();
         told.add(first.0, first.1, first.2);
-        let more = losses.any(|(epoch, from, to)| told.less(epoch, from, to).is_some());
+        let more = rest.iter().any(|(epoch, from, to)| told.less(*epoch, *from, *to).is_some());
         Some((first, more))
+    }
+
+    /// What was reported, and what the reader had or reported of the epochs that it left.
+    fn told(&self) -> Reported {
+        let mut told = Reported::default();
+        // The latest last: beyond the limit the first are forgotten.
+        let lefts: Vec<_> = Left::all(self.left.as_deref()).collect();
+        lefts.iter().rev().for_each(|left| left.tell(&mut told, self.position.epoch));
+        told.add_all(&self.reported);
+        told
     }
 
     /// A loss, less what was reported of it before.
     fn report(&mut self, epoch: Epoch, from: i64, to: i64, resume: Position) -> Option<Gap> {
-        let (first_missing, last_missing) = self.reported.less(epoch, from, to)?;
+        let (first_missing, last_missing) = self.told().less(epoch, from, to)?;
         self.reported.add(epoch, from, to);
         let reason = GapReason::EpochChanged;
         Some(Gap { epoch: Some(epoch), first_missing, last_missing, reason, resume, more: false })

@@ -321,6 +321,26 @@ fn a_flush_that_was_told_is_not_told_again_when_receipts_name_it() {
     assert_eq!(goes_on(&mut reader, &known), [Next::Read { to: 1 }]);
 }
 
+/// Receipts of earlier epochs are reported on the next server, where the epoch that names them begins behind its first messages.
+#[test]
+fn what_was_had_before_a_flush_is_not_told_when_receipts_name_it() {
+    let before = with_losses(head(&[(2, 1, 0), (3, 2, 1)], 1, 9), &[(3, 1, 1, 4)]);
+    let after = head(&[(5, 1, 0)], 1, 1);
+    let named = with_losses(head(&[(5, 1, 0), (6, 2, 1)], 1, 2), &[(6, 1, 1, 4), (6, 2, 1, 1), (6, 3, 2, 9), (6, 4, 1, 1)]);
+    let mut reader = Reader::new(at(2, 1));
+    assert_eq!(goes_on(&mut reader, &before), [lost(1, 1, 4, at(3, 1)), Next::Read { to: 9 }]);
+    let mut resumed = Reader::resume(Mark { position: at(3, 9), lineage: reader.lineage() });
+    for reader in [&mut reader, &mut resumed] {
+        assert_eq!(reader.next(None, Absence::default()), lost(3, 10, 0, Position::START));
+        assert_eq!(goes_on(reader, &after), [Next::Read { to: 1 }]);
+    }
+    // Only what it never heard of.
+    assert_eq!(goes_on(&mut reader, &named), [lost(4, 1, 1, at(6, 1)), Next::Read { to: 2 }]);
+    // By its cursor a reader knows one epoch before its own.
+    let told = [and_more(lost(1, 1, 4, at(5, 1))), lost(4, 1, 1, at(6, 1)), Next::Read { to: 2 }];
+    assert_eq!(goes_on(&mut resumed, &named), told);
+}
+
 #[test]
 fn what_was_lost_before_a_channels_first_message_is_told_to_whoever_waits_for_it() {
     let start = Reader::default().in_data_set(data_set(1));

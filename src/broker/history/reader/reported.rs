@@ -43,6 +43,10 @@ impl Reported {
         self.0.push((epoch, from, to));
     }
 
+    pub(super) fn add_all(&mut self, others: &Self) {
+        others.0.iter().for_each(|(epoch, from, to)| self.add(*epoch, *from, *to));
+    }
+
     /// From a sequence of an epoch on there is something else now.
     pub(super) fn cut(&mut self, epoch: Epoch, from: i64) {
         self.0.retain_mut(|(of, its_from, its_to)| {
