@@ -25,7 +25,8 @@ pub(super) struct Course {
     /// After the last message with a place that the feed has seen.
     pub(super) position: Position,
     mark: Mark,
-    /// What was heard before the head fell back within its epoch. Should anything follow there, it takes the place of what was.
+    /// What was heard before the head fell back within its epoch. Where it rises again, the log tells whether that is back (the connection
+    /// led to an older copy for a while), or others take its place.
     fallen: Option<Box<Last>>,
 }
 
@@ -85,6 +86,8 @@ pub(super) enum Verdict {
     Unlogged,
     /// The epoch was written anew from here on.
     Rewritten { from: i64 },
+    /// What the head had lost is back, and the claim goes on behind that.
+    Restored,
     /// The head must be asked.
     AskHead,
     /// The log must be asked.
@@ -150,15 +153,22 @@ impl Course {
         let is_same = self.position.epoch.is_some() && self.position.epoch == end.epoch;
         let (before, last) = (self.position, self.last());
         let has_fallen = self.fallen.is_some();
+        let keeps_history = head.is_some_and(|head| head.keeps_history);
         *self = Self::read(head);
-        match end.sequence > before.sequence {
-            true if is_same && has_fallen => Shown::Rewritten { from: before.sequence + 1, last },
-            false if is_same => {
-                self.fallen = Some(Box::new(last));
-                Shown::Elsewhere
+        if is_same && end.sequence < before.sequence {
+            self.fallen = Some(Box::new(last));
+        } else if is_same && has_fallen {
+            // Log time never steps back: with the same one it is the same message.
+            if end == last.position && time_ms != 0 && time_ms == last.mark.time_ms {
+                self.mark = last.mark;
+            } else if keeps_history {
+                (self.position, self.fallen) = (before, Some(Box::new(last)));
+                return Shown::Doubt;
+            } else {
+                return Shown::Rewritten { from: before.sequence + 1, last };
             }
-            _ => Shown::Elsewhere,
         }
+        Shown::Elsewhere
     }
 
     /// Whether a claim is the place just after the last message.
@@ -187,6 +197,16 @@ impl Course {
         self.fallen = None;
     }
 
+    /// What the head had lost is back.
+    pub(super) fn restore(&mut self) {
+        let last = self.last();
+        (self.position, self.mark, self.fallen) = (last.position, last.mark, None);
+    }
+
+    pub(super) fn has_fallen(&self) -> bool {
+        self.fallen.is_some()
+    }
+
     /// The last message that was heard, also where the head has fallen back behind it.
     pub(super) fn last(&self) -> Last {
         match &self.fallen {
@@ -205,9 +225,11 @@ impl Course {
     pub(super) fn judge(&self, claim: Claim, payload: &[u8], outlived: bool, evidence: Evidence<'_>) -> Verdict {
         let is_gone = outlived || matches!(evidence, Evidence::Head { is_other: true, .. });
         let Some(index) = self.index(claim.epoch) else {
-            return match evidence {
-                Evidence::Head { .. } if is_gone => Verdict::Lost,
-                Evidence::Head { .. } => Verdict::Foreign,
+            return match (evidence, self.lost_of(claim.epoch)) {
+                (Evidence::Head { .. }, Some(to)) if claim.sequence > to => Verdict::Late { from: to + 1 },
+                (Evidence::Head { .. }, Some(_)) => Verdict::Lost,
+                (Evidence::Head { .. }, None) if is_gone => Verdict::Lost,
+                (Evidence::Head { .. }, None) => Verdict::Foreign,
                 _ => Verdict::AskHead,
             };
         };
@@ -227,11 +249,11 @@ impl Course {
             Some(own) => own < index,
             None => true,
         };
+        let has_fallen = self.fallen.is_some() && own == Some(index);
         match evidence {
             _ if self.follows(claim) => Verdict::Believed,
-            Evidence::Head { .. } if is_ahead && own == Some(index) && self.fallen.is_some() => {
-                Verdict::Rewritten { from: self.position.sequence + 1 }
-            }
+            Evidence::Log(looked) if is_ahead && has_fallen => looked.judge_fallen(self.position, self.last()),
+            Evidence::Head { .. } if is_ahead && has_fallen => Verdict::AskLog,
             Evidence::Head { .. } if is_ahead => Verdict::Believed,
             _ if is_ahead && !is_present => Verdict::Believed,
             _ if is_ahead => Verdict::AskHead,
@@ -268,10 +290,14 @@ impl Course {
 
     /// Up to where an ended epoch is known to have gone.
     fn known_end(&self, index: usize) -> i64 {
-        let epoch = self.epochs[index].epoch;
         let previous_end = self.epochs.get(index + 1).map_or(0, |next| next.previous_end);
-        let losses = self.losses.iter().filter(|loss| loss.epoch == epoch).map(|loss| loss.to);
-        losses.fold(previous_end.max(self.end_of(index)), i64::max)
+        let lost = self.lost_of(self.epochs[index].epoch).unwrap_or(0);
+        lost.max(previous_end).max(self.end_of(index))
+    }
+
+    /// Up to where messages of an epoch are recorded as lost, if any are.
+    fn lost_of(&self, epoch: Epoch) -> Option<i64> {
+        self.losses.iter().filter(|loss| loss.epoch == epoch).map(|loss| loss.to).max()
     }
 }
 

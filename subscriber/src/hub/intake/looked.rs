@@ -5,6 +5,7 @@ use tidings::{
     channel::ChannelName,
     envelope::{Claim, Heard},
     limits::COMPARED_BYTES,
+    message::{Epoch, Position},
 };
 
 use super::claims::{Last, Mark, Verdict};
@@ -20,6 +21,8 @@ pub(in crate::hub) struct Question {
     pub(super) last: Last,
     /// The head itself gives the reason to ask: if the message is not there any more, that is news whatever waits.
     pub(super) by_head: bool,
+    /// The head fell back behind the last message, and has risen again.
+    pub(super) has_fallen: bool,
 }
 
 /// The answer.
@@ -39,7 +42,7 @@ pub(in crate::hub) struct Looked {
 impl Looked {
     /// Asks the log.
     pub(in crate::hub) async fn ask(broker: &dyn Broker, question: &Question) -> Result<Self, Error> {
-        let Question { channel, after, to, last, by_head } = question;
+        let Question { channel, after, to, last, by_head, has_fallen } = question;
         let limit = PageLimit { messages: usize::try_from(to - after).unwrap_or(1), bytes: COMPARED_BYTES };
         let page = broker.read(channel, From::After(*after), limit).await?;
         let Last { position, mark } = *last;
@@ -54,7 +57,11 @@ impl Looked {
         let is_unkept = head.as_ref().is_some_and(|head| !head.keeps_history);
         let is_changed = match &there {
             Some(stored) => !is(stored, mark),
-            None => head.is_some_and(|head| head.epoch() == position.epoch && head.last < position.sequence),
+            None => head.is_some_and(|head| {
+                // Where it is not in the log any more, nothing tells that it came back.
+                let is_trimmed = *has_fallen && head.first > position.sequence;
+                head.epoch() == position.epoch && (head.last < position.sequence || is_trimmed)
+            }),
         };
         let rewritten_from = match is_changed {
             false => None,
@@ -91,6 +98,11 @@ impl Looked {
         sequence > self.after && (self.is_last || sequence <= until)
     }
 
+    /// Whether the head itself gave the reason to ask.
+    pub(super) fn is_by_head(&self) -> bool {
+        self.by_head
+    }
+
     /// The same where that is news whatever waits.
     pub(super) fn shows_rewritten_from(&self, last: Last) -> Option<i64> {
         self.rewritten_from(last).filter(|_| self.by_head)
@@ -101,6 +113,16 @@ impl Looked {
         self.rewritten_from.filter(|_| self.last == last).map(|from| from.min(last.position.sequence))
     }
 
+    /// What a claim comes to that is ahead of the head's end, of where it fell back to, behind the last message that was heard.
+    pub(super) fn judge_fallen(&self, end: Position, last: Last) -> Verdict {
+        match self.rewritten_from(last) {
+            _ if self.last != last => Verdict::AskLog,
+            _ if self.is_unkept => Verdict::Rewritten { from: end.sequence + 1 },
+            Some(from) => Verdict::Rewritten { from },
+            None => Verdict::Restored,
+        }
+    }
+
     /// What a claim comes to that is at or below the last message that was heard; `is_own` says whether it is of that one's epoch.
     pub(super) fn judge(&self, claim: Claim, payload: &[u8], last: Last, is_own: bool) -> Verdict {
         match self.messages.iter().find(|stored| stored.sequence == claim.sequence) {
@@ -109,6 +131,8 @@ impl Looked {
                 Verdict::Rewritten { from: claim.sequence }
             }
             None => Verdict::Unlogged,
+            // Where another epoch is by now, nothing tells what stood there.
+            Some(stored) if epoch(stored).is_some_and(|there| there != claim.epoch) => Verdict::Unlogged,
             Some(stored) if stored.json != payload => Verdict::Plain,
             Some(_) => match self.rewritten_from(last).filter(|_| is_own) {
                 Some(from) => Verdict::Rewritten { from: from.min(claim.sequence) },
@@ -116,6 +140,12 @@ impl Looked {
             },
         }
     }
+}
+
+/// The epoch that a message of the log says it is of.
+fn epoch(stored: &Stored) -> Option<Epoch> {
+    let claim = Heard::read(&stored.json, 0).claim().filter(|_| stored.adopted.is_none());
+    claim.map(|claim| claim.epoch)
 }
 
 /// Whether a message was dated later than the one with this mark. Log time never steps back within a history.

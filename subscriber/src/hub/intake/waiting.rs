@@ -13,7 +13,7 @@ use tidings::{
 
 use super::{
     Ask, Asked, Course, Hash, Intake, Known, Late, Looked, Question, State, Waiting,
-    claims::{Evidence, Last, Verdict},
+    claims::{Evidence, Verdict},
     lose,
 };
 
@@ -45,6 +45,9 @@ impl Intake {
             course.rewrite(from);
             self.rewrite(channel, from, last);
             is_open = true;
+        } else if looked.is_by_head() && course.has_fallen() {
+            course.restore();
+            is_open = true;
         }
         let ask = self.go_on(channel, course, held, Evidence::Log(looked));
         ask.or_else(|| is_open.then(|| Ask::Head(channel.clone())))
@@ -71,10 +74,10 @@ impl Intake {
         let Known { state, .. } = self.channels.get_mut(channel)?;
         let State::Head(course) = state else { return None };
         let course = std::mem::take(course);
-        let last = course.last();
+        let (last, has_fallen) = (course.last(), course.has_fallen());
         let after = last.position.sequence - 1;
         *state = State::Asked(Box::new(Asked { held: VecDeque::new(), before: Some(course), is_log: true }));
-        Some(Question { channel: channel.clone(), after, to: after + 1, last, by_head: true })
+        Some(Question { channel: channel.clone(), after, to: after + 1, last, by_head: true, has_fallen })
     }
 
     fn take_asked(&mut self, channel: &ChannelName, is_log: bool) -> Option<Box<Asked>> {
@@ -109,6 +112,11 @@ impl Intake {
                         held.push_front(waiting);
                         continue;
                     }
+                    Verdict::Restored => {
+                        course.restore();
+                        held.push_front(waiting);
+                        continue;
+                    }
                     verdict @ (Verdict::AskHead | Verdict::AskLog) => {
                         held.push_front(waiting);
                         return self.ask(channel, held, verdict == Verdict::AskLog);
@@ -134,7 +142,7 @@ impl Intake {
         let state = &mut self.channels.get_mut(channel)?.state;
         let State::Head(course) = state else { return None };
         let course = std::mem::take(course);
-        let question = question(channel, &held, course.last());
+        let question = question(channel, &held, &course);
         *state = State::Asked(Box::new(Asked { held, before: Some(course), is_log }));
         Some(if is_log { Ask::Log(question) } else { Ask::Head(channel.clone()) })
     }
@@ -218,12 +226,13 @@ fn claim(waiting: &Waiting) -> Option<Claim> {
 }
 
 /// What the log is asked: about the first push that waits, and those behind it whose claims are near.
-fn question(channel: &ChannelName, held: &VecDeque<Waiting>, last: Last) -> Question {
+fn question(channel: &ChannelName, held: &VecDeque<Waiting>, course: &Course) -> Question {
+    let (last, has_fallen) = (course.last(), course.has_fallen());
     let claims: Vec<i64> = held.iter().filter_map(claim).map(|claim| claim.sequence).collect();
     let after = claims.first().map_or(last.position.sequence, |first| *first) - 1;
     let most = after + COMPARED_MESSAGES as i64;
     let to = claims.into_iter().filter(|sequence| (after..=most).contains(sequence)).max().unwrap_or(most);
-    Question { channel: channel.clone(), after, to, last, by_head: false }
+    Question { channel: channel.clone(), after, to, last, by_head: false, has_fallen }
 }
 
 /// Says once that somebody publishes who numbers messages elsewhere.

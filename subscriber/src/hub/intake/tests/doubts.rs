@@ -130,7 +130,10 @@ fn a_copied_claim_is_a_plain_message_and_a_copy_is_none() {
     assert_eq!(intake.compare(&name("c"), &Looked::with(&asked, vec![stored(2, &original)], None)), None);
     assert_eq!(told(&mut intake), [0, 0, 4]);
     assert_eq!(intake.held.bytes(), 0);
-    // What the log does not have any more can't be told.
+    // What the log does not have any more can't be told, nor where another epoch has taken its place.
+    let asked = question(intake.push(b"c", &edited));
+    let looked = Looked::with(&asked, vec![stored(2, &numbered(2, 2))], None);
+    assert_eq!((intake.compare(&name("c"), &looked), told(&mut intake)), (None, vec![]));
     let asked = question(intake.push(b"c", &edited));
     assert_eq!(intake.compare(&name("c"), &Looked::unreadable(&asked)), None);
     assert!(told(&mut intake).is_empty() && intake.held.bytes() == 0);
@@ -170,12 +173,63 @@ fn a_head_that_fell_back_and_rose_again_rewrites_the_history() {
     assert!(matches!(intake.has_missed(&name("c"), Some(&head(1, 5))), Missed::Nothing));
     // By a push, also where one is missing.
     assert_eq!(intake.push(b"c", &numbered(1, 10)), ask("c"));
+    let (_, asked) = intake.learn(&name("c"), Some(&head(1, 10)));
+    let looked = Looked::with(&question(asked), Vec::new(), Some(6));
+    assert_eq!(intake.compare(&name("c"), &looked), ask("c"));
     intake.learn(&name("c"), Some(&head(1, 10)));
     assert_eq!(told(&mut intake), [-6, 10]);
     // By the head alone.
     assert!(matches!(intake.has_missed(&name("c"), Some(&head(1, 7))), Missed::Look));
-    assert!(matches!(intake.has_missed(&name("c"), Some(&head(1, 9))), Missed::Look));
+    let Missed::Ask(asked) = intake.has_missed(&name("c"), Some(&head(1, 9))) else { panic!("the log is not asked") };
+    assert_eq!(intake.compare(&name("c"), &Looked::with(&asked, Vec::new(), Some(8))), ask("c"));
     assert_eq!(told(&mut intake), [-8]);
+    // Without a log nothing tells that it came back.
+    let unkept = |last| Head { keeps_history: false, ..head(1, last) };
+    let mut intake = heard_up_to(1, 8);
+    assert!(matches!(intake.has_missed(&name("c"), Some(&unkept(5))), Missed::Look));
+    assert!(matches!(intake.has_missed(&name("c"), Some(&unkept(9))), Missed::Look));
+    assert_eq!(told(&mut intake), [-6]);
+}
+
+/// The connection led to an older copy for a while.
+#[test]
+fn a_head_that_fell_back_and_came_back_rewrites_nothing() {
+    let mut intake = heard_up_to(1, 8);
+    let fall = |intake: &mut Intake, to| {
+        assert!(matches!(intake.has_missed(&name("c"), Some(&head(1, to))), Missed::Look));
+    };
+    fall(&mut intake, 5);
+    let same = Head { time_ms: 1_000, ..head(1, 8) };
+    assert!(matches!(intake.has_missed(&name("c"), Some(&same)), Missed::Look));
+    assert_eq!(intake.push(b"c", &numbered(1, 9)), None, "it follows");
+    assert_eq!(told(&mut intake), [9]);
+    // With more than was heard, by a push.
+    fall(&mut intake, 5);
+    assert_eq!(intake.push(b"c", &numbered(1, 11)), ask("c"));
+    let (_, asked) = intake.learn(&name("c"), Some(&head(1, 11)));
+    assert_eq!(intake.compare(&name("c"), &Looked::with(&question(asked), Vec::new(), None)), ask("c"));
+    intake.learn(&name("c"), Some(&head(1, 11)));
+    assert_eq!(told(&mut intake), [11]);
+    // By the head alone.
+    fall(&mut intake, 5);
+    let Missed::Ask(asked) = intake.has_missed(&name("c"), Some(&head(1, 13))) else { panic!("the log is not asked") };
+    assert_eq!(intake.push(b"c", &numbered(1, 14)), None);
+    assert_eq!(intake.compare(&name("c"), &Looked::with(&asked, Vec::new(), None)), ask("c"));
+    intake.learn(&name("c"), Some(&head(1, 14)));
+    assert_eq!((told(&mut intake), intake.held.bytes()), (vec![14], 0));
+}
+
+#[test]
+fn a_push_of_an_epoch_that_is_recorded_as_lost_is_lost_as_well() {
+    let mut head = history(&[(2, 1, 0)], 4);
+    head.losses = vec![Loss { began: epoch(2), epoch: epoch(1), from: 1, to: 2 }];
+    let mut intake = intake();
+    for sequence in 1..=3 {
+        intake.push(b"c", &numbered(1, sequence));
+    }
+    intake.learn(&name("c"), Some(&head));
+    assert_eq!((told(&mut intake), intake.take_lost()), (vec![], 2));
+    assert_eq!(intake.take_late(), [Late { channel: name("c"), epoch: epoch(1), from: 3, to: 3 }]);
 }
 
 #[test]
