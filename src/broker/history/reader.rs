@@ -377,7 +377,7 @@ impl Reader {
         let (common, own_first) = match self.origin.exit(own, head) {
             Some(common) => (common, None),
             // What came behind a server that did not have the channel has nothing in common with what was before that.
-            None => (Left::all(self.left.as_deref()).find_map(|left| left.last_common(head))?, Some(1)),
+            None => (self.recall(head)?, Some(1)),
         };
         // An epoch without a message has lost none: what was lost is of the one before.
         let named = match self.origin.lineage {
@@ -415,13 +415,18 @@ impl Reader {
         if self.position != Position::START {
             return;
         }
-        let found =
-            Left::all(self.left.as_deref()).find_map(|left| Some((left.last_common(head)?, left.reported.clone())));
-        if let Some((common, reported)) = found {
-            // The others may come back as well.
-            self.reported.add_all(&reported);
+        if let Some(common) = self.recall(head) {
             self.go_to(head, common);
         }
+    }
+
+    /// The last epoch that the reader was in before it met a server without the channel, and that this head has: by its index there, and
+    /// where the reader left it. What it reported then counts again; it stays remembered, for others may come back as well.
+    fn recall(&mut self, head: &Head) -> Option<(usize, i64)> {
+        let mut pasts = Left::all(self.left.as_deref());
+        let (common, reported) = pasts.find_map(|left| Some((left.last_common(head)?, left.reported.clone())))?;
+        self.reported.add_all(&reported);
+        Some(common)
     }
 
     /// Remembers what the reader is, before it loses its place.

@@ -272,6 +272,17 @@ fn losses_within_and_beyond_an_epoch_are_one() {
 }
 
 #[test]
+fn what_was_told_before_a_flush_is_not_read_on_a_server_that_has_it() {
+    let mut reader = Reader::new(at(1, 3));
+    // Another server lacks the last one, and is flushed.
+    assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0), (2, 3, 3)], 1, 2)), [lost(1, 3, 3, at(2, 2))]);
+    assert_eq!(reader.next(None, Absence::default()), lost(2, 3, 0, Position::START));
+    assert_eq!(goes_on(&mut reader, &head(&[(3, 1, 0)], 1, 4)), [Next::Read { to: 4 }]);
+    let back = head(&[(1, 1, 0), (4, 4, 3)], 1, 4);
+    assert_eq!(goes_on(&mut reader, &back), [lost(3, 1, 4, at(1, 3)), Next::Read { to: 4 }]);
+}
+
+#[test]
 fn a_reader_comes_back_behind_two_servers_without_the_channel() {
     let mut reader = Reader::new(at(1, 4));
     let none = Absence::default();
