@@ -55,6 +55,9 @@ struct Drawing<'a> {
     primary: usize,
     /// Few channels meet more.
     channels: usize,
+    /// Those that were put back. A second time would take away what Redis knows of the first loss, and the server is the same, so that
+    /// nobody reports it again.
+    restored: Vec<usize>,
 }
 
 /// Draws the schedule of a seed.
@@ -82,7 +85,7 @@ pub(crate) fn schedule(seed: u64, kinds: &Kinds) -> Schedule {
         embedded,
     };
     let channels = 1 + usize::from(rng.u32(..3) == 0);
-    let mut drawing = Drawing { rng, kinds, setup, steps: Vec::new(), primary: 0, channels };
+    let mut drawing = Drawing { rng, kinds, setup, steps: Vec::new(), primary: 0, channels, restored: Vec::new() };
     drawing.begin();
     let length = drawing.rng.usize(30..80);
     while drawing.steps.len() < length {
@@ -192,6 +195,10 @@ impl Drawing<'_> {
             "restore" => {
                 let channel = self.rng.usize(..self.channels);
                 let (server, back, ids) = (self.primary, self.rng.usize(1..8), self.rng.bool());
+                if self.restored.contains(&channel) {
+                    return;
+                }
+                self.restored.push(channel);
                 self.step(Step::Restore { server, channel, back, ids });
                 self.some_publishes(None);
             }
