@@ -275,16 +275,12 @@ async fn a_channel_put_back_and_written_on_is_told_by_whoever_wrote_what_is_gone
     let (p, q) = (broker(&server).await, broker(&server).await);
     let orders = name("orders");
     let first = publish(&p, &orders, texts(1)).await[0];
-    for key in [HEAD, LOG] {
-        server.command(&["COPY", key, &format!("{key}:copy")]);
-    }
+    keep(&server);
     let gone = publish(&q, &orders, texts(2)).await[1];
     assert_eq!((gone.epoch, gone.sequence), (first.epoch, 3));
     // What comes later is dated later.
     tokio::time::sleep(Duration::from_millis(5)).await;
-    for key in [HEAD, LOG] {
-        server.command(&["COPY", &format!("{key}:copy"), key, "REPLACE"]);
-    }
+    restore(&server);
     let there = publish(&p, &orders, texts(3)).await[2];
     assert_eq!((there.epoch, there.sequence), (first.epoch, 4), "nobody who was asked knew better");
     let after = publish(&q, &orders, texts(1)).await[0];
@@ -298,6 +294,27 @@ async fn a_channel_put_back_and_written_on_is_told_by_whoever_wrote_what_is_gone
     for broker in [p, q] {
         broker.close().await;
     }
+}
+
+/// A flush takes with it what Redis knew of the epochs before, and an old copy knows nothing of what came behind it.
+#[tokio::test]
+async fn what_was_given_out_in_earlier_epochs_is_reported_when_an_old_copy_comes_back() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    let orders = name("orders");
+    let first = publish(&broker, &orders, texts(5)).await[0];
+    keep(&server);
+    publish(&broker, &orders, texts(3)).await;
+    server.command(&["DEL", HEAD, LOG]);
+    let flushed = publish(&broker, &orders, texts(1)).await[0];
+    assert_eq!(flushed.sequence, 1);
+    restore(&server);
+    let back = publish(&broker, &orders, texts(1)).await[0];
+    assert_eq!(back.sequence, 6);
+    let mut reader = Reader::new(Position::new(first.epoch, 4));
+    let lost = [Step::Lost(Some(flushed.epoch), 1, 1), Step::Read(6), Step::Lost(Some(first.epoch), 6, 8)];
+    assert_eq!(go_on(&broker, &mut reader).await, [&[Step::Read(5)], &lost[..]].concat());
+    broker.close().await;
 }
 
 #[tokio::test]

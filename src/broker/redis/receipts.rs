@@ -219,7 +219,11 @@ mod tests {
         receipts.confirm(&two, 7);
         assert_eq!(receipts.unconfirmed(7), []);
         receipts.remember(&one, seen(1, 6, 6), 9, Instant::now());
-        assert_eq!(receipts.unconfirmed(7), [(one, seen(1, 1, 6))]);
+        assert_eq!(receipts.unconfirmed(7), [(one.clone(), seen(1, 1, 6))]);
+        // What was given out in earlier epochs as well, the oldest first, without the name of a call.
+        receipts.remember(&one, seen(3, 7, 8), 9, Instant::now());
+        let earlier = Seen { call: None, ..seen(1, 1, 6) };
+        assert_eq!(receipts.unconfirmed(7), [(one.clone(), earlier), (one, seen(3, 7, 8))]);
         let old = Receipts::new(Duration::ZERO);
         old.remember(&two, seen(2, 1, 5), 8, Instant::now());
         assert_eq!((old.unconfirmed(7), old.seen(&two)), (Vec::new(), Seen::default()), "Redis has forgotten as well");
