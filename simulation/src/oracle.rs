@@ -150,7 +150,8 @@ fn told_all(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
 }
 
 /// Whether anyone who is left can know of a message: a publisher that has a receipt for it, or for a later one of its epoch behind it.
-/// Publishers remember a channel's present epoch, and some earlier ones.
+/// Publishers remember a channel's present epoch, and some earlier ones; of each the last receipt, also where that is of a repeat, whoever
+/// published the message first.
 fn is_known(truth: &Truth, place: &Place) -> bool {
     let when = |place: &Place| truth.pushed.get(place).map_or(0, |(at, _)| *at);
     let own = when(place);
@@ -160,8 +161,15 @@ fn is_known(truth: &Truth, place: &Place) -> bool {
             && other.place.sequence >= place.sequence
             && (other.place == *place || replaced.iter().all(|at| *at > when(&other.place)))
     };
+    let repeats: Vec<&Acknowledged> = truth.acknowledged.iter().filter(|other| other.is_duplicate).collect();
     truth.remembering.iter().any(|run| {
         let is_own = |other: &&Acknowledged| other.run == *run && other.place.channel == place.channel;
+        let is_covered = |other: &Acknowledged| {
+            repeats.iter().filter(|repeat| is_own(repeat) && repeat.place.epoch == other.place.epoch).any(|repeat| {
+                let is_later = repeat.place.sequence > other.place.sequence;
+                is_later && replaced.iter().any(|at| *at <= when(&repeat.place))
+            })
+        };
         let receipts = truth.acknowledged.iter().filter(is_own).filter(|other| !other.is_duplicate);
         let mut epochs: Vec<&str> = Vec::new();
         let mut remembered = receipts.rev().take_while(|other| {
@@ -170,7 +178,7 @@ fn is_known(truth: &Truth, place: &Place) -> bool {
             }
             epochs.len() <= 1 + REMEMBERED_EPOCHS
         });
-        remembered.any(knows)
+        remembered.any(|other| knows(other) && !is_covered(other))
     })
 }
 

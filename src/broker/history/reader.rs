@@ -59,6 +59,8 @@ struct Left {
     position: Position,
     origin: Origin,
     reported: Reported,
+    /// It has gone on there since: what was told of the epoch then says nothing of what was written behind that.
+    is_resumed: bool,
     /// What it was before that, when it met another such server. At most [`ABSENCES`] in all.
     before: Option<Box<Left>>,
 }
@@ -98,13 +100,11 @@ impl Left {
     }
 
     /// Adds what the reader had or reported then. Of the epoch in which it lost the head it reported all that there may have been, however
-    /// much that was; unless it is back in it.
-    fn tell(&self, told: &mut Reported, present: Option<Epoch>) {
+    /// much that was.
+    fn tell(&self, told: &mut Reported) {
         told.add_all(&self.reported);
-        let Some(own) = self.position.epoch else { return };
-        if present != Some(own) {
-            told.add(own, 1, i64::MAX - 1);
-        }
+        let Some(own) = self.position.epoch.filter(|_| !self.is_resumed) else { return };
+        told.add(own, 1, i64::MAX - 1);
         if self.origin.of == Some(own) {
             self.origin.stages().windows(2).for_each(|two| told.add(two[0].0, two[0].1, two[1].1 - 1));
         }
@@ -423,16 +423,22 @@ impl Reader {
     /// The last epoch that the reader was in before it met a server without the channel, and that this head has: by its index there, and
     /// where the reader left it. What it reported then counts again; it stays remembered, for others may come back as well.
     fn recall(&mut self, head: &Head) -> Option<(usize, i64)> {
-        let mut pasts = Left::all(self.left.as_deref());
-        let (common, reported) = pasts.find_map(|left| Some((left.last_common(head)?, left.reported.clone())))?;
-        self.reported.add_all(&reported);
-        Some(common)
+        let mut past = self.left.as_deref_mut();
+        while let Some(left) = past {
+            if let Some(common) = left.last_common(head) {
+                self.reported.add_all(&left.reported);
+                left.is_resumed = true;
+                return Some(common);
+            }
+            past = left.before.as_deref_mut();
+        }
+        None
     }
 
     /// Remembers what the reader is, before it loses its place.
     fn leave(&mut self) {
         let (position, origin, reported) = (self.position, self.origin.clone(), self.reported.clone());
-        let mut left = Left { position, origin, reported, before: self.left.take() };
+        let mut left = Left { position, origin, reported, is_resumed: false, before: self.left.take() };
         left.limit();
         self.left = Some(Box::new(left));
     }
@@ -494,7 +500,7 @@ impl Reader {
         let mut told = Reported::default();
         // The latest last: beyond the limit the first are forgotten.
         let lefts: Vec<_> = Left::all(self.left.as_deref()).collect();
-        lefts.iter().rev().for_each(|left| left.tell(&mut told, self.position.epoch));
+        lefts.iter().rev().for_each(|left| left.tell(&mut told));
         told.add_all(&self.reported);
         told
     }

@@ -282,6 +282,18 @@ fn what_was_told_before_a_flush_is_not_read_on_a_server_that_has_it() {
     assert_eq!(goes_on(&mut reader, &back), [lost(3, 1, 4, at(1, 3)), Next::Read { to: 4 }]);
 }
 
+/// Others were written there since.
+#[test]
+fn what_is_lost_of_an_epoch_to_which_a_reader_came_back_is_told() {
+    let mut reader = Reader::new(at(1, 3));
+    assert_eq!(reader.next(None, Absence::default()), lost(1, 4, 0, Position::START));
+    assert_eq!(goes_on(&mut reader, &head(&[(2, 1, 0)], 1, 1)), [Next::Read { to: 1 }]);
+    assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 2)), [lost(2, 1, 1, at(1, 2))]);
+    let named = with_losses(head(&[(1, 1, 0), (3, 3, 2), (4, 4, 3)], 1, 4), &[(3, 2, 1, 1), (4, 1, 2, 3)]);
+    let told = [Next::Read { to: 3 }, lost(1, 2, 2, at(4, 3)), Next::Read { to: 4 }];
+    assert_eq!(goes_on(&mut reader, &named), told);
+}
+
 #[test]
 fn a_reader_comes_back_behind_two_servers_without_the_channel() {
     let mut reader = Reader::new(at(1, 4));
