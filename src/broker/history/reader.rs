@@ -1,14 +1,11 @@
 //! One reader of one channel: what follows its position, and what of it is lost.
 
-use std::sync::Arc;
-
-use self::reported::Reported;
+use self::{origin::Origin, pasts::Pasts, reported::Reported};
 use super::{EpochStart, Gap, GapReason, Head, Loss};
-use crate::{
-    limits::ABSENCES,
-    message::{DataSet, Epoch, Lineage, Mark, Position},
-};
+use crate::message::{DataSet, Epoch, Lineage, Mark, Position};
 
+mod origin;
+mod pasts;
 mod reported;
 
 /// What a reader does next.
@@ -49,81 +46,8 @@ pub struct Reader {
     data_set: Option<DataSet>,
     /// What was reported to be lost: the same loss may be met again, in a head that fell below the reader and in the epoch that follows.
     reported: Reported,
-    /// What the reader was before it met a server that did not have the channel: another may have it.
-    left: Option<Box<Left>>,
-}
-
-/// A reader's past.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Left {
-    position: Position,
-    origin: Origin,
-    reported: Reported,
-    /// It has gone on there since: what was told of the epoch then says nothing of what was written behind that.
-    is_resumed: bool,
-    /// What it was before that, when it met another such server. At most [`ABSENCES`] in all.
-    before: Option<Box<Left>>,
-}
-
-/// Where an epoch comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Origin {
-    /// The epoch that this is about.
-    of: Option<Epoch>,
-    lineage: Lineage,
-    /// The epochs before it and where each began, with itself as the last; nothing where it is the first, or unknown.
-    ancestors: Option<Arc<[(Epoch, i64)]>>,
-}
-
-impl Origin {
-    /// The last epoch before this one that a head has as well, by its index there, and where this history left it.
-    fn exit(&self, own: Epoch, head: &Head) -> Option<(usize, i64)> {
-        let stages = if self.of == Some(own) { self.stages() } else { Vec::new() };
-        stages.windows(2).rev().find_map(|two| Some((head.index_of(two[0].0)?, two[1].1 - 1)))
-    }
-
-    /// The epochs that led here and where each began, this one as the last; nothing where none before it is known.
-    fn stages(&self) -> Vec<(Epoch, i64)> {
-        match (&self.ancestors, self.lineage, self.of) {
-            (Some(ancestors), ..) => ancestors.to_vec(),
-            (None, Lineage::Epoch { first, previous: Some(previous) }, Some(own)) => vec![(previous, 1), (own, first)],
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl Left {
-    /// The last epoch that a head has as well, by its index there, and where the reader left it.
-    fn last_common(&self, head: &Head) -> Option<(usize, i64)> {
-        let own = self.position.epoch?;
-        head.index_of(own).map(|index| (index, self.position.sequence)).or_else(|| self.origin.exit(own, head))
-    }
-
-    /// Adds what the reader had or reported then. Of the epoch in which it lost the head it reported all that there may have been, however
-    /// much that was.
-    fn tell(&self, told: &mut Reported) {
-        told.add_all(&self.reported);
-        let Some(own) = self.position.epoch.filter(|_| !self.is_resumed) else { return };
-        told.add(own, 1, i64::MAX - 1);
-        if self.origin.of == Some(own) {
-            self.origin.stages().windows(2).for_each(|two| told.add(two[0].0, two[0].1, two[1].1 - 1));
-        }
-    }
-
-    /// All of the reader's pasts, the latest first.
-    fn all(latest: Option<&Self>) -> impl Iterator<Item = &Self> {
-        std::iter::successors(latest, |left| left.before.as_deref())
-    }
-
-    /// Forgets what is beyond the limit.
-    fn limit(&mut self) {
-        let mut last = self;
-        for _ in 1..ABSENCES {
-            let Some(before) = &mut last.before else { return };
-            last = before;
-        }
-        last.before = None;
-    }
+    /// What the reader was before it met servers that did not have the channel.
+    pasts: Pasts,
 }
 
 impl Reader {
@@ -138,7 +62,7 @@ impl Reader {
             Lineage::DataSet(data_set) => Some(data_set),
             Lineage::Unknown | Lineage::Epoch { .. } => None,
         };
-        let origin = Origin { of: position.epoch, lineage, ancestors: None };
+        let origin = Origin::said(position.epoch, lineage);
         Self { position, origin, data_set, ..Self::default() }
     }
 
@@ -154,8 +78,7 @@ impl Reader {
     pub fn lineage(&self) -> Lineage {
         match self.position.epoch {
             None => self.data_set.map_or(Lineage::Unknown, Lineage::DataSet),
-            epoch if epoch == self.origin.of => self.origin.lineage,
-            Some(_) => Lineage::Unknown,
+            epoch => self.origin.lineage(epoch),
         }
     }
 
@@ -172,8 +95,8 @@ impl Reader {
 
     /// Messages came that follow the reader's position, whose epoch comes from there.
     pub fn follow(&mut self, to: Position, lineage: Lineage) {
-        if self.origin.of != to.epoch || self.origin.lineage == Lineage::Unknown {
-            self.origin = Origin { of: to.epoch, lineage, ancestors: None };
+        if self.origin.lineage(to.epoch) == Lineage::Unknown {
+            self.origin = Origin::said(to.epoch, lineage);
         }
         self.position = to;
     }
@@ -299,18 +222,12 @@ impl Reader {
     /// Remembers where the reader's epoch comes from.
     fn learn(&mut self, head: &Head, index: usize) {
         let own = self.position.epoch;
-        let is_known = self.origin.of == own && self.origin.lineage != Lineage::Unknown;
+        let is_known = self.origin.lineage(own) != Lineage::Unknown;
         // Of the oldest that it lists, the head does not know the one before.
-        if own.is_none() || (is_known && (index == 0 || !self.lacks_ancestors())) {
+        if own.is_none() || (is_known && (index == 0 || !self.origin.lacks_ancestors())) {
             return;
         }
-        let before = head.epochs[..=index].iter().map(|start| (start.epoch, start.first));
-        let ancestors = (index > 0).then(|| before.collect());
-        self.origin = Origin { of: own, lineage: head.lineage(head.epochs[index].epoch), ancestors };
-    }
-
-    fn lacks_ancestors(&self) -> bool {
-        matches!(self.origin.lineage, Lineage::Epoch { previous: Some(_), .. }) && self.origin.ancestors.is_none()
+        self.origin = Origin::listed(head, index);
     }
 
     /// Before the first message of a channel: what was published and lost before the reader saw any of it.
@@ -354,7 +271,8 @@ impl Reader {
         }
         self.data_set = absence.data_set.or(self.data_set);
         if absence.expired && is_same {
-            (self.position, self.reported, self.left) = (Position::START, Reported::default(), None);
+            (self.position, self.reported) = (Position::START, Reported::default());
+            self.pasts.clear();
             return Next::End;
         }
         self.leave();
@@ -380,19 +298,18 @@ impl Reader {
             None => (self.recall(head)?, Some(1)),
         };
         // An epoch without a message has lost none: what was lost is of the one before.
-        let named = match self.origin.lineage {
+        let named = match self.origin.lineage(Some(own)) {
             Lineage::Epoch { first, previous: Some(previous) } if first > lost.sequence => previous,
             _ => own,
         };
-        let ancestors = self.origin.ancestors.clone().filter(|_| self.origin.of == Some(own));
+        let stages = self.origin.stages(own);
         self.go_to(head, common);
         let from = own_first.unwrap_or(self.position.sequence.min(common.1) + 1);
         let gap = self.report(named, from, lost.sequence, self.position);
         // What it read of the fork is not read again, where a server has that after all.
-        for two in ancestors.iter().flat_map(|ancestors| ancestors.windows(2)) {
-            let ((epoch, first), (_, next)) = (two[0], two[1]);
+        for (epoch, first, last) in stages {
             if head.index_of(epoch).is_none() {
-                self.reported.add(epoch, first, next - 1);
+                self.reported.add(epoch, first, last);
             }
         }
         Some(gap)
@@ -421,26 +338,16 @@ impl Reader {
     }
 
     /// The last epoch that the reader was in before it met a server without the channel, and that this head has: by its index there, and
-    /// where the reader left it. What it reported then counts again; it stays remembered, for others may come back as well.
+    /// where the reader left it. What it reported then counts again.
     fn recall(&mut self, head: &Head) -> Option<(usize, i64)> {
-        let mut past = self.left.as_deref_mut();
-        while let Some(left) = past {
-            if let Some(common) = left.last_common(head) {
-                self.reported.add_all(&left.reported);
-                left.is_resumed = true;
-                return Some(common);
-            }
-            past = left.before.as_deref_mut();
-        }
-        None
+        let (common, reported) = self.pasts.recall(head)?;
+        self.reported.add_all(reported);
+        Some(common)
     }
 
     /// Remembers what the reader is, before it loses its place.
     fn leave(&mut self) {
-        let (position, origin, reported) = (self.position, self.origin.clone(), self.reported.clone());
-        let mut left = Left { position, origin, reported, is_resumed: false, before: self.left.take() };
-        left.limit();
-        self.left = Some(Box::new(left));
+        self.pasts.remember(self.position, self.origin.clone(), self.reported.clone());
     }
 
     /// What was read or reported of an epoch is not read again, where a server has it after all.
@@ -497,10 +404,8 @@ impl Reader {
 
     /// What was reported, and what the reader had or reported of the epochs that it left.
     fn told(&self) -> Reported {
-        let mut told = Reported::default();
         // The latest last: beyond the limit the first are forgotten.
-        let lefts: Vec<_> = Left::all(self.left.as_deref()).collect();
-        lefts.iter().rev().for_each(|left| left.tell(&mut told));
+        let mut told = self.pasts.told();
         told.add_all(&self.reported);
         told
     }
