@@ -49,7 +49,7 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
                     line.tell(epoch, Told { first, last, said });
                     truth.leads_to(channel, line, cursor).map_err(|text| format!("at a gap, {channel} {text}"))?;
                 }
-                _ => line.forget(),
+                _ => line.forget(epoch),
             }
         }
         _ => return Err(format!("a gap of {channel} because of {reason:?}, and it keeps a history")),

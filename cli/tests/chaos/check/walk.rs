@@ -1,6 +1,6 @@
 //! One stream, event by event: no message twice, no step back, no jump without a gap, no cursor ahead of what was delivered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tidings::message::{Epoch, Position};
 
@@ -20,6 +20,8 @@ pub(super) struct Line {
     had: HashMap<Epoch, i64>,
     /// Up to where losses were named where it has been: it was told of them then.
     settled: HashMap<Epoch, i64>,
+    /// Of which it was told that all is lost, however much that was, and in which it has not been since.
+    gone: HashSet<Epoch>,
     /// Where it began in an epoch of which nobody saw where it comes from: what it has had of others up to there is not known.
     begins: i64,
 }
@@ -42,6 +44,7 @@ impl Line {
         self.at = at;
         let mut place = at;
         while let Some(epoch) = place.epoch {
+            self.gone.remove(&epoch);
             let had = self.had.entry(epoch).or_default();
             *had = place.sequence.max(*had);
             match truth.began(channel, epoch).filter(|_| is_new) {
@@ -59,6 +62,9 @@ impl Line {
 
     /// Up to where it had messages of an epoch, or was told that they are lost.
     pub(super) fn knows(&self, epoch: Epoch) -> i64 {
+        if self.gone.contains(&epoch) {
+            return i64::MAX - 1;
+        }
         let settled = self.settled.get(&epoch).copied().unwrap_or_default();
         self.told(epoch).max(settled).max(self.had.get(&epoch).copied().unwrap_or(self.begins))
     }
@@ -74,8 +80,10 @@ impl Line {
         !self.settled.is_empty() && truth.leads_to(channel, self, to).is_ok()
     }
 
-    /// It begins again with what is retained. What it heard before may come again, and need not.
-    pub(super) fn forget(&mut self) {
+    /// It was told that all is lost that follows in an epoch, and begins again with what is retained. What it heard before may come again,
+    /// and need not.
+    pub(super) fn forget(&mut self, lost: Option<Epoch>) {
+        self.gone.extend(lost);
         self.delivered.clear();
         let told = std::mem::take(&mut self.told).into_iter();
         let told = told.map(|(epoch, told)| (epoch, told.iter().map(|told| told.last).max().unwrap_or_default()));

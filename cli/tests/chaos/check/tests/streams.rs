@@ -118,6 +118,23 @@ fn a_loss_that_was_found_out_late_needs_a_word() {
 }
 
 #[test]
+fn what_was_told_without_an_end_needs_no_word_when_its_end_is_named() {
+    let mut head = head(&[(3, 1, 0), (4, 2, 1)], 1, 2);
+    head.losses = vec![Loss { began: epoch(4), epoch: epoch(1), from: 1, to: 6 }];
+    let mut history = history(head);
+    for sequence in 1..=6 {
+        let outcome = Outcome::Receipt { place: place(1, sequence), duplicate: false };
+        attempt(&mut history, &format!("old{sequence}"), 20, outcome);
+    }
+    loss(&mut history, 19, 30);
+    let flushed = |number| vec![lost(number, 3, 0, Position::START), message(3, 1), message(4, 2)];
+    stream(&mut history, place(1, 2), flushed(1));
+    good(&history);
+    stream(&mut history, place(2, 2), flushed(2));
+    bad(&history, "without naming the loss up to 0001:6");
+}
+
+#[test]
 fn what_was_lost_may_come_again() {
     let mut history = history(head(&[(1, 1, 0), (2, 4, 5)], 1, 5));
     let outcome = Outcome::Receipt { place: place(1, 5), duplicate: false };
