@@ -19,7 +19,7 @@ use std::{
     process::ExitCode,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -30,6 +30,9 @@ use crate::{
     run::run,
     schedule::Schedule,
 };
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 struct Settings {
     seed: u64,
@@ -63,7 +66,7 @@ fn main() -> ExitCode {
     }));
     let begun = Instant::now();
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (found, digest, messages) = (Mutex::new(Vec::new()), AtomicU64::new(0), AtomicU64::new(0));
+    let (found, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..settings.threads {
             scope.spawn(|| {
@@ -81,33 +84,34 @@ fn main() -> ExitCode {
                         engine = given_back;
                         assert_eq!(outcome.digest, again.digest, "seed {} is not the same again", schedule.setup.seed);
                     }
-                    if settings.traces {
-                        outcome.trace.iter().for_each(|line| println!("{line}"));
+                    if outcome.violation.is_some() && found.fetch_add(1, Ordering::Relaxed) + 1 >= settings.most {
+                        stop.store(true, Ordering::Relaxed);
                     }
-                    digest.fetch_add(outcome.digest.rotate_left((at % 64) as u32), Ordering::Relaxed);
-                    messages.fetch_add(outcome.messages as u64, Ordering::Relaxed);
-                    if let Some((rule, how)) = outcome.violation {
-                        let mut found = found.lock().expect("whole");
-                        found.push((schedule.setup.seed, rule, how));
-                        if found.len() >= settings.most {
-                            stop.store(true, Ordering::Relaxed);
-                        }
-                    }
+                    done.lock().expect("whole").push((at, outcome));
                 }
             });
         }
     });
     let seconds = begun.elapsed().as_secs_f64();
-    let runs = next.into_inner().min(settings.runs);
-    let mut found = found.into_inner().expect("whole");
-    found.sort();
+    let mut done = done.into_inner().expect("whole");
+    eprintln!("{seconds:.1} s, {:.0} schedules a second", done.len() as f64 / seconds);
+    // Seeds are taken in order, and what was taken was run: what is told goes up to the last violation that is asked for, whichever
+    // thread was first.
+    done.sort_by_key(|(at, _)| *at);
+    let broken = done.iter().enumerate().filter(|(_, (_, outcome))| outcome.violation.is_some());
+    if let Some((last, _)) = broken.take(settings.most.max(1)).last().filter(|_| stop.into_inner()) {
+        done.truncate(last + 1);
+    }
+    let (mut digest, mut messages, mut found, runs) = (0_u64, 0, Vec::new(), done.len());
+    for (at, outcome) in done {
+        outcome.trace.iter().for_each(|line| println!("{line}"));
+        digest = digest.wrapping_add(outcome.digest.rotate_left((at % 64) as u32));
+        messages += outcome.messages;
+        found.extend(outcome.violation.map(|(rule, how)| (settings.seed + at, rule, how)));
+    }
     println!(
-        "{runs} schedules from seed {}, {} acknowledged messages, {:.1} s ({:.0} a second), digest {:016x}: {} violations",
+        "{runs} schedules from seed {}, {messages} acknowledged messages, digest {digest:016x}: {} violations",
         settings.seed,
-        messages.into_inner(),
-        seconds,
-        runs as f64 / seconds,
-        digest.into_inner(),
         found.len()
     );
     let mut engine = Some(Engine::new().expect("Lua"));

@@ -210,7 +210,7 @@ impl World {
         let connection = self.connections.get_mut(&id)?;
         let server = &mut self.servers[connection.server];
         let command = name(&words[0]);
-        Some(match command.as_str() {
+        Some(match &*command {
             "HELLO" => {
                 let role = if server.is_primary() { "master" } else { "replica" };
                 Reply::Map(vec![

@@ -1,5 +1,7 @@
 //! The commands that Tidings uses, on keys. What is not here is an error of the model, and ends the run.
 
+use std::borrow::Cow;
+
 use super::{
     keys::{Id, Keys, Stream, Value},
     reply::Reply,
@@ -52,8 +54,11 @@ fn is(word: &[u8], name: &str) -> bool {
     word.eq_ignore_ascii_case(name.as_bytes())
 }
 
-pub(crate) fn name(word: &[u8]) -> String {
-    String::from_utf8_lossy(word).to_ascii_uppercase()
+pub(crate) fn name(word: &[u8]) -> Cow<'_, str> {
+    match word.iter().any(u8::is_ascii_lowercase) {
+        true => Cow::Owned(String::from_utf8_lossy(word).to_ascii_uppercase()),
+        false => String::from_utf8_lossy(word),
+    }
 }
 
 impl Context {
@@ -92,7 +97,7 @@ impl Context {
     pub(crate) fn run<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Reply {
         let word = |at: usize| words[at].as_ref();
         let command = name(word(0));
-        match command.as_str() {
+        match &*command {
             "PING" => Reply::Status("PONG"),
             "TIME" => Reply::Array(vec![
                 Reply::text((self.now_us / 1_000_000).to_string()),
@@ -124,14 +129,14 @@ impl Context {
             }
             "PEXPIRE" | "PEXPIREAT" | "EXPIRE" => {
                 let time = int(word(2));
-                let at = match command.as_str() {
+                let at = match &*command {
                     "PEXPIRE" => self.now_ms() + time,
                     "EXPIRE" => self.now_ms() + time * 1000,
                     _ => time,
                 };
                 if let Some(condition) = words.get(3).map(AsRef::as_ref) {
                     let set = self.keys.expires_ms(word(1));
-                    let may = match name(condition).as_str() {
+                    let may = match &*name(condition) {
                         "NX" => set == Some(None),
                         "XX" => matches!(set, Some(Some(_))),
                         "GT" => matches!(set, Some(Some(before)) if at > before),
