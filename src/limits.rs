@@ -141,6 +141,8 @@ pub const LIVE_COMMANDS: usize = 1_024;
 pub const LIVE_BATCHES: usize = 16;
 /// How long a refusal by Redis must not have been met to be said in the log again.
 pub const COMPLAINT_QUIET: Duration = Duration::from_secs(60);
+/// Refusals that a publisher tells apart in its log, by channel where they are of one: further ones are not named until others are quiet.
+pub const COMPLAINT_CHANNELS: usize = 64;
 /// How often the log says that plain programs publish what is larger than a message may be.
 pub const OVERSIZED_QUIET: Duration = Duration::from_secs(60);
 /// Reasons why Redis is away that are remembered; more of them, one after the other, are worth to be said again.

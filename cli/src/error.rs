@@ -31,7 +31,7 @@ pub(crate) enum Error {
     #[error("{}", describe(.0))]
     Refused(Box<Status>),
     /// A publish that may have been carried out.
-    #[error("{0}\nWhether it was published is not known. A repeat with the same --id is safe.")]
+    #[error("{0}\nWhether it was published is not known. With an --id a repeat is safe.")]
     Unanswered(Box<Error>),
     /// Of many publishes not all have a receipt.
     #[error("{0}")]
@@ -128,8 +128,11 @@ pub(crate) fn describe(status: &Status) -> String {
         }
     }
     for violation in details.bad_request().into_iter().flat_map(|bad| &bad.field_violations) {
-        let (field, description) = (Printable(&violation.field), Printable(&violation.description));
-        text.push_str(&format!("\n  {field}: {description}"));
+        // Of one field the message says it already.
+        if status.message() != format!("{}: {}", violation.field, violation.description) {
+            let (field, description) = (Printable(&violation.field), Printable(&violation.description));
+            text.push_str(&format!("\n  {field}: {description}"));
+        }
     }
     text
 }
@@ -184,6 +187,15 @@ mod tests {
         details.add_bad_request_violation("channel", "it contains ' '");
         let status = Status::with_error_details(Code::InvalidArgument, "bad channel", details);
         assert_eq!(describe(&status), "INVALID_ARGUMENT: bad channel (BAD_CHANNEL)\n  channel: it contains ' '");
+    }
+
+    #[test]
+    fn a_field_that_the_message_names_is_told_once() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("MESSAGE_EMPTY", "tidings", HashMap::new());
+        details.add_bad_request_violation("text", "it is empty");
+        let status = Status::with_error_details(Code::InvalidArgument, "text: it is empty", details);
+        assert_eq!(describe(&status), "INVALID_ARGUMENT: text: it is empty (MESSAGE_EMPTY)");
     }
 
     #[test]

@@ -52,7 +52,8 @@ pub(crate) struct Publish {
     /// Publish a file's bytes; - is standard input
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Each line of standard input is a message, but for empty ones. The first that fails ends it
+    /// Each line of standard input is a message, but for empty ones. The first that fails ends it; what is under
+    /// way by then still goes out
     #[arg(long, group = "many", conflicts_with_all = ["data", "id"])]
     lines: bool,
     /// Publish the message so many times

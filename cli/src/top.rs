@@ -218,7 +218,8 @@ impl Top {
 }
 
 fn total(rows: &[Row<'_>]) -> f64 {
-    rows.iter().filter_map(|row| row.rate).sum()
+    // The sum of none would be -0.
+    rows.iter().filter_map(|row| row.rate).fold(0.0, |sum, rate| sum + rate)
 }
 
 fn json(sample: &Sample, rows: &[Row<'_>]) -> String {

@@ -116,7 +116,7 @@ impl Redis {
     /// When the key prefix can't begin a name; the flags check it before.
     pub fn start(settings: Settings) -> Arc<Self> {
         let Settings { url, key_prefix, timeout, retention, role } = settings;
-        let connection = connection::Connection::new(url.clone(), timeout, role != Role::Subscriber);
+        let connection = connection::Connection::new(url.clone(), timeout, role);
         let keys = keys::Keys::new(&key_prefix);
         let names = Names::new(&key_prefix, "").expect("an empty default channel is always valid");
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());

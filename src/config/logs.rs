@@ -43,6 +43,10 @@ fn filter(text: &str) -> Result<String, String> {
 
 /// Whether a directive says its level, is one, or names something that logs.
 fn is_known(directive: &str) -> bool {
+    let target = directive.split(['=', '[']).next().unwrap_or_default();
+    if target.contains(|c: char| c.is_whitespace() || c == ';') {
+        return false;
+    }
     let module = directive.split("::").next().unwrap_or_default();
     directive.contains(['=', '[']) || directive.parse::<LevelFilter>().is_ok() || MODULES.contains(&module)
 }
@@ -53,7 +57,16 @@ mod tests {
 
     #[test]
     fn a_word_that_would_silence_everything_is_refused() {
-        for bad in ["warning", "verbose", "info,warning", "tiding", "tidings=loud", "inf o"] {
+        for bad in [
+            "warning",
+            "verbose",
+            "info,warning",
+            "tiding",
+            "tidings=loud",
+            "inf o",
+            "info tidings=debug",
+            "info;tidings=debug",
+        ] {
             let told = filter(bad).expect_err(bad);
             assert!(told.contains("error, warn, info, debug, trace") && told.contains("info,tidings=debug"), "{told}");
         }

@@ -102,7 +102,7 @@ async fn still_there(
             if token.sequence > end { Err(lost()) } else { Ok(()) }
         }
         None if head.epochs.is_empty() => Ok(()),
-        None => match holds(broker, channel, token).await {
+        None => match holds(broker, channel, Mark { position: token, lineage: Lineage::Unknown }).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(lost()),
             Err(error) => Err(status::from_broker(error, Call::Read)),

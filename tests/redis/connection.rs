@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tidings::{
     broker::{
         Error, From, PageLimit, Shared, State,
-        redis::{Redis, Settings},
+        redis::{Redis, Role, Settings},
     },
     limits::WAITING_BYTES,
 };
@@ -45,6 +45,41 @@ async fn a_publish_waits_for_a_redis_that_comes_back_in_time() {
     let receipt = within(waits, "a receipt").await.expect("no panic").expect("published")[0];
     assert_eq!(receipt.sequence, 1, "this Redis keeps nothing over a restart");
     broker.close().await;
+}
+
+/// It did not wait for others.
+#[tokio::test]
+async fn a_lone_publish_is_told_why_redis_is_away() {
+    let mut server = RedisServer::start();
+    let timeout = Duration::from_millis(400);
+    let broker: Shared = Redis::start(Settings { timeout, ..settings(&server.url()) });
+    up(&broker).await;
+    publish(&broker, &name("orders"), texts(1)).await;
+    server.kill();
+    down(&broker).await;
+    let refused = broker.publish(&name("orders"), texts(1), 0).await;
+    let Err(Error::Unavailable(why)) = &refused else { panic!("{refused:?}") };
+    assert!(why.starts_with("Redis could not be reached within 400 ms: ") && !why.contains("before"), "{why}");
+    broker.close().await;
+}
+
+#[tokio::test]
+async fn who_listens_needs_subscribe_and_who_publishes_does_not() {
+    let renamed = RedisServer::start_with(&["--save", "", "--rename-command", "SUBSCRIBE", ""]);
+    let forbidden = RedisServer::start();
+    forbidden.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all", "-subscribe"]);
+    let bob = format!("redis://bob:pw@127.0.0.1:{}", forbidden.port());
+    for (url, words) in [(renamed.url(), "does not know SUBSCRIBE"), (bob, "its user may not run SUBSCRIBE")] {
+        let listener: Shared = Redis::start(Settings { role: Role::Subscriber, ..settings(&url) });
+        let mut state = listener.state();
+        let told = state.wait_for(|state| matches!(state, State::Down(why) if why.contains(words)));
+        within(told, words).await.expect("the broker lives");
+        let publisher: Shared = Redis::start(Settings { role: Role::Publisher, ..settings(&url) });
+        up(&publisher).await;
+        for broker in [listener, publisher] {
+            broker.close().await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use tidings::{
     channel::Names,
     cursor::{self, Cursor},
     message::Lineage,
-    pb::{GapReason, ListChannelsRequest, OnGap, StreamMessagesRequest, stream_messages_response::Event},
+    pb::{
+        GapReason, ListChannelsRequest, OnGap, PublishRequest, StreamMessagesRequest, stream_messages_response::Event,
+    },
 };
 use tidings_testing::RedisServer;
 use tokio::time::Instant;
@@ -160,6 +162,35 @@ async fn who_has_read_nothing_has_lost_nothing_where_its_epoch_is_not_listed_any
     let subscriber = Subscriber::start(&redis.url(), &[]).await;
     let request = StreamMessagesRequest { after: vec![before], ..channel("old") };
     let told = story(&mut subscriber.stream(request).await).await;
+    assert_eq!(told.iter().map(|(_, told)| told).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
+    subscriber.stop();
+    publisher.stop();
+}
+
+/// The same where it stood before the first epoch that the head listed then.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_where_the_epoch_that_was_the_oldest_listed_is_gone_from_the_list() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let failover = async |number: usize| {
+        // An id has each call compare the server with the head.
+        let request =
+            PublishRequest { message_id: uuid::Uuid::new_v4().to_string(), ..text("old", number.to_string()) };
+        publisher.client().publish(request).await.expect("published");
+        redis.command(&["HSET", "tidings:{old}:head", "r", "another"]);
+    };
+    for number in 1..=18 {
+        failover(number).await;
+    }
+    let earliest = StreamMessagesRequest { earliest: true, ..channel("old") };
+    let before = subscriber.stream(earliest).await.started().await;
+    for number in 19..=22 {
+        failover(number).await;
+    }
+    let request = StreamMessagesRequest { after: vec![before], ..channel("old") };
+    let told = story(&mut subscriber.stream(request).await).await;
+    let texts: Vec<String> = (1..=22).map(|number| number.to_string()).collect();
     assert_eq!(told.iter().map(|(_, told)| told).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
     subscriber.stop();
     publisher.stop();

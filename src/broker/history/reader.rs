@@ -391,14 +391,16 @@ impl Reader {
         self.report(epoch, from, to, self.position).map(|gap| Gap { more, ..gap })
     }
 
-    /// The first of some losses that was not told, and whether another one will be left behind it.
+    /// The first of some losses that was not told, as far as it was not, and whether another one will be left behind it.
     fn first_untold(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
+        let losses: Vec<_> = losses.collect();
         let mut told = self.told();
-        let mut losses = losses.filter(|(epoch, from, to)| told.less(*epoch, *from, *to).is_some());
-        let first = losses.next()?;
-        let rest: Vec<_> = losses.collect();
+        let first = losses.iter().find_map(|(epoch, from, to)| {
+            let (from, to) = told.first_less(*epoch, *from, *to)?;
+            Some((*epoch, from, to))
+        })?;
         told.add(first.0, first.1, first.2);
-        let more = rest.iter().any(|(epoch, from, to)| told.less(*epoch, *from, *to).is_some());
+        let more = losses.iter().any(|(epoch, from, to)| told.less(*epoch, *from, *to).is_some());
         Some((first, more))
     }
 

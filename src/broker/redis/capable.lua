@@ -1,6 +1,8 @@
 #!lua flags=no-writes
--- What a server lacks of what our scripts need, in words, or ''. Rights to keys and channels are another matter: they differ from
--- channel to channel.
+-- What a server lacks of what we need, in words, or ''. Rights to keys and channels are another matter: they differ from channel to
+-- channel.
+--
+-- ARGV: commands of our scripts, which a user may lack for some channels; commands without which nothing can be done.
 local lacks = {}
 local info = redis.pcall('INFO', 'replication')
 local is_told = type(info) == 'string' and string.find(info, 'role:%w') and string.find(info, 'master_replid:%w')
@@ -8,6 +10,14 @@ if not is_told then lacks[1] = 'it does not tell scripts its role and replicatio
 if redis.acl_check_cmd then
   for command in string.gmatch(ARGV[1], '%u+') do
     if not pcall(redis.acl_check_cmd, command) then lacks[#lacks + 1] = 'it does not know ' .. command end
+  end
+  for command in string.gmatch(ARGV[2], '%u+') do
+    local is_known, may = pcall(redis.acl_check_cmd, command)
+    if not is_known then
+      lacks[#lacks + 1] = 'it does not know ' .. command
+    elseif not may then
+      lacks[#lacks + 1] = 'its user may not run ' .. command
+    end
   end
 else
   lacks[#lacks + 1] = 'its scripts can not check rights (redis.acl_check_cmd)'

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::error;
 use crate::{
     broker::Error,
-    limits::{COMPLAINT_QUIET, COMPLAINT_REASONS},
+    limits::{COMPLAINT_CHANNELS, COMPLAINT_QUIET, COMPLAINT_REASONS},
 };
 
 /// The connection's keeper finds these out and tells them by itself: they are of the server, not of a call.
@@ -20,8 +20,8 @@ const OF_THE_SERVER: [&str; 7] = ["READONLY", "LOADING", "BUSY", "MASTERDOWN", "
 
 #[derive(Default)]
 pub(super) struct Complaints {
-    /// When each refusal was last met. There are as many as there are codes with a text of ours.
-    met: Mutex<HashMap<&'static str, Instant>>,
+    /// When each refusal was last met: its code, of which there are as many as have a text of ours, and the channel where it is of one.
+    met: Mutex<HashMap<(&'static str, String), Instant>>,
     /// Why Redis could not be used since it last could.
     reasons: Mutex<HashSet<String>>,
     /// The eviction policy that was warned of.
@@ -33,16 +33,25 @@ pub(super) struct Complaints {
 impl Complaints {
     /// A call failed with this, which means `told`.
     pub(super) fn hear(&self, error: &RedisError, told: &Error) {
-        let Some(code) = error::code(error).and_then(|code| error::known(&code)) else { return };
-        if !OF_THE_SERVER.contains(&code) && self.is_new(code) {
-            tracing::warn!(reason = %told, answer = %error, "Redis refuses calls");
+        let Some(said) = error::first(error) else { return };
+        let Some(code) = error::known(&said.code).filter(|code| !OF_THE_SERVER.contains(code)) else { return };
+        match said.channel() {
+            Some(channel) if self.is_new(code, channel) => {
+                tracing::warn!(channel, reason = %told, answer = %said, "publishes on a channel are refused");
+            }
+            None if self.is_new(code, "") => tracing::warn!(reason = %told, answer = %said, "Redis refuses calls"),
+            _ => {}
         }
     }
 
-    fn is_new(&self, code: &'static str) -> bool {
+    fn is_new(&self, code: &'static str, channel: &str) -> bool {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        met.insert(code, now).is_none_or(|last| now - last > COMPLAINT_QUIET)
+        met.retain(|_, last| now - *last <= COMPLAINT_QUIET);
+        let key = (code, channel.to_owned());
+        // Of very many channels some are named.
+        let is_full = met.len() >= COMPLAINT_CHANNELS && !met.contains_key(&key);
+        !is_full && met.insert(key, now).is_none()
     }
 
     /// Redis can't be used; answers whether that is to be said. Reasons may alternate while it is away.
@@ -79,13 +88,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_goes_on_is_told_once() {
         let complaints = Complaints::default();
-        assert!(complaints.is_new("OOM") && complaints.is_new("NOPERM"));
+        assert!(complaints.is_new("OOM", "") && complaints.is_new("NOPERM", ""));
         for _ in 0..10 {
             tokio::time::sleep(COMPLAINT_QUIET / 2).await;
-            assert!(!complaints.is_new("OOM"));
+            assert!(!complaints.is_new("OOM", ""));
         }
         tokio::time::sleep(COMPLAINT_QUIET * 2).await;
-        assert!(complaints.is_new("OOM"));
+        assert!(complaints.is_new("OOM", ""));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_channel_that_is_refused_is_told_as_long_as_there_are_not_too_many() {
+        let complaints = Complaints::default();
+        let told = |n: usize| complaints.is_new("TIDINGS_CHANNEL", &format!("c{n}"));
+        assert_eq!([1, 1, 2, 1, 2].map(told), [true, false, true, false, false]);
+        assert_eq!((0..10 * COMPLAINT_CHANNELS).filter(|n| told(*n)).count(), COMPLAINT_CHANNELS - 2);
+        tokio::time::sleep(COMPLAINT_QUIET * 2).await;
+        assert!(told(10 * COMPLAINT_CHANNELS));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    ServerUrl,
+    Role, ServerUrl,
     complaints::Complaints,
     error,
     line::{Driver, Line},
@@ -65,7 +65,7 @@ pub(super) enum Published {
 pub(super) struct Connection {
     url: ServerUrl,
     timeout: Duration,
-    publishes: bool,
+    role: Role,
     link: watch::Sender<Option<Link>>,
     state: watch::Sender<State>,
     checked: watch::Sender<Probed>,
@@ -76,13 +76,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// `publishes`: there is to be a line for prepared calls as well.
-    pub(super) fn new(url: ServerUrl, timeout: Duration, publishes: bool) -> Arc<Self> {
+    /// For a process of this role: for who publishes there is to be a line for prepared calls as well.
+    pub(super) fn new(url: ServerUrl, timeout: Duration, role: Role) -> Arc<Self> {
         let state = State::Down("Redis is not connected yet".to_owned());
         Arc::new(Self {
             url,
             timeout,
-            publishes,
+            role,
             link: watch::Sender::new(None),
             state: watch::Sender::new(state),
             checked: watch::Sender::new(None),
@@ -153,9 +153,14 @@ impl Connection {
 
     /// Why there is no connection now.
     pub(super) fn trouble(&self) -> String {
+        self.known_trouble().unwrap_or_else(|| "it does not answer".to_owned())
+    }
+
+    /// The same, where it is known that there is none.
+    pub(super) fn known_trouble(&self) -> Option<String> {
         match &*self.state.borrow() {
-            State::Down(reason) => reason.clone(),
-            State::Up => "it does not answer".to_owned(),
+            State::Down(reason) => Some(reason.clone()),
+            State::Up => None,
         }
     }
 
@@ -232,13 +237,15 @@ impl Connection {
         self.warn_of_eviction(&mut connection).await;
         self.ask_for_output_limit(&mut connection).await;
         script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
-        let lacks = script::lacks(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
+        let lacks = script::lacks(&mut connection, self.role != Role::Publisher)
+            .await
+            .map_err(|error| error::of_connecting(&error))?;
         if !lacks.is_empty() {
             return Err(format!("this server can't be worked with: {lacks}"));
         }
-        let line = match self.publishes {
-            true => Some(self.open_line().await?),
-            false => None,
+        let line = match self.role {
+            Role::Publisher | Role::Both => Some(self.open_line().await?),
+            Role::Subscriber => None,
         };
         self.checked.send_replace(Some(Instant::now()));
         Ok((connection, line, replication))

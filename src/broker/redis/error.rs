@@ -1,6 +1,6 @@
 //! What Redis's errors mean for a call: whether it may have been carried out, and what to do about it, in words.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use redis::RedisError;
 
@@ -85,6 +85,12 @@ impl Said {
         }
     }
 
+    /// The channel that our scripts refuse.
+    pub(super) fn channel(&self) -> Option<&str> {
+        let is_of_channel = [NOT_OURS, NEWER_FORMAT].contains(&self.code.as_str());
+        self.detail.split_once(" of ").filter(|_| is_of_channel).map(|(_, channel)| channel)
+    }
+
     /// The command that the server does not know, or not under this name.
     fn unknown_command(&self) -> Option<&str> {
         // In quotes of one kind or the other, with the arguments behind it, which are not for others.
@@ -102,6 +108,13 @@ impl Said {
     }
 }
 
+/// Redis's own text.
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.detail)
+    }
+}
+
 /// A server that was given no script yet, or has forgotten it.
 const NO_SCRIPT: &str = "NOSCRIPT";
 
@@ -111,11 +124,6 @@ pub(super) fn first(error: &RedisError) -> Option<Said> {
     let (_, error) = errors.first()?;
     let detail = without_script(error.details().unwrap_or_default()).to_owned();
     Some(Said { code: error.code().to_owned(), detail })
-}
-
-/// The code of what Redis answered.
-pub(super) fn code(error: &RedisError) -> Option<String> {
-    first(error).map(|said| said.code).or_else(|| error.code().map(str::to_owned))
 }
 
 /// An error's text without the script's hash and line, which Redis adds where a command failed within one.

@@ -136,7 +136,7 @@ impl Live {
             tracing::warn!(
                 server = %self.settings.url,
                 reason,
-                "replacing a live connection to Redis that is up and delivers nothing; streams get from the log what it kept back"
+                "replacing a live connection to Redis that is up and of no use; streams get from the log what it kept back"
             );
         }
         reason

@@ -130,8 +130,17 @@ impl Publisher {
         let deadline = deadline(&group, self.connection.timeout());
         let reaching = self.registry.reach(channel, deadline);
         let reached = if first { Some(reaching.await) } else { reaching.now_or_never() };
-        // Where Redis is away, the long way says so.
-        let Some(Ok(link)) = reached else { return Step::Waits(group) };
+        let link = match reached {
+            Some(Ok(link)) => link,
+            // That took all the time there was.
+            Some(Err(error)) if Instant::now() >= deadline => {
+                self.queues.done(queue::bytes(&group));
+                answer_all(group, &error);
+                return Step::Waits(Group::new());
+            }
+            // Where Redis is away, the long way says so.
+            Some(Err(_)) | None => return Step::Waits(group),
+        };
         let messages = group.iter().map(|job| job.messages()).sum();
         let Some(plan) = Plan::behind(left, messages, &self.retention, link.number) else { return Step::Waits(group) };
         let batches = group.iter().map(|job| &job.batch);
@@ -213,15 +222,18 @@ mod tests {
     use crate::{
         broker::{
             Retention,
-            redis::{ServerUrl, connection::Connection, keys::Keys, registry::Registry},
+            redis::{Role, ServerUrl, connection::Connection, keys::Keys, registry::Registry},
         },
         channel::Names,
     };
 
     #[test]
     fn the_task_that_a_publish_may_begin_is_small() {
-        let connection =
-            Connection::new(ServerUrl::parse("redis://localhost").expect("valid"), Duration::from_secs(1), true);
+        let connection = Connection::new(
+            ServerUrl::parse("redis://localhost").expect("valid"),
+            Duration::from_secs(1),
+            Role::Publisher,
+        );
         let (keys, closing) = (Keys::new("tidings"), CancellationToken::new());
         let retention =
             Retention { max_messages: 1, max_bytes: 1, max_age_ms: 1, dedup_window_ms: 1, dedup_max_ids: 1 };

@@ -107,7 +107,11 @@ impl Publisher {
     pub(super) async fn send(self: &Arc<Self>, channel: &ChannelName, group: Group) {
         let limit = self.connection.timeout();
         let (group, late): (Group, Group) = group.into_iter().partition(|job| job.since.elapsed() < limit);
-        answer_all(late, &error::away(limit, "publishes before this one took all the time"));
+        if !late.is_empty() {
+            let trouble = self.connection.known_trouble();
+            let reason = trouble.unwrap_or_else(|| "publishes before this one took all the time".to_owned());
+            answer_all(late, &error::away(limit, &reason));
+        }
         if group.is_empty() {
             return;
         }

@@ -112,10 +112,11 @@ pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<
 }
 
 /// Finds out what a server lacks of what the scripts need; answers it in words, '' for nothing.
-pub(super) async fn lacks(connection: &mut MultiplexedConnection) -> RedisResult<String> {
+/// `listens`: messages are to be received as well.
+pub(super) async fn lacks(connection: &mut MultiplexedConnection, listens: bool) -> RedisResult<String> {
     CAPABLE.load(connection).await?;
     let mut call = CAPABLE.call();
-    call.arg(0).arg(COMMANDS);
+    call.arg(0).arg(COMMANDS).arg(if listens { "SUBSCRIBE" } else { "" });
     call.query_async(connection).await
 }
 

@@ -8,7 +8,7 @@ use tidings::{
     channel::ChannelName,
     envelope::Heard,
     limits::{BACKOFF_MAX, HEADS_PER_READ},
-    message::Position,
+    message::{Lineage, Mark, Position},
     metrics::{self, Mode},
     status::{self, Call},
 };
@@ -218,11 +218,16 @@ impl Session {
     }
 }
 
-/// Whether the log holds the message just before a position, in the position's epoch.
-pub(crate) async fn holds(broker: &dyn Broker, channel: &ChannelName, position: Position) -> Result<bool, Error> {
+/// Whether the log holds the message just before a position, in the position's epoch; or that epoch's first one, where the position lies
+/// before it, as that of a reader does that has read nothing yet.
+pub(crate) async fn holds(broker: &dyn Broker, channel: &ChannelName, mark: Mark) -> Result<bool, Error> {
+    let Mark { position, lineage } = mark;
     let limit = PageLimit { messages: 1, bytes: 1 };
-    // Before an epoch's first message it is that one which tells.
-    let sequence = position.sequence.max(1);
+    let first = match lineage {
+        Lineage::Epoch { first, .. } => first,
+        Lineage::Unknown | Lineage::DataSet(_) => 1,
+    };
+    let sequence = position.sequence.max(first);
     let page = broker.read(channel, From::After(sequence - 1), limit).await?;
     Ok(page.messages.first().is_some_and(|stored| {
         let claim = Heard::read(&stored.json, 0).claim();

@@ -95,7 +95,7 @@ impl Session {
         frames: &mut BytesMut,
     ) -> Result<(), Stop> {
         let Some(head) = head else { return Ok(()) };
-        let at = self.positions.track(channel)?.reader.position;
+        let at = self.positions.track(channel)?.reader.mark();
         let whole = holds(&*self.broker, channel, at).await?;
         if let Some(gap) = self.positions.track(channel)?.reader.settle(head, whole) {
             self.tell(channel, &gap, frames)?;

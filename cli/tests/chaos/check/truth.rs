@@ -204,8 +204,10 @@ impl<'a> Truth<'a> {
     /// on the way that is new to it lost nothing of which it does not know.
     pub(super) fn leads_to(&self, channel: &str, line: &Line, to: Position) -> Result<(), String> {
         let (from, into) = (show(line.at), show(to));
-        // A head lists what leads to it: an epoch that none lists, and that had messages, is of a history that is gone.
-        let own = line.at.epoch.filter(|own| Some(*own) != to.epoch && self.began(channel, *own).is_none());
+        // A head lists what leads to it: an epoch that none lists, and that had messages, is of a history that is gone; unless the other one
+        // was never seen either.
+        let is_seen = to.epoch.is_some_and(|epoch| self.began(channel, epoch).is_some());
+        let own = line.at.epoch.filter(|own| Some(*own) != to.epoch && self.began(channel, *own).is_none() && is_seen);
         let is_gone = own.is_some_and(|own| line.told(own) == 0) && self.bodies.contains_key(&(channel, line.at));
         super::must!(!is_gone, "goes from {from}, which is gone, to {into}, and nothing is said of it");
         let mut place = to;
@@ -214,7 +216,7 @@ impl<'a> Truth<'a> {
             let began = self.began(channel, epoch);
             let has_it = known >= place.sequence || began.is_some_and(|began| place.sequence < began.start.first);
             // Of an epoch that nobody saw begin it is not known what it has.
-            let may_have_it = began.is_none() && !line.has_been_in(epoch) && place.sequence <= line.at.sequence;
+            let may_have_it = began.is_none() && !line.has_been_in(epoch) && place.sequence <= line.furthest();
             super::must!(
                 has_it || may_have_it,
                 "goes from {from} to {into}, and of what leads there {} is missing",

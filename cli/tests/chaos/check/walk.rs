@@ -69,6 +69,11 @@ impl Line {
         self.told(epoch).max(settled).max(self.had.get(&epoch).copied().unwrap_or(self.begins))
     }
 
+    /// The furthest that it has ever been, in any history.
+    pub(super) fn furthest(&self) -> i64 {
+        self.settled.values().copied().max().unwrap_or_default().max(self.at.sequence)
+    }
+
     /// Whether it has stood in an epoch, or behind it.
     pub(super) fn has_been_in(&self, epoch: Epoch) -> bool {
         self.had.contains_key(&epoch)

@@ -17,6 +17,14 @@ impl Reported {
         following.map_or(sequence, |(_, to)| to)
     }
 
+    /// The first part of a range that was not reported.
+    pub(super) fn first_less(&self, epoch: Epoch, from: i64, to: i64) -> Option<(i64, i64)> {
+        let first = self.beyond(epoch, from - 1) + 1;
+        let next = self.of(epoch).map(|(its_from, _)| its_from).filter(|its_from| *its_from > first).min();
+        let last = next.map_or(to, |next| to.min(next - 1));
+        (first <= last).then_some((first, last))
+    }
+
     /// What of a range was not reported, from the first such sequence to the last.
     pub(super) fn less(&self, epoch: Epoch, from: i64, to: i64) -> Option<(i64, i64)> {
         let first = self.beyond(epoch, from - 1) + 1;
@@ -76,6 +84,10 @@ mod tests {
         assert_eq!(reported.less(one, 5, 8), Some((7, 8)));
         assert_eq!(reported.less(one, 1, 12), Some((1, 12)), "one loss is one gap, though some of it is known");
         assert_eq!(reported.less(other, 2, 4), Some((4, 4)));
+        assert_eq!(reported.first_less(one, 1, 12), Some((1, 3)));
+        assert_eq!(reported.first_less(one, 4, 12), Some((7, 8)));
+        assert_eq!(reported.first_less(one, 9, 12), Some((10, 12)));
+        assert_eq!(reported.first_less(one, 4, 6), None);
         reported.add(one, 7, 8);
         assert_eq!(reported.0, [(other, 1, 3), (one, 4, 9)]);
         reported.cut(one, 6);
