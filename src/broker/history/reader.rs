@@ -166,7 +166,7 @@ impl Reader {
             return None;
         }
         // A copy may come back in which the reader's own history goes on.
-        self.leave();
+        self.leave(true);
         self.position = head.position_at(head.first - 1);
         if let Some(index) = self.index(head) {
             self.learn(head, index);
@@ -270,13 +270,13 @@ impl Reader {
             return Next::End;
         }
         self.data_set = absence.data_set.or(self.data_set);
-        if absence.expired && is_same {
-            (self.position, self.reported) = (Position::START, Reported::default());
-            self.pasts.clear();
+        // Also what expired may be there yet, on a server whose clock is behind.
+        let has_expired = absence.expired && is_same;
+        self.leave(!has_expired);
+        (self.position, self.reported) = (Position::START, Reported::default());
+        if has_expired {
             return Next::End;
         }
-        self.leave();
-        (self.position, self.reported) = (Position::START, Reported::default());
         Next::Gap(Gap {
             epoch: lost.epoch,
             first_missing: lost.sequence + 1,
@@ -345,9 +345,9 @@ impl Reader {
         Some(common)
     }
 
-    /// Remembers what the reader is, before it loses its place.
-    fn leave(&mut self) {
-        self.pasts.remember(self.position, self.origin.clone(), self.reported.clone());
+    /// Remembers what the reader is, before it loses its place; `is_told`: it reports all that follows as lost.
+    fn leave(&mut self, is_told: bool) {
+        self.pasts.remember(self.position, self.origin.clone(), self.reported.clone(), is_told);
     }
 
     /// What was read or reported of an epoch is not read again, where a server has it after all.

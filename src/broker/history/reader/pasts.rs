@@ -12,20 +12,19 @@ struct Past {
     position: Position,
     origin: Origin,
     reported: Reported,
-    /// The reader has gone on there since: what was told of the epoch then says nothing of what was written behind that.
-    is_resumed: bool,
+    /// Up to where it had or had reported all of its epoch: what it lost sight of was reported, however much that was, and what expired
+    /// was not. 0 where the reader has gone on there since, for that says nothing of what was written behind that.
+    told_to: i64,
 }
 
 impl Pasts {
-    pub(super) fn remember(&mut self, position: Position, origin: Origin, reported: Reported) {
+    /// `is_told`: the reader reports all that follows its position as lost.
+    pub(super) fn remember(&mut self, position: Position, origin: Origin, reported: Reported, is_told: bool) {
         if self.0.len() >= ABSENCES {
             self.0.remove(0);
         }
-        self.0.push(Past { position, origin, reported, is_resumed: false });
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+        let told_to = if is_told { i64::MAX - 1 } else { position.sequence };
+        self.0.push(Past { position, origin, reported, told_to });
     }
 
     /// The last epoch that the reader was in and that a head has as well: by its index there, where the reader left it, and what it had
@@ -33,7 +32,7 @@ impl Pasts {
     pub(super) fn recall(&mut self, head: &Head) -> Option<((usize, i64), &Reported)> {
         self.0.iter_mut().rev().find_map(|past| {
             let common = past.last_common(head)?;
-            past.is_resumed = true;
+            past.told_to = 0;
             Some((common, &past.reported))
         })
     }
@@ -53,12 +52,11 @@ impl Past {
         head.index_of(own).map(|index| (index, self.position.sequence)).or_else(|| self.origin.exit(own, head))
     }
 
-    /// Adds what the reader had or reported then. Of the epoch in which it lost the head it reported all that there may have been, however
-    /// much that was.
+    /// Adds what the reader had or reported then.
     fn tell(&self, told: &mut Reported) {
         told.add_all(&self.reported);
-        if let Some(own) = self.position.epoch.filter(|_| !self.is_resumed) {
-            told.add(own, 1, i64::MAX - 1);
+        if let Some(own) = self.position.epoch.filter(|_| self.told_to > 0) {
+            told.add(own, 1, self.told_to);
             self.origin.stages(own).into_iter().for_each(|(epoch, first, last)| told.add(epoch, first, last));
         }
     }

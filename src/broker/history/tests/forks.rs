@@ -180,3 +180,19 @@ fn an_epoch_without_a_message_has_lost_none() {
     let copy = head(&[(1, 1, 0)], 1, 4);
     assert_eq!(goes_on(&mut reader, &copy), [lost(2, 4, 7, at(1, 3)), Next::Read { to: 4 }]);
 }
+
+#[test]
+fn what_expired_on_one_server_is_not_read_again_on_another_whose_clock_is_behind() {
+    let mut reader = Reader::new(at(1, 4));
+    assert_eq!(reader.next(None, Absence { expired: true, data_set: None }), Next::End);
+    assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 6)), [Next::Read { to: 6 }]);
+    assert_eq!(reader.position, at(1, 6));
+    let mut reader = Reader::new(at(1, 4));
+    assert_eq!(reader.next(None, Absence { expired: true, data_set: None }), Next::End);
+    assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 4)), [], "all of it was read");
+    // Others wrote on there, and that server is gone.
+    let mut reader = Reader::new(at(1, 4));
+    assert_eq!(reader.next(None, Absence { expired: true, data_set: None }), Next::End);
+    let named = with_losses(head(&[(2, 1, 0)], 1, 1), &[(2, 1, 1, 6)]);
+    assert_eq!(goes_on(&mut reader, &named), [lost(1, 5, 6, at(2, 0)), Next::Read { to: 1 }]);
+}
