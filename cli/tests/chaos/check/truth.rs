@@ -225,7 +225,7 @@ impl<'a> Truth<'a> {
             let (false, Some(Began { start, previous })) = (line.has_been_in(epoch), began) else { return Ok(()) };
             for (lost, to) in self.named_by(channel, epoch) {
                 super::must!(
-                    line.knows(lost) >= to,
+                    line.knows(lost) >= to || line.may_come_from(start.first),
                     "goes from {from} to {into}, without naming the loss up to {} at {}",
                     show(Position::new(lost, to)),
                     show(Position { epoch: Some(epoch), sequence: start.first })

@@ -69,6 +69,11 @@ impl Line {
         self.told(epoch).max(settled).max(self.had.get(&epoch).copied().unwrap_or(self.begins))
     }
 
+    /// Whether it may have come by the start of an epoch at this sequence before it began here: what was named there it was told then.
+    pub(super) fn may_come_from(&self, first: i64) -> bool {
+        first <= self.begins
+    }
+
     /// The furthest that it has ever been, in any history.
     pub(super) fn furthest(&self) -> i64 {
         self.settled.values().copied().max().unwrap_or_default().max(self.at.sequence)
