@@ -2,7 +2,10 @@
 
 use fastrand::Rng;
 
-use crate::schedule::{CHANNELS, PATTERN, ReaderPlan, Schedule, Setup, Step};
+use crate::{
+    lister::LISTERS,
+    schedule::{CHANNELS, PATTERN, ReaderPlan, Schedule, Setup, Step},
+};
 
 /// Kinds of faults, each of which can be left out.
 pub(crate) const KINDS: [&str; 14] = [
@@ -163,7 +166,11 @@ impl Drawing<'_> {
     fn read(&mut self) {
         let reader = self.rng.usize(..self.setup.readers.len());
         let subscriber = self.rng.usize(..self.setup.subscribers);
-        match self.rng.u32(..6) {
+        match self.rng.u32(..9) {
+            6.. => {
+                let lister = self.rng.usize(..LISTERS);
+                self.step(Step::Page { lister, subscriber });
+            }
             0..3 => self.step(Step::Open { reader, subscriber }),
             3 => self.step(Step::Leave { reader }),
             4 => self.step(Step::Stall { reader, stalls: true }),

@@ -12,13 +12,16 @@ use tidings::limits::REMEMBERED_EPOCHS;
 
 use crate::truth::{Acknowledged, Place, Reader, Reason, Told, Truth, short};
 
+mod lists;
+
 /// The first rule that was broken, and how.
 pub(crate) fn judge(truth: &mut Truth) -> Option<(String, String)> {
     if let Some(wrong) = truth.wrong.first() {
         return Some(wrong.clone());
     }
     let readers = truth.readers.iter();
-    readers.flat_map(|reader| [told_right(truth, reader), told_all(truth, reader)]).flatten().next()
+    let broken = readers.flat_map(|reader| [told_right(truth, reader), told_all(truth, reader)]).flatten().next();
+    broken.or_else(|| lists::judge(truth))
 }
 
 fn broken(rule: &str, reader: &Reader, how: impl std::fmt::Display) -> Option<(String, String)> {
@@ -215,6 +218,6 @@ pub(crate) fn digest(truth: &Truth) -> u64 {
     for reader in &truth.readers {
         format!("{:?}", reader.told).hash(&mut hasher);
     }
-    format!("{:?}", truth.acknowledged).hash(&mut hasher);
+    format!("{:?} {:?}", truth.acknowledged, truth.lists).hash(&mut hasher);
     hasher.finish()
 }

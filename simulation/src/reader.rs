@@ -2,22 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Full};
-use prost::Message as _;
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
 use tidings::pb::{
     GapReason, StreamMessagesRequest, StreamMessagesResponse, message::Payload, stream_messages_response::Event,
 };
 use tidings_subscriber::simulation::Subscriber;
 use tokio::sync::watch;
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, Status};
 
 use crate::{
+    call,
     truth::{Place, Reason, Told, short},
     world,
 };
 
-const PATH: &str = "/tidings.v1.SubscriberService/StreamMessages";
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Where a reader goes on.
@@ -69,19 +68,7 @@ impl Reading {
     }
 
     async fn stream(&mut self, subscriber: &Subscriber) -> Result<(), Status> {
-        let mut bytes = BytesMut::from(&[0; 5][..]);
-        self.request().encode(&mut bytes).expect("it fits");
-        let length = (bytes.len() - 5) as u32;
-        bytes[1..5].copy_from_slice(&length.to_be_bytes());
-        let request = http::Request::post(PATH)
-            .header("content-type", "application/grpc")
-            .body(Body::new(Full::new(bytes.freeze())))
-            .expect("a request");
-        let response = subscriber.call(request).await.unwrap_or_else(|never| match never {});
-        if let Some(status) = Status::from_header_map(response.headers()) {
-            return Err(status);
-        }
-        let mut body = response.into_body();
+        let mut body = call::begin(subscriber, "StreamMessages", &self.request()).await?;
         let mut buffer = BytesMut::new();
         loop {
             let _ = self.stalls.wait_for(|stalls| !stalls).await;
@@ -95,8 +82,8 @@ impl Reading {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         buffer.extend_from_slice(&data);
-                        while let Some(event) = next(&mut buffer) {
-                            self.hear(event);
+                        while let Some(response) = call::next::<StreamMessagesResponse>(&mut buffer) {
+                            self.hear(response.event.expect("an event"));
                         }
                     }
                     Err(frame) => {
@@ -175,15 +162,4 @@ impl Reading {
             }
         }
     }
-}
-
-/// The next event that is there as a whole.
-fn next(buffer: &mut BytesMut) -> Option<Event> {
-    let length = u32::from_be_bytes(buffer.get(1..5)?.try_into().ok()?) as usize;
-    if buffer.len() < 5 + length {
-        return None;
-    }
-    buffer.advance(5);
-    let frame: Bytes = buffer.split_to(length).freeze();
-    StreamMessagesResponse::decode(frame).expect("an event").event
 }

@@ -16,7 +16,9 @@ use tidings_subscriber::simulation::Subscriber;
 use tokio::{runtime::RngSeed, sync::watch, task::JoinHandle, time::sleep};
 
 use crate::{
-    clock, oracle,
+    clock,
+    lister::{LISTERS, Lister},
+    oracle,
     reader::{Cursors, Reading},
     redis::lua::Engine,
     schedule::{CHANNELS, Schedule, Setup, Step, publisher, subscriber},
@@ -57,6 +59,8 @@ fn run_here(schedule: &Schedule, engine: Engine, is_traced: bool) -> (Outcome, E
     world.truth.is_traced = is_traced;
     world.truth.sets_clocks = schedule.steps.iter().any(|(step, _)| matches!(step, Step::Clock { .. }));
     world.truth.keeps_history = setup.max_messages > 0;
+    world.truth.trims = setup.max_messages < 100;
+    world.truth.lists = vec![Vec::new(); LISTERS];
     for client in 0..setup.clients() {
         world.routes.insert(setup.client(client), 0);
     }
@@ -131,6 +135,7 @@ struct Stage<'a> {
     readers: Vec<Option<(usize, JoinHandle<()>)>>,
     readings: Vec<Reading>,
     stalls: Vec<watch::Sender<bool>>,
+    listers: Vec<Lister>,
     texts: usize,
     memory: Option<Shared>,
 }
@@ -147,6 +152,7 @@ impl<'a> Stage<'a> {
             readers: Vec::new(),
             readings: Vec::new(),
             stalls: Vec::new(),
+            listers: (0..LISTERS).map(Lister::new).collect(),
             texts: 0,
             memory: None,
         };
@@ -238,6 +244,7 @@ impl<'a> Stage<'a> {
                     | Step::Open { .. }
                     | Step::Leave { .. }
                     | Step::Stall { .. }
+                    | Step::Page { .. }
                     | Step::RestartSubscriber { .. }
             )
         {
@@ -267,6 +274,10 @@ impl<'a> Stage<'a> {
             Step::Leave { reader } => {
                 let Some((_, task)) = self.readers[reader].take() else { return false };
                 task.abort();
+            }
+            Step::Page { lister, subscriber } => {
+                let Some(token) = self.listers[lister].take() else { return false };
+                self.page(lister, subscriber, token);
             }
             Step::Stall { reader, stalls } => return self.stalls[reader].send_replace(stalls) != stalls,
             Step::RestartPublisher { publisher } => self.restart_publisher(publisher),
@@ -470,6 +481,11 @@ impl<'a> Stage<'a> {
         }));
     }
 
+    fn page(&self, lister: usize, subscriber: usize, token: String) {
+        let subscriber = Arc::clone(&self.subscribers[subscriber]);
+        tokio::spawn(self.listers[lister].clone().page(subscriber, token));
+    }
+
     fn open(&mut self, reader: usize, subscriber: usize) {
         let reading = self.readings[reader].clone();
         let task = tokio::spawn(reading.run(Arc::clone(&self.subscribers[subscriber])));
@@ -528,6 +544,11 @@ impl<'a> Stage<'a> {
                 let draft = self.draft(false);
                 self.publish(publisher, channel, vec![draft], 0);
                 pass(50).await;
+            }
+        }
+        for lister in 0..LISTERS {
+            if let Some(token) = self.listers[lister].take() {
+                self.page(lister, lister % self.setup.subscribers, token);
             }
         }
         pass(REST_MS).await;

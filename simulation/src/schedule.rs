@@ -50,6 +50,11 @@ pub(crate) enum Step {
         reader: usize,
         stalls: bool,
     },
+    /// A lister takes its next page.
+    Page {
+        lister: usize,
+        subscriber: usize,
+    },
     RestartPublisher {
         publisher: usize,
     },
@@ -180,6 +185,7 @@ impl Step {
             Self::Leave { reader } => format!("R{reader} leaves"),
             Self::Stall { reader, stalls: true } => format!("R{reader} stops reading"),
             Self::Stall { reader, .. } => format!("R{reader} reads on"),
+            Self::Page { lister, subscriber } => format!("L{lister} takes a page of Q{subscriber}"),
             Self::RestartPublisher { publisher } => format!("P{publisher} is restarted and remembers nothing"),
             Self::RestartSubscriber { subscriber } => format!("Q{subscriber} is restarted"),
             Self::Kill { server } => format!("S{server} dies"),

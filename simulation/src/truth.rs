@@ -1,6 +1,6 @@
 //! What really happened: what was given out, what was acknowledged, and what readers were told. The oracle judges it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock;
 
@@ -49,6 +49,17 @@ pub(crate) enum Told {
     Refused(String),
 }
 
+/// What a lister was answered.
+#[derive(Debug, Clone)]
+pub(crate) enum Listed {
+    /// A page, the first of its list or a later one.
+    Page { is_first: bool, places: Vec<Place> },
+    /// The list's history is gone, as it was told.
+    Gone,
+    /// For this reason, which is none of those that pass.
+    Refused(String),
+}
+
 /// One reader, over all its streams.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
@@ -81,6 +92,10 @@ pub(crate) struct Truth {
     pub(crate) pushed: BTreeMap<Place, (u64, usize)>,
     pub(crate) acknowledged: Vec<Acknowledged>,
     pub(crate) readers: Vec<Reader>,
+    /// What each lister was answered, in order.
+    pub(crate) lists: Vec<Vec<Listed>>,
+    /// What heads ever listed, as they have it, by channel.
+    pub(crate) histories: BTreeSet<(&'static str, String)>,
     /// Runs of publishers that remember what they were told.
     pub(crate) remembering: Vec<usize>,
     pub(crate) runs: usize,
@@ -88,6 +103,8 @@ pub(crate) struct Truth {
     pub(crate) sets_clocks: bool,
     /// Whether channels keep a history.
     pub(crate) keeps_history: bool,
+    /// Whether logs are so short that they are trimmed.
+    pub(crate) trims: bool,
     /// Lines for people.
     pub(crate) trace: Vec<String>,
     pub(crate) is_traced: bool,

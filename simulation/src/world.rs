@@ -28,6 +28,8 @@ pub(crate) struct World {
     next: u64,
     /// The heads of which it was said how they are.
     noted: BTreeMap<(usize, &'static str), (String, String)>,
+    /// What the head of a channel last listed on a server.
+    listed: BTreeMap<(usize, &'static str), Vec<u8>>,
 }
 
 /// One client's connection to a server.
@@ -120,6 +122,7 @@ impl World {
             engine,
             next: 0,
             noted: BTreeMap::new(),
+            listed: BTreeMap::new(),
         };
         world.replicate();
         world
@@ -306,6 +309,7 @@ impl World {
             self.push(index, channel, payload);
         }
         if wrote || !published.is_empty() {
+            self.keep_histories(index);
             self.note_heads(index);
             let server = &mut self.servers[index];
             server.step(published);
@@ -316,6 +320,20 @@ impl World {
             self.replicate();
         }
         reply
+    }
+
+    /// Remembers what heads list.
+    fn keep_histories(&mut self, index: usize) {
+        for channel in CHANNELS {
+            let head = self.servers[index].keys.get(format!("tidings:{{{channel}}}:head").as_bytes());
+            let Some(Value::Hash(head)) = head else { continue };
+            let Some(history) = head.get(&b"h"[..]) else { continue };
+            if self.listed.get(&(index, channel)) != Some(history) {
+                self.listed.insert((index, channel), history.clone());
+                let history = String::from_utf8_lossy(history).into_owned();
+                self.truth.histories.insert((channel, history));
+            }
+        }
     }
 
     /// Says where a history of a server begins anew.
