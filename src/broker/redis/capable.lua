@@ -2,7 +2,7 @@
 -- What a server lacks of what we need, in words, or ''. Rights to keys and channels are another matter: they differ from channel to
 -- channel.
 --
--- ARGV: commands of our scripts, which a user may lack for some channels; commands without which nothing can be done.
+-- ARGV: commands of our scripts, which a user may lack for some channels; 1 where messages are to be received as well.
 local lacks = {}
 local info = redis.pcall('INFO', 'replication')
 local is_told = type(info) == 'string' and string.find(info, 'role:%w') and string.find(info, 'master_replid:%w')
@@ -11,12 +11,12 @@ if redis.acl_check_cmd then
   for command in string.gmatch(ARGV[1], '%u+') do
     if not pcall(redis.acl_check_cmd, command) then lacks[#lacks + 1] = 'it does not know ' .. command end
   end
-  for command in string.gmatch(ARGV[2], '%u+') do
-    local is_known, may = pcall(redis.acl_check_cmd, command)
+  if ARGV[2] == '1' then
+    local is_known, may = pcall(redis.acl_check_cmd, 'SUBSCRIBE')
     if not is_known then
-      lacks[#lacks + 1] = 'it does not know ' .. command
+      lacks[#lacks + 1] = 'it does not know SUBSCRIBE'
     elseif not may then
-      lacks[#lacks + 1] = 'its user may not run ' .. command
+      lacks[#lacks + 1] = 'its user may not run SUBSCRIBE'
     end
   end
 else

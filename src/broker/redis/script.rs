@@ -116,7 +116,7 @@ pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<
 pub(super) async fn lacks(connection: &mut MultiplexedConnection, listens: bool) -> RedisResult<String> {
     CAPABLE.load(connection).await?;
     let mut call = CAPABLE.call();
-    call.arg(0).arg(COMMANDS).arg(if listens { "SUBSCRIBE" } else { "" });
+    call.arg(0).arg(COMMANDS).arg(i32::from(listens));
     call.query_async(connection).await
 }
 
