@@ -210,6 +210,10 @@ impl Drawing<'_> {
                 self.some_publishes(None);
             }
             "flush" => {
+                // What a head knew of a copy that was put back goes with a flush: ARCHITECTURE.md names it.
+                if !self.restored.is_empty() {
+                    return;
+                }
                 let server = self.primary;
                 self.step(Step::Flush { server });
                 self.some_publishes(None);

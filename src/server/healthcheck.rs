@@ -21,6 +21,9 @@ pub enum Error {
     /// It answered that it does not serve: its broker is away, or it is stopping.
     #[error("the server at {0} is not serving: its broker is away, or it is stopping")]
     NotServing(String),
+    /// It took longer than it may.
+    #[error("{0} did not answer within {wait}; --timeout lets it take longer", wait = humantime::format_duration(*.1))]
+    TimedOut(String, Duration),
 }
 
 /// Asks the server that listens on `listen` on this machine, as a whole. An address such as 0.0.0.0 is asked through the loopback.
@@ -34,8 +37,12 @@ pub async fn check(listen: SocketAddr, timeout: Duration) -> Result<(), Error> {
 
 /// Asks the server at an endpoint, whose address is told in errors, as a whole.
 pub async fn check_at(endpoint: Endpoint, address: String, timeout: Duration) -> Result<(), Error> {
-    let connecting = endpoint.connect_timeout(timeout).timeout(timeout).connect().await;
-    let channel = connecting.map_err(|error| Error::Unreachable(address.clone(), root(&error)))?;
+    let asking = ask(endpoint, address.clone());
+    tokio::time::timeout(timeout, asking).await.unwrap_or_else(|_| Err(Error::TimedOut(address, timeout)))
+}
+
+async fn ask(endpoint: Endpoint, address: String) -> Result<(), Error> {
+    let channel = endpoint.connect().await.map_err(|error| Error::Unreachable(address.clone(), root(&error)))?;
     let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
     match answer.map_err(|status| Error::Failed(address.clone(), said(&status)))?.into_inner().status() {
         ServingStatus::Serving => Ok(()),
