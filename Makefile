@@ -35,8 +35,9 @@ simulate: ## RUNS (10000) seeded schedules from SEED (any) of our own code over 
 fuzz: ## Fuzzes TARGET (all when none is named) for SECONDS (60) each; installs cargo-fuzz if it is missing
 	scripts/fuzz "$(TARGET)" "$(SECONDS)"
 
-lint: ## Format, Clippy, docs, the contract
+lint: ## Format, Clippy, docs, the contract, the walls between crates
 	$(CARGO) fmt --all --check
+	scripts/check-walls
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --document-private-items --locked
 	scripts/buf lint

@@ -4,7 +4,7 @@
 //! publish is to number, keep and *push*, in one step. Pushes are fast and may be lost; the log is the truth, so whoever
 //! follows pushes and sees a sequence jump reads the log. [`history`] says what a reader makes of a position and a head.
 //!
-//! Two brokers do the same: [`memory`] within one process, [`redis`] across many. One suite of tests holds both to it.
+//! Two brokers do the same: [`memory`] within one process, the crate `tidings-redis` across many. One suite of tests holds both to it.
 //! This module knows no gRPC.
 
 use std::{sync::Arc, time::Duration};
@@ -25,7 +25,6 @@ mod closing;
 pub mod history;
 mod live;
 pub mod memory;
-pub mod redis;
 
 pub use adopt::Adopter;
 pub use closing::closed_after;

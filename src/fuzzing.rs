@@ -6,7 +6,6 @@
 //! library as others see it. Checks stand beside what they look into, some of which is private.
 
 pub use crate::{
-    broker::redis::fuzzing::{ANSWERS, RESP},
     channel::fuzzing::{NAMES, PATTERNS},
     cursor::fuzzing::{CURSORS, PAGE_TOKENS},
     envelope::fuzzing::{ENVELOPES, JSON},
@@ -57,15 +56,5 @@ mod tests {
     #[test]
     fn page_tokens() {
         try_out(PAGE_TOKENS);
-    }
-
-    #[test]
-    fn resp() {
-        try_out(RESP);
-    }
-
-    #[test]
-    fn answers() {
-        try_out(ANSWERS);
     }
 }

@@ -5,17 +5,16 @@
 //! | [`pb`], [`protobuf`] | the contract, generated; and what is written by hand |
 //! | [`codec`] | how requests are decoded: counted first |
 //! | [`channel`], [`message`], [`envelope`], [`cursor`], [`limits`] | the meaning: no server, no Redis, no clock |
-//! | [`broker`] | what a broker is, and both of them: embedded and Redis |
+//! | [`broker`] | what a broker is, the history that every broker keeps, and the embedded one |
 //! | [`status`] | errors as gRPC statuses, the only place |
 //! | [`printable`] | texts from outside, made safe to look at |
-//! | [`config`] | flags that both services have |
 //! | [`metrics`] | what is counted, and its names |
-//! | [`server`] | serving: health, reflection, gRPC-Web, limits, shutdown, logs |
+//!
+//! The Redis broker, the transport and the runtime are crates of their own, and not dependencies of this one.
 
 pub mod broker;
 pub mod channel;
 pub mod codec;
-pub mod config;
 pub mod cursor;
 pub mod envelope;
 #[cfg(any(test, fuzzing))]
@@ -26,7 +25,4 @@ pub mod metrics;
 pub mod pb;
 pub mod printable;
 pub mod protobuf;
-pub mod server;
-#[cfg(simulation)]
-pub mod simulation;
 pub mod status;

@@ -4,19 +4,19 @@
 //! label takes a value from outside: no channel, no client, no address. Every series exists from the start, at 0, so that
 //! rates and alerts need no first event.
 //!
-//! Nothing is counted until a `main.rs` installs the [`recorder`]; until then each call is a load and a branch. What is
-//! called for every message takes a count, so that a chunk costs as much as a message.
+//! Nothing is counted until the process has a recorder and [`begin`] was called; until then each call is a load and a branch. What
+//! is called for every message takes a count, so that a chunk costs as much as a message.
 
+mod clock;
 mod connections;
-mod process;
+mod parts;
 mod publishing;
-mod recorder;
 mod redis;
 mod streaming;
 
 pub use connections::Client;
+pub use parts::{Part, begin};
 pub use publishing::Publish;
-pub use recorder::{AlreadyInstalled, Part, Scrape, install};
 pub use redis::{Call, Connection, Timing, reconnected, redis_up, timed};
 pub use streaming::{
     Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics, uncaptured, unreadable,
@@ -51,16 +51,18 @@ const DROPPED: &str = "tidings_dropped_total";
 const REDIS_UP: &str = "tidings_redis_up";
 const REDIS_RECONNECTS: &str = "tidings_redis_reconnects_total";
 const REDIS_SECONDS: &str = "tidings_redis_seconds";
-const PROBE_AGE: &str = "tidings_probe_age_seconds";
+/// How old the last probe is: measured when the numbers are asked for.
+pub const PROBE_AGE: &str = "tidings_probe_age_seconds";
 const CAPTURE_LEADER: &str = "tidings_capture_leader";
 const CAPTURE_WAIT: &str = "tidings_capture_wait_seconds";
 const CONNECTIONS: &str = "tidings_connections";
 const TOPICS: &str = "tidings_topics";
 const UNCAPTURED: &str = "tidings_uncaptured_topics";
 const UNREADABLE: &str = "tidings_unreadable_channels";
-const BUILD_INFO: &str = "tidings_build_info";
+/// Which version runs.
+pub const BUILD_INFO: &str = "tidings_build_info";
 
-/// All metrics of our own; beside them stand those that the system has of the process (`process.rs`).
+/// All metrics of our own; beside them stand those that the system has of the process.
 pub const FAMILIES: [Family; 19] = [
     (
         PUBLISH_TOTAL,

@@ -248,8 +248,8 @@ pub fn wrong_service(service: &str, place: &str) -> Status {
     Status::with_error_details(Code::Unimplemented, text, info(reason::OTHER_SERVICE))
 }
 
-/// Where to look for what there is instead of a method that there is not.
-pub(crate) const LISTED: &str = "server reflection lists what is served";
+/// What calls of nothing that there is are answered with: how to find out what there is.
+pub const LISTED: &str = "server reflection lists what is served";
 
 /// A method that a service has not, or a service that is not here: UNIMPLEMENTED. `known` is what there is instead.
 pub fn unknown_method(path: &str, known: &str) -> Status {

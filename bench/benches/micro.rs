@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use divan::{Bencher, counter::ItemsCount};
 use tidings::{
-    broker::{
-        Retention, Shared, State,
-        redis::{Redis, Role, ServerUrl, Settings},
-    },
+    broker::{Retention, Shared, State},
     channel::{ChannelName, Names},
     cursor, envelope,
     message::{Draft, Epoch, Payload, Position},
 };
+use tidings_redis::{Redis, Role, ServerUrl, Settings};
 use tidings_testing::RedisServer;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;

@@ -4,14 +4,12 @@
 use std::{net::SocketAddr, pin::Pin};
 
 use prost_types::Timestamp;
-use tidings::{
-    pb::{
-        PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
-        PublishStreamResponse,
-        publisher_service_server::{PublisherService, PublisherServiceServer},
-    },
-    server::runtime,
+use tidings::pb::{
+    PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
+    PublishStreamResponse,
+    publisher_service_server::{PublisherService, PublisherServiceServer},
 };
+use tidings_runtime::runtime;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 

@@ -16,7 +16,7 @@ mod stage;
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use tidings::server::descriptors;
+use tidings_transport::descriptors;
 use tokio::{runtime::Builder, task::LocalSet};
 
 /// Measures Tidings beside its peers

@@ -211,7 +211,7 @@ mod tests {
     fn no_cause_is_told_twice() {
         let cause = io::Error::other("the disk is full");
         assert_eq!(Error::serve(cause).to_string(), "the disk is full");
-        let input = tidings::config::Error::Listen {
+        let input = tidings_runtime::config::Error::Listen {
             flag: "--listen",
             address: "127.0.0.1:1".parse().expect("an address"),
             source: io::Error::other("no\u{7}"),

@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use tidings::{
-    limits::HEALTHCHECK_TIMEOUT,
-    server::healthcheck::{check, check_at},
-};
+use tidings::limits::HEALTHCHECK_TIMEOUT;
+use tidings_runtime::healthcheck::{check, check_at};
 
 use crate::{
     client::{Address, timeout},

@@ -18,13 +18,12 @@ mod top;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use tidings::server::{runtime, shutdown};
-use tokio_util::sync::CancellationToken;
-
 use args::{Cli, Command};
+use clap::Parser;
 use error::Error;
 use output::{Out, note};
+use tidings_runtime::{runtime, shutdown};
+use tokio_util::sync::CancellationToken;
 
 /// The exit code where the command line is wrong, as clap has it.
 const USAGE: u8 = 2;

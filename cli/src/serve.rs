@@ -4,13 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 use tidings::{
-    broker::{Shared, Topic, closed_after, redis::Role},
+    broker::{Shared, Topic, closed_after},
     channel::Names,
-    config::{Choice, Common, Logs, listen, listen_address},
     metrics::Part,
-    server::{Options, descriptors, telemetry},
+};
+use tidings_runtime::{
+    Role,
+    config::{Choice, Common, Logs, listen, listen_address},
+    telemetry,
 };
 use tidings_subscriber::config::Capture;
+use tidings_transport::{Options, descriptors};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 

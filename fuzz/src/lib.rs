@@ -1,5 +1,5 @@
-//! Fuzz targets over the checks that stand beside what they look into: `tidings::fuzzing` and its like in the publisher and
-//! the subscriber. `make test` runs the same checks for a moment; here a fuzzer runs them for as long as one likes:
+//! Fuzz targets over the checks that stand beside what they look into: `tidings::fuzzing` and its like in the other
+//! crates. `make test` runs the same checks for a moment; here a fuzzer runs them for as long as one likes:
 //! `make fuzz TARGET=envelopes SECONDS=600`.
 
 use std::{fs, io, path::Path};

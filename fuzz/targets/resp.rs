@@ -1,4 +1,4 @@
 //! Redis's replies on the live connection.
 #![no_main]
 
-tidings_fuzz::target!("resp", tidings::fuzzing::RESP.seeds, tidings::fuzzing::RESP.check);
+tidings_fuzz::target!("resp", tidings_redis::fuzzing::resp_seeds, tidings_redis::fuzzing::check_resp);

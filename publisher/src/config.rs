@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use tidings::config::{Common, Error, Logs, listen_address};
+use tidings_runtime::config::{Common, Error, Logs, listen_address};
 
 use crate::Settings;
 

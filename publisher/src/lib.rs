@@ -5,13 +5,8 @@
 //! both for many messages on one call. [`answer`] says what a receipt says. What a message means and how
 //! a broker keeps it is the root crate's business; nothing here knows Redis.
 
-use tidings::{
-    broker,
-    channel::Names,
-    limits::DECODE_BYTES,
-    pb::publisher_service_server::PublisherServiceServer,
-    server::{self, Options, Services},
-};
+use tidings::{broker, channel::Names, limits::DECODE_BYTES, pb::publisher_service_server::PublisherServiceServer};
+use tidings_transport::{Options, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +38,7 @@ pub async fn serve(
     broker: broker::Shared,
     settings: Settings,
     shutdown: CancellationToken,
-) -> Result<(), server::Error> {
+) -> Result<(), tidings_transport::Error> {
     let state = broker.state();
     let publisher = Publisher::new(broker, settings.names, shutdown.clone());
     let generated = PublisherServiceServer::new(publisher.clone()).max_decoding_message_size(DECODE_BYTES);
@@ -51,5 +46,5 @@ pub async fn serve(
         .with_short_way(Single::PATH, Single::new(publisher.clone()))
         .with_short_way(Together::PATH, Together::new(publisher.clone()))
         .with(RawStreams::new(generated, publisher));
-    server::serve(listener, services, settings.server, shutdown).await
+    tidings_transport::serve(listener, services, settings.server, shutdown).await
 }

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use tidings::{
-    broker::{closed_after, redis::Role},
-    config::{self, DEFAULT_REDIS_URL},
-    metrics::Part,
-    printable::Printable,
-    server::{descriptors, healthcheck, runtime, shutdown, telemetry},
-};
+use tidings::{broker::closed_after, metrics::Part, printable::Printable};
 use tidings_publisher::config::{Cli, Command, Healthcheck, LISTEN_FLAG, Serve};
+use tidings_runtime::{
+    Role,
+    config::{self, DEFAULT_REDIS_URL},
+    healthcheck, runtime, shutdown, telemetry,
+};
+use tidings_transport::descriptors;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -28,9 +28,9 @@ use tidings::{
     limits::{ANSWERS_BYTES, BURST_BYTES, DECODE_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
     message::Draft,
     metrics::Publish,
-    server::Ending,
     status::{self, Call},
 };
+use tidings_transport::Ending;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};

@@ -8,9 +8,9 @@ use tidings::{
     codec,
     metrics::Publish,
     pb::PublishBatchRequest,
-    server::Unary,
     status::{self, Call},
 };
+use tidings_transport::Unary;
 use tonic::Status;
 
 use crate::{

@@ -46,8 +46,10 @@ fn told_right(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
                 begun.clear();
                 delivered.retain(|place| {
                     let is_of = |(channel, epoch, first, last): &(&str, &str, i64, i64)| {
-                        let within = *epoch == place.epoch && (*first..=*last).contains(&place.sequence);
-                        *channel == place.channel && (*last == 0 || within)
+                        // A fork that is left is named by its last epoch, and may have begun in one before.
+                        let is_named = || *epoch == place.epoch || began_behind(truth, channel, epoch, place.sequence);
+                        let is_within = || (*first..=*last).contains(&place.sequence) && is_named();
+                        *channel == place.channel && (*last == 0 || is_within())
                     };
                     !lost.iter().any(is_of)
                 });
@@ -183,6 +185,12 @@ fn is_known(truth: &Truth, place: &Place) -> bool {
         });
         remembered.any(|other| knows(other) && !is_covered(other))
     })
+}
+
+/// Whether an epoch has messages, and only behind this sequence.
+fn began_behind(truth: &Truth, channel: &str, epoch: &str, sequence: i64) -> bool {
+    let of = truth.pushed.keys().filter(|place| place.channel == channel && place.epoch == epoch);
+    of.map(|place| place.sequence).min().is_some_and(|first| first > sequence)
 }
 
 /// Other messages that were given out in the same place: Redis went back within an epoch.

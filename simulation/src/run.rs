@@ -3,16 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use tidings::{
-    broker::{
-        Retention, Shared,
-        memory::Memory,
-        redis::{Redis, Role, ServerUrl, Settings},
-    },
+    broker::{Retention, Shared, memory::Memory},
     channel::{ChannelName, Names},
     message::{Draft, Payload},
-    server::{Options, Origins},
 };
+use tidings_redis::{Redis, Role, ServerUrl, Settings};
 use tidings_subscriber::simulation::Subscriber;
+use tidings_transport::{Options, Origins};
 use tokio::{runtime::RngSeed, sync::watch, task::JoinHandle, time::sleep};
 
 use crate::{

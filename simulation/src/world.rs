@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, sync::Arc};
 
-use tidings::simulation::{Network, Pipe};
+use tidings_redis::simulation::{Network, Pipe};
 
 use crate::{
     clock,
@@ -75,12 +75,12 @@ thread_local! {
 /// Puts a world onto this thread.
 pub(crate) fn begin(world: World) {
     WORLD.set(Some(world));
-    tidings::simulation::set_network(Some(Rc::new(Wires)));
+    tidings_redis::simulation::set_network(Some(Rc::new(Wires)));
 }
 
 /// Takes it off again.
 pub(crate) fn end() -> World {
-    tidings::simulation::set_network(None);
+    tidings_redis::simulation::set_network(None);
     WORLD.take().expect("a world")
 }
 

@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Instant};
 use ::metrics::{Counter, Histogram, counter, histogram};
 use tonic::Code;
 
-use super::{PUBLISH_SECONDS, PUBLISH_TOTAL, recorder};
+use super::{PUBLISH_SECONDS, PUBLISH_TOTAL, clock};
 
 pub(super) struct Publishing {
     codes: [Counter; CODES.len()],
@@ -50,7 +50,7 @@ pub struct Publish {
 impl Publish {
     /// A publish of so many messages, which has just arrived.
     pub fn begin(messages: usize) -> Self {
-        Self { messages, since: recorder::now(), code: Code::Cancelled }
+        Self { messages, since: clock::now(), code: Code::Cancelled }
     }
 
     /// It is answered.

@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Instant};
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::{REDIS_RECONNECTS, REDIS_SECONDS, REDIS_UP, recorder};
+use super::{REDIS_RECONNECTS, REDIS_SECONDS, REDIS_UP, clock};
 
 pub(super) struct Redis {
     up: Gauge,
@@ -65,7 +65,7 @@ pub struct Timing(Option<Instant>);
 impl Timing {
     /// It begins now.
     pub fn begin() -> Self {
-        Self(recorder::now())
+        Self(clock::now())
     }
 
     /// It has ended.

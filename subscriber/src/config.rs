@@ -3,11 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use tidings::{
-    broker::Topic,
-    channel::Names,
-    config::{Common, Error, Logs, listen_address},
-};
+use tidings::{broker::Topic, channel::Names};
+use tidings_runtime::config::{Common, Error, Logs, listen_address};
 
 use crate::{InvalidCapture, Settings};
 

@@ -31,8 +31,8 @@ use tidings::{
     channel::Names,
     limits,
     pb::subscriber_service_server::SubscriberServiceServer,
-    server::{self, Options, Services},
 };
+use tidings_transport::{Options, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +60,7 @@ pub async fn serve(
     broker: Shared,
     settings: Settings,
     shutdown: CancellationToken,
-) -> Result<(), server::Error> {
+) -> Result<(), tidings_transport::Error> {
     let (state, options) = (broker.live_state(), settings.server.clone());
     let Assembled { service, hub, adopting } = Assembled::new(broker, settings, shutdown.clone());
     let services = Services::new(state).with(service);
@@ -72,7 +72,7 @@ pub async fn serve(
             adopting.finish(patience).await;
         }
     };
-    let serving = server::serve(listener, services, options, shutdown.clone());
+    let serving = tidings_transport::serve(listener, services, options, shutdown.clone());
     let (served, ()) = tokio::join!(serving, handing_over);
     hub.close().await;
     served

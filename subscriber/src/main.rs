@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use tidings::{
-    broker::{closed_after, redis::Role},
+use tidings::{broker::closed_after, metrics::Part, printable::Printable};
+use tidings_runtime::{
+    Role,
     config::{DEFAULT_REDIS_URL, listen},
-    metrics::Part,
-    printable::Printable,
-    server::{descriptors, healthcheck, runtime, shutdown, telemetry},
+    healthcheck, runtime, shutdown, telemetry,
 };
 use tidings_subscriber::config::{Cli, Command, LISTEN_FLAG, Serve};
+use tidings_transport::descriptors;
 
 #[expect(clippy::print_stderr, reason = "what ends the program is told on the terminal, however logs are set")]
 fn main() -> ExitCode {

@@ -17,9 +17,9 @@ use tidings::{
     codec,
     limits::GREETING_TIMEOUT,
     pb::{StreamMessagesRequest, subscriber_service_server::SubscriberServiceServer},
-    server::{Ending, deadline},
     status::{self, Call},
 };
+use tidings_transport::{Ending, deadline};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, server::NamedService};

@@ -4,13 +4,11 @@ use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use tidings::{
-    broker::{
-        Retention, Shared, State,
-        redis::{Redis, Role, ServerUrl, Settings},
-    },
+    broker::{Retention, Shared, State},
     channel::{ChannelName, Names},
     message::{Draft, Payload},
 };
+use tidings_redis::{Redis, Role, ServerUrl, Settings};
 use tidings_testing::RedisServer;
 use uuid::Uuid;
 

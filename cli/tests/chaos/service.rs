@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Parser as _;
-use tidings::{
-    broker::redis::Role,
+use tidings_runtime::{
+    Role,
     config::{self, Common},
 };
 use tokio::{

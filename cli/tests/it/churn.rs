@@ -10,10 +10,8 @@ use std::{
 };
 
 use clap::Parser as _;
-use tidings::{
-    broker::{State, redis::Role},
-    config::DEFAULT_REDIS_URL,
-};
+use tidings::broker::State;
+use tidings_runtime::{Role, config::DEFAULT_REDIS_URL};
 use tidings_subscriber::config::Cli;
 use tidings_testing::RedisServer;
 use tokio::{net::TcpListener, runtime::Builder, task::JoinSet, time::sleep};

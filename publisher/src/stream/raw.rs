@@ -14,8 +14,8 @@ use tidings::{
     codec,
     limits::DECODE_BYTES,
     pb::{PublishRequest, PublishStreamRequest, publisher_service_server::PublisherServiceServer},
-    server::{Ending, deadline},
 };
+use tidings_transport::{Ending, deadline};
 use tonic::{
     Status, Streaming,
     body::Body,

@@ -17,9 +17,9 @@ use tidings::{
     channel::{ChannelName, Names, Pattern},
     message::{Draft, Epoch, Payload},
     pb::publisher_service_client::PublisherServiceClient,
-    server::{Error as ServerError, Options, Origins},
 };
 use tidings_publisher::Settings;
+use tidings_transport::{Error as ServerError, Options, Origins};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;

@@ -9,8 +9,9 @@ use tidings::{
         ListMessagesRequest, publisher_service_client::PublisherServiceClient,
         subscriber_service_client::SubscriberServiceClient,
     },
-    server::{Options, healthcheck},
 };
+use tidings_runtime::healthcheck;
+use tidings_transport::Options;
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};

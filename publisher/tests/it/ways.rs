@@ -12,8 +12,8 @@ use tidings::{
     broker::State,
     limits::DECODE_BYTES,
     pb::{PublishBatchRequest, PublishRequest},
-    server::{Services, Unary, serve},
 };
+use tidings_transport::{Services, Unary, serve};
 use tokio::{
     net::TcpListener,
     sync::watch,

@@ -15,9 +15,9 @@ use http::HeaderMap;
 use http_body::Frame;
 use tidings::{
     pb::{CaughtUp, Heartbeat, Started, stream_messages_response::Event},
-    server::Ending,
     status::{self, Call},
 };
+use tidings_transport::Ending;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;

@@ -7,12 +7,11 @@ use tidings::{
     message::Position,
 };
 
-use crate::feed::Rewrite;
-
 use super::{
     Session,
     catch_up::{Stop, holds},
 };
+use crate::feed::Rewrite;
 
 impl Session {
     /// The page holds nothing of what the head says can be read: it ended, or the log has a hole that nobody told of.
@@ -81,6 +80,12 @@ impl Session {
         let from = self.broker.sequence_before(channel, time_ms + 1).await? + 1;
         self.pages.forget(&Rewrite { channel: channel.clone(), epoch, from, to: at.sequence, time_ms });
         self.ahead = None;
+        let heads = self.broker.heads(std::slice::from_ref(channel)).await?;
+        let head = heads.into_iter().next().transpose()?.flatten();
+        // Where what is newer is of another epoch, or there is none, the head tells what was lost, less what was reported of it.
+        if head.is_none_or(|head| head.last < from || head.epoch_at(from) != Some(epoch)) {
+            return Ok(());
+        }
         if let Some(gap) = self.positions.track(channel)?.reader.rewrite(epoch, from) {
             self.tell(channel, &gap, frames)?;
         }

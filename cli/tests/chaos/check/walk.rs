@@ -101,7 +101,6 @@ impl Line {
             let settled = self.settled.entry(epoch).or_default();
             *settled = known.max(*settled);
         }
-        self.begins = 0;
     }
 
     /// Up to where a loss of an epoch was told; 0 where none was.

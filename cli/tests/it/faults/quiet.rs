@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use tidings::pb::{GapReason, StreamMessagesRequest};
 use tidings_testing::{Direction, Flow, How, Links, Proxy, RedisServer};
 
 use super::rig::{Rig, check, until};
 use crate::harness::{channel, pattern};
-use tidings::pb::{GapReason, StreamMessagesRequest};
 
 /// "Within seconds": what the quiet channels' checks may take, twice.
 const SECONDS: Duration = Duration::from_secs(8);

@@ -9,9 +9,9 @@ use tidings::{
         ListChannelsRequest, ListMessagesRequest, Message, PublishRequest, PublishResponse, StreamMessagesRequest,
         publisher_service_client::PublisherServiceClient, subscriber_service_client::SubscriberServiceClient,
     },
-    server::{Options, Origins},
 };
 use tidings_testing::{RedisServer, free_port};
+use tidings_transport::{Options, Origins};
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};

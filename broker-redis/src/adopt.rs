@@ -1,0 +1,95 @@
+//! Calls of the adopting script.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redis::Value;
+use tidings::{
+    broker::{
+        Error, Retention,
+        adopt::{self, Adopt, Adoption},
+    },
+    channel::ChannelName,
+    limits::LEASE,
+    message::{Epoch, Position},
+};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    call::{self, Seen},
+    connection::Connection,
+    error,
+    keys::Keys,
+    registry::Registry,
+    script,
+};
+
+pub(super) struct Adopter {
+    pub(super) connection: Arc<Connection>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) keys: Keys,
+    pub(super) retention: Retention,
+    pub(super) closing: CancellationToken,
+}
+
+#[async_trait]
+impl adopt::Adopter for Adopter {
+    async fn adopt(&self, channel: &ChannelName, adopt: &Adopt) -> Result<Adoption, Error> {
+        let limit = self.connection.timeout();
+        let deadline = Instant::now() + limit;
+        let mut link = self.registry.reach(channel, deadline).await?;
+        let call = self.write(channel, adopt);
+        let sending = timeout_at(deadline, script::ADOPT.send(&call, &mut link.connection));
+        let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(error::cut)?;
+        let answer = sent.map_err(|_| error::slow())?.map_err(|error| self.connection.failed(&error))?;
+        let adoption = read(answer)?;
+        if let Adoption::Done { last, .. } = adoption {
+            let first = last.sequence - adopt.messages.len() as i64 + 1;
+            self.registry.note(channel, Seen { first, last, ..Seen::default() }, &link, deadline).await;
+        }
+        Ok(adoption)
+    }
+}
+
+impl Adopter {
+    fn write(&self, channel: &ChannelName, adopt: &Adopt) -> redis::Cmd {
+        let mut call = script::ADOPT.call();
+        call.arg(3).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(self.keys.lease(channel));
+        call::write_common(&mut call, channel, &self.retention, Seen::heard(adopt.seen), Epoch::random());
+        call.arg(self.keys.adopted(channel)).arg(adopt.token.to_string()).arg(u8::from(adopt.ask));
+        call.arg(LEASE.as_millis() as u64).arg(position(adopt.adopted));
+        for message in &adopt.messages {
+            call.arg(&message.hash).arg(message.envelope.head.as_bytes()).arg(message.envelope.tail.as_bytes());
+        }
+        call
+    }
+}
+
+/// As the head has it.
+fn position(position: Position) -> String {
+    position.epoch.map(|epoch| format!("{epoch},{}", position.sequence)).unwrap_or_default()
+}
+
+fn read(answer: Value) -> Result<Adoption, Error> {
+    let odd = || Error::OutcomeUnknown("the adopting script answered in a way that is not understood".to_owned());
+    let Value::Array(answer) = answer else { return Err(odd()) };
+    match &answer[..] {
+        [Value::BulkString(word), Value::BulkString(epoch), Value::BulkString(last), Value::Int(given_up)]
+            if word == b"DONE" =>
+        {
+            let (epoch, last) = (text(epoch).ok_or_else(odd)?, text(last).ok_or_else(odd)?);
+            let last = Position::new(epoch.parse().map_err(|_| odd())?, last.parse().map_err(|_| odd())?);
+            Ok(Adoption::Done { last, given_up: *given_up == 1 })
+        }
+        [Value::BulkString(word)] if word == b"BEHIND" => Ok(Adoption::Behind),
+        [Value::BulkString(word), Value::Int(left_ms)] if word == b"OTHER" => {
+            Ok(Adoption::Other { for_ms: u64::try_from(*left_ms).unwrap_or(0) })
+        }
+        _ => Err(odd()),
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}

@@ -1,0 +1,197 @@
+//! One call of the publishing script: its arguments, and what its answer says.
+
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use tidings::{
+    broker::{Error, Published, Receipt, Retention},
+    channel::ChannelName,
+    envelope::{self, Encoded},
+    limits::{FULL_CALL_INTERVAL, FULL_CALL_SHARE, HEAD_LINGER, MESSAGE_BYTES, RUN_BYTES, RUN_MESSAGES},
+    message::{Draft, Epoch, Position},
+};
+
+use super::{keys::Keys, script};
+
+/// What the caller of a script knows to have been given out on a channel, in one epoch. Where the channel's history lacks it, it was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Seen {
+    /// The first message that the caller has a receipt for; 0 where it has none, and only heard of the last.
+    pub(super) first: i64,
+    /// The last; the beginning for none.
+    pub(super) last: Position,
+    /// Its log time, ms; 0 where it is not known.
+    pub(super) time_ms: i64,
+    /// The caller's last call on the channel; `None` where it does not know which was carried out.
+    pub(super) call: Option<Epoch>,
+}
+
+impl Seen {
+    /// What was heard of as a push, by which it may be forged: it is believed up to 64 runs beyond what is known.
+    pub(super) fn heard(last: Position) -> Self {
+        Self { last, ..Self::default() }
+    }
+}
+
+/// Messages of one publish on their way.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) drafts: Vec<Draft>,
+    /// What each has as JSON, with the widest stamp.
+    pub(super) sizes: Vec<usize>,
+}
+
+impl Batch {
+    /// Measures them. They are written only when they are sent.
+    pub(super) fn new(drafts: Vec<Draft>) -> Result<Self, Error> {
+        let sizes: Vec<_> = drafts.iter().map(envelope::len).collect();
+        match sizes.iter().find(|bytes| **bytes > MESSAGE_BYTES) {
+            Some(bytes) => Err(Error::TooLarge { bytes: *bytes, limit: MESSAGE_BYTES }),
+            None => Ok(Self { drafts, sizes }),
+        }
+    }
+
+    /// Whether it has ids of its client's.
+    pub(super) fn has_ids(&self) -> bool {
+        self.drafts.iter().any(|draft| draft.deduplicate)
+    }
+}
+
+/// Writes the call for some batches of one channel. `seen` is what this publisher has receipts for; the call gets a name of its own.
+pub(super) fn write<'a>(
+    keys: &Keys,
+    channel: &ChannelName,
+    retention: &Retention,
+    seen: Seen,
+    name: Epoch,
+    min_replicas: u32,
+    batches: impl Iterator<Item = &'a Batch>,
+) -> Cmd {
+    let mut call = script::PUBLISH.call();
+    call.arg(3).arg(keys.head(channel)).arg(keys.log(channel)).arg(keys.ids(channel));
+    write_common(&mut call, channel, retention, seen, name);
+    call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(min_replicas);
+    for Batch { drafts, .. } in batches {
+        // What a batch lacks of ids it need not carry.
+        let with_ids = drafts.iter().any(|draft| draft.deduplicate);
+        call.arg(if with_ids { drafts.len() as i64 } else { -(drafts.len() as i64) });
+        for draft in drafts {
+            if with_ids {
+                let id: &[u8] = if draft.deduplicate { draft.id.as_bytes() } else { b"" };
+                call.arg(id);
+            }
+            let Encoded { head, tail } = envelope::encode(draft);
+            call.arg(head).arg(tail.as_bytes());
+        }
+    }
+    call
+}
+
+/// The arguments that all scripts have which write. The call's name is kept in the head, and names the epoch where one begins.
+pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Retention, seen: Seen, name: Epoch) {
+    call.arg(channel.as_str()).arg(name.to_string());
+    call.arg(seen.last.epoch.map(|epoch| epoch.to_string()).unwrap_or_default())
+        .arg(seen.last.sequence)
+        .arg(seen.first);
+    call.arg(retention.max_messages).arg(retention.max_bytes).arg(retention.max_age_ms);
+    let [log_lives, head_lives] = lives_ms(retention);
+    call.arg(log_lives).arg(head_lives).arg(RUN_MESSAGES).arg(RUN_BYTES);
+    call.arg(seen.call.map(|name| name.to_string()).unwrap_or_default()).arg(seen.time_ms);
+}
+
+/// How long log and head live behind a call that says so, ms: longer than they must, by the time until the next such call.
+pub(super) fn lives_ms(retention: &Retention) -> [u64; 2] {
+    let log = retention.max_age_ms.saturating_add(full_interval(retention).as_millis() as u64);
+    [log, log.saturating_add(HEAD_LINGER.as_millis() as u64)]
+}
+
+/// How often a prepared call is a full one.
+pub(super) fn full_interval(retention: &Retention) -> Duration {
+    FULL_CALL_INTERVAL.min(Duration::from_millis(retention.max_age_ms / FULL_CALL_SHARE))
+}
+
+/// What the script answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// What each batch gets, in order.
+    pub(super) published: Vec<Published>,
+    /// The first sequence of the epoch; 0 where it is not known.
+    pub(super) epoch_first: i64,
+    /// The deduplication window that is in force, ms; `None` where none was asked for.
+    pub(super) window_ms: Option<u64>,
+}
+
+/// Reads the answer.
+pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<Answer, Error> {
+    let Value::Array(answer) = answer else { return Err(odd()) };
+    let mut answer = answer.into_iter();
+    let named = text(answer.next()).unwrap_or_default();
+    let (epoch, epoch_first) = named.split_once(',').unwrap_or((&named, "0"));
+    let (epoch, epoch_first): (Option<Epoch>, i64) = (epoch.parse().ok(), epoch_first.parse().unwrap_or(0));
+    let time_ms: i64 = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+    let mut published = Vec::with_capacity(batches.len());
+    if !batches.iter().any(|batch| batch.has_ids()) {
+        // All is new: the first has its number told, the others follow it.
+        let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(odd()) };
+        let published = consecutive(batches.iter().copied(), first, epoch, time_ms);
+        return Ok(Answer { published, epoch_first, window_ms: None });
+    }
+    let window_ms = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+    for batch in batches {
+        let mut receipts = Vec::with_capacity(batch.drafts.len());
+        let mut refused = false;
+        for draft in &batch.drafts {
+            let (id, replicas) = (draft.id, 0);
+            match answer.next() {
+                Some(Value::Int(-1)) => refused = true,
+                Some(Value::Int(sequence)) => {
+                    let epoch = epoch.ok_or_else(odd)?;
+                    receipts.push(Receipt { id, epoch, sequence, time_ms, duplicate: false, replicas });
+                }
+                first => {
+                    let (sequence, epoch, time_ms) = text(first).as_deref().and_then(receipt).ok_or_else(odd)?;
+                    receipts.push(Receipt { id, epoch, sequence, time_ms, duplicate: true, replicas });
+                }
+            }
+        }
+        published.push(if refused { Err(Error::TooManyIds { limit: max_ids }) } else { Ok(receipts) });
+    }
+    Ok(Answer { published, epoch_first, window_ms: Some(window_ms) })
+}
+
+/// What batches get whose messages are all new, and numbered one behind the other.
+pub(super) fn consecutive<'a>(
+    batches: impl Iterator<Item = &'a Batch>,
+    first: i64,
+    epoch: Epoch,
+    time_ms: i64,
+) -> Vec<Published> {
+    let mut sequences = first..;
+    let receipt = |(draft, sequence): (&Draft, i64)| Receipt {
+        id: draft.id,
+        epoch,
+        sequence,
+        time_ms,
+        duplicate: false,
+        replicas: 0,
+    };
+    batches.map(|batch| Ok(batch.drafts.iter().zip(&mut sequences).map(receipt).collect())).collect()
+}
+
+/// The script answered what it never answers.
+pub(super) fn odd() -> Error {
+    Error::OutcomeUnknown("the publishing script answered in a way that is not understood".to_owned())
+}
+
+/// `sequence:epoch:time`
+fn receipt(text: &str) -> Option<(i64, Epoch, i64)> {
+    let mut parts = text.split(':');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn text(value: Option<Value>) -> Option<String> {
+    match value? {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}

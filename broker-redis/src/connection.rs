@@ -1,0 +1,363 @@
+//! The command connection: one, shared and pipelined, for everything but pushes and waiting for replicas.
+//!
+//! A keeper task makes it, checks that the server is one that can be worked with, probes it, and makes it again when it is
+//! lost. It tells the outside through [`State`], and logs a loss and a return once each.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::OptionFuture;
+use redis::{AsyncConnectionConfig, RedisError, RedisResult, aio::MultiplexedConnection};
+use tidings::{
+    broker::{Error, State},
+    limits::{BACKOFF_MAX, BACKOFF_MIN, LINE_READ_BYTES, OUTPUT_BUFFER_BYTES, PROBE_INTERVAL},
+    metrics::{self, Call},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{
+    Role, ServerUrl,
+    complaints::Complaints,
+    error,
+    line::{Driver, Line},
+    log, losses, net,
+    receipts::ReplicationId,
+    script,
+    vitals::Probed,
+    wire::Wire,
+};
+
+/// The oldest Redis whose scripts can check permissions and be refused whole.
+const OLDEST: (u32, u32) = (7, 0);
+
+/// A connection, and how many there were before it.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) number: u64,
+    /// The server's replication id when the connection was made.
+    pub(super) replication: ReplicationId,
+    /// Where this process publishes.
+    pub(super) line: Option<Arc<Line>>,
+}
+
+/// What became of a probe.
+pub(super) enum Published {
+    /// Redis took it.
+    Sent,
+    /// Redis is away.
+    Away,
+    /// The user may not; there is no use in trying again.
+    Refused(String),
+}
+
+/// The shared side of the command connection.
+pub(super) struct Connection {
+    url: ServerUrl,
+    timeout: Duration,
+    role: Role,
+    link: watch::Sender<Option<Link>>,
+    state: watch::Sender<State>,
+    checked: watch::Sender<Probed>,
+    /// Bytes that Redis lets wait for a client; 0 where there is no limit, or it may not be asked.
+    output_limit: AtomicUsize,
+    broken: Arc<Notify>,
+    complaints: Complaints,
+}
+
+impl Connection {
+    /// For a process of this role: for who publishes there is to be a line for prepared calls as well.
+    pub(super) fn new(url: ServerUrl, timeout: Duration, role: Role) -> Arc<Self> {
+        let state = State::Down("Redis is not connected yet".to_owned());
+        Arc::new(Self {
+            url,
+            timeout,
+            role,
+            link: watch::Sender::new(None),
+            state: watch::Sender::new(state),
+            checked: watch::Sender::new(None),
+            output_limit: AtomicUsize::new(0),
+            broken: Arc::default(),
+            complaints: Complaints::default(),
+        })
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// When the server was last found to be one that can be worked with.
+    pub(super) fn checked(&self) -> watch::Receiver<Probed> {
+        self.checked.subscribe()
+    }
+
+    /// Bytes that Redis lets wait for a client; 0 where there is no limit, or it does not say.
+    pub(super) fn output_limit(&self) -> usize {
+        self.output_limit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn url(&self) -> &ServerUrl {
+        &self.url
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The open connection, if there is one.
+    pub(super) fn open_link(&self) -> Option<Link> {
+        self.link.borrow().clone()
+    }
+
+    /// The open connection; waits for one as long as the timeout allows.
+    pub(super) async fn link(&self) -> Result<Link, Error> {
+        let mut link = self.link.subscribe();
+        let waited = timeout(self.timeout, link.wait_for(Option::is_some)).await;
+        match waited.map(|link| link.ok().and_then(|link| link.clone())) {
+            Ok(Some(link)) => Ok(link),
+            _ => Err(error::away(self.timeout, &self.trouble())),
+        }
+    }
+
+    /// The first connection after the one of this number, whenever it comes.
+    pub(super) async fn link_after(&self, number: u64) -> Result<Link, Error> {
+        let mut link = self.link.subscribe();
+        let next = link.wait_for(|link| link.as_ref().is_some_and(|link| link.number > number)).await;
+        next.ok().and_then(|link| link.clone()).ok_or_else(error::closed)
+    }
+
+    /// Whether this deduplication window, which is not the configured one, was not met before.
+    pub(super) fn is_other_window(&self, window_ms: u64) -> bool {
+        self.complaints.is_new_window(window_ms)
+    }
+
+    /// Publishes a live connection's probe.
+    pub(super) async fn publish_probe(&self, channel: &str, number: u64) -> Published {
+        let Ok(mut link) = self.link().await else { return Published::Away };
+        match redis::cmd("PUBLISH").arg(channel).arg(number).query_async(&mut link.connection).await {
+            Ok(()) => Published::Sent,
+            Err(error) if error.code() == Some("NOPERM") => Published::Refused(error.to_string()),
+            Err(_) => Published::Away,
+        }
+    }
+
+    /// Why there is no connection now.
+    pub(super) fn trouble(&self) -> String {
+        self.known_trouble().unwrap_or_else(|| "it does not answer".to_owned())
+    }
+
+    /// The same, where it is known that there is none.
+    pub(super) fn known_trouble(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            State::Down(reason) => Some(reason.clone()),
+            State::Up => None,
+        }
+    }
+
+    /// Turns an error of a call into ours, and has a broken connection replaced.
+    pub(super) fn failed(&self, error: &RedisError) -> Error {
+        if error.is_unrecoverable_error() || error.is_timeout() || error.code().is_some_and(|code| code == "READONLY") {
+            self.broken.notify_one();
+        }
+        let told = error::of_call(error);
+        self.complaints.hear(error, &told);
+        told
+    }
+
+    /// A connection of one's own, for calls that others must not wait behind.
+    pub(super) async fn dedicated(&self, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
+        let config = self.config().set_response_timeout(Some(response_timeout));
+        net::multiplexed(&self.url, &config).await
+    }
+
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout))
+    }
+
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        let broken = Arc::clone(&self.broken);
+        let disconnected = move |push: redis::PushInfo| {
+            if push.kind == redis::PushKind::Disconnection {
+                // Noticed at once, so that the next publish waits for another connection instead of failing on this one.
+                broken.notify_one();
+            }
+            Ok::<(), redis::aio::SendError>(())
+        };
+        let config = self.config().set_response_timeout(Some(self.timeout)).set_push_sender(disconnected);
+        net::multiplexed(&self.url, &config).await
+    }
+
+    /// Keeps the connection until the token is cancelled.
+    pub(super) async fn keep(self: Arc<Self>, closing: CancellationToken) {
+        let ended = closing.run_until_cancelled(self.keep_on()).await;
+        debug_assert!(ended.is_none(), "the keeper goes on for ever");
+        self.link.send_replace(None);
+        self.state.send_replace(State::Down("the connection to Redis was closed".to_owned()));
+    }
+
+    async fn keep_on(&self) {
+        let mut backoff = Backoff::default();
+        let mut number = 0;
+        loop {
+            match self.open().await {
+                Ok((connection, line, replication)) => {
+                    number += 1;
+                    if number > 1 {
+                        metrics::reconnected(metrics::Connection::Command);
+                    }
+                    backoff = Backoff::default();
+                    self.up();
+                    let (line, driver) = line.map(Line::over).unzip();
+                    self.link.send_replace(Some(Link { connection: connection.clone(), number, replication, line }));
+                    let reason = self.watch(connection, driver).await;
+                    self.link.send_replace(None);
+                    self.down(reason);
+                }
+                Err(reason) => self.down(reason),
+            }
+            sleep(backoff.next()).await;
+        }
+    }
+
+    async fn open(&self) -> Result<(MultiplexedConnection, Option<Wire>, ReplicationId), String> {
+        let connected = timeout(self.timeout, self.connect()).await;
+        let mut connection =
+            connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
+        let replication = check(&mut connection).await?;
+        self.warn_of_eviction(&mut connection).await;
+        self.ask_for_output_limit(&mut connection).await;
+        script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
+        let lacks = script::lacks(&mut connection, self.role != Role::Publisher)
+            .await
+            .map_err(|error| error::of_connecting(&error))?;
+        if !lacks.is_empty() {
+            return Err(format!("this server can't be worked with: {lacks}"));
+        }
+        let line = match self.role {
+            Role::Publisher | Role::Both => Some(self.open_line().await?),
+            Role::Subscriber => None,
+        };
+        self.checked.send_replace(Some(Instant::now()));
+        Ok((connection, line, replication))
+    }
+
+    async fn open_line(&self) -> Result<Wire, String> {
+        let opening = Wire::open(&self.url, "tidings-publish", LINE_READ_BYTES, self.timeout);
+        timeout(self.timeout, opening).await.unwrap_or_else(|_| Err("it does not answer".to_owned()))
+    }
+
+    /// Probes the connection, beside the task of its line; answers why it is of no use any more.
+    async fn watch(&self, mut connection: MultiplexedConnection, line: Option<Driver>) -> String {
+        let idle = line.as_ref().map(Driver::line);
+        // The line's work is done in a task of its own, which ends with this.
+        let mut line = line.map(|driver| AbortOnDropHandle::new(tokio::spawn(driver.run())));
+        let mut lost = OptionFuture::from(line.as_mut());
+        loop {
+            tokio::select! {
+                () = sleep(PROBE_INTERVAL) => {}
+                () = self.broken.notified() => {}
+                Some(reason) = &mut lost => return reason.unwrap_or_else(|_| "the line broke".to_owned()),
+            }
+            if let Err(reason) = metrics::timed(Call::Check, check(&mut connection)).await {
+                return reason;
+            }
+            self.checked.send_replace(Some(Instant::now()));
+            // Redis, or a proxy before it, may end what is idle.
+            if let Some(line) = &idle {
+                line.ping();
+            }
+        }
+    }
+
+    fn up(&self) {
+        metrics::redis_up(true);
+        self.complaints.is_well();
+        if self.state.send_replace(State::Up) != State::Up {
+            tracing::info!(server = %self.url, "connected to Redis");
+        }
+    }
+
+    fn down(&self, reason: String) {
+        metrics::redis_up(false);
+        if self.complaints.is_new_reason(&reason) {
+            tracing::warn!(server = %self.url, reason, "Redis can't be used now; trying again until it can");
+        }
+        self.state.send_replace(State::Down(reason));
+    }
+
+    /// Pages of logs must keep to it. Where the user may not ask, it is found out when a connection is cut.
+    async fn ask_for_output_limit(&self, connection: &mut MultiplexedConnection) {
+        let asked: RedisResult<HashMap<String, String>> =
+            redis::cmd("CONFIG").arg("GET").arg("client-output-buffer-limit").query_async(connection).await;
+        let setting = asked.unwrap_or_default().into_values().next().unwrap_or_default();
+        let limit = log::output_limit(&setting);
+        let before = self.output_limit.swap(limit, Ordering::Relaxed);
+        if limit != before && (1..OUTPUT_BUFFER_BYTES).contains(&limit) {
+            let text = "Redis ends connections to which more waits to be sent than its client-output-buffer-limit normal; pages of logs are read in small pieces";
+            tracing::warn!(bytes = limit, "{text}");
+        }
+    }
+
+    /// An eviction policy may throw logs and heads away, which no promise survives.
+    async fn warn_of_eviction(&self, connection: &mut MultiplexedConnection) {
+        let info: RedisResult<String> = redis::cmd("INFO").arg("memory").query_async(connection).await;
+        let info = info.unwrap_or_default();
+        let policy = info.lines().find_map(|line| line.trim().strip_prefix("maxmemory_policy:"));
+        let Some(policy) = policy.filter(|policy| self.complaints.is_new_policy(policy)) else { return };
+        if policy != "noeviction" {
+            let text = "Redis may evict logs when its memory is full: set its maxmemory-policy to noeviction";
+            tracing::warn!(policy, "{text}");
+        }
+    }
+}
+
+/// Whether the server can be worked with: it is not too old, a primary, and not loading. Answers its replication id.
+async fn check(connection: &mut MultiplexedConnection) -> Result<ReplicationId, String> {
+    let info: String = redis::cmd("INFO")
+        .arg("server")
+        .arg("replication")
+        .query_async(connection)
+        .await
+        .map_err(|error| error::of_connecting(&error))?;
+    let field = |name: &str| {
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
+    };
+    if field("redis_version").is_empty() {
+        return Err("this server can't be worked with: it does not tell its version (INFO server)".to_owned());
+    }
+    let mut version = field("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
+    let version = (version.next().unwrap_or(0), version.next().unwrap_or(0));
+    if version < OLDEST {
+        let (major, minor) = version;
+        return Err(format!("Redis {major}.{minor} is too old; 7.0 or later is needed"));
+    }
+    match field("role") {
+        "master" => Ok(losses::replication(&info)),
+        _ => Err("it is a read-only replica; point --redis-url at the primary".to_owned()),
+    }
+}
+
+/// Growing pauses between attempts, with full jitter, so that many clients don't come back together.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    pub(super) fn next(&mut self) -> Duration {
+        let most = BACKOFF_MIN.saturating_mul(1 << self.attempts.min(16)).min(BACKOFF_MAX);
+        self.attempts += 1;
+        // Not below a tenth, so that a server that refuses at once is not asked in a loop.
+        most.mul_f64(0.1 + 0.9 * fastrand::f64())
+    }
+}

@@ -1,0 +1,257 @@
+//! The Redis broker: *Pub/Sub for speed, a Redis Stream for truth*.
+//!
+//! What is on Redis, for a channel `c` and the key prefix `tidings`:
+//!
+//! | name | what |
+//! |---|---|
+//! | channel `c` | one JSON object a message, as [`envelope`](tidings::envelope) writes it |
+//! | `tidings:{c}:log` | a Stream; an entry is a *run* of consecutive messages. Fields `t` (log time, ms), `b` (running count of bytes), and for each message an `m`, behind it an `r` (16-byte hash of what a plain program published) if it was adopted; the ID is `<last sequence>-<count>` |
+//! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `l` losses that were found out late, `dw` `dt` `dp` `du` the deduplication window in force, when it was last used, the one before and until when that counts, `w` the name of the last call that wrote, `a` the last adopted message |
+//! | `tidings:{c}:ids:<n>` | a hash of the ids that clients gave in window `n`, with their receipts |
+//! | `tidings:{c}:lease` | a hash: which subscriber adopts what plain programs publish, and who asks to |
+//! | channel `tidings:{c}:adopted` | a notice of each adopted message: its hash, then its JSON |
+//! | `tidings:channels` | a sorted set of channel names by the time of their last publish |
+//!
+//! Five kinds of connections: one shared for commands (`connection`), one for prepared publishes (`line`), a few that wait for replicas (`wait`), one for long reads of logs
+//! (`log/bulk`), and the live ones (`live`). Only this crate knows the `redis` crate.
+
+mod adopt;
+mod call;
+mod complaints;
+mod connection;
+mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod head;
+mod keys;
+mod line;
+mod live;
+mod log;
+mod losses;
+mod net;
+mod pipeline;
+mod prepared;
+mod publish;
+mod queue;
+mod receipts;
+mod registry;
+mod resp;
+mod script;
+#[cfg(simulation)]
+pub mod simulation;
+mod url;
+mod vitals;
+mod wait;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tidings::{
+    broker::{
+        Adopter, Broker, DataSetNow, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published,
+        Retention, State,
+    },
+    channel::{ChannelName, Names, Pattern},
+    limits::{CLOSE_PATIENCE, LIVE_BATCHES, LIVE_COMMANDS, PROBE_GRACE},
+    message::{Draft, Epoch, Position},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+pub use self::url::{InvalidUrl, ServerUrl};
+
+/// What the Redis broker needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The server.
+    pub url: ServerUrl,
+    /// What all keys begin with.
+    pub key_prefix: String,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// What is kept.
+    pub retention: Retention,
+    /// What it is used for.
+    pub role: Role,
+}
+
+/// What a process uses the broker for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Publishing only: it also keeps the registry of channels in order.
+    Publisher,
+    /// Reading only.
+    Subscriber,
+    /// Both.
+    Both,
+}
+
+/// A broker on a Redis server, 7.0 or later.
+pub struct Redis {
+    connection: Arc<connection::Connection>,
+    publisher: Arc<publish::Publisher>,
+    reader: Arc<log::Reader>,
+    adopter: Arc<adopt::Adopter>,
+    registry: Arc<registry::Registry>,
+    live: Arc<live::Settings>,
+    vitals: Arc<vitals::Vitals>,
+    /// What is not a publish: those are the publisher's own.
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    /// Ends the tasks also where nobody calls `close`.
+    _end: DropGuard,
+}
+
+impl Redis {
+    /// Starts to connect in the background, and goes on as long as the broker lives. Call it within a Tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// When the key prefix can't begin a name; the flags check it before.
+    pub fn start(settings: Settings) -> Arc<Self> {
+        let Settings { url, key_prefix, timeout, retention, role } = settings;
+        let connection = connection::Connection::new(url.clone(), timeout, role);
+        let keys = keys::Keys::new(&key_prefix);
+        let names = Names::new(&key_prefix, "").expect("an empty default channel is always valid");
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let reader = Arc::new(log::Reader {
+            connection: Arc::clone(&connection),
+            keys: keys.clone(),
+            names: names.clone(),
+            retention,
+            runs: log::Runs::new(),
+            budget: log::Budget::new(),
+            bulk: log::Bulk::new(url.clone(), timeout),
+        });
+        tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
+        if role != Role::Subscriber {
+            tasks.spawn(Arc::clone(&reader).sweep(closing.clone()));
+        }
+        let registry = registry::Registry::new(Arc::clone(&connection), keys.clone(), retention, closing.clone());
+        if role != Role::Subscriber {
+            tasks.spawn(Arc::clone(&registry).report_losses());
+        }
+        let adopter = adopt::Adopter {
+            connection: Arc::clone(&connection),
+            registry: Arc::clone(&registry),
+            keys: keys.clone(),
+            retention,
+            closing: closing.clone(),
+        };
+        let keeps_history = retention.max_messages > 0;
+        let probed = watch::Sender::new(None);
+        // Who only publishes has no live connection: there the command connection's own checks count.
+        let vitals = Arc::new(match role {
+            Role::Publisher => vitals::Vitals::of_commands(connection.checked()),
+            Role::Subscriber | Role::Both => vitals::Vitals::of_live(probed.subscribe()),
+        });
+        let (judge, state, until) = (Arc::clone(&vitals), connection.state(), closing.clone());
+        tasks.spawn(async move { judge.keep(state, timeout + PROBE_GRACE, until).await });
+        let live = live::Settings {
+            url,
+            keys: keys.clone(),
+            names,
+            connection: Arc::clone(&connection),
+            timeout,
+            keeps_history,
+            probed,
+        };
+        Arc::new(Self {
+            publisher: publish::Publisher::new(
+                Arc::clone(&connection),
+                Arc::clone(&registry),
+                keys,
+                retention,
+                closing.clone(),
+            ),
+            adopter: Arc::new(adopter),
+            registry,
+            live: Arc::new(live),
+            vitals,
+            connection,
+            reader,
+            tasks,
+            _end: closing.clone().drop_guard(),
+            closing,
+        })
+    }
+}
+
+#[async_trait]
+impl Broker for Redis {
+    fn publish(&self, channel: &ChannelName, drafts: Vec<Draft>, min_replicas: u32) -> BoxFuture<'static, Published> {
+        self.publisher.publish(channel, drafts, min_replicas)
+    }
+
+    async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error> {
+        self.reader.heads(channels).await
+    }
+
+    async fn data_set(&self) -> Result<DataSetNow, Error> {
+        self.reader.data_set().await
+    }
+
+    async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, to: i64) -> Result<(), Error> {
+        self.registry.losses.report(channel, call::Seen::heard(Position::new(epoch, to))).await
+    }
+
+    async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
+        self.reader.page(channel, from, limit).await
+    }
+
+    async fn sequence_before(&self, channel: &ChannelName, time_ms: i64) -> Result<i64, Error> {
+        self.reader.sequence_before(channel, time_ms).await
+    }
+
+    async fn channels(&self, pattern: Option<&Pattern>, after: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
+        self.reader.channels(pattern, after, limit).await
+    }
+
+    async fn register_again(&self, channels: &[ChannelName]) -> Result<usize, Error> {
+        self.reader.register_again(channels).await
+    }
+
+    fn live(&self) -> (LiveControl, LiveEvents) {
+        let (control, commands) = mpsc::channel(LIVE_COMMANDS);
+        let (events, told) = mpsc::channel(LIVE_BATCHES);
+        self.tasks.spawn(live::keep(Arc::clone(&self.live), commands, events, self.closing.clone()));
+        (control, told)
+    }
+
+    fn adopter(&self) -> Option<Arc<dyn Adopter>> {
+        Some(Arc::clone(&self.adopter) as _)
+    }
+
+    fn state(&self) -> watch::Receiver<State> {
+        self.connection.state()
+    }
+
+    fn live_state(&self) -> watch::Receiver<State> {
+        self.vitals.state()
+    }
+
+    fn probe_age(&self) -> Option<Duration> {
+        self.vitals.probe_age()
+    }
+
+    fn describe(&self) -> String {
+        format!("Redis at {}", self.connection.url())
+    }
+
+    async fn close(&self) {
+        // Nothing new is taken. A Redis that answers does so in this time; one that hangs must not keep the process.
+        self.tasks.close();
+        let _ = timeout(CLOSE_PATIENCE, self.publisher.finish()).await;
+        self.closing.cancel();
+        self.publisher.finish().await;
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,199 @@
+//! The connection over which prepared calls travel: their bytes are written where they leave, and their answers are numbers. Through the
+//! shared connection each call would be copied three times, and pass two queues.
+//!
+//! It belongs to the command connection: both are made together, and when one is lost the other is replaced as well.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::{Buf as _, BytesMut};
+use redis::{RedisError, RedisResult, Value};
+use tidings::limits::LINE_READ_BYTES;
+use tokio::{
+    io::AsyncReadExt as _,
+    sync::{Notify, oneshot},
+};
+
+use super::{
+    net::{OwnedReadHalf, OwnedWriteHalf},
+    resp::{Decoder, Reply},
+    wire::Wire,
+};
+
+/// A command that goes ahead of each call, for the sake of whoever hears its messages. Redis writes to its clients when it has carried
+/// out what there was, and to the one first that came to have a reply last (`putClientInPendingWriteQueue`, Redis 7.0 to 8). That
+/// would be the publisher, which the kernel often lets run at once and in Redis's place: subscribers heard a lone message 80 µs
+/// later. With a reply to this the publisher is the first to have one, and the last that is written to. Whoever may publish may
+/// ask for the time.
+const AHEAD: &[u8] = b"*1\r\n$4\r\nTIME\r\n";
+
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// What callers share.
+pub(super) struct Line {
+    calls: Mutex<Calls>,
+    /// Written to under the lock only, so that nothing comes out of order.
+    writer: OwnedWriteHalf,
+    /// There is something to write.
+    filled: Notify,
+    /// An answer did not come in time.
+    given_up: Notify,
+}
+
+#[derive(Default)]
+struct Calls {
+    out: BytesMut,
+    /// Whoever waits for answers, in the order of the commands; `None` for [`AHEAD`] and [`PING`]. Their number is bounded by what may wait for
+    /// Redis at all.
+    waiting: VecDeque<Option<oneshot::Sender<RedisResult<Value>>>>,
+    is_closed: bool,
+}
+
+/// The line's other end, for the task that keeps both going.
+pub(super) struct Driver {
+    line: Arc<Line>,
+    reader: OwnedReadHalf,
+    decoder: Decoder,
+}
+
+impl Line {
+    /// A line over a connection that has just been opened.
+    pub(super) fn over(wire: Wire) -> (Arc<Self>, Driver) {
+        let (reader, decoder, writer) = wire.into_parts();
+        let (calls, filled, given_up) = Default::default();
+        let line = Arc::new(Self { calls, writer, filled, given_up });
+        (Arc::clone(&line), Driver { line, reader, decoder })
+    }
+
+    /// Hands over a call; its answer will come, unless the line is lost. `None` where it is lost already: then nothing was handed over.
+    pub(super) fn send(&self, write: impl FnOnce(&mut BytesMut)) -> Option<oneshot::Receiver<RedisResult<Value>>> {
+        let mut calls = self.calls();
+        if calls.is_closed {
+            return None;
+        }
+        let (answer, answered) = oneshot::channel();
+        let is_alone = calls.waiting.is_empty();
+        calls.out.extend_from_slice(AHEAD);
+        write(&mut calls.out);
+        calls.waiting.extend([None, Some(answer)]);
+        // A lone call leaves at once; those of a crowd leave together, when the task comes to them. What goes wrong here is met by
+        // the task as well.
+        if !is_alone || self.write(&mut calls).is_err() || !calls.out.is_empty() {
+            self.filled.notify_one();
+        }
+        Some(answered)
+    }
+
+    /// Says something where nothing is under way: a connection that is idle for long may be ended.
+    pub(super) fn ping(&self) {
+        let mut calls = self.calls();
+        if calls.is_closed || !calls.waiting.is_empty() {
+            return;
+        }
+        calls.out.extend_from_slice(PING);
+        calls.waiting.push_back(None);
+        if self.write(&mut calls).is_err() || !calls.out.is_empty() {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Writes as much as the socket takes now.
+    fn write(&self, calls: &mut Calls) -> io::Result<()> {
+        while !calls.out.is_empty() {
+            match self.writer.try_write(&calls.out) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => calls.out.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        // Nothing is kept of a large call.
+        calls.out = BytesMut::new();
+        Ok(())
+    }
+
+    /// An answer did not come in time: no more calls, and another line instead. It may be this connection alone that hangs.
+    pub(super) fn give_up(&self) {
+        self.calls().is_closed = true;
+        self.given_up.notify_one();
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        // Nothing that holds the lock leaves it half-written.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Driver {
+    /// The line that it drives.
+    pub(super) fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line)
+    }
+
+    /// Writes calls and reads answers until the connection is lost; answers why.
+    pub(super) async fn run(mut self) -> String {
+        let Self { line, reader, decoder } = &mut self;
+        let ended = tokio::select! {
+            ended = write(line) => ended,
+            ended = read(line, reader, decoder) => ended,
+            () = line.given_up.notified() => return "it does not answer".to_owned(),
+        };
+        match ended {
+            Ok(()) => "it closed the connection".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Whoever waits learns that no answer will come, also where the task is cut off.
+    fn drop(&mut self) {
+        let mut calls = self.line.calls();
+        calls.is_closed = true;
+        calls.out = BytesMut::new();
+        calls.waiting.clear();
+    }
+}
+
+async fn write(line: &Line) -> io::Result<()> {
+    loop {
+        line.filled.notified().await;
+        while !line.calls().out.is_empty() {
+            line.writer.writable().await?;
+            line.write(&mut line.calls())?;
+        }
+    }
+}
+
+async fn read(line: &Line, reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> io::Result<()> {
+    let odd = || io::Error::new(io::ErrorKind::InvalidData, "it answered in a way that is not understood");
+    loop {
+        decoder.buffer().reserve(LINE_READ_BYTES);
+        if reader.read_buf(decoder.buffer()).await? == 0 {
+            return Ok(());
+        }
+        while let Some(reply) = decoder.next().map_err(|_| odd())? {
+            // What was not asked for has no caller.
+            if let Reply::Push(_) = reply {
+                continue;
+            }
+            let waiting = line.calls().waiting.pop_front().ok_or_else(odd)?;
+            if let Some(waiting) = waiting {
+                // Whoever asked may have gone.
+                let _ = waiting.send(value(reply));
+            }
+        }
+    }
+}
+
+/// The answer as the shared connection would give it, so that errors mean the same.
+fn value(reply: Reply) -> RedisResult<Value> {
+    match reply {
+        Reply::Int(number) => Ok(Value::Int(number)),
+        Reply::Error(text) => redis::parse_redis_value(&[b"-", &text[..], b"\r\n"].concat())?.extract_error(),
+        _ => Err(RedisError::from((redis::ErrorKind::UnexpectedReturnType, "neither a number nor an error"))),
+    }
+}

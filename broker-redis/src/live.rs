@@ -1,0 +1,166 @@
+//! The live connection: owns its socket, reads it in bulk, and hands over what one read brought as one batch.
+//!
+//! A task keeps it: it connects, subscribes to everything that is followed, and says [`LiveEvent::Restored`] when all of it
+//! is confirmed. When the link is lost it says so and begins again. While the hub is slow the socket is not read, so
+//! Redis's own limit (client-output-buffer-limit pubsub) ends a connection that is too slow, which is repaired from the log.
+
+mod link;
+mod patience;
+mod probe;
+mod questions;
+mod replies;
+mod topics;
+
+use std::{sync::Arc, time::Duration};
+
+use tidings::{
+    broker::{LiveCommand, LiveEvent, State},
+    channel::Names,
+    limits::PROBE_INTERVAL,
+    metrics,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{link::Link, topics::Topics};
+use super::{
+    ServerUrl,
+    connection::{Backoff, Connection},
+    keys::Keys,
+    vitals::Probed,
+};
+
+/// What a live connection needs.
+pub(super) struct Settings {
+    pub(super) url: ServerUrl,
+    pub(super) keys: Keys,
+    pub(super) names: Names,
+    /// Where probes are published.
+    pub(super) connection: Arc<Connection>,
+    pub(super) timeout: Duration,
+    pub(super) keeps_history: bool,
+    /// Told whenever a probe has come through.
+    pub(super) probed: watch::Sender<Probed>,
+}
+
+/// Why a link ended.
+enum End {
+    /// Nobody listens any more.
+    Unwanted,
+    /// It was lost, for this reason.
+    Lost(String),
+    /// It is up in TCP and of no use, for this reason.
+    Useless(String),
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self::Lost(reason)
+    }
+}
+
+struct Live {
+    settings: Arc<Settings>,
+    commands: mpsc::Receiver<LiveCommand>,
+    events: mpsc::Sender<Vec<LiveEvent>>,
+    topics: Topics,
+    /// It was said that links are of no use, and none has worked since.
+    complained: bool,
+}
+
+/// Keeps a live connection until nobody listens or the token is cancelled.
+pub(super) async fn keep(
+    settings: Arc<Settings>,
+    commands: mpsc::Receiver<LiveCommand>,
+    events: mpsc::Sender<Vec<LiveEvent>>,
+    closing: CancellationToken,
+) {
+    let topics = Topics::new(settings.keys.clone(), settings.names.clone());
+    let live = Live { settings, commands, events, topics, complained: false };
+    let _: Option<()> = closing.run_until_cancelled(live.keep_on()).await;
+}
+
+impl Live {
+    async fn keep_on(mut self) {
+        let mut backoff = Backoff::default();
+        let (mut told, mut connected) = (false, false);
+        loop {
+            let settings = Arc::clone(&self.settings);
+            let opened = timeout(settings.timeout, Link::open(settings)).await;
+            let reason = match opened {
+                Ok(Ok(mut link)) => {
+                    backoff = Backoff::default();
+                    if std::mem::replace(&mut connected, true) {
+                        metrics::reconnected(metrics::Connection::Live);
+                    }
+                    let was_lost = std::mem::take(&mut told);
+                    let end = link.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await;
+                    // One that came too early, while Redis was still loading, has made nothing good.
+                    told = was_lost && !link.has_restored();
+                    self.complained &= !link.has_worked();
+                    match end {
+                        End::Unwanted => return,
+                        End::Lost(reason) => reason,
+                        End::Useless(reason) => self.complain(reason),
+                    }
+                }
+                Ok(Err(reason)) => reason,
+                Err(_) => "it does not answer".to_owned(),
+            };
+            if !told {
+                // The command connection logs that Redis is away; here it is one more symptom.
+                tracing::debug!(reason, "the live connection to Redis was lost");
+                told = true;
+                if self.events.send(vec![LiveEvent::Lost(reason)]).await.is_err() {
+                    return;
+                }
+            }
+            if !self.pause(backoff.next()).await {
+                return;
+            }
+        }
+    }
+
+    /// Says, once until a link has worked, that one was of no use; answers why it was not.
+    fn complain(&mut self, reason: String) -> String {
+        // Where the command connection can't be used either, its keeper says so, though it may notice a moment later: what counts
+        // is that it was answered while this one was silent.
+        let connection = &self.settings.connection;
+        let answered = connection.checked().borrow().map(|at| at.elapsed());
+        let is_alone = *connection.state().borrow() == State::Up
+            && answered.is_some_and(|age| age < PROBE_INTERVAL + self.settings.timeout / 2);
+        if is_alone && !std::mem::replace(&mut self.complained, true) {
+            tracing::warn!(
+                server = %self.settings.url,
+                reason,
+                "replacing a live connection to Redis that is up and of no use; streams get from the log what it kept back"
+            );
+        }
+        reason
+    }
+
+    /// Waits, and takes commands meanwhile. False when nobody gives any more.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        let over = sleep(pause);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return true,
+                command = self.commands.recv() => match command {
+                    None => return false,
+                    Some(LiveCommand::Subscribe(topic)) => self.topics.insert(topic),
+                    Some(LiveCommand::Capture(topic)) => {
+                        self.topics.insert(topic.clone());
+                        self.topics.capture(topic);
+                    }
+                    Some(LiveCommand::Unsubscribe(topic)) => self.topics.remove(&topic),
+                    // Asked again after `Restored`.
+                    Some(LiveCommand::Check(_) | LiveCommand::Recent { .. }) => {}
+                },
+            }
+        }
+    }
+}

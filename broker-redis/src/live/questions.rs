@@ -1,0 +1,97 @@
+//! What a link has asked and was not answered yet. Replies that are no pushes come in the order of their questions.
+
+use std::collections::VecDeque;
+
+use tidings::{broker::Topic, channel::ChannelName};
+use tokio::time::Duration;
+
+use super::patience::Wait;
+
+/// What the next reply answers.
+pub(super) enum Question {
+    Subscribe(Topic),
+    /// Comes before the topic's own.
+    Notices(Topic),
+    Check(ChannelName),
+    /// The same, once more.
+    CheckAgain(ChannelName),
+    /// For the server to know a script.
+    Load,
+    Recent(usize),
+    /// Our own subscription to the channel of probes.
+    Probe,
+    Ping,
+    /// Its answer tells nothing that matters.
+    Other,
+}
+
+pub(super) struct Questions {
+    unanswered: VecDeque<Question>,
+    /// That of the oldest of them.
+    wait: Wait,
+}
+
+impl Questions {
+    pub(super) fn new() -> Self {
+        Self { unanswered: VecDeque::new(), wait: Wait::begin() }
+    }
+
+    pub(super) fn ask(&mut self, question: Question) {
+        if self.unanswered.is_empty() {
+            self.wait = Wait::begin();
+        }
+        self.unanswered.push_back(question);
+    }
+
+    /// The question that the next answer belongs to.
+    pub(super) fn answered(&mut self) -> Option<Question> {
+        self.wait = Wait::begin();
+        self.unanswered.pop_front()
+    }
+
+    /// See [`Wait::excuse`].
+    pub(super) fn excuse(&mut self, while_nobody_read: Duration, had_messages: bool) {
+        self.wait.excuse(while_nobody_read, had_messages);
+    }
+
+    /// Whether an answer has been missing for too long: what we send does not arrive, whatever comes from there.
+    pub(super) fn are_ignored(&self, patience: Duration) -> bool {
+        !self.unanswered.is_empty() && self.wait.is_over(patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const HALF: Duration = Duration::from_millis(500);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_be_late_behind_messages_but_not_for_ever() {
+        let mut questions = Questions::new();
+        advance(10 * PATIENCE).await;
+        assert!(!questions.are_ignored(PATIENCE), "nothing was asked");
+        questions.ask(Question::Ping);
+        questions.ask(Question::Ping);
+        advance(HALF).await;
+        assert!(questions.answered().is_some());
+        advance(HALF + HALF).await;
+        assert!(!questions.are_ignored(PATIENCE), "the second may take as long from here");
+        advance(HALF).await;
+        assert!(questions.are_ignored(PATIENCE));
+        questions.excuse(PATIENCE, false);
+        assert!(!questions.are_ignored(PATIENCE));
+        for _ in 0..8 {
+            assert!(!questions.are_ignored(PATIENCE), "they come behind the messages");
+            questions.excuse(Duration::ZERO, true);
+            advance(HALF).await;
+        }
+        assert!(questions.are_ignored(PATIENCE), "messages alone do not make a link");
+        assert!(questions.answered().is_some());
+        advance(10 * PATIENCE).await;
+        assert!(!questions.are_ignored(PATIENCE));
+    }
+}

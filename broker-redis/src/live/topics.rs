@@ -1,0 +1,107 @@
+//! What a live connection follows, found by the bytes that Redis names it with.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt as _};
+use tidings::{
+    broker::Topic,
+    channel::{ChannelName, Names},
+};
+
+use crate::keys::Keys;
+
+#[derive(Debug)]
+pub(super) struct Topics {
+    keys: Keys,
+    names: Names,
+    channels: HashMap<Bytes, Topic>,
+    patterns: HashMap<Bytes, Topic>,
+    /// Of which there are notices as well.
+    captured: HashSet<Topic>,
+}
+
+impl Topics {
+    pub(super) fn new(keys: Keys, names: Names) -> Self {
+        Self { keys, names, channels: HashMap::new(), patterns: HashMap::new(), captured: HashSet::new() }
+    }
+
+    pub(super) fn insert(&mut self, topic: Topic) {
+        let name = Bytes::copy_from_slice(name(&topic).as_bytes());
+        self.map(&topic).insert(name, topic);
+    }
+
+    pub(super) fn remove(&mut self, topic: &Topic) {
+        self.map(topic).remove(name(topic).as_bytes());
+        self.release(topic);
+    }
+
+    /// Of a topic that is there already notices come as well.
+    pub(super) fn capture(&mut self, topic: Topic) {
+        let notices = Bytes::from(self.notices(&topic));
+        self.map(&topic).insert(notices, topic.clone());
+        self.captured.insert(topic);
+    }
+
+    /// Of a topic no notices come any more.
+    pub(super) fn release(&mut self, topic: &Topic) {
+        let notices = self.notices(topic);
+        self.map(topic).remove(notices.as_bytes());
+        self.captured.remove(topic);
+    }
+
+    fn map(&mut self, topic: &Topic) -> &mut HashMap<Bytes, Topic> {
+        match topic {
+            Topic::Channel(_) => &mut self.channels,
+            Topic::Pattern(_) => &mut self.patterns,
+        }
+    }
+
+    /// The name under which a topic's notices come.
+    pub(super) fn notices(&self, topic: &Topic) -> String {
+        match topic {
+            Topic::Channel(channel) => self.keys.adopted(channel),
+            Topic::Pattern(pattern) => self.keys.adopted_pattern(pattern),
+        }
+    }
+
+    /// Whether what comes under this name are a topic's notices, not its messages.
+    pub(super) fn is_notice(&self, topic: &Topic, key: &[u8]) -> bool {
+        key != name(topic).as_bytes()
+    }
+
+    pub(super) fn is_captured(&self, topic: &Topic) -> bool {
+        self.captured.contains(topic)
+    }
+
+    /// The topic that a channel belongs to, or the notices of one.
+    pub(super) fn channel(&self, name: &[u8]) -> Option<&Topic> {
+        self.channels.get(name)
+    }
+
+    /// The same for a pattern.
+    pub(super) fn pattern(&self, name: &[u8]) -> Option<&Topic> {
+        self.patterns.get(name)
+    }
+
+    /// The channel of which a notice tells that came under this name.
+    pub(super) fn noticed(&self, name: &[u8]) -> Option<ChannelName> {
+        let (before, behind) = self.keys.adopted_around();
+        let name = name.strip_prefix(before.as_bytes())?.strip_suffix(behind.as_bytes())?;
+        self.names.parse(std::str::from_utf8(name).ok()?).ok()
+    }
+
+    /// Each topic once; those of which there are notices first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Topic> {
+        let named = self.channels.iter().chain(&self.patterns);
+        let others = named.filter(|(key, topic)| *key == name(topic).as_bytes() && !self.is_captured(topic));
+        self.captured.iter().chain(others.map(|(_, topic)| topic))
+    }
+}
+
+pub(super) fn name(topic: &Topic) -> &str {
+    match topic {
+        Topic::Channel(channel) => channel.as_str(),
+        Topic::Pattern(pattern) => pattern.as_str(),
+    }
+}

@@ -1,0 +1,309 @@
+//! Reading logs, heads and the registry. All reads ask the primary, over the shared connection.
+
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
+
+use bytes::Bytes;
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use tidings::{
+    broker::{DataSetNow, Error, From, Head, HeadOf, Page, PageLimit, Retention, Stored, adopt::Adopted},
+    channel::{ChannelName, Names, Pattern},
+    limits::REGISTRY_PAGE,
+    message::DataSet,
+    metrics::{self, Call},
+};
+use tokio::time::timeout;
+
+use super::{
+    connection::Connection,
+    error, head,
+    keys::Keys,
+    script::{self, Script},
+};
+
+mod budget;
+mod bulk;
+mod plain;
+mod range;
+mod sweep;
+
+#[cfg(any(test, fuzzing))]
+pub(super) use self::range::Range;
+pub(super) use self::{
+    budget::{Budget, output_limit},
+    bulk::Bulk,
+    plain::Runs,
+};
+
+/// The reading side of the broker.
+pub(super) struct Reader {
+    pub(super) connection: Arc<Connection>,
+    pub(super) keys: Keys,
+    pub(super) names: Names,
+    pub(super) retention: Retention,
+    pub(super) runs: Runs,
+    pub(super) bulk: Bulk,
+    pub(super) budget: Budget,
+}
+
+impl Reader {
+    pub(super) async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error> {
+        if channels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        for channel in channels {
+            pipeline.add_command(self.head_call(channel));
+        }
+        let answers = self.query_each(&pipeline, &[&script::HEAD]).await?;
+        answers
+            .into_iter()
+            .map(|answer| isolated(self.of_channel(answer).and_then(|answer| self.head(answer))))
+            .collect()
+    }
+
+    /// The data set, which is given a name where it has none, and Redis's clock.
+    pub(super) async fn data_set(&self) -> Result<DataSetNow, Error> {
+        let mut link = self.connection.link().await?;
+        // Where it may not be written it stays without a name, and nothing is said of it.
+        let _ = name_data_set(&mut link.connection, &self.keys).await;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("GET").arg(self.keys.data_set()).cmd("TIME");
+        let mut answers = self.query(&pipeline, &[]).await?.into_iter();
+        let (Some(name), Some(time)) = (answers.next(), answers.next()) else { return Err(odd()) };
+        let name: Option<String> = redis::from_redis_value(name).map_err(|_| odd())?;
+        let (seconds, micros): (i64, i64) = redis::from_redis_value(time).map_err(|_| odd())?;
+        Ok(DataSetNow {
+            data_set: name.and_then(|name| name.parse().ok()),
+            time_ms: seconds.saturating_mul(1000).saturating_add(micros / 1000),
+        })
+    }
+
+    /// Puts channels into the registry that have a head and are not there, by the time of their last publish. A head that expires
+    /// meanwhile is swept out again.
+    pub(super) async fn register_again(&self, channels: &[ChannelName]) -> Result<usize, Error> {
+        let heads = self.heads(channels).await?;
+        let mut add = redis::cmd("ZADD");
+        add.arg(self.keys.registry()).arg("NX");
+        let is_empty = !heads.iter().any(|head| matches!(head, Ok(Some(_))));
+        for (channel, head) in channels.iter().zip(heads) {
+            // One that can't be read is no reason to leave out the others.
+            if let Ok(Some(head)) = head {
+                add.arg(head.time_ms).arg(channel.as_str());
+            }
+        }
+        if is_empty {
+            return Ok(0);
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(add);
+        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+        redis::from_redis_value(answer).map_err(|_| odd())
+    }
+
+    pub(super) async fn page(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
+        let output_limit = self.connection.output_limit();
+        let limit = self.budget.bound(limit, output_limit);
+        // At the beginning the data set counts as well, which only the script tells.
+        if let From::After(after @ 1..) = from
+            && let Some(page) = self.plain_page(channel, after, limit).await?
+        {
+            return Ok(page);
+        }
+        let (direction, start) = match from {
+            From::After(sequence) => ("up", sequence.saturating_add(1).to_string()),
+            From::Before(i64::MAX) => ("down", "+".to_owned()),
+            From::Before(sequence) => ("down", (sequence - 1).max(0).to_string()),
+        };
+        let mut read = script::READ.call();
+        read.arg(3).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(self.keys.data_set());
+        read.arg(direction).arg(start).arg(limit.messages).arg(limit.bytes);
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors().add_command(read);
+        let turn = self.budget.turn(output_limit).await;
+        let answers = self.query_each(&pipeline, &[&script::READ]).await.inspect_err(|failed| {
+            if matches!(failed, Error::Unavailable(text) if text == error::LOST) {
+                self.budget.cut(limit.bytes);
+            }
+        });
+        drop(turn);
+        let answer = answers?.into_iter().next().unwrap_or(Ok(Value::Nil));
+        let Value::Array(answer) = self.of_channel(answer)? else { return Err(damaged()) };
+        let mut answer = answer.into_iter();
+        let head = self.head(answer.next().unwrap_or_default())?;
+        let count = answer.len().saturating_sub(1);
+        let (messages, is_last) = runs(answer, from).ok_or_else(damaged)?;
+        self.runs.note(channel, count, &messages);
+        Ok(Page { head, messages, is_last })
+    }
+
+    pub(super) async fn sequence_before(&self, channel: &ChannelName, time_ms: i64) -> Result<i64, Error> {
+        let mut call = script::SINCE.call();
+        call.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(time_ms);
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors().add_command(call);
+        let answer = self.query_each(&pipeline, &[&script::SINCE]).await?.into_iter().next().unwrap_or(Ok(Value::Nil));
+        redis::from_redis_value(self.of_channel(answer)?).map_err(|_| damaged())
+    }
+
+    pub(super) async fn channels(
+        &self,
+        pattern: Option<&Pattern>,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ChannelName>, Error> {
+        // The registry is ordered by time; the lowest names are picked out while it is scanned. A scan may tell a name
+        // twice, but misses none that is there all the while.
+        let mut lowest: BTreeSet<ChannelName> = BTreeSet::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ZSCAN").arg(self.keys.registry()).arg(&cursor).arg("COUNT").arg(REGISTRY_PAGE);
+            let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+            let (next, names): (String, Vec<(Vec<u8>, String)>) = redis::from_redis_value(answer).map_err(|_| odd())?;
+            for (name, _) in names {
+                let Ok(name) = String::from_utf8(name) else { continue };
+                let fits = name.as_str() > after && pattern.is_none_or(|pattern| pattern.matches(&name));
+                if let (true, Ok(name)) = (fits, self.names.parse(&name)) {
+                    lowest.insert(name);
+                    if lowest.len() > limit {
+                        lowest.pop_last();
+                    }
+                }
+            }
+            if next == "0" {
+                return Ok(lowest.into_iter().collect());
+            }
+            cursor = next;
+        }
+    }
+
+    fn head_call(&self, channel: &ChannelName) -> Cmd {
+        let mut call = script::HEAD.call();
+        call.arg(3).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(self.keys.data_set());
+        call
+    }
+
+    fn head(&self, answer: Value) -> Result<Option<Head>, Error> {
+        let fields: Vec<String> = redis::from_redis_value(answer).map_err(|_| damaged())?;
+        head::read(&fields, self.retention.max_messages > 0)
+    }
+
+    /// What was asked about one channel: an answer, or what is wrong with the channel or the server.
+    fn of_channel(&self, answer: RedisResult<Value>) -> Result<Value, Error> {
+        answer.map_err(|error| match error::first(&error).map(|said| error::of_reading(&said)) {
+            Some(error @ Error::Channel(_)) => error,
+            _ => self.failed(&error),
+        })
+    }
+
+    /// Sends calls together and answers what they got, all of them.
+    async fn query(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<Value>, Error> {
+        let answers = self.query_each(pipeline, scripts).await?;
+        answers.into_iter().map(|answer| answer.map_err(|error| self.failed(&error))).collect()
+    }
+
+    /// Sends calls together and answers what each got, where the pipeline says that errors are to be told one by one.
+    async fn query_each(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<RedisResult<Value>>, Error> {
+        let mut link = self.connection.link().await?;
+        let limit = self.connection.timeout();
+        let asked = timeout(limit, query(&mut link.connection, pipeline, scripts));
+        let asked = metrics::timed(Call::Read, asked).await;
+        let late = |_| Error::Unavailable("Redis did not answer in time".to_owned());
+        asked.map_err(late)?.map_err(|error| self.failed(&error))
+    }
+
+    /// Reads change nothing, so that no answer is like no connection.
+    fn failed(&self, error: &RedisError) -> Error {
+        match self.connection.failed(error) {
+            Error::OutcomeUnknown(text) => Error::Unavailable(text),
+            other => other,
+        }
+    }
+}
+
+/// Gives the data set a name where it has none.
+pub(super) async fn name_data_set(connection: &mut MultiplexedConnection, keys: &Keys) -> redis::RedisResult<()> {
+    let name = DataSet::random().to_string();
+    redis::cmd("SET").arg(keys.data_set()).arg(name).arg("NX").exec_async(connection).await
+}
+
+async fn query(
+    connection: &mut MultiplexedConnection,
+    pipeline: &Pipeline,
+    scripts: &[&Script],
+) -> RedisResult<Vec<RedisResult<Value>>> {
+    let answers: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(connection).await;
+    let is_missing = match &answers {
+        Ok(answers) => answers.iter().any(|answer| answer.as_ref().is_err_and(script::is_missing)),
+        Err(error) => script::is_missing(error),
+    };
+    if !is_missing {
+        return answers;
+    }
+    for script in scripts {
+        script.load(connection).await?;
+    }
+    pipeline.query_async(connection).await
+}
+
+/// An error of one channel is an answer beside those of others; any other is one of them all.
+fn isolated(head: HeadOf) -> Result<HeadOf, Error> {
+    match head {
+        Err(Error::Channel(_)) | Ok(_) => Ok(head),
+        Err(error) => Err(error),
+    }
+}
+
+/// A channel's keys hold what our scripts can't have written.
+fn damaged() -> Error {
+    Error::Channel(error::DAMAGED.to_owned())
+}
+
+fn odd() -> Error {
+    Error::Internal("Redis answered in a way that is not understood".to_owned())
+}
+
+/// Reads what `read.lua` answers behind the head: whether the log ends here, then runs of an ID (`<last>-<count>`) and
+/// messages.
+pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Option<(Vec<Stored>, bool)> {
+    let is_last = answer.next()? == Value::Int(1);
+    let mut messages = Vec::new();
+    for run in answer {
+        let Value::Array(run) = run else { return None };
+        let mut run = run.into_iter();
+        let Value::BulkString(id) = run.next()? else { return None };
+        let mut stored = Vec::with_capacity(run.len());
+        for (sequence, json) in sequences(&id)?.zip(run) {
+            stored.push(match json {
+                Value::BulkString(json) => Stored { sequence, json: json.into(), adopted: None },
+                Value::Array(fields) => adopted(sequence, fields)?,
+                _ => return None,
+            });
+        }
+        match from {
+            From::After(after) => messages.extend(stored.into_iter().filter(|stored| stored.sequence > after)),
+            From::Before(before) => {
+                messages.extend(stored.into_iter().rev().filter(|stored| stored.sequence < before));
+            }
+        }
+    }
+    Some((messages, is_last))
+}
+
+/// The sequences of a run, by its ID (`<last>-<count>`).
+pub(super) fn sequences(id: &[u8]) -> Option<RangeInclusive<i64>> {
+    let (last, count) = std::str::from_utf8(id).ok()?.split_once('-')?;
+    let (last, count): (i64, i64) = (last.parse().ok()?, count.parse().ok()?);
+    Some(last.checked_sub(count)?.checked_add(1)?..=last)
+}
+
+/// A message that was adopted: its JSON, the hash of what was published, and its log time.
+fn adopted(sequence: i64, fields: Vec<Value>) -> Option<Stored> {
+    let [Value::BulkString(json), Value::BulkString(hash), Value::BulkString(time_ms)] = &fields[..] else {
+        return None;
+    };
+    let time_ms = std::str::from_utf8(time_ms).ok()?.parse().ok()?;
+    let adopted = Adopted { hash: hash[..].try_into().ok()?, time_ms };
+    Some(Stored { sequence, json: Bytes::copy_from_slice(json), adopted: Some(adopted) })
+}

@@ -1,0 +1,115 @@
+//! The connection over which large pages are read: its answers are kept as they came, and messages are slices of them. Through
+//! the shared connection every string would become a value of its own, which costs more than all else that a message needs.
+
+use std::time::Duration;
+
+use tidings::{broker::Stored, limits::BULK_READ_BYTES};
+use tokio::sync::Mutex;
+
+use super::range::Range;
+use crate::{
+    ServerUrl, head,
+    resp::Reply,
+    wire::{Wire, words},
+};
+
+/// What [`Wire`] says as well.
+pub(super) const CLOSED: &str = "it closed the connection";
+const ODD: &str = "it answered in a way that is not understood";
+
+/// One connection, made when it is needed. Whoever comes while a page is read waits for its end.
+pub(crate) struct Bulk {
+    url: ServerUrl,
+    patience: Duration,
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
+    wire: Wire,
+    /// The number of the command connection that was there at that time.
+    link: u64,
+}
+
+/// What is asked for.
+pub(super) struct Question<'a> {
+    pub(super) head: &'a str,
+    pub(super) log: &'a str,
+    /// Runs from this sequence on.
+    pub(super) from: i64,
+    /// So many.
+    pub(super) runs: usize,
+    /// Bytes that these will probably have.
+    pub(super) bytes: usize,
+}
+
+/// A page, and the head's fields as they were before and behind it.
+pub(super) struct Answer {
+    pub(super) before: Vec<String>,
+    pub(super) runs: usize,
+    pub(super) messages: Vec<Stored>,
+    pub(super) behind: Vec<String>,
+    /// What the server says of its replication.
+    pub(super) replication: String,
+}
+
+impl Bulk {
+    pub(crate) fn new(url: ServerUrl, patience: Duration) -> Self {
+        Self { url, patience, open: Mutex::new(None) }
+    }
+
+    /// Asks over a connection that is as young as the command connection with this number: what was made before that may lead to
+    /// a server that is not the primary any more. Errors say in words what is wrong.
+    pub(super) async fn ask(&self, link: u64, question: &Question<'_>) -> Result<Answer, String> {
+        let mut place = self.open.lock().await;
+        // Taken out, so that one that is left in the middle of an answer is not used again.
+        if let Some(mut open) = place.take().filter(|open| open.link == link) {
+            // One that was ended while it was idle is made again.
+            if let Ok(answer) = open.ask(question).await {
+                *place = Some(open);
+                return Ok(answer);
+            }
+        }
+        let wire = Wire::open(&self.url, "tidings-bulk", BULK_READ_BYTES, self.patience).await?;
+        let mut open = Open { wire, link };
+        let answer = open.ask(question).await?;
+        *place = Some(open);
+        Ok(answer)
+    }
+}
+
+impl Open {
+    async fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
+        let (from, runs) = (question.from.to_string(), question.runs.to_string());
+        let head: Vec<&str> = ["HMGET", question.head].into_iter().chain(head::FIELDS).collect();
+        self.wire.command(&head);
+        self.wire.command(&["XRANGE", question.log, &from, "+", "COUNT", &runs]);
+        self.wire.command(&head);
+        self.wire.command(&["INFO", "replication"]);
+        // At once and before anything comes, so that nothing is moved to make room for the rest. Beside the messages there are their
+        // names and sizes.
+        self.wire.buffer().reserve(question.bytes + question.bytes / 8 + BULK_READ_BYTES);
+        self.wire.flush().await?;
+        let before = self.list().await?;
+        let mut range = Range::default();
+        while !range.read(self.wire.buffer()).map_err(|error| error.to_string())? {
+            if !self.wire.read().await? {
+                return Err(CLOSED.to_owned());
+            }
+        }
+        let (runs, messages) = range.take(self.wire.buffer());
+        let behind = self.list().await?;
+        let replication = match self.wire.reply().await? {
+            Reply::Error(text) => return Err(words(&text)),
+            reply => reply.word(),
+        };
+        Ok(Answer { before, runs, messages, behind, replication })
+    }
+
+    async fn list(&mut self) -> Result<Vec<String>, String> {
+        match self.wire.reply().await? {
+            Reply::List(fields) => Ok(fields.iter().map(Reply::word).collect()),
+            Reply::Error(text) => Err(words(&text)),
+            _ => Err(ODD.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The registry of channels, as writers keep it: a channel stands there before anything is written to it, for a reader that
+//! looks there must find what was published. Also what this process knows of a channel's last message.
+
+use std::sync::Arc;
+
+use tidings::{
+    broker::{Error, Retention},
+    channel::ChannelName,
+    limits::HEAD_LINGER,
+    message::DataSet,
+};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    call::Seen,
+    connection::{Connection, Link},
+    error,
+    keys::Keys,
+    losses::Losses,
+    receipts::Receipts,
+    script,
+};
+
+pub(super) struct Registry {
+    connection: Arc<Connection>,
+    keys: Keys,
+    pub(super) receipts: Receipts,
+    pub(super) losses: Losses,
+    /// Cancelled when nothing may wait for Redis any more.
+    closing: CancellationToken,
+}
+
+impl Registry {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        keys: Keys,
+        retention: Retention,
+        closing: CancellationToken,
+    ) -> Arc<Self> {
+        let lifetime = Duration::from_millis(retention.max_age_ms).saturating_add(HEAD_LINGER);
+        let losses = Losses::new(Arc::clone(&connection), keys.clone(), retention);
+        Arc::new(Self { connection, keys, receipts: Receipts::new(lifetime), losses, closing })
+    }
+
+    /// The connection, once the registry knows the channel. Nothing was written yet, whatever happens here.
+    pub(super) async fn reach(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
+        let at_hand = self.connection.open_link().filter(|link| self.receipts.is_registered(channel, link.number));
+        match at_hand {
+            Some(link) if !self.closing.is_cancelled() => Ok(link),
+            // Boxed: a publish would carry the state of what is rarely needed.
+            _ => Box::pin(self.reach_out(channel, deadline)).await,
+        }
+    }
+
+    async fn reach_out(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
+        let reached = async {
+            let mut link = self.connection.link().await?;
+            // Before anything is written there: whoever writes first would take the place of what this server lacks.
+            self.losses.report_all(&self.receipts, &link).await?;
+            self.register(channel, &mut link).await?;
+            Ok(link)
+        };
+        let Some(reached) = self.closing.run_until_cancelled(timeout_at(deadline, reached)).await else {
+            return Err(error::closed());
+        };
+        match reached {
+            Ok(Err(Error::OutcomeUnknown(text))) => Err(Error::Unavailable(text)),
+            Ok(reached) => reached,
+            Err(_) => Err(error::away(self.connection.timeout(), &self.connection.trouble())),
+        }
+    }
+
+    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well: it is told until a time at the
+    /// latest, since receipts wait for it.
+    pub(super) async fn note(&self, channel: &ChannelName, given: Seen, link: &Link, deadline: Instant) {
+        if self.receipts.remember(channel, given, link.replication, deadline.into_std()) {
+            let mut unregistered = Link { number: 0, ..link.clone() };
+            let registering = timeout_at(deadline, self.register(channel, &mut unregistered));
+            let registered = Box::pin(self.closing.run_until_cancelled(registering)).await;
+            if let Some(Err(error)) = registered.map(|registered| registered.unwrap_or_else(|_| Err(error::slow()))) {
+                tracing::warn!(channel = channel.as_str(), %error, "the registry could not be told of a new epoch");
+            }
+            // Redis has lost something, perhaps also what it knew of earlier losses.
+            Box::pin(self.report_older(channel, deadline)).await;
+        }
+    }
+
+    /// Reports what was given out on a channel in earlier epochs, as far as Redis does not know it to be lost any more.
+    async fn report_older(&self, channel: &ChannelName, deadline: Instant) {
+        let older = self.receipts.older(channel);
+        if older.is_empty() {
+            return;
+        }
+        let reporting = timeout_at(deadline, Box::pin(self.losses.report_older(channel, older, &self.receipts)));
+        let reported = self.closing.run_until_cancelled(reporting).await;
+        if let Some(Err(error)) = reported.map(|reported| reported.unwrap_or_else(|_| Err(error::slow()))) {
+            tracing::debug!(channel = channel.as_str(), %error, "receipts of earlier epochs were not reported");
+        }
+    }
+
+    /// Reports over each new connection what its server may not know, also where nothing is published any more, until the token is
+    /// cancelled.
+    pub(super) async fn report_losses(self: Arc<Self>) {
+        let reporting = async {
+            let mut number = 0;
+            loop {
+                let Ok(link) = self.connection.link_after(number).await else { return };
+                number = link.number;
+                if let Err(error) = self.losses.report_all(&self.receipts, &link).await {
+                    tracing::debug!(%error, "receipts were not reported");
+                }
+            }
+        };
+        self.closing.run_until_cancelled(reporting).await;
+    }
+
+    /// Puts the channel into the registry where that has not been done lately.
+    async fn register(&self, channel: &ChannelName, link: &mut Link) -> Result<(), Error> {
+        if self.receipts.is_registered(channel, link.number) {
+            return Ok(());
+        }
+        let mut call = script::REGISTER.call();
+        call.arg(2).arg(self.keys.registry()).arg(self.keys.data_set());
+        call.arg(channel.as_str()).arg(DataSet::random().to_string());
+        let sent = timeout(self.connection.timeout(), script::REGISTER.send(&call, &mut link.connection)).await;
+        sent.map_err(|_| error::slow())?.map_err(|error| self.connection.failed(&error))?;
+        self.receipts.register(channel, link.number);
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! Whether Redis works the whole way, and not only its command connection: a live link may be up in TCP and deliver
+//! nothing, or be subscribed to a server that was demoted.
+//!
+//! One task holds the command connection's state against the time of the last probe that came through. It knows nothing
+//! of how a probe travels: whoever gets one back tells the time.
+
+use std::time::Duration;
+
+use tidings::broker::State;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+/// When a probe last came through; `None` = never.
+pub(super) type Probed = Option<Instant>;
+
+/// The whole state, for whoever asks.
+pub(super) struct Vitals {
+    state: watch::Sender<State>,
+    probed: watch::Receiver<Probed>,
+    /// Probes go through a live connection. Who only publishes has none.
+    is_live: bool,
+}
+
+impl Vitals {
+    /// Judged by probes that come through live connections.
+    pub(super) fn of_live(probed: watch::Receiver<Probed>) -> Self {
+        Self { state: watch::Sender::new(unproven()), probed, is_live: true }
+    }
+
+    /// Judged by the checks of the command connection.
+    pub(super) fn of_commands(checked: watch::Receiver<Probed>) -> Self {
+        Self { state: watch::Sender::new(unproven()), probed: checked, is_live: false }
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn probe_age(&self) -> Option<Duration> {
+        self.probed.borrow().map(|probed| probed.elapsed())
+    }
+
+    /// Judges until the token is cancelled. A probe may be as old as `patience`.
+    pub(super) async fn keep(
+        &self,
+        mut command: watch::Receiver<State>,
+        patience: Duration,
+        closing: CancellationToken,
+    ) {
+        let mut probed = self.probed.clone();
+        // Since when commands are answered: nothing can be expected of an outage but that no probe came.
+        let mut up_since = Instant::now();
+        let (mut was_up, mut told) = (true, false);
+        loop {
+            let last = *probed.borrow_and_update();
+            let commands = command.borrow_and_update().clone();
+            let (is_up, now) = (commands == State::Up, Instant::now());
+            if is_up && !std::mem::replace(&mut was_up, is_up) {
+                up_since = now;
+            }
+            was_up = is_up;
+            let is_old = last.is_none_or(|last| now >= last + patience);
+            let expected = last.map_or(up_since, |last| last.max(up_since)) + patience;
+            let overdue = is_old && now >= expected;
+            if is_up && overdue != told && (overdue || !is_old) {
+                told = overdue;
+                tell(self.is_live, overdue, patience);
+            }
+            let state = match commands {
+                State::Up if overdue => State::Down(silent(self.is_live, patience)),
+                State::Up if is_old => unproven(),
+                commands => commands,
+            };
+            self.state.send_if_modified(|old| std::mem::replace(old, state.clone()) != state);
+            // When it becomes old, or overdue.
+            let next = if is_old { expected } else { last.map_or(expected, |last| last + patience) };
+            tokio::select! {
+                () = closing.cancelled() => break,
+                Ok(()) = command.changed() => {}
+                Ok(()) = probed.changed() => {}
+                () = sleep_until(next), if !overdue => {}
+                else => break,
+            }
+        }
+        self.state.send_replace(State::Down("the connection to Redis was closed".to_owned()));
+    }
+}
+
+fn unproven() -> State {
+    State::Down("no probe has come back from Redis yet, or not since it is back".to_owned())
+}
+
+fn silent(is_live: bool, patience: Duration) -> String {
+    match is_live {
+        true => format!("no probe has come through the live connection for {patience:?}"),
+        false => format!("Redis has answered no check for {patience:?}"),
+    }
+}
+
+/// Once when it begins and once when it is over.
+fn tell(is_live: bool, overdue: bool, patience: Duration) {
+    if !is_live {
+        // The connection's keeper says what is wrong with it.
+    } else if overdue {
+        tracing::warn!(?patience, "the live connection to Redis delivers nothing, though Redis answers commands");
+    } else {
+        tracing::info!("the live connection to Redis delivers again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(8);
+
+    struct Set {
+        command: watch::Sender<State>,
+        probed: watch::Sender<Probed>,
+        vitals: Arc<Vitals>,
+        closing: CancellationToken,
+    }
+
+    fn set() -> Set {
+        let (command, closing) = (watch::Sender::new(State::Up), CancellationToken::new());
+        let probed = watch::Sender::new(None);
+        let vitals = Arc::new(Vitals::of_live(probed.subscribe()));
+        let (kept, following, token) = (Arc::clone(&vitals), command.subscribe(), closing.clone());
+        tokio::spawn(async move { kept.keep(following, PATIENCE, token).await });
+        Set { command, probed, vitals, closing }
+    }
+
+    impl Set {
+        async fn is_up(&self) -> bool {
+            // With time paused this returns when every task waits.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            *self.vitals.state().borrow() == State::Up
+        }
+
+        fn reason(&self) -> String {
+            match &*self.vitals.state().borrow() {
+                State::Up => "up".to_owned(),
+                State::Down(reason) => reason.clone(),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_is_needed_now_and_then() {
+        let set = set();
+        assert!(!set.is_up().await);
+        assert!(set.reason().contains("yet"), "{}", set.reason());
+        set.probed.send_replace(Some(Instant::now()));
+        assert!(set.is_up().await);
+        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        assert!(set.is_up().await);
+        assert_eq!(set.vitals.probe_age().expect("one came").as_secs(), 7);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!set.is_up().await);
+        assert!(set.reason().contains("live connection for 8s"), "{}", set.reason());
+        set.probed.send_replace(Some(Instant::now()));
+        assert!(set.is_up().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_never_comes_is_missed_in_the_end() {
+        let set = set();
+        tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
+        assert!(!set.is_up().await);
+        assert!(set.reason().contains("live connection for 8s"), "{}", set.reason());
+        assert_eq!(set.vitals.probe_age(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_command_connection_says_comes_first() {
+        let set = set();
+        set.probed.send_replace(Some(Instant::now()));
+        assert!(set.is_up().await);
+        set.command.send_replace(State::Down("away".to_owned()));
+        assert!(!set.is_up().await);
+        tokio::time::sleep(PATIENCE * 2).await;
+        assert_eq!(set.reason(), "away");
+        set.command.send_replace(State::Up);
+        assert!(!set.is_up().await, "the last probe is old");
+        assert!(
+            set.reason().contains("since it is back"),
+            "nothing is wrong with the live connection: {}",
+            set.reason()
+        );
+        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        assert!(set.reason().contains("since it is back"), "{}", set.reason());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(set.reason().contains("live connection for 8s"), "{}", set.reason());
+        set.probed.send_replace(Some(Instant::now()));
+        assert!(set.is_up().await);
+        set.closing.cancel();
+        assert!(!set.is_up().await);
+        assert!(set.reason().contains("closed"), "{}", set.reason());
+    }
+}

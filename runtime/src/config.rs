@@ -1,0 +1,268 @@
+//! Flags that both services have, as groups that a binary flattens into its own arguments. Each has an environment
+//! variable `TIDINGS_…` and says its default in `--help`. Reading them checks them: what passes here can be served,
+//! and no port is bound before.
+//!
+//! Nothing here reads the environment by itself: that is done by the `parse()` in a `main.rs`.
+
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::bare_urls,
+    reason = "the flags' docs are the text of --help, which knows no Markdown"
+)]
+
+use std::{fmt, io, net::SocketAddr, str::FromStr, time::Duration};
+
+use clap::{Args, builder::BoolishValueParser};
+use http::HeaderValue;
+use tidings::{
+    broker::Retention,
+    channel::{InvalidName, Names},
+};
+use tidings_redis::InvalidUrl;
+use tidings_transport::{Options, Origins, admin::AlreadyInstalled};
+
+mod admin;
+mod broker;
+mod listen;
+mod logs;
+mod parse;
+
+pub use broker::Choice;
+pub use listen::{listen, listen_address};
+pub use logs::Logs;
+
+/// Where the services look for Redis when they are not told.
+pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379";
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What both services need to know: the broker, what it keeps, and how to serve.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The Redis that carries and keeps the messages: redis://[USER:PASSWORD@]HOST:PORT[/DB]. The separate services
+    /// use redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory. One deployment for each
+    /// Redis: channels are the same in all its databases, so two would hear and adopt each other's messages
+    #[arg(long, env = "TIDINGS_REDIS_URL", hide_env_values = true, value_name = "URL", help_heading = "Broker")]
+    pub redis_url: Option<RedisUrl>,
+    /// The channel of requests that name none; an empty text makes them name one
+    #[arg(
+        long,
+        env = "TIDINGS_DEFAULT_CHANNEL",
+        value_name = "CHANNEL",
+        default_value = "channel1",
+        help_heading = "Broker"
+    )]
+    pub default_channel: String,
+    /// How the names of all keys on Redis begin; the same for all services that share messages. It does not keep two
+    /// deployments on one Redis apart: channels have no prefix, so they hear and adopt each other's messages
+    #[arg(long, env = "TIDINGS_KEY_PREFIX", value_name = "TEXT", default_value = "tidings", help_heading = "Broker",
+        value_parser = parse::key_prefix)]
+    pub key_prefix: String,
+    /// How long Redis may take to answer before a call fails
+    #[arg(long, env = "TIDINGS_REDIS_TIMEOUT", value_name = "DURATION", default_value = "5s", help_heading = "Broker",
+        value_parser = parse::duration(Duration::from_millis(100), 60 * SECOND))]
+    pub redis_timeout: Duration,
+
+    /// What is kept of every channel.
+    #[command(flatten)]
+    pub history: History,
+
+    /// How often an idle connection is pinged; shorter than what proxies and firewalls in between allow
+    #[arg(long, env = "TIDINGS_KEEPALIVE_INTERVAL", value_name = "DURATION", default_value = "30s",
+        help_heading = "Serving", value_parser = parse::duration(SECOND, 3600 * SECOND))]
+    pub keepalive_interval: Duration,
+    /// How long the answer to a ping may take before the connection is cut
+    #[arg(long, env = "TIDINGS_KEEPALIVE_TIMEOUT", value_name = "DURATION", default_value = "10s",
+        help_heading = "Serving", value_parser = parse::duration(SECOND, 600 * SECOND))]
+    pub keepalive_timeout: Duration,
+    /// How old a connection may get, give or take a tenth, before its clients are told to connect again, which spreads
+    /// them over new replicas: streams end with UNAVAILABLE and go on with their last cursor [default: no limit]
+    #[arg(long, env = "TIDINGS_MAX_CONNECTION_AGE", value_name = "DURATION", help_heading = "Serving",
+        value_parser = parse::duration(SECOND, 366 * DAY))]
+    pub max_connection_age: Option<Duration>,
+    /// How long the calls of a connection that is too old may take to finish before they are cut
+    #[arg(long, env = "TIDINGS_MAX_CONNECTION_AGE_GRACE", value_name = "DURATION", default_value = "30s",
+        help_heading = "Serving", value_parser = parse::duration(Duration::ZERO, 3600 * SECOND))]
+    pub max_connection_age_grace: Duration,
+    /// How long open calls may take to finish after SIGTERM or SIGINT before they are cut
+    #[arg(long, env = "TIDINGS_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "10s",
+        help_heading = "Serving", value_parser = parse::duration(Duration::ZERO, 3600 * SECOND))]
+    pub shutdown_timeout: Duration,
+    /// An origin whose pages may call from a browser, such as https://app.example.com; repeatable (in the variable
+    /// separated by commas), and * for all [default: origins on localhost]
+    #[arg(long, env = "TIDINGS_CORS_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',',
+        help_heading = "Serving", value_parser = parse::origin)]
+    pub cors_allow_origin: Vec<HeaderValue>,
+    /// Listen on other addresses than the loopback although nobody has to sign in: whoever reaches the port may publish
+    /// and read everything. For networks that keep strangers out [default: false]
+    #[arg(long, env = "TIDINGS_ALLOW_ANONYMOUS", help_heading = "Serving", value_parser = BoolishValueParser::new())]
+    pub allow_anonymous: bool,
+    /// How many threads serve. One costs the least for each message; more serve more connections at once [default: one for
+    /// two processors]
+    #[arg(long, env = "TIDINGS_THREADS", value_name = "COUNT", help_heading = "Serving",
+        value_parser = parse::threads)]
+    pub threads: Option<usize>,
+    /// Where /metrics (Prometheus), /livez and /readyz are answered over HTTP, for operators [default: off]
+    #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS", help_heading = "Serving",
+        value_parser = listen_address)]
+    pub admin_listen: Option<SocketAddr>,
+}
+
+/// What is kept of every channel, and how long ids are remembered.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "History")]
+pub struct History {
+    /// How many messages of a channel are kept; 0 keeps none: they are numbered and pushed, and gone
+    #[arg(long = "history-max-messages", env = "TIDINGS_HISTORY_MAX_MESSAGES", value_name = "COUNT",
+        default_value = "100000", value_parser = parse::count(0, 1_000_000_000))]
+    pub max_messages: u64,
+    /// How many bytes of a channel are kept
+    #[arg(long = "history-max-bytes", env = "TIDINGS_HISTORY_MAX_BYTES", value_name = "SIZE",
+        default_value = "64MiB", value_parser = parse::bytes(1 << 20, 1 << 40))]
+    pub max_bytes: u64,
+    /// How long messages are kept: a publish removes older ones of its channel, and a channel without a publish for this
+    /// long loses all
+    #[arg(long = "history-max-age", env = "TIDINGS_HISTORY_MAX_AGE", value_name = "DURATION",
+        default_value = "24h", value_parser = parse::duration(SECOND, 3660 * DAY))]
+    pub max_age: Duration,
+    /// How long a message_id is remembered at least: a repeat within it is answered with the first receipt. The same for all publishers;
+    /// where they differ, the longest is in force
+    #[arg(long, env = "TIDINGS_DEDUP_WINDOW", value_name = "DURATION", default_value = "2m",
+        value_parser = parse::duration(SECOND, 7 * DAY))]
+    pub dedup_window: Duration,
+    /// How many message_ids of a channel are remembered within a window, about 120 bytes each on Redis; beyond it, publishes that
+    /// carry one are refused
+    #[arg(long, env = "TIDINGS_DEDUP_MAX_IDS", value_name = "COUNT", default_value = "1000000",
+        value_parser = parse::count(1, 100_000_000))]
+    pub dedup_max_ids: u64,
+}
+
+/// A Redis URL as it was given. It may hold a password, so it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The URL, password and all.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RedisUrl {
+    type Err = std::convert::Infallible;
+
+    // Checked only later: clap would show a value that it refuses.
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Ok(Self(url.to_owned()))
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl(…)")
+    }
+}
+
+/// Why what was asked for can't be served, with the flag to change.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The default channel is no channel's name.
+    #[error("--default-channel: {0}")]
+    DefaultChannel(InvalidName),
+    /// The Redis URL can't be used. Its text is not repeated: it may hold a password.
+    #[error("--redis-url: {0}")]
+    Redis(InvalidUrl),
+    /// Strangers could reach a service that asks nobody who they are.
+    #[error(
+        "{flag} {address} is not a loopback address, and nobody has to sign in: whoever reaches the port could publish and \
+         read everything. Listen on 127.0.0.1, or give --allow-anonymous (TIDINGS_ALLOW_ANONYMOUS=true) where the \
+         network keeps strangers out"
+    )]
+    Exposed {
+        /// The flag that asked for it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Strangers could look at the numbers.
+    #[error(
+        "{flag} {address} is not a loopback address, and nobody has to sign in: whoever reaches the port could see how the \
+         service is used. Listen on 127.0.0.1, or give --allow-anonymous (TIDINGS_ALLOW_ANONYMOUS=true) where the \
+         network keeps strangers out"
+    )]
+    AdminExposed {
+        /// The flag that asked for it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Another program listens there.
+    #[error(
+        "{flag} {address}: the port is taken by another program; stop that one, or choose another port with {flag}"
+    )]
+    Taken {
+        /// The flag that asked for it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The system refuses the address for another reason.
+    #[error("{flag} {address}: can't listen there")]
+    Listen {
+        /// The flag that asked for it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Metrics can't be counted.
+    #[error("--admin-listen can't be had")]
+    Metrics(#[from] AlreadyInstalled),
+}
+
+impl Common {
+    /// Which channel names are accepted, and which is the default.
+    pub fn names(&self) -> Result<Names, Error> {
+        Names::new(&self.key_prefix, &self.default_channel).map_err(Error::DefaultChannel)
+    }
+
+    /// How to serve. Where the other service is, only the binary can know.
+    pub fn server(&self) -> Options {
+        let origins = match &self.cors_allow_origin[..] {
+            [] => Origins::Localhost,
+            any if any.iter().any(|origin| origin == "*") => Origins::Any,
+            these => Origins::These(these.to_vec()),
+        };
+        Options {
+            keepalive_interval: self.keepalive_interval,
+            keepalive_timeout: self.keepalive_timeout,
+            max_connection_age: self.max_connection_age,
+            max_connection_age_grace: self.max_connection_age_grace,
+            shutdown_timeout: self.shutdown_timeout,
+            origins,
+            elsewhere: None,
+        }
+    }
+}
+
+impl History {
+    /// The same for a broker.
+    pub fn retention(&self) -> Retention {
+        Retention {
+            max_messages: self.max_messages,
+            max_bytes: self.max_bytes,
+            max_age_ms: millis(self.max_age),
+            dedup_window_ms: millis(self.dedup_window),
+            dedup_max_ids: self.dedup_max_ids,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

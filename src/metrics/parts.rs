@@ -1,0 +1,29 @@
+//! What a process does, and therefore counts.
+
+use std::sync::LazyLock;
+
+use super::{clock, connections::OPEN, publishing::PUBLISHING, redis::REDIS, streaming::STREAMING};
+
+/// What a process does, and therefore counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It publishes.
+    Publisher,
+    /// It serves streams.
+    Subscriber,
+    /// It talks to a Redis.
+    Redis,
+}
+
+/// Begins to count, once the process has a recorder: the series of its parts exist from now on, at 0.
+pub fn begin(parts: &[Part]) {
+    clock::start();
+    LazyLock::force(&OPEN);
+    for part in parts {
+        match part {
+            Part::Publisher => _ = LazyLock::force(&PUBLISHING),
+            Part::Subscriber => _ = LazyLock::force(&STREAMING),
+            Part::Redis => _ = LazyLock::force(&REDIS),
+        }
+    }
+}

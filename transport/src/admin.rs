@@ -1,0 +1,153 @@
+//! The operators' door: `/metrics`, `/livez` and `/readyz`, plain HTTP/1.1 on a listener of its own. It stays open while
+//! the services drain, and closes last.
+//!
+//! Each connection carries one request, in a bounded time, and there are few of them: neither a scraper that hangs nor a
+//! stranger costs more. Nothing here tells a channel's name or anything of a message.
+
+use std::sync::Arc;
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tidings::{
+    broker::{self, State},
+    limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS, ADMIN_GRACE, ADMIN_TIMEOUT, HEADER_LIST_BYTES, METRICS_TIDY},
+    metrics::Part,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::answer::Answers;
+
+mod answer;
+mod process;
+mod recorder;
+
+pub use recorder::{AlreadyInstalled, Scrape, install};
+
+/// A door that is built and not open yet: it is bound, and all that happens from now on is counted.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    scrape: Scrape,
+    follows_pushes: bool,
+}
+
+/// An open door.
+#[derive(Debug)]
+pub struct Admin {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Door {
+    /// On a listener, in a process that has these parts.
+    pub fn new(listener: TcpListener, scrape: Scrape, parts: &[Part]) -> Self {
+        Self { listener, scrape, follows_pushes: parts.contains(&Part::Subscriber) }
+    }
+
+    /// Answers from now on. The process is ready while its broker is and `shutdown` was not cancelled. Stop it by
+    /// [`Admin::stop`].
+    pub fn open(self, broker: broker::Shared, shutdown: CancellationToken) -> Admin {
+        let Self { listener, scrape, follows_pushes } = self;
+        let state: watch::Receiver<State> = if follows_pushes { broker.live_state() } else { broker.state() };
+        let answers = Arc::new(Answers { scrape, broker, state, shutdown, since: Instant::now() });
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "/metrics, /livez and /readyz are answered");
+        }
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, answers, stop.clone()));
+        Admin { stop, task }
+    }
+}
+
+impl Admin {
+    /// Closes the door; answers under way may end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the admin listener ended badly");
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, answers: Arc<Answers>, stop: CancellationToken) {
+    let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(ADMIN_CONNECTIONS)));
+    let cut = CancellationToken::new();
+    let mut tidy = interval(METRICS_TIDY);
+    tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = tidy.tick() => answers.scrape.tidy(),
+            (connected, place) = accept(&listener, &places) => match connected {
+                Some(stream) => {
+                    let (connected, cut) = (connection(stream, Arc::clone(&answers), place), cut.clone());
+                    tasks.spawn(async move { cut.run_until_cancelled(connected).await });
+                }
+                None => sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+    drop(listener);
+    tasks.close();
+    if timeout(ADMIN_GRACE, tasks.wait()).await.is_err() {
+        cut.cancel();
+        tasks.wait().await;
+    }
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (Option<TcpStream>, OwnedSemaphorePermit) {
+    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+    let accepted = listener.accept().await;
+    if let Err(error) = &accepted {
+        tracing::debug!(%error, "the admin listener can't accept a connection");
+    }
+    (accepted.ok().map(|(stream, _)| stream), place)
+}
+
+async fn connection(stream: TcpStream, answers: Arc<Answers>, _place: OwnedSemaphorePermit) {
+    let service = service_fn(move |request| {
+        let answer = answers.answer(&request);
+        async move { Ok::<_, std::convert::Infallible>(answer) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).keep_alive(false).max_buf_size(HEADER_LIST_BYTES as usize);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    match timeout(ADMIN_TIMEOUT, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an admin connection broke"),
+        Err(_) => tracing::debug!("an admin connection took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use tidings::broker::{Retention, memory::Memory};
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_says_nothing_or_little_is_let_go() {
+        let keep = Retention { max_messages: 1, max_bytes: 1, max_age_ms: 1, dedup_window_ms: 1, dedup_max_ids: 1 };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let door = Door::new(listener, Scrape::of_nothing(), &[Part::Publisher]);
+        let admin = door.open(Memory::new(keep), CancellationToken::new());
+        for said in ["", "GET /livez HTTP/1.1\r\nhost:"] {
+            let began = Instant::now();
+            let mut stream = TcpStream::connect(address).await.expect("accepted");
+            stream.write_all(said.as_bytes()).await.expect("sent");
+            // However it ends: a timeout is an end without an answer.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            let took = began.elapsed();
+            assert!(took >= ADMIN_TIMEOUT && took < ADMIN_TIMEOUT * 2, "{said:?}: {took:?}");
+        }
+        admin.stop().await;
+    }
+}

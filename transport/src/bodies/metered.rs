@@ -1,0 +1,99 @@
+//! A body that a [`Meter`] looks after.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::Meter;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+pin_project! {
+    /// Fails with a status where the body is not as it must be, behind what came before it on a stream. What is read of a message before it
+    /// has its share is kept until then.
+    pub(crate) struct Metered<B> {
+        #[pin]
+        inner: B,
+        meter: Meter,
+        // What comes behind the whole messages that were handed out.
+        kept: Option<Result<Frame<Bytes>, Error>>,
+        // Since when a part of a message is with whoever reads.
+        given: Option<Instant>,
+        is_over: bool,
+    }
+}
+
+impl<B> Metered<B> {
+    pub(crate) fn new(inner: B, meter: Meter) -> Self {
+        Self { inner, meter, kept: None, given: None, is_over: false }
+    }
+}
+
+impl<B> Body for Metered<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Error>,
+{
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let mut this = self.project();
+        if *this.is_over {
+            return Poll::Ready(None);
+        }
+        if let Some(since) = this.given.take() {
+            this.meter.excuse(since);
+        }
+        let next = loop {
+            if let Err(status) = ready!(this.meter.poll_ready(context)) {
+                break Err(status.into());
+            }
+            if let Some(kept) = this.kept.take() {
+                break kept.map(Some);
+            }
+            let frame = match this.inner.as_mut().poll_frame(context) {
+                Poll::Pending => break Err(ready!(this.meter.poll_slow(context)).into()),
+                Poll::Ready(Some(Err(error))) => break Err(error.into()),
+                Poll::Ready(Some(Ok(frame))) => Some(frame),
+                Poll::Ready(None) => None,
+            };
+            let data = frame.as_ref().and_then(Frame::data_ref);
+            let taken = match data {
+                Some(data) => this.meter.take(data),
+                None => this.meter.end(),
+            };
+            // Of one message nothing is handed out before all of it is looked at.
+            let whole = data.and_then(|data| this.meter.whole_of(data));
+            match (taken, whole, data) {
+                (Ok(()), Some((whole, rest)), _) if this.meter.is_asking() => {
+                    *this.kept = Some(Ok(Frame::data(rest)));
+                    break Ok(Some(Frame::data(whole)));
+                }
+                (Ok(()), None, Some(data)) if this.meter.is_asking() => {
+                    *this.kept = Some(Ok(Frame::data(data.clone())))
+                }
+                (Ok(()), ..) => break Ok(frame),
+                (Err(status), Some((whole, _)), _) => {
+                    *this.kept = Some(Err(status.into()));
+                    break Ok(Some(Frame::data(whole)));
+                }
+                (Err(status), None, _) => break Err(status.into()),
+            }
+        };
+        *this.is_over = !matches!(&next, Ok(Some(frame)) if frame.is_data());
+        *this.given = this.meter.has_share().then(Instant::now);
+        Poll::Ready(next.transpose())
+    }
+
+    // Not known before it was looked at: an empty body is an error.
+    fn is_end_stream(&self) -> bool {
+        self.is_over
+    }
+}

@@ -1,0 +1,166 @@
+//! `grpc.health.v1`, answered from the broker's state and the shutdown token at the moment of asking: there is no second
+//! truth to keep up to date. Watchers are told of the end and let go, so that they hold up no drain.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
+use tidings::{broker::State, status::Call};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_check_response::ServingStatus,
+    health_server::{Health, HealthServer},
+};
+
+use super::Ending;
+
+/// The health of these services, and of the server as a whole.
+pub(super) fn service(
+    names: &[&'static str],
+    state: watch::Receiver<State>,
+    shutdown: CancellationToken,
+) -> HealthServer<impl Health> {
+    HealthServer::new(Reporter { names: names.to_vec(), state, shutdown })
+}
+
+struct Reporter {
+    names: Vec<&'static str>,
+    state: watch::Receiver<State>,
+    shutdown: CancellationToken,
+}
+
+impl Reporter {
+    fn knows(&self, service: &str) -> bool {
+        service.is_empty() || self.names.contains(&service)
+    }
+}
+
+fn serving(state: &watch::Receiver<State>, shutdown: &CancellationToken) -> ServingStatus {
+    match *state.borrow() {
+        State::Up if !shutdown.is_cancelled() => ServingStatus::Serving,
+        _ => ServingStatus::NotServing,
+    }
+}
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+#[tonic::async_trait]
+impl Health for Reporter {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        if self.knows(&request.get_ref().service) {
+            Ok(Response::new(answer(serving(&self.state, &self.shutdown))))
+        } else {
+            // As the protocol of health checks wants it, in its own words.
+            Err(Status::not_found("unknown service"))
+        }
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let known = self.knows(&request.get_ref().service);
+        let ending = Ending::of(request.extensions(), &self.shutdown);
+        let (state, shutdown) = (self.state.clone(), self.shutdown.clone());
+        let watcher = Watcher { known, told: None, state, shutdown, ending, over: false };
+        Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
+    }
+}
+
+struct Watcher {
+    known: bool,
+    told: Option<ServingStatus>,
+    state: watch::Receiver<State>,
+    shutdown: CancellationToken,
+    ending: Ending,
+    over: bool,
+}
+
+impl Watcher {
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+        if self.over {
+            return None;
+        }
+        loop {
+            let ending = self.ending.has_begun();
+            // Marks the state as seen, so that a change from here on wakes the wait below.
+            self.state.borrow_and_update();
+            let now = match self.known {
+                true => serving(&self.state, &self.shutdown),
+                false => ServingStatus::ServiceUnknown,
+            };
+            if self.told != Some(now) {
+                self.told = Some(now);
+                return Some((Ok(answer(now)), self));
+            }
+            if ending {
+                self.over = true;
+                // Whoever was told that the server stops needs no status; a connection that ends by its age is another's.
+                let aged = !self.shutdown.is_cancelled();
+                return aged.then(|| (Err(self.ending.status(Call::Read)), self));
+            }
+            tokio::select! {
+                () = self.ending.begun() => {}
+                changed = self.state.changed() => if changed.is_err() {
+                    // The broker is gone for good, which only happens at the end.
+                    self.ending.begun().await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn watchers_see_every_change_and_the_end() {
+        let (broker, state) = watch::channel(State::Up);
+        let shutdown = CancellationToken::new();
+        let reporter = Reporter { names: vec!["a.B"], state, shutdown: shutdown.clone() };
+        let request = |service: &str| Request::new(HealthCheckRequest { service: service.to_owned() });
+
+        let mut watched = reporter.watch(request("a.B")).await.expect("a stream").into_inner();
+        let mut next = async || watched.next().await.map(|item| item.expect("no error").status());
+        assert_eq!(next().await, Some(ServingStatus::Serving));
+        broker.send_replace(State::Down("away".into()));
+        assert_eq!(next().await, Some(ServingStatus::NotServing));
+        broker.send_replace(State::Up);
+        assert_eq!(next().await, Some(ServingStatus::Serving));
+        shutdown.cancel();
+        assert_eq!(next().await, Some(ServingStatus::NotServing));
+        assert_eq!(next().await, None);
+    }
+
+    #[tokio::test]
+    async fn watchers_on_a_connection_that_is_too_old_are_told_to_come_again() {
+        let (_broker, state) = watch::channel(State::Up);
+        let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
+        let mut request = Request::new(HealthCheckRequest { service: "a.B".to_owned() });
+        let ending = Ending::new(&reporter.shutdown);
+        request.extensions_mut().insert(ending.clone());
+        let mut watched = reporter.watch(request).await.expect("a stream").into_inner();
+        assert_eq!(watched.next().await.map(|item| item.expect("no error").status()), Some(ServingStatus::Serving));
+        ending.begin();
+        let end = watched.next().await.expect("an item").expect_err("the end");
+        assert_eq!(end.code(), tonic::Code::Unavailable, "{end:?}");
+        assert!(watched.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn unknown_services_are_told_so() {
+        let (_broker, state) = watch::channel(State::Up);
+        let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
+        let request = || Request::new(HealthCheckRequest { service: "c.D".to_owned() });
+        assert_eq!(reporter.check(request()).await.expect_err("unknown").code(), tonic::Code::NotFound);
+        let mut watched = reporter.watch(request()).await.expect("a stream").into_inner();
+        let first = watched.next().await.expect("an item").expect("no error");
+        assert_eq!(first.status(), ServingStatus::ServiceUnknown);
+    }
+}

@@ -1,0 +1,124 @@
+//! Serving gRPC, the same for both services: a listener and a token go in, and [`serve`] returns when the token was
+//! cancelled and all calls are over.
+//!
+//! ```text
+//! let services = Services::new(broker.state())
+//!     .with(pb::publisher_service_server::PublisherServiceServer::new(publisher));
+//! server::serve(listener, services, options, shutdown).await?;
+//! ```
+//!
+//! What every server has without asking: health (`grpc.health.v1`, overall and per service, NOT_SERVING while the broker is
+//! down or the server drains), reflection v1 and v1alpha, gRPC-Web with CORS, `grpc-timeout` until the response
+//! headers, the limits of [`limits`](tidings::limits), an answer to panics, and one to calls for a service that is elsewhere.
+//!
+//! The accept loop is our own, since tonic's hides the size of HTTP/2's send buffers and waits for open streams for
+//! ever. When the token is cancelled: health says NOT_SERVING, nothing new is accepted, HTTP/2 connections get GOAWAY, open
+//! calls may finish. Long calls end by themselves: they see their connection's [`Ending`], which begins then, or when the
+//! connection is too old. What is left after `shutdown_timeout` is cut. This module knows no message and no broker but its
+//! state.
+
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+
+use tidings::broker;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, server::NamedService, service::Routes};
+use tower_service::Service;
+
+mod accept;
+pub mod admin;
+mod bodies;
+mod calls;
+pub mod cors;
+pub mod deadline;
+pub mod descriptors;
+mod ending;
+mod fallback;
+mod front;
+mod health;
+mod reflection;
+mod unary;
+
+pub use cors::Origins;
+pub use ending::Ending;
+pub use unary::Unary;
+
+/// How to serve. The flags' defaults are the runtime's.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How often a connection is pinged.
+    pub keepalive_interval: Duration,
+    /// How long it may take to answer a ping before it is cut.
+    pub keepalive_timeout: Duration,
+    /// How old a connection may get, give or take a tenth; `None` for as old as it likes.
+    pub max_connection_age: Option<Duration>,
+    /// How long the calls of a connection that is too old may go on.
+    pub max_connection_age_grace: Duration,
+    /// How long open calls may take to finish once the server stops.
+    pub shutdown_timeout: Duration,
+    /// Which browser pages may call.
+    pub origins: Origins,
+    /// Where the other service listens, as far as that is known; otherwise its default is told.
+    pub elsewhere: Option<SocketAddr>,
+}
+
+/// What a server serves.
+pub struct Services {
+    routes: Routes,
+    names: Vec<&'static str>,
+    unary: Vec<(&'static str, Box<dyn Unary>)>,
+    state: watch::Receiver<broker::State>,
+}
+
+impl Services {
+    /// No service yet, and the broker's state, which health follows.
+    pub fn new(state: watch::Receiver<broker::State>) -> Self {
+        Self { routes: Routes::default(), names: Vec::new(), unary: Vec::new(), state }
+    }
+
+    /// Adds a service: a generated server, or any tower service that has a name and answers with a
+    /// [`Body`]. A generated server decodes 4 MiB unless it is told otherwise: set
+    /// `max_decoding_message_size(`[`DECODE_BYTES`](tidings::limits::DECODE_BYTES)`)` on it.
+    #[must_use]
+    pub fn with<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+        S: NamedService + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.names.push(S::NAME);
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// Lets ordinary calls of a method, such as `/tidings.v1.PublisherService/Publish`, take the short way. Its service has to
+    /// be added as well, for all other calls of it.
+    #[must_use]
+    pub fn with_short_way(mut self, path: &'static str, method: impl Unary) -> Self {
+        self.unary.push((path, Box::new(method)));
+        self
+    }
+}
+
+/// Why serving ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The listener is broken; a lack of memory or file descriptors is waited out instead.
+    #[error("no more connections can be accepted")]
+    Accept(#[from] io::Error),
+}
+
+/// Serves until the token is cancelled, and then until all calls are over, at most `shutdown_timeout`.
+pub async fn serve(
+    listener: TcpListener,
+    services: Services,
+    options: Options,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let Services { routes, names, unary, state } = services;
+    let health = health::service(&names, state, shutdown.clone());
+    let routes = reflection::add(routes.add_service(health), &names);
+    let routes = fallback::add(routes, names, options.elsewhere).prepare();
+    let calls = calls::Calls::new(routes, reflection::streaming());
+    accept::run(listener, front::Front::new(calls, unary, options.origins.clone()), options, shutdown).await
+}
