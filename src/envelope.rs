@@ -6,13 +6,13 @@
 
 mod decode;
 mod encode;
+mod envelope_ref;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod heard;
 
 pub use decode::{Claim, Envelope, ORIGINAL_DATE, ORIGINAL_ID, RESERVED_ATTRIBUTES, decode};
 pub use encode::{Encoded, InvalidJson, STAMP_BYTES, Stamp, Unnumbered, check_json, encode, format_time, len};
-pub use heard::{Content, Heard, Hearing, Parts, Plain};
+pub use envelope_ref::{Content, Decoder, EnvelopeRef, Parts, Plain};
 
 /// Whether a JSON string stands for itself: it has no escape, no end and nothing that JSON forbids.
 fn is_plain(text: &[u8]) -> bool {

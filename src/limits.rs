@@ -42,14 +42,14 @@ pub const WAITING_BYTES: usize = 64 << 20;
 /// fixed cost, which is that of some thirty messages.
 pub const PIPELINED_MESSAGES: usize = 64;
 /// How long Redis's clock is known from an answer. The script takes a log time that is at most a second from its own.
-pub const PREPARED_CLOCK_AGE: Duration = Duration::from_millis(500);
-/// How often a prepared call compares Redis's replication id and puts off the time at which log and head expire, which therefore live
+pub const OPTIMISTIC_CLOCK_AGE: Duration = Duration::from_millis(500);
+/// How often an optimistic call compares Redis's replication id and puts off the time at which log and head expire, which therefore live
 /// so much longer. An epoch that ended without a lost connection is noticed within this time.
 pub const FULL_CALL_INTERVAL: Duration = Duration::from_millis(500);
 /// The part of `--history-max-age` that this may be at most: a log that is kept for a second does not live for two.
 pub const FULL_CALL_SHARE: u64 = 64;
 /// How long a channel on which somebody else wrote as well is published to without preparing.
-pub const PREPARED_PAUSE: Duration = Duration::from_secs(1);
+pub const OPTIMISTIC_PAUSE: Duration = Duration::from_secs(1);
 /// Publishes under way on one `PublishStream`: enough to fill group commits at a round trip of some milliseconds.
 pub const PUBLISH_STREAM_IN_FLIGHT: usize = 1_024;
 /// Neighbours on a `PublishStream` that go to the broker together: as many as one entry of the log has.
@@ -71,7 +71,7 @@ pub const REMEMBERED_EPOCHS: usize = 4;
 pub const REPORTS_PER_CALL: usize = 256;
 /// How long publishes under way may go on when a broker on Redis is closed: one that answers does so in this time, and one that
 /// hangs must not keep the process.
-pub const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long before calls are cut at a stop those that wait for the broker are answered: time for it to give up in good
 /// order, and for the answers to travel.
 pub const CLOSE_RESERVE: Duration = Duration::from_secs(1);
@@ -130,7 +130,7 @@ pub const PROBE_GRACE: Duration = Duration::from_secs(3);
 /// How many times `--redis-timeout` an answer may take on the live connection while messages come: it stands behind all
 /// that Redis had to send before.
 pub const ANSWER_BEHIND_MESSAGES: u32 = 4;
-/// One read of the socket over which answers to prepared publishes come, which are a number each.
+/// One read of the socket over which answers to optimistic publishes come, which are a number each.
 pub const LINE_READ_BYTES: usize = 4 << 10;
 /// One read of the live connection's socket: large, so that under load a batch is worth sharing.
 pub const LIVE_READ_BYTES: usize = 128 << 10;
@@ -295,9 +295,9 @@ pub const CAPTURE_NOTICES: Duration = Duration::from_millis(500);
 /// How soon a lease that was asked for is tried again when its holder has adopted something: some round trips.
 pub const CAPTURE_ASK_PAUSE: Duration = Duration::from_millis(20);
 /// How long what plain programs published may still be adopted when the service stops: another replica holds it as well.
-pub const CAPTURE_PATIENCE: Duration = Duration::from_secs(1);
+pub const CAPTURE_FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-// The operators' door.
+// The admin listener.
 
 /// Connections of the admin listener: a few scrapers and health checkers.
 pub const ADMIN_CONNECTIONS: usize = 64;

@@ -1,6 +1,6 @@
 //! What is counted, by the names that stand in dashboards and alerts: they are part of the contract, like the flags.
 //!
-//! Every name, its meaning and its labels stand here and nowhere else; the rest of the house calls small functions. No
+//! Every name, its meaning and its labels stand here and nowhere else; the other modules call small functions. No
 //! label takes a value from outside: no channel, no client, no address. Every series exists from the start, at 0, so that
 //! rates and alerts need no first event.
 //!

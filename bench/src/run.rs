@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Within this every single measurement must be over.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How it is measured.
 #[derive(Debug, Clone)]
@@ -44,8 +44,8 @@ pub(crate) async fn all(rows: &[&Row], settings: &Settings) -> anyhow::Result<Sa
             bar.set_message(format!("round {} of {}: {probe:?}", round + 1, settings.rounds));
             let channel = format!("bench.{:03}", bar.position());
             let mut plan = Plan { stage: &mut stage, time: settings.time, channel, quick: settings.quick };
-            let measured = timeout(PATIENCE, probe.run(&mut plan));
-            let sample = measured.await.with_context(|| format!("{probe:?}: not over in {PATIENCE:?}"))?;
+            let measured = timeout(TEST_TIMEOUT, probe.run(&mut plan));
+            let sample = measured.await.with_context(|| format!("{probe:?}: not over in {TEST_TIMEOUT:?}"))?;
             samples.entry(*probe).or_default().push(sample.with_context(|| format!("{probe:?}"))?);
             stage.clear();
             bar.inc(1);

@@ -1,4 +1,4 @@
--- What `prepared.lua` does with more than one message, and what comes of it.
+-- What `optimistic.lua` does with more than one message, and what comes of it.
   local next = 1
   while not failed and next <= new do next, failed = append(next) end
 end

@@ -60,7 +60,7 @@ local clock = call('TIME')
 local now = math.max(clock[1] * 1000 + math.floor(clock[2] / 1000), time)
 
 -- Who wrote before the last call, each by its own last one: 'name,last;…'. Before it stands the beginning of the name of the call that
--- left it, which prepared calls go on with, so that what a program leaves that keeps no such list is seen; and the sequence behind which
+-- left it, which optimistic calls go on with, so that what a program leaves that keeps no such list is seen; and the sequence behind which
 -- it is whole.
 local writer = epoch and head[16]
 local keeper, whole_behind, writers = string.match(head[17] or '', '^(%x+):(%d+):(.*)$')
@@ -178,7 +178,7 @@ local function begin_epoch()
   new_history, new_losses = table.concat(starts, ';'), table.concat(lost, ';')
 end
 
--- Where nothing is written besides: an epoch without a message. Prepared calls find another call's name.
+-- Where nothing is written besides: an epoch without a message. Optimistic calls find another call's name.
 local function note_loss()
   begin_epoch()
   call('HSET', head_key, 'v', FORMAT, 'e', epoch, 'r', replication, 'h', new_history, 'l', new_losses, 'w', candidate, 'p', new_writers)

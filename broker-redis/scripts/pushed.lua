@@ -1,4 +1,4 @@
--- What `prepared.lua` does behind a trim: write into the head what is new of it, and push.
+-- What `optimistic.lua` does behind a trim: write into the head what is new of it, and push.
   call('HSET', head_key, 'oid', oldest, 'ob', int(oldest_bytes), 'ot', int(oldest_time))
 end
 call('HSET', head_key, 's', ARGV[5], 't', ARGV[6], 'b', string.format('%d', bytes_then), 'w', ARGV[3])

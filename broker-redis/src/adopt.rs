@@ -38,15 +38,15 @@ impl adopt::Adopter for Adopter {
     async fn adopt(&self, channel: &ChannelName, adopt: &Adopt) -> Result<Adoption, Error> {
         let limit = self.connection.timeout();
         let deadline = Instant::now() + limit;
-        let mut link = self.registry.reach(channel, deadline).await?;
+        let mut session = self.registry.reach(channel, deadline).await?;
         let call = self.write(channel, adopt);
-        let sending = timeout_at(deadline, script::ADOPT.send(&call, &mut link.connection));
+        let sending = timeout_at(deadline, script::ADOPT.send(&call, &mut session.connection));
         let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(error::cut)?;
         let answer = sent.map_err(|_| error::slow())?.map_err(|error| self.connection.failed(&error))?;
         let adoption = read(answer)?;
         if let Adoption::Done { last, .. } = adoption {
             let first = last.sequence - adopt.messages.len() as i64 + 1;
-            self.registry.note(channel, Seen { first, last, ..Seen::default() }, &link, deadline).await;
+            self.registry.note(channel, Seen { first, last, ..Seen::default() }, &session, deadline).await;
         }
         Ok(adoption)
     }
@@ -72,21 +72,25 @@ fn position(position: Position) -> String {
 }
 
 fn read(answer: Value) -> Result<Adoption, Error> {
-    let odd = || Error::OutcomeUnknown("the adopting script answered in a way that is not understood".to_owned());
-    let Value::Array(answer) = answer else { return Err(odd()) };
+    let malformed_reply =
+        || Error::OutcomeUnknown("the adopting script answered in a way that is not understood".to_owned());
+    let Value::Array(answer) = answer else { return Err(malformed_reply()) };
     match &answer[..] {
         [Value::BulkString(word), Value::BulkString(epoch), Value::BulkString(last), Value::Int(given_up)]
             if word == b"DONE" =>
         {
-            let (epoch, last) = (text(epoch).ok_or_else(odd)?, text(last).ok_or_else(odd)?);
-            let last = Position::new(epoch.parse().map_err(|_| odd())?, last.parse().map_err(|_| odd())?);
+            let (epoch, last) = (text(epoch).ok_or_else(malformed_reply)?, text(last).ok_or_else(malformed_reply)?);
+            let last = Position::new(
+                epoch.parse().map_err(|_| malformed_reply())?,
+                last.parse().map_err(|_| malformed_reply())?,
+            );
             Ok(Adoption::Done { last, given_up: *given_up == 1 })
         }
         [Value::BulkString(word)] if word == b"BEHIND" => Ok(Adoption::Behind),
         [Value::BulkString(word), Value::Int(left_ms)] if word == b"OTHER" => {
             Ok(Adoption::Other { for_ms: u64::try_from(*left_ms).unwrap_or(0) })
         }
-        _ => Err(odd()),
+        _ => Err(malformed_reply()),
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) fn lives_ms(retention: &Retention) -> [u64; 2] {
     [log, log.saturating_add(HEAD_LINGER.as_millis() as u64)]
 }
 
-/// How often a prepared call is a full one.
+/// How often an optimistic call is a full one.
 pub(super) fn full_interval(retention: &Retention) -> Duration {
     FULL_CALL_INTERVAL.min(Duration::from_millis(retention.max_age_ms / FULL_CALL_SHARE))
 }
@@ -123,20 +123,20 @@ pub(super) struct Answer {
 
 /// Reads the answer.
 pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<Answer, Error> {
-    let Value::Array(answer) = answer else { return Err(odd()) };
+    let Value::Array(answer) = answer else { return Err(malformed_reply()) };
     let mut answer = answer.into_iter();
     let named = text(answer.next()).unwrap_or_default();
     let (epoch, epoch_first) = named.split_once(',').unwrap_or((&named, "0"));
     let (epoch, epoch_first): (Option<Epoch>, i64) = (epoch.parse().ok(), epoch_first.parse().unwrap_or(0));
-    let time_ms: i64 = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+    let time_ms: i64 = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(malformed_reply)?;
     let mut published = Vec::with_capacity(batches.len());
     if !batches.iter().any(|batch| batch.has_ids()) {
         // All is new: the first has its number told, the others follow it.
-        let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(odd()) };
+        let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(malformed_reply()) };
         let published = consecutive(batches.iter().copied(), first, epoch, time_ms);
         return Ok(Answer { published, epoch_first, window_ms: None });
     }
-    let window_ms = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+    let window_ms = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(malformed_reply)?;
     for batch in batches {
         let mut receipts = Vec::with_capacity(batch.drafts.len());
         let mut refused = false;
@@ -145,11 +145,12 @@ pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<An
             match answer.next() {
                 Some(Value::Int(-1)) => refused = true,
                 Some(Value::Int(sequence)) => {
-                    let epoch = epoch.ok_or_else(odd)?;
+                    let epoch = epoch.ok_or_else(malformed_reply)?;
                     receipts.push(Receipt { id, epoch, sequence, time_ms, duplicate: false, replicas });
                 }
                 first => {
-                    let (sequence, epoch, time_ms) = text(first).as_deref().and_then(receipt).ok_or_else(odd)?;
+                    let (sequence, epoch, time_ms) =
+                        text(first).as_deref().and_then(receipt).ok_or_else(malformed_reply)?;
                     receipts.push(Receipt { id, epoch, sequence, time_ms, duplicate: true, replicas });
                 }
             }
@@ -179,7 +180,7 @@ pub(super) fn consecutive<'a>(
 }
 
 /// The script answered what it never answers.
-pub(super) fn odd() -> Error {
+pub(super) fn malformed_reply() -> Error {
     Error::OutcomeUnknown("the publishing script answered in a way that is not understood".to_owned())
 }
 

@@ -26,15 +26,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Role, ServerUrl,
-    complaints::Complaints,
-    error,
-    line::{Driver, Line},
-    log, losses, net,
+    Role, ServerUrl, error, log,
+    log_throttle::LogThrottle,
+    losses, net,
+    publish_connection::{Driver, PublishConnection},
+    readiness::Probed,
     receipts::ReplicationId,
+    resp_connection::RespConnection,
     script,
-    vitals::Probed,
-    wire::Wire,
 };
 
 /// The oldest Redis whose scripts can check permissions and be refused whole.
@@ -42,13 +41,13 @@ const OLDEST: (u32, u32) = (7, 0);
 
 /// A connection, and how many there were before it.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(super) struct Session {
     pub(super) connection: MultiplexedConnection,
-    pub(super) number: u64,
+    pub(super) generation: u64,
     /// The server's replication id when the connection was made.
     pub(super) replication: ReplicationId,
     /// Where this process publishes.
-    pub(super) line: Option<Arc<Line>>,
+    pub(super) publishing: Option<Arc<PublishConnection>>,
 }
 
 /// What became of a probe.
@@ -66,29 +65,29 @@ pub(super) struct Connection {
     url: ServerUrl,
     timeout: Duration,
     role: Role,
-    link: watch::Sender<Option<Link>>,
+    session: watch::Sender<Option<Session>>,
     state: watch::Sender<State>,
     checked: watch::Sender<Probed>,
     /// Bytes that Redis lets wait for a client; 0 where there is no limit, or it may not be asked.
     output_limit: AtomicUsize,
     broken: Arc<Notify>,
-    complaints: Complaints,
+    log_throttle: LogThrottle,
 }
 
 impl Connection {
-    /// For a process of this role: for who publishes there is to be a line for prepared calls as well.
+    /// For a process of this role: for who publishes there is to be a connection for optimistic calls as well.
     pub(super) fn new(url: ServerUrl, timeout: Duration, role: Role) -> Arc<Self> {
         let state = State::Down("Redis is not connected yet".to_owned());
         Arc::new(Self {
             url,
             timeout,
             role,
-            link: watch::Sender::new(None),
+            session: watch::Sender::new(None),
             state: watch::Sender::new(state),
             checked: watch::Sender::new(None),
             output_limit: AtomicUsize::new(0),
             broken: Arc::default(),
-            complaints: Complaints::default(),
+            log_throttle: LogThrottle::default(),
         })
     }
 
@@ -115,36 +114,37 @@ impl Connection {
     }
 
     /// The open connection, if there is one.
-    pub(super) fn open_link(&self) -> Option<Link> {
-        self.link.borrow().clone()
+    pub(super) fn open_session(&self) -> Option<Session> {
+        self.session.borrow().clone()
     }
 
     /// The open connection; waits for one as long as the timeout allows.
-    pub(super) async fn link(&self) -> Result<Link, Error> {
-        let mut link = self.link.subscribe();
-        let waited = timeout(self.timeout, link.wait_for(Option::is_some)).await;
-        match waited.map(|link| link.ok().and_then(|link| link.clone())) {
-            Ok(Some(link)) => Ok(link),
+    pub(super) async fn session(&self) -> Result<Session, Error> {
+        let mut session = self.session.subscribe();
+        let waited = timeout(self.timeout, session.wait_for(Option::is_some)).await;
+        match waited.map(|session| session.ok().and_then(|session| session.clone())) {
+            Ok(Some(session)) => Ok(session),
             _ => Err(error::away(self.timeout, &self.trouble())),
         }
     }
 
-    /// The first connection after the one of this number, whenever it comes.
-    pub(super) async fn link_after(&self, number: u64) -> Result<Link, Error> {
-        let mut link = self.link.subscribe();
-        let next = link.wait_for(|link| link.as_ref().is_some_and(|link| link.number > number)).await;
-        next.ok().and_then(|link| link.clone()).ok_or_else(error::closed)
+    /// The first connection after the one of this generation, whenever it comes.
+    pub(super) async fn session_after(&self, generation: u64) -> Result<Session, Error> {
+        let mut session = self.session.subscribe();
+        let next =
+            session.wait_for(|session| session.as_ref().is_some_and(|session| session.generation > generation)).await;
+        next.ok().and_then(|session| session.clone()).ok_or_else(error::closed)
     }
 
     /// Whether this deduplication window, which is not the configured one, was not met before.
     pub(super) fn is_other_window(&self, window_ms: u64) -> bool {
-        self.complaints.is_new_window(window_ms)
+        self.log_throttle.is_new_window(window_ms)
     }
 
     /// Publishes a live connection's probe.
     pub(super) async fn publish_probe(&self, channel: &str, number: u64) -> Published {
-        let Ok(mut link) = self.link().await else { return Published::Away };
-        match redis::cmd("PUBLISH").arg(channel).arg(number).query_async(&mut link.connection).await {
+        let Ok(mut session) = self.session().await else { return Published::Away };
+        match redis::cmd("PUBLISH").arg(channel).arg(number).query_async(&mut session.connection).await {
             Ok(()) => Published::Sent,
             Err(error) if error.code() == Some("NOPERM") => Published::Refused(error.to_string()),
             Err(_) => Published::Away,
@@ -170,7 +170,7 @@ impl Connection {
             self.broken.notify_one();
         }
         let told = error::of_call(error);
-        self.complaints.hear(error, &told);
+        self.log_throttle.hear(error, &told);
         told
     }
 
@@ -201,26 +201,31 @@ impl Connection {
     pub(super) async fn keep(self: Arc<Self>, closing: CancellationToken) {
         let ended = closing.run_until_cancelled(self.keep_on()).await;
         debug_assert!(ended.is_none(), "the keeper goes on for ever");
-        self.link.send_replace(None);
+        self.session.send_replace(None);
         self.state.send_replace(State::Down("the connection to Redis was closed".to_owned()));
     }
 
     async fn keep_on(&self) {
         let mut backoff = Backoff::default();
-        let mut number = 0;
+        let mut generation = 0;
         loop {
             match self.open().await {
-                Ok((connection, line, replication)) => {
-                    number += 1;
-                    if number > 1 {
+                Ok((connection, publishing, replication)) => {
+                    generation += 1;
+                    if generation > 1 {
                         metrics::reconnected(metrics::Connection::Command);
                     }
                     backoff = Backoff::default();
                     self.up();
-                    let (line, driver) = line.map(Line::over).unzip();
-                    self.link.send_replace(Some(Link { connection: connection.clone(), number, replication, line }));
+                    let (publishing, driver) = publishing.map(PublishConnection::over).unzip();
+                    self.session.send_replace(Some(Session {
+                        connection: connection.clone(),
+                        generation,
+                        replication,
+                        publishing,
+                    }));
                     let reason = self.watch(connection, driver).await;
-                    self.link.send_replace(None);
+                    self.session.send_replace(None);
                     self.down(reason);
                 }
                 Err(reason) => self.down(reason),
@@ -229,7 +234,7 @@ impl Connection {
         }
     }
 
-    async fn open(&self) -> Result<(MultiplexedConnection, Option<Wire>, ReplicationId), String> {
+    async fn open(&self) -> Result<(MultiplexedConnection, Option<RespConnection>, ReplicationId), String> {
         let connected = timeout(self.timeout, self.connect()).await;
         let mut connection =
             connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
@@ -243,45 +248,45 @@ impl Connection {
         if !lacks.is_empty() {
             return Err(format!("this server can't be worked with: {lacks}"));
         }
-        let line = match self.role {
-            Role::Publisher | Role::Both => Some(self.open_line().await?),
+        let publishing = match self.role {
+            Role::Publisher | Role::Both => Some(self.open_publishing().await?),
             Role::Subscriber => None,
         };
         self.checked.send_replace(Some(Instant::now()));
-        Ok((connection, line, replication))
+        Ok((connection, publishing, replication))
     }
 
-    async fn open_line(&self) -> Result<Wire, String> {
-        let opening = Wire::open(&self.url, "tidings-publish", LINE_READ_BYTES, self.timeout);
+    async fn open_publishing(&self) -> Result<RespConnection, String> {
+        let opening = RespConnection::open(&self.url, "tidings-publish", LINE_READ_BYTES, self.timeout);
         timeout(self.timeout, opening).await.unwrap_or_else(|_| Err("it does not answer".to_owned()))
     }
 
-    /// Probes the connection, beside the task of its line; answers why it is of no use any more.
-    async fn watch(&self, mut connection: MultiplexedConnection, line: Option<Driver>) -> String {
-        let idle = line.as_ref().map(Driver::line);
-        // The line's work is done in a task of its own, which ends with this.
-        let mut line = line.map(|driver| AbortOnDropHandle::new(tokio::spawn(driver.run())));
-        let mut lost = OptionFuture::from(line.as_mut());
+    /// Probes the connection, beside the task of its publishing; answers why it is of no use any more.
+    async fn watch(&self, mut connection: MultiplexedConnection, publishing: Option<Driver>) -> String {
+        let idle = publishing.as_ref().map(Driver::connection);
+        // The publishing's work is done in a task of its own, which ends with this.
+        let mut publishing = publishing.map(|driver| AbortOnDropHandle::new(tokio::spawn(driver.run())));
+        let mut lost = OptionFuture::from(publishing.as_mut());
         loop {
             tokio::select! {
                 () = sleep(PROBE_INTERVAL) => {}
                 () = self.broken.notified() => {}
-                Some(reason) = &mut lost => return reason.unwrap_or_else(|_| "the line broke".to_owned()),
+                Some(reason) = &mut lost => return reason.unwrap_or_else(|_| "the connection broke".to_owned()),
             }
             if let Err(reason) = metrics::timed(Call::Check, check(&mut connection)).await {
                 return reason;
             }
             self.checked.send_replace(Some(Instant::now()));
             // Redis, or a proxy before it, may end what is idle.
-            if let Some(line) = &idle {
-                line.ping();
+            if let Some(publishing) = &idle {
+                publishing.ping();
             }
         }
     }
 
     fn up(&self) {
         metrics::redis_up(true);
-        self.complaints.is_well();
+        self.log_throttle.is_well();
         if self.state.send_replace(State::Up) != State::Up {
             tracing::info!(server = %self.url, "connected to Redis");
         }
@@ -289,7 +294,7 @@ impl Connection {
 
     fn down(&self, reason: String) {
         metrics::redis_up(false);
-        if self.complaints.is_new_reason(&reason) {
+        if self.log_throttle.is_new_reason(&reason) {
             tracing::warn!(server = %self.url, reason, "Redis can't be used now; trying again until it can");
         }
         self.state.send_replace(State::Down(reason));
@@ -313,7 +318,7 @@ impl Connection {
         let info: RedisResult<String> = redis::cmd("INFO").arg("memory").query_async(connection).await;
         let info = info.unwrap_or_default();
         let policy = info.lines().find_map(|line| line.trim().strip_prefix("maxmemory_policy:"));
-        let Some(policy) = policy.filter(|policy| self.complaints.is_new_policy(policy)) else { return };
+        let Some(policy) = policy.filter(|policy| self.log_throttle.is_new_policy(policy)) else { return };
         if policy != "noeviction" {
             let text = "Redis may evict logs when its memory is full: set its maxmemory-policy to noeviction";
             tracing::warn!(policy, "{text}");

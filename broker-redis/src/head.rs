@@ -13,9 +13,9 @@ const FORMAT: i64 = 1;
 /// The answer's fields, as texts: role, format version, last sequence, log time, epochs, first retained, whether there is
 /// a log, the last adopted message, losses that were found out late, the data set. `None` for a channel with neither head nor log.
 pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head>, Error> {
-    let odd = || Error::Channel(format!("{} (its head)", error::DAMAGED));
+    let malformed_reply = || Error::Channel(format!("{} (its head)", error::DAMAGED));
     let [role, version, last, time_ms, epochs, first, has_log, adopted, losses, data_set] = fields else {
-        return Err(odd());
+        return Err(malformed_reply());
     };
     if role != "master" {
         return Err(Error::Unavailable("Redis is a read-only replica; point --redis-url at the primary".to_owned()));
@@ -27,23 +27,23 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
     if !version.is_empty() && version.parse().unwrap_or(FORMAT + 1) > FORMAT {
         return Err(Error::Channel(error::NEWER.to_owned()));
     }
-    let last = sequence(last).ok_or_else(odd)?;
-    let first = match sequence(first).ok_or_else(odd)? {
+    let last = sequence(last).ok_or_else(malformed_reply)?;
+    let first = match sequence(first).ok_or_else(malformed_reply)? {
         0 => last + 1,
         first => first,
     };
     let epochs = epochs.split(';').filter(|start| !start.is_empty());
-    let epochs: Vec<_> = epochs.map(|start| epoch(start).ok_or_else(odd)).collect::<Result<_, _>>()?;
+    let epochs: Vec<_> = epochs.map(|start| epoch(start).ok_or_else(malformed_reply)).collect::<Result<_, _>>()?;
     if !is_history(&epochs, last) {
-        return Err(odd());
+        return Err(malformed_reply());
     }
-    let time_ms = time_ms.parse().map_err(|_| odd())?;
+    let time_ms = time_ms.parse().map_err(|_| malformed_reply())?;
     let adopted = match adopted.as_str() {
         "" => Position::START,
-        text => position(text).ok_or_else(odd)?,
+        text => position(text).ok_or_else(malformed_reply)?,
     };
     let losses = losses.split(';').filter(|loss| !loss.is_empty());
-    let losses: Vec<_> = losses.map(|text| loss(text).ok_or_else(odd)).collect::<Result<_, _>>()?;
+    let losses: Vec<_> = losses.map(|text| loss(text).ok_or_else(malformed_reply)).collect::<Result<_, _>>()?;
     let data_set = data_set.parse().ok();
     Ok(Some(Head { epochs, last, first, time_ms, keeps_history, losses, data_set, adopted }))
 }

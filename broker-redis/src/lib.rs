@@ -12,37 +12,37 @@
 //! | channel `tidings:{c}:adopted` | a notice of each adopted message: its hash, then its JSON |
 //! | `tidings:channels` | a sorted set of channel names by the time of their last publish |
 //!
-//! Five kinds of connections: one shared for commands (`connection`), one for prepared publishes (`line`), a few that wait for replicas (`wait`), one for long reads of logs
+//! Five kinds of connections: one shared for commands (`connection`), one for optimistic publishes (`publish_connection`), a few that wait for replicas (`wait`), one for long reads of logs
 //! (`log/bulk`), and the live ones (`live`). Only this crate knows the `redis` crate.
 
 mod adopt;
 mod call;
-mod complaints;
 mod connection;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod head;
 mod keys;
-mod line;
 mod live;
 mod log;
+mod log_throttle;
 mod losses;
 mod net;
+mod optimistic;
 mod pipeline;
-mod prepared;
 mod publish;
+mod publish_connection;
 mod queue;
+mod readiness;
 mod receipts;
 mod registry;
 mod resp;
+mod resp_connection;
 mod script;
 #[cfg(simulation)]
 pub mod simulation;
 mod url;
-mod vitals;
 mod wait;
-mod wire;
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,7 +54,7 @@ use tidings::{
         Retention, State,
     },
     channel::{ChannelName, Names, Pattern},
-    limits::{CLOSE_PATIENCE, LIVE_BATCHES, LIVE_COMMANDS, PROBE_GRACE},
+    limits::{CLOSE_TIMEOUT, LIVE_BATCHES, LIVE_COMMANDS, PROBE_GRACE},
     message::{Draft, Epoch, Position},
 };
 use tokio::{
@@ -102,7 +102,7 @@ pub struct Redis {
     adopter: Arc<adopt::Adopter>,
     registry: Arc<registry::Registry>,
     live: Arc<live::Settings>,
-    vitals: Arc<vitals::Vitals>,
+    readiness: Arc<readiness::Readiness>,
     /// What is not a publish: those are the publisher's own.
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -149,11 +149,11 @@ impl Redis {
         let keeps_history = retention.max_messages > 0;
         let probed = watch::Sender::new(None);
         // Who only publishes has no live connection: there the command connection's own checks count.
-        let vitals = Arc::new(match role {
-            Role::Publisher => vitals::Vitals::of_commands(connection.checked()),
-            Role::Subscriber | Role::Both => vitals::Vitals::of_live(probed.subscribe()),
+        let readiness = Arc::new(match role {
+            Role::Publisher => readiness::Readiness::of_commands(connection.checked()),
+            Role::Subscriber | Role::Both => readiness::Readiness::of_live(probed.subscribe()),
         });
-        let (judge, state, until) = (Arc::clone(&vitals), connection.state(), closing.clone());
+        let (judge, state, until) = (Arc::clone(&readiness), connection.state(), closing.clone());
         tasks.spawn(async move { judge.keep(state, timeout + PROBE_GRACE, until).await });
         let live = live::Settings {
             url,
@@ -175,7 +175,7 @@ impl Redis {
             adopter: Arc::new(adopter),
             registry,
             live: Arc::new(live),
-            vitals,
+            readiness,
             connection,
             reader,
             tasks,
@@ -235,11 +235,11 @@ impl Broker for Redis {
     }
 
     fn live_state(&self) -> watch::Receiver<State> {
-        self.vitals.state()
+        self.readiness.state()
     }
 
     fn probe_age(&self) -> Option<Duration> {
-        self.vitals.probe_age()
+        self.readiness.probe_age()
     }
 
     fn describe(&self) -> String {
@@ -249,7 +249,7 @@ impl Broker for Redis {
     async fn close(&self) {
         // Nothing new is taken. A Redis that answers does so in this time; one that hangs must not keep the process.
         self.tasks.close();
-        let _ = timeout(CLOSE_PATIENCE, self.publisher.finish()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.publisher.finish()).await;
         self.closing.cancel();
         self.publisher.finish().await;
         self.tasks.wait().await;

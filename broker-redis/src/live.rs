@@ -1,14 +1,14 @@
 //! The live connection: owns its socket, reads it in bulk, and hands over what one read brought as one batch.
 //!
 //! A task keeps it: it connects, subscribes to everything that is followed, and says [`LiveEvent::Restored`] when all of it
-//! is confirmed. When the link is lost it says so and begins again. While the hub is slow the socket is not read, so
+//! is confirmed. When the session is lost it says so and begins again. While the hub is slow the socket is not read, so
 //! Redis's own limit (client-output-buffer-limit pubsub) ends a connection that is too slow, which is repaired from the log.
 
-mod link;
-mod patience;
+mod answer_timeout;
 mod probe;
 mod questions;
 mod replies;
+mod session;
 mod topics;
 
 use std::{sync::Arc, time::Duration};
@@ -25,12 +25,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{link::Link, topics::Topics};
+use self::{session::LiveSession, topics::Topics};
 use super::{
     ServerUrl,
     connection::{Backoff, Connection},
     keys::Keys,
-    vitals::Probed,
+    readiness::Probed,
 };
 
 /// What a live connection needs.
@@ -46,7 +46,7 @@ pub(super) struct Settings {
     pub(super) probed: watch::Sender<Probed>,
 }
 
-/// Why a link ended.
+/// Why a session ended.
 enum End {
     /// Nobody listens any more.
     Unwanted,
@@ -67,7 +67,7 @@ struct Live {
     commands: mpsc::Receiver<LiveCommand>,
     events: mpsc::Sender<Vec<LiveEvent>>,
     topics: Topics,
-    /// It was said that links are of no use, and none has worked since.
+    /// It was said that sessions are of no use, and none has worked since.
     complained: bool,
 }
 
@@ -89,18 +89,18 @@ impl Live {
         let (mut told, mut connected) = (false, false);
         loop {
             let settings = Arc::clone(&self.settings);
-            let opened = timeout(settings.timeout, Link::open(settings)).await;
+            let opened = timeout(settings.timeout, LiveSession::open(settings)).await;
             let reason = match opened {
-                Ok(Ok(mut link)) => {
+                Ok(Ok(mut session)) => {
                     backoff = Backoff::default();
                     if std::mem::replace(&mut connected, true) {
                         metrics::reconnected(metrics::Connection::Live);
                     }
                     let was_lost = std::mem::take(&mut told);
-                    let end = link.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await;
+                    let end = session.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await;
                     // One that came too early, while Redis was still loading, has made nothing good.
-                    told = was_lost && !link.has_restored();
-                    self.complained &= !link.has_worked();
+                    told = was_lost && !session.has_restored();
+                    self.complained &= !session.has_worked();
                     match end {
                         End::Unwanted => return,
                         End::Lost(reason) => reason,
@@ -124,7 +124,7 @@ impl Live {
         }
     }
 
-    /// Says, once until a link has worked, that one was of no use; answers why it was not.
+    /// Says, once until a session has worked, that one was of no use; answers why it was not.
     fn complain(&mut self, reason: String) -> String {
         // Where the command connection can't be used either, its keeper says so, though it may notice a moment later: what counts
         // is that it was answered while this one was silent.

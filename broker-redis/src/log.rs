@@ -64,15 +64,15 @@ impl Reader {
 
     /// The data set, which is given a name where it has none, and Redis's clock.
     pub(super) async fn data_set(&self) -> Result<DataSetNow, Error> {
-        let mut link = self.connection.link().await?;
+        let mut session = self.connection.session().await?;
         // Where it may not be written it stays without a name, and nothing is said of it.
-        let _ = name_data_set(&mut link.connection, &self.keys).await;
+        let _ = name_data_set(&mut session.connection, &self.keys).await;
         let mut pipeline = redis::pipe();
         pipeline.cmd("GET").arg(self.keys.data_set()).cmd("TIME");
         let mut answers = self.query(&pipeline, &[]).await?.into_iter();
-        let (Some(name), Some(time)) = (answers.next(), answers.next()) else { return Err(odd()) };
-        let name: Option<String> = redis::from_redis_value(name).map_err(|_| odd())?;
-        let (seconds, micros): (i64, i64) = redis::from_redis_value(time).map_err(|_| odd())?;
+        let (Some(name), Some(time)) = (answers.next(), answers.next()) else { return Err(malformed_reply()) };
+        let name: Option<String> = redis::from_redis_value(name).map_err(|_| malformed_reply())?;
+        let (seconds, micros): (i64, i64) = redis::from_redis_value(time).map_err(|_| malformed_reply())?;
         Ok(DataSetNow {
             data_set: name.and_then(|name| name.parse().ok()),
             time_ms: seconds.saturating_mul(1000).saturating_add(micros / 1000),
@@ -98,7 +98,7 @@ impl Reader {
         let mut pipeline = redis::pipe();
         pipeline.add_command(add);
         let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
-        redis::from_redis_value(answer).map_err(|_| odd())
+        redis::from_redis_value(answer).map_err(|_| malformed_reply())
     }
 
     pub(super) async fn page(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
@@ -160,7 +160,8 @@ impl Reader {
             let mut pipeline = redis::pipe();
             pipeline.cmd("ZSCAN").arg(self.keys.registry()).arg(&cursor).arg("COUNT").arg(REGISTRY_PAGE);
             let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
-            let (next, names): (String, Vec<(Vec<u8>, String)>) = redis::from_redis_value(answer).map_err(|_| odd())?;
+            let (next, names): (String, Vec<(Vec<u8>, String)>) =
+                redis::from_redis_value(answer).map_err(|_| malformed_reply())?;
             for (name, _) in names {
                 let Ok(name) = String::from_utf8(name) else { continue };
                 let fits = name.as_str() > after && pattern.is_none_or(|pattern| pattern.matches(&name));
@@ -205,9 +206,9 @@ impl Reader {
 
     /// Sends calls together and answers what each got, where the pipeline says that errors are to be told one by one.
     async fn query_each(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<RedisResult<Value>>, Error> {
-        let mut link = self.connection.link().await?;
+        let mut session = self.connection.session().await?;
         let limit = self.connection.timeout();
-        let asked = timeout(limit, query(&mut link.connection, pipeline, scripts));
+        let asked = timeout(limit, query(&mut session.connection, pipeline, scripts));
         let asked = metrics::timed(Call::Read, asked).await;
         let late = |_| Error::Unavailable("Redis did not answer in time".to_owned());
         asked.map_err(late)?.map_err(|error| self.failed(&error))
@@ -260,7 +261,7 @@ fn damaged() -> Error {
     Error::Channel(error::DAMAGED.to_owned())
 }
 
-fn odd() -> Error {
+fn malformed_reply() -> Error {
     Error::Internal("Redis answered in a way that is not understood".to_owned())
 }
 

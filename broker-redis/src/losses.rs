@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     call::{self, Seen},
-    connection::{Connection, Link},
+    connection::{Connection, Session},
     error,
     keys::Keys,
     receipts::{Receipts, ReplicationId},
@@ -39,8 +39,8 @@ impl Losses {
 
     /// Reports what one channel lacks.
     pub(super) async fn report(&self, channel: &ChannelName, seen: Seen) -> Result<(), Error> {
-        let mut link = self.connection.link().await?;
-        self.send(&mut link, &[(channel.clone(), seen)], None).await
+        let mut session = self.connection.session().await?;
+        self.send(&mut session, &[(channel.clone(), seen)], None).await
     }
 
     /// Reports what a publisher was given on a channel in earlier epochs.
@@ -50,29 +50,29 @@ impl Losses {
         older: Vec<Seen>,
         receipts: &Receipts,
     ) -> Result<(), Error> {
-        let mut link = self.connection.link().await?;
+        let mut session = self.connection.session().await?;
         let some: Vec<_> = older.into_iter().map(|seen| (channel.clone(), seen)).collect();
-        self.send(&mut link, &some, Some(receipts)).await
+        self.send(&mut session, &some, Some(receipts)).await
     }
 
     /// Reports all receipts that the server of this connection may not know, once. Servers with the same replication id have the same
     /// history.
-    pub(super) async fn report_all(&self, receipts: &Receipts, link: &Link) -> Result<(), Error> {
+    pub(super) async fn report_all(&self, receipts: &Receipts, session: &Session) -> Result<(), Error> {
         let mut reported = self.reported.lock().await;
-        if *reported >= link.number {
+        if *reported >= session.generation {
             return Ok(());
         }
-        let mut link = link.clone();
-        for some in receipts.unconfirmed(link.replication).chunks(REPORTS_PER_CALL) {
-            self.send(&mut link, some, Some(receipts)).await?;
+        let mut session = session.clone();
+        for some in receipts.unconfirmed(session.replication).chunks(REPORTS_PER_CALL) {
+            self.send(&mut session, some, Some(receipts)).await?;
         }
-        *reported = link.number;
+        *reported = session.generation;
         Ok(())
     }
 
     async fn send(
         &self,
-        link: &mut Link,
+        session: &mut Session,
         some: &[(ChannelName, Seen)],
         receipts: Option<&Receipts>,
     ) -> Result<(), Error> {
@@ -82,7 +82,7 @@ impl Losses {
             pipeline.add_command(self.call(channel, *seen, Epoch::random()));
         }
         let deadline = Instant::now() + self.connection.timeout();
-        let answers = timeout_at(deadline, self.query(&pipeline, link)).await.map_err(|_| error::slow())??;
+        let answers = timeout_at(deadline, self.query(&pipeline, session)).await.map_err(|_| error::slow())??;
         for ((channel, seen), answer) in some.iter().zip(answers) {
             match answer {
                 Ok(answer) => {
@@ -94,7 +94,7 @@ impl Losses {
                         );
                     }
                     if let Some(receipts) = receipts {
-                        receipts.confirm(channel, link.replication);
+                        receipts.confirm(channel, session.replication);
                     }
                 }
                 // Of one channel: the next publish there brings its receipts along.
@@ -110,7 +110,7 @@ impl Losses {
     async fn query(
         &self,
         pipeline: &redis::Pipeline,
-        link: &mut Link,
+        session: &mut Session,
     ) -> Result<Vec<Result<Value, RedisError>>, Error> {
         let failed = |error| match self.connection.failed(&error) {
             // A report that was carried out changes nothing when it is repeated.
@@ -118,12 +118,12 @@ impl Losses {
             other => other,
         };
         let answers: Vec<Result<Value, RedisError>> =
-            pipeline.query_async(&mut link.connection).await.map_err(failed)?;
+            pipeline.query_async(&mut session.connection).await.map_err(failed)?;
         if !answers.iter().any(|answer| answer.as_ref().is_err_and(script::is_missing)) {
             return Ok(answers);
         }
-        script::REPORT.load(&mut link.connection).await.map_err(failed)?;
-        pipeline.query_async(&mut link.connection).await.map_err(failed)
+        script::REPORT.load(&mut session.connection).await.map_err(failed)?;
+        pipeline.query_async(&mut session.connection).await.map_err(failed)
     }
 
     fn call(&self, channel: &ChannelName, seen: Seen, name: Epoch) -> Cmd {

@@ -1,8 +1,8 @@
-//! What empties a channel's queue: calls that are prepared where that can be, up to two of them under way, so that the
+//! What empties a channel's queue: optimistic calls where that can be, up to two of them under way, so that the
 //! publisher and Redis work at the same time; otherwise one call after the other.
 //!
-//! Order holds, since a second call is prepared behind the first: it is carried out behind that one or not at all, and then
-//! goes the long way, when the first has.
+//! Order holds, since a second call follows the first: it is carried out behind that one or not at all, and then
+//! goes the full script, when the first has.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -20,10 +20,10 @@ use tokio::{
 };
 
 use super::{
-    call::{Seen, odd},
-    connection::Link,
+    call::{Seen, malformed_reply},
+    connection::Session,
     error::{self, cut, slow},
-    prepared::{Clock, Left, Plan},
+    optimistic::{ChannelSnapshot, Clock, OptimisticAppend},
     publish::Publisher,
     queue::{self, Group, Job, answer, answer_all, deadline},
     script,
@@ -34,16 +34,16 @@ const DEPTH: usize = 2;
 
 /// A group on its way.
 enum Step {
-    /// A prepared call, which has been handed over.
+    /// An optimistic call, which has been handed over.
     Sent(Box<Sent>),
-    /// To be sent the long way when it is its turn.
+    /// To be sent the full script when it is its turn.
     Waits(Group),
 }
 
 struct Sent {
     group: Group,
-    plan: Plan,
-    link: Link,
+    plan: OptimisticAppend,
+    session: Session,
     deadline: Instant,
     answer: BoxFuture<'static, Answer>,
 }
@@ -51,7 +51,7 @@ struct Sent {
 /// What Redis answered, or why it is not known.
 type Answer = Result<RedisResult<Value>, Error>;
 
-/// Whether nothing was written, so that the long way has to be taken.
+/// Whether nothing was written, so that the full script has to be taken.
 fn is_refused(answer: &Answer) -> bool {
     match answer {
         Ok(Ok(answer)) => *answer == Value::Int(0),
@@ -61,7 +61,7 @@ fn is_refused(answer: &Answer) -> bool {
 }
 
 impl Step {
-    /// The same, to be sent the long way.
+    /// The same, to be sent the full script.
     fn wait(self) -> Self {
         match self {
             Self::Sent(sent) => Self::Waits(sent.group),
@@ -94,10 +94,10 @@ impl Publisher {
             match (under_way.pop_front(), answer) {
                 (Some(Step::Sent(sent)), Some(answer)) => {
                     if is_refused(&answer) {
-                        // What was prepared behind it writes nothing either.
+                        // What was sent behind it writes nothing either.
                         under_way = under_way.into_iter().map(Step::wait).collect();
                     }
-                    self.settle(&channel, *sent, answer).await;
+                    self.complete(&channel, *sent, answer).await;
                 }
                 (Some(Step::Waits(group)), _) => self.send_waiting(&channel, group).await,
                 _ => {}
@@ -105,9 +105,13 @@ impl Publisher {
         }
     }
 
-    /// What can be begun now, and how the call before leaves the channel, where it can be prepared. With nothing under way and
+    /// What can be begun now, and how the call before leaves the channel, where it is known. With nothing under way and
     /// nothing in the queue, the queue is gone.
-    fn next_group(&self, channel: &ChannelName, under_way: &VecDeque<Step>) -> Option<(Group, Option<Left>)> {
+    fn next_group(
+        &self,
+        channel: &ChannelName,
+        under_way: &VecDeque<Step>,
+    ) -> Option<(Group, Option<ChannelSnapshot>)> {
         let limit = self.connection.timeout();
         let fits = |job: &Job| job.min_replicas == 0 && !job.batch.has_ids() && job.since.elapsed() < limit;
         match under_way.back() {
@@ -124,29 +128,31 @@ impl Publisher {
         }
     }
 
-    /// Hands a prepared call over, where it can be prepared; at once, unless it is the `first`, which nothing is held up by.
-    async fn prepare(&self, channel: &ChannelName, group: Group, left: Option<Left>, first: bool) -> Step {
+    /// Hands an optimistic call over, where it can be made; at once, unless it is the `first`, which nothing is held up by.
+    async fn prepare(&self, channel: &ChannelName, group: Group, left: Option<ChannelSnapshot>, first: bool) -> Step {
         let Some(left) = left.filter(|_| !self.closing.is_cancelled()) else { return Step::Waits(group) };
         let deadline = deadline(&group, self.connection.timeout());
         let reaching = self.registry.reach(channel, deadline);
         let reached = if first { Some(reaching.await) } else { reaching.now_or_never() };
-        let link = match reached {
-            Some(Ok(link)) => link,
+        let session = match reached {
+            Some(Ok(session)) => session,
             // That took all the time there was.
             Some(Err(error)) if Instant::now() >= deadline => {
                 self.queues.done(queue::bytes(&group));
                 answer_all(group, &error);
                 return Step::Waits(Group::new());
             }
-            // Where Redis is away, the long way says so.
+            // Where Redis is away, the full script says so.
             Some(Err(_)) | None => return Step::Waits(group),
         };
         let messages = group.iter().map(|job| job.messages()).sum();
-        let Some(plan) = Plan::behind(left, messages, &self.retention, link.number) else { return Step::Waits(group) };
+        let Some(plan) = OptimisticAppend::behind(left, messages, &self.retention, session.generation) else {
+            return Step::Waits(group);
+        };
         let batches = group.iter().map(|job| &job.batch);
-        let Some(line) = link.line.clone() else { return Step::Waits(group) };
-        let sent = line.send(|out| plan.write(out, &self.keys, channel, &self.retention, batches));
-        // Nothing was handed over: the line has just been lost.
+        let Some(publishing) = session.publishing.clone() else { return Step::Waits(group) };
+        let sent = publishing.send(|out| plan.write(out, &self.keys, channel, &self.retention, batches));
+        // Nothing was handed over: the publishing has just been lost.
         let Some(sent) = sent else { return Step::Waits(group) };
         let (closing, timing) = (self.closing.clone(), Timing::begin());
         let answer = Box::pin(async move {
@@ -156,37 +162,37 @@ impl Publisher {
                 answer
             };
             let answer = closing.run_until_cancelled(answered).await.ok_or_else(cut)?;
-            answer.map_err(|_| line.give_up()).map_err(|()| slow())?.map_err(|_| error::lost())
+            answer.map_err(|_| publishing.give_up()).map_err(|()| slow())?.map_err(|_| error::lost())
         });
-        Step::Sent(Box::new(Sent { group, plan, link, deadline, answer }))
+        Step::Sent(Box::new(Sent { group, plan, session, deadline, answer }))
     }
 
-    async fn settle(self: &Arc<Self>, channel: &ChannelName, sent: Sent, answered: Answer) {
-        let Sent { group, plan, mut link, deadline, .. } = sent;
+    async fn complete(self: &Arc<Self>, channel: &ChannelName, sent: Sent, answered: Answer) {
+        let Sent { group, plan, mut session, deadline, .. } = sent;
         let bytes = queue::bytes(&group);
         match answered {
             Ok(Ok(Value::Int(0))) => {
                 self.registry.receipts.share(channel);
-                self.send_long(channel, group).await;
+                self.send_full(channel, group).await;
             }
             Ok(Ok(Value::Int(clock_ms))) => {
-                let after = Left { clock: Clock::at(clock_ms), ..plan.after };
+                let after = ChannelSnapshot { clock: Clock::at(clock_ms), ..plan.after };
                 self.registry.receipts.leave(channel, after);
                 let last = Position::new(after.epoch, after.last);
                 let given = Seen { first: plan.first(), last, time_ms: after.time_ms, call: Some(after.name) };
-                self.registry.note(channel, given, &link, deadline).await;
+                self.registry.note(channel, given, &session, deadline).await;
                 let published = plan.receipts(group.iter().map(|job| &job.batch));
                 answer(group, published);
             }
             Ok(Ok(_)) => {
                 self.registry.receipts.doubt(channel);
-                answer_all(group, &odd());
+                answer_all(group, &malformed_reply());
             }
             Ok(Err(error)) if script::is_missing(&error) => {
                 // Nothing was carried out. What becomes of the loading shows at the next call.
-                let loading = timeout_at(deadline, script::PREPARED.load(&mut link.connection));
+                let loading = timeout_at(deadline, script::OPTIMISTIC.load(&mut session.connection));
                 let _ = self.closing.run_until_cancelled(loading).await;
-                self.send_long(channel, group).await;
+                self.send_full(channel, group).await;
             }
             Ok(Err(error)) => {
                 self.registry.receipts.doubt(channel);
@@ -200,14 +206,14 @@ impl Publisher {
         self.queues.done(bytes);
     }
 
-    /// Boxed: the long way's state is many times that of everything else here, and would be copied with each task.
-    fn send_long<'a>(self: &'a Arc<Self>, channel: &'a ChannelName, group: Group) -> BoxFuture<'a, ()> {
+    /// Boxed: the full script's state is many times that of everything else here, and would be copied with each task.
+    fn send_full<'a>(self: &'a Arc<Self>, channel: &'a ChannelName, group: Group) -> BoxFuture<'a, ()> {
         Box::pin(self.send(channel, group))
     }
 
     async fn send_waiting(self: &Arc<Self>, channel: &ChannelName, group: Group) {
         let bytes = queue::bytes(&group);
-        self.send_long(channel, group).await;
+        self.send_full(channel, group).await;
         self.queues.done(bytes);
     }
 }

@@ -2,7 +2,7 @@
 //! together in the next call (group commit).
 //!
 //! A publish takes its place in the queue at once. The queue's task (`pipeline`) lives as long as there is something in it.
-//! Here is the long way, which is always open: one call of the script that knows nothing beforehand.
+//! Here is the full script, which is always open: one call of the script that knows nothing beforehand.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     call::{self, Answer, Batch, Seen},
-    connection::{Connection, Link},
+    connection::{Connection, Session},
     error::{self, closed, cut, slow},
     keys::Keys,
-    prepared::{Clock, Left},
+    optimistic::{ChannelSnapshot, Clock},
     queue::{Group, Job, Queues, answer, answer_all, deadline},
     registry::Registry,
     script,
@@ -103,7 +103,7 @@ impl Publisher {
         Ok(answer)
     }
 
-    /// Publishes a group the long way, and answers it.
+    /// Publishes a group the full script, and answers it.
     pub(super) async fn send(self: &Arc<Self>, channel: &ChannelName, group: Group) {
         let limit = self.connection.timeout();
         let (group, late): (Group, Group) = group.into_iter().partition(|job| job.since.elapsed() < limit);
@@ -134,15 +134,15 @@ impl Publisher {
     /// One call of the script over the shared connection.
     async fn call(&self, channel: &ChannelName, group: &[Job]) -> Result<Vec<Published>, Error> {
         let deadline = deadline(group, self.connection.timeout());
-        let mut link = self.registry.reach(channel, deadline).await?;
+        let mut session = self.registry.reach(channel, deadline).await?;
         let name = Epoch::random();
         let call = self.write(channel, group, name);
-        let sending = timeout_at(deadline, script::PUBLISH.send(&call, &mut link.connection));
+        let sending = timeout_at(deadline, script::PUBLISH.send(&call, &mut session.connection));
         let sending = metrics::timed(Call::Publish, sending);
         let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)?;
         let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
         let answer = self.read(answer, group)?;
-        self.note(channel, &answer, name, &link, deadline).await;
+        self.note(channel, &answer, name, &session, deadline).await;
         Ok(answer.published)
     }
 
@@ -151,13 +151,13 @@ impl Publisher {
     async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Group, wanted: u32) {
         let begun = async {
             let deadline = deadline(&group, self.connection.timeout());
-            let link = self.registry.reach(channel, deadline).await?;
+            let session = self.registry.reach(channel, deadline).await?;
             let name = Epoch::random();
             let call = self.write(channel, &group, name);
             let sending = metrics::timed(Call::Publish, self.waiters.send(&call, wanted, deadline));
             let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
             let answer = self.read(answer, &group)?;
-            self.note(channel, &answer, name, &link, deadline).await;
+            self.note(channel, &answer, name, &session, deadline).await;
             Ok((answer.published, wait))
         };
         match begun.await {
@@ -201,7 +201,7 @@ impl Publisher {
     }
 
     /// Remembers the last receipt, and how the call left the channel.
-    async fn note(&self, channel: &ChannelName, answer: &Answer, name: Epoch, link: &Link, deadline: Instant) {
+    async fn note(&self, channel: &ChannelName, answer: &Answer, name: Epoch, session: &Session, deadline: Instant) {
         let all = || answer.published.iter().flatten().flatten();
         for repeated in all().filter(|receipt| receipt.duplicate) {
             // Its message was given out as well.
@@ -212,13 +212,13 @@ impl Publisher {
         if let (Some(last), Some(first)) = (last, receipts().min()) {
             let Receipt { epoch, sequence, time_ms, .. } = *last;
             // The call was made after that, and did all that a full one does.
-            let full = ((deadline - self.connection.timeout()).into_std(), link.number);
-            let left = Left { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms), full };
+            let full = ((deadline - self.connection.timeout()).into_std(), session.generation);
+            let left = ChannelSnapshot { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms), full };
             self.registry.receipts.leave(channel, left);
             // What others were given of the epoch before that was given out as well: it has no holes.
             let first = if answer.epoch_first > 0 { answer.epoch_first } else { first };
             let given = Seen { first, last: Position::new(epoch, sequence), time_ms, call: Some(name) };
-            self.registry.note(channel, given, link, deadline).await;
+            self.registry.note(channel, given, session, deadline).await;
         } else {
             self.registry.receipts.doubt(channel);
         }

@@ -10,11 +10,11 @@ use std::{
 use lru::LruCache;
 use tidings::{
     channel::ChannelName,
-    limits::{PREPARED_PAUSE, REGISTRY_RENEWAL, REMEMBERED_EPOCHS, REMEMBERED_RECEIPTS},
+    limits::{OPTIMISTIC_PAUSE, REGISTRY_RENEWAL, REMEMBERED_EPOCHS, REMEMBERED_RECEIPTS},
     message::Position,
 };
 
-use super::{call::Seen, prepared::Left};
+use super::{call::Seen, optimistic::ChannelSnapshot};
 
 #[derive(Debug, Clone, Default)]
 struct Known {
@@ -24,7 +24,7 @@ struct Known {
     /// When the last receipt came, and from a server with which replication id.
     given: Option<(Instant, ReplicationId)>,
     /// How this process's last call left the channel.
-    left: Option<Left>,
+    left: Option<ChannelSnapshot>,
     /// When somebody else was last found to write there as well.
     shared: Option<Instant>,
     /// When, and over which connection.
@@ -144,14 +144,14 @@ impl Receipts {
     }
 
     /// How this process's last call left the channel; `None` where that is not known, or others write there as well.
-    pub(super) fn left(&self, channel: &ChannelName) -> Option<Left> {
+    pub(super) fn left(&self, channel: &ChannelName) -> Option<ChannelSnapshot> {
         let mut known = self.lock();
         let known = known.get(channel)?;
-        let is_shared = known.shared.is_some_and(|at| at.elapsed() < PREPARED_PAUSE);
+        let is_shared = known.shared.is_some_and(|at| at.elapsed() < OPTIMISTIC_PAUSE);
         known.left.filter(|_| !is_shared)
     }
 
-    pub(super) fn leave(&self, channel: &ChannelName, left: Left) {
+    pub(super) fn leave(&self, channel: &ChannelName, left: ChannelSnapshot) {
         self.lock().get_or_insert_mut(channel.clone(), Known::default).left = Some(left);
     }
 

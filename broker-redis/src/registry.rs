@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     call::Seen,
-    connection::{Connection, Link},
+    connection::{Connection, Session},
     error,
     keys::Keys,
     losses::Losses,
@@ -44,22 +44,23 @@ impl Registry {
     }
 
     /// The connection, once the registry knows the channel. Nothing was written yet, whatever happens here.
-    pub(super) async fn reach(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
-        let at_hand = self.connection.open_link().filter(|link| self.receipts.is_registered(channel, link.number));
+    pub(super) async fn reach(&self, channel: &ChannelName, deadline: Instant) -> Result<Session, Error> {
+        let at_hand =
+            self.connection.open_session().filter(|session| self.receipts.is_registered(channel, session.generation));
         match at_hand {
-            Some(link) if !self.closing.is_cancelled() => Ok(link),
+            Some(session) if !self.closing.is_cancelled() => Ok(session),
             // Boxed: a publish would carry the state of what is rarely needed.
             _ => Box::pin(self.reach_out(channel, deadline)).await,
         }
     }
 
-    async fn reach_out(&self, channel: &ChannelName, deadline: Instant) -> Result<Link, Error> {
+    async fn reach_out(&self, channel: &ChannelName, deadline: Instant) -> Result<Session, Error> {
         let reached = async {
-            let mut link = self.connection.link().await?;
+            let mut session = self.connection.session().await?;
             // Before anything is written there: whoever writes first would take the place of what this server lacks.
-            self.losses.report_all(&self.receipts, &link).await?;
-            self.register(channel, &mut link).await?;
-            Ok(link)
+            self.losses.report_all(&self.receipts, &session).await?;
+            self.register(channel, &mut session).await?;
+            Ok(session)
         };
         let Some(reached) = self.closing.run_until_cancelled(timeout_at(deadline, reached)).await else {
             return Err(error::closed());
@@ -73,9 +74,9 @@ impl Registry {
 
     /// Remembers the last receipt. A new epoch may mean that the registry was lost as well: it is told until a time at the
     /// latest, since receipts wait for it.
-    pub(super) async fn note(&self, channel: &ChannelName, given: Seen, link: &Link, deadline: Instant) {
-        if self.receipts.remember(channel, given, link.replication, deadline.into_std()) {
-            let mut unregistered = Link { number: 0, ..link.clone() };
+    pub(super) async fn note(&self, channel: &ChannelName, given: Seen, session: &Session, deadline: Instant) {
+        if self.receipts.remember(channel, given, session.replication, deadline.into_std()) {
+            let mut unregistered = Session { generation: 0, ..session.clone() };
             let registering = timeout_at(deadline, self.register(channel, &mut unregistered));
             let registered = Box::pin(self.closing.run_until_cancelled(registering)).await;
             if let Some(Err(error)) = registered.map(|registered| registered.unwrap_or_else(|_| Err(error::slow()))) {
@@ -103,11 +104,11 @@ impl Registry {
     /// cancelled.
     pub(super) async fn report_losses(self: Arc<Self>) {
         let reporting = async {
-            let mut number = 0;
+            let mut generation = 0;
             loop {
-                let Ok(link) = self.connection.link_after(number).await else { return };
-                number = link.number;
-                if let Err(error) = self.losses.report_all(&self.receipts, &link).await {
+                let Ok(session) = self.connection.session_after(generation).await else { return };
+                generation = session.generation;
+                if let Err(error) = self.losses.report_all(&self.receipts, &session).await {
                     tracing::debug!(%error, "receipts were not reported");
                 }
             }
@@ -116,16 +117,16 @@ impl Registry {
     }
 
     /// Puts the channel into the registry where that has not been done lately.
-    async fn register(&self, channel: &ChannelName, link: &mut Link) -> Result<(), Error> {
-        if self.receipts.is_registered(channel, link.number) {
+    async fn register(&self, channel: &ChannelName, session: &mut Session) -> Result<(), Error> {
+        if self.receipts.is_registered(channel, session.generation) {
             return Ok(());
         }
         let mut call = script::REGISTER.call();
         call.arg(2).arg(self.keys.registry()).arg(self.keys.data_set());
         call.arg(channel.as_str()).arg(DataSet::random().to_string());
-        let sent = timeout(self.connection.timeout(), script::REGISTER.send(&call, &mut link.connection)).await;
+        let sent = timeout(self.connection.timeout(), script::REGISTER.send(&call, &mut session.connection)).await;
         sent.map_err(|_| error::slow())?.map_err(|error| self.connection.failed(&error))?;
-        self.receipts.register(channel, link.number);
+        self.receipts.register(channel, session.generation);
         Ok(())
     }
 }

@@ -47,9 +47,9 @@ pub(super) static REPORT: Script = script!(
 );
 pub(super) static ADOPT: Script = writing!("adopt.lua"; "adopted.lua");
 // In the middle its parts are indented: they stand within a condition.
-pub(super) static PREPARED: Script = script!(
+pub(super) static OPTIMISTIC: Script = script!(
     "#!lua\n",
-    include_str!("../scripts/prepared.lua"),
+    include_str!("../scripts/optimistic.lua"),
     include_str!("../scripts/tools.lua"),
     include_str!("../scripts/append.lua"),
     include_str!("../scripts/appended.lua"),
@@ -113,7 +113,7 @@ pub(super) fn is_missing(error: &redis::RedisError) -> bool {
 
 /// Gives a server all scripts.
 pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    for script in [&PUBLISH, &PREPARED, &REPORT, &ADOPT, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
+    for script in [&PUBLISH, &OPTIMISTIC, &REPORT, &ADOPT, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
         script.load(connection).await?;
     }
     Ok(())
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn every_command_of_the_scripts_is_asked_for() {
-        let all = [&PUBLISH, &PREPARED, &REPORT, &ADOPT, &HEAD, &READ, &SINCE, &RECENT, &REGISTER, &UNREGISTER];
+        let all = [&PUBLISH, &OPTIMISTIC, &REPORT, &ADOPT, &HEAD, &READ, &SINCE, &RECENT, &REGISTER, &UNREGISTER];
         let named = |code: &str, before: &str| -> Vec<String> {
             let calls = code.split(before).skip(1);
             calls.filter_map(|rest| rest.split('\'').next().map(str::to_owned)).collect()

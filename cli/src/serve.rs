@@ -65,7 +65,7 @@ impl Serve {
         parts.extend(matches!(broker, Choice::Redis(_)).then_some(Part::Redis));
         let admin = self.common.bind_admin(&parts).await.map_err(Error::serve)?;
         let broker = broker.start();
-        let admin = admin.map(|door| door.open(broker.clone(), stop.clone()));
+        let admin = admin.map(|server| server.open(broker.clone(), stop.clone()));
         // Whoever closed our output still wants to be served.
         let _ = self.announce(&broker, &names, [&publisher, &subscriber], program, out);
         let serving = self.serve(&broker, (names, capture), publisher, subscriber, stop.clone());
@@ -89,7 +89,7 @@ impl Serve {
         let for_publisher = tidings_publisher::Settings { names: names.clone(), server: options(&subscriber) };
         let for_subscriber = tidings_subscriber::Settings {
             names,
-            patience: self.common.redis_timeout,
+            broker_timeout: self.common.redis_timeout,
             max_age: self.common.history.max_age,
             capture,
             server: options(&publisher),

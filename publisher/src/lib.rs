@@ -1,7 +1,7 @@
 //! The publisher: takes messages over gRPC and hands them to a broker, which numbers, keeps and pushes them.
 //!
 //! A call goes through two steps. [`request`] checks what a client sent and turns it into a draft; [`service`] publishes
-//! the draft and answers with its receipt, and [`unary`] does the same for most calls, past the generated code. [`stream`] does
+//! the draft and answers with its receipt, and [`fast_path`] does the same for most calls, past the generated code. [`stream`] does
 //! both for many messages on one call. [`answer`] says what a receipt says. What a message means and how
 //! a broker keeps it is the root crate's business; nothing here knows Redis.
 
@@ -12,16 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 mod answer;
 pub mod config;
+mod fast_path;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod request;
 mod service;
 mod stream;
-mod unary;
 
+use fast_path::{Single, Together};
 use service::Publisher;
 use stream::RawStreams;
-use unary::{Single, Together};
 
 /// What a publisher needs to know beside its broker.
 #[derive(Debug, Clone)]
@@ -43,8 +43,8 @@ pub async fn serve(
     let publisher = Publisher::new(broker, settings.names, shutdown.clone());
     let generated = PublisherServiceServer::new(publisher.clone()).max_decoding_message_size(DECODE_BYTES);
     let services = Services::new(state)
-        .with_short_way(Single::PATH, Single::new(publisher.clone()))
-        .with_short_way(Together::PATH, Together::new(publisher.clone()))
+        .with_fast_path(Single::PATH, Single::new(publisher.clone()))
+        .with_fast_path(Together::PATH, Together::new(publisher.clone()))
         .with(RawStreams::new(generated, publisher));
     tidings_transport::serve(listener, services, settings.server, shutdown).await
 }

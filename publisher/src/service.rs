@@ -1,5 +1,5 @@
 //! `PublisherService`: drafts go to the broker, receipts come back. As a generated service it answers the unary calls that
-//! do not go the short way ([`unary`](crate::unary)).
+//! do not go the fast path ([`fast_path`](crate::fast_path)).
 
 use std::sync::Arc;
 

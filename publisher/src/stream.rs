@@ -30,7 +30,7 @@ use tidings::{
     metrics::Publish,
     status::{self, Call},
 };
-use tidings_transport::Ending;
+use tidings_transport::DrainSignal;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
@@ -66,15 +66,15 @@ struct Answers {
     /// The status behind the last answer.
     end: Status,
     is_over: bool,
-    ending: Ending,
+    drain: DrainSignal,
     ended: Pin<Box<Fuse<WaitForCancellationFutureOwned>>>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Answers {
     /// Answers what comes in, until the connection ends and for at most `timeout`.
-    fn new(publisher: Publisher, intake: Streaming<Taken>, ending: Ending, timeout: Option<Duration>) -> Self {
-        let ended = Box::pin(ending.begun().fuse());
+    fn new(publisher: Publisher, intake: Streaming<Taken>, drain: DrainSignal, timeout: Option<Duration>) -> Self {
+        let ended = Box::pin(drain.begun().fuse());
         Self {
             publisher,
             intake: Some(intake),
@@ -87,7 +87,7 @@ impl Answers {
             bytes_under_way: 0,
             end: Status::ok(""),
             is_over: false,
-            ending,
+            drain,
             ended,
             deadline: timeout.map(|timeout| Box::pin(sleep(timeout))),
         }
@@ -96,7 +96,7 @@ impl Answers {
     /// Takes in what there is and what there is room for.
     fn take_in(&mut self, context: &mut Context<'_>) {
         if !self.ended.is_terminated() && self.ended.poll_unpin(context).is_ready() {
-            self.close(self.ending.status(Call::Publish));
+            self.close(self.drain.status(Call::Publish));
         }
         // What is taken in together gets ids of one moment.
         self.ids = Ids::default();

@@ -211,7 +211,7 @@ impl<'a> Stage<'a> {
         let second = Duration::from_secs(1);
         let settings = tidings_subscriber::Settings {
             names: self.names.clone(),
-            patience: TIMEOUT,
+            broker_timeout: TIMEOUT,
             max_age: Duration::from_secs(86_400),
             capture: Vec::new(),
             server: Options {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Connections of one listener; fewer where the process may not have as many file descriptors.
 pub const CONNECTIONS: usize = 20_000;
-/// File descriptors that connections leave to the rest of the process (Redis, the operators' door): a full house must be
+/// File descriptors that connections leave to the rest of the process (Redis, the admin listener): a full house must be
 /// able to find Redis again.
 pub const RESERVED_DESCRIPTORS: usize = 64;
 /// How long a listener waits when the system has no file descriptor or memory for another connection, which passes.

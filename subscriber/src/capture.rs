@@ -1,13 +1,13 @@
 //! Capture: what plain programs publish on some channels is taken into the log, once, by whichever replica comes first.
 //!
 //! The hub tells what it hears on captured channels: messages of plain programs, which no stream gets; notices of what was
-//! adopted, which all streams get as they get numbered messages; and how far the numbered messages go. [`account`] makes of
+//! adopted, which all streams get as they get numbered messages; and how far the numbered messages go. [`adoption_state`] makes of
 //! that what is still to be adopted. A single task adopts, reads the log where notices were missed, and has heads told. The
 //! hub waits for none of it.
 //!
 //! What this module must not know: how streams get messages, and what is on Redis.
 
-mod account;
+mod adoption_state;
 mod entries;
 mod held;
 mod missed;
@@ -147,11 +147,11 @@ impl Adopting {
         Self { stop, task }
     }
 
-    /// Adopts what is held, for at most `patience`, and waits for the task.
-    pub(crate) async fn finish(self, patience: Duration) {
+    /// Adopts what is held, for at most `limit`, and waits for the task.
+    pub(crate) async fn finish(self, limit: Duration) {
         self.stop.cancel();
         let mut task = self.task;
-        if tokio::time::timeout(patience, &mut task).await.is_err() {
+        if tokio::time::timeout(limit, &mut task).await.is_err() {
             task.abort();
             // What it did not adopt, another replica does, if there is one that heard it.
             let _ = task.await;

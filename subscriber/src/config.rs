@@ -107,6 +107,6 @@ impl Serve {
         let max_age = Duration::from_millis(self.common.history.retention().max_age_ms);
         let (names, server) = (self.common.names()?, self.common.server());
         let capture = self.capture.topics(&names)?;
-        Ok(Settings { names, patience: self.common.redis_timeout, max_age, capture, server })
+        Ok(Settings { names, broker_timeout: self.common.redis_timeout, max_age, capture, server })
     }
 }

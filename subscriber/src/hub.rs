@@ -7,10 +7,10 @@
 mod captures;
 mod checks;
 mod doubts;
+mod gap_detection;
 mod intake;
 mod losses;
 mod repair;
-mod rounds;
 mod task;
 mod topics;
 mod unreadable;
@@ -80,20 +80,20 @@ pub(crate) struct Hub {
     asks: mpsc::Sender<Ask>,
     feeds: Feeds,
     repair: Arc<Repair>,
-    patience: Duration,
+    broker_timeout: Duration,
     state: watch::Receiver<State>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Hub {
-    /// Opens the live connection. Nobody waits for Redis longer than `patience`.
+    /// Opens the live connection. Nobody waits for Redis longer than `broker_timeout`.
     pub(crate) fn start(
         broker: &Shared,
         pages: Arc<Pages>,
         names: Arc<Names>,
         capture: Arc<Capture>,
-        patience: Duration,
+        broker_timeout: Duration,
     ) -> Arc<Self> {
         let (asks, inbox) = mpsc::channel(HUB_REQUESTS);
         let feeds = Feeds::default();
@@ -102,7 +102,15 @@ impl Hub {
         let repair = Repair::new(Arc::clone(broker));
         let task = task::Task::new(broker, commands, Arc::clone(&feeds), pages, names, capture, Arc::clone(&repair));
         let task = tokio::spawn(task.run(inbox, events, stop.clone()));
-        Arc::new(Self { asks, feeds, repair, patience, state: broker.state(), stop, task: Mutex::new(Some(task)) })
+        Arc::new(Self {
+            asks,
+            feeds,
+            repair,
+            broker_timeout,
+            state: broker.state(),
+            stop,
+            task: Mutex::new(Some(task)),
+        })
     }
 
     /// Follows a topic from now on: whatever is pushed after this returns, arrives.
@@ -134,8 +142,8 @@ impl Hub {
             answer.await.ok()
         };
         let unavailable = |text: String| Err(Refusal::Broker(Error::Unavailable(text)));
-        let within = self.patience.as_millis();
-        let answer = match timeout(self.patience, asked).await {
+        let within = self.broker_timeout.as_millis();
+        let answer = match timeout(self.broker_timeout, asked).await {
             Ok(Some(answer)) => answer,
             Ok(None) => return unavailable("the server is stopping".to_owned()),
             Err(_) => {

@@ -45,7 +45,7 @@ pub struct Settings {
     /// Which channel names are accepted.
     pub names: Names,
     /// How long an answer of the broker is waited for.
-    pub patience: Duration,
+    pub broker_timeout: Duration,
     /// How long the broker keeps messages.
     pub max_age: Duration,
     /// The channels and patterns on which what plain programs publish is taken into the log.
@@ -64,12 +64,12 @@ pub async fn serve(
     let (state, options) = (broker.live_state(), settings.server.clone());
     let Assembled { service, hub, adopting } = Assembled::new(broker, settings, shutdown.clone());
     let services = Services::new(state).with(service);
-    let patience = limits::CAPTURE_PATIENCE.min(options.shutdown_timeout);
+    let finish_timeout = limits::CAPTURE_FINISH_TIMEOUT.min(options.shutdown_timeout);
     // Another replica takes over at once, not only when the last call here has ended.
     let handing_over = async {
         shutdown.cancelled().await;
         if let Some(adopting) = adopting {
-            adopting.finish(patience).await;
+            adopting.finish(finish_timeout).await;
         }
     };
     let serving = tidings_transport::serve(listener, services, options, shutdown.clone());
@@ -92,8 +92,13 @@ impl Assembled {
         let adopter = broker.adopter();
         // Without an adopter there are no plain programs.
         let capture = Capture::new(if adopter.is_some() { settings.capture } else { Vec::new() });
-        let hub =
-            hub::Hub::start(&broker, Arc::clone(&pages), Arc::clone(&names), Arc::clone(&capture), settings.patience);
+        let hub = hub::Hub::start(
+            &broker,
+            Arc::clone(&pages),
+            Arc::clone(&names),
+            Arc::clone(&capture),
+            settings.broker_timeout,
+        );
         let adopting = adopter.map(|adopter| Adopting::start(capture, Arc::clone(&hub), Arc::clone(&broker), adopter));
         let unary =
             service::Subscriber { broker: Arc::clone(&broker), hub: Arc::clone(&hub), names: Arc::clone(&names) };

@@ -19,7 +19,7 @@ use tidings::{
     pb::{StreamMessagesRequest, subscriber_service_server::SubscriberServiceServer},
     status::{self, Call},
 };
-use tidings_transport::{Ending, deadline};
+use tidings_transport::{DrainSignal, deadline};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, server::NamedService};
@@ -79,16 +79,16 @@ impl Service<Request<Body>> for RawStreams {
 
 impl Streams {
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let ending = Ending::of(request.extensions(), &self.stop);
-        if ending.has_begun() {
-            return Err(ending.status(Call::Read));
+        let drain = DrainSignal::of(request.extensions(), &self.stop);
+        if drain.has_begun() {
+            return Err(drain.status(Call::Read));
         }
         let deadline = deadline::of(request.headers()).map(|time| Instant::now() + time);
         let (session, heartbeat) = tokio::select! {
             opened = self.open(request.into_body()) => opened?,
-            () = ending.begun() => return Err(ending.status(Call::Read)),
+            () = drain.begun() => return Err(drain.status(Call::Read)),
         };
-        let body = StreamBody::new(session, heartbeat, deadline, ending);
+        let body = StreamBody::new(session, heartbeat, deadline, drain);
         let mut response = Response::new(Body::new(body));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(response)

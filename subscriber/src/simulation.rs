@@ -29,7 +29,7 @@ impl Subscriber {
     pub async fn close(self) {
         let Assembled { hub, adopting, .. } = self.0;
         if let Some(adopting) = adopting {
-            adopting.finish(tidings::limits::CLOSE_PATIENCE).await;
+            adopting.finish(tidings::limits::CLOSE_TIMEOUT).await;
         }
         hub.close().await;
     }

@@ -14,7 +14,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long a server may take to come up on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Arguments of a server that has written to its disk whatever it has confirmed.
 pub const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 const MISSING: &str = "neither redis-server nor valkey-server is on the PATH; install one, on Debian or Ubuntu with \
@@ -203,7 +203,7 @@ impl RedisServer {
     }
 
     fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TEST_TIMEOUT;
         while !condition() {
             assert!(Instant::now() < end, "gave up waiting: {what} (port {})", self.port);
             sleep(Duration::from_millis(10));

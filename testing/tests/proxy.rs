@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(200);
 
 struct Client(TcpStream);
@@ -26,7 +26,7 @@ impl Client {
     async fn expect(&mut self, end: &str) {
         let mut heard = Vec::new();
         while !heard.ends_with(end.as_bytes()) {
-            let read = timeout(PATIENCE, self.0.read_buf(&mut heard)).await.expect("an answer in time");
+            let read = timeout(TEST_TIMEOUT, self.0.read_buf(&mut heard)).await.expect("an answer in time");
             assert!(read.expect("no error") > 0, "ended after {:?}", String::from_utf8_lossy(&heard));
         }
     }
@@ -51,7 +51,7 @@ impl Client {
     /// Whether it ended with RST.
     async fn was_reset(&mut self) -> bool {
         let mut rest = Vec::new();
-        timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("an end in time").is_err()
+        timeout(TEST_TIMEOUT, self.0.read_to_end(&mut rest)).await.expect("an end in time").is_err()
     }
 
     async fn subscribe(proxy: &Proxy) -> Self {
@@ -70,7 +70,7 @@ async fn until(condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, waiting).await.expect("in time");
+    timeout(TEST_TIMEOUT, waiting).await.expect("in time");
 }
 
 #[tokio::test]

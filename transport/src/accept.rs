@@ -15,7 +15,7 @@ use super::{Error, Options, descriptors, front::Front};
 
 mod connection;
 mod cork;
-mod patience;
+mod write_timeout;
 
 /// Runs the loop until the token is cancelled, then drains.
 pub(super) async fn run(
@@ -109,7 +109,7 @@ mod tests {
     use tonic::service::Routes;
 
     use super::{connection::PREFACE, *};
-    use crate::{Origins, calls::Calls};
+    use crate::{Origins, deadline_and_panic::DeadlineAndPanicLayer};
 
     /// Says the first words of HTTP/2.
     async fn connect(listener: &TcpListener) -> TcpStream {
@@ -120,8 +120,8 @@ mod tests {
     }
 
     /// Whether the server answers with its own first words.
-    async fn is_served(stream: &mut TcpStream, patience: Duration) -> bool {
-        matches!(timeout(patience, stream.read(&mut [0; 9])).await, Ok(Ok(9)))
+    async fn is_served(stream: &mut TcpStream, limit: Duration) -> bool {
+        matches!(timeout(limit, stream.read(&mut [0; 9])).await, Ok(Ok(9)))
     }
 
     #[tokio::test(start_paused = true)]
@@ -148,16 +148,17 @@ mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (tasks, shutdown, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let front = Front::new(Calls::new(Routes::default(), HashSet::new()), Vec::new(), Origins::Localhost);
+        let front =
+            Front::new(DeadlineAndPanicLayer::new(Routes::default(), HashSet::new()), Vec::new(), Origins::Localhost);
         let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
         let clients = async {
-            let patience = Duration::from_secs(10);
+            let limit = Duration::from_secs(10);
             let (mut first, mut second) = (connect(&listener).await, connect(&listener).await);
-            assert!(is_served(&mut first, patience).await && is_served(&mut second, patience).await);
+            assert!(is_served(&mut first, limit).await && is_served(&mut second, limit).await);
             let mut third = connect(&listener).await;
             assert!(!is_served(&mut third, Duration::from_millis(300)).await, "there are two places");
             drop(first);
-            assert!(is_served(&mut third, patience).await, "a place is free");
+            assert!(is_served(&mut third, limit).await, "a place is free");
             shutdown.cancel();
         };
         let (accepted, ()) = tokio::join!(accept_all(&listener, &connection, &tasks, &shutdown, 2), clients);

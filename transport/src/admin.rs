@@ -1,4 +1,4 @@
-//! The operators' door: `/metrics`, `/livez` and `/readyz`, plain HTTP/1.1 on a listener of its own. It stays open while
+//! The admin listener: `/metrics`, `/livez` and `/readyz`, plain HTTP/1.1 on a listener of its own. It stays open while
 //! the services drain, and closes last.
 //!
 //! Each connection carries one request, in a bounded time, and there are few of them: neither a scraper that hangs nor a
@@ -29,22 +29,22 @@ mod recorder;
 
 pub use recorder::{AlreadyInstalled, Scrape, install};
 
-/// A door that is built and not open yet: it is bound, and all that happens from now on is counted.
+/// An admin listener that is bound and does not answer yet; all that happens from now on is counted.
 #[derive(Debug)]
-pub struct Door {
+pub struct AdminServer {
     listener: TcpListener,
     scrape: Scrape,
     follows_pushes: bool,
 }
 
-/// An open door.
+/// An admin listener that answers.
 #[derive(Debug)]
 pub struct Admin {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Door {
+impl AdminServer {
     /// On a listener, in a process that has these parts.
     pub fn new(listener: TcpListener, scrape: Scrape, parts: &[Part]) -> Self {
         Self { listener, scrape, follows_pushes: parts.contains(&Part::Subscriber) }
@@ -66,7 +66,7 @@ impl Door {
 }
 
 impl Admin {
-    /// Closes the door; answers under way may end.
+    /// Closes it; answers under way may end.
     pub async fn stop(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await {
@@ -137,8 +137,8 @@ mod tests {
         let keep = Retention { max_messages: 1, max_bytes: 1, max_age_ms: 1, dedup_window_ms: 1, dedup_max_ids: 1 };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let door = Door::new(listener, Scrape::of_nothing(), &[Part::Publisher]);
-        let admin = door.open(Memory::new(keep), CancellationToken::new());
+        let server = AdminServer::new(listener, Scrape::of_nothing(), &[Part::Publisher]);
+        let admin = server.open(Memory::new(keep), CancellationToken::new());
         for said in ["", "GET /livez HTTP/1.1\r\nhost:"] {
             let began = Instant::now();
             let mut stream = TcpStream::connect(address).await.expect("accepted");

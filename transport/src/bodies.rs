@@ -3,7 +3,7 @@
 //!
 //! The prefix of a message says how long it is. Before more of it is read, so many bytes are taken from what the
 //! connection's bodies share ([`Bodies`]); while there is no room the rest lies with the sender. A [`Meter`] looks after one body, whichever way
-//! its call takes: the short way drives one by itself where a message does not come at once, all others read through [`Metered`].
+//! its call takes: the fast path drives one by itself where a message does not come at once, all others read through [`Metered`].
 
 use std::{
     pin::Pin,

@@ -1,4 +1,4 @@
-//! The first to see a request: lets gRPC pass straight to the services, some of it the short way, sends browsers through CORS and gRPC-Web, turns
+//! The first to see a request: lets gRPC pass straight to the services, some of it the fast path, sends browsers through CORS and gRPC-Web, turns
 //! away pages of origins that are not allowed, and tells HTTP clients that this is no web server.
 
 use std::{convert::Infallible, sync::Arc};
@@ -13,11 +13,11 @@ use tower_http::cors::Cors;
 use tower_layer::Layer as _;
 
 use super::{
-    Ending, Origins,
+    DrainSignal, Origins,
     bodies::Bodies,
-    calls::Calls,
     cors,
-    unary::{Call, Methods, Unary},
+    deadline_and_panic::DeadlineAndPanicLayer,
+    fast_path::{Call, FastPath, Methods},
 };
 
 const NO_WEB_PAGE: &str = "This is a gRPC server, spoken to over HTTP/2 or, by gRPC-Web, over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
@@ -27,18 +27,18 @@ const FOREIGN_ORIGIN: &str =
 
 /// What the calls of a connection share.
 pub(super) struct Shared {
-    ending: Ending,
+    drain: DrainSignal,
     pub(super) bodies: Bodies,
 }
 
 impl Shared {
-    pub(super) fn new(ending: Ending) -> Arc<Self> {
-        Arc::new(Self { ending, bodies: Bodies::default() })
+    pub(super) fn new(drain: DrainSignal) -> Arc<Self> {
+        Arc::new(Self { drain, bodies: Bodies::default() })
     }
 
     /// Tells a request of it, for whoever serves it.
     pub(super) fn tell(&self, request: &mut Extensions) {
-        request.insert(self.ending.clone());
+        request.insert(self.drain.clone());
         request.insert(self.bodies.clone());
     }
 }
@@ -47,13 +47,17 @@ impl Shared {
 #[derive(Clone)]
 pub(super) struct Front {
     short: Methods,
-    grpc: Calls<Routes>,
-    web: Cors<GrpcWebService<Calls<Routes>>>,
+    grpc: DeadlineAndPanicLayer<Routes>,
+    web: Cors<GrpcWebService<DeadlineAndPanicLayer<Routes>>>,
     origins: Arc<Origins>,
 }
 
 impl Front {
-    pub(super) fn new(grpc: Calls<Routes>, methods: Vec<(&'static str, Box<dyn Unary>)>, origins: Origins) -> Self {
+    pub(super) fn new(
+        grpc: DeadlineAndPanicLayer<Routes>,
+        methods: Vec<(&'static str, Box<dyn FastPath>)>,
+        origins: Origins,
+    ) -> Self {
         let origins = Arc::new(origins);
         let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(grpc.clone()));
         Self { short: Methods::new(methods, grpc.clone()), grpc, web, origins }
@@ -85,7 +89,7 @@ impl Front {
 }
 
 type Answer = Result<Response<Body>, Infallible>;
-type Grpc = Either<Call, Oneshot<Calls<Routes>, Request<Incoming>>>;
+type Grpc = Either<Call, Oneshot<DeadlineAndPanicLayer<Routes>, Request<Incoming>>>;
 type Web = Either<BoxFuture<'static, Answer>, Ready<Answer>>;
 /// A request that is being answered.
 pub(super) type Calling = Either<Grpc, Web>;

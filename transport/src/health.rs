@@ -14,7 +14,7 @@ use tonic_health::pb::{
     health_server::{Health, HealthServer},
 };
 
-use super::Ending;
+use super::DrainSignal;
 
 /// The health of these services, and of the server as a whole.
 pub(super) fn service(
@@ -63,9 +63,9 @@ impl Health for Reporter {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = self.knows(&request.get_ref().service);
-        let ending = Ending::of(request.extensions(), &self.shutdown);
+        let drain = DrainSignal::of(request.extensions(), &self.shutdown);
         let (state, shutdown) = (self.state.clone(), self.shutdown.clone());
-        let watcher = Watcher { known, told: None, state, shutdown, ending, over: false };
+        let watcher = Watcher { known, told: None, state, shutdown, drain, over: false };
         Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
     }
 }
@@ -75,7 +75,7 @@ struct Watcher {
     told: Option<ServingStatus>,
     state: watch::Receiver<State>,
     shutdown: CancellationToken,
-    ending: Ending,
+    drain: DrainSignal,
     over: bool,
 }
 
@@ -85,7 +85,7 @@ impl Watcher {
             return None;
         }
         loop {
-            let ending = self.ending.has_begun();
+            let drain = self.drain.has_begun();
             // Marks the state as seen, so that a change from here on wakes the wait below.
             self.state.borrow_and_update();
             let now = match self.known {
@@ -96,17 +96,17 @@ impl Watcher {
                 self.told = Some(now);
                 return Some((Ok(answer(now)), self));
             }
-            if ending {
+            if drain {
                 self.over = true;
                 // Whoever was told that the server stops needs no status; a connection that ends by its age is another's.
                 let aged = !self.shutdown.is_cancelled();
-                return aged.then(|| (Err(self.ending.status(Call::Read)), self));
+                return aged.then(|| (Err(self.drain.status(Call::Read)), self));
             }
             tokio::select! {
-                () = self.ending.begun() => {}
+                () = self.drain.begun() => {}
                 changed = self.state.changed() => if changed.is_err() {
                     // The broker is gone for good, which only happens at the end.
-                    self.ending.begun().await;
+                    self.drain.begun().await;
                 }
             }
         }
@@ -143,11 +143,11 @@ mod tests {
         let (_broker, state) = watch::channel(State::Up);
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
         let mut request = Request::new(HealthCheckRequest { service: "a.B".to_owned() });
-        let ending = Ending::new(&reporter.shutdown);
-        request.extensions_mut().insert(ending.clone());
+        let drain = DrainSignal::new(&reporter.shutdown);
+        request.extensions_mut().insert(drain.clone());
         let mut watched = reporter.watch(request).await.expect("a stream").into_inner();
         assert_eq!(watched.next().await.map(|item| item.expect("no error").status()), Some(ServingStatus::Serving));
-        ending.begin();
+        drain.begin();
         let end = watched.next().await.expect("an item").expect_err("the end");
         assert_eq!(end.code(), tonic::Code::Unavailable, "{end:?}");
         assert!(watched.next().await.is_none());

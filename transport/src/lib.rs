@@ -13,7 +13,7 @@
 //!
 //! The accept loop is our own, since tonic's hides the size of HTTP/2's send buffers and waits for open streams for
 //! ever. When the token is cancelled: health says NOT_SERVING, nothing new is accepted, HTTP/2 connections get GOAWAY, open
-//! calls may finish. Long calls end by themselves: they see their connection's [`Ending`], which begins then, or when the
+//! calls may finish. Long calls end by themselves: they see their connection's [`DrainSignal`], which begins then, or when the
 //! connection is too old. What is left after `shutdown_timeout` is cut. This module knows no message and no broker but its
 //! state.
 
@@ -28,20 +28,20 @@ use tower_service::Service;
 mod accept;
 pub mod admin;
 mod bodies;
-mod calls;
 pub mod cors;
 pub mod deadline;
+mod deadline_and_panic;
 pub mod descriptors;
-mod ending;
+mod drain_signal;
 mod fallback;
+mod fast_path;
 mod front;
 mod health;
 mod reflection;
-mod unary;
 
 pub use cors::Origins;
-pub use ending::Ending;
-pub use unary::Unary;
+pub use drain_signal::DrainSignal;
+pub use fast_path::FastPath;
 
 /// How to serve. The flags' defaults are the runtime's.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ pub struct Options {
 pub struct Services {
     routes: Routes,
     names: Vec<&'static str>,
-    unary: Vec<(&'static str, Box<dyn Unary>)>,
+    unary: Vec<(&'static str, Box<dyn FastPath>)>,
     state: watch::Receiver<broker::State>,
 }
 
@@ -91,10 +91,10 @@ impl Services {
         self
     }
 
-    /// Lets ordinary calls of a method, such as `/tidings.v1.PublisherService/Publish`, take the short way. Its service has to
+    /// Lets ordinary calls of a method, such as `/tidings.v1.PublisherService/Publish`, take the fast path. Its service has to
     /// be added as well, for all other calls of it.
     #[must_use]
-    pub fn with_short_way(mut self, path: &'static str, method: impl Unary) -> Self {
+    pub fn with_fast_path(mut self, path: &'static str, method: impl FastPath) -> Self {
         self.unary.push((path, Box::new(method)));
         self
     }
@@ -119,6 +119,6 @@ pub async fn serve(
     let health = health::service(&names, state, shutdown.clone());
     let routes = reflection::add(routes.add_service(health), &names);
     let routes = fallback::add(routes, names, options.elsewhere).prepare();
-    let calls = calls::Calls::new(routes, reflection::streaming());
+    let calls = deadline_and_panic::DeadlineAndPanicLayer::new(routes, reflection::streaming());
     accept::run(listener, front::Front::new(calls, unary, options.origins.clone()), options, shutdown).await
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// Enough to make what a channel costs by itself small beside its messages; a multiple of the batch.
 const MESSAGES: usize = 20_000;
 const BATCH: usize = 100;
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One line of the table.
 struct Case {
@@ -110,10 +110,10 @@ async fn connect(server: &RedisServer) -> anyhow::Result<Shared> {
     };
     let url = ServerUrl::parse(&server.url())?;
     let settings =
-        Settings { url, key_prefix: "tidings".to_owned(), timeout: PATIENCE, retention, role: Role::Publisher };
+        Settings { url, key_prefix: "tidings".to_owned(), timeout: TEST_TIMEOUT, retention, role: Role::Publisher };
     let broker: Shared = Redis::start(settings);
     let mut state = broker.state();
-    tokio::time::timeout(PATIENCE, state.wait_for(|state| *state == State::Up)).await??;
+    tokio::time::timeout(TEST_TIMEOUT, state.wait_for(|state| *state == State::Up)).await??;
     Ok(broker)
 }
 

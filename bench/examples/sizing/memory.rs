@@ -21,7 +21,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a service may take to put away what it needed only for opening.
 const SETTLE: Duration = Duration::from_secs(8);
 const STREAMS: usize = 4_000;
@@ -102,9 +102,9 @@ async fn follow(
     client: &mut SubscriberServiceClient<Channel>,
     request: StreamMessagesRequest,
 ) -> anyhow::Result<Stream> {
-    let mut stream = timeout(PATIENCE, client.stream_messages(request)).await??.into_inner();
+    let mut stream = timeout(TEST_TIMEOUT, client.stream_messages(request)).await??.into_inner();
     for _ in ["started", "caught_up"] {
-        timeout(PATIENCE, stream.message()).await??.context("a first event")?;
+        timeout(TEST_TIMEOUT, stream.message()).await??.context("a first event")?;
     }
     Ok(stream)
 }
@@ -129,7 +129,7 @@ async fn start(name: &str, redis: &RedisServer) -> anyhow::Result<Service> {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, answers).await.context("the service does not start")?;
+    timeout(TEST_TIMEOUT, answers).await.context("the service does not start")?;
     // Connected to Redis, and quiet.
     sleep(Duration::from_secs(3)).await;
     Ok(service)

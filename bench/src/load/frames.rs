@@ -94,7 +94,7 @@ impl Frames {
         Ok(())
     }
 
-    /// The short way: everything where it was before.
+    /// The fast path: everything where it was before.
     fn is_next(&self, frame: &[u8]) -> bool {
         let Layout { frame_bytes, text, sequence } = self.layout;
         if frame.len() != frame_bytes || frame[text..].get(..text::TEXT_BYTES) != Some(self.text.bytes()) {
@@ -105,7 +105,7 @@ impl Frames {
             || frame[sequence - 1] == tag && varint(&mut &frame[sequence..]).is_some_and(|n| n == self.seen + 1)
     }
 
-    /// The long way, which finds where things are.
+    /// The full script, which finds where things are.
     fn parse(&mut self, frame: &[u8]) -> anyhow::Result<()> {
         let place = |rest: &[u8]| frame.len() - rest.len();
         let mut response = frame.get(PREFIX_BYTES..).context("no body")?;

@@ -18,7 +18,7 @@ use crate::load::amqp;
 /// Where `bench/setup` puts what it installs.
 const FOLDER: &str = "target/bench/peers";
 /// How long RabbitMQ may take until it takes logins.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// NATS, with JetStream's files in a folder of its own.
@@ -64,7 +64,7 @@ pub(super) async fn rabbitmq() -> anyhow::Result<(Process, Process)> {
         .env("RABBITMQ_PID_FILE", place("pid"));
     let process = up(Process::start("rabbitmq-server", &mut command, port)?, folder).await?;
     // It takes connections before it takes logins.
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TEST_TIMEOUT;
     while let Err(error) = amqp::Publisher::open(process.address, "first", "").await {
         ensure!(Instant::now() < end, "RabbitMQ does not start: {error:#}");
         sleep(Duration::from_millis(50)).await;

@@ -16,7 +16,7 @@ use tokio::{net::TcpStream, time::sleep};
 /// Clock ticks a second in /proc (USER_HZ, the same on all Linux machines).
 const TICKS: f64 = 100.0;
 /// How long a server may take to come up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server's process. Dropping it ends it.
 pub(crate) struct Process {
@@ -58,7 +58,7 @@ impl Process {
 
     /// Waits until it takes connections.
     pub(crate) async fn listens(&mut self) -> anyhow::Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TEST_TIMEOUT;
         while TcpStream::connect(self.address).await.is_err() {
             let ended = self.child.try_wait()?;
             anyhow::ensure!(ended.is_none() && Instant::now() < end, "{} does not start: {ended:?}", self.name);
@@ -71,7 +71,7 @@ impl Process {
     pub(crate) async fn end(mut self) -> anyhow::Result<()> {
         let asked = Command::new("kill").arg(self.child.id().to_string()).status()?;
         anyhow::ensure!(asked.success(), "{} can't be asked to end", self.name);
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TEST_TIMEOUT;
         while self.child.try_wait()?.is_none() {
             anyhow::ensure!(Instant::now() < end, "{} does not end", self.name);
             sleep(Duration::from_millis(10)).await;

@@ -21,7 +21,7 @@ use crate::load::{
 };
 
 /// How long a service may take until it serves.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Starts one, and does not wait for it.
 pub(super) fn start(service: Service, redis: &RedisServer, runner: &[&str]) -> anyhow::Result<Process> {
@@ -57,7 +57,7 @@ pub(super) fn start(service: Service, redis: &RedisServer, runner: &[&str]) -> a
 
 /// Waits until a service has served a first call.
 pub(crate) async fn answers(service: Service, address: SocketAddr) -> anyhow::Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TEST_TIMEOUT;
     while let Err(error) = serves(service, address).await {
         if Instant::now() > end {
             return Err(error.context(format!("{service:?} does not serve")));

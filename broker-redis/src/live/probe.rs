@@ -1,7 +1,7 @@
 //! The probe of the real path: published by the command connection, so at the primary, and expected on the live one.
 //!
-//! A link can be up and deliver nothing: half-dead in between, or at a node that is the primary no more. Only a message that
-//! went all the way shows that the next one will. This module knows when a link has failed, not what becomes of it.
+//! A session can be up and deliver nothing: half-dead in between, or at a node that is the primary no more. Only a message that
+//! went all the way shows that the next one will. This module knows when a session has failed, not what becomes of it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,14 +9,14 @@ use futures_util::future::BoxFuture;
 use tidings::message::Epoch;
 use tokio::{sync::watch, time::Instant};
 
-use super::patience::Wait;
+use super::answer_timeout::Wait;
 use crate::{
     connection::{Connection, Published},
     keys::Keys,
-    vitals::Probed,
+    readiness::Probed,
 };
 
-/// The probe of one link.
+/// The probe of one session.
 pub(super) struct Probe {
     channel: String,
     connection: Arc<Connection>,
@@ -34,7 +34,7 @@ enum State {
     Asked,
     /// From now on probes must arrive.
     Ready,
-    /// The user may not probe: a link that answers has to do.
+    /// The user may not probe: a session that answers has to do.
     Off,
 }
 
@@ -47,7 +47,7 @@ struct UnderWay {
 
 impl Probe {
     pub(super) fn new(keys: &Keys, connection: Arc<Connection>, probed: watch::Sender<Probed>) -> Self {
-        // A name of its own for each link: what comes is what this one asked for.
+        // A name of its own for each session: what comes is what this one asked for.
         let channel = keys.probe(&Epoch::random().to_string());
         Self {
             channel,
@@ -83,12 +83,12 @@ impl Probe {
         self.probed.send_replace(Some(Instant::now()));
     }
 
-    /// Whether the way was whole since the link stands.
+    /// Whether the way was whole since the session stands.
     pub(super) fn has_come(&self) -> bool {
         self.has_come
     }
 
-    /// The user may not use the channel: the link goes on without.
+    /// The user may not use the channel: the session goes on without.
     pub(super) fn refused(&mut self, reason: &str) {
         self.state = State::Off;
         self.under_way = None;
@@ -151,8 +151,8 @@ impl Probe {
     }
 
     /// Whether a probe that Redis took has not come within this time.
-    pub(super) fn is_lost(&self, patience: Duration) -> bool {
+    pub(super) fn is_lost(&self, answer_timeout: Duration) -> bool {
         let published = self.under_way.as_ref().and_then(|under_way| under_way.published.as_ref());
-        published.is_some_and(|published| published.is_over(patience))
+        published.is_some_and(|published| published.is_over(answer_timeout))
     }
 }

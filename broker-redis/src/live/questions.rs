@@ -1,11 +1,11 @@
-//! What a link has asked and was not answered yet. Replies that are no pushes come in the order of their questions.
+//! What a session has asked and was not answered yet. Replies that are no pushes come in the order of their questions.
 
 use std::collections::VecDeque;
 
 use tidings::{broker::Topic, channel::ChannelName};
 use tokio::time::Duration;
 
-use super::patience::Wait;
+use super::answer_timeout::Wait;
 
 /// What the next reply answers.
 pub(super) enum Question {
@@ -55,8 +55,8 @@ impl Questions {
     }
 
     /// Whether an answer has been missing for too long: what we send does not arrive, whatever comes from there.
-    pub(super) fn are_ignored(&self, patience: Duration) -> bool {
-        !self.unanswered.is_empty() && self.wait.is_over(patience)
+    pub(super) fn are_ignored(&self, answer_timeout: Duration) -> bool {
+        !self.unanswered.is_empty() && self.wait.is_over(answer_timeout)
     }
 }
 
@@ -66,32 +66,32 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
     const HALF: Duration = Duration::from_millis(500);
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_may_be_late_behind_messages_but_not_for_ever() {
         let mut questions = Questions::new();
-        advance(10 * PATIENCE).await;
-        assert!(!questions.are_ignored(PATIENCE), "nothing was asked");
+        advance(10 * ANSWER_TIMEOUT).await;
+        assert!(!questions.are_ignored(ANSWER_TIMEOUT), "nothing was asked");
         questions.ask(Question::Ping);
         questions.ask(Question::Ping);
         advance(HALF).await;
         assert!(questions.answered().is_some());
         advance(HALF + HALF).await;
-        assert!(!questions.are_ignored(PATIENCE), "the second may take as long from here");
+        assert!(!questions.are_ignored(ANSWER_TIMEOUT), "the second may take as long from here");
         advance(HALF).await;
-        assert!(questions.are_ignored(PATIENCE));
-        questions.excuse(PATIENCE, false);
-        assert!(!questions.are_ignored(PATIENCE));
+        assert!(questions.are_ignored(ANSWER_TIMEOUT));
+        questions.excuse(ANSWER_TIMEOUT, false);
+        assert!(!questions.are_ignored(ANSWER_TIMEOUT));
         for _ in 0..8 {
-            assert!(!questions.are_ignored(PATIENCE), "they come behind the messages");
+            assert!(!questions.are_ignored(ANSWER_TIMEOUT), "they come behind the messages");
             questions.excuse(Duration::ZERO, true);
             advance(HALF).await;
         }
-        assert!(questions.are_ignored(PATIENCE), "messages alone do not make a link");
+        assert!(questions.are_ignored(ANSWER_TIMEOUT), "messages alone do not make a session");
         assert!(questions.answered().is_some());
-        advance(10 * PATIENCE).await;
-        assert!(!questions.are_ignored(PATIENCE));
+        advance(10 * ANSWER_TIMEOUT).await;
+        assert!(!questions.are_ignored(ANSWER_TIMEOUT));
     }
 }

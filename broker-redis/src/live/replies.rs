@@ -1,4 +1,4 @@
-//! What comes through a link, as events: pushes, and the answers to what it asked.
+//! What comes through a session, as events: pushes, and the answers to what it asked.
 
 use std::collections::HashSet;
 
@@ -8,28 +8,28 @@ use tidings::{
     limits::REGISTRY_RECENT_NAMES,
 };
 
-use super::{End, link::Link, questions::Question, topics::Topics};
+use super::{End, questions::Question, session::LiveSession, topics::Topics};
 use crate::{
     error::{self, Said},
     head,
     keys::Keys,
     resp::Reply,
-    wire::words,
+    resp_connection::words,
 };
 
 /// How the answer of a server begins that does not know a script.
 const NO_SCRIPT: &[u8] = b"NOSCRIPT";
 
-impl Link {
+impl LiveSession {
     /// Turns everything that is there as a whole into events. What came before an end stands among them too: messages of plain programs
     /// come only once, and of a refusal nobody would hear again.
     pub(super) fn decode(&mut self, topics: &mut Topics, events: &mut Vec<LiveEvent>) -> Result<(), End> {
         self.restored(events);
         loop {
-            while let Some((channel, payload)) = self.wire.next_message() {
+            while let Some((channel, payload)) = self.connection.next_message() {
                 self.message(topics, channel, Reply::Text(payload), events);
             }
-            match self.wire.next()? {
+            match self.connection.next()? {
                 None => return Ok(()),
                 Some(Reply::Push(items)) => self.push(topics, items, events),
                 Some(reply) => self.answer(topics, reply, events)?,
@@ -86,7 +86,7 @@ impl Link {
                         if topics.is_captured(&topic) {
                             events.push(LiveEvent::Captured(topic.clone()));
                         }
-                        self.settle(&topic, events);
+                        self.complete(&topic, events);
                     }
                     Some(Question::Probe) => self.probe.confirmed(),
                     _ => {}
@@ -151,7 +151,7 @@ impl Link {
             (Question::Subscribe(topic), Reply::Error(text)) => {
                 topics.remove(&topic);
                 events.push(LiveEvent::Refused(topic.clone(), words(&text)));
-                self.settle(&topic, events);
+                self.complete(&topic, events);
                 Ok(())
             }
             (Question::Ping, _) => {
@@ -176,7 +176,7 @@ impl Link {
         Ok(LiveEvent::Recent { skip, names, more, registered })
     }
 
-    fn settle(&mut self, topic: &Topic, events: &mut Vec<LiveEvent>) {
+    fn complete(&mut self, topic: &Topic, events: &mut Vec<LiveEvent>) {
         if let Some(unconfirmed) = &mut self.unconfirmed {
             unconfirmed.remove(topic);
         }

@@ -10,24 +10,24 @@ use super::range::Range;
 use crate::{
     ServerUrl, head,
     resp::Reply,
-    wire::{Wire, words},
+    resp_connection::{RespConnection, words},
 };
 
-/// What [`Wire`] says as well.
+/// What [`RespConnection`] says as well.
 pub(super) const CLOSED: &str = "it closed the connection";
 const ODD: &str = "it answered in a way that is not understood";
 
 /// One connection, made when it is needed. Whoever comes while a page is read waits for its end.
 pub(crate) struct Bulk {
     url: ServerUrl,
-    patience: Duration,
+    io_timeout: Duration,
     open: Mutex<Option<Open>>,
 }
 
 struct Open {
-    wire: Wire,
+    connection: RespConnection,
     /// The number of the command connection that was there at that time.
-    link: u64,
+    session: u64,
 }
 
 /// What is asked for.
@@ -53,24 +53,24 @@ pub(super) struct Answer {
 }
 
 impl Bulk {
-    pub(crate) fn new(url: ServerUrl, patience: Duration) -> Self {
-        Self { url, patience, open: Mutex::new(None) }
+    pub(crate) fn new(url: ServerUrl, io_timeout: Duration) -> Self {
+        Self { url, io_timeout, open: Mutex::new(None) }
     }
 
     /// Asks over a connection that is as young as the command connection with this number: what was made before that may lead to
     /// a server that is not the primary any more. Errors say in words what is wrong.
-    pub(super) async fn ask(&self, link: u64, question: &Question<'_>) -> Result<Answer, String> {
+    pub(super) async fn ask(&self, session: u64, question: &Question<'_>) -> Result<Answer, String> {
         let mut place = self.open.lock().await;
         // Taken out, so that one that is left in the middle of an answer is not used again.
-        if let Some(mut open) = place.take().filter(|open| open.link == link) {
+        if let Some(mut open) = place.take().filter(|open| open.session == session) {
             // One that was ended while it was idle is made again.
             if let Ok(answer) = open.ask(question).await {
                 *place = Some(open);
                 return Ok(answer);
             }
         }
-        let wire = Wire::open(&self.url, "tidings-bulk", BULK_READ_BYTES, self.patience).await?;
-        let mut open = Open { wire, link };
+        let connection = RespConnection::open(&self.url, "tidings-bulk", BULK_READ_BYTES, self.io_timeout).await?;
+        let mut open = Open { connection, session };
         let answer = open.ask(question).await?;
         *place = Some(open);
         Ok(answer)
@@ -81,24 +81,24 @@ impl Open {
     async fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
         let (from, runs) = (question.from.to_string(), question.runs.to_string());
         let head: Vec<&str> = ["HMGET", question.head].into_iter().chain(head::FIELDS).collect();
-        self.wire.command(&head);
-        self.wire.command(&["XRANGE", question.log, &from, "+", "COUNT", &runs]);
-        self.wire.command(&head);
-        self.wire.command(&["INFO", "replication"]);
+        self.connection.command(&head);
+        self.connection.command(&["XRANGE", question.log, &from, "+", "COUNT", &runs]);
+        self.connection.command(&head);
+        self.connection.command(&["INFO", "replication"]);
         // At once and before anything comes, so that nothing is moved to make room for the rest. Beside the messages there are their
         // names and sizes.
-        self.wire.buffer().reserve(question.bytes + question.bytes / 8 + BULK_READ_BYTES);
-        self.wire.flush().await?;
+        self.connection.buffer().reserve(question.bytes + question.bytes / 8 + BULK_READ_BYTES);
+        self.connection.flush().await?;
         let before = self.list().await?;
         let mut range = Range::default();
-        while !range.read(self.wire.buffer()).map_err(|error| error.to_string())? {
-            if !self.wire.read().await? {
+        while !range.read(self.connection.buffer()).map_err(|error| error.to_string())? {
+            if !self.connection.read().await? {
                 return Err(CLOSED.to_owned());
             }
         }
-        let (runs, messages) = range.take(self.wire.buffer());
+        let (runs, messages) = range.take(self.connection.buffer());
         let behind = self.list().await?;
-        let replication = match self.wire.reply().await? {
+        let replication = match self.connection.reply().await? {
             Reply::Error(text) => return Err(words(&text)),
             reply => reply.word(),
         };
@@ -106,7 +106,7 @@ impl Open {
     }
 
     async fn list(&mut self) -> Result<Vec<String>, String> {
-        match self.wire.reply().await? {
+        match self.connection.reply().await? {
             Reply::List(fields) => Ok(fields.iter().map(Reply::word).collect()),
             Reply::Error(text) => Err(words(&text)),
             _ => Err(ODD.to_owned()),

@@ -77,10 +77,10 @@ impl Reader {
         limit: PageLimit,
     ) -> Result<Option<Page>, Error> {
         let Some((runs, bytes)) = self.runs.per_page(channel, limit) else { return Ok(None) };
-        let number = self.connection.link().await?.number;
+        let generation = self.connection.session().await?.generation;
         let (head, log) = (self.keys.head(channel), self.keys.log(channel));
         let question = Question { head: &head, log: &log, from: after.saturating_add(1), runs, bytes };
-        let asked = timeout(self.connection.timeout(), self.bulk.ask(number, &question));
+        let asked = timeout(self.connection.timeout(), self.bulk.ask(generation, &question));
         let answer = match metrics::timed(Call::Read, asked).await {
             Ok(Ok(answer)) => answer,
             failed => {

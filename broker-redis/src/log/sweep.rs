@@ -10,7 +10,7 @@ use tidings::{
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Reader, odd};
+use super::{Reader, malformed_reply};
 use crate::script;
 
 impl Reader {
@@ -41,7 +41,7 @@ impl Reader {
         let mut pipeline = redis::pipe();
         pipeline.cmd("TIME");
         let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
-        let (seconds, _): (i64, i64) = redis::from_redis_value(answer).map_err(|_| odd())?;
+        let (seconds, _): (i64, i64) = redis::from_redis_value(answer).map_err(|_| malformed_reply())?;
         let lives_ms = self.retention.max_age_ms as i64 + HEAD_LINGER.as_millis() as i64;
         let registry = self.keys.registry();
         let expired = seconds.saturating_mul(1000).saturating_sub(lives_ms);
@@ -49,7 +49,7 @@ impl Reader {
         pipeline.cmd("ZRANGE").arg(&registry).arg("-inf").arg(expired).arg("BYSCORE");
         pipeline.arg("LIMIT").arg(*kept).arg(REGISTRY_SWEPT).arg("WITHSCORES");
         let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
-        let old: Vec<(Vec<u8>, f64)> = redis::from_redis_value(answer).map_err(|_| odd())?;
+        let old: Vec<(Vec<u8>, f64)> = redis::from_redis_value(answer).map_err(|_| malformed_reply())?;
         let names = old.iter().map(|(name, score)| {
             let name = std::str::from_utf8(name).ok().and_then(|name| self.names.parse(name).ok())?;
             Some((name, *score))

@@ -1,4 +1,4 @@
-//! Brokers to test, and short ways to use them. Every wait has an end.
+//! Brokers to test, and helpers to use them. Every wait has an end.
 
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
@@ -18,7 +18,7 @@ use uuid::Uuid;
 mod redis;
 
 /// How long an answer may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A retention under which no test loses anything.
 pub(crate) const KEEP_ALL: Retention = Retention {
@@ -87,7 +87,7 @@ impl Fixture {
 
 /// Waits for an answer that must come.
 pub(crate) async fn within<T>(answer: impl Future<Output = T>, what: &str) -> T {
-    match tokio::time::timeout(PATIENCE, answer).await {
+    match tokio::time::timeout(TEST_TIMEOUT, answer).await {
         Ok(answer) => answer,
         Err(_) => panic!("gave up waiting: {what}"),
     }

@@ -131,7 +131,7 @@ async fn a_head_lists_the_last_sixteen_epochs() {
     let server = RedisServer::start_with(&["--save", "", "--enable-debug-command", "yes"]);
     let broker = broker(&server).await;
     for _ in 0..20 {
-        // What may be a repeat goes the long way, on which the id is compared each time.
+        // What may be a repeat goes the full script, on which the id is compared each time.
         publish(&broker, &name("orders"), vec![with_id(Uuid::now_v7())]).await;
         assert_eq!(server.command(&["DEBUG", "CHANGE-REPL-ID"]), "+OK");
     }
@@ -151,7 +151,7 @@ async fn an_epoch_that_ends_under_an_open_connection_is_noticed_within_the_inter
     let changed = Instant::now();
     while publish(&broker, &name("orders"), texts(1)).await[0].epoch == before {
         assert!(changed.elapsed() < FULL_CALL_INTERVAL + Duration::from_secs(2), "no call compares the id");
-        // Often enough that every call is a prepared one.
+        // Often enough that every call is an optimistic one.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let head = head(&broker, &name("orders")).await.expect("published");

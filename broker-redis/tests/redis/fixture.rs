@@ -1,4 +1,4 @@
-//! Brokers on a server of a test's own, and short ways to use them. Every wait has an end.
+//! Brokers on a server of a test's own, and helpers to use them. Every wait has an end.
 
 use std::{collections::VecDeque, process::Command, time::Duration};
 
@@ -12,7 +12,7 @@ use tidings_testing::RedisServer;
 use uuid::Uuid;
 
 /// How long an answer may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the brokers here allow Redis.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -63,7 +63,7 @@ pub(crate) async fn down(broker: &Shared) -> String {
 
 /// Waits for an answer that must come.
 pub(crate) async fn within<T>(answer: impl Future<Output = T>, what: &str) -> T {
-    match tokio::time::timeout(PATIENCE, answer).await {
+    match tokio::time::timeout(TEST_TIMEOUT, answer).await {
         Ok(answer) => answer,
         Err(_) => panic!("gave up waiting: {what}"),
     }

@@ -331,7 +331,7 @@ async fn publishers_that_take_turns_find_themselves_among_those_that_wrote() {
         let first = publish(&brokers[0], &channel, texts(1)).await[0];
         for round in 0..3 {
             for broker in &brokers {
-                // The second goes the short way where nobody else wrote.
+                // The second is an optimistic append where nobody else wrote.
                 for _ in 0..=round {
                     assert_eq!(publish(broker, &channel, texts(1)).await[0].epoch, first.epoch);
                 }

@@ -12,7 +12,7 @@ pub(crate) struct Nature {
     /// Messages of a channel that are kept.
     pub(crate) keeps: u64,
     /// How long a service waits for Redis.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
     /// The longest pause between two faults.
     pub(crate) pause_ms: u64,
 }
@@ -25,7 +25,7 @@ impl Nature {
             replica: seed & 1 == 1,
             losses: seed & 2 == 2,
             keeps: [100_000, 300, 40][rng.usize(..3)],
-            patience: Duration::from_millis([700, 1_500][rng.usize(..2)]),
+            timeout: Duration::from_millis([700, 1_500][rng.usize(..2)]),
             pause_ms: [250, 600, 1_200][rng.usize(..3)],
         }
     }
@@ -33,7 +33,7 @@ impl Nature {
     /// What the services are told of it.
     pub(crate) fn args(&self) -> Vec<String> {
         vec![
-            format!("--redis-timeout={}ms", self.patience.as_millis()),
+            format!("--redis-timeout={}ms", self.timeout.as_millis()),
             format!("--history-max-messages={}", self.keeps),
             "--shutdown-timeout=2s".to_owned(),
         ]
@@ -44,7 +44,7 @@ impl fmt::Display for Nature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let servers = if self.replica { "two Redis servers" } else { "one Redis server" };
         let losses = if self.losses { "which loses writes" } else { "which loses nothing" };
-        let (keeps, patience, pause) = (self.keeps, self.patience.as_millis(), self.pause_ms);
-        write!(f, "{servers}, {losses}; {keeps} messages kept, {patience} ms of patience, a fault within {pause} ms")
+        let (keeps, timeout, pause) = (self.keeps, self.timeout.as_millis(), self.pause_ms);
+        write!(f, "{servers}, {losses}; {keeps} messages kept, {timeout} ms of timeout, a fault within {pause} ms")
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long an answer may take: far longer than a service waits for Redis.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A message that is to be published.
 #[derive(Debug, Clone)]

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long headers may take: far longer than a subscriber waits for Redis.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a reader is like.
 #[derive(Debug, Clone)]
@@ -94,8 +94,10 @@ impl Reader {
             events: Vec::new(),
             end: End::Closed,
         };
-        match timeout(PATIENCE, self.stubs[slot].stream_messages(request)).await {
-            Err(_) => board.trouble(format!("no headers within {PATIENCE:?}, on a stream of {}", self.habits.topic)),
+        match timeout(TEST_TIMEOUT, self.stubs[slot].stream_messages(request)).await {
+            Err(_) => {
+                board.trouble(format!("no headers within {TEST_TIMEOUT:?}, on a stream of {}", self.habits.topic))
+            }
             Ok(Err(status)) => stream.end = self.ended(&status),
             Ok(Ok(response)) => {
                 stream.opened = Some(board.now());

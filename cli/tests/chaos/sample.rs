@@ -23,7 +23,7 @@ use crate::{
 /// How often.
 const PERIOD: Duration = Duration::from_millis(120);
 /// How long Redis may take; it may be stopped.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Looks at the heads until all is over.
 pub(crate) async fn watch(board: Arc<Board>) {
@@ -36,7 +36,7 @@ pub(crate) async fn watch(board: Arc<Board>) {
         }
         let Some((redis, _)) = &mut connection else { continue };
         let began = board.now();
-        let Ok(Ok(heads)) = timeout(PATIENCE, heads(redis, &board.channels)).await else {
+        let Ok(Ok(heads)) = timeout(TEST_TIMEOUT, heads(redis, &board.channels)).await else {
             connection = None;
             continue;
         };

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// How long a port may stay taken by the one before.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +50,14 @@ impl Service {
         let (listens, listening) = oneshot::channel();
         let served = runtime.spawn(serve(recipe.clone(), stop.clone(), listens));
         let service = Self { runtime: Some(runtime), stop, served };
-        timeout(PATIENCE * 2, listening).await.expect("a service starts in time").expect("a service starts");
+        timeout(TEST_TIMEOUT * 2, listening).await.expect("a service starts in time").expect("a service starts");
         service
     }
 
     /// Stops it as SIGTERM does; answers what went wrong.
     pub(crate) async fn stop(mut self) -> Result<(), String> {
         self.stop.cancel();
-        let served = timeout(PATIENCE, &mut self.served).await;
+        let served = timeout(TEST_TIMEOUT, &mut self.served).await;
         served.map_err(|_| "it does not stop".to_owned())?.map_err(|error| format!("it ended with {error}"))?
     }
 }
@@ -100,7 +100,7 @@ async fn serve(recipe: Recipe, stop: CancellationToken, listens: oneshot::Sender
 
 /// Takes the port, as soon as the one before has let go of it.
 async fn bind(address: SocketAddr, common: &Common) -> Result<TcpListener, String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         match config::listen(address, "--listen", common.allow_anonymous).await {
             Ok(listener) => return Ok(listener),

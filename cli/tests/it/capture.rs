@@ -8,7 +8,7 @@ use tidings::pb::{GapReason, Message, StreamMessagesRequest, message::Payload};
 use tidings_testing::RedisServer;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::harness::{PATIENCE, Publisher, Stream, Subscriber, channel, pattern, sequences, text, text_of};
+use crate::harness::{Publisher, Stream, Subscriber, TEST_TIMEOUT, channel, pattern, sequences, text, text_of};
 
 mod faults;
 mod rights;
@@ -53,7 +53,7 @@ async fn captured(redis: &RedisServer, channel: &str, count: usize) {
 
 /// Waits until something is so that nobody tells.
 async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !condition().await {
         assert!(Instant::now() < deadline, "gave up waiting: {what}");
         sleep(Duration::from_millis(20)).await;

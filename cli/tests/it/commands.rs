@@ -12,7 +12,7 @@ use serde_json::Value;
 use tidings_testing::RedisServer;
 
 use crate::harness::{
-    PATIENCE, Process, Publisher, Served, Subscriber, Tail, binary, clean_command, run_with_input, text,
+    Process, Publisher, Served, Subscriber, TEST_TIMEOUT, Tail, binary, clean_command, run_with_input, text,
 };
 
 #[test]
@@ -146,7 +146,7 @@ fn serving_is_refused_with_the_flag_to_change() {
     for (args, word) in cases {
         let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
         let mut refused = Process::start("tidings", &args);
-        assert!(!refused.wait(PATIENCE).success(), "{args:?}");
+        assert!(!refused.wait(TEST_TIMEOUT).success(), "{args:?}");
         let told = refused.output();
         assert!(told.contains(word), "{args:?}: {word:?} is not in {told:?}");
         assert!(!told.contains("grpcurl"), "{args:?}: nothing is announced");
@@ -210,7 +210,7 @@ async fn tail_goes_on_after_a_lost_connection() {
             }
         }
         subscriber.process.signal(if round == 0 { "KILL" } else { "TERM" });
-        subscriber.process.wait(PATIENCE);
+        subscriber.process.wait(TEST_TIMEOUT);
         publish("t.a", "while away").await;
         subscriber.process =
             Process::start("tidings-subscriber", &[listen.clone(), format!("--redis-url={}", redis.url())]);

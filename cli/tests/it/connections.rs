@@ -11,7 +11,8 @@ use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use crate::harness::{
-    PATIENCE, Peer, Process, Publisher, Stream, Subscriber, channel, connect, pattern, reason, sequences, text, text_of,
+    Peer, Process, Publisher, Stream, Subscriber, TEST_TIMEOUT, channel, connect, pattern, reason, sequences, text,
+    text_of,
 };
 
 const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
@@ -42,7 +43,7 @@ async fn flood(publisher: &Publisher, megabytes: usize) {
 async fn descriptors_fall_to(process: &Process, expected: usize) {
     let began = Instant::now();
     while process.descriptors() > expected {
-        assert!(began.elapsed() < PATIENCE, "{} descriptors, expected {expected}", process.descriptors());
+        assert!(began.elapsed() < TEST_TIMEOUT, "{} descriptors, expected {expected}", process.descriptors());
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -166,7 +167,7 @@ async fn more_connections_than_the_process_may_have_wait_for_a_place() {
     let told = || process.output().matches("no more connections can be taken").count();
     let began = Instant::now();
     while told() == 0 {
-        assert!(began.elapsed() < PATIENCE, "it says so");
+        assert!(began.elapsed() < TEST_TIMEOUT, "it says so");
         sleep(Duration::from_millis(20)).await;
     }
     let mut waiting = others.pop().expect("the last of them");
@@ -174,7 +175,7 @@ async fn more_connections_than_the_process_may_have_wait_for_a_place() {
     redis.restart();
     let began = Instant::now();
     while publisher.client().publish(text("c", "the second")).await.is_err() {
-        assert!(began.elapsed() < PATIENCE, "the publisher finds Redis");
+        assert!(began.elapsed() < TEST_TIMEOUT, "the publisher finds Redis");
         sleep(Duration::from_millis(20)).await;
     }
     // What Redis lost is told, and then it goes on.
@@ -228,7 +229,7 @@ async fn the_count_of_subscribers_is_true() {
     let listening = || redis.command(&["PUBSUB", "NUMSUB", "c"]).ends_with(":1");
     let began = Instant::now();
     while listening() {
-        assert!(began.elapsed() < PATIENCE, "the last stream's end does not release the subscription");
+        assert!(began.elapsed() < TEST_TIMEOUT, "the last stream's end does not release the subscription");
         sleep(Duration::from_millis(50)).await;
     }
     publisher.stop();

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::harness::{PATIENCE, Publisher, Stream, Subscriber, channel, pattern, reason, text, text_of};
+use crate::harness::{Publisher, Stream, Subscriber, TEST_TIMEOUT, channel, pattern, reason, text, text_of};
 
 async fn publish(publisher: &Publisher, channel: &str, texts: &[&str]) -> String {
     let mut cursor = String::new();
@@ -87,7 +87,7 @@ async fn fails(subscriber: &Subscriber, request: StreamMessagesRequest) -> (Stri
 
 /// The names that are listed, once they are these.
 async fn lists(subscriber: &Subscriber, expected: &[&str]) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         let listed = subscriber.client().list_channels(ListChannelsRequest::default()).await.expect("listed");
         let names: Vec<_> = listed.into_inner().channels.into_iter().map(|channel| channel.name).collect();
@@ -230,7 +230,7 @@ async fn a_registry_that_is_lost_under_open_streams_is_mended() {
     let mut stream = subscriber.stream(pattern("o.*")).await;
     stream.started().await;
     // The subscriber has seen how many channels there are.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !redis.command(&["INFO", "commandstats"]).contains("cmdstat_zcard") {
         assert!(Instant::now() < deadline, "nobody counted the channels");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -28,7 +28,7 @@ use tonic::Status;
 use tonic_types::StatusExt;
 
 /// How long anything may take that is expected to happen; generous, since machines are shared.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs a test on both brokers: `async fn name(house: &House)` becomes `name::embedded` and `name::redis`.
 macro_rules! on_both_brokers {

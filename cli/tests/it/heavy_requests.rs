@@ -8,7 +8,7 @@ use tokio::{
 };
 use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery};
 
-use crate::harness::{PATIENCE, Process, Publisher, Raw, Subscriber, connect, reason};
+use crate::harness::{Process, Publisher, Raw, Subscriber, TEST_TIMEOUT, connect, reason};
 
 const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
 const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
@@ -49,7 +49,7 @@ async fn web(address: std::net::SocketAddr, message: &[u8]) -> String {
     let prefix = [&[0][..], &(length as u32).to_be_bytes()].concat();
     stream.write_all(&[head.as_bytes(), &prefix, message].concat()).await.expect("the server reads");
     let mut answer = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
+    timeout(TEST_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -67,7 +67,7 @@ async fn what_repeats_a_million_times_is_refused_before_it_is_decoded() {
     let subscriber = Subscriber::start(&redis.url(), &[]).await;
     let batch = [&b"\x0a\x01b"[..], &b"\x12\x00".repeat(MANY)].concat();
     let refused = refusal(publisher.address, BATCH, By::Program, batch.clone()).await;
-    check("the short way", &refused, "BATCH_TOO_LARGE", &publisher.process);
+    check("the fast path", &refused, "BATCH_TOO_LARGE", &publisher.process);
     let refused = refusal(publisher.address, BATCH, By::Page, batch.clone()).await;
     check("the generated server", &refused, "BATCH_TOO_LARGE", &publisher.process);
     let answer = web(publisher.address, &batch).await;

@@ -17,7 +17,7 @@ use tidings_testing::RedisServer;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request};
 
-use crate::harness::{Admin, PATIENCE, Process, Publisher, Scraped, Served, Subscriber, pattern, text};
+use crate::harness::{Admin, Process, Publisher, Scraped, Served, Subscriber, TEST_TIMEOUT, pattern, text};
 
 fn signal(redis: &RedisServer, signal: &str) {
     let pid = redis.pid().expect("it runs").to_string();
@@ -211,7 +211,7 @@ async fn the_door_says_what_it_has() {
 }
 
 fn assert_refused(mut process: Process, text: &str) {
-    assert_eq!(process.wait(PATIENCE).code(), Some(1));
+    assert_eq!(process.wait(TEST_TIMEOUT).code(), Some(1));
     let output = process.output();
     assert!(output.contains("--admin-listen") && output.contains(text), "{output}");
 }

@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use tonic_types::pb::ErrorInfo;
 
 use crate::harness::{
-    PATIENCE, Publisher, Subscriber, channel, pattern, reason, text,
+    Publisher, Subscriber, TEST_TIMEOUT, channel, pattern, reason, text,
     wire::{GRPC, WEB, Wire, framed},
 };
 
@@ -27,7 +27,7 @@ const PUBLISH_STREAM: &str = "/tidings.v1.PublisherService/PublishStream";
 const LIST: &str = "/tidings.v1.SubscriberService/ListMessages";
 const CHANNELS: &str = "/tidings.v1.SubscriberService/ListChannels";
 const FOLLOW: &str = "/tidings.v1.SubscriberService/StreamMessages";
-/// A page's call takes no short way.
+/// A page's call takes no fast path.
 const PAGE: (&str, &str) = ("origin", "http://localhost");
 
 type Told = (Code, String);
@@ -45,7 +45,7 @@ async fn on_all_ways(wire: &Wire, path: &str, headers: &[(&str, &str)], body: &[
     for (kind, page) in [(GRPC, None), (GRPC, Some(PAGE)), (WEB, None), (WEB, Some(PAGE))] {
         let headers: Vec<_> = headers.iter().copied().chain(page).collect();
         let call = wire.call(path, kind, &headers, body.to_vec());
-        all.push(told(&timeout(PATIENCE, call).await.expect("in time").1));
+        all.push(told(&timeout(TEST_TIMEOUT, call).await.expect("in time").1));
     }
     all
 }
@@ -269,7 +269,7 @@ async fn with_origins(address: SocketAddr, origins: &[&str]) -> String {
     );
     stream.write_all(&[head.as_bytes(), &body].concat()).await.expect("the server reads");
     let mut answer = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
+    timeout(TEST_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
     String::from_utf8_lossy(&answer).split(' ').nth(1).expect("a code").to_owned()
 }
 

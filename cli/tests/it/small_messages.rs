@@ -14,7 +14,7 @@ use tidings_testing::RedisServer;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::harness::{PATIENCE, Publisher, text};
+use crate::harness::{Publisher, TEST_TIMEOUT, text};
 
 const STREAMS: usize = 8;
 /// More than a stream takes in, and than its window lets through behind that.
@@ -65,7 +65,7 @@ async fn streams_of_small_messages_bear_a_redis_that_hangs() {
         if now == before && now > STREAMS {
             break;
         }
-        assert!(began.elapsed() < PATIENCE, "{now} were sent and it still goes on");
+        assert!(began.elapsed() < TEST_TIMEOUT, "{now} were sent and it still goes on");
         before = now;
     }
     assert!(before < STREAMS * EACH, "not all of it can wait");

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::harness::{
-    PATIENCE, Peer, Process, Publisher, Stream, Subscriber, channel, connect, pattern, reason, sequences, text,
+    Peer, Process, Publisher, Stream, Subscriber, TEST_TIMEOUT, channel, connect, pattern, reason, sequences, text,
 };
 
 mod under_way;
@@ -23,7 +23,7 @@ const SLACK: Duration = Duration::from_millis(1_000);
 
 /// Waits for a process that was told to stop, which must end well and in time.
 fn ends_within(process: &mut Process, told: Instant, time: Duration) {
-    let status = process.wait(PATIENCE);
+    let status = process.wait(TEST_TIMEOUT);
     assert!(status.success(), "{status:?}");
     let took = told.elapsed();
     assert!(took < time + SLACK, "it took {took:?}");
@@ -59,7 +59,7 @@ async fn a_thousand_streams_and_readers_that_have_stopped_do_not_hold_it_up() {
     let mut watcher = HealthClient::new(connect(subscriber.address).await);
     let mut watched = watcher.watch(HealthCheckRequest::default()).await.expect("a stream").into_inner();
     let mut health = async || {
-        let told = timeout(PATIENCE, watched.message()).await.expect("in time");
+        let told = timeout(TEST_TIMEOUT, watched.message()).await.expect("in time");
         told.expect("no error").map(|told| told.status())
     };
     assert_eq!(health().await, Some(ServingStatus::Serving));
@@ -198,7 +198,7 @@ async fn a_subscriber_whose_redis_hangs_is_gone_in_time() {
     sleep(Duration::from_millis(500)).await;
     let told = Instant::now();
     subscriber.process.signal("TERM");
-    let refused = timeout(PATIENCE, opening).await.expect("in time").expect("no panic").expect_err("it stops");
+    let refused = timeout(TEST_TIMEOUT, opening).await.expect("in time").expect("no panic").expect_err("it stops");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "DRAINING"), "{refused:?}");
     ends_within(&mut subscriber.process, told, shutdown);
     redis.resume();

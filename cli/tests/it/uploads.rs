@@ -13,7 +13,7 @@ use tokio::{
 use tonic::Code;
 
 use crate::harness::{
-    PATIENCE, Peer, Publisher, reason, text,
+    Peer, Publisher, TEST_TIMEOUT, reason, text,
     wire::{GRPC, WEB, Wire, end, framed},
 };
 
@@ -31,7 +31,7 @@ async fn publish(wire: &Wire) -> Duration {
     let began = Instant::now();
     let message = text("small", "x").encode_to_vec();
     let call = wire.call(PUBLISH, GRPC, &[], framed(0, message.len(), &message).to_vec());
-    let (_, status) = timeout(PATIENCE, call).await.expect("in time");
+    let (_, status) = timeout(TEST_TIMEOUT, call).await.expect("in time");
     assert_eq!(status.code(), Code::Ok, "{status:?}");
     began.elapsed()
 }

@@ -15,7 +15,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::harness::{PATIENCE, Process, Subscriber, binary, clean_command, pattern};
+use crate::harness::{Process, Subscriber, TEST_TIMEOUT, binary, clean_command, pattern};
 
 /// A line of its own, colours, a cleared terminal, and what can't be seen.
 const HOSTILE: &str =
@@ -25,7 +25,7 @@ const HOSTILE: &str =
 async fn told_safely(process: &Process, text: &str) {
     let began = Instant::now();
     while !process.output().contains(text) {
-        assert!(began.elapsed() < PATIENCE, "it says {text:?}: {}", process.output());
+        assert!(began.elapsed() < TEST_TIMEOUT, "it says {text:?}: {}", process.output());
         sleep(Duration::from_millis(20)).await;
     }
     let log = process.output();

@@ -15,7 +15,7 @@ use tidings::{
     limits::DECODE_BYTES,
     pb::{PublishRequest, PublishStreamRequest, publisher_service_server::PublisherServiceServer},
 };
-use tidings_transport::{Ending, deadline};
+use tidings_transport::{DrainSignal, deadline};
 use tonic::{
     Status, Streaming,
     body::Body,
@@ -43,9 +43,9 @@ impl RawStreams {
 
     fn answer(&self, request: Request<Body>) -> Response<Body> {
         let timeout = deadline::of(request.headers());
-        let ending = Ending::of(request.extensions(), self.publisher.shutdown());
+        let drain = DrainSignal::of(request.extensions(), self.publisher.shutdown());
         let intake = Streaming::new_request(Requests, request.into_body(), None, Some(DECODE_BYTES));
-        let answers = Answers::new(self.publisher.clone(), intake, ending, timeout);
+        let answers = Answers::new(self.publisher.clone(), intake, drain, timeout);
         let mut response = Response::new(Body::new(answers));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         response

@@ -1,4 +1,4 @@
-//! Unary publishes.
+//! FastPath publishes.
 
 use tidings::pb::{PublishBatchRequest, PublishRequest, PublishResponse, publish_request::Payload};
 use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery};

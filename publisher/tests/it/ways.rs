@@ -1,4 +1,4 @@
-//! The short way of unary calls beside the plain one: which calls take it, and that nobody can tell the difference.
+//! The fast path of unary calls beside the plain one: which calls take it, and that nobody can tell the difference.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use tidings::{
     limits::DECODE_BYTES,
     pb::{PublishBatchRequest, PublishRequest},
 };
-use tidings_transport::{Services, Unary, serve};
+use tidings_transport::{FastPath, Services, serve};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -35,13 +35,13 @@ use crate::{
 
 const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
 const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
-/// A page that may call goes the plain way.
+/// A page that may call goes the fallback.
 const PLAIN: (&str, &str) = ("origin", "http://localhost");
 
 /// A method that answers with what it is sent. Messages direct it.
 struct Echo;
 
-impl Unary for Echo {
+impl FastPath for Echo {
     fn answer(&self, message: Bytes) -> Option<BoxFuture<'static, Result<Bytes, Status>>> {
         if message.starts_with(b"no message") {
             return None;
@@ -60,7 +60,7 @@ impl Unary for Echo {
     }
 }
 
-/// The service of that method on the plain way. It says that it is, and how much it was sent.
+/// The service of that method on the fallback. It says that it is, and how much it was sent.
 #[derive(Clone)]
 struct Plain;
 
@@ -106,7 +106,7 @@ async fn echo() -> Connection {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (_, state) = watch::channel(State::Up);
-    let services = Services::new(state).with_short_way("/test.Service/Echo", Echo).with(Plain);
+    let services = Services::new(state).with_fast_path("/test.Service/Echo", Echo).with(Plain);
     tokio::spawn(serve(listener, services, options(), CancellationToken::new()));
     Connection::open(address).await
 }
@@ -196,7 +196,7 @@ async fn the_deadline_holds_on_either_way_and_while_nothing_comes() {
     let timeout = ("grpc-timeout", "100m");
     for (parts, end) in [
         (vec![frame(0, b"wait")], End::Last),
-        // The plain way.
+        // The fallback.
         (vec![frame(0, b"no message: wait")], End::Last),
     ] {
         let began = Instant::now();

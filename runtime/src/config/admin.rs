@@ -1,7 +1,7 @@
 //! Where operators look.
 
 use tidings::metrics::Part;
-use tidings_transport::admin::{self, Door};
+use tidings_transport::admin::{self, AdminServer};
 
 use super::{Common, Error, listen};
 
@@ -10,12 +10,12 @@ const FLAG: &str = "--admin-listen";
 impl Common {
     /// Binds the admin listener, if one is asked for, and begins to count what a process of these parts does: for a `main.rs`,
     /// before it starts anything that counts.
-    pub async fn bind_admin(&self, parts: &[Part]) -> Result<Option<Door>, Error> {
+    pub async fn bind_admin(&self, parts: &[Part]) -> Result<Option<AdminServer>, Error> {
         let Some(address) = self.admin_listen else { return Ok(None) };
         let listener = listen(address, FLAG, self.allow_anonymous).await.map_err(|error| match error {
             Error::Exposed { address, .. } => Error::AdminExposed { flag: FLAG, address },
             error => error,
         })?;
-        Ok(Some(Door::new(listener, admin::install(parts)?, parts)))
+        Ok(Some(AdminServer::new(listener, admin::install(parts)?, parts)))
     }
 }

@@ -9,7 +9,7 @@ use tidings::{
     message::{Epoch, Position},
 };
 
-use super::account::Range;
+use super::adoption_state::Range;
 
 /// A walk through a missed range, page by page.
 #[derive(Debug)]

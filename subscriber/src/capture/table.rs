@@ -1,4 +1,4 @@
-//! The accounts of all captured channels on which plain programs published, within one budget.
+//! The states of all captured channels on which plain programs published, within one budget.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,11 +11,11 @@ use tidings::{
 };
 use tokio::time::Instant;
 
-use super::account::Account;
+use super::adoption_state::AdoptionState;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    accounts: HashMap<ChannelName, Account>,
+    states: HashMap<ChannelName, AdoptionState>,
     /// Of what is held.
     bytes: usize,
     /// Accounts that may have something to do.
@@ -27,16 +27,16 @@ pub(super) struct Table {
 impl Table {
     /// Holds what a plain program published.
     pub(super) fn hold(&mut self, channel: &ChannelName, raw: Raw, now: Instant) {
-        if !self.accounts.contains_key(channel) {
-            if self.accounts.len() >= CAPTURE_CHANNELS {
+        if !self.states.contains_key(channel) {
+            if self.states.len() >= CAPTURE_CHANNELS {
                 self.make_room();
             }
-            if self.accounts.len() >= CAPTURE_CHANNELS {
+            if self.states.len() >= CAPTURE_CHANNELS {
                 return self.overflow(1);
             }
-            self.accounts.insert(channel.clone(), Account::default());
+            self.states.insert(channel.clone(), AdoptionState::default());
         }
-        self.tell(channel, |account| account.hold(raw, now));
+        self.tell(channel, |state| state.hold(raw, now));
         while self.bytes > CAPTURE_BYTES && self.drop_one(channel) {}
         if self.bytes < CAPTURE_BYTES / 2 {
             self.overflowed = false;
@@ -45,24 +45,24 @@ impl Table {
 
     /// The live connection was lost: nothing that was asked on it is answered.
     pub(super) fn break_off(&mut self) {
-        for channel in self.accounts.keys().cloned().collect::<Vec<_>>() {
-            self.tell(&channel, Account::break_off);
+        for channel in self.states.keys().cloned().collect::<Vec<_>>() {
+            self.tell(&channel, AdoptionState::break_off);
         }
     }
 
     /// The live connection was lost since this channel's messages were heard.
     pub(super) fn break_off_one(&mut self, channel: &ChannelName) {
-        self.tell(channel, Account::break_off);
+        self.tell(channel, AdoptionState::break_off);
     }
 
     /// Numbered messages of a channel were heard of.
     pub(super) fn pass(&mut self, channel: &ChannelName, before: Position, last: Position) {
-        self.tell(channel, |account| account.pass(before, last));
+        self.tell(channel, |state| state.pass(before, last));
     }
 
     /// Other messages are in the place of those that were heard of beyond a position.
     pub(super) fn rewrite(&mut self, channel: &ChannelName, to: Position) {
-        self.tell(channel, |account| account.rewrite(to));
+        self.tell(channel, |state| state.rewrite(to));
     }
 
     /// A message was adopted.
@@ -74,34 +74,34 @@ impl Table {
         hash: &[u8; Raw::HASH_BYTES],
         now: Instant,
     ) {
-        self.tell(channel, |account| account.notice(before, at, hash, now));
+        self.tell(channel, |state| state.notice(before, at, hash, now));
     }
 
     /// A channel's head was told.
     pub(super) fn look(&mut self, channel: &ChannelName, head: Option<&Head>) {
-        self.tell(channel, |account| account.look(head));
+        self.tell(channel, |state| state.look(head));
     }
 
-    /// Does something to an account, if there is one, and counts what that changes.
-    pub(super) fn with<T>(&mut self, channel: &ChannelName, act: impl FnOnce(&mut Account) -> T) -> Option<T> {
-        let account = self.accounts.get_mut(channel)?;
-        let bytes = account.held_bytes();
-        let done = act(account);
-        self.bytes = self.bytes + account.held_bytes() - bytes;
+    /// Does something to a state, if there is one, and counts what that changes.
+    pub(super) fn with<T>(&mut self, channel: &ChannelName, act: impl FnOnce(&mut AdoptionState) -> T) -> Option<T> {
+        let state = self.states.get_mut(channel)?;
+        let bytes = state.held_bytes();
+        let done = act(state);
+        self.bytes = self.bytes + state.held_bytes() - bytes;
         Some(done)
     }
 
-    fn tell<T>(&mut self, channel: &ChannelName, act: impl FnOnce(&mut Account) -> T) {
-        let is_due = self.with(channel, |account| {
-            act(account);
-            !account.is_idle()
+    fn tell<T>(&mut self, channel: &ChannelName, act: impl FnOnce(&mut AdoptionState) -> T) {
+        let is_due = self.with(channel, |state| {
+            act(state);
+            !state.is_idle()
         });
         if is_due == Some(true) && !self.due.contains(channel) {
             self.due.insert(channel.clone());
         }
     }
 
-    /// The accounts that may have something to do, each once.
+    /// The states that may have something to do, each once.
     pub(super) fn take_due(&mut self) -> HashSet<ChannelName> {
         std::mem::take(&mut self.due)
     }
@@ -112,12 +112,12 @@ impl Table {
 
     /// Since when the oldest message is held.
     pub(super) fn since(&self) -> Option<Instant> {
-        self.accounts.values().filter_map(Account::since).min()
+        self.states.values().filter_map(AdoptionState::since).min()
     }
 
     /// On how many of these channels this replica was the last to adopt.
     pub(super) fn leads(&self, is_captured: impl Fn(&ChannelName) -> bool) -> usize {
-        self.accounts.iter().filter(|(channel, account)| account.leads() && is_captured(channel)).count()
+        self.states.iter().filter(|(channel, state)| state.leads() && is_captured(channel)).count()
     }
 
     /// Whether nothing is held anywhere.
@@ -128,15 +128,15 @@ impl Table {
     /// Drops the oldest message of the channel that has heard too much: the given one where most is its own, or else the one
     /// that holds most, so that a flood costs the others nothing.
     fn drop_one(&mut self, channel: &ChannelName) -> bool {
-        let own = self.accounts.get(channel).map_or(0, Account::held_bytes);
+        let own = self.states.get(channel).map_or(0, AdoptionState::held_bytes);
         let most = match own > CAPTURE_BYTES / 2 {
             true => Some(channel.clone()),
             false => {
-                let most = self.accounts.iter().max_by_key(|(_, account)| account.held_bytes());
+                let most = self.states.iter().max_by_key(|(_, state)| state.held_bytes());
                 most.map(|(channel, _)| channel.clone())
             }
         };
-        let dropped = most.and_then(|most| self.with(&most, Account::drop_oldest)).unwrap_or(false);
+        let dropped = most.and_then(|most| self.with(&most, AdoptionState::drop_oldest)).unwrap_or(false);
         if dropped {
             self.overflow(1);
         }
@@ -153,9 +153,9 @@ impl Table {
         }
     }
 
-    /// Forgets accounts of which nothing is known but a position.
+    /// Forgets states of which nothing is known but a position.
     fn make_room(&mut self) {
-        self.accounts.retain(|_, account| !account.is_idle());
+        self.states.retain(|_, state| !state.is_idle());
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
         table.hold(&name("late"), raw(1 << 19), now);
         assert!(table.bytes > CAPTURE_BYTES - (1 << 20));
         for channel in ["quiet", "late"] {
-            assert!(table.accounts[&name(channel)].held_bytes() > 0, "{channel}");
+            assert!(table.states[&name(channel)].held_bytes() > 0, "{channel}");
         }
         assert!(table.overflowed);
         while table.drop_one(&name("flood")) {}
@@ -201,11 +201,11 @@ mod tests {
             table.hold(&name(&format!("c{i}")), raw(1), now);
         }
         table.hold(&name("new"), raw(1), now);
-        assert!(!table.accounts.contains_key(&name("new")) && table.overflowed);
-        table.with(&name("c7"), Account::drop_oldest);
+        assert!(!table.states.contains_key(&name("new")) && table.overflowed);
+        table.with(&name("c7"), AdoptionState::drop_oldest);
         table.hold(&name("new"), raw(1), now);
-        assert!(table.accounts.contains_key(&name("new")) && !table.accounts.contains_key(&name("c7")));
-        assert_eq!(table.accounts.len(), CAPTURE_CHANNELS);
+        assert!(table.states.contains_key(&name("new")) && !table.states.contains_key(&name("c7")));
+        assert_eq!(table.states.len(), CAPTURE_CHANNELS);
         assert!(table.take_due().contains(&name("new")) && !table.is_due());
     }
 }

@@ -1,4 +1,4 @@
-//! The task that does what the accounts say: one step of a channel at a time, some channels at once.
+//! The task that does what the states say: one step of a channel at a time, some channels at once.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Capture,
-    account::{Range, Step},
+    adoption_state::{Range, Step},
     missed::Walk,
 };
 use crate::hub::{Hub, Refusal};
@@ -81,7 +81,7 @@ impl Task {
         }
     }
 
-    /// Begins what the accounts want, as many steps at once as there may be.
+    /// Begins what the states want, as many steps at once as there may be.
     fn go_on(&mut self) {
         let capture = Arc::clone(&self.capture);
         let mut table = capture.table();
@@ -93,7 +93,7 @@ impl Task {
         {
             self.queued.remove(&channel);
             let now = Instant::now();
-            match table.with(&channel, |account| account.next(now)) {
+            match table.with(&channel, |state| state.next(now)) {
                 None | Some(Step::Rest) => self.timers.clear(&channel),
                 Some(Step::Wait(until)) => self.timers.set(channel, until),
                 Some(step) => {
@@ -134,7 +134,7 @@ impl Source {
             }
         };
         if let Err(error) = done {
-            let is_news = capture.table().with(channel, |account| account.fail(Instant::now()));
+            let is_news = capture.table().with(channel, |state| state.fail(Instant::now()));
             if is_news == Some(true) {
                 tracing::warn!(
                     channel = channel.as_str(),
@@ -145,13 +145,13 @@ impl Source {
         }
     }
 
-    /// Has the head told. By the time of the answer the hub has told it to the account.
+    /// Has the head told. By the time of the answer the hub has told it to the state.
     async fn check(&self, capture: &Capture, channel: &ChannelName) -> Result<(), String> {
         self.hub.check(channel).await.map_err(|refusal| match refusal {
             Refusal::Broker(error) => error.to_string(),
             Refusal::TooManyTopics => "too many topics".to_owned(),
         })?;
-        capture.table().with(channel, |account| account.checked(Instant::now()));
+        capture.table().with(channel, |state| state.checked(Instant::now()));
         Ok(())
     }
 
@@ -162,9 +162,9 @@ impl Source {
             let page = self.broker.read(channel, From::After(walk.position().sequence), limit).await;
             let told = walk.take(&page.map_err(|error| error.to_string())?);
             let mut table = capture.table();
-            table.with(channel, |account| account.read(told.adopted.into_iter(), walk.position()));
+            table.with(channel, |state| state.read(told.adopted.into_iter(), walk.position()));
             if told.is_over {
-                table.with(channel, |account| account.read_all());
+                table.with(channel, |state| state.read_all());
                 return Ok(());
             }
         }
@@ -174,7 +174,7 @@ impl Source {
         let adoption = self.adopter.adopt(channel, adopt).await.map_err(|error: Error| error.to_string())?;
         let (messages, first) = (adopt.messages.len(), adopt.adopted);
         tracing::debug!(channel = channel.as_str(), messages, ?first, ?adoption, "adopting");
-        capture.table().with(channel, |account| account.settle(adoption, adopt.ask, Instant::now()));
+        capture.table().with(channel, |state| state.settle(adoption, adopt.ask, Instant::now()));
         Ok(())
     }
 }

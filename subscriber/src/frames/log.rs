@@ -8,7 +8,7 @@ use tidings::{
     broker::{Head, Stored},
     channel::ChannelName,
     cursor::ChannelHash,
-    envelope::Hearing,
+    envelope::Decoder,
     limits::LOG_CHUNK_BYTES,
     message::{Lineage, Position},
 };
@@ -24,7 +24,7 @@ pub(crate) fn of_log(
     head: Option<&Head>,
 ) -> Vec<Arc<Chunk>> {
     let lineage = |epoch: Option<_>| head.zip(epoch).map_or(Lineage::Unknown, |(head, epoch)| head.lineage(epoch));
-    let mut hearing = Hearing::default();
+    let mut hearing = Decoder::default();
     let mut series = Series::new(hash, at.epoch, lineage(at.epoch));
     let mut chunks = Chunks::new(channel, at, lineage(at.epoch));
     for stored in messages {
@@ -150,7 +150,7 @@ mod tests {
         let chunks = of_log(&channel, hash, (epoch(1), i64::MAX), messages, None);
         let (mut builder, mut at) = (Builder::default(), epoch(1));
         for stored in messages {
-            let heard = tidings::envelope::Heard::read(&stored.json, 0);
+            let heard = tidings::envelope::EnvelopeRef::read(&stored.json, 0);
             let position = Position { epoch: heard.claim().map(|claim| claim.epoch), sequence: stored.sequence };
             let place = Place { before: at, sequence: stored.sequence, position, time_ms: heard.time_ms() };
             builder.push(&channel, hash, place, &heard.parts(), Default::default);

@@ -9,9 +9,9 @@ use tidings::{
     protobuf::{Small, delimited_length, number_length, time},
 };
 
-mod model;
+mod frame_template;
 
-use model::{Alike, Model};
+use frame_template::{FrameTemplate, TemplateKey};
 
 const TEXT: u8 = 3;
 const JSON: u8 = 4;
@@ -25,8 +25,8 @@ pub(super) struct Series {
     digits: Option<[u8; 16]>,
     cursors: cursor::Series,
     /// What the frame before was like, and that frame where two in a row were alike.
-    last: Option<Alike>,
-    model: Option<Model>,
+    last: Option<TemplateKey>,
+    model: Option<FrameTemplate>,
 }
 
 impl Series {
@@ -49,7 +49,7 @@ impl Series {
         sequence: i64,
         after: i64,
     ) {
-        let alike = Alike::of(parts, sequence, after);
+        let alike = TemplateKey::of(parts, sequence, after);
         if let (Some(model), Some(alike)) = (&self.model, &alike)
             && model.is_of(alike)
         {
@@ -59,7 +59,7 @@ impl Series {
         self.put_whole(buffer, channel, parts, sequence, after);
         self.model = match alike {
             Some(alike) if self.last == Some(alike) && self.digits.is_some() => {
-                Some(Model::new(channel, alike, &buffer[start..], self.cursors.text_bytes()))
+                Some(FrameTemplate::new(channel, alike, &buffer[start..], self.cursors.text_bytes()))
             }
             _ => None,
         };

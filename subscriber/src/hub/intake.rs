@@ -14,7 +14,7 @@ use std::{collections::HashSet, sync::Arc};
 use tidings::{
     broker::{Head, Topic},
     channel::{ChannelName, Names},
-    envelope::{Claim, Heard},
+    envelope::{Claim, EnvelopeRef},
     message::{Epoch, Position},
     metrics::{self, Dropped},
 };
@@ -25,20 +25,20 @@ use crate::{
     frames::{Builder, Place},
 };
 
+mod capture_forwarder;
 mod claims;
 mod held;
 mod known;
 mod looked;
-mod told;
 mod waiting;
 
 pub(super) use held::Room;
 pub(super) use looked::{Looked, Question};
 
+use capture_forwarder::CaptureForwarder;
 use claims::{Course, Mark, Shown};
 use held::Held;
 use known::{Asked, Captured, Channels, Hash, Known, Stage, State, Waiting};
-use told::Told;
 
 /// What must be asked before a channel's pushes go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(super) struct Intake {
     /// The one channel of a channel feed; a pattern's channels are read from each push.
     channel: Option<ChannelName>,
     channels: Channels,
-    told: Told,
+    capture_forwarder: CaptureForwarder,
     builder: Builder,
     /// What stands before the chunk that is being built.
     items: Vec<Item>,
@@ -102,7 +102,7 @@ impl Intake {
         Self {
             channel,
             channels: Channels::new(topic.clone(), names, Arc::clone(&capture)),
-            told: Told::new(capture),
+            capture_forwarder: CaptureForwarder::new(capture),
             builder: Builder::default(),
             items: Vec::new(),
             late: Vec::new(),
@@ -142,7 +142,7 @@ impl Intake {
 
     /// Tells the capture how far the numbered messages of its channel went.
     pub(super) fn tell_passed(&mut self) {
-        self.told.flush();
+        self.capture_forwarder.flush();
     }
 
     /// Ends the chunk and hands out all there is for the streams.
@@ -247,7 +247,7 @@ impl Intake {
             }
             Stage::Read => {}
         }
-        let heard = Heard::read(payload, arrival_ms);
+        let heard = EnvelopeRef::read(payload, arrival_ms);
         if self.place(&channel, &heard, payload, arrival_ms, notice) {
             return None;
         }
@@ -258,7 +258,7 @@ impl Intake {
     fn place(
         &mut self,
         channel: &ChannelName,
-        heard: &Heard<'_>,
+        heard: &EnvelopeRef<'_>,
         payload: &[u8],
         arrival_ms: i64,
         notice: Option<Hash>,
@@ -289,12 +289,12 @@ impl Intake {
             // Whoever published this as a notice was a stranger.
             (_, Some(_)) if place.sequence == 0 => return true,
             (Captured::Here | Captured::Elsewhere, None) if place.sequence == 0 => {
-                if self.told.plain(channel, captured, payload, &heard.envelope()) {
+                if self.capture_forwarder.plain(channel, captured, payload, &heard.envelope()) {
                     return true;
                 }
             }
-            (Captured::Here, Some(adopted)) => self.told.notice(channel, place, &adopted),
-            (Captured::Here, None) => self.told.pass(channel, place),
+            (Captured::Here, Some(adopted)) => self.capture_forwarder.notice(channel, place, &adopted),
+            (Captured::Here, None) => self.capture_forwarder.pass(channel, place),
             (Captured::No | Captured::Elsewhere, _) => {}
         }
         tracing::debug!(channel = channel.as_str(), id = %heard.envelope().id, sequence = place.sequence, "heard");
@@ -315,7 +315,7 @@ impl Intake {
             to = last.position.sequence,
             "Redis went back within an epoch, and other messages have taken the place of those that were delivered; streams are told"
         );
-        self.told.rewrite(channel, Position::new(epoch, from - 1));
+        self.capture_forwarder.rewrite(channel, Position::new(epoch, from - 1));
         if !self.silent {
             self.seal();
             let (to, time_ms) = (last.position.sequence, last.mark.time_ms);

@@ -24,10 +24,10 @@ use super::{
     Ask, Feeds, Refusal,
     checks::{Checks, HeadReply},
     doubts::Doubts,
+    gap_detection::GapDetection,
     intake::{Ask as Needs, Missed, Room},
     losses::Losses,
     repair::Repair,
-    rounds::Rounds,
     topics::Followed,
     unreadable::Unreadable,
 };
@@ -46,7 +46,7 @@ pub(super) struct Task {
     /// Those of the topics that are patterns.
     pub(super) patterns: HashSet<Topic>,
     pub(super) checks: Checks,
-    pub(super) rounds: Rounds,
+    pub(super) gap_detection: GapDetection,
     pub(super) doubts: Doubts,
     pub(super) losses: Losses,
     /// For what waits for heads.
@@ -91,7 +91,7 @@ impl Task {
             topics: HashMap::new(),
             patterns: HashSet::new(),
             checks: Checks::default(),
-            rounds: Rounds::default(),
+            gap_detection: GapDetection::default(),
             doubts: Doubts::new(Arc::clone(broker)),
             losses: Losses::new(Arc::clone(broker)),
             room: Room::default(),

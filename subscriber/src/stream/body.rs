@@ -17,7 +17,7 @@ use tidings::{
     pb::{CaughtUp, Heartbeat, Started, stream_messages_response::Event},
     status::{self, Call},
 };
-use tidings_transport::Ending;
+use tidings_transport::DrainSignal;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
@@ -32,7 +32,7 @@ pub(crate) struct StreamBody {
     caught_up: bool,
     heartbeat: Option<Pin<Box<Interval>>>,
     deadline: Option<Pin<Box<Sleep>>>,
-    ending: Ending,
+    drain: DrainSignal,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -49,7 +49,7 @@ impl StreamBody {
         session: Session,
         heartbeat: Option<Duration>,
         deadline: Option<Instant>,
-        ending: Ending,
+        drain: DrainSignal,
     ) -> Self {
         let heartbeat = heartbeat.map(|period| {
             let mut interval = interval_at(Instant::now() + period, period);
@@ -67,8 +67,8 @@ impl StreamBody {
             caught_up,
             heartbeat,
             deadline: deadline.map(|at| Box::pin(sleep_until(at))),
-            ended: Box::pin(ending.begun()),
-            ending,
+            ended: Box::pin(drain.begun()),
+            drain,
         }
     }
 
@@ -85,7 +85,7 @@ impl StreamBody {
     /// Why the stream must end now, if it must.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Option<Status> {
         if self.ended.as_mut().poll(cx).is_ready() {
-            return Some(self.ending.status(Call::Read));
+            return Some(self.drain.status(Call::Read));
         }
         let deadline = self.deadline.as_mut()?;
         deadline.as_mut().poll(cx).is_ready().then(|| status::deadline_exceeded(Call::Read))

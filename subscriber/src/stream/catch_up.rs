@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tidings::{
     broker::{Absence, Broker, DataSetNow, Error, From, GapReason, Head, Page, PageLimit, history::Next},
     channel::ChannelName,
-    envelope::Heard,
+    envelope::EnvelopeRef,
     limits::{BACKOFF_MAX, HEADS_PER_READ},
     message::{Lineage, Mark, Position},
     metrics::{self, Mode},
@@ -230,7 +230,7 @@ pub(crate) async fn holds(broker: &dyn Broker, channel: &ChannelName, mark: Mark
     let sequence = position.sequence.max(first);
     let page = broker.read(channel, From::After(sequence - 1), limit).await?;
     Ok(page.messages.first().is_some_and(|stored| {
-        let claim = Heard::read(&stored.json, 0).claim();
+        let claim = EnvelopeRef::read(&stored.json, 0).claim();
         stored.sequence == sequence && claim.map(|claim| claim.epoch) == position.epoch
     }))
 }

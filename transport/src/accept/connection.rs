@@ -21,11 +21,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     cork::{Cork, Corked},
-    patience::Patient,
+    write_timeout::WithWriteTimeout,
 };
 use crate::{
     Options,
-    ending::Ending,
+    drain_signal::DrainSignal,
     front::{Front, Shared},
 };
 
@@ -80,8 +80,8 @@ impl Connection {
         prepare(&stream, &terms);
         let greeted = timeout(limits::GREETING_TIMEOUT, greet(stream, terms));
         let Some(Ok(Ok((io, cork)))) = drain.run_until_cancelled(greeted).await else { return };
-        let ending = Ending::new(&drain);
-        let shared = Shared::new(ending.clone());
+        let signal = DrainSignal::new(&drain);
+        let shared = Shared::new(signal.clone());
         let calls = service_fn(move |request: Request<Incoming>| front.call(request, &shared));
         let mut connection = std::pin::pin!(Corked::new(builder.serve_connection(TokioIo::new(io), calls), cork));
         let ended = tokio::select! {
@@ -92,7 +92,7 @@ impl Connection {
             }
             () = aged(terms.age) => {
                 // Calls are told first: a stream that ends in time needs no grace.
-                ending.begin();
+                signal.begin();
                 connection.as_mut().connection().graceful_shutdown();
                 timeout(terms.grace, connection).await.unwrap_or_else(|_| {
                     tracing::debug!(grace = ?terms.grace, "cut a connection whose calls went on beyond its age");
@@ -143,8 +143,8 @@ async fn greet(
     }
     let (read, write) = stream.into_split();
     let said = io::Cursor::new(said).take(length as u64);
-    let patience = terms.keepalive_interval + terms.keepalive_timeout;
-    let cork = Cork::new(Patient::new(write, patience));
+    let write_timeout = terms.keepalive_interval + terms.keepalive_timeout;
+    let cork = Cork::new(WithWriteTimeout::new(write, write_timeout));
     let handle = cork.handle();
     Ok((tokio::io::join(said.chain(read), cork), handle))
 }

@@ -1,4 +1,4 @@
-//! What the door answers.
+//! What the admin listener answers.
 
 use std::time::Duration;
 

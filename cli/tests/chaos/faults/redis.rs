@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long the two servers may take to be in sync before a failover is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn kill(world: &mut World, kind: &str) -> Fault {
     block_in_place(|| world.primary().command(&["CLIENT", "KILL", "TYPE", kind]));
@@ -111,7 +111,7 @@ fn is(server: &RedisServer, what: &str) -> bool {
 }
 
 async fn wait(condition: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !condition() {
         if Instant::now() > deadline {
             return false;

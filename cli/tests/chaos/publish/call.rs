@@ -4,7 +4,7 @@ use tidings::pb::{PublishBatchRequest, PublishStreamRequest, publish_stream_resp
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::{Client, Message, PATIENCE, answer, request};
+use super::{Client, Message, TEST_TIMEOUT, answer, request};
 use crate::{
     board::NOBODY,
     history::{At, Outcome},
@@ -42,7 +42,7 @@ impl Client {
 
     pub(super) async fn unary(&mut self, message: &Message) -> Outcome {
         let mut call = self.call();
-        let answered = timeout(PATIENCE, self.stubs[call.slot].publish(request(message))).await;
+        let answered = timeout(TEST_TIMEOUT, self.stubs[call.slot].publish(request(message))).await;
         let cut = self.is_over(&mut call);
         let outcome = match answered {
             Err(_) => Outcome::Odd("nothing".to_owned()),
@@ -58,7 +58,7 @@ impl Client {
         let requests = messages.iter().map(request).collect();
         let asked = PublishBatchRequest { channel: channel.to_owned(), requests };
         let mut call = self.call();
-        let answered = timeout(PATIENCE, self.stubs[call.slot].publish_batch(asked)).await;
+        let answered = timeout(TEST_TIMEOUT, self.stubs[call.slot].publish_batch(asked)).await;
         let cut = self.is_over(&mut call);
         let outcomes: Vec<Outcome> = match answered {
             Err(_) => vec![Outcome::Odd("nothing".to_owned()); messages.len()],
@@ -88,7 +88,7 @@ impl Client {
         let requests: Vec<_> =
             messages.iter().map(|message| PublishStreamRequest { request: Some(request(message)) }).collect();
         let mut call = self.call();
-        let opened = timeout(PATIENCE, self.stubs[call.slot].publish_stream(tokio_stream::iter(requests))).await;
+        let opened = timeout(TEST_TIMEOUT, self.stubs[call.slot].publish_stream(tokio_stream::iter(requests))).await;
         let mut answers = match opened {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(Some(status)),
@@ -97,7 +97,7 @@ impl Client {
         let mut outcomes = Vec::new();
         for message in &messages {
             let answer = match &mut answers {
-                Ok(stream) => match timeout(PATIENCE, stream.message()).await {
+                Ok(stream) => match timeout(TEST_TIMEOUT, stream.message()).await {
                     Err(_) => Err(None),
                     Ok(Ok(Some(answer))) => Ok(answer),
                     Ok(Ok(None)) => Err(Some(Status::internal("the stream of answers ended before its time"))),

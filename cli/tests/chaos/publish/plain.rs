@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long Redis may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Publishes until the faults are over. A failure may have published: nobody repeats it.
 pub(crate) async fn plain(board: Arc<Board>, channel: String, name: String, mut rng: fastrand::Rng) {
@@ -35,7 +35,7 @@ pub(crate) async fn plain(board: Arc<Board>, channel: String, name: String, mut 
         board.history().plain.push(Plain { channel: channel.clone(), body: label });
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(&channel).arg(payload);
-        let published = timeout(PATIENCE, publish.query_async::<i64>(redis)).await;
+        let published = timeout(TEST_TIMEOUT, publish.query_async::<i64>(redis)).await;
         if !matches!(published, Ok(Ok(_))) {
             connection = None;
         }
@@ -74,5 +74,5 @@ pub(crate) async fn last_plain(board: &Board, channel: &str, deadline: Instant) 
 /// A connection to Redis itself, without a proxy.
 pub(crate) async fn connect(port: u16) -> Option<MultiplexedConnection> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
-    timeout(PATIENCE, client.get_multiplexed_async_connection()).await.ok()?.ok()
+    timeout(TEST_TIMEOUT, client.get_multiplexed_async_connection()).await.ok()?.ok()
 }

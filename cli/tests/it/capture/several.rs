@@ -50,7 +50,7 @@ async fn every_stream_of_every_replica_gets_each_message_once() {
     // A plain subscriber sees what was published, and no notice among it.
     let mut heard = listening.on_message();
     for _ in 0..count {
-        let message = timeout(PATIENCE, heard.next()).await.expect("in time").expect("connected");
+        let message = timeout(TEST_TIMEOUT, heard.next()).await.expect("in time").expect("connected");
         assert_eq!(message.get_channel_name(), "orders.eu");
     }
     assert!(timeout(Duration::from_millis(100), heard.next()).await.is_err());
@@ -100,7 +100,7 @@ async fn a_replica_asks_for_the_lease_when_its_holder_never_heard_a_message() {
     pipeline.cmd("PUBLISH").arg("orders").arg("only the other heard it").ignore();
     pipeline.query_async::<()>(&mut plain).await.expect("published");
     captured(&redis, "orders", 2).await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     let mut sent = 0;
     loop {
         burst(&mut plain, "orders", numbered(sent..sent + 1)).await;

@@ -5,7 +5,7 @@ use std::{process::Stdio, time::Duration};
 use chrono::{FixedOffset, SecondsFormat, Utc};
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Served, binary, clean_command};
+use crate::harness::{Served, TEST_TIMEOUT, binary, clean_command};
 
 #[test]
 fn tail_says_at_once_what_it_follows_and_that_it_waits() {
@@ -48,7 +48,7 @@ fn tail_ends_with_its_reader_though_nothing_is_published() {
             child.args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh starts");
         let (sender, ended) = std::sync::mpsc::channel();
         std::thread::spawn(move || sender.send(child.wait_with_output()));
-        let ended = ended.recv_timeout(PATIENCE).expect("it ends by itself").expect("its output");
+        let ended = ended.recv_timeout(TEST_TIMEOUT).expect("it ends by itself").expect("its output");
         assert_eq!(String::from_utf8_lossy(&ended.stderr), "code 0\n");
         assert!(String::from_utf8_lossy(&ended.stdout).contains("only"));
     }

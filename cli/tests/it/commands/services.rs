@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::harness::{PATIENCE, Process, Served, binary, clean_command};
+use crate::harness::{Process, Served, TEST_TIMEOUT, binary, clean_command};
 
 #[test]
 fn every_command_of_a_client_names_who_does_not_answer_in_time() {
@@ -98,6 +98,6 @@ fn a_log_filter_never_silences_everything_by_mistake() {
     );
     process.wait_for_output("PublisherService/Publish");
     process.signal("TERM");
-    assert!(process.wait(PATIENCE).success());
+    assert!(process.wait(TEST_TIMEOUT).success());
     assert!(process.output().contains("stopping"), "{}", process.output());
 }

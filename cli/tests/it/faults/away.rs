@@ -213,7 +213,7 @@ async fn publishes_that_wait_for_a_redis_that_returns_are_carried_out() {
     redis.run();
     let mut sequences = Vec::new();
     for waiting in waiting {
-        let answer = timeout(crate::harness::PATIENCE, waiting).await.expect("in time").expect("no panic");
+        let answer = timeout(crate::harness::TEST_TIMEOUT, waiting).await.expect("in time").expect("no panic");
         match answer {
             Ok(receipt) => sequences.push(receipt.into_inner().sequence),
             // A start that took longer than they may wait.

@@ -5,7 +5,7 @@ use tidings_testing::RedisServer;
 use tonic::{Code, Status};
 
 use super::rig::{Rig, Watch, check, until};
-use crate::harness::{Admin, PATIENCE, Publisher, Subscriber, channel, pattern, reason, text};
+use crate::harness::{Admin, Publisher, Subscriber, TEST_TIMEOUT, channel, pattern, reason, text};
 
 const BAD: &str = "p.07";
 const LOG: &str = "tidings:{p.07}:log";
@@ -133,7 +133,7 @@ async fn an_entry_of_a_strangers_in_the_log() {
     receipts.extend(publish_on(&rig, names.iter().filter(|name| *name != BAD)).await);
     has_all(&stream, &receipts).await;
     // What is ours in that log can still be read.
-    assert_eq!(tokio::time::timeout(PATIENCE, rig.subscriber.list(BAD)).await.expect("in time").len(), 1);
+    assert_eq!(tokio::time::timeout(TEST_TIMEOUT, rig.subscriber.list(BAD)).await.expect("in time").len(), 1);
     until("the publisher names it", || rig.publisher.process.output().contains("log of p.07")).await;
     for name in &names {
         assert!(stream.gaps(name).is_empty(), "{name}");

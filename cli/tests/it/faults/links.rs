@@ -85,7 +85,7 @@ async fn a_link_that_answers_and_pushes_nothing_is_replaced() {
     half_dead(Direction::ToClient, Flow::Mute).await;
 }
 
-/// With the default's patience the heads of quiet channels are asked for, and told, more often than a probe is missed: answers
+/// With the default's timeout the heads of quiet channels are asked for, and told, more often than a probe is missed: answers
 /// are no sign that messages come.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_answers_often_and_pushes_nothing_is_replaced() {

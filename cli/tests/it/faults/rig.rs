@@ -16,7 +16,7 @@ pub(crate) use self::{
     crowd::Crowd,
     watch::Watch,
 };
-use crate::harness::{PATIENCE, Publisher, Subscriber, channel, pattern, text};
+use crate::harness::{Publisher, Subscriber, TEST_TIMEOUT, channel, pattern, text};
 
 /// What the services allow Redis here.
 pub(crate) const REDIS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ impl Rig {
 
 /// Waits for a condition that must come about.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !condition() {
         assert!(Instant::now() < deadline, "gave up waiting: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

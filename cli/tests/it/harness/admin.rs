@@ -8,7 +8,7 @@ use std::{
 
 use tidings_testing::free_port;
 
-use super::{PATIENCE, Scraped};
+use super::{Scraped, TEST_TIMEOUT};
 
 /// Where one listens.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ impl Admin {
     /// Asks in any way.
     pub(crate) fn ask(self, method: &str, path: &str) -> Answer {
         let mut stream = self.connect();
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
         write!(stream, "{method} {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.0).expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer that ends");
@@ -65,7 +65,7 @@ impl Admin {
 
     /// Waits until the metrics are as expected.
     pub(crate) async fn shows(self, what: &str, expected: impl Fn(&Scraped) -> bool) -> Scraped {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let scraped = self.scrape();
             if expected(&scraped) {
@@ -78,7 +78,7 @@ impl Admin {
 
     /// Waits until a path is answered with a code; tells what it said then.
     pub(crate) async fn becomes(self, path: &str, code: u16) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let answer = self.get(path);
             if answer.code == code {

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{PATIENCE, Process, binary, clean_command};
+use super::{Process, TEST_TIMEOUT, binary, clean_command};
 
 /// `tidings serve` on ports that the system chose.
 pub(crate) struct Served {
@@ -65,7 +65,7 @@ impl Served {
 
     pub(crate) fn stop(mut self) {
         self.process.signal("TERM");
-        assert!(self.process.wait(PATIENCE).success(), "{}", self.process.output());
+        assert!(self.process.wait(TEST_TIMEOUT).success(), "{}", self.process.output());
     }
 }
 
@@ -95,11 +95,11 @@ impl Tail {
 
     /// The next line on standard error.
     pub(crate) fn note(&self) -> String {
-        self.notes.recv_timeout(PATIENCE).expect("a note in time")
+        self.notes.recv_timeout(TEST_TIMEOUT).expect("a note in time")
     }
 
     pub(crate) fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line in time")
+        self.lines.recv_timeout(TEST_TIMEOUT).expect("a line in time")
     }
 
     pub(crate) fn json(&self) -> Value {

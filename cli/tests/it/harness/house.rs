@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{PATIENCE, Process, Stream};
+use super::{Process, Stream, TEST_TIMEOUT};
 
 /// Both services, on one of the brokers.
 pub(crate) struct House {
@@ -52,7 +52,7 @@ impl House {
         services.spawn(async { serving.await.expect("the publisher serves") });
         let for_subscriber = tidings_subscriber::Settings {
             names,
-            patience: Duration::from_secs(5),
+            broker_timeout: Duration::from_secs(5),
             max_age: Duration::from_secs(24 * 3600),
             capture: Vec::new(),
             server: options(),
@@ -197,7 +197,7 @@ impl<C: Client> Service<C> {
 
     /// Waits until its health, as a whole, is as expected.
     pub(crate) async fn becomes(&self, expected: ServingStatus) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let answer = HealthClient::new(self.channel.clone()).check(HealthCheckRequest::default()).await;
             let status = answer.map(|answer| answer.into_inner().status());
@@ -212,7 +212,7 @@ impl<C: Client> Service<C> {
     /// Ends it with SIGTERM; it must end well.
     pub(crate) fn stop(mut self) {
         self.process.signal("TERM");
-        assert!(self.process.wait(PATIENCE).success());
+        assert!(self.process.wait(TEST_TIMEOUT).success());
     }
 }
 
@@ -252,7 +252,7 @@ impl Subscriber {
             if count == expected {
                 return began.elapsed();
             }
-            assert!(began.elapsed() < PATIENCE, "{channel} has {count} subscribers, not {expected}");
+            assert!(began.elapsed() < TEST_TIMEOUT, "{channel} has {count} subscribers, not {expected}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -261,7 +261,7 @@ impl Subscriber {
 /// Connects to a service, which may be about to start.
 pub(crate) async fn connect(address: SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         match endpoint.connect().await {
             Ok(channel) => return channel,

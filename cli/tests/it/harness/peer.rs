@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The largest window that HTTP/2 knows.
@@ -51,7 +51,7 @@ impl Peer {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(8 << 10).expect("a size");
-        Self(timeout(PATIENCE, socket.connect(address)).await.expect("in time").expect("it listens"))
+        Self(timeout(TEST_TIMEOUT, socket.connect(address)).await.expect("in time").expect("it listens"))
     }
 
     /// Says these bytes, whatever they are.
@@ -107,10 +107,10 @@ impl Peer {
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];
-            timeout(PATIENCE, self.0.read_exact(&mut head)).await.expect("a frame in time").ok()?;
+            timeout(TEST_TIMEOUT, self.0.read_exact(&mut head)).await.expect("a frame in time").ok()?;
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
             let mut payload = vec![0; length];
-            timeout(PATIENCE, self.0.read_exact(&mut payload)).await.expect("all of it in time").ok()?;
+            timeout(TEST_TIMEOUT, self.0.read_exact(&mut payload)).await.expect("all of it in time").ok()?;
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
             let mut answer = Vec::new();
             match (head[3], head[4] & ACK) {

@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 
 /// A running process.
 pub(crate) struct Process {
@@ -33,7 +33,7 @@ impl Process {
 
     /// Waits until it has written this.
     pub(crate) fn wait_for_output(&self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while !self.output().contains(text) {
             assert!(Instant::now() < deadline, "{text:?} is not in {}", self.output());
             std::thread::sleep(Duration::from_millis(10));
@@ -92,13 +92,13 @@ impl Process {
     }
 
     /// Waits for the end.
-    pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
-        let deadline = Instant::now() + patience;
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "{} still runs after {patience:?}", self.name);
+            assert!(Instant::now() < deadline, "{} still runs after {limit:?}", self.name);
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -9,7 +9,7 @@ use tidings::pb::{
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Status, Streaming, transport::Channel};
 
-use super::{PATIENCE, connect};
+use super::{TEST_TIMEOUT, connect};
 
 /// An open stream.
 pub(crate) struct Stream(Streaming<StreamMessagesResponse>);
@@ -27,13 +27,13 @@ impl Stream {
 
     /// Opens a stream.
     pub(crate) async fn open(mut client: SubscriberServiceClient<Channel>, request: StreamMessagesRequest) -> Self {
-        let opened = timeout(PATIENCE, client.stream_messages(request)).await.expect("headers in time");
+        let opened = timeout(TEST_TIMEOUT, client.stream_messages(request)).await.expect("headers in time");
         Self(opened.expect("a stream").into_inner())
     }
 
     /// The next event, or the status that the stream ended with (`None` where that is OK).
     pub(crate) async fn try_next(&mut self) -> Result<Option<Event>, Status> {
-        let answer = timeout(PATIENCE, self.0.message()).await.expect("an event in time")?;
+        let answer = timeout(TEST_TIMEOUT, self.0.message()).await.expect("an event in time")?;
         Ok(answer.map(|response| response.event.expect("an event of a known kind")))
     }
 
@@ -99,7 +99,7 @@ impl Stream {
 
     /// The cursor of the next heartbeat; messages may come before it.
     pub(crate) async fn heartbeat(&mut self) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Event::Heartbeat(heartbeat) = timeout_at(deadline, self.next()).await.expect("a heartbeat in time") {
                 return heartbeat.cursor;

@@ -14,7 +14,7 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 
 /// A program on a terminal of 100 columns and 24 lines.
 pub(crate) struct Terminal {
@@ -62,7 +62,7 @@ impl Terminal {
 
     /// Waits until what it was sent is as it should be.
     pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn(&str) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while !is_so(&self.shown()) {
             assert!(Instant::now() < deadline, "{what} is not in {:?}", self.shown());
             std::thread::sleep(Duration::from_millis(10));
@@ -77,7 +77,7 @@ impl Terminal {
 
     /// Waits for its end; answers its exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 return status.code();

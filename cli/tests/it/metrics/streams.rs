@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::subscriber;
-use crate::harness::{Admin, PATIENCE, Publisher, Scraped, Subscriber, channel, pattern, sequences, text};
+use crate::harness::{Admin, Publisher, Scraped, Subscriber, TEST_TIMEOUT, channel, pattern, sequences, text};
 
 const LIVE: &str = "tidings_streams{mode=\"live\"}";
 const CATCHING_UP: &str = "tidings_streams{mode=\"catching_up\"}";
@@ -125,7 +125,7 @@ async fn repairs_and_reconnections_are_counted_when_listeners_are_thrown_out() {
     stream.started().await;
     stream.caught_up().await;
     let mut sequence = 0;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     // Now and then the link is back before the push, and nothing is to be repaired.
     while admin.scrape().value("tidings_repairs_total") == 0.0 {
         assert!(Instant::now() < deadline, "nothing was repaired: {:#?}", admin.scrape());

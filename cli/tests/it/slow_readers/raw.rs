@@ -4,7 +4,7 @@ use prost::{Message as _, bytes::Bytes};
 use tidings::pb::{StreamMessagesRequest, StreamMessagesResponse};
 use tonic::{Request, Streaming, codegen::http::uri::PathAndQuery, transport::Channel};
 
-use crate::harness::{PATIENCE, Raw};
+use crate::harness::{Raw, TEST_TIMEOUT};
 
 /// The first byte of an event that is a message.
 const MESSAGE: u8 = 2 << 3 | 2;
@@ -28,7 +28,7 @@ impl Stream {
     }
 
     async fn next(&mut self) -> Bytes {
-        let next = tokio::time::timeout(PATIENCE * 3, self.0.message()).await.expect("in time");
+        let next = tokio::time::timeout(TEST_TIMEOUT * 3, self.0.message()).await.expect("in time");
         next.expect("no error").expect("the stream goes on")
     }
 

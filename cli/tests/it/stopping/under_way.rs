@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use super::{SLACK, ends_within};
-use crate::harness::{PATIENCE, Publisher, Served, connect, reason, text};
+use crate::harness::{Publisher, Served, TEST_TIMEOUT, connect, reason, text};
 
 /// Publishes under way on one connection: some on their own, some on a stream, and one on a channel that is new.
 struct UnderWay {
@@ -66,10 +66,10 @@ impl UnderWay {
     async fn told(self) -> (Vec<String>, Vec<String>) {
         let mut single = Vec::new();
         for one in self.single {
-            let answer = timeout(PATIENCE, one).await.expect("an answer in time").expect("no panic");
+            let answer = timeout(TEST_TIMEOUT, one).await.expect("an answer in time").expect("no panic");
             single.push(answer.map_or_else(|status| reason(&status), |()| "OK".to_owned()));
         }
-        (single, timeout(PATIENCE, self.stream).await.expect("an end in time").expect("no panic"))
+        (single, timeout(TEST_TIMEOUT, self.stream).await.expect("an end in time").expect("no panic"))
     }
 }
 

@@ -3,7 +3,7 @@
 use tidings::{
     broker::{Broker, Error, From, PageLimit, Stored},
     channel::ChannelName,
-    envelope::{Claim, Heard},
+    envelope::{Claim, EnvelopeRef},
     limits::COMPARED_BYTES,
     message::{Epoch, Position},
 };
@@ -144,20 +144,20 @@ impl Looked {
 
 /// The epoch that a message of the log says it is of.
 fn epoch(stored: &Stored) -> Option<Epoch> {
-    let claim = Heard::read(&stored.json, 0).claim().filter(|_| stored.adopted.is_none());
+    let claim = EnvelopeRef::read(&stored.json, 0).claim().filter(|_| stored.adopted.is_none());
     claim.map(|claim| claim.epoch)
 }
 
 /// Whether a message was dated later than the one with this mark. Log time never steps back within a history.
 fn is_newer(json: &[u8], mark: Mark) -> bool {
-    mark.time_ms > 0 && Heard::read(json, 0).time_ms() > mark.time_ms
+    mark.time_ms > 0 && EnvelopeRef::read(json, 0).time_ms() > mark.time_ms
 }
 
 /// Whether a message of the log is the one with this mark, as far as that is known.
 fn is(stored: &Stored, mark: Mark) -> bool {
     let time_ms = match stored.adopted {
         Some(adopted) => adopted.time_ms,
-        None => Heard::read(&stored.json, 0).time_ms(),
+        None => EnvelopeRef::read(&stored.json, 0).time_ms(),
     };
     (mark.bits == 0 || mark.bits == Mark::bits(&stored.json)) && (mark.time_ms == 0 || mark.time_ms == time_ms)
 }

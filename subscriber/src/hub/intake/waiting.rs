@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tidings::{
     broker::Head,
     channel::ChannelName,
-    envelope::{Claim, Heard},
+    envelope::{Claim, EnvelopeRef},
     limits::{COMPARED_MESSAGES, MESSAGE_BYTES, UNREADABLE_HELD},
     metrics::{self, Dropped},
 };
@@ -95,7 +95,7 @@ impl Intake {
     ) -> Option<Ask> {
         self.channels.get_mut(channel)?.state = State::Head(course);
         while let Some(waiting) = held.pop_front() {
-            let mut heard = Heard::read(&waiting.payload, waiting.arrival_ms);
+            let mut heard = EnvelopeRef::read(&waiting.payload, waiting.arrival_ms);
             if let Some(claim) = heard.claim() {
                 let State::Head(course) = &mut self.channels.get_mut(channel)?.state else { return None };
                 let last = course.last();
@@ -131,7 +131,7 @@ impl Intake {
             self.held.remove(&waiting.payload);
             self.place(channel, &heard, &waiting.payload, waiting.arrival_ms, waiting.notice);
             if waiting.outlived {
-                self.told.before_break(channel);
+                self.capture_forwarder.before_break(channel);
             }
         }
         None
@@ -222,7 +222,7 @@ fn waiting(payload: &[u8], arrival_ms: i64, notice: Option<Hash>) -> Waiting {
 }
 
 fn claim(waiting: &Waiting) -> Option<Claim> {
-    Heard::read(&waiting.payload, waiting.arrival_ms).claim()
+    EnvelopeRef::read(&waiting.payload, waiting.arrival_ms).claim()
 }
 
 /// What the log is asked: about the first push that waits, and those behind it whose claims are near.

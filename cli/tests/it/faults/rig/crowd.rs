@@ -19,7 +19,7 @@ use tonic::{Code, transport::Channel};
 use uuid::Uuid;
 
 use super::until;
-use crate::harness::{PATIENCE, Publisher, text};
+use crate::harness::{Publisher, TEST_TIMEOUT, text};
 
 /// Between two messages of one publisher.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -92,7 +92,7 @@ pub(super) async fn publish(
 ) -> PublishResponse {
     let mut request = text(channel, message);
     request.message_id = Uuid::now_v7().to_string();
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let deadline = Instant::now() + 2 * TEST_TIMEOUT;
     loop {
         let refused = match client.publish(request.clone()).await {
             Ok(response) => return response.into_inner(),

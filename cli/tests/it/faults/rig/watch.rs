@@ -10,7 +10,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use tonic::{Status, transport::Channel};
 
 use super::until;
-use crate::harness::PATIENCE;
+use crate::harness::TEST_TIMEOUT;
 
 #[derive(Default)]
 struct Record {
@@ -29,7 +29,8 @@ pub(crate) struct Watch {
 impl Watch {
     /// Opens a stream and waits until it has caught up.
     pub(super) async fn open(mut client: SubscriberServiceClient<Channel>, request: StreamMessagesRequest) -> Self {
-        let opened = tokio::time::timeout(PATIENCE, client.stream_messages(request)).await.expect("headers in time");
+        let opened =
+            tokio::time::timeout(TEST_TIMEOUT, client.stream_messages(request)).await.expect("headers in time");
         let mut stream = opened.expect("a stream").into_inner();
         let record = Arc::<Mutex<Record>>::default();
         let (caught_up, live) = tokio::sync::oneshot::channel();
@@ -57,7 +58,7 @@ impl Watch {
             }
         });
         // A stream that ends at once tells it by itself.
-        let _ = tokio::time::timeout(PATIENCE, live).await.expect("caught up in time");
+        let _ = tokio::time::timeout(TEST_TIMEOUT, live).await.expect("caught up in time");
         Self { record, task }
     }
 

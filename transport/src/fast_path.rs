@@ -1,8 +1,8 @@
-//! The short way of methods that have one message each way: past the router, the generated server and its codec, which take
+//! The fast path of methods that have one message each way: past the router, the generated server and its codec, which take
 //! most of the time of a call that does little.
 //!
 //! Only what is ordinary goes this way: plain gRPC, one whole message, not compressed, that the method can decode. For
-//! whatever else a client may send, the request is put together again and goes the plain way, which answers as ever. So
+//! whatever else a client may send, the request is put together again and goes the fallback, which answers as ever. So
 //! this way has no answers of its own but a method's: nothing is published before it is known which way a request goes. What
 //! holds for every call holds here as well: its `grpc-timeout`, INTERNAL for a panic, and that its body has a share of the connection's
 //! ([`bodies`](super::bodies)) unless it comes at once or is small.
@@ -16,34 +16,34 @@ use hyper::body::Incoming;
 use tonic::{Status, service::Routes};
 
 pub(super) use self::call::Call;
-use super::{calls::Calls, front::Shared};
+use super::{deadline_and_panic::DeadlineAndPanicLayer, front::Shared};
 
 mod body;
 mod call;
 mod message;
 
 /// A method with one message each way.
-pub trait Unary: Send + Sync + 'static {
+pub trait FastPath: Send + Sync + 'static {
     /// Begins the answer to a message: it is to be a whole gRPC frame, flag and length included. `None` where the bytes are no
     /// message that the method takes; then nothing has been done.
     fn answer(&self, message: Bytes) -> Option<BoxFuture<'static, Result<Bytes, Status>>>;
 }
 
-/// The methods that can be called the short way, and the plain way beside it.
+/// The methods that can be called the fast path, and the fallback beside it.
 #[derive(Clone)]
 pub(super) struct Methods(Arc<Table>);
 
 struct Table {
-    methods: Vec<(&'static str, Box<dyn Unary>)>,
-    plain: Calls<Routes>,
+    methods: Vec<(&'static str, Box<dyn FastPath>)>,
+    plain: DeadlineAndPanicLayer<Routes>,
 }
 
 impl Methods {
-    pub(super) fn new(methods: Vec<(&'static str, Box<dyn Unary>)>, plain: Calls<Routes>) -> Self {
+    pub(super) fn new(methods: Vec<(&'static str, Box<dyn FastPath>)>, plain: DeadlineAndPanicLayer<Routes>) -> Self {
         Self(Arc::new(Table { methods, plain }))
     }
 
-    /// The method of a gRPC request, where its headers leave the short way open.
+    /// The method of a gRPC request, where its headers leave the fast path open.
     pub(super) fn find<B>(&self, request: &Request<B>) -> Option<usize> {
         let path = request.uri().path();
         let method = self.0.methods.iter().position(|(of, _)| *of == path)?;

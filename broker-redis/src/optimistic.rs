@@ -1,9 +1,9 @@
-//! The short way to publish, for whoever knows how its own last call left a channel: it writes each message's JSON whole,
-//! date and number as well, and the script has only to compare, append and push.
+//! The optimistic append, for whoever knows how its own last call left a channel: it writes each message's JSON whole, date and
+//! number as well, and the script has only to compare, append and push.
 //!
-//! Every call has a name, which it leaves in the head. A prepared call names the one before it; where the head names another, or
-//! anything else is not as expected, it writes nothing, and the long way is taken. So a call may also be prepared behind
-//! one that has no answer yet: it is carried out behind that one or not at all.
+//! Every call has a name, which it leaves in the head. An optimistic call names the one before it; where the head names another, or
+//! anything else is not as expected, it writes nothing, and the full script is taken. So a call may also follow one that
+//! has no answer yet: it is carried out behind that one or not at all.
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,14 @@ use tidings::{
     broker::{Published, Retention},
     channel::ChannelName,
     envelope::Stamp,
-    limits::{PREPARED_CLOCK_AGE, RUN_BYTES, RUN_MESSAGES},
+    limits::{OPTIMISTIC_CLOCK_AGE, RUN_BYTES, RUN_MESSAGES},
     message::Epoch,
 };
 
 use super::{
     call::{self, Batch},
     keys::Keys,
-    script, wire,
+    resp_connection, script,
 };
 
 /// The words of a call beside its messages.
@@ -44,7 +44,7 @@ impl Clock {
 
     fn at_instant(self, now: Instant) -> Option<i64> {
         let age = now.saturating_duration_since(self.told);
-        (age < PREPARED_CLOCK_AGE).then(|| self.ms + millis(age))
+        (age < OPTIMISTIC_CLOCK_AGE).then(|| self.ms + millis(age))
     }
 }
 
@@ -54,7 +54,7 @@ fn millis(duration: Duration) -> i64 {
 
 /// How a call left a channel.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Left {
+pub(super) struct ChannelSnapshot {
     /// The call's name.
     pub(super) name: Epoch,
     /// The epoch.
@@ -68,26 +68,31 @@ pub(super) struct Left {
     pub(super) full: (Instant, u64),
 }
 
-/// What a prepared call is to write.
+/// What an optimistic call is to write.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Plan {
-    before: Left,
+pub(super) struct OptimisticAppend {
+    before: ChannelSnapshot,
     /// How it leaves the channel.
-    pub(super) after: Left,
+    pub(super) after: ChannelSnapshot,
     /// Whether it compares the replication id, and puts off the time at which log and head expire.
     is_full: bool,
 }
 
-impl Plan {
+impl OptimisticAppend {
     /// So many messages behind what is there, over the connection of this number. `None` where too little is known of Redis's clock.
-    pub(super) fn behind(before: Left, messages: usize, retention: &Retention, link: u64) -> Option<Self> {
+    pub(super) fn behind(
+        before: ChannelSnapshot,
+        messages: usize,
+        retention: &Retention,
+        session: u64,
+    ) -> Option<Self> {
         let now = Instant::now();
         let time_ms = before.clock.at_instant(now)?.max(before.time_ms);
         let last = before.last + messages as i64;
         let (at, over) = before.full;
-        let is_full = over != link || now.saturating_duration_since(at) >= call::full_interval(retention);
-        let full = if is_full { (now, link) } else { before.full };
-        let after = Left { name: before.name.sibling(), last, time_ms, full, ..before };
+        let is_full = over != session || now.saturating_duration_since(at) >= call::full_interval(retention);
+        let full = if is_full { (now, session) } else { before.full };
+        let after = ChannelSnapshot { name: before.name.sibling(), last, time_ms, full, ..before };
         Some(Self { before, after, is_full })
     }
 
@@ -110,32 +115,33 @@ impl Plan {
         let (messages, bytes) =
             numbered.clone().fold((0, 0), |(messages, sum), (.., bytes)| (messages + 1, sum + bytes));
         out.reserve(CALL_BYTES + bytes + messages * MESSAGE_FRAME_BYTES);
-        wire::put_array(out, OTHER_ARGUMENTS + messages);
-        for text in ["EVALSHA", script::PREPARED.hash(), "2", &keys.head(channel), &keys.log(channel), channel.as_str()]
+        resp_connection::put_array(out, OTHER_ARGUMENTS + messages);
+        for text in
+            ["EVALSHA", script::OPTIMISTIC.hash(), "2", &keys.head(channel), &keys.log(channel), channel.as_str()]
         {
-            wire::put_text(out, text);
+            resp_connection::put_text(out, text);
         }
-        wire::put_text(out, &before.name.to_string());
-        wire::put_text(out, &after.name.to_string());
+        resp_connection::put_text(out, &before.name.to_string());
+        resp_connection::put_text(out, &after.name.to_string());
         for number in [before.last, after.last, after.time_ms, bytes as i64] {
-            wire::put_number(out, number);
+            resp_connection::put_number(out, number);
         }
         for limit in [retention.max_messages, retention.max_bytes, retention.max_age_ms] {
-            wire::put_number(out, limit);
+            resp_connection::put_number(out, limit);
         }
         for lives_ms in call::lives_ms(retention) {
             match is_full {
-                true => wire::put_number(out, lives_ms),
-                false => wire::put_text(out, ""),
+                true => resp_connection::put_number(out, lives_ms),
+                false => resp_connection::put_text(out, ""),
             }
         }
-        wire::put_number(out, RUN_MESSAGES);
-        wire::put_number(out, RUN_BYTES);
+        resp_connection::put_number(out, RUN_MESSAGES);
+        resp_connection::put_number(out, RUN_BYTES);
         for (draft, sequence, bytes) in numbered {
-            wire::put_length(out, bytes);
+            resp_connection::put_length(out, bytes);
             // Writing into memory can't fail.
             let _ = stamp.write(draft, sequence, out);
-            wire::put_end(out);
+            resp_connection::put_end(out);
         }
     }
 
@@ -146,7 +152,7 @@ impl Plan {
 
     /// What each batch gets when the call was carried out.
     pub(super) fn receipts<'a>(&self, batches: impl Iterator<Item = &'a Batch>) -> Vec<Published> {
-        let Left { epoch, time_ms, .. } = self.after;
+        let ChannelSnapshot { epoch, time_ms, .. } = self.after;
         call::consecutive(batches, self.before.last + 1, epoch, time_ms)
     }
 }
@@ -159,40 +165,43 @@ mod tests {
     const KEEP: Retention =
         Retention { max_messages: 10, max_bytes: 1_000, max_age_ms: 6_400, dedup_window_ms: 1, dedup_max_ids: 1 };
 
-    fn left(clock: Clock, time_ms: i64) -> Left {
+    fn left(clock: Clock, time_ms: i64) -> ChannelSnapshot {
         let epoch = Epoch::from_u64(7).expect("not zero");
-        Left { name: Epoch::random(), epoch, last: 41, time_ms, clock, full: (Instant::now(), LINK) }
+        ChannelSnapshot { name: Epoch::random(), epoch, last: 41, time_ms, clock, full: (Instant::now(), LINK) }
     }
 
     #[test]
     fn a_plan_goes_on_behind_what_is_there_and_never_steps_back_in_time() {
         let now = 1_795_521_600_000;
-        let plan = Plan::behind(left(Clock::at(now), now), 3, &KEEP, LINK).expect("the clock is known");
+        let plan = OptimisticAppend::behind(left(Clock::at(now), now), 3, &KEEP, LINK).expect("the clock is known");
         assert_eq!((plan.after.last, plan.after.epoch), (44, plan.before.epoch));
         assert!((now..now + 100).contains(&plan.after.time_ms));
         assert_ne!(plan.after.name, plan.before.name);
         assert_eq!(plan.after.name.digits()[..8], plan.before.name.digits()[..8], "the head's list of writers goes on");
-        let ahead = Plan::behind(left(Clock::at(now), now + 5_000), 1, &KEEP, LINK).expect("the clock is known");
+        let ahead =
+            OptimisticAppend::behind(left(Clock::at(now), now + 5_000), 1, &KEEP, LINK).expect("the clock is known");
         assert_eq!(ahead.after.time_ms, now + 5_000, "a clock that was set back does not set log time back");
     }
 
     #[test]
     fn a_call_is_full_when_none_was_lately_or_over_another_connection() {
         let now = Instant::now();
-        let left = Left { full: (now, LINK), ..left(Clock::at(1), 1) };
-        let behind = |left: Left, link| Plan::behind(left, 1, &KEEP, link).expect("the clock is known");
+        let left = ChannelSnapshot { full: (now, LINK), ..left(Clock::at(1), 1) };
+        let behind = |left: ChannelSnapshot, session| {
+            OptimisticAppend::behind(left, 1, &KEEP, session).expect("the clock is known")
+        };
         let plan = behind(left, LINK);
         assert!(!plan.is_full && plan.after.full == (now, LINK));
         let plan = behind(left, LINK + 1);
         assert!(plan.is_full && plan.after.full.0 >= now && plan.after.full.1 == LINK + 1);
         let long_ago = now.checked_sub(Duration::from_millis(100)).expect("the machine runs longer");
-        let plan = behind(Left { full: (long_ago, LINK), ..left }, LINK);
+        let plan = behind(ChannelSnapshot { full: (long_ago, LINK), ..left }, LINK);
         assert!(plan.is_full && plan.after.full.0 >= now, "a 64th of the age has passed");
     }
 
     #[test]
     fn a_clock_that_was_told_long_ago_is_not_gone_by() {
-        let told = Instant::now().checked_sub(PREPARED_CLOCK_AGE).expect("the machine runs longer");
-        assert!(Plan::behind(left(Clock { ms: 1, told }, 1), 1, &KEEP, LINK).is_none());
+        let told = Instant::now().checked_sub(OPTIMISTIC_CLOCK_AGE).expect("the machine runs longer");
+        assert!(OptimisticAppend::behind(left(Clock { ms: 1, told }, 1), 1, &KEEP, LINK).is_none());
     }
 }

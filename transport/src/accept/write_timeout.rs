@@ -17,13 +17,13 @@ use tokio::{
 
 /// A writer that fails with `TimedOut` once it could not write anything for as long as the limit.
 #[derive(Debug)]
-pub(super) struct Patient<W> {
+pub(super) struct WithWriteTimeout<W> {
     inner: W,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<W> Patient<W> {
+impl<W> WithWriteTimeout<W> {
     pub(super) fn new(inner: W, limit: Duration) -> Self {
         Self { inner, limit, stalled: None }
     }
@@ -39,7 +39,7 @@ impl<W> Patient<W> {
     }
 }
 
-impl<W: AsyncWrite + Unpin> AsyncWrite for Patient<W> {
+impl<W: AsyncWrite + Unpin> AsyncWrite for WithWriteTimeout<W> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.watch(context, written)
@@ -81,7 +81,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
         let (ours, mut theirs) = duplex(8);
-        let mut patient = Patient::new(ours, LIMIT);
+        let mut patient = WithWriteTimeout::new(ours, LIMIT);
         let slow = tokio::spawn(async move {
             for _ in 0..10 {
                 tokio::time::sleep(LIMIT - Duration::from_secs(1)).await;

@@ -18,29 +18,29 @@ use super::{
     questions::{Question, Questions},
     topics::{self, Topics},
 };
-use crate::{script, wire::Wire};
+use crate::{resp_connection::RespConnection, script};
 
-pub(super) struct Link {
+pub(super) struct LiveSession {
     pub(super) settings: Arc<Settings>,
-    pub(super) wire: Wire,
+    pub(super) connection: RespConnection,
     pub(super) probe: Probe,
     pub(super) questions: Questions,
-    /// What must be confirmed before the link is whole again; `None` when it is.
+    /// What must be confirmed before the session is whole again; `None` when it is.
     pub(super) unconfirmed: Option<HashSet<Topic>>,
     /// Scripts that are on their way to the server: without them nothing can be asked.
     pub(super) loading: usize,
 }
 
-impl Link {
+impl LiveSession {
     /// Connects and greets the server.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, String> {
-        let wire = Wire::open(&settings.url, "tidings-live", LIVE_READ_BYTES, settings.timeout).await?;
+        let connection = RespConnection::open(&settings.url, "tidings-live", LIVE_READ_BYTES, settings.timeout).await?;
         let probe = Probe::new(&settings.keys, Arc::clone(&settings.connection), settings.probed.clone());
-        Ok(Self { settings, wire, probe, questions: Questions::new(), unconfirmed: None, loading: 0 })
+        Ok(Self { settings, connection, probe, questions: Questions::new(), unconfirmed: None, loading: 0 })
     }
 
-    /// Subscribes to everything that is followed, and carries events and commands until the link ends. Where another
-    /// link `was_lost`, it says when all subscriptions stand again.
+    /// Subscribes to everything that is followed, and carries events and commands until the session ends. Where another
+    /// session `was_lost`, it says when all subscriptions stand again.
     pub(super) async fn run(
         &mut self,
         was_lost: bool,
@@ -49,7 +49,7 @@ impl Link {
         events: &mpsc::Sender<Vec<LiveEvent>>,
     ) -> End {
         self.load_scripts();
-        self.wire.command(&["SUBSCRIBE", self.probe.channel()]);
+        self.connection.command(&["SUBSCRIBE", self.probe.channel()]);
         self.questions.ask(Question::Probe);
         for topic in topics.all() {
             self.subscribe(topics, topic.clone());
@@ -94,9 +94,9 @@ impl Link {
                 self.probe.excuse(begun.elapsed(), had_messages);
             }
             std::mem::replace(&mut decoded, Ok(()))?;
-            self.wire.flush().await?;
+            self.connection.flush().await?;
             tokio::select! {
-                read = self.wire.read() => {
+                read = self.connection.read() => {
                     if !read? {
                         return Err(End::Lost("it closed the connection".to_owned()));
                     }
@@ -114,7 +114,7 @@ impl Link {
                     if let Some(reason) = self.is_useless(heard) {
                         return Err(End::Useless(reason.to_owned()));
                     }
-                    self.wire.command(&["PING"]);
+                    self.connection.command(&["PING"]);
                     self.questions.ask(Question::Ping);
                     self.probe.send();
                 }
@@ -124,16 +124,16 @@ impl Link {
         }
     }
 
-    /// Why a link that is up in TCP is of no use, if it is not; something last came from it at that time.
+    /// Why a session that is up in TCP is of no use, if it is not; something last came from it at that time.
     fn is_useless(&self, heard: Instant) -> Option<&'static str> {
-        let patience = self.settings.timeout;
-        if heard.elapsed() > patience {
+        let answer_timeout = self.settings.timeout;
+        if heard.elapsed() > answer_timeout {
             return Some("it does not answer");
         }
-        if self.questions.are_ignored(patience) {
+        if self.questions.are_ignored(answer_timeout) {
             return Some("what comes from it arrives, but it answers nothing");
         }
-        let is_lost = self.probe.is_lost(patience);
+        let is_lost = self.probe.is_lost(answer_timeout);
         is_lost.then_some("it is connected, and what the primary publishes does not arrive")
     }
 
@@ -155,15 +155,15 @@ impl Link {
                 }
                 let name = topics::name(&topic);
                 match topic {
-                    Topic::Channel(_) => self.wire.command(&["UNSUBSCRIBE", name]),
-                    Topic::Pattern(_) => self.wire.command(&["PUNSUBSCRIBE", name]),
+                    Topic::Channel(_) => self.connection.command(&["UNSUBSCRIBE", name]),
+                    Topic::Pattern(_) => self.connection.command(&["PUNSUBSCRIBE", name]),
                 }
             }
             LiveCommand::Check(channel) => self.check(channel, false),
             LiveCommand::Recent { skip } => {
                 let (registry, skipped) = (self.settings.keys.registry(), skip.to_string());
                 let (window, count) = (REGISTRY_RECENT.as_millis().to_string(), REGISTRY_RECENT_NAMES.to_string());
-                self.wire.command(&["EVALSHA", script::RECENT.hash(), "1", &registry, &window, &skipped, &count]);
+                self.connection.command(&["EVALSHA", script::RECENT.hash(), "1", &registry, &window, &skipped, &count]);
                 self.questions.ask(Question::Recent(skip));
             }
         }
@@ -172,7 +172,7 @@ impl Link {
     /// Gives the server the scripts that are called here. Where it forgets them, it is given them again.
     pub(super) fn load_scripts(&mut self) {
         for script in [&script::HEAD, &script::RECENT] {
-            self.wire.command(&["SCRIPT", "LOAD", script.code()]);
+            self.connection.command(&["SCRIPT", "LOAD", script.code()]);
             self.questions.ask(Question::Load);
             self.loading += 1;
         }
@@ -182,7 +182,7 @@ impl Link {
     pub(super) fn check(&mut self, channel: ChannelName, is_repeat: bool) {
         let keys = &self.settings.keys;
         let (head, log, data_set) = (keys.head(&channel), keys.log(&channel), keys.data_set());
-        self.wire.command(&["EVALSHA", script::HEAD.hash(), "3", &head, &log, &data_set]);
+        self.connection.command(&["EVALSHA", script::HEAD.hash(), "3", &head, &log, &data_set]);
         self.questions.ask(match is_repeat {
             true => Question::CheckAgain(channel),
             false => Question::Check(channel),
@@ -195,10 +195,10 @@ impl Link {
             Topic::Pattern(_) => "PSUBSCRIBE",
         };
         if topics.is_captured(&topic) {
-            self.wire.command(&[command, &topics.notices(&topic)]);
+            self.connection.command(&[command, &topics.notices(&topic)]);
             self.questions.ask(Question::Notices(topic.clone()));
         }
-        self.wire.command(&[command, topics::name(&topic)]);
+        self.connection.command(&[command, topics::name(&topic)]);
         self.questions.ask(Question::Subscribe(topic));
     }
 }

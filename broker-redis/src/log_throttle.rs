@@ -19,7 +19,7 @@ use super::error;
 const OF_THE_SERVER: [&str; 7] = ["READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "MOVED"];
 
 #[derive(Default)]
-pub(super) struct Complaints {
+pub(super) struct LogThrottle {
     /// When each refusal was last met: its code, of which there are as many as have a text of ours, and the channel where it is of one.
     met: Mutex<HashMap<(&'static str, String), Instant>>,
     /// Why Redis could not be used since it last could.
@@ -30,7 +30,7 @@ pub(super) struct Complaints {
     window_ms: Mutex<Option<u64>>,
 }
 
-impl Complaints {
+impl LogThrottle {
     /// A call failed with this, which means `told`.
     pub(super) fn hear(&self, error: &RedisError, told: &Error) {
         let Some(said) = error::first(error) else { return };
@@ -87,20 +87,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_goes_on_is_told_once() {
-        let complaints = Complaints::default();
-        assert!(complaints.is_new("OOM", "") && complaints.is_new("NOPERM", ""));
+        let log_throttle = LogThrottle::default();
+        assert!(log_throttle.is_new("OOM", "") && log_throttle.is_new("NOPERM", ""));
         for _ in 0..10 {
             tokio::time::sleep(COMPLAINT_QUIET / 2).await;
-            assert!(!complaints.is_new("OOM", ""));
+            assert!(!log_throttle.is_new("OOM", ""));
         }
         tokio::time::sleep(COMPLAINT_QUIET * 2).await;
-        assert!(complaints.is_new("OOM", ""));
+        assert!(log_throttle.is_new("OOM", ""));
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_channel_that_is_refused_is_told_as_long_as_there_are_not_too_many() {
-        let complaints = Complaints::default();
-        let told = |n: usize| complaints.is_new("TIDINGS_CHANNEL", &format!("c{n}"));
+        let log_throttle = LogThrottle::default();
+        let told = |n: usize| log_throttle.is_new("TIDINGS_CHANNEL", &format!("c{n}"));
         assert_eq!([1, 1, 2, 1, 2].map(told), [true, false, true, false, false]);
         assert_eq!((0..10 * COMPLAINT_CHANNELS).filter(|n| told(*n)).count(), COMPLAINT_CHANNELS - 2);
         tokio::time::sleep(COMPLAINT_QUIET * 2).await;
@@ -109,16 +109,16 @@ mod tests {
 
     #[test]
     fn reasons_that_alternate_are_told_once_each_until_all_is_well() {
-        let complaints = Complaints::default();
-        let told = |reason| complaints.is_new_reason(reason);
+        let log_throttle = LogThrottle::default();
+        let told = |reason| log_throttle.is_new_reason(reason);
         assert_eq!(["a", "b", "a", "b", "a"].map(told), [true, true, false, false, false]);
-        complaints.is_well();
+        log_throttle.is_well();
         assert_eq!(["a", "b", "a"].map(told), [true, true, false]);
         for n in 0..10 * COMPLAINT_REASONS {
-            assert!(complaints.is_new_reason(&format!("reason {n}")), "and nothing grows without end");
-            assert!(complaints.reasons.lock().expect("no panic").len() <= COMPLAINT_REASONS);
+            assert!(log_throttle.is_new_reason(&format!("reason {n}")), "and nothing grows without end");
+            assert!(log_throttle.reasons.lock().expect("no panic").len() <= COMPLAINT_REASONS);
         }
-        let told = |policy| complaints.is_new_policy(policy);
+        let told = |policy| log_throttle.is_new_policy(policy);
         assert_eq!(["lru", "lru", "noeviction", "lru"].map(told), [true, false, true, true]);
     }
 }

@@ -30,12 +30,12 @@ use super::{
 
 /// Wraps the routes.
 #[derive(Debug, Clone)]
-pub(super) struct Calls<S> {
+pub(super) struct DeadlineAndPanicLayer<S> {
     inner: S,
     streaming: Arc<HashSet<String>>,
 }
 
-impl<S> Calls<S> {
+impl<S> DeadlineAndPanicLayer<S> {
     /// Calls of a service, of which these paths take as many messages as a client likes. The others take one.
     pub(super) fn new(inner: S, streaming: HashSet<String>) -> Self {
         Self { inner, streaming: Arc::new(streaming) }
@@ -46,7 +46,7 @@ impl<S> Calls<S> {
     }
 }
 
-impl<S, B> Service<Request<B>> for Calls<S>
+impl<S, B> Service<Request<B>> for DeadlineAndPanicLayer<S>
 where
     S: Service<Request<Metered<B>>, Response = Response<Body>, Error = Infallible>,
     B: HttpBody<Data = Bytes>,

@@ -14,43 +14,44 @@ use super::{
     resp::{Decoder, Reply},
 };
 
-pub(super) struct Wire {
+pub(super) struct RespConnection {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     decoder: Decoder,
     out: BytesMut,
     read_bytes: usize,
     /// How long a write may take.
-    patience: Duration,
+    write_timeout: Duration,
 }
 
-impl Wire {
+impl RespConnection {
     /// Connects to a primary and greets it under a name, which `CLIENT LIST` shows. Reads take so many bytes at a time.
     pub(super) async fn open(
         url: &ServerUrl,
         name: &str,
         read_bytes: usize,
-        patience: Duration,
+        write_timeout: Duration,
     ) -> Result<Self, String> {
         let socket = TcpStream::connect(url.address()).await.map_err(|error| error.to_string())?;
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
         let (reader, writer) = socket.into_split();
-        let mut wire = Self { reader, writer, decoder: Decoder::default(), out: BytesMut::new(), read_bytes, patience };
+        let mut connection =
+            Self { reader, writer, decoder: Decoder::default(), out: BytesMut::new(), read_bytes, write_timeout };
         match url.credentials() {
-            Some((user, password)) => wire.command(&["HELLO", "3", "AUTH", user, password, "SETNAME", name]),
-            None => wire.command(&["HELLO", "3", "SETNAME", name]),
+            Some((user, password)) => connection.command(&["HELLO", "3", "AUTH", user, password, "SETNAME", name]),
+            None => connection.command(&["HELLO", "3", "SETNAME", name]),
         }
-        wire.command(&["SELECT", &url.database().to_string()]);
-        wire.flush().await?;
+        connection.command(&["SELECT", &url.database().to_string()]);
+        connection.flush().await?;
         for _ in 0..2 {
-            match wire.reply().await? {
+            match connection.reply().await? {
                 Reply::Error(text) => return Err(words(&text)),
-                // Known before anything is asked: as long as the name leads to a replica, there is no link.
+                // Known before anything is asked: as long as the name leads to a replica, there is no session.
                 Reply::List(greeting) if !is_primary(&greeting) => return Err(words(b"READONLY")),
                 _ => {}
             }
         }
-        Ok(wire)
+        Ok(connection)
     }
 
     /// What was read and not taken.
@@ -105,7 +106,7 @@ impl Wire {
             return Ok(());
         }
         let out = self.out.split().freeze();
-        match timeout(self.patience, self.writer.write_all(&out)).await {
+        match timeout(self.write_timeout, self.writer.write_all(&out)).await {
             Ok(written) => written.map_err(|error| error.to_string()),
             Err(_) => Err("it takes no commands".to_owned()),
         }

@@ -1,4 +1,4 @@
-//! Whether Redis works the whole way, and not only its command connection: a live link may be up in TCP and deliver
+//! Whether Redis works the whole way, and not only its command connection: a live session may be up in TCP and deliver
 //! nothing, or be subscribed to a server that was demoted.
 //!
 //! One task holds the command connection's state against the time of the last probe that came through. It knows nothing
@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 pub(super) type Probed = Option<Instant>;
 
 /// The whole state, for whoever asks.
-pub(super) struct Vitals {
+pub(super) struct Readiness {
     state: watch::Sender<State>,
     probed: watch::Receiver<Probed>,
     /// Probes go through a live connection. Who only publishes has none.
     is_live: bool,
 }
 
-impl Vitals {
+impl Readiness {
     /// Judged by probes that come through live connections.
     pub(super) fn of_live(probed: watch::Receiver<Probed>) -> Self {
         Self { state: watch::Sender::new(unproven()), probed, is_live: true }
@@ -43,11 +43,11 @@ impl Vitals {
         self.probed.borrow().map(|probed| probed.elapsed())
     }
 
-    /// Judges until the token is cancelled. A probe may be as old as `patience`.
+    /// Judges until the token is cancelled. A probe may be as old as `max_silence`.
     pub(super) async fn keep(
         &self,
         mut command: watch::Receiver<State>,
-        patience: Duration,
+        max_silence: Duration,
         closing: CancellationToken,
     ) {
         let mut probed = self.probed.clone();
@@ -62,21 +62,21 @@ impl Vitals {
                 up_since = now;
             }
             was_up = is_up;
-            let is_old = last.is_none_or(|last| now >= last + patience);
-            let expected = last.map_or(up_since, |last| last.max(up_since)) + patience;
+            let is_old = last.is_none_or(|last| now >= last + max_silence);
+            let expected = last.map_or(up_since, |last| last.max(up_since)) + max_silence;
             let overdue = is_old && now >= expected;
             if is_up && overdue != told && (overdue || !is_old) {
                 told = overdue;
-                tell(self.is_live, overdue, patience);
+                tell(self.is_live, overdue, max_silence);
             }
             let state = match commands {
-                State::Up if overdue => State::Down(silent(self.is_live, patience)),
+                State::Up if overdue => State::Down(silent(self.is_live, max_silence)),
                 State::Up if is_old => unproven(),
                 commands => commands,
             };
             self.state.send_if_modified(|old| std::mem::replace(old, state.clone()) != state);
             // When it becomes old, or overdue.
-            let next = if is_old { expected } else { last.map_or(expected, |last| last + patience) };
+            let next = if is_old { expected } else { last.map_or(expected, |last| last + max_silence) };
             tokio::select! {
                 () = closing.cancelled() => break,
                 Ok(()) = command.changed() => {}
@@ -93,19 +93,19 @@ fn unproven() -> State {
     State::Down("no probe has come back from Redis yet, or not since it is back".to_owned())
 }
 
-fn silent(is_live: bool, patience: Duration) -> String {
+fn silent(is_live: bool, max_silence: Duration) -> String {
     match is_live {
-        true => format!("no probe has come through the live connection for {patience:?}"),
-        false => format!("Redis has answered no check for {patience:?}"),
+        true => format!("no probe has come through the live connection for {max_silence:?}"),
+        false => format!("Redis has answered no check for {max_silence:?}"),
     }
 }
 
 /// Once when it begins and once when it is over.
-fn tell(is_live: bool, overdue: bool, patience: Duration) {
+fn tell(is_live: bool, overdue: bool, max_silence: Duration) {
     if !is_live {
         // The connection's keeper says what is wrong with it.
     } else if overdue {
-        tracing::warn!(?patience, "the live connection to Redis delivers nothing, though Redis answers commands");
+        tracing::warn!(?max_silence, "the live connection to Redis delivers nothing, though Redis answers commands");
     } else {
         tracing::info!("the live connection to Redis delivers again");
     }
@@ -117,33 +117,33 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(8);
+    const MAX_SILENCE: Duration = Duration::from_secs(8);
 
     struct Set {
         command: watch::Sender<State>,
         probed: watch::Sender<Probed>,
-        vitals: Arc<Vitals>,
+        readiness: Arc<Readiness>,
         closing: CancellationToken,
     }
 
     fn set() -> Set {
         let (command, closing) = (watch::Sender::new(State::Up), CancellationToken::new());
         let probed = watch::Sender::new(None);
-        let vitals = Arc::new(Vitals::of_live(probed.subscribe()));
-        let (kept, following, token) = (Arc::clone(&vitals), command.subscribe(), closing.clone());
-        tokio::spawn(async move { kept.keep(following, PATIENCE, token).await });
-        Set { command, probed, vitals, closing }
+        let readiness = Arc::new(Readiness::of_live(probed.subscribe()));
+        let (kept, following, token) = (Arc::clone(&readiness), command.subscribe(), closing.clone());
+        tokio::spawn(async move { kept.keep(following, MAX_SILENCE, token).await });
+        Set { command, probed, readiness, closing }
     }
 
     impl Set {
         async fn is_up(&self) -> bool {
             // With time paused this returns when every task waits.
             tokio::time::sleep(Duration::from_millis(1)).await;
-            *self.vitals.state().borrow() == State::Up
+            *self.readiness.state().borrow() == State::Up
         }
 
         fn reason(&self) -> String {
-            match &*self.vitals.state().borrow() {
+            match &*self.readiness.state().borrow() {
                 State::Up => "up".to_owned(),
                 State::Down(reason) => reason.clone(),
             }
@@ -157,9 +157,9 @@ mod tests {
         assert!(set.reason().contains("yet"), "{}", set.reason());
         set.probed.send_replace(Some(Instant::now()));
         assert!(set.is_up().await);
-        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        tokio::time::sleep(MAX_SILENCE - Duration::from_secs(1)).await;
         assert!(set.is_up().await);
-        assert_eq!(set.vitals.probe_age().expect("one came").as_secs(), 7);
+        assert_eq!(set.readiness.probe_age().expect("one came").as_secs(), 7);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(!set.is_up().await);
         assert!(set.reason().contains("live connection for 8s"), "{}", set.reason());
@@ -170,10 +170,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_never_comes_is_missed_in_the_end() {
         let set = set();
-        tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
+        tokio::time::sleep(MAX_SILENCE + Duration::from_secs(1)).await;
         assert!(!set.is_up().await);
         assert!(set.reason().contains("live connection for 8s"), "{}", set.reason());
-        assert_eq!(set.vitals.probe_age(), None);
+        assert_eq!(set.readiness.probe_age(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -183,7 +183,7 @@ mod tests {
         assert!(set.is_up().await);
         set.command.send_replace(State::Down("away".to_owned()));
         assert!(!set.is_up().await);
-        tokio::time::sleep(PATIENCE * 2).await;
+        tokio::time::sleep(MAX_SILENCE * 2).await;
         assert_eq!(set.reason(), "away");
         set.command.send_replace(State::Up);
         assert!(!set.is_up().await, "the last probe is old");
@@ -192,7 +192,7 @@ mod tests {
             "nothing is wrong with the live connection: {}",
             set.reason()
         );
-        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        tokio::time::sleep(MAX_SILENCE - Duration::from_secs(1)).await;
         assert!(set.reason().contains("since it is back"), "{}", set.reason());
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(set.reason().contains("live connection for 8s"), "{}", set.reason());

@@ -1,5 +1,5 @@
 //! How a call learns that its connection is about to end, by its age or because the server stops. Every request carries
-//! an [`Ending`]; calls that go on for long end themselves when it begins, and say why.
+//! an [`DrainSignal`]; calls that go on for long end themselves when it begins, and say why.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tonic::Status;
 
 /// The end of a connection, shared by all its calls. Each has a copy, and to copy a token takes a lock.
 #[derive(Debug, Clone)]
-pub struct Ending(Arc<Tokens>);
+pub struct DrainSignal(Arc<Tokens>);
 
 #[derive(Debug)]
 struct Tokens {
@@ -18,7 +18,7 @@ struct Tokens {
     server: CancellationToken,
 }
 
-impl Ending {
+impl DrainSignal {
     /// That of one connection more. It begins at the latest when `server` is cancelled.
     pub(super) fn new(server: &CancellationToken) -> Self {
         Self(Arc::new(Tokens { connection: server.child_token(), server: server.clone() }))
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn a_connection_ends_by_itself_or_with_the_server_and_says_which() {
         let server = CancellationToken::new();
-        let (one, other) = (Ending::new(&server), Ending::new(&server));
+        let (one, other) = (DrainSignal::new(&server), DrainSignal::new(&server));
         one.begin();
         assert!(one.has_begun() && !other.has_begun() && !server.is_cancelled());
         assert!(one.status(Call::Read).message().contains("age"), "{:?}", one.status(Call::Read));

@@ -1,4 +1,4 @@
-//! The short way for messages like the one before: its frame once more, with what is the message's own written over it. In a log
+//! The fast path for messages like the one before: its frame once more, with what is the message's own written over it. In a log
 //! that is most of them, since what is published together has one date, and programs publish texts of a size.
 
 use std::ops::Range;
@@ -15,7 +15,7 @@ use super::bytes_length;
 /// What decides where in a frame everything stands, and all that it says but for id, text, sequence and cursor. Only texts without
 /// attributes and ordering key have it, whose cursor is their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Alike {
+pub(super) struct TemplateKey {
     time_ms: i64,
     text_bytes: usize,
     /// Of the sequence in protobuf.
@@ -24,8 +24,8 @@ pub(super) struct Alike {
 
 /// A frame, and where in it stands what the next one has in the same place. It belongs to one channel and epoch.
 #[derive(Debug)]
-pub(super) struct Model {
-    alike: Alike,
+pub(super) struct FrameTemplate {
+    alike: TemplateKey,
     frame: Vec<u8>,
     id: usize,
     text: Range<usize>,
@@ -33,7 +33,7 @@ pub(super) struct Model {
     cursor: usize,
 }
 
-impl Alike {
+impl TemplateKey {
     pub(super) fn of(parts: &Parts<'_>, sequence: i64, after: i64) -> Option<Self> {
         let Content::Text(text) = parts.content else { return None };
         let is_own = sequence > 0 && sequence == after;
@@ -45,10 +45,10 @@ impl Alike {
     }
 }
 
-impl Model {
+impl FrameTemplate {
     /// Of a frame that was just written for such a message, whose cursor has so many bytes.
-    pub(super) fn new(channel: &ChannelName, alike: Alike, frame: &[u8], cursor_bytes: usize) -> Self {
-        let Alike { time_ms, text_bytes, sequence_bytes } = alike;
+    pub(super) fn new(channel: &ChannelName, alike: TemplateKey, frame: &[u8], cursor_bytes: usize) -> Self {
+        let TemplateKey { time_ms, text_bytes, sequence_bytes } = alike;
         let (seconds, nanos) = time(time_ms);
         // From the end: the cursor, with tag and length, and so the epoch; the sequence, and its tag; the time.
         let sequence_end = frame.len() - (2 + cursor_bytes) - (2 + 16);
@@ -62,7 +62,7 @@ impl Model {
     }
 
     /// Whether the frame of such a message differs in these places only.
-    pub(super) fn is_of(&self, alike: &Alike) -> bool {
+    pub(super) fn is_of(&self, alike: &TemplateKey) -> bool {
         self.alike == *alike
     }
 

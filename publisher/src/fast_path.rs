@@ -1,5 +1,5 @@
 //! `Publish` and `PublishBatch` as most clients call them, past the code generator: a message in, a receipt out, as bytes. The
-//! root crate decides which calls come here (`server::Unary`); the same is done for all others by [`service`](crate::service).
+//! root crate decides which calls come here (`server::FastPath`); the same is done for all others by [`service`](crate::service).
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -10,7 +10,7 @@ use tidings::{
     pb::PublishBatchRequest,
     status::{self, Call},
 };
-use tidings_transport::Unary;
+use tidings_transport::FastPath;
 use tonic::Status;
 
 use crate::{
@@ -41,7 +41,7 @@ impl Together {
     }
 }
 
-impl Unary for Single {
+impl FastPath for Single {
     fn answer(&self, message: Bytes) -> Option<BoxFuture<'static, Result<Bytes, Status>>> {
         let counted = Publish::begin(1);
         let request = codec::decode(message);
@@ -51,7 +51,7 @@ impl Unary for Single {
     }
 }
 
-impl Unary for Together {
+impl FastPath for Together {
     fn answer(&self, message: Bytes) -> Option<BoxFuture<'static, Result<Bytes, Status>>> {
         let request = codec::decode::<PublishBatchRequest>(message);
         let counted = Publish::begin(request.as_ref().map_or(1, |batch| batch.requests.len()));

@@ -10,13 +10,13 @@ use tidings::{broker::adopt::Raw, channel::ChannelName, envelope::Envelope, mess
 use super::known::{Captured, Hash};
 use crate::{capture::Capture, frames::Place};
 
-pub(super) struct Told {
+pub(super) struct CaptureForwarder {
     capture: Arc<Capture>,
     /// Numbered messages that it has not been told of: those of a channel behind a position, up to another.
     passed: Option<(ChannelName, Position, Position)>,
 }
 
-impl Told {
+impl CaptureForwarder {
     pub(super) fn new(capture: Arc<Capture>) -> Self {
         Self { capture, passed: None }
     }

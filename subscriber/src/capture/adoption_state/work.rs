@@ -1,4 +1,4 @@
-//! What an account wants done, and what it makes of how that went.
+//! What a state wants done, and what it makes of how that went.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tidings::{
 };
 use tokio::time::Instant;
 
-use super::{Account, Lease, Range};
+use super::{AdoptionState, Lease, Range};
 
 /// What is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum Work {
     Adopt,
 }
 
-/// What to do next. Until it is told how that went, an account says nothing else.
+/// What to do next. Until it is told how that went, a state says nothing else.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::capture) enum Step {
     /// Nothing.
@@ -34,7 +34,7 @@ pub(in crate::capture) enum Step {
     Adopt { messages: Vec<Arc<Raw>>, adopted: Position, seen: Position, ask: bool },
 }
 
-impl Account {
+impl AdoptionState {
     /// What to do now.
     pub(in crate::capture) fn next(&mut self, now: Instant) -> Step {
         let Some(since) = self.held.since() else {

@@ -1,4 +1,4 @@
-//! The connection of prepared publishes: what its loss means for calls, and that it is made again.
+//! The connection of optimistic publishes: what its loss means for calls, and that it is made again.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! How long something may take on a link. It comes behind all messages that Redis had to send before, and it waits while
-//! nobody reads the link: neither says anything about Redis. Messages alone do not make a link, though.
+//! How long something may take on a session. It comes behind all messages that Redis had to send before, and it waits while
+//! nobody reads the session: neither says anything about Redis. Messages alone do not make a session, though.
 
 use tidings::limits::ANSWER_BEHIND_MESSAGES;
 use tokio::time::{Duration, Instant};
@@ -27,10 +27,10 @@ impl Wait {
     }
 
     /// Whether it has taken too long.
-    pub(super) fn is_over(&self, patience: Duration) -> bool {
+    pub(super) fn is_over(&self, answer_timeout: Duration) -> bool {
         let waited = self.since.elapsed();
-        let is_behind = self.messages.is_some_and(|messages| messages.elapsed() <= patience);
-        waited > patience && (!is_behind || waited > patience * ANSWER_BEHIND_MESSAGES)
+        let is_behind = self.messages.is_some_and(|messages| messages.elapsed() <= answer_timeout);
+        waited > answer_timeout && (!is_behind || waited > answer_timeout * ANSWER_BEHIND_MESSAGES)
     }
 }
 
@@ -40,34 +40,34 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
     async fn answers_excuse_nothing() {
         let mut wait = Wait::begin();
         for _ in 0..5 {
-            assert!(!wait.is_over(PATIENCE));
+            assert!(!wait.is_over(ANSWER_TIMEOUT));
             advance(SECOND).await;
             wait.excuse(Duration::ZERO, false);
         }
         advance(SECOND).await;
-        assert!(wait.is_over(PATIENCE));
+        assert!(wait.is_over(ANSWER_TIMEOUT));
     }
 
     #[tokio::test(start_paused = true)]
     async fn messages_excuse_for_a_while_and_a_slow_reader_as_long_as_it_is_slow() {
         let mut wait = Wait::begin();
-        wait.excuse(PATIENCE, false);
-        advance(PATIENCE * 2).await;
-        assert!(!wait.is_over(PATIENCE));
+        wait.excuse(ANSWER_TIMEOUT, false);
+        advance(ANSWER_TIMEOUT * 2).await;
+        assert!(!wait.is_over(ANSWER_TIMEOUT));
         let mut wait = Wait::begin();
         for _ in 0..20 {
-            assert!(!wait.is_over(PATIENCE));
+            assert!(!wait.is_over(ANSWER_TIMEOUT));
             advance(SECOND).await;
             wait.excuse(Duration::ZERO, true);
         }
         advance(SECOND).await;
-        assert!(wait.is_over(PATIENCE));
+        assert!(wait.is_over(ANSWER_TIMEOUT));
     }
 }

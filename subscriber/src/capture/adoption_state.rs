@@ -6,7 +6,7 @@
 //! is read before anything is adopted. A message comes before its notice on the connection, so what a range tells of was
 //! heard before the range was found, or will not be heard at all.
 //!
-//! Should the account be wrong all the same, adopting changes nothing (see [`adopt`](tidings::broker::adopt)), and the head
+//! Should the state be wrong all the same, adopting changes nothing (see [`adopt`](tidings::broker::adopt)), and the head
 //! is looked at again.
 
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ pub(super) use work::Step;
 use work::Work;
 
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(super) struct AdoptionState {
     held: Held,
     /// Just after the last numbered message that was heard of; `None` before a head was seen.
     place: Option<Position>,
@@ -72,7 +72,7 @@ pub(super) struct Range {
     outdated: bool,
 }
 
-impl Account {
+impl AdoptionState {
     /// A message of a plain program was heard.
     pub(super) fn hold(&mut self, raw: Raw, now: Instant) {
         self.held.push(raw, now);

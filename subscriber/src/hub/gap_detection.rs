@@ -15,9 +15,9 @@ use tidings::{
 use super::task::Task;
 use crate::feed::Item;
 
-/// The rounds of a hub.
+/// The rounds in which a hub looks for gaps.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
+pub(super) struct GapDetection {
     ticks: u32,
     /// Channels whose head is still to be asked for in this round.
     due: VecDeque<ChannelName>,
@@ -30,27 +30,27 @@ pub(super) struct Rounds {
 impl Task {
     /// Goes on with the round, or begins one when it is time.
     pub(super) fn go_round(&mut self) {
-        self.rounds.ticks += 1;
+        self.gap_detection.ticks += 1;
         // A page at a time: while many channels are new, a round takes longer, and publishers do not wait for it.
-        if let Some(skip) = self.rounds.skip.take() {
+        if let Some(skip) = self.gap_detection.skip.take() {
             self.outbox.push_back(LiveCommand::Recent { skip });
-            self.rounds.ticks = 0;
+            self.gap_detection.ticks = 0;
         }
-        if self.rounds.due.is_empty() && self.rounds.ticks >= HUB_ROUND_TICKS {
-            self.rounds.ticks = 0;
+        if self.gap_detection.due.is_empty() && self.gap_detection.ticks >= HUB_ROUND_TICKS {
+            self.gap_detection.ticks = 0;
             let mut quiet = BTreeSet::new();
             // What nobody follows is not looked after: an account of what is captured finds out by itself.
             for followed in self.topics.values_mut().filter(|followed| !followed.intake.is_silent()) {
                 quiet.extend(followed.intake.quiet().cloned());
             }
-            self.rounds.due.extend(quiet);
+            self.gap_detection.due.extend(quiet);
             let is_followed = |topic| self.topics.get(topic).is_some_and(|followed| !followed.intake.is_silent());
             if self.patterns.iter().any(is_followed) {
                 self.outbox.push_back(LiveCommand::Recent { skip: 0 });
             }
         }
         for _ in 0..HUB_ROUND_HEADS {
-            let Some(channel) = self.rounds.due.pop_front() else { return };
+            let Some(channel) = self.gap_detection.due.pop_front() else { return };
             self.check_once(channel);
         }
     }
@@ -58,8 +58,8 @@ impl Task {
     /// After a reconnection every channel's head is asked for at once. Streams of patterns look into the registry and
     /// the logs themselves, since they know channels of which nothing was ever heard here.
     pub(super) fn check_all(&mut self) {
-        self.rounds.due.clear();
-        self.rounds.skip = None;
+        self.gap_detection.due.clear();
+        self.gap_detection.skip = None;
         let mut channels = Vec::new();
         for (topic, followed) in &mut self.topics {
             match topic {
@@ -84,11 +84,11 @@ impl Task {
     /// Reads which channels were published on lately: some may be new to a pattern's feed.
     pub(super) fn recent(&mut self, skip: usize, names: &[ChannelName], more: bool, registered: usize) {
         if skip == 0 {
-            if registered < self.rounds.registered {
+            if registered < self.gap_detection.registered {
                 self.break_patterns();
                 self.put_back_followed();
             }
-            self.rounds.registered = registered;
+            self.gap_detection.registered = registered;
         }
         let is_new = |name: &&ChannelName| {
             self.patterns.iter().any(|topic| {
@@ -100,9 +100,9 @@ impl Task {
             })
         };
         let new: Vec<ChannelName> = names.iter().filter(is_new).cloned().collect();
-        self.rounds.due.extend(new);
+        self.gap_detection.due.extend(new);
         if more && !names.is_empty() {
-            self.rounds.skip = Some(skip + names.len());
+            self.gap_detection.skip = Some(skip + names.len());
         }
     }
 

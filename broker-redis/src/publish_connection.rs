@@ -1,4 +1,4 @@
-//! The connection over which prepared calls travel: their bytes are written where they leave, and their answers are numbers. Through the
+//! The connection over which optimistic calls travel: their bytes are written where they leave, and their answers are numbers. Through the
 //! shared connection each call would be copied three times, and pass two queues.
 //!
 //! It belongs to the command connection: both are made together, and when one is lost the other is replaced as well.
@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     net::{OwnedReadHalf, OwnedWriteHalf},
     resp::{Decoder, Reply},
-    wire::Wire,
+    resp_connection::RespConnection,
 };
 
 /// A command that goes ahead of each call, for the sake of whoever hears its messages. Redis writes to its clients when it has carried
@@ -33,7 +33,7 @@ const AHEAD: &[u8] = b"*1\r\n$4\r\nTIME\r\n";
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// What callers share.
-pub(super) struct Line {
+pub(super) struct PublishConnection {
     calls: Mutex<Calls>,
     /// Written to under the lock only, so that nothing comes out of order.
     writer: OwnedWriteHalf,
@@ -52,23 +52,23 @@ struct Calls {
     is_closed: bool,
 }
 
-/// The line's other end, for the task that keeps both going.
+/// The connection's other end, for the task that keeps both going.
 pub(super) struct Driver {
-    line: Arc<Line>,
+    connection: Arc<PublishConnection>,
     reader: OwnedReadHalf,
     decoder: Decoder,
 }
 
-impl Line {
-    /// A line over a connection that has just been opened.
-    pub(super) fn over(wire: Wire) -> (Arc<Self>, Driver) {
-        let (reader, decoder, writer) = wire.into_parts();
+impl PublishConnection {
+    /// A connection over a connection that has just been opened.
+    pub(super) fn over(connection: RespConnection) -> (Arc<Self>, Driver) {
+        let (reader, decoder, writer) = connection.into_parts();
         let (calls, filled, given_up) = Default::default();
-        let line = Arc::new(Self { calls, writer, filled, given_up });
-        (Arc::clone(&line), Driver { line, reader, decoder })
+        let connection = Arc::new(Self { calls, writer, filled, given_up });
+        (Arc::clone(&connection), Driver { connection, reader, decoder })
     }
 
-    /// Hands over a call; its answer will come, unless the line is lost. `None` where it is lost already: then nothing was handed over.
+    /// Hands over a call; its answer will come, unless the connection is lost. `None` where it is lost already: then nothing was handed over.
     pub(super) fn send(&self, write: impl FnOnce(&mut BytesMut)) -> Option<oneshot::Receiver<RedisResult<Value>>> {
         let mut calls = self.calls();
         if calls.is_closed {
@@ -115,7 +115,7 @@ impl Line {
         Ok(())
     }
 
-    /// An answer did not come in time: no more calls, and another line instead. It may be this connection alone that hangs.
+    /// An answer did not come in time: no more calls, and another connection instead. It may be this connection alone that hangs.
     pub(super) fn give_up(&self) {
         self.calls().is_closed = true;
         self.given_up.notify_one();
@@ -128,18 +128,18 @@ impl Line {
 }
 
 impl Driver {
-    /// The line that it drives.
-    pub(super) fn line(&self) -> Arc<Line> {
-        Arc::clone(&self.line)
+    /// The connection that it drives.
+    pub(super) fn connection(&self) -> Arc<PublishConnection> {
+        Arc::clone(&self.connection)
     }
 
     /// Writes calls and reads answers until the connection is lost; answers why.
     pub(super) async fn run(mut self) -> String {
-        let Self { line, reader, decoder } = &mut self;
+        let Self { connection, reader, decoder } = &mut self;
         let ended = tokio::select! {
-            ended = write(line) => ended,
-            ended = read(line, reader, decoder) => ended,
-            () = line.given_up.notified() => return "it does not answer".to_owned(),
+            ended = write(connection) => ended,
+            ended = read(connection, reader, decoder) => ended,
+            () = connection.given_up.notified() => return "it does not answer".to_owned(),
         };
         match ended {
             Ok(()) => "it closed the connection".to_owned(),
@@ -151,36 +151,36 @@ impl Driver {
 impl Drop for Driver {
     /// Whoever waits learns that no answer will come, also where the task is cut off.
     fn drop(&mut self) {
-        let mut calls = self.line.calls();
+        let mut calls = self.connection.calls();
         calls.is_closed = true;
         calls.out = BytesMut::new();
         calls.waiting.clear();
     }
 }
 
-async fn write(line: &Line) -> io::Result<()> {
+async fn write(connection: &PublishConnection) -> io::Result<()> {
     loop {
-        line.filled.notified().await;
-        while !line.calls().out.is_empty() {
-            line.writer.writable().await?;
-            line.write(&mut line.calls())?;
+        connection.filled.notified().await;
+        while !connection.calls().out.is_empty() {
+            connection.writer.writable().await?;
+            connection.write(&mut connection.calls())?;
         }
     }
 }
 
-async fn read(line: &Line, reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> io::Result<()> {
-    let odd = || io::Error::new(io::ErrorKind::InvalidData, "it answered in a way that is not understood");
+async fn read(connection: &PublishConnection, reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> io::Result<()> {
+    let malformed_reply = || io::Error::new(io::ErrorKind::InvalidData, "it answered in a way that is not understood");
     loop {
         decoder.buffer().reserve(LINE_READ_BYTES);
         if reader.read_buf(decoder.buffer()).await? == 0 {
             return Ok(());
         }
-        while let Some(reply) = decoder.next().map_err(|_| odd())? {
+        while let Some(reply) = decoder.next().map_err(|_| malformed_reply())? {
             // What was not asked for has no caller.
             if let Reply::Push(_) = reply {
                 continue;
             }
-            let waiting = line.calls().waiting.pop_front().ok_or_else(odd)?;
+            let waiting = connection.calls().waiting.pop_front().ok_or_else(malformed_reply)?;
             if let Some(waiting) = waiting {
                 // Whoever asked may have gone.
                 let _ = waiting.send(value(reply));

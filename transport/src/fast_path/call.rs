@@ -1,4 +1,4 @@
-//! One call on the short way, from its headers to the response's. hyper copies it into a task of its own, so it is kept small:
+//! One call on the fast path, from its headers to the response's. hyper copies it into a task of its own, so it is kept small:
 //! what few calls need is boxed.
 
 use std::{
@@ -117,7 +117,7 @@ impl Reading {
                     // Trailers, of which no method here makes anything, are the end.
                     Err(_) => break,
                 },
-                // What broke is broken for the plain way too.
+                // What broke is broken for the fallback too.
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Ok(false)),
                 Poll::Ready(None) => break,
                 Poll::Pending if self.meter.is_none() && !self.read.so_far().is_empty() => {
@@ -141,7 +141,7 @@ impl Reading {
         is_good && (self.read.so_far().len() <= SMALL_BODY_BYTES || self.read.is_whole() || self.measure())
     }
 
-    /// Has the message looked after from here on. Says whether it is as it must be; if not, the plain way says why.
+    /// Has the message looked after from here on. Says whether it is as it must be; if not, the fallback says why.
     fn measure(&mut self) -> bool {
         if self.meter.is_some() {
             return true;
@@ -152,7 +152,7 @@ impl Reading {
         taken.is_ok()
     }
 
-    /// Goes the short way where that is possible.
+    /// Goes the fast path where that is possible.
     fn go(mut self, is_whole: bool) -> State {
         let frame = self.read.take();
         if is_whole {

@@ -9,7 +9,7 @@ use crate::message::Payload;
 
 /// A message as it stood on a channel.
 #[derive(Debug)]
-pub enum Heard<'a> {
+pub enum EnvelopeRef<'a> {
     /// A plain text without attributes, in the layout that our own publisher writes.
     Plain(Plain<'a>),
     /// Anything else.
@@ -30,7 +30,7 @@ pub struct Plain<'a> {
 /// Reads messages that follow one another. What most of them have in common with the one before is compared with that, and not
 /// read anew.
 #[derive(Debug, Default)]
-pub struct Hearing(Before);
+pub struct Decoder(Before);
 
 /// What of a message goes into its frame.
 #[derive(Debug)]
@@ -58,20 +58,20 @@ pub enum Content<'a> {
     Data(&'a [u8]),
 }
 
-impl Hearing {
+impl Decoder {
     /// Reads whatever stood on a channel at `arrival_ms`.
-    pub fn read<'a>(&mut self, bytes: &'a [u8], arrival_ms: i64) -> Heard<'a> {
+    pub fn read<'a>(&mut self, bytes: &'a [u8], arrival_ms: i64) -> EnvelopeRef<'a> {
         match decode::plain(bytes, &mut self.0) {
-            Some(plain) => Heard::Plain(plain),
-            None => Heard::Whole(decode::decode_slowly(bytes, arrival_ms)),
+            Some(plain) => EnvelopeRef::Plain(plain),
+            None => EnvelopeRef::Whole(decode::decode_slowly(bytes, arrival_ms)),
         }
     }
 }
 
-impl<'a> Heard<'a> {
+impl<'a> EnvelopeRef<'a> {
     /// The same for a single message.
     pub fn read(bytes: &'a [u8], arrival_ms: i64) -> Self {
-        Hearing::default().read(bytes, arrival_ms)
+        Decoder::default().read(bytes, arrival_ms)
     }
 
     /// The place it says it has.
@@ -169,8 +169,8 @@ mod tests {
         for (json, is_plain) in
             std::iter::once((OURS.to_owned(), true)).chain(odd.into_iter().zip([false, false, false, true]))
         {
-            let (mut heard, mut whole) = (Heard::read(json.as_bytes(), 5), decode(json.as_bytes(), 5));
-            assert_eq!(matches!(heard, Heard::Plain(_)), is_plain, "{json}");
+            let (mut heard, mut whole) = (EnvelopeRef::read(json.as_bytes(), 5), decode(json.as_bytes(), 5));
+            assert_eq!(matches!(heard, EnvelopeRef::Plain(_)), is_plain, "{json}");
             for _ in 0..2 {
                 assert_eq!(format!("{:?}", heard.parts()), format!("{:?}", whole.parts()));
                 assert_eq!((heard.claim(), heard.time_ms()), (whole.claim, whole.time_ms));

@@ -1,4 +1,4 @@
-//! The short way to publish: which calls take it, that it writes the same, and that nothing comes out of order where it can't be
+//! The optimistic append: which calls take it, that it writes the same, and that nothing comes out of order where it can't be
 //! taken. All other tests take it as well, from a channel's second publish on.
 
 use std::{
@@ -144,7 +144,7 @@ async fn a_channel_that_somebody_else_writes_to_is_left_to_the_long_way_for_a_wh
     publish(&one, &orders, vec![text("one")]).await;
     assert_eq!(monitor.ways("orders"), [Way::Short, Way::Long, Way::Long], "one attempt tells");
     assert_eq!(log(&one, "orders").await, ["one", "one", "other", "one", "one"]);
-    tokio::time::sleep(tidings::limits::PREPARED_PAUSE).await;
+    tokio::time::sleep(tidings::limits::OPTIMISTIC_PAUSE).await;
     publish(&one, &orders, vec![text("one")]).await;
     publish(&one, &orders, vec![text("one")]).await;
     assert_eq!(monitor.ways("orders"), [Way::Long, Way::Short], "the clock was told too long ago for the first");
@@ -180,7 +180,7 @@ async fn what_is_under_way_together_stays_in_order_when_somebody_else_writes_as_
         let shorts = ways.iter().filter(|way| **way == Way::Short).count();
         refused += usize::from(shorts > 0 && ways.last() == Some(&Way::Long));
     }
-    assert!(refused > 0, "in no round a prepared call met another's");
+    assert!(refused > 0, "in no round an optimistic call met another's");
     one.close().await;
     other.close().await;
 }
