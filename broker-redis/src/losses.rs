@@ -129,7 +129,9 @@ impl Losses {
     fn call(&self, channel: &ChannelName, seen: Seen, name: Epoch) -> Cmd {
         let mut call = script::REPORT.call();
         call.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel));
-        call::write_common(&mut call, channel, &self.retention, seen, name);
+        // Not the name of the last call: one that was sent behind it may be carried out before the report.
+        call::write_common(&mut call, channel, &self.retention, Seen { call: None, ..seen }, name);
+        call.arg(i32::from(seen.call.is_some()));
         call
     }
 }

@@ -44,7 +44,10 @@ pub async fn serve(
     let generated = PublisherServiceServer::new(publisher.clone()).max_decoding_message_size(DECODE_BYTES);
     let services = Services::new(state)
         .with_fast_path(Single::PATH, Single::new(publisher.clone()))
-        .with_fast_path(Together::PATH, Together::new(publisher.clone()))
-        .with(RawStreams::new(generated, publisher));
+        .with_fast_path(Together::PATH, Together::new(publisher.clone()));
+    let services = match settings.server.fast_path {
+        true => services.with(RawStreams::new(generated, publisher)),
+        false => services.with(generated),
+    };
     tidings_transport::serve(listener, services, settings.server, shutdown).await
 }

@@ -1,12 +1,15 @@
-//! `PublisherService`: drafts go to the broker, receipts come back. As a generated service it answers the unary calls that
-//! do not go the fast path ([`fast_path`](crate::fast_path)).
+//! `PublisherService`, as anyone who knows tonic reads it: drafts go to the broker, receipts come back. Most calls take the fast paths
+//! ([`fast_path`](crate::fast_path), [`RawStreams`](crate::stream::RawStreams)), which answer the same.
 
 use std::sync::Arc;
 
-use futures_util::{future::BoxFuture, stream::Empty};
+use futures_util::{StreamExt as _, future::BoxFuture};
+use http::StatusCode;
+use prost::Message as _;
 use tidings::{
     broker::{self, Published, Receipt},
     channel::{ChannelName, Names},
+    codec::Counting,
     metrics::Publish,
     pb::{
         PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
@@ -14,12 +17,14 @@ use tidings::{
     },
     status::{self, Call},
 };
+use tidings_transport::{DrainSignal, deadline};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming, codec::Codec as _};
 
 use crate::{
     answer::{Responder, only},
     request::{self, Place, Publication},
+    stream::{Answers, Taken},
 };
 
 /// A channel, and what will become of the messages that were handed to the broker for it.
@@ -111,13 +116,20 @@ impl PublisherService for Publisher {
         answer.map(Response::new)
     }
 
-    type PublishStreamStream = Empty<Result<PublishStreamResponse, Status>>;
+    type PublishStreamStream = Streaming<PublishStreamResponse>;
 
     async fn publish_stream(
         &self,
-        _: Request<Streaming<PublishStreamRequest>>,
+        request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        tracing::error!("a stream of publishes came past what answers it");
-        Err(status::internal())
+        let drain = DrainSignal::of(request.extensions(), self.shutdown());
+        let timeout = deadline::of_call(&request);
+        let requests = request.into_inner().map(|taken| {
+            let taken = taken?;
+            Ok(Taken { bytes: taken.encoded_len(), request: taken.request })
+        });
+        let answers = Answers::new(self.clone(), requests, drain, timeout);
+        let decoder = Counting::<PublishStreamRequest, PublishStreamResponse>::default().decoder();
+        Ok(Response::new(Streaming::new_response(decoder, answers, StatusCode::OK, None, None)))
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{
-    FutureExt as _, StreamExt as _,
+    FutureExt as _, Stream, StreamExt as _,
     future::{Fuse, FusedFuture as _},
     stream::FuturesOrdered,
 };
@@ -28,18 +28,16 @@ use tidings::{
     limits::{ANSWERS_BYTES, BURST_BYTES, DECODE_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
     message::Draft,
     metrics::Publish,
+    pb::PublishRequest,
     status::{self, Call},
 };
 use tidings_transport::DrainSignal;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 pub(crate) use self::raw::RawStreams;
-use self::{
-    raw::Taken,
-    under_way::{Answered, Burst, State, UnderWay},
-};
+use self::under_way::{Answered, Burst, State, UnderWay};
 use crate::{
     answer::put_error,
     request::{self, Ids, Place, Publication},
@@ -49,11 +47,17 @@ use crate::{
 mod raw;
 mod under_way;
 
-/// The answers of one call.
-struct Answers {
+/// One request, and how many bytes it took.
+pub(crate) struct Taken {
+    pub(crate) request: Option<PublishRequest>,
+    pub(crate) bytes: usize,
+}
+
+/// The answers of one call, whose requests come from `I`.
+pub(crate) struct Answers<I> {
     publisher: Publisher,
     /// `None` when nothing more is taken in.
-    intake: Option<Streaming<Taken>>,
+    intake: Option<I>,
     /// What was taken in and not handed to the broker yet.
     burst: Option<Burst>,
     ids: Ids,
@@ -71,9 +75,9 @@ struct Answers {
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Answers {
+impl<I: Stream<Item = Result<Taken, Status>> + Unpin> Answers<I> {
     /// Answers what comes in, until the connection ends and for at most `timeout`.
-    fn new(publisher: Publisher, intake: Streaming<Taken>, drain: DrainSignal, timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(publisher: Publisher, intake: I, drain: DrainSignal, timeout: Option<Duration>) -> Self {
         let ended = Box::pin(drain.begun().fuse());
         Self {
             publisher,
@@ -204,7 +208,7 @@ impl Answers {
     }
 }
 
-impl Body for Answers {
+impl<I: Stream<Item = Result<Taken, Status>> + Unpin> Body for Answers<I> {
     type Data = Bytes;
     type Error = Infallible;
 

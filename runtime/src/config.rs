@@ -103,6 +103,9 @@ pub struct Common {
     #[arg(long, env = "TIDINGS_THREADS", value_name = "COUNT", help_heading = "Serving",
         value_parser = parse::threads)]
     pub threads: Option<usize>,
+    /// Have all calls go through the generated services: for who looks for a fault in the fast paths
+    #[arg(long, env = "TIDINGS_NO_FAST_PATH", hide = true, value_parser = BoolishValueParser::new())]
+    pub no_fast_path: bool,
     /// Where /metrics (Prometheus), /livez and /readyz are answered over HTTP, for operators [default: off]
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS", help_heading = "Serving",
         value_parser = listen_address)]
@@ -242,6 +245,7 @@ impl Common {
             max_connection_age_grace: self.max_connection_age_grace,
             shutdown_timeout: self.shutdown_timeout,
             origins,
+            fast_path: !self.no_fast_path,
             elsewhere: None,
         }
     }

@@ -221,6 +221,7 @@ impl<'a> Stage<'a> {
                 max_connection_age_grace: second,
                 shutdown_timeout: second,
                 origins: Origins::Localhost,
+                fast_path: true,
                 elsewhere: None,
             },
         };

@@ -15,6 +15,7 @@ mod raw;
 mod request;
 mod service;
 mod stream;
+mod streams;
 
 pub mod config;
 #[cfg(any(test, fuzzing))]
@@ -63,7 +64,10 @@ pub async fn serve(
 ) -> Result<(), tidings_transport::Error> {
     let (state, options) = (broker.live_state(), settings.server.clone());
     let Assembled { service, hub, adopting } = Assembled::new(broker, settings, shutdown.clone());
-    let services = Services::new(state).with(service);
+    let services = match options.fast_path {
+        true => Services::new(state).with(service),
+        false => Services::new(state).with(service.into_generated()),
+    };
     let finish_timeout = limits::CAPTURE_FINISH_TIMEOUT.min(options.shutdown_timeout);
     // Another replica takes over at once, not only when the last call here has ended.
     let handing_over = async {
@@ -100,19 +104,18 @@ impl Assembled {
             settings.broker_timeout,
         );
         let adopting = adopter.map(|adopter| Adopting::start(capture, Arc::clone(&hub), Arc::clone(&broker), adopter));
-        let unary =
-            service::Subscriber { broker: Arc::clone(&broker), hub: Arc::clone(&hub), names: Arc::clone(&names) };
-        let unary = SubscriberServiceServer::new(unary).max_decoding_message_size(limits::DECODE_BYTES);
-        let streams = raw::Streams {
+        let streams = Arc::new(streams::Streams {
             source: stream::Source {
-                broker,
+                broker: Arc::clone(&broker),
                 hub: Arc::clone(&hub),
                 pages,
                 lifetime_ms: stream::lifetime_ms(settings.max_age),
             },
-            names,
+            names: Arc::clone(&names),
             stop: shutdown,
-        };
-        Self { service: raw::RawStreams::new(unary, streams), hub, adopting }
+        });
+        let service = service::Subscriber { broker, hub: Arc::clone(&hub), names, streams: Arc::clone(&streams) };
+        let service = SubscriberServiceServer::new(service).max_decoding_message_size(limits::DECODE_BYTES);
+        Self { service: raw::RawStreams::new(service, streams), hub, adopting }
     }
 }

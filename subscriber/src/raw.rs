@@ -1,11 +1,10 @@
-//! `StreamMessages` in front of the generated service: it answers with a body of shared, already framed chunks, which
-//! the generated code would encode and copy again for each stream. Every other call goes through.
+//! The fast path of `StreamMessages`, in front of the generated service: it answers with a body of shared, already framed chunks, which
+//! the generated code would decode, encode and copy again for each stream. Every other call goes through.
 
 use std::{
     convert::Infallible,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Buf;
@@ -13,23 +12,17 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use tidings::{
-    channel::Names,
     codec,
     limits::GREETING_TIMEOUT,
     pb::{StreamMessagesRequest, subscriber_service_server::SubscriberServiceServer},
     status::{self, Call},
 };
-use tidings_transport::{DrainSignal, deadline};
+use tidings_transport::deadline;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
 
-use crate::{
-    request,
-    service::Subscriber,
-    stream::{Session, Source, StreamBody},
-};
+use crate::{service::Subscriber, streams::Streams};
 
 const PATH: &str = "/tidings.v1.SubscriberService/StreamMessages";
 /// The flag byte and the length of a gRPC frame.
@@ -42,16 +35,14 @@ pub(crate) struct RawStreams {
     streams: Arc<Streams>,
 }
 
-/// What opening a stream needs.
-pub(crate) struct Streams {
-    pub(crate) source: Source,
-    pub(crate) names: Arc<Names>,
-    pub(crate) stop: CancellationToken,
-}
-
 impl RawStreams {
-    pub(crate) fn new(inner: SubscriberServiceServer<Subscriber>, streams: Streams) -> Self {
-        Self { inner, streams: Arc::new(streams) }
+    pub(crate) fn new(inner: SubscriberServiceServer<Subscriber>, streams: Arc<Streams>) -> Self {
+        Self { inner, streams }
+    }
+
+    /// The generated service alone.
+    pub(crate) fn into_generated(self) -> SubscriberServiceServer<Subscriber> {
+        self.inner
     }
 }
 
@@ -73,33 +64,22 @@ impl Service<Request<Body>> for RawStreams {
             return self.inner.call(request);
         }
         let streams = Arc::clone(&self.streams);
-        Box::pin(async move { Ok(streams.answer(request).await.unwrap_or_else(Status::into_http)) })
+        Box::pin(async move { Ok(answer(&streams, request).await.unwrap_or_else(Status::into_http)) })
     }
 }
 
-impl Streams {
-    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let drain = DrainSignal::of(request.extensions(), &self.stop);
-        if drain.has_begun() {
-            return Err(drain.status(Call::Read));
-        }
-        let deadline = deadline::of(request.headers()).map(|time| Instant::now() + time);
-        let (session, heartbeat) = tokio::select! {
-            opened = self.open(request.into_body()) => opened?,
-            () = drain.begun() => return Err(drain.status(Call::Read)),
-        };
-        let body = StreamBody::new(session, heartbeat, deadline, drain);
-        let mut response = Response::new(Body::new(body));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        Ok(response)
-    }
-
-    async fn open(&self, request: Body) -> Result<(Session, Option<Duration>), Status> {
-        let message = timeout(GREETING_TIMEOUT, read(request)).await;
-        let message = message.map_err(|_| status::request_too_slow(GREETING_TIMEOUT))??;
-        let plan = request::plan(&message, &self.names)?;
-        Ok((Session::open(&self.source, &plan).await?, plan.heartbeat))
-    }
+async fn answer(streams: &Streams, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let drain = streams.drain(request.extensions());
+    let deadline = deadline::of(request.headers()).map(|time| Instant::now() + time);
+    let message = tokio::select! {
+        message = timeout(GREETING_TIMEOUT, read(request.into_body())) => message,
+        () = drain.begun() => return Err(drain.status(Call::Read)),
+    };
+    let message = message.map_err(|_| status::request_too_slow(GREETING_TIMEOUT))??;
+    let body = streams.open(&message, deadline, drain).await?;
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Ok(response)
 }
 
 /// Reads the one message of the request. The server has seen to it that it is one, and not too large.

@@ -1,29 +1,34 @@
-//! The unary calls of `SubscriberService`.
+//! `SubscriberService`, as anyone who knows tonic reads it. Most streams take the fast path ([`RawStreams`](crate::raw::RawStreams)), which
+//! sends the same.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use futures_util::Stream;
+use http::StatusCode;
 use tidings::{
     broker::{Head, Shared},
     channel::{ChannelName, Names, Pattern},
+    codec::Counting,
     cursor,
     pb::{self, subscriber_service_server::SubscriberService},
     status::{self, Call},
 };
-use tonic::{Request, Response, Status};
+use tidings_transport::deadline;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, Streaming, codec::Codec as _};
 
-use crate::{hub::Hub, list, request};
+use crate::{hub::Hub, list, request, streams::Streams};
 
-/// Answers lists. Streams never come here: [`RawStreams`](crate::raw::RawStreams) answers them before.
+/// Answers lists and opens streams.
 pub(crate) struct Subscriber {
     pub(crate) broker: Shared,
     pub(crate) hub: Arc<Hub>,
     pub(crate) names: Arc<Names>,
+    pub(crate) streams: Arc<Streams>,
 }
 
 #[tonic::async_trait]
 impl SubscriberService for Subscriber {
-    type StreamMessagesStream = Pin<Box<dyn Stream<Item = Result<pb::StreamMessagesResponse, Status>> + Send>>;
+    type StreamMessagesStream = Streaming<pb::StreamMessagesResponse>;
 
     async fn list_messages(
         &self,
@@ -42,10 +47,14 @@ impl SubscriberService for Subscriber {
 
     async fn stream_messages(
         &self,
-        _: Request<pb::StreamMessagesRequest>,
+        request: Request<pb::StreamMessagesRequest>,
     ) -> Result<Response<Self::StreamMessagesStream>, Status> {
-        tracing::error!("a stream was routed past the service that serves streams");
-        Err(status::internal())
+        let drain = self.streams.drain(request.extensions());
+        let deadline = deadline::of_call(&request).map(|time| Instant::now() + time);
+        let body = self.streams.open(request.get_ref(), deadline, drain).await?;
+        // The chunks that all streams share are frames already.
+        let decoder = Counting::<pb::StreamMessagesRequest, pb::StreamMessagesResponse>::default().decoder();
+        Ok(Response::new(Streaming::new_response(decoder, body, StatusCode::OK, None, None)))
     }
 
     async fn list_channels(

@@ -144,6 +144,7 @@ mod tests {
             max_connection_age_grace: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(10),
             origins: Origins::Localhost,
+            fast_path: true,
             elsewhere: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -24,6 +24,11 @@ pub fn of(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
+/// The same of a call that a generated service was given.
+pub fn of_call<T>(request: &tonic::Request<T>) -> Option<Duration> {
+    of(request.metadata().as_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

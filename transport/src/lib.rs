@@ -58,6 +58,8 @@ pub struct Options {
     pub shutdown_timeout: Duration,
     /// Which browser pages may call.
     pub origins: Origins,
+    /// Whether calls may take the fast paths, past the generated services. Nobody can tell but by the time that it takes.
+    pub fast_path: bool,
     /// Where the other service listens, as far as that is known; otherwise its default is told.
     pub elsewhere: Option<SocketAddr>,
 }
@@ -115,7 +117,10 @@ pub async fn serve(
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let Services { routes, names, unary, state } = services;
+    let Services { routes, names, mut unary, state } = services;
+    if !options.fast_path {
+        unary.clear();
+    }
     let health = health::service(&names, state, shutdown.clone());
     let routes = reflection::add(routes.add_service(health), &names);
     let routes = fallback::add(routes, names, options.elsewhere).prepare();

@@ -10,6 +10,7 @@ mod claims;
 mod commands;
 mod connections;
 mod cursors;
+mod fast_path;
 mod faults;
 mod foreign;
 mod gaps;

@@ -1,5 +1,5 @@
-//! `PublishStream` in front of the generated service: requests come off tonic's decoder as they do there, and answers are a
-//! body of frames, which the generated code would make of a message of its own for each. Every other call goes through, and so
+//! The fast path of `PublishStream`, in front of the generated service: requests come off tonic's decoder as they do there, and answers
+//! are a body of frames, of which the generated code makes messages and frames once more. Every other call goes through, and so
 //! does one whose encoding is not known here: the generated service refuses it before it calls ours.
 
 use std::{
@@ -13,7 +13,7 @@ use prost::bytes::Buf as _;
 use tidings::{
     codec,
     limits::DECODE_BYTES,
-    pb::{PublishRequest, PublishStreamRequest, publisher_service_server::PublisherServiceServer},
+    pb::{PublishStreamRequest, publisher_service_server::PublisherServiceServer},
 };
 use tidings_transport::{DrainSignal, deadline};
 use tonic::{
@@ -24,7 +24,7 @@ use tonic::{
 };
 use tower_service::Service;
 
-use super::Answers;
+use super::{Answers, Taken};
 use crate::service::Publisher;
 
 const PATH: &str = "/tidings.v1.PublisherService/PublishStream";
@@ -74,12 +74,7 @@ impl Service<Request<Body>> for RawStreams {
     }
 }
 
-/// One request, and how many bytes it took.
-pub(super) struct Taken {
-    pub(super) request: Option<PublishRequest>,
-    pub(super) bytes: usize,
-}
-
+/// Decodes requests, and says how many bytes each took.
 struct Requests;
 
 impl Decoder for Requests {

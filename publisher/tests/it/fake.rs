@@ -171,6 +171,7 @@ pub(crate) fn options() -> Options {
         max_connection_age_grace: Duration::from_secs(30),
         shutdown_timeout: Duration::from_secs(10),
         origins: Origins::Localhost,
+        fast_path: true,
         elsewhere: None,
     }
 }

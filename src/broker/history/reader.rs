@@ -161,9 +161,22 @@ impl Reader {
     pub fn settle(&mut self, head: &Head, whole: bool) -> Option<Gap> {
         let lost = self.position;
         if whole && let Some(oldest) = head.epochs.first() {
-            self.position = Position::new(oldest.epoch, lost.sequence);
-            self.learn(head, 0);
-            return None;
+            let resume = Position::new(oldest.epoch, lost.sequence);
+            // What was lost where the oldest epoch of the list began. Of the one before it, that is the reader's, or one that followed it.
+            let beyond = lost.epoch.map(|own| (own, oldest.first.max(lost.sequence + 1), oldest.previous_end));
+            let named = head.losses.iter().filter(|loss| loss.began == oldest.epoch);
+            let named = named.map(|loss| (loss.epoch, loss.from, loss.to));
+            let Some(((epoch, from, to), more)) = self.first_untold(beyond.into_iter().chain(named)) else {
+                self.position = resume;
+                self.learn(head, 0);
+                return None;
+            };
+            // While there is more to tell, the reader's epoch is not listed, and this is asked once more.
+            if !more {
+                self.position = resume;
+                self.learn(head, 0);
+            }
+            return self.report(epoch, from, to, self.position).map(|gap| Gap { more, ..gap });
         }
         // A copy may come back in which the reader's own history goes on.
         self.leave(true);

@@ -202,6 +202,23 @@ fn an_epoch_older_than_the_list_asks_the_log() {
     assert_eq!(reader.next(Some(&head), Absence::default()), Next::Read { to: 29 });
 }
 
+/// What was lost where the oldest listed epoch began is told to those as well whose own fell off the list.
+#[test]
+fn losses_at_the_oldest_listed_epoch_are_told_to_whoever_comes_from_before() {
+    let known = with_losses(head(&[(5, 20, 21), (6, 30, 29)], 10, 40), &[(5, 9, 1, 4), (5, 8, 2, 2)]);
+    let mut reader = Reader::new(at(1, 15));
+    let mut told = Vec::new();
+    while reader.next(Some(&known), Absence::default()) == Next::Unlisted {
+        told.extend(reader.settle(&known, true).map(Next::Gap));
+    }
+    let expected = [and_more(lost(1, 20, 21, at(1, 15))), and_more(lost(9, 1, 4, at(1, 15))), lost(8, 2, 2, at(5, 15))];
+    assert_eq!(told, expected);
+    assert_eq!(reader.next(Some(&known), Absence::default()), Next::Read { to: 29 });
+    // Whoever was told before is not told again.
+    let mut inside = Reader::new(at(5, 25));
+    assert_eq!(inside.next(Some(&known), Absence::default()), Next::Read { to: 29 });
+}
+
 #[test]
 fn a_missing_head_is_no_expiry_in_another_data_set() {
     // By the clock it is as old as can be: that of a server which is weeks behind says nothing.

@@ -297,6 +297,7 @@ fn options() -> Options {
         max_connection_age_grace: Duration::from_secs(30),
         shutdown_timeout: Duration::from_secs(5),
         origins: Origins::Localhost,
+        fast_path: true,
         elsewhere: None,
     }
 }
