@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-clients test-image chaos simulate fuzz lint proto-baseline bench bench-quick bench-counts bench-micro sizing
+.PHONY: help build test test-fallback test-clients test-image chaos simulate fuzz lint proto-baseline bench bench-quick bench-counts bench-micro sizing
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ test: ## All Rust tests; installs Debian's redis-server where there is none (ask
 	$(CARGO) test --workspace --locked
 	scripts/simulate --stories
 	scripts/simulate --runs 300
+
+test-fallback: ## The tests of the services once more, without their fast paths
+	scripts/ensure-redis
+	WITHOUT_FAST_PATHS=1 $(CARGO) test --locked -p tidings-publisher -p tidings-cli --test it
 
 test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, plain Redis, the README
 	scripts/ensure-redis

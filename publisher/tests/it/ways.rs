@@ -13,7 +13,7 @@ use tidings::{
     limits::DECODE_BYTES,
     pb::{PublishBatchRequest, PublishRequest},
 };
-use tidings_transport::{FastPath, Services, serve};
+use tidings_transport::{FastPath, Options, Services, serve};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -35,7 +35,7 @@ use crate::{
 
 const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
 const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
-/// A page that may call goes the fallback.
+/// A page that may call takes the fallback.
 const PLAIN: (&str, &str) = ("origin", "http://localhost");
 
 /// A method that answers with what it is sent. Messages direct it.
@@ -107,7 +107,8 @@ async fn echo() -> Connection {
     let address = listener.local_addr().expect("bound");
     let (_, state) = watch::channel(State::Up);
     let services = Services::new(state).with_fast_path("/test.Service/Echo", Echo).with(Plain);
-    tokio::spawn(serve(listener, services, options(), CancellationToken::new()));
+    let options = Options { fast_path: true, ..options() };
+    tokio::spawn(serve(listener, services, options, CancellationToken::new()));
     Connection::open(address).await
 }
 
@@ -118,7 +119,7 @@ fn in_parts(whole: &[u8], size: usize) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn one_whole_message_goes_the_short_way_however_it_comes() {
+async fn one_whole_message_takes_the_fast_path_however_it_comes() {
     let connection = echo().await;
     for message in [&b""[..], b"hello", &[7; 40_000]] {
         let whole = frame(0, message);

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{Process, Stream, TEST_TIMEOUT};
+use super::{Process, Stream, TEST_TIMEOUT, process::with_fast_paths};
 
 /// Both services, on one of the brokers.
 pub(crate) struct House {
@@ -297,7 +297,7 @@ fn options() -> Options {
         max_connection_age_grace: Duration::from_secs(30),
         shutdown_timeout: Duration::from_secs(5),
         origins: Origins::Localhost,
-        fast_path: true,
+        fast_path: with_fast_paths(),
         elsewhere: None,
     }
 }

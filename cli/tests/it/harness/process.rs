@@ -136,7 +136,15 @@ pub(crate) fn clean_command(program: &Path) -> Command {
         }
     }
     command.env("NO_COLOR", "1");
+    if !with_fast_paths() {
+        command.env("TIDINGS_NO_FAST_PATH", "true");
+    }
     command
+}
+
+/// Whether services are tested as people run them. All tests pass as well where each call goes through the generated services.
+pub(crate) fn with_fast_paths() -> bool {
+    std::env::var_os("WITHOUT_FAST_PATHS").is_none()
 }
 
 /// Where a program of the workspace stands. Cargo builds only this package's own for its tests, so the services'
