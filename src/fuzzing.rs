@@ -5,20 +5,15 @@
 //! seeds and whatever comes near them. So this is there for them only (`fuzzing` is set by cargo-fuzz), and no part of the
 //! library as others see it. Checks stand beside what they look into, some of which is private.
 
+pub(crate) mod target;
+
+pub use target::Target;
+
 pub use crate::{
     channel::fuzzing::{NAMES, PATTERNS},
     cursor::fuzzing::{CURSORS, PAGE_TOKENS},
     envelope::fuzzing::{ENVELOPES, JSON},
 };
-
-/// What is checked, and with which bytes to begin.
-#[derive(Debug, Clone, Copy)]
-pub struct Target {
-    /// Panics where something is wrong.
-    pub check: fn(&[u8]),
-    /// Bytes that get far.
-    pub seeds: fn() -> Vec<Vec<u8>>,
-}
 
 #[cfg(test)]
 mod tests {

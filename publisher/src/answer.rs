@@ -9,7 +9,9 @@ use tidings::{
     channel::ChannelName,
     cursor::{self, ChannelHash, OWN_TEXT_BYTES, SHORT_TEXT_BYTES},
     message::{Epoch, Lineage},
-    pb::{self, PublishResponse, PublishStreamResponse, publish_stream_response::Result as Outcome},
+    pb::{
+        self, PublishBatchResponse, PublishResponse, PublishStreamResponse, publish_stream_response::Result as Outcome,
+    },
     protobuf::{self, Small, delimited_length, number_length},
     status,
 };
@@ -69,6 +71,16 @@ impl Responder {
     }
 
     /// The answer to a `Publish`.
+    pub(crate) fn response_of_one(mut self, receipts: &[Receipt]) -> Result<PublishResponse, Status> {
+        only(receipts).map(|receipt| self.respond(receipt))
+    }
+
+    /// The answer to a `PublishBatch`.
+    pub(crate) fn response_of_batch(mut self, receipts: &[Receipt]) -> Result<PublishBatchResponse, Status> {
+        Ok(PublishBatchResponse { responses: receipts.iter().map(|receipt| self.respond(receipt)).collect() })
+    }
+
+    /// The same as a frame.
     pub(crate) fn frame_of_one(mut self, receipts: &[Receipt]) -> Result<Bytes, Status> {
         let mut frame = Vec::new();
         self.put(&mut frame, only(receipts)?, |frame, length| {
@@ -78,7 +90,7 @@ impl Responder {
         Ok(frame.into())
     }
 
-    /// The answer to a `PublishBatch`.
+    /// The same of a batch.
     pub(crate) fn frame_of_batch(mut self, receipts: &[Receipt]) -> Result<Bytes, Status> {
         let mut frame = Vec::with_capacity(PREFIX + receipts.len() * USUAL);
         put_prefix(&mut frame, 0);
@@ -170,7 +182,7 @@ pub(crate) fn put_error(buffer: &mut Vec<u8>, status: &Status) -> Code {
 }
 
 /// The receipt of a single message.
-pub(crate) fn only(receipts: &[Receipt]) -> Result<&Receipt, Status> {
+fn only(receipts: &[Receipt]) -> Result<&Receipt, Status> {
     receipts.first().ok_or_else(|| {
         tracing::error!("the broker gave no receipt for a message that it published");
         status::internal()

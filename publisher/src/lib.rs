@@ -1,9 +1,8 @@
 //! The publisher: takes messages over gRPC and hands them to a broker, which numbers, keeps and pushes them.
 //!
-//! A call goes through two steps. [`request`] checks what a client sent and turns it into a draft; [`service`] publishes
-//! the draft and answers with its receipt, and [`fast_path`] does the same for most calls, past the generated code. [`stream`] does
-//! both for many messages on one call. [`answer`] says what a receipt says. What a message means and how
-//! a broker keeps it is the root crate's business; nothing here knows Redis.
+//! A call goes through two steps: [`request`] checks what a client sent and makes drafts of it, and [`operation`] publishes these.
+//! [`answer`] says what a receipt says. [`service`] is the tonic service over them; [`fast_path`] and [`stream`] do the same for most calls,
+//! past the generated code. What a message means and how a broker keeps it is the root crate's business; nothing here knows Redis.
 
 use tidings::{broker, channel::Names, limits::DECODE_BYTES, pb::publisher_service_server::PublisherServiceServer};
 use tidings_transport::{Options, Services};
@@ -15,12 +14,14 @@ pub mod config;
 mod fast_path;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod operation;
 mod request;
 mod service;
 mod stream;
 
 use fast_path::{Single, Together};
-use service::Publisher;
+use operation::Publisher;
+use service::Service;
 use stream::RawStreams;
 
 /// What a publisher needs to know beside its broker.
@@ -41,7 +42,7 @@ pub async fn serve(
 ) -> Result<(), tidings_transport::Error> {
     let state = broker.state();
     let publisher = Publisher::new(broker, settings.names, shutdown.clone());
-    let generated = PublisherServiceServer::new(publisher.clone()).max_decoding_message_size(DECODE_BYTES);
+    let generated = PublisherServiceServer::new(Service(publisher.clone())).max_decoding_message_size(DECODE_BYTES);
     let services = Services::new(state)
         .with_fast_path(Single::PATH, Single::new(publisher.clone()))
         .with_fast_path(Together::PATH, Together::new(publisher.clone()));

@@ -40,8 +40,8 @@ pub(crate) use self::raw::RawStreams;
 use self::under_way::{Answered, Burst, State, UnderWay};
 use crate::{
     answer::put_error,
+    operation::Publisher,
     request::{self, Ids, Place, Publication},
-    service::Publisher,
 };
 
 mod raw;

@@ -2,7 +2,7 @@
 //! Redis does is tried on a real one (`broker-redis/tests/redis/globs.rs`).
 
 use super::{Names, Pattern};
-use crate::{fuzzing::Target, limits::CHANNEL_NAME_BYTES};
+use crate::{fuzzing::target::Target, limits::CHANNEL_NAME_BYTES};
 
 /// What is taken for a channel's name is one, and nothing else is.
 pub const NAMES: Target = Target { check: check_name, seeds: name_seeds };

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     channel::{ChannelName, Names, Pattern},
-    fuzzing::Target,
+    fuzzing::target::Target,
     limits::CURSOR_CHANNELS,
     message::{DataSet, Epoch, Lineage, MAX_SEQUENCE, Mark, Position},
 };

@@ -4,7 +4,7 @@ use super::{
     Envelope, ORIGINAL_DATE, ORIGINAL_ID, RESERVED_ATTRIBUTES, check_json, decode, decode::decode_slowly, encode,
 };
 use crate::{
-    fuzzing::Target,
+    fuzzing::target::Target,
     limits::{ATTRIBUTE_KEY_BYTES, ATTRIBUTE_VALUE_BYTES, ATTRIBUTES, ORDERING_KEY_BYTES},
     message::{Draft, Epoch, MAX_SEQUENCE, Payload},
 };

@@ -2,7 +2,7 @@
 //! most of the time of a call that does little.
 //!
 //! Only what is ordinary goes this way: plain gRPC, one whole message, not compressed, that the method can decode. For
-//! whatever else a client may send, the request is put together again and goes the fallback, which answers as ever. So
+//! whatever else a client may send, the request is put together again and takes the fallback, which answers as ever. So
 //! this way has no answers of its own but a method's: nothing is published before it is known which way a request goes. What
 //! holds for every call holds here as well: its `grpc-timeout`, INTERNAL for a panic, and that its body has a share of the connection's
 //! ([`bodies`](super::bodies)) unless it comes at once or is small.
@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use tonic::{Status, service::Routes};
 
 pub(super) use self::call::Call;
-use super::{deadline_and_panic::DeadlineAndPanicLayer, front::Shared};
+use super::{deadline_and_panic::DeadlineAndPanicLayer, shared::Shared};
 
 mod body;
 mod call;
@@ -29,7 +29,7 @@ pub trait FastPath: Send + Sync + 'static {
     fn answer(&self, message: Bytes) -> Option<BoxFuture<'static, Result<Bytes, Status>>>;
 }
 
-/// The methods that can be called the fast path, and the fallback beside it.
+/// The methods that have a fast path, and the fallback beside it.
 #[derive(Clone)]
 pub(super) struct Methods(Arc<Table>);
 

@@ -1,10 +1,10 @@
-//! The first to see a request: lets gRPC pass straight to the services, some of it the fast path, sends browsers through CORS and gRPC-Web, turns
+//! The first to see a request: lets gRPC pass straight to the services, some of it on the fast path, sends browsers through CORS and gRPC-Web, turns
 //! away pages of origins that are not allowed, and tells HTTP clients that this is no web server.
 
 use std::{convert::Infallible, sync::Arc};
 
 use futures_util::future::{BoxFuture, Either, Ready, ready};
-use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use tonic::{body::Body, service::Routes};
 use tonic_web::{GrpcWebLayer, GrpcWebService};
@@ -13,35 +13,16 @@ use tower_http::cors::Cors;
 use tower_layer::Layer as _;
 
 use super::{
-    DrainSignal, Origins,
-    bodies::Bodies,
-    cors,
+    Origins, cors,
     deadline_and_panic::DeadlineAndPanicLayer,
     fast_path::{Call, FastPath, Methods},
+    shared::Shared,
 };
 
 const NO_WEB_PAGE: &str = "This is a gRPC server, spoken to over HTTP/2 or, by gRPC-Web, over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
 const NO_CALL: &str = "gRPC calls are made by POST.\n";
 const FOREIGN_ORIGIN: &str =
     "Pages of this origin may not call this server. Its operator can allow it: --cors-allow-origin ORIGIN\n";
-
-/// What the calls of a connection share.
-pub(super) struct Shared {
-    drain: DrainSignal,
-    pub(super) bodies: Bodies,
-}
-
-impl Shared {
-    pub(super) fn new(drain: DrainSignal) -> Arc<Self> {
-        Arc::new(Self { drain, bodies: Bodies::default() })
-    }
-
-    /// Tells a request of it, for whoever serves it.
-    pub(super) fn tell(&self, request: &mut Extensions) {
-        request.insert(self.drain.clone());
-        request.insert(self.bodies.clone());
-    }
-}
 
 /// The service of every connection.
 #[derive(Clone)]
@@ -78,7 +59,7 @@ impl Front {
         {
             return Either::Left(Either::Left(self.short.call(method, request, connection)));
         }
-        connection.tell(request.extensions_mut());
+        connection.attach(request.extensions_mut());
         match kind {
             Kind::Grpc if !is_of_page => Either::Left(Either::Right(self.grpc.clone().oneshot(request))),
             Kind::Grpc | Kind::Web => Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request)))),

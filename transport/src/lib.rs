@@ -38,6 +38,7 @@ mod fast_path;
 mod front;
 mod health;
 mod reflection;
+mod shared;
 
 pub use cors::Origins;
 pub use drain_signal::DrainSignal;

@@ -25,19 +25,19 @@ use tonic::{
 use tower_service::Service;
 
 use super::{Answers, Taken};
-use crate::service::Publisher;
+use crate::{operation::Publisher, service::Service as Generated};
 
 const PATH: &str = "/tidings.v1.PublisherService/PublishStream";
 
 /// The publisher's service, with its stream.
 #[derive(Clone)]
 pub(crate) struct RawStreams {
-    inner: PublisherServiceServer<Publisher>,
+    inner: PublisherServiceServer<Generated>,
     publisher: Publisher,
 }
 
 impl RawStreams {
-    pub(crate) fn new(inner: PublisherServiceServer<Publisher>, publisher: Publisher) -> Self {
+    pub(crate) fn new(inner: PublisherServiceServer<Generated>, publisher: Publisher) -> Self {
         Self { inner, publisher }
     }
 
@@ -53,7 +53,7 @@ impl RawStreams {
 }
 
 impl NamedService for RawStreams {
-    const NAME: &'static str = <PublisherServiceServer<Publisher> as NamedService>::NAME;
+    const NAME: &'static str = <PublisherServiceServer<Generated> as NamedService>::NAME;
 }
 
 impl Service<Request<Body>> for RawStreams {

@@ -23,11 +23,7 @@ use super::{
     cork::{Cork, Corked},
     write_timeout::WithWriteTimeout,
 };
-use crate::{
-    Options,
-    drain_signal::DrainSignal,
-    front::{Front, Shared},
-};
+use crate::{Options, drain_signal::DrainSignal, front::Front, shared::Shared};
 
 /// What an HTTP/2 client says first.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     bodies::{Meter, PREFIX, Takes},
     deadline,
-    front::Shared,
+    shared::Shared,
 };
 
 /// A call until its headers.
@@ -168,7 +168,7 @@ impl Reading {
         }
         let read = Some(frame).filter(|frame| !frame.is_empty());
         let mut request = self.request.map(|rest| Reread { read, rest });
-        self.connection.tell(request.extensions_mut());
+        self.connection.attach(request.extensions_mut());
         State::Plain(Box::pin(self.table.plain.clone().oneshot(request)))
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Line {
     gone: HashSet<Epoch>,
     /// Where it began in an epoch of which nobody saw where it comes from: what it has had of others up to there is not known.
     begins: i64,
+    /// The same of where it began before all was lost that followed.
+    had_before: i64,
 }
 
 /// A loss that was told.
@@ -66,7 +68,7 @@ impl Line {
             return i64::MAX - 1;
         }
         let settled = self.settled.get(&epoch).copied().unwrap_or_default();
-        self.told(epoch).max(settled).max(self.had.get(&epoch).copied().unwrap_or(self.begins))
+        self.told(epoch).max(settled).max(self.had.get(&epoch).copied().unwrap_or(self.begins.max(self.had_before)))
     }
 
     /// Whether it may have come by the start of an epoch at this sequence before it began here: what was named there it was told then.
@@ -101,6 +103,7 @@ impl Line {
             let settled = self.settled.entry(epoch).or_default();
             *settled = known.max(*settled);
         }
+        self.had_before = self.had_before.max(std::mem::take(&mut self.begins));
     }
 
     /// Up to where a loss of an epoch was told; 0 where none was.
