@@ -2,7 +2,7 @@
 //! publisher and Redis work at the same time; otherwise one call after the other.
 //!
 //! Order holds, since a second call follows the first: it is carried out behind that one or not at all, and then
-//! goes the full script, when the first has.
+//! takes the full script, when the first has.
 
 use std::{collections::VecDeque, sync::Arc};
 

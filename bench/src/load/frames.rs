@@ -105,7 +105,7 @@ impl Frames {
             || frame[sequence - 1] == tag && varint(&mut &frame[sequence..]).is_some_and(|n| n == self.seen + 1)
     }
 
-    /// The full script, which finds where things are.
+    /// The general decoder, which finds where things are.
     fn parse(&mut self, frame: &[u8]) -> anyhow::Result<()> {
         let place = |rest: &[u8]| frame.len() - rest.len();
         let mut response = frame.get(PREFIX_BYTES..).context("no body")?;

@@ -131,7 +131,7 @@ async fn a_head_lists_the_last_sixteen_epochs() {
     let server = RedisServer::start_with(&["--save", "", "--enable-debug-command", "yes"]);
     let broker = broker(&server).await;
     for _ in 0..20 {
-        // What may be a repeat goes the full script, on which the id is compared each time.
+        // What may be a repeat takes the full script, on which the id is compared each time.
         publish(&broker, &name("orders"), vec![with_id(Uuid::now_v7())]).await;
         assert_eq!(server.command(&["DEBUG", "CHANGE-REPL-ID"]), "+OK");
     }

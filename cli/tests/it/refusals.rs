@@ -38,7 +38,7 @@ fn told(status: &Status) -> Told {
     (status.code(), reason)
 }
 
-/// What is said of a body on each way to a method that takes one request: the short one where there is one, the generated server, and
+/// What is said of a body on each way to a method that takes one request: the fast path where there is one, the generated server, and
 /// gRPC-Web.
 async fn on_all_ways(wire: &Wire, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<Told> {
     let mut all = Vec::new();

@@ -1,6 +1,6 @@
 //! The fast path for what our own publisher writes most: a plain text without attributes, in exactly the layout of
 //! [`Encoded::stamp`](crate::envelope::Encoded::stamp), or the same without a place, as plain programs write it. It decides by comparing bytes at known places from both ends, and takes
-//! only what the full script would read the same; anything else is left to that.
+//! only what the general decoder would read the same; anything else is left to that.
 
 use super::{Claim, MAX_SEQUENCE};
 use crate::{
@@ -48,7 +48,7 @@ impl Before {
     }
 }
 
-/// Reads an envelope in our layout, or what plain programs write in the same order; `None` where it must go the full script,
+/// Reads an envelope in our layout, or what plain programs write in the same order; `None` where it is for the general decoder,
 /// which may read it as well.
 // Into where its answer is used: one that is handed on by memory is read in other pieces than it was written in, and waited for.
 #[inline(always)]
@@ -146,7 +146,7 @@ fn time_ms(date: &[u8; DATE_BYTES]) -> Option<i64> {
     let number = |from: usize, to: usize| date[from..to].iter().fold(0, |n, byte| n * 10 + i64::from(byte - b'0'));
     let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
     let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
-    // Only days that every month has; the last few go the full script. So does a leap second.
+    // Only days that every month has; the last few are for the general decoder. So is a leap second.
     if year == 0 || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }

@@ -17,7 +17,7 @@ fn stamped(payload: Payload, time_ms: i64, sequence: i64) -> String {
     encode(&draft).stamp(time_ms, sequence, Epoch::from_u64(0xab).expect("not 0"))
 }
 
-/// The fast path takes it and reads what the full script reads.
+/// The fast path takes it and reads what the general decoder reads.
 fn assert_taken(json: &str) {
     let long = decode_slowly(json.as_bytes(), ARRIVAL_MS);
     assert_eq!(decode(json.as_bytes()).map(|plain| plain.envelope()), Some(long), "{json}");
