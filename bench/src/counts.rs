@@ -20,7 +20,7 @@ use crate::{
         resp, text,
     },
     measure::{address, open},
-    results::say,
+    say::say,
     stage::{Disk, History, Process, Service, Stage, answers},
 };
 

@@ -11,11 +11,13 @@ mod measure;
 mod results;
 mod rows;
 mod run;
+mod say;
 mod stage;
 
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use say::say;
 use tidings_transport::descriptors;
 use tokio::{runtime::Builder, task::LocalSet};
 
@@ -71,7 +73,7 @@ fn main() -> anyhow::Result<()> {
         None => {}
     }
     if cfg!(debug_assertions) {
-        results::say("this build is not optimised: its figures mean nothing (make bench)\n");
+        say("this build is not optimised: its figures mean nothing (make bench)\n");
     }
     descriptors::raise();
     let flags = cli.flags;
@@ -82,7 +84,7 @@ fn main() -> anyhow::Result<()> {
     let settings = run::Settings { rounds: flags.rounds, time, quick: flags.quick, load };
     let samples = LocalSet::new().block_on(&runtime, run::all(&rows, &settings))?;
     let results = results::Results::new(&rows, samples, &settings);
-    results::say(&results.text());
+    say(&results.text());
     if flags.only.is_none() {
         results.write()?;
     }

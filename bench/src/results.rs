@@ -1,9 +1,6 @@
 //! What was measured, as a table and as files.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-};
+use std::fs;
 
 use serde::Serialize;
 
@@ -127,10 +124,4 @@ fn shares(samples: &[Sample]) -> String {
         text.push_str(&format!(" {name} {:.2}", share(&|sample| sample.usage.servers[n].1)));
     }
     text
-}
-
-/// Says something to whoever watches.
-pub(crate) fn say(text: &str) {
-    let mut stderr = io::stderr().lock();
-    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use crate::{
     measure::{Plan, Probe, Sample},
-    results,
     rows::{Row, probes},
+    say::say,
     stage::Stage,
 };
 
@@ -38,7 +38,7 @@ pub(crate) async fn all(rows: &[&Row], settings: &Settings) -> anyhow::Result<Sa
     let bar = progress(u64::from(settings.rounds) * probes.len() as u64)?;
     for round in 0..settings.rounds {
         if !std::io::stderr().is_terminal() {
-            results::say(&format!("round {} of {}\n", round + 1, settings.rounds));
+            say(&format!("round {} of {}\n", round + 1, settings.rounds));
         }
         for probe in &probes {
             bar.set_message(format!("round {} of {}: {probe:?}", round + 1, settings.rounds));

@@ -26,12 +26,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Role, ServerUrl, error, log,
+    Role, ServerUrl, error,
     log_throttle::LogThrottle,
-    losses, net,
+    net, output_limit,
     publish_connection::{Driver, PublishConnection},
     readiness::Probed,
-    receipts::ReplicationId,
+    receipts::{ReplicationId, replication_id},
     resp_connection::RespConnection,
     script,
 };
@@ -305,7 +305,7 @@ impl Connection {
         let asked: RedisResult<HashMap<String, String>> =
             redis::cmd("CONFIG").arg("GET").arg("client-output-buffer-limit").query_async(connection).await;
         let setting = asked.unwrap_or_default().into_values().next().unwrap_or_default();
-        let limit = log::output_limit(&setting);
+        let limit = output_limit::read(&setting);
         let before = self.output_limit.swap(limit, Ordering::Relaxed);
         if limit != before && (1..OUTPUT_BUFFER_BYTES).contains(&limit) {
             let text = "Redis ends connections to which more waits to be sent than its client-output-buffer-limit normal; pages of logs are read in small pieces";
@@ -347,7 +347,7 @@ async fn check(connection: &mut MultiplexedConnection) -> Result<ReplicationId, 
         return Err(format!("Redis {major}.{minor} is too old; 7.0 or later is needed"));
     }
     match field("role") {
-        "master" => Ok(losses::replication(&info)),
+        "master" => Ok(replication_id(&info)),
         _ => Err("it is a read-only replica; point --redis-url at the primary".to_owned()),
     }
 }

@@ -5,7 +5,7 @@ use tidings::{
     message::{Epoch, MAX_SEQUENCE, Position},
 };
 
-use super::{error, log::sequences};
+use super::{error, run_id::sequences};
 
 /// The format of the head that this version writes, and the newest it reads.
 const FORMAT: i64 = 1;

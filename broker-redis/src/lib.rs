@@ -29,6 +29,7 @@ mod log_throttle;
 mod losses;
 mod net;
 mod optimistic;
+mod output_limit;
 mod pipeline;
 mod publish;
 mod publish_connection;
@@ -38,6 +39,7 @@ mod receipts;
 mod registry;
 mod resp;
 mod resp_connection;
+mod run_id;
 mod script;
 #[cfg(simulation)]
 pub mod simulation;

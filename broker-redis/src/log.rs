@@ -1,6 +1,6 @@
 //! Reading logs, heads and the registry. All reads ask the primary, over the shared connection.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
@@ -17,6 +17,7 @@ use super::{
     connection::Connection,
     error, head,
     keys::Keys,
+    run_id::sequences,
     script::{self, Script},
 };
 
@@ -28,11 +29,7 @@ mod sweep;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use self::range::Range;
-pub(super) use self::{
-    budget::{Budget, output_limit},
-    bulk::Bulk,
-    plain::Runs,
-};
+pub(super) use self::{budget::Budget, bulk::Bulk, plain::Runs};
 
 /// The reading side of the broker.
 pub(super) struct Reader {
@@ -290,13 +287,6 @@ pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Optio
         }
     }
     Some((messages, is_last))
-}
-
-/// The sequences of a run, by its ID (`<last>-<count>`).
-pub(super) fn sequences(id: &[u8]) -> Option<RangeInclusive<i64>> {
-    let (last, count) = std::str::from_utf8(id).ok()?.split_once('-')?;
-    let (last, count): (i64, i64) = (last.parse().ok()?, count.parse().ok()?);
-    Some(last.checked_sub(count)?.checked_add(1)?..=last)
 }
 
 /// A message that was adopted: its JSON, the hash of what was published, and its log time.

@@ -20,7 +20,7 @@ use super::{
     connection::{Connection, Session},
     error,
     keys::Keys,
-    receipts::{Receipts, ReplicationId},
+    receipts::Receipts,
     script,
 };
 
@@ -134,10 +134,4 @@ impl Losses {
         call.arg(i32::from(seen.call.is_some()));
         call
     }
-}
-
-/// A replication id as it is compared here.
-pub(super) fn replication(info: &str) -> ReplicationId {
-    let id = info.lines().find_map(|line| line.strip_prefix("master_replid:")).unwrap_or_default();
-    xxhash_rust::xxh3::xxh3_64(id.trim().as_bytes())
 }

@@ -47,6 +47,12 @@ impl Known {
 /// A hash of what Redis calls `master_replid`: it changes where a history may have forked.
 pub(super) type ReplicationId = u64;
 
+/// A replication id as it is compared here.
+pub(super) fn replication_id(info: &str) -> ReplicationId {
+    let id = info.lines().find_map(|line| line.strip_prefix("master_replid:")).unwrap_or_default();
+    xxhash_rust::xxh3::xxh3_64(id.trim().as_bytes())
+}
+
 pub(super) struct Receipts {
     known: Mutex<LruCache<ChannelName, Known>>,
     /// How long a channel's head outlives its last message.

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tidings::{
     broker::{Adopter, Head, Shared, Topic, adopt::Raw},
     channel::ChannelName,
@@ -30,7 +31,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::entries::{InvalidCapture, parse};
 use self::{entries::Entries, table::Table};
-use crate::hub::Hub;
 
 /// What is captured, and what is held of it. The hub's side.
 #[derive(Debug, Default)]
@@ -131,6 +131,12 @@ impl Capture {
     }
 }
 
+/// Has a channel's head looked at behind all that was heard of it before, and passed to [`Capture::look`].
+pub(crate) trait HeadCheck: Send + Sync + 'static {
+    /// Returns when that has been done, or says why it can't be.
+    fn check_head<'a>(&'a self, channel: &'a ChannelName) -> BoxFuture<'a, Result<(), String>>;
+}
+
 /// The task that adopts.
 #[derive(Debug)]
 pub(crate) struct Adopting {
@@ -140,9 +146,14 @@ pub(crate) struct Adopting {
 
 impl Adopting {
     /// Adopts what the hub hears, until it is stopped.
-    pub(crate) fn start(capture: Arc<Capture>, hub: Arc<Hub>, broker: Shared, adopter: Arc<dyn Adopter>) -> Self {
+    pub(crate) fn start(
+        capture: Arc<Capture>,
+        heads: Arc<dyn HeadCheck>,
+        broker: Shared,
+        adopter: Arc<dyn Adopter>,
+    ) -> Self {
         let stop = CancellationToken::new();
-        let source = Arc::new(task::Source::new(hub, broker, adopter));
+        let source = Arc::new(task::Source::new(heads, broker, adopter));
         let task = tokio::spawn(task::Task::new(capture, source).run(stop.clone()));
         Self { stop, task }
     }

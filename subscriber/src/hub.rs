@@ -4,15 +4,10 @@
 //! A single task owns the connection. It answers who wants to follow a topic (once the subscription is confirmed), turns what
 //! one read brought into chunks, and lets go of topics that nobody follows. It never waits for a stream.
 
-mod captures;
 mod checks;
-mod doubts;
-mod gap_detection;
 mod intake;
-mod losses;
 mod repair;
 mod task;
-mod topics;
 mod unreadable;
 
 use std::{
@@ -21,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tidings::{
     broker::{Error, Head, Shared, State, Topic},
     channel::{ChannelName, Names},
@@ -37,7 +33,7 @@ use tonic::Status;
 
 use self::repair::Repair;
 use crate::{
-    capture::Capture,
+    capture::{Capture, HeadCheck},
     feed::{Feed, Follower},
     pages::Pages,
 };
@@ -71,6 +67,18 @@ impl From<Refusal> for Status {
                 status::server_limit(format!("{TOPICS} channels and patterns are followed here already: {text}"))
             }
         }
+    }
+}
+
+impl HeadCheck for Hub {
+    fn check_head<'a>(&'a self, channel: &'a ChannelName) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            match self.check(channel).await {
+                Ok(_) => Ok(()),
+                Err(Refusal::Broker(error)) => Err(error.to_string()),
+                Err(Refusal::TooManyTopics) => Err("too many topics".to_owned()),
+            }
+        })
     }
 }
 

@@ -103,7 +103,8 @@ impl Assembled {
             Arc::clone(&capture),
             settings.broker_timeout,
         );
-        let adopting = adopter.map(|adopter| Adopting::start(capture, Arc::clone(&hub), Arc::clone(&broker), adopter));
+        let heads: Arc<dyn capture::HeadCheck> = Arc::<hub::Hub>::clone(&hub);
+        let adopting = adopter.map(|adopter| Adopting::start(capture, heads, Arc::clone(&broker), adopter));
         let streams = Arc::new(streams::Streams {
             source: stream::Source {
                 broker: Arc::clone(&broker),

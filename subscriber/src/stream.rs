@@ -6,9 +6,11 @@
 mod aside;
 mod body;
 mod catch_up;
+mod living;
 mod lost;
 mod open;
 mod positions;
+mod start;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -16,15 +16,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Capture,
+    Capture, HeadCheck,
     adoption_state::{Range, Step},
     missed::Walk,
 };
-use crate::hub::{Hub, Refusal};
 
 /// What a step needs.
 pub(super) struct Source {
-    hub: Arc<Hub>,
+    heads: Arc<dyn HeadCheck>,
     broker: Shared,
     adopter: Arc<dyn Adopter>,
     /// This replica, as holder of leases.
@@ -32,8 +31,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(hub: Arc<Hub>, broker: Shared, adopter: Arc<dyn Adopter>) -> Self {
-        Self { hub, broker, adopter, token: Uuid::new_v4() }
+    pub(super) fn new(heads: Arc<dyn HeadCheck>, broker: Shared, adopter: Arc<dyn Adopter>) -> Self {
+        Self { heads, broker, adopter, token: Uuid::new_v4() }
     }
 }
 
@@ -145,12 +144,9 @@ impl Source {
         }
     }
 
-    /// Has the head told. By the time of the answer the hub has told it to the state.
+    /// Has the head looked at. By the time of the answer the state knows it.
     async fn check(&self, capture: &Capture, channel: &ChannelName) -> Result<(), String> {
-        self.hub.check(channel).await.map_err(|refusal| match refusal {
-            Refusal::Broker(error) => error.to_string(),
-            Refusal::TooManyTopics => "too many topics".to_owned(),
-        })?;
+        self.heads.check_head(channel).await?;
         capture.table().with(channel, |state| state.checked(Instant::now()));
         Ok(())
     }

@@ -30,15 +30,17 @@ mod claims;
 mod held;
 mod known;
 mod looked;
+mod verdict;
 mod waiting;
 
 pub(super) use held::Room;
 pub(super) use looked::{Looked, Question};
 
 use capture_forwarder::CaptureForwarder;
-use claims::{Course, Mark, Shown};
+use claims::{Course, Shown};
 use held::Held;
 use known::{Asked, Captured, Channels, Hash, Known, Stage, State, Waiting};
+use verdict::{Last, Mark};
 
 /// What must be asked before a channel's pushes go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -306,7 +308,7 @@ impl Intake {
     }
 
     /// The epoch of a channel was written anew from a sequence on: streams that stand in what was there go back.
-    fn rewrite(&mut self, channel: &ChannelName, from: i64, last: claims::Last) {
+    fn rewrite(&mut self, channel: &ChannelName, from: i64, last: Last) {
         let Some(epoch) = last.position.epoch else { return };
         tracing::warn!(
             channel = channel.as_str(),

@@ -1,4 +1,10 @@
-//! The hub's task.
+//! The hub's task. The files below it are its parts, each with a state of its own, which only they and this one see.
+
+mod captures;
+mod doubts;
+mod gap_detection;
+mod losses;
+mod topics;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -20,15 +26,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{doubts::Doubts, gap_detection::GapDetection, losses::Losses, topics::Followed};
 use super::{
     Ask, Feeds, Refusal,
     checks::{Checks, HeadReply},
-    doubts::Doubts,
-    gap_detection::GapDetection,
     intake::{Ask as Needs, Missed, Room},
-    losses::Losses,
     repair::Repair,
-    topics::Followed,
     unreadable::Unreadable,
 };
 use crate::{capture::Capture, feed::Item, pages::Pages};
@@ -37,37 +40,37 @@ pub(super) struct Task {
     commands: LiveControl,
     /// Of the broker as a whole.
     state: watch::Receiver<State>,
-    pub(super) feeds: Feeds,
+    feeds: Feeds,
     pages: Arc<Pages>,
-    pub(super) names: Arc<Names>,
-    pub(super) capture: Arc<Capture>,
-    pub(super) repair: Arc<Repair>,
-    pub(super) topics: HashMap<Topic, Followed>,
+    names: Arc<Names>,
+    capture: Arc<Capture>,
+    repair: Arc<Repair>,
+    topics: HashMap<Topic, Followed>,
     /// Those of the topics that are patterns.
-    pub(super) patterns: HashSet<Topic>,
-    pub(super) checks: Checks,
-    pub(super) gap_detection: GapDetection,
-    pub(super) doubts: Doubts,
-    pub(super) losses: Losses,
+    patterns: HashSet<Topic>,
+    checks: Checks,
+    gap_detection: GapDetection,
+    doubts: Doubts,
+    losses: Losses,
     /// For what waits for heads.
-    pub(super) room: Room,
+    room: Room,
     /// Channels whose pushes wait for a head that could not be read.
     again: HashSet<ChannelName>,
     /// When it was last said that heads can't be read.
     headless: Option<Instant>,
-    pub(super) unreadable: Unreadable,
+    unreadable: Unreadable,
     /// Topics of which it was said that they are refused.
-    pub(super) refused: HashSet<Topic>,
+    refused: HashSet<Topic>,
     /// Captured topics of which it was said that they can't be captured.
-    pub(super) uncaptured: HashSet<Topic>,
+    uncaptured: HashSet<Topic>,
     /// When they are asked for again, and how often they were.
-    pub(super) recaptures: (Instant, u32),
+    recaptures: (Instant, u32),
     /// When it was last said that something was too large, and how many of it there were since.
     oversized: (Option<Instant>, usize),
     /// Subscriptions stand and nothing was missed.
-    pub(super) linked: bool,
+    linked: bool,
     /// What could not be handed to the connection yet: it is never waited for.
-    pub(super) outbox: VecDeque<LiveCommand>,
+    outbox: VecDeque<LiveCommand>,
 }
 
 impl Task {

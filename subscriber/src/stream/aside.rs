@@ -9,7 +9,7 @@ use tidings::{
     message::DataSet,
 };
 
-use super::{Session, catch_up::Stop, open, positions::Track};
+use super::{Session, catch_up::Stop, positions::Track, start};
 use crate::request::Start;
 
 /// Where a stream starts in a channel whose head could not be read when it was opened. From now on, that is from the time of
@@ -48,5 +48,5 @@ async fn find(
     start: &Start,
 ) -> Result<Track, Error> {
     let head = broker.heads(slice::from_ref(channel)).await?.pop().unwrap_or(Ok(None))?;
-    open::start(broker, channel, head.as_ref(), data_set, start).await
+    start::start(broker, channel, head.as_ref(), data_set, start).await
 }

@@ -15,7 +15,7 @@ use tidings::{
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{Fit, Need, Session, open::living, positions::Places};
+use super::{Fit, Need, Session, living::living, positions::Places};
 use crate::{frames, hub::Refusal};
 
 impl Session {

@@ -6,11 +6,11 @@ use std::{
 };
 
 use tidings::{
-    broker::{DataSetNow, Error, Head, Shared, Topic, history::Reader},
+    broker::{DataSetNow, Error, Shared, Topic, history::Reader},
     channel::{ChannelName, Pattern},
     cursor::{InvalidCursor, Owner, StreamCursor, channel_hash, old_hash},
-    limits::{HASHES_AT_ONCE, HEADS_PER_READ, PATTERN_CHANNELS, REGISTRY_LOOKS, TOPICS},
-    message::{DataSet, Lineage, Mark, Position},
+    limits::{HASHES_AT_ONCE, HEADS_PER_READ, PATTERN_CHANNELS, TOPICS},
+    message::Mark,
     metrics::{self, Mode},
     status::{self, Call},
 };
@@ -18,7 +18,9 @@ use tonic::Status;
 
 use super::{
     Need, Session, aside,
+    living::living,
     positions::{Places, Positions, Track, Unheard},
+    start::start,
 };
 use crate::{
     hub::Hub,
@@ -89,68 +91,6 @@ impl Session {
 
 fn unavailable(error: Error) -> Status {
     status::from_broker(error, Call::Read)
-}
-
-/// Where a stream starts in one channel.
-pub(super) async fn start(
-    broker: &Shared,
-    channel: &ChannelName,
-    head: Option<&Head>,
-    data_set: Option<DataSet>,
-    start: &Start,
-) -> Result<Track, Error> {
-    let mut not_before_ms = None;
-    let position = match (start, head) {
-        (Start::After(mark), _) => return Ok(Track::new(channel, resume(*mark, head, data_set), None)),
-        (Start::Since(time_ms), head) => {
-            let before = broker.sequence_before(channel, *time_ms).await?;
-            // Where nothing is as new as that yet, what comes next may still be too old.
-            not_before_ms = head.is_none_or(|head| before >= head.last).then_some(*time_ms);
-            head.map_or(Position::START, |head| head.position_at(before.max(head.first - 1)))
-        }
-        (_, None) => Position::START,
-        (Start::Earliest, Some(head)) => head.position_at(head.first - 1),
-        (Start::Last(count), Some(head)) => head.position_at((head.last - count).max(head.first - 1)),
-        (Start::Now | Start::AfterStream(..), Some(head)) => head.end(),
-    };
-    Ok(Track::new(
-        channel,
-        resume(head.map_or(position.into(), |head| head.mark(position)), head, data_set),
-        not_before_ms,
-    ))
-}
-
-/// A reader that goes on from there. One that stands before a channel's first message remembers in which data set it was not there.
-fn resume(mark: Mark, head: Option<&Head>, data_set: Option<DataSet>) -> Reader {
-    let reader = Reader::resume(mark);
-    match (mark, head) {
-        (Mark { position: Position::START, lineage: Lineage::Unknown }, None) => reader.in_data_set(data_set),
-        _ => reader,
-    }
-}
-
-/// The channels of the registry that match, one more than a pattern may have at most. Where there are so many, only those count that
-/// have a head or a log, or can't be read: the registry keeps names for a while whose heads have expired.
-pub(super) async fn living(broker: &Shared, pattern: &Pattern) -> Result<Vec<ChannelName>, Error> {
-    const MOST: usize = PATTERN_CHANNELS + 1;
-    let mut names = broker.channels(Some(pattern), "", MOST).await?;
-    if names.len() < MOST {
-        return Ok(names);
-    }
-    let mut living = Vec::new();
-    for _ in 0..REGISTRY_LOOKS {
-        for some in names.chunks(HEADS_PER_READ) {
-            let heads = broker.heads(some).await?;
-            let there = some.iter().zip(heads).filter(|(_, head)| !matches!(head, Ok(None)));
-            living.extend(there.map(|(name, _)| name.clone()));
-        }
-        living.truncate(MOST);
-        let last = names.last().filter(|_| names.len() == MOST && living.len() < MOST);
-        let Some(last) = last else { return Ok(living) };
-        names = broker.channels(Some(pattern), last.as_str(), MOST).await?;
-    }
-    let text = "the registry is full of channels that have expired; publishers are about to sweep it";
-    Err(Error::Unavailable(text.to_owned()))
 }
 
 /// Where a pattern stream starts in all channels that the registry has, and in those that its cursor names; and which of them can't

@@ -13,7 +13,10 @@ use tidings::{
     message::{DataSet, Epoch, Position},
 };
 
-use super::looked::Looked;
+use super::{
+    looked::Looked,
+    verdict::{Last, Mark, Verdict},
+};
 use crate::frames::Origin;
 
 /// A channel's history as a feed knows it.
@@ -30,29 +33,6 @@ pub(super) struct Course {
     fallen: Option<Box<Last>>,
 }
 
-/// What tells a message apart from another in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Mark {
-    /// Log time, ms; 0 where it is not known.
-    pub(super) time_ms: i64,
-    /// Some of its bytes, where its id is random; 0 where they are not known.
-    pub(super) bits: u64,
-}
-
-impl Mark {
-    /// The bytes of a message's JSON that tell it apart: the last eight digits of its id, in the layout that we write.
-    pub(super) fn bits(json: &[u8]) -> u64 {
-        json.get(35..43).and_then(|digits| digits.try_into().ok()).map_or(0, u64::from_ne_bytes)
-    }
-}
-
-/// The last message that was heard in an epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::hub) struct Last {
-    pub(super) position: Position,
-    pub(super) mark: Mark,
-}
-
 /// What there is to decide by.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Evidence<'a> {
@@ -65,33 +45,6 @@ pub(super) enum Evidence<'a> {
     },
     /// The log was looked into.
     Log(&'a Looked),
-}
-
-/// What a claim comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The message has the place that it claims.
-    Believed,
-    /// A plain program's, whatever it claims.
-    Plain,
-    /// The same, of an epoch that the channel never had.
-    Foreign,
-    /// It had the place once, and Redis lost it.
-    Lost,
-    /// It was given out in an epoch beyond what this history has of it. It is known to be lost below `from`.
-    Late { from: i64 },
-    /// A second copy.
-    Copy,
-    /// The log, which would tell, does not have it.
-    Unlogged,
-    /// The epoch was written anew from here on.
-    Rewritten { from: i64 },
-    /// What the head had lost is back, and the claim goes on behind that.
-    Restored,
-    /// The head must be asked.
-    AskHead,
-    /// The log must be asked.
-    AskLog,
 }
 
 impl Course {

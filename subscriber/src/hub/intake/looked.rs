@@ -8,7 +8,7 @@ use tidings::{
     message::{Epoch, Position},
 };
 
-use super::claims::{Last, Mark, Verdict};
+use super::verdict::{Last, Mark, Verdict};
 
 /// A question to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,9 +12,8 @@ use tidings::{
 };
 
 use super::{
-    Ask, Asked, Course, Hash, Intake, Known, Late, Looked, Question, State, Waiting,
-    claims::{Evidence, Verdict},
-    lose,
+    Ask, Asked, Course, Hash, Intake, Known, Late, Looked, Question, State, Waiting, claims::Evidence, lose,
+    verdict::Verdict,
 };
 
 impl Intake {

@@ -12,7 +12,7 @@ use tidings::{
     limits::{HUB_ROUND_HEADS, HUB_ROUND_TICKS},
 };
 
-use super::task::Task;
+use super::Task;
 use crate::feed::Item;
 
 /// The rounds in which a hub looks for gaps.

@@ -8,8 +8,11 @@ use tidings::{
 };
 use tokio::sync::oneshot;
 
-use super::{Refusal, intake::Intake, lock, task::Task};
-use crate::feed::{Feed, Follower, Item};
+use super::Task;
+use crate::{
+    feed::{Feed, Follower, Item},
+    hub::{Refusal, intake::Intake, lock},
+};
 
 pub(super) struct Followed {
     pub(super) feed: Arc<Feed>,

@@ -12,10 +12,8 @@ use tidings::{
 };
 use tokio::time::sleep;
 
-use super::{
-    intake::{Ask, Looked, Question},
-    task::Task,
-};
+use super::Task;
+use crate::hub::intake::{Ask, Looked, Question};
 
 /// The questions of a hub.
 pub(super) struct Doubts {

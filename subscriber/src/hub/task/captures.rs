@@ -9,7 +9,8 @@ use tidings::{
     metrics,
 };
 
-use super::{intake::Ask, task::Task};
+use super::Task;
+use crate::hub::intake::Ask;
 
 impl Task {
     /// Asks for the captured topics that do not come yet, or whose notices do not.

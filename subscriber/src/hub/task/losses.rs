@@ -14,7 +14,8 @@ use tidings::{
     message::Epoch,
 };
 
-use super::{intake::Late, task::Task};
+use super::Task;
+use crate::hub::intake::Late;
 
 type Key = (ChannelName, Epoch);
 /// What was reported, how often that had been tried before, and what came of it.
