@@ -6,6 +6,7 @@
 mod bad_input;
 mod capture;
 mod churn;
+mod circles;
 mod claims;
 mod commands;
 mod connections;

@@ -1,0 +1,163 @@
+//! Modules that import each other can only be read together, so there are none: this reads the imports. A module and those within it
+//! are one thing, however they refer to each other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+/// A module's path within its crate, and which other ones it names.
+type Imports = BTreeMap<Vec<String>, BTreeSet<Vec<String>>>;
+
+#[test]
+fn no_modules_import_each_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let crates = [".", "broker-redis", "transport", "runtime", "publisher", "subscriber", "cli", "bench"];
+    let mut modules = 0;
+    for name in crates {
+        let imports = imports(&root.join(name).join("src"));
+        modules += imports.len();
+        let circle = imports.keys().find_map(|start| circle(&imports, start));
+        let circle = circle.map(|circle| circle.iter().map(|module| module.join("::")).collect::<Vec<_>>().join(" → "));
+        assert_eq!(circle, None, "in {name}");
+    }
+    assert!(modules > 150, "{modules}");
+}
+
+#[test]
+fn circles_are_found() {
+    let module = |name: &str| name.split("::").map(str::to_owned).collect::<Vec<_>>();
+    let all: BTreeSet<_> = ["a", "b", "b::c", "d"].map(module).into();
+    let codes = [
+        ("a", "use super::b::{c::X, Y as Z};"),
+        ("b", "mod c; use self::c::X;"),
+        ("b::c", "// use crate::a;\nuse super::Y; fn f() { crate::d::g(crate::D) }"),
+        ("d", "use crate::{a::{self}, B};"),
+    ];
+    let imports: Imports = codes.map(|(name, code)| (module(name), named(&module(name), code, &all))).into();
+    let found = circle(&imports, &module("a")).expect("a, b::c, d");
+    assert_eq!(found, [module("a"), module("b::c"), module("d"), module("a")]);
+    let harmless: Imports = imports.into_iter().filter(|(name, _)| *name != module("d")).collect();
+    assert!(harmless.keys().all(|start| circle(&harmless, start).is_none()));
+}
+
+fn imports(source: &Path) -> Imports {
+    let mut codes = BTreeMap::new();
+    gather(source, &mut Vec::new(), &mut codes);
+    let all: BTreeSet<_> = codes.keys().cloned().collect();
+    codes.iter().map(|(module, code)| (module.clone(), named(module, code, &all))).collect()
+}
+
+/// The code of each module without its tests.
+fn gather(folder: &Path, module: &mut Vec<String>, codes: &mut BTreeMap<Vec<String>, String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if name == "tests" {
+            continue;
+        }
+        module.push(name.clone());
+        if path.is_dir() {
+            gather(&path, module, codes);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let is_root = module.len() == 1 && (name == "lib" || name == "main");
+            let code = fs::read_to_string(&path).expect("code");
+            let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+            codes.insert(if is_root { Vec::new() } else { module.clone() }, code);
+        }
+        module.pop();
+    }
+}
+
+/// The other modules that one names, in imports or elsewhere.
+fn named(module: &[String], code: &str, all: &BTreeSet<Vec<String>>) -> BTreeSet<Vec<String>> {
+    let code: String =
+        code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join(" ");
+    let mut paths = Vec::new();
+    for (at, _) in code.match_indices("use ") {
+        if let Some(end) = code[at..].find(';') {
+            leaves(&mut code[at + 4..at + end].chars(), "", &mut paths);
+        }
+    }
+    for start in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(start) {
+            let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+            paths.push(code[at..].chars().take_while(|c| is_path(*c)).collect());
+        }
+    }
+    let others = paths.iter().filter_map(|path| resolve(module, path, all));
+    let is_other = |other: &Vec<String>| !other.is_empty() && !module.starts_with(other) && !other.starts_with(module);
+    others.filter(is_other).collect()
+}
+
+/// All that an import names, of which groups may be within groups.
+fn leaves(import: &mut std::str::Chars, before: &str, found: &mut Vec<String>) {
+    let mut path = before.to_owned();
+    loop {
+        let next = import.next();
+        match next {
+            Some('{') => {
+                leaves(import, &path, found);
+                path.clear();
+            }
+            Some(',' | '}') | None => {
+                if path.len() > before.len() {
+                    found.push(path.clone());
+                }
+                if next != Some(',') {
+                    return;
+                }
+                path = before.to_owned();
+            }
+            Some(c) if c.is_whitespace() => {}
+            Some(c) => path.push(c),
+        }
+    }
+}
+
+/// The innermost module of the crate on a path; `None` for what is of another crate.
+fn resolve(module: &[String], path: &str, all: &BTreeSet<Vec<String>>) -> Option<Vec<String>> {
+    let mut parts = path.split("::").peekable();
+    let mut at = module.to_vec();
+    match parts.next()? {
+        "crate" => at.clear(),
+        "self" => {}
+        "super" => {
+            at.pop();
+            while parts.next_if_eq(&"super").is_some() {
+                at.pop();
+            }
+        }
+        first => {
+            at.push(first.to_owned());
+            all.contains(&at).then_some(())?;
+        }
+    }
+    for part in parts {
+        at.push(part.to_owned());
+        if !all.contains(&at) {
+            at.pop();
+            break;
+        }
+    }
+    Some(at)
+}
+
+/// The way from a module back to itself.
+fn circle(imports: &Imports, start: &Vec<String>) -> Option<Vec<Vec<String>>> {
+    let mut seen = BTreeSet::new();
+    let mut ways = vec![vec![start.clone()]];
+    while let Some(way) = ways.pop() {
+        for next in imports.get(way.last()?).into_iter().flatten() {
+            let further = [&way[..], &[next.clone()]].concat();
+            if next == start {
+                return Some(further);
+            }
+            if seen.insert(next.clone()) {
+                ways.push(further);
+            }
+        }
+    }
+    None
+}
