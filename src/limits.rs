@@ -25,6 +25,21 @@ pub const ATTRIBUTE_KEY_BYTES: usize = 128;
 pub const ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
 /// An ordering key: an identifier, not a payload.
 pub const ORDERING_KEY_BYTES: usize = 255;
+/// Attributes of a message that is read. Logs keep what was written under these limits, by this version or an earlier one: what a client
+/// may set ([`ATTRIBUTES`] and those beside it) can be lowered, these can't.
+pub const READ_ATTRIBUTES: usize = 64;
+/// Bytes of an attribute's key that is read.
+pub const READ_ATTRIBUTE_KEY_BYTES: usize = 128;
+/// Bytes of an attribute's value that is read.
+pub const READ_ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
+/// Bytes of an ordering key that is read.
+pub const READ_ORDERING_KEY_BYTES: usize = 255;
+const _: () = assert!(
+    ATTRIBUTES <= READ_ATTRIBUTES
+        && ATTRIBUTE_KEY_BYTES <= READ_ATTRIBUTE_KEY_BYTES
+        && ATTRIBUTE_VALUE_BYTES <= READ_ATTRIBUTE_VALUE_BYTES
+        && ORDERING_KEY_BYTES <= READ_ORDERING_KEY_BYTES
+);
 /// Messages of one batch: one script call answers for all, and Lua's `unpack` ends at 8,000 values.
 pub const BATCH_MESSAGES: usize = 1_000;
 /// Bytes of one batch: the default receive limit of gRPC libraries, and a few milliseconds of Redis's one thread.

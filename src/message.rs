@@ -5,8 +5,6 @@ use std::{fmt, num::NonZeroU64, str::FromStr};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::channel::ChannelName;
-
 /// What a message carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
@@ -31,25 +29,6 @@ pub struct Draft {
     pub attributes: Vec<(String, String)>,
     /// Empty for none.
     pub ordering_key: String,
-}
-
-/// A message as it was published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Its UUID.
-    pub id: Uuid,
-    /// The channel it was published on.
-    pub channel: ChannelName,
-    /// What it carries.
-    pub payload: Payload,
-    /// Each key once.
-    pub attributes: Vec<(String, String)>,
-    /// Empty for none.
-    pub ordering_key: String,
-    /// Milliseconds since 1970, UTC.
-    pub publish_time_ms: i64,
-    /// Its place in the channel's history; sequence 0 where it has none.
-    pub position: Position,
 }
 
 /// Names one unbroken history of a channel. Written as 16 hexadecimal digits.

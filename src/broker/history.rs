@@ -1,10 +1,7 @@
 //! What a reader makes of its position and a channel's head: whether the next message follows, and if not, which
 //! messages are gone and why. Pure, and the same for both brokers.
 
-use crate::{
-    limits::HEAD_EPOCHS,
-    message::{DataSet, Epoch, Lineage, Mark, Position},
-};
+use crate::message::{DataSet, Epoch, Lineage, Mark, Position};
 
 pub use self::reader::{Absence, Next, Reader};
 
@@ -13,7 +10,7 @@ mod reader;
 /// The present state of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// The last epochs, oldest first, at most [`HEAD_EPOCHS`]; the last is the present one. Empty where the head is gone
+    /// The last epochs, oldest first, at most [`HEAD_EPOCHS`](crate::limits::HEAD_EPOCHS); the last is the present one. Empty where the head is gone
     /// and only the log lives: readers keep their position until the next publish makes a new head.
     pub epochs: Vec<EpochStart>,
     /// The highest sequence given out; 0 when none was.
@@ -25,7 +22,7 @@ pub struct Head {
     /// Whether the channel keeps history, as far as the reader is configured.
     pub keeps_history: bool,
     /// Losses that were found out only when a later epoch began, and that no epoch's own start names; oldest first, at most
-    /// [`HEAD_EPOCHS`].
+    /// [`HEAD_EPOCHS`](crate::limits::HEAD_EPOCHS).
     pub losses: Vec<Loss>,
     /// The data set that the channel was found in; `None` where that is not known.
     pub data_set: Option<DataSet>,
@@ -139,13 +136,6 @@ pub fn lineage(epochs: &[EpochStart], epoch: Epoch) -> Lineage {
         first: epochs[index].first,
         previous: index.checked_sub(1).map(|before| epochs[before].epoch),
     })
-}
-
-/// Adds the start of a new epoch to a head's list and forgets the oldest beyond the limit.
-pub fn begin_epoch(epochs: &mut Vec<EpochStart>, start: EpochStart) {
-    epochs.push(start);
-    let excess = epochs.len().saturating_sub(HEAD_EPOCHS);
-    epochs.drain(..excess);
 }
 
 #[cfg(test)]

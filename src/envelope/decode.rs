@@ -18,7 +18,10 @@ use uuid::Uuid;
 
 use super::check_json;
 use crate::{
-    limits::{ATTRIBUTE_KEY_BYTES, ATTRIBUTE_VALUE_BYTES, ATTRIBUTES, ORDERING_KEY_BYTES},
+    limits::{
+        ATTRIBUTE_VALUE_BYTES, READ_ATTRIBUTE_KEY_BYTES, READ_ATTRIBUTE_VALUE_BYTES, READ_ATTRIBUTES,
+        READ_ORDERING_KEY_BYTES,
+    },
     message::{Epoch, MAX_SEQUENCE, Payload},
 };
 
@@ -148,7 +151,7 @@ impl<'a> Fields<'a> {
     fn envelope(&self, arrival_ms: i64) -> Option<Envelope> {
         let payload = self.payload()?;
         let ordering_key = match self.ordering_key {
-            Some(raw) => text(raw).filter(|key| key.len() <= ORDERING_KEY_BYTES)?.into_owned(),
+            Some(raw) => text(raw).filter(|key| key.len() <= READ_ORDERING_KEY_BYTES)?.into_owned(),
             None => String::new(),
         };
         let id = self.id.and_then(read_id);
@@ -240,9 +243,9 @@ fn read_attributes(raw: &RawValue, reserved: bool) -> Option<Vec<(String, String
     }
     let own = pairs.iter().filter(|(key, _)| !key.starts_with(RESERVED_ATTRIBUTES)).count();
     // The service's own have a limit of their own: a message with all attributes that a client may set still gets them.
-    let allowed = own <= ATTRIBUTES && pairs.len() - own <= ATTRIBUTES;
+    let allowed = own <= READ_ATTRIBUTES && pairs.len() - own <= READ_ATTRIBUTES;
     let fits = |(key, value): &(String, String)| {
-        (1..=ATTRIBUTE_KEY_BYTES).contains(&key.len()) && value.len() <= ATTRIBUTE_VALUE_BYTES
+        (1..=READ_ATTRIBUTE_KEY_BYTES).contains(&key.len()) && value.len() <= READ_ATTRIBUTE_VALUE_BYTES
     };
     (allowed && pairs.iter().all(fits)).then_some(pairs)
 }

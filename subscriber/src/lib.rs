@@ -20,7 +20,7 @@ mod streams;
 pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-#[doc(hidden)]
+#[cfg(feature = "measured")]
 pub mod measured;
 #[cfg(simulation)]
 pub mod simulation;

@@ -93,13 +93,16 @@ fn limits_of_attributes_and_ordering_key_hold_for_strangers() {
         let list: Vec<_> = (0..count).map(|i| format!(r#""{i:0>key$}":"{}""#, "v".repeat(value))).collect();
         format!(r#"{{"message":1,"attributes":{{{}}}}}"#, list.join(","))
     };
-    assert_eq!(read(&attributes(ATTRIBUTES, ATTRIBUTE_KEY_BYTES, ATTRIBUTE_VALUE_BYTES)).attributes.len(), ATTRIBUTES);
-    assert_whole(&attributes(ATTRIBUTES + 1, 3, 1));
-    assert_whole(&attributes(1, ATTRIBUTE_KEY_BYTES + 1, 1));
-    assert_whole(&attributes(1, 1, ATTRIBUTE_VALUE_BYTES + 1));
+    assert_eq!(
+        read(&attributes(READ_ATTRIBUTES, READ_ATTRIBUTE_KEY_BYTES, READ_ATTRIBUTE_VALUE_BYTES)).attributes.len(),
+        READ_ATTRIBUTES
+    );
+    assert_whole(&attributes(READ_ATTRIBUTES + 1, 3, 1));
+    assert_whole(&attributes(1, READ_ATTRIBUTE_KEY_BYTES + 1, 1));
+    assert_whole(&attributes(1, 1, READ_ATTRIBUTE_VALUE_BYTES + 1));
     let ordering = |bytes| format!(r#"{{"message":1,"ordering_key":"{}"}}"#, "k".repeat(bytes));
-    assert_eq!(read(&ordering(ORDERING_KEY_BYTES)).ordering_key.len(), ORDERING_KEY_BYTES);
-    assert_whole(&ordering(ORDERING_KEY_BYTES + 1));
+    assert_eq!(read(&ordering(READ_ORDERING_KEY_BYTES)).ordering_key.len(), READ_ORDERING_KEY_BYTES);
+    assert_whole(&ordering(READ_ORDERING_KEY_BYTES + 1));
 }
 
 #[test]
