@@ -150,7 +150,7 @@ fn circle(imports: &Imports, start: &Vec<String>) -> Option<Vec<Vec<String>>> {
     let mut ways = vec![vec![start.clone()]];
     while let Some(way) = ways.pop() {
         for next in imports.get(way.last()?).into_iter().flatten() {
-            let further = [&way[..], &[next.clone()]].concat();
+            let further = [&way[..], std::slice::from_ref(next)].concat();
             if next == start {
                 return Some(further);
             }
