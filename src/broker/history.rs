@@ -120,6 +120,12 @@ impl Head {
         start.or(self.epochs.first()).map(|start| start.epoch)
     }
 
+    /// Whether there is a message `sequence`, of this epoch. What is newer than what a reader had, and of a later epoch, is no part of its
+    /// own that was written anew.
+    pub fn has_in(&self, epoch: Epoch, sequence: i64) -> bool {
+        sequence <= self.last && self.epoch_at(sequence) == Some(epoch)
+    }
+
     /// The position from which the next message to read is `sequence + 1`, without asking what came before.
     pub fn position_at(&self, sequence: i64) -> Position {
         match self.epoch_at(sequence) {

@@ -83,7 +83,7 @@ impl Session {
         let heads = self.broker.heads(std::slice::from_ref(channel)).await?;
         let head = heads.into_iter().next().transpose()?.flatten();
         // Where what is newer is of another epoch, or there is none, the head tells what was lost, less what was reported of it.
-        if head.is_none_or(|head| head.last < from || head.epoch_at(from) != Some(epoch)) {
+        if !head.is_some_and(|head| head.has_in(epoch, from)) {
             return Ok(());
         }
         if let Some(gap) = self.positions.track(channel)?.reader.rewrite(epoch, from) {

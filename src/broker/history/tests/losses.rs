@@ -167,3 +167,11 @@ fn a_rewritten_stretch_is_lost_from_where_the_reader_had_it() {
     assert_eq!((gap.first_missing, gap.last_missing, gap.resume, reader.position), (6, 8, at(1, 5), at(1, 5)));
     assert!(!reader.awaits_epoch(), "what stands there now is to be read");
 }
+
+#[test]
+fn what_follows_in_a_later_epoch_was_not_written_anew() {
+    let known = head(&[(1, 1, 0), (2, 6, 12)], 1, 7);
+    assert!(known.has_in(epoch(1), 5) && known.has_in(epoch(2), 6));
+    assert!(!known.has_in(epoch(1), 6), "a stream that has reported 6 to 8 of 1 keeps that");
+    assert!(!known.has_in(epoch(2), 8));
+}
