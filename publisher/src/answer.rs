@@ -15,10 +15,9 @@ use tidings::{
     protobuf::{self, Small, delimited_length, number_length},
     status,
 };
+use tidings_transport::grpc::{PREFIX, put_prefix};
 use tonic::{Code, Status};
 
-/// Flag and length of a gRPC frame.
-const PREFIX: usize = 5;
 /// A response with a channel's name of twenty bytes, about: what a batch's answer begins with room for.
 const USUAL: usize = 168;
 
@@ -187,12 +186,6 @@ fn only(receipts: &[Receipt]) -> Result<&Receipt, Status> {
         tracing::error!("the broker gave no receipt for a message that it published");
         status::internal()
     })
-}
-
-fn put_prefix(buffer: &mut Vec<u8>, length: usize) {
-    // A response has less than a kilobyte, and a batch a thousand of them.
-    buffer.push(0);
-    buffer.extend_from_slice(&(length as u32).to_be_bytes());
 }
 
 /// The beginning of a response within another message, where it is field 1.

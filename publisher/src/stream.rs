@@ -21,7 +21,6 @@ use futures_util::{
     future::{Fuse, FusedFuture as _},
     stream::FuturesOrdered,
 };
-use http::HeaderMap;
 use http_body::{Body, Frame};
 use tidings::{
     channel::ChannelName,
@@ -31,7 +30,7 @@ use tidings::{
     pb::PublishRequest,
     status::{self, Call},
 };
-use tidings_transport::DrainSignal;
+use tidings_transport::{DrainSignal, grpc};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
@@ -191,12 +190,7 @@ impl<I: Stream<Item = Result<Taken, Status>> + Unpin> Answers<I> {
     /// The trailers of the call, behind which there is nothing.
     fn finish(&mut self, end: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.is_over = true;
-        let mut trailers = HeaderMap::new();
-        if end.add_header(&mut trailers).is_err() {
-            // Our own texts and details can all be written.
-            tracing::error!(?end, "a status that is no header");
-        }
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+        Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(end)))))
     }
 
     /// Drops all that is under way.

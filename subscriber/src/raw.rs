@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Buf;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use tidings::{
     codec,
@@ -17,7 +17,10 @@ use tidings::{
     pb::{StreamMessagesRequest, subscriber_service_server::SubscriberServiceServer},
     status::{self, Call},
 };
-use tidings_transport::deadline;
+use tidings_transport::{
+    deadline,
+    grpc::{self, PREFIX},
+};
 use tokio::time::{Instant, timeout};
 use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
@@ -25,8 +28,6 @@ use tower_service::Service;
 use crate::{service::Subscriber, streams::Streams};
 
 const PATH: &str = "/tidings.v1.SubscriberService/StreamMessages";
-/// The flag byte and the length of a gRPC frame.
-const PREFIX: usize = 5;
 
 /// The subscriber's service, with the raw streaming path.
 #[derive(Clone)]
@@ -77,9 +78,7 @@ async fn answer(streams: &Streams, request: Request<Body>) -> Result<Response<Bo
     };
     let message = message.map_err(|_| status::request_too_slow(GREETING_TIMEOUT))??;
     let body = streams.open(&message, deadline, drain).await?;
-    let mut response = Response::new(Body::new(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    Ok(response)
+    Ok(grpc::response(body))
 }
 
 /// Reads the one message of the request. The server has seen to it that it is one, and not too large.

@@ -23,12 +23,11 @@ use tokio::{
 };
 use tonic::Status;
 
+use super::grpc::PREFIX;
+
 pub(super) use self::metered::Metered;
 
 mod metered;
-
-/// The flag byte and the length before each message.
-pub(super) const PREFIX: usize = 5;
 
 /// The bytes that the bodies of one connection share.
 #[derive(Debug, Clone)]

@@ -36,6 +36,7 @@ mod drain_signal;
 mod fallback;
 mod fast_path;
 mod front;
+pub mod grpc;
 mod health;
 mod reflection;
 mod shared;

@@ -8,14 +8,14 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response};
 use prost::bytes::Buf as _;
 use tidings::{
     codec,
     limits::DECODE_BYTES,
     pb::{PublishStreamRequest, publisher_service_server::PublisherServiceServer},
 };
-use tidings_transport::{DrainSignal, deadline};
+use tidings_transport::{DrainSignal, deadline, grpc};
 use tonic::{
     Status, Streaming,
     body::Body,
@@ -46,9 +46,7 @@ impl RawStreams {
         let drain = DrainSignal::of(request.extensions(), self.publisher.shutdown());
         let intake = Streaming::new_request(Requests, request.into_body(), None, Some(DECODE_BYTES));
         let answers = Answers::new(self.publisher.clone(), intake, drain, timeout);
-        let mut response = Response::new(Body::new(answers));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        response
+        grpc::response(answers)
     }
 }
 

@@ -11,13 +11,12 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::HeaderMap;
 use http_body::Frame;
 use tidings::{
     pb::{CaughtUp, Heartbeat, Started, stream_messages_response::Event},
     status::{self, Call},
 };
-use tidings_transport::DrainSignal;
+use tidings_transport::{DrainSignal, grpc};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
@@ -75,11 +74,7 @@ impl StreamBody {
     /// Ends the stream: frees all it held and says why.
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.state = State::Ended;
-        let mut trailers = HeaderMap::new();
-        if let Err(error) = status.add_header(&mut trailers) {
-            return Poll::Ready(Some(Err(error)));
-        }
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+        Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(status)))))
     }
 
     /// Why the stream must end now, if it must.

@@ -7,18 +7,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::{Body as HttpBody, Frame};
 use hyper::body::Incoming;
 use tonic::body::Body;
+
+use crate::grpc;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The response with one message, which a gRPC frame holds, and the status OK behind it.
 pub(super) fn respond(frame: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::new(One { frame: Some(frame) }));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    response
+    grpc::response(One { frame: Some(frame) })
 }
 
 /// One message and its trailers. It is read to its end and not beyond.

@@ -25,8 +25,9 @@ use super::{
     message::Read,
 };
 use crate::{
-    bodies::{Meter, PREFIX, Takes},
+    bodies::{Meter, Takes},
     deadline,
+    grpc::PREFIX,
     shared::Shared,
 };
 

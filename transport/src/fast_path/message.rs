@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use tidings::limits::DECODE_BYTES;
 
-use crate::bodies::PREFIX;
+use crate::grpc::PREFIX;
 
 /// What has been read. Mostly one part is all, which is taken as it lies.
 #[derive(Debug, Default)]
