@@ -27,7 +27,7 @@ const FOREIGN_ORIGIN: &str =
 /// The service of every connection.
 #[derive(Clone)]
 pub(super) struct Front {
-    short: Methods,
+    fast_paths: Methods,
     grpc: DeadlineAndPanicLayer<Routes>,
     web: Cors<GrpcWebService<DeadlineAndPanicLayer<Routes>>>,
     origins: Arc<Origins>,
@@ -41,7 +41,7 @@ impl Front {
     ) -> Self {
         let origins = Arc::new(origins);
         let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(grpc.clone()));
-        Self { short: Methods::new(methods, grpc.clone()), grpc, web, origins }
+        Self { fast_paths: Methods::new(methods, grpc.clone()), grpc, web, origins }
     }
 
     /// Answers a request of this connection.
@@ -55,9 +55,9 @@ impl Front {
         let kind = kind(&request);
         if matches!(kind, Kind::Grpc)
             && !is_of_page
-            && let Some(method) = self.short.find(&request)
+            && let Some(method) = self.fast_paths.find(&request)
         {
-            return Either::Left(Either::Left(self.short.call(method, request, connection)));
+            return Either::Left(Either::Left(self.fast_paths.call(method, request, connection)));
         }
         connection.attach(request.extensions_mut());
         match kind {

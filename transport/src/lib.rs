@@ -70,14 +70,14 @@ pub struct Options {
 pub struct Services {
     routes: Routes,
     names: Vec<&'static str>,
-    unary: Vec<(&'static str, Box<dyn FastPath>)>,
+    fast_paths: Vec<(&'static str, Box<dyn FastPath>)>,
     state: watch::Receiver<broker::State>,
 }
 
 impl Services {
     /// No service yet, and the broker's state, which health follows.
     pub fn new(state: watch::Receiver<broker::State>) -> Self {
-        Self { routes: Routes::default(), names: Vec::new(), unary: Vec::new(), state }
+        Self { routes: Routes::default(), names: Vec::new(), fast_paths: Vec::new(), state }
     }
 
     /// Adds a service: a generated server, or any tower service that has a name and answers with a
@@ -99,7 +99,7 @@ impl Services {
     /// be added as well, for all other calls of it.
     #[must_use]
     pub fn with_fast_path(mut self, path: &'static str, method: impl FastPath) -> Self {
-        self.unary.push((path, Box::new(method)));
+        self.fast_paths.push((path, Box::new(method)));
         self
     }
 }
@@ -119,13 +119,13 @@ pub async fn serve(
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let Services { routes, names, mut unary, state } = services;
+    let Services { routes, names, mut fast_paths, state } = services;
     if !options.fast_path {
-        unary.clear();
+        fast_paths.clear();
     }
     let health = health::service(&names, state, shutdown.clone());
     let routes = reflection::add(routes.add_service(health), &names);
     let routes = fallback::add(routes, names, options.elsewhere).prepare();
     let calls = deadline_and_panic::DeadlineAndPanicLayer::new(routes, reflection::streaming());
-    accept::run(listener, front::Front::new(calls, unary, options.origins.clone()), options, shutdown).await
+    accept::run(listener, front::Front::new(calls, fast_paths, options.origins.clone()), options, shutdown).await
 }
