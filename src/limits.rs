@@ -146,7 +146,7 @@ pub const PROBE_GRACE: Duration = Duration::from_secs(3);
 /// that Redis had to send before.
 pub const ANSWER_BEHIND_MESSAGES: u32 = 4;
 /// One read of the socket over which answers to optimistic publishes come, which are a number each.
-pub const LINE_READ_BYTES: usize = 4 << 10;
+pub const PUBLISH_READ_BYTES: usize = 4 << 10;
 /// One read of the live connection's socket: large, so that under load a batch is worth sharing.
 pub const LIVE_READ_BYTES: usize = 128 << 10;
 /// Commands to the live connection that wait; the hub keeps what is beyond them, and is never held up.
@@ -155,13 +155,13 @@ pub const LIVE_COMMANDS: usize = 1_024;
 /// not read.
 pub const LIVE_BATCHES: usize = 16;
 /// How long a refusal by Redis must not have been met to be said in the log again.
-pub const COMPLAINT_QUIET: Duration = Duration::from_secs(60);
+pub const LOG_QUIET: Duration = Duration::from_secs(60);
 /// Refusals that a publisher tells apart in its log, by channel where they are of one: further ones are not named until others are quiet.
-pub const COMPLAINT_CHANNELS: usize = 64;
+pub const LOG_CHANNELS: usize = 64;
 /// How often the log says that plain programs publish what is larger than a message may be.
 pub const OVERSIZED_QUIET: Duration = Duration::from_secs(60);
 /// Reasons why Redis is away that are remembered; more of them, one after the other, are worth to be said again.
-pub const COMPLAINT_REASONS: usize = 32;
+pub const LOG_REASONS: usize = 32;
 /// One line of a reply of Redis on the live connection: of an error, or of a number.
 pub const REPLY_LINE_BYTES: usize = 64 << 10;
 /// Elements of one such reply: the longest has the names of recent channels.

@@ -16,7 +16,7 @@ use futures_util::future::OptionFuture;
 use redis::{AsyncConnectionConfig, RedisError, RedisResult, aio::MultiplexedConnection};
 use tidings::{
     broker::{Error, State},
-    limits::{BACKOFF_MAX, BACKOFF_MIN, LINE_READ_BYTES, OUTPUT_BUFFER_BYTES, PROBE_INTERVAL},
+    limits::{BACKOFF_MAX, BACKOFF_MIN, OUTPUT_BUFFER_BYTES, PROBE_INTERVAL, PUBLISH_READ_BYTES},
     metrics::{self, Call},
 };
 use tokio::{
@@ -47,7 +47,7 @@ pub(super) struct Session {
     /// The server's replication id when the connection was made.
     pub(super) replication: ReplicationId,
     /// Where this process publishes.
-    pub(super) publishing: Option<Arc<PublishConnection>>,
+    pub(super) publish_connection: Option<Arc<PublishConnection>>,
 }
 
 /// What became of a probe.
@@ -210,19 +210,19 @@ impl Connection {
         let mut generation = 0;
         loop {
             match self.open().await {
-                Ok((connection, publishing, replication)) => {
+                Ok((connection, publish_connection, replication)) => {
                     generation += 1;
                     if generation > 1 {
                         metrics::reconnected(metrics::Connection::Command);
                     }
                     backoff = Backoff::default();
                     self.up();
-                    let (publishing, driver) = publishing.map(PublishConnection::over).unzip();
+                    let (publish_connection, driver) = publish_connection.map(PublishConnection::over).unzip();
                     self.session.send_replace(Some(Session {
                         connection: connection.clone(),
                         generation,
                         replication,
-                        publishing,
+                        publish_connection,
                     }));
                     let reason = self.watch(connection, driver).await;
                     self.session.send_replace(None);
@@ -248,25 +248,26 @@ impl Connection {
         if !lacks.is_empty() {
             return Err(format!("this server can't be worked with: {lacks}"));
         }
-        let publishing = match self.role {
-            Role::Publisher | Role::Both => Some(self.open_publishing().await?),
+        let publish_connection = match self.role {
+            Role::Publisher | Role::Both => Some(self.open_publish_connection().await?),
             Role::Subscriber => None,
         };
         self.checked.send_replace(Some(Instant::now()));
-        Ok((connection, publishing, replication))
+        Ok((connection, publish_connection, replication))
     }
 
-    async fn open_publishing(&self) -> Result<RespConnection, String> {
-        let opening = RespConnection::open(&self.url, "tidings-publish", LINE_READ_BYTES, self.timeout);
+    async fn open_publish_connection(&self) -> Result<RespConnection, String> {
+        let opening = RespConnection::open(&self.url, "tidings-publish", PUBLISH_READ_BYTES, self.timeout);
         timeout(self.timeout, opening).await.unwrap_or_else(|_| Err("it does not answer".to_owned()))
     }
 
-    /// Probes the connection, beside the task of its publishing; answers why it is of no use any more.
-    async fn watch(&self, mut connection: MultiplexedConnection, publishing: Option<Driver>) -> String {
-        let idle = publishing.as_ref().map(Driver::connection);
-        // The publishing's work is done in a task of its own, which ends with this.
-        let mut publishing = publishing.map(|driver| AbortOnDropHandle::new(tokio::spawn(driver.run())));
-        let mut lost = OptionFuture::from(publishing.as_mut());
+    /// Probes the connection, beside the task of its publish connection; answers why it is of no use any more.
+    async fn watch(&self, mut connection: MultiplexedConnection, publish_connection: Option<Driver>) -> String {
+        let idle = publish_connection.as_ref().map(Driver::connection);
+        // The publish connection's work is done in a task of its own, which ends with this.
+        let mut publish_connection =
+            publish_connection.map(|driver| AbortOnDropHandle::new(tokio::spawn(driver.run())));
+        let mut lost = OptionFuture::from(publish_connection.as_mut());
         loop {
             tokio::select! {
                 () = sleep(PROBE_INTERVAL) => {}
@@ -278,8 +279,8 @@ impl Connection {
             }
             self.checked.send_replace(Some(Instant::now()));
             // Redis, or a proxy before it, may end what is idle.
-            if let Some(publishing) = &idle {
-                publishing.ping();
+            if let Some(publish_connection) = &idle {
+                publish_connection.ping();
             }
         }
     }

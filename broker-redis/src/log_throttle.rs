@@ -9,7 +9,7 @@ use std::{
 use redis::RedisError;
 use tidings::{
     broker::Error,
-    limits::{COMPLAINT_CHANNELS, COMPLAINT_QUIET, COMPLAINT_REASONS},
+    limits::{LOG_CHANNELS, LOG_QUIET, LOG_REASONS},
 };
 use tokio::time::Instant;
 
@@ -47,17 +47,17 @@ impl LogThrottle {
     fn is_new(&self, code: &'static str, channel: &str) -> bool {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        met.retain(|_, last| now - *last <= COMPLAINT_QUIET);
+        met.retain(|_, last| now - *last <= LOG_QUIET);
         let key = (code, channel.to_owned());
         // Of very many channels some are named.
-        let is_full = met.len() >= COMPLAINT_CHANNELS && !met.contains_key(&key);
+        let is_full = met.len() >= LOG_CHANNELS && !met.contains_key(&key);
         !is_full && met.insert(key, now).is_none()
     }
 
     /// Redis can't be used; answers whether that is to be said. Reasons may alternate while it is away.
     pub(super) fn is_new_reason(&self, reason: &str) -> bool {
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if reasons.len() >= COMPLAINT_REASONS {
+        if reasons.len() >= LOG_REASONS {
             reasons.clear();
         }
         reasons.insert(reason.to_owned())
@@ -90,10 +90,10 @@ mod tests {
         let log_throttle = LogThrottle::default();
         assert!(log_throttle.is_new("OOM", "") && log_throttle.is_new("NOPERM", ""));
         for _ in 0..10 {
-            tokio::time::sleep(COMPLAINT_QUIET / 2).await;
+            tokio::time::sleep(LOG_QUIET / 2).await;
             assert!(!log_throttle.is_new("OOM", ""));
         }
-        tokio::time::sleep(COMPLAINT_QUIET * 2).await;
+        tokio::time::sleep(LOG_QUIET * 2).await;
         assert!(log_throttle.is_new("OOM", ""));
     }
 
@@ -102,9 +102,9 @@ mod tests {
         let log_throttle = LogThrottle::default();
         let told = |n: usize| log_throttle.is_new("TIDINGS_CHANNEL", &format!("c{n}"));
         assert_eq!([1, 1, 2, 1, 2].map(told), [true, false, true, false, false]);
-        assert_eq!((0..10 * COMPLAINT_CHANNELS).filter(|n| told(*n)).count(), COMPLAINT_CHANNELS - 2);
-        tokio::time::sleep(COMPLAINT_QUIET * 2).await;
-        assert!(told(10 * COMPLAINT_CHANNELS));
+        assert_eq!((0..10 * LOG_CHANNELS).filter(|n| told(*n)).count(), LOG_CHANNELS - 2);
+        tokio::time::sleep(LOG_QUIET * 2).await;
+        assert!(told(10 * LOG_CHANNELS));
     }
 
     #[test]
@@ -114,9 +114,9 @@ mod tests {
         assert_eq!(["a", "b", "a", "b", "a"].map(told), [true, true, false, false, false]);
         log_throttle.is_well();
         assert_eq!(["a", "b", "a"].map(told), [true, true, false]);
-        for n in 0..10 * COMPLAINT_REASONS {
+        for n in 0..10 * LOG_REASONS {
             assert!(log_throttle.is_new_reason(&format!("reason {n}")), "and nothing grows without end");
-            assert!(log_throttle.reasons.lock().expect("no panic").len() <= COMPLAINT_REASONS);
+            assert!(log_throttle.reasons.lock().expect("no panic").len() <= LOG_REASONS);
         }
         let told = |policy| log_throttle.is_new_policy(policy);
         assert_eq!(["lru", "lru", "noeviction", "lru"].map(told), [true, false, true, true]);

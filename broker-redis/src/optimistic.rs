@@ -79,19 +79,19 @@ pub(super) struct OptimisticAppend {
 }
 
 impl OptimisticAppend {
-    /// So many messages behind what is there, over the connection of this number. `None` where too little is known of Redis's clock.
+    /// So many messages behind what is there, over the session of this generation. `None` where too little is known of Redis's clock.
     pub(super) fn behind(
         before: ChannelSnapshot,
         messages: usize,
         retention: &Retention,
-        session: u64,
+        generation: u64,
     ) -> Option<Self> {
         let now = Instant::now();
         let time_ms = before.clock.at_instant(now)?.max(before.time_ms);
         let last = before.last + messages as i64;
         let (at, over) = before.full;
-        let is_full = over != session || now.saturating_duration_since(at) >= call::full_interval(retention);
-        let full = if is_full { (now, session) } else { before.full };
+        let is_full = over != generation || now.saturating_duration_since(at) >= call::full_interval(retention);
+        let full = if is_full { (now, generation) } else { before.full };
         let after = ChannelSnapshot { name: before.name.sibling(), last, time_ms, full, ..before };
         Some(Self { before, after, is_full })
     }
@@ -161,47 +161,52 @@ impl OptimisticAppend {
 mod tests {
     use super::*;
 
-    const LINK: u64 = 3;
+    const GENERATION: u64 = 3;
     const KEEP: Retention =
         Retention { max_messages: 10, max_bytes: 1_000, max_age_ms: 6_400, dedup_window_ms: 1, dedup_max_ids: 1 };
 
-    fn left(clock: Clock, time_ms: i64) -> ChannelSnapshot {
+    fn snapshot(clock: Clock, time_ms: i64) -> ChannelSnapshot {
         let epoch = Epoch::from_u64(7).expect("not zero");
-        ChannelSnapshot { name: Epoch::random(), epoch, last: 41, time_ms, clock, full: (Instant::now(), LINK) }
+        ChannelSnapshot { name: Epoch::random(), epoch, last: 41, time_ms, clock, full: (Instant::now(), GENERATION) }
     }
 
     #[test]
     fn a_plan_goes_on_behind_what_is_there_and_never_steps_back_in_time() {
         let now = 1_795_521_600_000;
-        let plan = OptimisticAppend::behind(left(Clock::at(now), now), 3, &KEEP, LINK).expect("the clock is known");
-        assert_eq!((plan.after.last, plan.after.epoch), (44, plan.before.epoch));
-        assert!((now..now + 100).contains(&plan.after.time_ms));
-        assert_ne!(plan.after.name, plan.before.name);
-        assert_eq!(plan.after.name.digits()[..8], plan.before.name.digits()[..8], "the head's list of writers goes on");
-        let ahead =
-            OptimisticAppend::behind(left(Clock::at(now), now + 5_000), 1, &KEEP, LINK).expect("the clock is known");
+        let append =
+            OptimisticAppend::behind(snapshot(Clock::at(now), now), 3, &KEEP, GENERATION).expect("the clock is known");
+        assert_eq!((append.after.last, append.after.epoch), (44, append.before.epoch));
+        assert!((now..now + 100).contains(&append.after.time_ms));
+        assert_ne!(append.after.name, append.before.name);
+        assert_eq!(
+            append.after.name.digits()[..8],
+            append.before.name.digits()[..8],
+            "the head's list of writers goes on"
+        );
+        let ahead = OptimisticAppend::behind(snapshot(Clock::at(now), now + 5_000), 1, &KEEP, GENERATION)
+            .expect("the clock is known");
         assert_eq!(ahead.after.time_ms, now + 5_000, "a clock that was set back does not set log time back");
     }
 
     #[test]
     fn a_call_is_full_when_none_was_lately_or_over_another_connection() {
         let now = Instant::now();
-        let left = ChannelSnapshot { full: (now, LINK), ..left(Clock::at(1), 1) };
-        let behind = |left: ChannelSnapshot, session| {
-            OptimisticAppend::behind(left, 1, &KEEP, session).expect("the clock is known")
+        let snapshot = ChannelSnapshot { full: (now, GENERATION), ..snapshot(Clock::at(1), 1) };
+        let behind = |snapshot: ChannelSnapshot, session| {
+            OptimisticAppend::behind(snapshot, 1, &KEEP, session).expect("the clock is known")
         };
-        let plan = behind(left, LINK);
-        assert!(!plan.is_full && plan.after.full == (now, LINK));
-        let plan = behind(left, LINK + 1);
-        assert!(plan.is_full && plan.after.full.0 >= now && plan.after.full.1 == LINK + 1);
+        let append = behind(snapshot, GENERATION);
+        assert!(!append.is_full && append.after.full == (now, GENERATION));
+        let append = behind(snapshot, GENERATION + 1);
+        assert!(append.is_full && append.after.full.0 >= now && append.after.full.1 == GENERATION + 1);
         let long_ago = now.checked_sub(Duration::from_millis(100)).expect("the machine runs longer");
-        let plan = behind(ChannelSnapshot { full: (long_ago, LINK), ..left }, LINK);
-        assert!(plan.is_full && plan.after.full.0 >= now, "a 64th of the age has passed");
+        let append = behind(ChannelSnapshot { full: (long_ago, GENERATION), ..snapshot }, GENERATION);
+        assert!(append.is_full && append.after.full.0 >= now, "a 64th of the age has passed");
     }
 
     #[test]
     fn a_clock_that_was_told_long_ago_is_not_gone_by() {
         let told = Instant::now().checked_sub(OPTIMISTIC_CLOCK_AGE).expect("the machine runs longer");
-        assert!(OptimisticAppend::behind(left(Clock { ms: 1, told }, 1), 1, &KEEP, LINK).is_none());
+        assert!(OptimisticAppend::behind(snapshot(Clock { ms: 1, told }, 1), 1, &KEEP, GENERATION).is_none());
     }
 }

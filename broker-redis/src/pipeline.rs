@@ -36,13 +36,13 @@ const DEPTH: usize = 2;
 enum Step {
     /// An optimistic call, which has been handed over.
     Sent(Box<Sent>),
-    /// To be sent the full script when it is its turn.
+    /// To be sent with the full script when it is its turn.
     Waits(Group),
 }
 
 struct Sent {
     group: Group,
-    plan: OptimisticAppend,
+    append: OptimisticAppend,
     session: Session,
     deadline: Instant,
     answer: BoxFuture<'static, Answer>,
@@ -61,7 +61,7 @@ fn is_refused(answer: &Answer) -> bool {
 }
 
 impl Step {
-    /// The same, to be sent the full script.
+    /// The same, to be sent with the full script.
     fn wait(self) -> Self {
         match self {
             Self::Sent(sent) => Self::Waits(sent.group),
@@ -77,8 +77,8 @@ impl Publisher {
     pub(super) async fn drain(self: Arc<Self>, channel: ChannelName, filled: Arc<Notify>) {
         let mut under_way: VecDeque<Step> = VecDeque::with_capacity(DEPTH);
         loop {
-            if let Some((group, left)) = self.next_group(&channel, &under_way) {
-                let preparing = self.prepare(&channel, group, left, under_way.is_empty());
+            if let Some((group, snapshot)) = self.next_group(&channel, &under_way) {
+                let preparing = self.prepare(&channel, group, snapshot, under_way.is_empty());
                 under_way.push_back(preparing.await);
                 continue;
             }
@@ -117,20 +117,26 @@ impl Publisher {
         match under_way.back() {
             None => {
                 let group = self.queues.next_group(channel)?;
-                let left = self.registry.receipts.left(channel).filter(|_| group.iter().all(fits));
-                Some((group, left))
+                let snapshot = self.registry.receipts.snapshot(channel).filter(|_| group.iter().all(fits));
+                Some((group, snapshot))
             }
             Some(Step::Sent(sent)) if under_way.len() < DEPTH => {
                 let group = self.queues.second_group(channel, fits)?;
-                Some((group, Some(sent.plan.after)))
+                Some((group, Some(sent.append.after)))
             }
             Some(_) => None,
         }
     }
 
     /// Hands an optimistic call over, where it can be made; at once, unless it is the `first`, which nothing is held up by.
-    async fn prepare(&self, channel: &ChannelName, group: Group, left: Option<ChannelSnapshot>, first: bool) -> Step {
-        let Some(left) = left.filter(|_| !self.closing.is_cancelled()) else { return Step::Waits(group) };
+    async fn prepare(
+        &self,
+        channel: &ChannelName,
+        group: Group,
+        snapshot: Option<ChannelSnapshot>,
+        first: bool,
+    ) -> Step {
+        let Some(snapshot) = snapshot.filter(|_| !self.closing.is_cancelled()) else { return Step::Waits(group) };
         let deadline = deadline(&group, self.connection.timeout());
         let reaching = self.registry.reach(channel, deadline);
         let reached = if first { Some(reaching.await) } else { reaching.now_or_never() };
@@ -146,13 +152,13 @@ impl Publisher {
             Some(Err(_)) | None => return Step::Waits(group),
         };
         let messages = group.iter().map(|job| job.messages()).sum();
-        let Some(plan) = OptimisticAppend::behind(left, messages, &self.retention, session.generation) else {
+        let Some(append) = OptimisticAppend::behind(snapshot, messages, &self.retention, session.generation) else {
             return Step::Waits(group);
         };
         let batches = group.iter().map(|job| &job.batch);
-        let Some(publishing) = session.publishing.clone() else { return Step::Waits(group) };
-        let sent = publishing.send(|out| plan.write(out, &self.keys, channel, &self.retention, batches));
-        // Nothing was handed over: the publishing has just been lost.
+        let Some(publish_connection) = session.publish_connection.clone() else { return Step::Waits(group) };
+        let sent = publish_connection.send(|out| append.write(out, &self.keys, channel, &self.retention, batches));
+        // Nothing was handed over: the publish connection has just been lost.
         let Some(sent) = sent else { return Step::Waits(group) };
         let (closing, timing) = (self.closing.clone(), Timing::begin());
         let answer = Box::pin(async move {
@@ -162,13 +168,13 @@ impl Publisher {
                 answer
             };
             let answer = closing.run_until_cancelled(answered).await.ok_or_else(cut)?;
-            answer.map_err(|_| publishing.give_up()).map_err(|()| slow())?.map_err(|_| error::lost())
+            answer.map_err(|_| publish_connection.give_up()).map_err(|()| slow())?.map_err(|_| error::lost())
         });
-        Step::Sent(Box::new(Sent { group, plan, session, deadline, answer }))
+        Step::Sent(Box::new(Sent { group, append, session, deadline, answer }))
     }
 
     async fn complete(self: &Arc<Self>, channel: &ChannelName, sent: Sent, answered: Answer) {
-        let Sent { group, plan, mut session, deadline, .. } = sent;
+        let Sent { group, append, mut session, deadline, .. } = sent;
         let bytes = queue::bytes(&group);
         match answered {
             Ok(Ok(Value::Int(0))) => {
@@ -176,12 +182,12 @@ impl Publisher {
                 self.send_full(channel, group).await;
             }
             Ok(Ok(Value::Int(clock_ms))) => {
-                let after = ChannelSnapshot { clock: Clock::at(clock_ms), ..plan.after };
-                self.registry.receipts.leave(channel, after);
+                let after = ChannelSnapshot { clock: Clock::at(clock_ms), ..append.after };
+                self.registry.receipts.set_snapshot(channel, after);
                 let last = Position::new(after.epoch, after.last);
-                let given = Seen { first: plan.first(), last, time_ms: after.time_ms, call: Some(after.name) };
+                let given = Seen { first: append.first(), last, time_ms: after.time_ms, call: Some(after.name) };
                 self.registry.note(channel, given, &session, deadline).await;
-                let published = plan.receipts(group.iter().map(|job| &job.batch));
+                let published = append.receipts(group.iter().map(|job| &job.batch));
                 answer(group, published);
             }
             Ok(Ok(_)) => {

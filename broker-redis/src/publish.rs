@@ -103,7 +103,7 @@ impl Publisher {
         Ok(answer)
     }
 
-    /// Publishes a group the full script, and answers it.
+    /// Publishes a group with the full script, and answers it.
     pub(super) async fn send(self: &Arc<Self>, channel: &ChannelName, group: Group) {
         let limit = self.connection.timeout();
         let (group, late): (Group, Group) = group.into_iter().partition(|job| job.since.elapsed() < limit);
@@ -213,8 +213,8 @@ impl Publisher {
             let Receipt { epoch, sequence, time_ms, .. } = *last;
             // The call was made after that, and did all that a full one does.
             let full = ((deadline - self.connection.timeout()).into_std(), session.generation);
-            let left = ChannelSnapshot { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms), full };
-            self.registry.receipts.leave(channel, left);
+            let snapshot = ChannelSnapshot { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms), full };
+            self.registry.receipts.set_snapshot(channel, snapshot);
             // What others were given of the epoch before that was given out as well: it has no holes.
             let first = if answer.epoch_first > 0 { answer.epoch_first } else { first };
             let given = Seen { first, last: Position::new(epoch, sequence), time_ms, call: Some(name) };

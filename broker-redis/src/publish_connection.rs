@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Buf as _, BytesMut};
 use redis::{RedisError, RedisResult, Value};
-use tidings::limits::LINE_READ_BYTES;
+use tidings::limits::PUBLISH_READ_BYTES;
 use tokio::{
     io::AsyncReadExt as _,
     sync::{Notify, oneshot},
@@ -60,9 +60,9 @@ pub(super) struct Driver {
 }
 
 impl PublishConnection {
-    /// A connection over a connection that has just been opened.
-    pub(super) fn over(connection: RespConnection) -> (Arc<Self>, Driver) {
-        let (reader, decoder, writer) = connection.into_parts();
+    /// Over a connection that has just been opened.
+    pub(super) fn over(opened: RespConnection) -> (Arc<Self>, Driver) {
+        let (reader, decoder, writer) = opened.into_parts();
         let (calls, filled, given_up) = Default::default();
         let connection = Arc::new(Self { calls, writer, filled, given_up });
         (Arc::clone(&connection), Driver { connection, reader, decoder })
@@ -171,7 +171,7 @@ async fn write(connection: &PublishConnection) -> io::Result<()> {
 async fn read(connection: &PublishConnection, reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> io::Result<()> {
     let malformed_reply = || io::Error::new(io::ErrorKind::InvalidData, "it answered in a way that is not understood");
     loop {
-        decoder.buffer().reserve(LINE_READ_BYTES);
+        decoder.buffer().reserve(PUBLISH_READ_BYTES);
         if reader.read_buf(decoder.buffer()).await? == 0 {
             return Ok(());
         }

@@ -24,7 +24,7 @@ struct Known {
     /// When the last receipt came, and from a server with which replication id.
     given: Option<(Instant, ReplicationId)>,
     /// How this process's last call left the channel.
-    left: Option<ChannelSnapshot>,
+    snapshot: Option<ChannelSnapshot>,
     /// When somebody else was last found to write there as well.
     shared: Option<Instant>,
     /// When, and over which connection.
@@ -150,15 +150,15 @@ impl Receipts {
     }
 
     /// How this process's last call left the channel; `None` where that is not known, or others write there as well.
-    pub(super) fn left(&self, channel: &ChannelName) -> Option<ChannelSnapshot> {
+    pub(super) fn snapshot(&self, channel: &ChannelName) -> Option<ChannelSnapshot> {
         let mut known = self.lock();
         let known = known.get(channel)?;
         let is_shared = known.shared.is_some_and(|at| at.elapsed() < OPTIMISTIC_PAUSE);
-        known.left.filter(|_| !is_shared)
+        known.snapshot.filter(|_| !is_shared)
     }
 
-    pub(super) fn leave(&self, channel: &ChannelName, left: ChannelSnapshot) {
-        self.lock().get_or_insert_mut(channel.clone(), Known::default).left = Some(left);
+    pub(super) fn set_snapshot(&self, channel: &ChannelName, snapshot: ChannelSnapshot) {
+        self.lock().get_or_insert_mut(channel.clone(), Known::default).snapshot = Some(snapshot);
     }
 
     /// Somebody else writes there as well.

@@ -1,6 +1,6 @@
 //! `tidings serve`: both services in one process, on the embedded broker or on a Redis.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use clap::Args;
 use tidings::{
@@ -11,6 +11,7 @@ use tidings::{
 use tidings_runtime::{
     Role,
     config::{Choice, Common, Logs, listen, listen_address},
+    healthcheck::through_loopback,
     telemetry,
 };
 use tidings_subscriber::config::Capture;
@@ -128,7 +129,7 @@ impl Serve {
         out.line(format_args!("  publisher   {publisher}"))?;
         out.line(format_args!("  subscriber  {subscriber}"))?;
         let channel = names.default_channel().map_or("channel1", |channel| channel.as_str());
-        let (publisher, subscriber) = (reachable(publisher), reachable(subscriber));
+        let (publisher, subscriber) = (through_loopback(publisher), through_loopback(subscriber));
         let program = shell_quoted(program);
         let name = match channel.starts_with('-') {
             true => format!("-- {}", shell_quoted(channel)),
@@ -147,16 +148,6 @@ impl Serve {
         out.line(format_args!("  grpcurl -plaintext -d {publish} {publisher} tidings.v1.PublisherService/Publish\n"))?;
         out.flush()
     }
-}
-
-/// The address under which this machine reaches a listener: one on all addresses is reached through the loopback.
-pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// A text as one word for a shell, which has no quotes where it needs none.
@@ -179,7 +170,5 @@ mod tests {
             (shell_quoted("orders.eu"), shell_quoted("a b"), shell_quoted("")),
             ("orders.eu".into(), "'a b'".into(), "''".into())
         );
-        let all: SocketAddr = "0.0.0.0:3000".parse().expect("an address");
-        assert_eq!(reachable(all).to_string(), "127.0.0.1:3000");
     }
 }

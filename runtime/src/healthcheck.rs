@@ -64,7 +64,8 @@ fn said(status: &Status) -> String {
     }
 }
 
-fn through_loopback(listen: SocketAddr) -> SocketAddr {
+/// The address under which this machine reaches a listener: one on all addresses is reached through the loopback.
+pub fn through_loopback(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

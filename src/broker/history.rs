@@ -72,6 +72,13 @@ pub struct Gap {
     pub more: bool,
 }
 
+impl Gap {
+    /// What Redis lost; `last_missing` is 0 where that is not known.
+    fn lost(epoch: Option<Epoch>, first_missing: i64, last_missing: i64, resume: Position) -> Self {
+        Self { epoch, first_missing, last_missing, reason: GapReason::EpochChanged, resume, more: false }
+    }
+}
+
 /// Why messages can't be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GapReason {

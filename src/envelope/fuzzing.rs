@@ -21,7 +21,7 @@ fn check_envelope(bytes: &[u8]) {
     check_rules(&envelope, bytes);
     check_round_trip(&envelope);
     let claimed = envelope.claim.is_some();
-    // There is a fast path for what we write ourselves. Only what claims a place can have gone it.
+    // There is a fast path for what we write ourselves. Only what claims a place can have taken it.
     assert!(!claimed || envelope == decode_slowly(bytes, NOW_MS), "both ways read the same");
     let mut plain = envelope.clone();
     plain.disbelieve();

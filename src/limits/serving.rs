@@ -10,7 +10,7 @@ pub const RESERVED_DESCRIPTORS: usize = 64;
 /// How long a listener waits when the system has no file descriptor or memory for another connection, which passes.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the log repeats that no more connections can be taken, while that is so.
-pub const ACCEPT_COMPLAINTS: Duration = Duration::from_secs(60);
+pub const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a client may take to say its first words, or the head of an HTTP/1 request.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the kernel asks a silent host before it gives up, all within `--keepalive-timeout`.

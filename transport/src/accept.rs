@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use tidings::limits::{ACCEPT_COMPLAINTS, ACCEPT_PAUSE, CUT_GRACE};
+use tidings::limits::{ACCEPT_LOG_INTERVAL, ACCEPT_PAUSE, CUT_GRACE};
 use tokio::{
     net::TcpListener,
     sync::Semaphore,
@@ -88,7 +88,7 @@ struct Occasionally {
 impl Occasionally {
     fn is_due(&mut self) -> bool {
         let now = Instant::now();
-        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= ACCEPT_COMPLAINTS);
+        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= ACCEPT_LOG_INTERVAL);
         if is_due {
             self.last = Some(now);
         }
@@ -131,7 +131,7 @@ mod tests {
         for _ in 0..5 {
             assert!(!warning.is_due());
         }
-        sleep(ACCEPT_COMPLAINTS).await;
+        sleep(ACCEPT_LOG_INTERVAL).await;
         assert!(warning.is_due() && !warning.is_due());
     }
 

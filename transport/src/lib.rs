@@ -4,7 +4,7 @@
 //! ```text
 //! let services = Services::new(broker.state())
 //!     .with(pb::publisher_service_server::PublisherServiceServer::new(publisher));
-//! server::serve(listener, services, options, shutdown).await?;
+//! tidings_transport::serve(listener, services, options, shutdown).await?;
 //! ```
 //!
 //! What every server has without asking: health (`grpc.health.v1`, overall and per service, NOT_SERVING while the broker is

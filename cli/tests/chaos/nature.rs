@@ -45,6 +45,6 @@ impl fmt::Display for Nature {
         let servers = if self.replica { "two Redis servers" } else { "one Redis server" };
         let losses = if self.losses { "which loses writes" } else { "which loses nothing" };
         let (keeps, timeout, pause) = (self.keeps, self.timeout.as_millis(), self.pause_ms);
-        write!(f, "{servers}, {losses}; {keeps} messages kept, {timeout} ms of timeout, a fault within {pause} ms")
+        write!(f, "{servers}, {losses}; {keeps} messages kept, a timeout of {timeout} ms, a fault within {pause} ms")
     }
 }

@@ -182,7 +182,6 @@ async fn streams_bring_the_same_without_the_fast_path() {
                 let (frames, status) = wire.call(FOLLOW, kind, &[WHILE], frame(&request)).await;
                 all.push((decoded::<StreamMessagesResponse>(&frames), said(&status)));
             }
-            // Channels of a pattern are read one by one, in any order of pages.
             assert_eq!(all[0].1, all[1].1, "{what}, {kind}");
             assert_eq!(all[0].0, all[1].0, "{what}, {kind}");
             assert!(all[0].0.len() >= least, "{what}, {kind}: {} events, {:?}", all[0].0.len(), all[0].1);

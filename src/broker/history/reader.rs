@@ -184,14 +184,7 @@ impl Reader {
         if let Some(index) = self.index(head) {
             self.learn(head, index);
         }
-        Some(Gap {
-            epoch: lost.epoch,
-            first_missing: lost.sequence + 1,
-            last_missing: 0,
-            reason: GapReason::EpochChanged,
-            resume: self.position,
-            more: false,
-        })
+        Some(Gap::lost(lost.epoch, lost.sequence + 1, 0, self.position))
     }
 
     /// Steps over messages that the reader learned of in another way than from the head.
@@ -214,14 +207,7 @@ impl Reader {
             return None;
         }
         self.position = Position::new(epoch, from - 1);
-        Some(Gap {
-            epoch: Some(epoch),
-            first_missing: from,
-            last_missing: had,
-            reason: GapReason::EpochChanged,
-            resume: self.position,
-            more: false,
-        })
+        Some(Gap::lost(Some(epoch), from, had, self.position))
     }
 
     fn index(&self, head: &Head) -> Option<usize> {
@@ -264,14 +250,7 @@ impl Reader {
         if known == present || !self.reported.0.is_empty() {
             return None;
         }
-        Some(Gap {
-            epoch: None,
-            first_missing: 1,
-            last_missing: 0,
-            reason: GapReason::EpochChanged,
-            resume: Position::START,
-            more: false,
-        })
+        Some(Gap::lost(None, 1, 0, Position::START))
     }
 
     fn without_head(&mut self, absence: Absence) -> Next {
@@ -290,14 +269,7 @@ impl Reader {
         if has_expired {
             return Next::End;
         }
-        Next::Gap(Gap {
-            epoch: lost.epoch,
-            first_missing: lost.sequence + 1,
-            last_missing: 0,
-            reason: GapReason::EpochChanged,
-            resume: Position::START,
-            more: false,
-        })
+        Next::Gap(Gap::lost(lost.epoch, lost.sequence + 1, 0, Position::START))
     }
 
     /// The reader's epoch is of a history that is gone: Redis went back to where another one begins. The reader goes on from the last
@@ -429,8 +401,7 @@ impl Reader {
     fn report(&mut self, epoch: Epoch, from: i64, to: i64, resume: Position) -> Option<Gap> {
         let (first_missing, last_missing) = self.told().less(epoch, from, to)?;
         self.reported.add(epoch, from, to);
-        let reason = GapReason::EpochChanged;
-        Some(Gap { epoch: Some(epoch), first_missing, last_missing, reason, resume, more: false })
+        Some(Gap::lost(Some(epoch), first_missing, last_missing, resume))
     }
 
     /// The reader stands in an epoch that ends at `limit`: messages up to there are in the log, or were trimmed.

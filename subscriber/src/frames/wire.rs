@@ -26,13 +26,13 @@ pub(super) struct Series {
     cursors: cursor::Series,
     /// What the frame before was like, and that frame where two in a row were alike.
     last: Option<TemplateKey>,
-    model: Option<FrameTemplate>,
+    template: Option<FrameTemplate>,
 }
 
 impl Series {
     pub(super) fn new(hash: ChannelHash, epoch: Option<Epoch>, lineage: Lineage) -> Self {
         let (digits, cursors) = (epoch.map(Epoch::digits), cursor::Series::new(hash, epoch, lineage));
-        Self { hash, epoch, digits, cursors, last: None, model: None }
+        Self { hash, epoch, digits, cursors, last: None, template: None }
     }
 
     /// Whether it is the one of this channel and epoch.
@@ -49,21 +49,21 @@ impl Series {
         sequence: i64,
         after: i64,
     ) {
-        let alike = TemplateKey::of(parts, sequence, after);
-        if let (Some(model), Some(alike)) = (&self.model, &alike)
-            && model.is_of(alike)
+        let key = TemplateKey::of(parts, sequence, after);
+        if let (Some(template), Some(key)) = (&self.template, &key)
+            && template.is_of(key)
         {
-            return model.put(buffer, parts, sequence, &self.cursors);
+            return template.put(buffer, parts, sequence, &self.cursors);
         }
         let start = buffer.len();
         self.put_whole(buffer, channel, parts, sequence, after);
-        self.model = match alike {
-            Some(alike) if self.last == Some(alike) && self.digits.is_some() => {
-                Some(FrameTemplate::new(channel, alike, &buffer[start..], self.cursors.text_bytes()))
+        self.template = match key {
+            Some(key) if self.last == Some(key) && self.digits.is_some() => {
+                Some(FrameTemplate::new(channel, key, &buffer[start..], self.cursors.text_bytes()))
             }
             _ => None,
         };
-        self.last = alike;
+        self.last = key;
     }
 
     /// The same for any message.

@@ -153,7 +153,7 @@ impl Reading {
         taken.is_ok()
     }
 
-    /// Goes the fast path where that is possible.
+    /// Takes the fast path where that is possible.
     fn go(mut self, is_whole: bool) -> State {
         let frame = self.read.take();
         if is_whole {

@@ -25,7 +25,7 @@ pub(super) struct TemplateKey {
 /// A frame, and where in it stands what the next one has in the same place. It belongs to one channel and epoch.
 #[derive(Debug)]
 pub(super) struct FrameTemplate {
-    alike: TemplateKey,
+    key: TemplateKey,
     frame: Vec<u8>,
     id: usize,
     text: Range<usize>,
@@ -47,8 +47,8 @@ impl TemplateKey {
 
 impl FrameTemplate {
     /// Of a frame that was just written for such a message, whose cursor has so many bytes.
-    pub(super) fn new(channel: &ChannelName, alike: TemplateKey, frame: &[u8], cursor_bytes: usize) -> Self {
-        let TemplateKey { time_ms, text_bytes, sequence_bytes } = alike;
+    pub(super) fn new(channel: &ChannelName, key: TemplateKey, frame: &[u8], cursor_bytes: usize) -> Self {
+        let TemplateKey { time_ms, text_bytes, sequence_bytes } = key;
         let (seconds, nanos) = time(time_ms);
         // From the end: the cursor, with tag and length, and so the epoch; the sequence, and its tag; the time.
         let sequence_end = frame.len() - (2 + cursor_bytes) - (2 + 16);
@@ -58,12 +58,12 @@ impl FrameTemplate {
         // The text's tag and length, and the channel.
         let id_end = text.start - 1 - varint_length(text_bytes as u64) - bytes_length(channel.as_str().as_bytes());
         let (id, cursor) = (id_end - 36, frame.len() - OWN_TEXT_BYTES);
-        Self { alike, frame: frame.to_vec(), id, text, sequence, cursor }
+        Self { key, frame: frame.to_vec(), id, text, sequence, cursor }
     }
 
     /// Whether the frame of such a message differs in these places only.
-    pub(super) fn is_of(&self, alike: &TemplateKey) -> bool {
-        self.alike == *alike
+    pub(super) fn is_of(&self, key: &TemplateKey) -> bool {
+        self.key == *key
     }
 
     /// Appends the frame of another such message.

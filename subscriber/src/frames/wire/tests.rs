@@ -100,7 +100,7 @@ fn a_frame_says_what_prost_would_say() {
 fn the_frame_before_never_shows() {
     let names = Names::new("tidings", "").expect("names");
     let mut random = fastrand::Rng::with_seed(7);
-    let mut models = 0;
+    let mut templates = 0;
     for _ in 0..500 {
         let mut series = Series::new(channel_hash("a"), None, Lineage::Unknown);
         let (mut buffer, mut expected) = (Vec::new(), Vec::new());
@@ -126,13 +126,13 @@ fn the_frame_before_never_shows() {
             if !series.is_of(hash, epoch) {
                 series = Series::new(hash, epoch, lineage);
             }
-            let before = series.model.is_some();
+            let before = series.template.is_some();
             series.put(&mut buffer, &channel, &envelope.parts(), sequence, after);
-            models += u32::from(before && series.model.is_some());
+            templates += u32::from(before && series.template.is_some());
             let whole = Series::new(hash, epoch, lineage);
             whole.put_whole(&mut expected, &channel, &envelope.parts(), sequence, after);
             assert_eq!(buffer, expected, "{json}, {sequence}, {after}, {epoch:?}");
         }
     }
-    assert!(models > 100, "hardly any were like the one before: {models}");
+    assert!(templates > 100, "hardly any were like the one before: {templates}");
 }
