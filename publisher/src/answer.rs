@@ -15,7 +15,10 @@ use tidings::{
     protobuf::{self, Small, delimited_length, number_length},
     status,
 };
-use tidings_transport::grpc::{PREFIX, put_prefix};
+use tidings_transport::{
+    grpc::{PREFIX, put_prefix},
+    operation::Respond,
+};
 use tonic::{Code, Status};
 
 /// A response with a channel's name of twenty bytes, about: what a batch's answer begins with room for.
@@ -28,6 +31,71 @@ const BEHIND: usize = 2 + 16 + 2 + SHORT_TEXT_BYTES - OWN_TEXT_BYTES;
 const ID: usize = uuid::fmt::Hyphenated::LENGTH;
 // Lengths of one byte are written as they are.
 const _: () = assert!(ID < 128 && SHORT_TEXT_BYTES < 128);
+
+/// The answer to a `Publish`.
+pub(crate) struct ReceiptOfOne {
+    responder: Responder,
+    receipt: Receipt,
+}
+
+impl ReceiptOfOne {
+    /// # Errors
+    ///
+    /// INTERNAL where the broker gave no receipt.
+    pub(crate) fn new(responder: Responder, receipts: Vec<Receipt>) -> Result<Self, Status> {
+        Ok(Self { responder, receipt: *only(&receipts)? })
+    }
+}
+
+impl Respond for ReceiptOfOne {
+    type Message = PublishResponse;
+
+    fn into_message(mut self) -> PublishResponse {
+        self.responder.respond(&self.receipt)
+    }
+
+    fn into_frame(mut self) -> Bytes {
+        let mut frame = Vec::new();
+        self.responder.put(&mut frame, &self.receipt, |frame, length| {
+            frame.reserve_exact(PREFIX + length);
+            put_prefix(frame, length);
+        });
+        frame.into()
+    }
+}
+
+/// The answer to a `PublishBatch`.
+pub(crate) struct Receipts {
+    responder: Responder,
+    receipts: Vec<Receipt>,
+}
+
+impl Receipts {
+    pub(crate) fn new(responder: Responder, receipts: Vec<Receipt>) -> Self {
+        Self { responder, receipts }
+    }
+}
+
+impl Respond for Receipts {
+    type Message = PublishBatchResponse;
+
+    fn into_message(mut self) -> PublishBatchResponse {
+        PublishBatchResponse {
+            responses: self.receipts.iter().map(|receipt| self.responder.respond(receipt)).collect(),
+        }
+    }
+
+    fn into_frame(mut self) -> Bytes {
+        let mut frame = Vec::with_capacity(PREFIX + self.receipts.len() * USUAL);
+        put_prefix(&mut frame, 0);
+        for receipt in &self.receipts {
+            self.responder.put(&mut frame, receipt, put_begin);
+        }
+        let length = frame.len() - PREFIX;
+        frame[1..PREFIX].copy_from_slice(&(length as u32).to_be_bytes());
+        frame.into()
+    }
+}
 
 /// Makes the answers of messages that were published together.
 pub(crate) struct Responder {
@@ -67,38 +135,6 @@ impl Responder {
             duplicate,
             replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
         }
-    }
-
-    /// The answer to a `Publish`.
-    pub(crate) fn response_of_one(mut self, receipts: &[Receipt]) -> Result<PublishResponse, Status> {
-        only(receipts).map(|receipt| self.respond(receipt))
-    }
-
-    /// The answer to a `PublishBatch`.
-    pub(crate) fn response_of_batch(mut self, receipts: &[Receipt]) -> Result<PublishBatchResponse, Status> {
-        Ok(PublishBatchResponse { responses: receipts.iter().map(|receipt| self.respond(receipt)).collect() })
-    }
-
-    /// The same as a frame.
-    pub(crate) fn frame_of_one(mut self, receipts: &[Receipt]) -> Result<Bytes, Status> {
-        let mut frame = Vec::new();
-        self.put(&mut frame, only(receipts)?, |frame, length| {
-            frame.reserve_exact(PREFIX + length);
-            put_prefix(frame, length);
-        });
-        Ok(frame.into())
-    }
-
-    /// The same of a batch.
-    pub(crate) fn frame_of_batch(mut self, receipts: &[Receipt]) -> Result<Bytes, Status> {
-        let mut frame = Vec::with_capacity(PREFIX + receipts.len() * USUAL);
-        put_prefix(&mut frame, 0);
-        for receipt in receipts {
-            self.put(&mut frame, receipt, put_begin);
-        }
-        let length = frame.len() - PREFIX;
-        frame[1..PREFIX].copy_from_slice(&(length as u32).to_be_bytes());
-        Ok(frame.into())
     }
 
     /// Appends the answer to one publish of a `PublishStream`, as a frame. Says its code.

@@ -1,76 +1,70 @@
-//! Publishing: drafts go to the broker, receipts come back. It knows no protocol: whoever calls says what becomes of the receipts.
+//! The operations: a request is checked, its drafts go to the broker, receipts come back. They know no protocol.
 
-use std::sync::Arc;
-
-use futures_util::future::BoxFuture;
 use tidings::{
-    broker::{self, Published, Receipt},
-    channel::{ChannelName, Names},
     metrics::Publish,
-    status::{self, Call},
+    pb::{PublishBatchRequest, PublishRequest, PublishStreamRequest, PublishStreamResponse},
 };
-use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tidings_transport::{
+    CallContext,
+    operation::{Bidirectional, Requests, Unary},
+};
+use tonic::Status;
 
-use crate::{answer::Responder, request::Publication};
+use crate::{
+    answer::{ReceiptOfOne, Receipts},
+    publisher::Publisher,
+    request::{self, Place},
+    stream::Answers,
+};
 
-/// A channel, and what will become of the messages that were handed to the broker for it.
-pub(crate) type Started = (ChannelName, BoxFuture<'static, Published>);
-
-/// What publishes, shared by all calls.
+/// `Publish`.
 #[derive(Clone)]
-pub(crate) struct Publisher(Arc<Shared>);
+pub(crate) struct One(pub(crate) Publisher);
 
-struct Shared {
-    broker: broker::Shared,
-    names: Names,
-    shutdown: CancellationToken,
+impl Unary for One {
+    type Request = PublishRequest;
+    type Response = ReceiptOfOne;
+
+    fn call(
+        &self,
+        _: CallContext,
+        request: PublishRequest,
+    ) -> impl Future<Output = Result<ReceiptOfOne, Status>> + Send + 'static {
+        let counted = Publish::begin(1);
+        let checked = request::single(request, self.0.names(), Place::Whole);
+        self.0.publish(checked, counted, ReceiptOfOne::new)
+    }
 }
 
-impl Publisher {
-    /// Publishes through the broker until the token is cancelled; from then on everything is refused.
-    pub(crate) fn new(broker: broker::Shared, names: Names, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Shared { broker, names, shutdown }))
-    }
+/// `PublishBatch`.
+#[derive(Clone)]
+pub(crate) struct Batch(pub(crate) Publisher);
 
-    /// Cancelled when the server stops.
-    pub(crate) fn shutdown(&self) -> &CancellationToken {
-        &self.0.shutdown
-    }
+impl Unary for Batch {
+    type Request = PublishBatchRequest;
+    type Response = Receipts;
 
-    pub(crate) fn names(&self) -> &Names {
-        &self.0.names
-    }
-
-    /// Takes the messages' place in their channel's order, now; what it answers need only be awaited.
-    pub(crate) fn start(&self, publication: Publication) -> Started {
-        let Publication { channel, drafts, min_replicas } = publication;
-        let published = self.0.broker.publish(&channel, drafts, min_replicas);
-        (channel, published)
-    }
-
-    /// All of a `Publish` or a `PublishBatch`, once its request was checked: the messages' place is taken now. `answer` makes of the
-    /// receipts what the call is answered with, and `counted` ends with its code.
-    pub(crate) fn publish<T: Send + 'static>(
+    fn call(
         &self,
-        checked: Result<Publication, Status>,
-        counted: Publish,
-        answer: fn(Responder, &[Receipt]) -> Result<T, Status>,
-    ) -> impl Future<Output = Result<T, Status>> + Send + use<T> {
-        let started = checked.and_then(|publication| match self.0.shutdown.is_cancelled() {
-            true => Err(status::draining(Call::Publish)),
-            false => Ok(self.start(publication)),
-        });
-        async move {
-            let answered = match started {
-                Ok((channel, published)) => match published.await {
-                    Ok(receipts) => answer(Responder::new(channel), &receipts),
-                    Err(error) => Err(status::from_broker(error, Call::Publish)),
-                },
-                Err(status) => Err(status),
-            };
-            counted.end(answered.as_ref().map_or_else(Status::code, |_| Code::Ok));
-            answered
-        }
+        _: CallContext,
+        request: PublishBatchRequest,
+    ) -> impl Future<Output = Result<Receipts, Status>> + Send + 'static {
+        let counted = Publish::begin(request.requests.len());
+        let checked = request::batch(request, self.0.names());
+        self.0.publish(checked, counted, |responder, receipts| Ok(Receipts::new(responder, receipts)))
+    }
+}
+
+/// `PublishStream`.
+#[derive(Clone)]
+pub(crate) struct Stream(pub(crate) Publisher);
+
+impl Bidirectional for Stream {
+    type Request = PublishStreamRequest;
+    type Response = PublishStreamResponse;
+    type Frames = Answers;
+
+    fn open(&self, context: CallContext, requests: Requests<PublishStreamRequest>) -> Answers {
+        Answers::new(self.0.clone(), requests, context.drain().clone())
     }
 }

@@ -1,47 +1,62 @@
-//! `PublisherService`, as anyone who knows tonic reads it. Most calls take the fast paths ([`fast_path`](crate::fast_path),
-//! [`RawStreams`](crate::stream::RawStreams)), which answer the same.
+//! `PublisherService`, as anyone who knows tonic reads it: each RPC is an operation. Most calls take a fast path to the same operations,
+//! past this file and the generated code: [`Service::methods`] is their table.
 
-use futures_util::StreamExt as _;
-use http::StatusCode;
-use prost::Message as _;
 use tidings::{
-    codec::Counting,
-    metrics::Publish,
+    limits::DECODE_BYTES,
     pb::{
         PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest,
-        PublishStreamResponse, publisher_service_server::PublisherService,
+        PublishStreamResponse,
+        publisher_service_server::{PublisherService, PublisherServiceServer},
     },
+    status::Call,
 };
-use tidings_transport::{DrainSignal, deadline};
-use tonic::{Request, Response, Status, Streaming, codec::Codec as _};
+use tidings_transport::{Method, operation};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    answer::Responder,
-    operation::Publisher,
-    request::{self, Place},
-    stream::{Answers, Taken},
+    operation::{Batch, One, Stream},
+    publisher::Publisher,
 };
 
 /// The service.
 #[derive(Clone)]
-pub(crate) struct Service(pub(crate) Publisher);
+pub(crate) struct Service {
+    one: One,
+    batch: Batch,
+    stream: Stream,
+}
+
+impl Service {
+    pub(crate) fn new(publisher: Publisher) -> Self {
+        Self { one: One(publisher.clone()), batch: Batch(publisher.clone()), stream: Stream(publisher) }
+    }
+
+    /// The table of its methods.
+    pub(crate) fn methods(&self) -> [Method; 3] {
+        [
+            Method::unary("/tidings.v1.PublisherService/Publish", Call::Publish, self.one.clone()),
+            Method::unary("/tidings.v1.PublisherService/PublishBatch", Call::Publish, self.batch.clone()),
+            Method::bidirectional("/tidings.v1.PublisherService/PublishStream", Call::Publish, self.stream.clone()),
+        ]
+    }
+
+    /// What the code generator makes of it.
+    pub(crate) fn into_server(self) -> PublisherServiceServer<Self> {
+        PublisherServiceServer::new(self).max_decoding_message_size(DECODE_BYTES)
+    }
+}
 
 #[tonic::async_trait]
 impl PublisherService for Service {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
-        let counted = Publish::begin(1);
-        let checked = request::single(request.into_inner(), self.0.names(), Place::Whole);
-        self.0.publish(checked, counted, Responder::response_of_one).await.map(Response::new)
+        operation::unary(&self.one, request).await
     }
 
     async fn publish_batch(
         &self,
         request: Request<PublishBatchRequest>,
     ) -> Result<Response<PublishBatchResponse>, Status> {
-        let request = request.into_inner();
-        let counted = Publish::begin(request.requests.len());
-        let checked = request::batch(request, self.0.names());
-        self.0.publish(checked, counted, Responder::response_of_batch).await.map(Response::new)
+        operation::unary(&self.batch, request).await
     }
 
     type PublishStreamStream = Streaming<PublishStreamResponse>;
@@ -50,14 +65,6 @@ impl PublisherService for Service {
         &self,
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        let drain = DrainSignal::of(request.extensions(), self.0.shutdown());
-        let timeout = deadline::of_call(&request);
-        let requests = request.into_inner().map(|taken| {
-            let taken = taken?;
-            Ok(Taken { bytes: taken.encoded_len(), request: taken.request })
-        });
-        let answers = Answers::new(self.0.clone(), requests, drain, timeout);
-        let decoder = Counting::<PublishStreamRequest, PublishStreamResponse>::default().decoder();
-        Ok(Response::new(Streaming::new_response(decoder, answers, StatusCode::OK, None, None)))
+        operation::bidirectional(&self.stream, request)
     }
 }

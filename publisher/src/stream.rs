@@ -1,6 +1,6 @@
 //! `PublishStream`: many publishes under way on one call, answered in their order.
 //!
-//! The body of answers drives everything: asked for the next bytes, it takes in requests as far as its bounds allow,
+//! The stream of answers drives everything: asked for the next bytes, it takes in requests as far as its bounds allow,
 //! starts them in their order, and writes what is answered. Whoever does not read the answers is not read from either, and
 //! nothing is spawned. A publish that fails is an answer; only the end of the call is a status.
 //!
@@ -8,11 +8,8 @@
 //! without ids of their own, which are small.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
-    vec,
 };
 
 use bytes::Bytes;
@@ -21,42 +18,35 @@ use futures_util::{
     future::{Fuse, FusedFuture as _},
     stream::FuturesOrdered,
 };
-use http_body::{Body, Frame};
 use tidings::{
     channel::ChannelName,
-    limits::{ANSWERS_BYTES, BURST_BYTES, DECODE_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
+    limits::{ANSWERS_BYTES, BURST_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
     message::Draft,
     metrics::Publish,
-    pb::PublishRequest,
+    pb::PublishStreamRequest,
     status::{self, Call},
 };
-use tidings_transport::{DrainSignal, grpc};
-use tokio::time::{Sleep, sleep};
+use tidings_transport::{
+    DrainSignal,
+    operation::{Received, Requests},
+};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
-pub(crate) use self::raw::RawStreams;
 use self::under_way::{Answered, Burst, State, UnderWay};
 use crate::{
     answer::put_error,
-    operation::Publisher,
+    publisher::Publisher,
     request::{self, Ids, Place, Publication},
 };
 
-mod raw;
 mod under_way;
 
-/// One request, and how many bytes it took.
-pub(crate) struct Taken {
-    pub(crate) request: Option<PublishRequest>,
-    pub(crate) bytes: usize,
-}
-
-/// The answers of one call, whose requests come from `I`.
-pub(crate) struct Answers<I> {
+/// The answers of one call, as frames.
+pub(crate) struct Answers {
     publisher: Publisher,
     /// `None` when nothing more is taken in.
-    intake: Option<I>,
+    intake: Option<Requests<PublishStreamRequest>>,
     /// What was taken in and not handed to the broker yet.
     burst: Option<Burst>,
     ids: Ids,
@@ -67,16 +57,14 @@ pub(crate) struct Answers<I> {
     messages_under_way: usize,
     bytes_under_way: usize,
     /// The status behind the last answer.
-    end: Status,
-    is_over: bool,
+    end: Result<(), Status>,
     drain: DrainSignal,
     ended: Pin<Box<Fuse<WaitForCancellationFutureOwned>>>,
-    deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<I: Stream<Item = Result<Taken, Status>> + Unpin> Answers<I> {
-    /// Answers what comes in, until the connection ends and for at most `timeout`.
-    pub(crate) fn new(publisher: Publisher, intake: I, drain: DrainSignal, timeout: Option<Duration>) -> Self {
+impl Answers {
+    /// Answers what comes in, until the connection drains.
+    pub(crate) fn new(publisher: Publisher, intake: Requests<PublishStreamRequest>, drain: DrainSignal) -> Self {
         let ended = Box::pin(drain.begun().fuse());
         Self {
             publisher,
@@ -88,18 +76,16 @@ impl<I: Stream<Item = Result<Taken, Status>> + Unpin> Answers<I> {
             written: Vec::new(),
             messages_under_way: 0,
             bytes_under_way: 0,
-            end: Status::ok(""),
-            is_over: false,
+            end: Ok(()),
             drain,
             ended,
-            deadline: timeout.map(|timeout| Box::pin(sleep(timeout))),
         }
     }
 
     /// Takes in what there is and what there is room for.
     fn take_in(&mut self, context: &mut Context<'_>) {
         if !self.ended.is_terminated() && self.ended.poll_unpin(context).is_ready() {
-            self.close(self.drain.status(Call::Publish));
+            self.close(Err(self.drain.status(Call::Publish)));
         }
         // What is taken in together gets ids of one moment.
         self.ids = Ids::default();
@@ -108,26 +94,26 @@ impl<I: Stream<Item = Result<Taken, Status>> + Unpin> Answers<I> {
             let Some(intake) = &mut self.intake else { break };
             match intake.poll_next_unpin(context) {
                 Poll::Ready(Some(Ok(request))) => self.start(request),
-                Poll::Ready(Some(Err(status))) => self.close(refine(status)),
-                Poll::Ready(None) => self.close(Status::ok("")),
+                Poll::Ready(Some(Err(status))) => self.close(Err(status)),
+                Poll::Ready(None) => self.close(Ok(())),
                 Poll::Pending => break,
             }
         }
         self.start_burst();
     }
 
-    fn close(&mut self, end: Status) {
+    fn close(&mut self, end: Result<(), Status>) {
         if self.intake.take().is_some() {
             self.end = end;
         }
     }
 
-    fn start(&mut self, Taken { request, bytes }: Taken) {
+    fn start(&mut self, Received { message, bytes }: Received<PublishStreamRequest>) {
         let counted = Publish::begin(1);
         self.messages_under_way += 1;
         self.bytes_under_way += bytes;
         let known = self.burst.as_ref().map(|burst| &burst.channel);
-        let checked = match request {
+        let checked = match message.request {
             Some(request) => request::one(request, self.publisher.names(), Place::Stream, known, &mut self.ids),
             None => Err(status::message_missing("request")),
         };
@@ -183,64 +169,32 @@ impl<I: Stream<Item = Result<Taken, Status>> + Unpin> Answers<I> {
     }
 
     /// What was written.
-    fn send(&mut self) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.written).into()))))
-    }
-
-    /// The trailers of the call, behind which there is nothing.
-    fn finish(&mut self, end: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.is_over = true;
-        Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(end)))))
-    }
-
-    /// Drops all that is under way.
-    fn give_up(&mut self) {
-        self.intake = None;
-        self.burst = None;
-        self.answered = None;
-        self.under_way.clear();
+    fn send(&mut self) -> Poll<Option<Result<Bytes, Status>>> {
+        Poll::Ready(Some(Ok(std::mem::take(&mut self.written).into())))
     }
 }
 
-impl<I: Stream<Item = Result<Taken, Status>> + Unpin> Body for Answers<I> {
-    type Data = Bytes;
-    type Error = Infallible;
+impl Stream for Answers {
+    type Item = Result<Bytes, Status>;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         let this = self.get_mut();
-        if this.is_over {
-            return Poll::Ready(None);
-        }
-        if this.deadline.as_mut().is_some_and(|deadline| deadline.poll_unpin(context).is_ready()) {
-            this.give_up();
-            return this.finish(&status::deadline_exceeded(Call::Publish));
-        }
         loop {
             while this.write_next() {
                 if this.written.len() >= ANSWERS_BYTES {
                     return this.send();
                 }
             }
-            // What was answered has left room. Before it waits, the body has asked for more as far as there is room.
+            // What was answered has left room. Before it waits, it has asked for more as far as there is room.
             this.take_in(context);
             match this.under_way.poll_next_unpin(context) {
                 Poll::Ready(Some(answered)) => this.answered = Some(answered),
                 _ if !this.written.is_empty() => return this.send(),
                 Poll::Ready(None) if this.intake.is_none() => {
-                    let end = this.end.clone();
-                    return this.finish(&end);
+                    return Poll::Ready(std::mem::replace(&mut this.end, Ok(())).err().map(Err));
                 }
                 _ => return Poll::Pending,
             }
         }
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.is_over
-    }
-}
-
-/// Says in our words what tonic's decoder found.
-fn refine(status: Status) -> Status {
-    status::of_decoder(status.code(), status.message(), DECODE_BYTES).unwrap_or(status)
 }

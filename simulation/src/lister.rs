@@ -2,14 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use bytes::BytesMut;
-use http_body_util::BodyExt as _;
-use tidings::pb::{ListMessagesRequest, ListMessagesResponse, Message, Order, message::Payload};
+use tidings::pb::{ListMessagesRequest, Message, Order, message::Payload};
 use tidings_subscriber::simulation::Subscriber;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::{
-    call,
     schedule::CHANNELS,
     truth::{Listed, Place},
     world,
@@ -55,7 +52,7 @@ impl Lister {
             page_token: token.clone(),
             order: order.into(),
         };
-        let (listed, next) = match ask(&subscriber, &request).await {
+        let (listed, next) = match subscriber.list(request).await {
             Ok(page) => {
                 let places: Vec<Place> = page.messages.into_iter().map(place).collect();
                 (Some(Listed::Page { is_first: token.is_empty(), places }), page.next_page_token)
@@ -73,18 +70,6 @@ impl Lister {
         });
         *self.token.lock().expect("whole") = Some(next);
     }
-}
-
-async fn ask(subscriber: &Subscriber, request: &ListMessagesRequest) -> Result<ListMessagesResponse, Status> {
-    let body = call::begin(subscriber, "ListMessages", request).await?;
-    let collected = body.collect().await?;
-    if let Some(status) =
-        collected.trailers().and_then(Status::from_header_map).filter(|status| status.code() != Code::Ok)
-    {
-        return Err(status);
-    }
-    let mut bytes = BytesMut::from(collected.to_bytes());
-    call::next(&mut bytes).ok_or_else(|| Status::internal("no message"))
 }
 
 fn place(message: Message) -> Place {

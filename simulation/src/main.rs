@@ -3,8 +3,8 @@
 //! `tidings-simulation [--seed N] [--runs N] [--without KIND,…] [--only KIND,…] [--trace]`: a seed is a schedule's name, and the runs
 //! take the seeds that follow it. What one run does depends on its seed alone.
 
-mod call;
 mod clock;
+mod frames;
 mod generate;
 mod lister;
 mod oracle;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use http_body_util::BodyExt as _;
+use futures_util::StreamExt as _;
 use tidings::pb::{
     GapReason, StreamMessagesRequest, StreamMessagesResponse, message::Payload, stream_messages_response::Event,
 };
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use crate::{
-    call,
+    frames,
     truth::{Place, Reason, Told, short},
     world,
 };
@@ -68,29 +68,18 @@ impl Reading {
     }
 
     async fn stream(&mut self, subscriber: &Subscriber) -> Result<(), Status> {
-        let mut body = call::begin(subscriber, "StreamMessages", &self.request()).await?;
+        let mut stream = subscriber.stream(self.request()).await?;
         let mut buffer = BytesMut::new();
         loop {
             let _ = self.stalls.wait_for(|stalls| !stalls).await;
-            let frame = tokio::select! {
-                frame = body.frame() => frame,
+            let taken = tokio::select! {
+                taken = stream.next() => taken,
                 _ = self.stalls.changed() => continue,
             };
-            match frame {
-                None => return Ok(()),
-                Some(Err(status)) => return Err(status),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        buffer.extend_from_slice(&data);
-                        while let Some(response) = call::next::<StreamMessagesResponse>(&mut buffer) {
-                            self.hear(response.event.expect("an event"));
-                        }
-                    }
-                    Err(frame) => {
-                        let trailers = frame.into_trailers().unwrap_or_default();
-                        return Err(Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown("no status")));
-                    }
-                },
+            let Some(taken) = taken else { return Ok(()) };
+            buffer.extend_from_slice(&taken?);
+            while let Some(response) = frames::next::<StreamMessagesResponse>(&mut buffer) {
+                self.hear(response.event.expect("an event"));
             }
         }
     }

@@ -1,21 +1,21 @@
 //! The subscriber: listens to channels and serves `ListMessages`, `StreamMessages` and `ListChannels`.
 //!
-//! A stream's way: [`raw`] reads the request, [`request`] checks it, [`stream`] opens a session on a [`feed`] of the
-//! [`hub`], catches up from the broker's log (through [`pages`], which all share) and follows. What the hub hears, and what one
-//! stream has read of the log, is framed once, by [`frames`], for all. What plain programs publish on captured channels is
-//! taken into the log by [`capture`].
+//! A stream's way: [`operation`] checks the request ([`request`]) and opens a session ([`stream`]) on a [`feed`] of the
+//! [`hub`]; it catches up from the broker's log (through [`pages`], which all share) and follows. What the hub hears, and what one
+//! stream has read of the log, is framed once, by [`frames`], for all. [`service`] is the tonic service over the operations, and
+//! the table of its methods. What plain programs publish on captured channels is taken into the log by [`capture`].
 
 mod capture;
+mod channels;
 mod feed;
 mod frames;
 mod hub;
 mod list;
+mod operation;
 mod pages;
-mod raw;
 mod request;
 mod service;
 mod stream;
-mod streams;
 
 pub mod config;
 #[cfg(any(test, fuzzing))]
@@ -31,7 +31,6 @@ use tidings::{
     broker::{Shared, Topic},
     channel::Names,
     limits,
-    pb::subscriber_service_server::SubscriberServiceServer,
 };
 use tidings_transport::{Options, Services};
 use tokio::net::TcpListener;
@@ -39,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use capture::{Adopting, Capture};
 pub use capture::{InvalidCapture, parse as parse_capture};
+use service::Service;
 
 /// What the service needs to know.
 #[derive(Debug, Clone)]
@@ -63,11 +63,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), tidings_transport::Error> {
     let (state, options) = (broker.live_state(), settings.server.clone());
-    let Assembled { service, hub, adopting } = Assembled::new(broker, settings, shutdown.clone());
-    let services = match options.fast_path {
-        true => Services::new(state).with(service),
-        false => Services::new(state).with(service.into_generated()),
-    };
+    let Assembled { service, hub, adopting } = Assembled::new(broker, settings);
+    let services = Services::new(state).with_methods(service.methods()).with(service.into_server());
     let finish_timeout = limits::CAPTURE_FINISH_TIMEOUT.min(options.shutdown_timeout);
     // Another replica takes over at once, not only when the last call here has ended.
     let handing_over = async {
@@ -84,13 +81,13 @@ pub async fn serve(
 
 /// The service, and the tasks behind it, before anything is listened to.
 struct Assembled {
-    service: raw::RawStreams,
+    service: Service,
     hub: Arc<hub::Hub>,
     adopting: Option<Adopting>,
 }
 
 impl Assembled {
-    fn new(broker: Shared, settings: Settings, shutdown: CancellationToken) -> Self {
+    fn new(broker: Shared, settings: Settings) -> Self {
         let names = Arc::new(settings.names);
         let pages = pages::Pages::new(Arc::clone(&broker));
         let adopter = broker.adopter();
@@ -105,18 +102,13 @@ impl Assembled {
         );
         let heads: Arc<dyn capture::HeadCheck> = Arc::<hub::Hub>::clone(&hub);
         let adopting = adopter.map(|adopter| Adopting::start(capture, heads, Arc::clone(&broker), adopter));
-        let streams = Arc::new(streams::Streams {
-            source: stream::Source {
-                broker: Arc::clone(&broker),
-                hub: Arc::clone(&hub),
-                pages,
-                lifetime_ms: stream::lifetime_ms(settings.max_age),
-            },
-            names: Arc::clone(&names),
-            stop: shutdown,
-        });
-        let service = service::Subscriber { broker, hub: Arc::clone(&hub), names, streams: Arc::clone(&streams) };
-        let service = SubscriberServiceServer::new(service).max_decoding_message_size(limits::DECODE_BYTES);
-        Self { service: raw::RawStreams::new(service, streams), hub, adopting }
+        let source = stream::Source {
+            broker: Arc::clone(&broker),
+            hub: Arc::clone(&hub),
+            pages,
+            lifetime_ms: stream::lifetime_ms(settings.max_age),
+        };
+        let service = Service::new(Arc::new(operation::Subscriber { broker, hub: Arc::clone(&hub), names, source }));
+        Self { service, hub, adopting }
     }
 }

@@ -4,8 +4,9 @@
 //! run in it continues the stream's positions; otherwise it is cut, or the log is read first.
 
 mod aside;
-mod body;
+
 mod catch_up;
+mod events;
 mod living;
 mod lost;
 mod open;
@@ -32,8 +33,8 @@ use tonic::Status;
 
 use self::positions::{Positions, Track};
 pub(crate) use self::{
-    body::StreamBody,
     catch_up::{holds, lifetime_ms},
+    events::Events,
     open::Source,
 };
 use crate::{

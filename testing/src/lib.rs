@@ -2,6 +2,7 @@
 //! to them, and bytes of strangers. Nothing here skips a test: what is missing is a panic that says how to install it.
 
 pub mod bytes;
+pub mod contract;
 mod proxy;
 mod redis;
 

@@ -103,13 +103,13 @@ fn is_exhaustion(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, time::Duration};
+    use std::time::Duration;
 
     use tokio::{io::AsyncReadExt as _, net::TcpStream};
     use tonic::service::Routes;
 
     use super::{connection::PREFACE, *};
-    use crate::{Origins, deadline_and_panic::DeadlineAndPanicLayer};
+    use crate::{Origins, dispatch::Dispatch, methods::Methods};
 
     /// Says the first words of HTTP/2.
     async fn connect(listener: &TcpListener) -> TcpStream {
@@ -149,8 +149,8 @@ mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (tasks, shutdown, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let front =
-            Front::new(DeadlineAndPanicLayer::new(Routes::default(), HashSet::new()), Vec::new(), Origins::Localhost);
+        let methods = Methods::new(Vec::new(), Vec::new(), None);
+        let front = Front::new(Dispatch::new(methods, Routes::default()), Origins::Localhost);
         let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
         let clients = async {
             let limit = Duration::from_secs(10);

@@ -2,8 +2,8 @@
 //! not more of them at once than a connection may have under way.
 //!
 //! The prefix of a message says how long it is. Before more of it is read, so many bytes are taken from what the
-//! connection's bodies share ([`Bodies`]); while there is no room the rest lies with the sender. A [`Meter`] looks after one body, whichever way
-//! its call takes: the fast path drives one by itself where a message does not come at once, all others read through [`Metered`].
+//! connection's bodies share ([`Bodies`]); while there is no room the rest lies with the sender. A [`Meter`] looks after one body, whichever
+//! way its call takes: the fast path drives one by itself where a message does not come at once, all others read through [`Metered`].
 
 use std::{
     pin::Pin,
@@ -92,6 +92,12 @@ struct Open {
     share: Share,
 }
 
+impl Open {
+    fn new() -> Self {
+        Self { time: Box::pin(sleep(BODY_TIME)), share: Share::Unknown }
+    }
+}
+
 enum Share {
     /// The prefix is not there.
     Unknown,
@@ -174,7 +180,7 @@ impl Meter {
         if self.prefixed == 0 && !is_alone {
             return;
         }
-        let open = self.open.get_or_insert_with(|| Open { time: Box::pin(sleep(BODY_TIME)), share: Share::Unknown });
+        let open = self.open.get_or_insert_with(Open::new);
         if matches!(open.share, Share::Unknown) && (self.prefixed == PREFIX || is_alone) {
             open.share = Share::Asked(self.bodies.clone().share(self.length).boxed());
         }
@@ -206,6 +212,10 @@ impl Meter {
 
     /// To be polled while nothing comes: says when the message has taken too long.
     pub(super) fn poll_slow(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        // The time of an only message begins with its call, and that of one of many with its first byte.
+        if self.takes == Takes::One && self.open.is_none() {
+            self.open = Some(Open::new());
+        }
         match &mut self.open {
             Some(open) => open.time.poll_unpin(context).map(|()| status::request_too_slow(BODY_TIME)),
             None => Poll::Pending,

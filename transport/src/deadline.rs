@@ -1,11 +1,45 @@
-//! The `grpc-timeout` header: how long a client waits.
+//! The `grpc-timeout` header: how long a client waits, and what it is told when that is over.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::HeaderMap;
+use tidings::status::{self, Call};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Status;
+
+/// Ends a call whose client waits no longer.
+#[derive(Debug)]
+pub(super) struct Deadline {
+    // Few calls have one.
+    sleep: Option<Pin<Box<Sleep>>>,
+    call: Call,
+}
+
+impl Deadline {
+    pub(super) fn new(at: Option<Instant>, call: Call) -> Self {
+        Self { sleep: at.map(|at| Box::pin(sleep_until(at))), call }
+    }
+
+    /// One that never passes.
+    pub(super) fn none() -> Self {
+        Self { sleep: None, call: Call::Read }
+    }
+
+    /// Ready with DEADLINE_EXCEEDED once it has passed.
+    pub(super) fn poll_passed(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().poll(context).map(|()| status::deadline_exceeded(self.call)),
+            None => Poll::Pending,
+        }
+    }
+}
 
 /// The time that a call has, as its headers say; `None` where they say nothing that can be read.
-pub fn of(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     // gRPC allows at most eight digits, and nothing but digits.
@@ -22,11 +56,6 @@ pub fn of(headers: &HeaderMap) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(number)),
         _ => None,
     }
-}
-
-/// The same of a call that a generated service was given.
-pub fn of_call<T>(request: &tonic::Request<T>) -> Option<Duration> {
-    of(request.metadata().as_ref())
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! How a call learns that its connection is about to end, by its age or because the server stops. Every request carries
-//! an [`DrainSignal`]; calls that go on for long end themselves when it begins, and say why.
+//! How a call learns that its connection is about to end, by its age or because the server stops. Every call has
+//! one in its context; calls that go on for long end themselves when it begins, and say why.
 
 use std::sync::Arc;
 
-use http::Extensions;
 use tidings::status::{self, Call};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
@@ -22,12 +21,6 @@ impl DrainSignal {
     /// That of one connection more. It begins at the latest when `server` is cancelled.
     pub(super) fn new(server: &CancellationToken) -> Self {
         Self(Arc::new(Tokens { connection: server.child_token(), server: server.clone() }))
-    }
-
-    /// That of a request's connection; of the server alone where the request came through none.
-    pub fn of(request: &Extensions, server: &CancellationToken) -> Self {
-        let of_server = || Self(Arc::new(Tokens { connection: server.clone(), server: server.clone() }));
-        request.get().cloned().unwrap_or_else(of_server)
     }
 
     /// Begins the end of this connection.

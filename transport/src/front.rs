@@ -1,22 +1,21 @@
-//! The first to see a request: lets gRPC pass straight to the services, some of it on the fast path, sends browsers through CORS and gRPC-Web, turns
-//! away pages of origins that are not allowed, and tells HTTP clients that this is no web server.
+//! The first to see a request: lets gRPC pass straight to [`Dispatch`], sends browsers there through CORS and gRPC-Web, turns away pages of origins that are not allowed, and tells HTTP clients that this is no web server.
 
 use std::{convert::Infallible, sync::Arc};
 
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use tonic::{body::Body, service::Routes};
+use tonic::body::Body;
 use tonic_web::{GrpcWebLayer, GrpcWebService};
-use tower::util::{Oneshot, ServiceExt as _};
+use tower::util::ServiceExt as _;
 use tower_http::cors::Cors;
 use tower_layer::Layer as _;
 
 use super::{
-    Origins, cors,
-    deadline_and_panic::DeadlineAndPanicLayer,
-    fast_path::{Call, FastPath, Methods},
-    shared::Shared,
+    Origins,
+    context::Connection,
+    cors,
+    dispatch::{Call, Dispatch},
 };
 
 const NO_WEB_PAGE: &str = "This is a gRPC server, spoken to over HTTP/2 or, by gRPC-Web, over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
@@ -27,42 +26,32 @@ const FOREIGN_ORIGIN: &str =
 /// The service of every connection.
 #[derive(Clone)]
 pub(super) struct Front {
-    fast_paths: Methods,
-    grpc: DeadlineAndPanicLayer<Routes>,
-    web: Cors<GrpcWebService<DeadlineAndPanicLayer<Routes>>>,
+    grpc: Dispatch,
+    web: Cors<GrpcWebService<Dispatch>>,
     origins: Arc<Origins>,
 }
 
 impl Front {
-    pub(super) fn new(
-        grpc: DeadlineAndPanicLayer<Routes>,
-        methods: Vec<(&'static str, Box<dyn FastPath>)>,
-        origins: Origins,
-    ) -> Self {
+    pub(super) fn new(grpc: Dispatch, origins: Origins) -> Self {
         let origins = Arc::new(origins);
         let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(grpc.clone()));
-        Self { fast_paths: Methods::new(methods, grpc.clone()), grpc, web, origins }
+        Self { grpc, web, origins }
     }
 
     /// Answers a request of this connection.
-    pub(super) fn call(&self, mut request: Request<Incoming>, connection: &Arc<Shared>) -> Calling {
+    pub(super) fn call(&self, mut request: Request<Incoming>, connection: &Arc<Connection>) -> Calling {
         let is_of_page = request.headers().contains_key(header::ORIGIN);
         // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS. No browser sends two, and what
         // stands between may look at another one than we.
         if is_of_page && !request.headers().get_all(header::ORIGIN).iter().all(|origin| self.origins.allow(origin)) {
             return refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN);
         }
-        let kind = kind(&request);
-        if matches!(kind, Kind::Grpc)
-            && !is_of_page
-            && let Some(method) = self.fast_paths.find(&request)
-        {
-            return Either::Left(Either::Left(self.fast_paths.call(method, request, connection)));
-        }
-        connection.attach(request.extensions_mut());
-        match kind {
-            Kind::Grpc if !is_of_page => Either::Left(Either::Right(self.grpc.clone().oneshot(request))),
-            Kind::Grpc | Kind::Web => Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request)))),
+        match kind(&request) {
+            Kind::Grpc if !is_of_page => Either::Left(self.grpc.call(request, connection)),
+            Kind::Grpc | Kind::Web => {
+                request.extensions_mut().insert(Arc::clone(connection));
+                Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request))))
+            }
             Kind::NoCall => refuse(StatusCode::METHOD_NOT_ALLOWED, NO_CALL),
             Kind::Other => refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_WEB_PAGE),
         }
@@ -70,10 +59,9 @@ impl Front {
 }
 
 type Answer = Result<Response<Body>, Infallible>;
-type Grpc = Either<Call, Oneshot<DeadlineAndPanicLayer<Routes>, Request<Incoming>>>;
 type Web = Either<BoxFuture<'static, Answer>, Ready<Answer>>;
 /// A request that is being answered.
-pub(super) type Calling = Either<Grpc, Web>;
+pub(super) type Calling = Either<Call<Incoming>, Web>;
 
 enum Kind {
     Grpc,

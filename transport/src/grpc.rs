@@ -1,7 +1,14 @@
 //! What gRPC puts around messages over HTTP/2: a prefix before each, a head before all of them, and a status behind.
 
-use http::{HeaderMap, HeaderValue, Response, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use prost::Message;
+use tidings::{limits::DECODE_BYTES, status};
 use tonic::{Status, body::Body};
+
+pub(super) use self::framed::Framed;
+
+mod framed;
 
 /// Bytes before each message: a flag, which says whether it is compressed, and its length.
 pub const PREFIX: usize = 5;
@@ -12,10 +19,19 @@ pub fn put_prefix(buffer: &mut Vec<u8>, length: usize) {
     buffer.extend_from_slice(&(length as u32).to_be_bytes());
 }
 
+/// A message with its prefix.
+pub fn frame(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut frame = Vec::with_capacity(PREFIX + length);
+    put_prefix(&mut frame, length);
+    message.encode_raw(&mut frame);
+    frame.into()
+}
+
 /// The response whose body has frames, and trailers at its end.
-pub fn response<B>(body: B) -> Response<Body>
+pub(super) fn response<B>(body: B) -> Response<Body>
 where
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<tonic::codegen::StdError>,
 {
     let mut response = Response::new(Body::new(body));
@@ -23,12 +39,30 @@ where
     response
 }
 
-/// A status as the trailers of a response.
-pub fn trailers(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    if status.add_header(&mut trailers).is_err() {
-        // Our own texts and details can all be written.
-        tracing::error!(?status, "a status that is no header");
+/// The trailers of a response: OK, or the status that it failed with.
+pub(super) fn trailers(end: Result<(), Status>) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    match end {
+        Ok(()) => {
+            trailers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));
+        }
+        Err(status) => {
+            if status.add_header(&mut trailers).is_err() {
+                // Our own texts and details can all be written.
+                tracing::error!(?status, "a status that is no header");
+            }
+        }
     }
     trailers
+}
+
+/// Whether a request says that it is not compressed.
+pub(super) fn is_plain(headers: &HeaderMap) -> bool {
+    let encoding = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
+    encoding.is_none_or(|encoding| encoding == b"identity")
+}
+
+/// Says in our words what tonic's decoder found in one of several requests.
+pub(super) fn refine(status: Status) -> Status {
+    status::of_decoder(status.code(), status.message(), DECODE_BYTES).unwrap_or(status)
 }

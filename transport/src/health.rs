@@ -1,7 +1,7 @@
 //! `grpc.health.v1`, answered from the broker's state and the shutdown token at the moment of asking: there is no second
 //! truth to keep up to date. Watchers are told of the end and let go, so that they hold up no drain.
 
-use std::pin::Pin;
+use std::{future::poll_fn, pin::Pin};
 
 use futures_util::{Stream, stream};
 use tidings::{broker::State, status::Call};
@@ -14,7 +14,7 @@ use tonic_health::pb::{
     health_server::{Health, HealthServer},
 };
 
-use super::DrainSignal;
+use super::CallContext;
 
 /// The health of these services, and of the server as a whole.
 pub(super) fn service(
@@ -63,9 +63,9 @@ impl Health for Reporter {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = self.knows(&request.get_ref().service);
-        let drain = DrainSignal::of(request.extensions(), &self.shutdown);
+        let context = CallContext::of(request.extensions())?;
         let (state, shutdown) = (self.state.clone(), self.shutdown.clone());
-        let watcher = Watcher { known, told: None, state, shutdown, drain, over: false };
+        let watcher = Watcher { known, told: None, state, shutdown, context, over: false };
         Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
     }
 }
@@ -75,7 +75,7 @@ struct Watcher {
     told: Option<ServingStatus>,
     state: watch::Receiver<State>,
     shutdown: CancellationToken,
-    drain: DrainSignal,
+    context: CallContext,
     over: bool,
 }
 
@@ -85,7 +85,7 @@ impl Watcher {
             return None;
         }
         loop {
-            let drain = self.drain.has_begun();
+            let drain = self.context.drain().has_begun();
             // Marks the state as seen, so that a change from here on wakes the wait below.
             self.state.borrow_and_update();
             let now = match self.known {
@@ -100,13 +100,18 @@ impl Watcher {
                 self.over = true;
                 // Whoever was told that the server stops needs no status; a connection that ends by its age is another's.
                 let aged = !self.shutdown.is_cancelled();
-                return aged.then(|| (Err(self.drain.status(Call::Read)), self));
+                return aged.then(|| (Err(self.context.drain().status(Call::Read)), self));
             }
+            let mut timer = self.context.timer();
             tokio::select! {
-                () = self.drain.begun() => {}
+                () = self.context.drain().begun() => {}
+                status = poll_fn(|context| timer.poll_passed(context)) => {
+                    self.over = true;
+                    return Some((Err(status), self));
+                }
                 changed = self.state.changed() => if changed.is_err() {
                     // The broker is gone for good, which only happens at the end.
-                    self.drain.begun().await;
+                    self.context.drain().begun().await;
                 }
             }
         }
@@ -118,13 +123,20 @@ mod tests {
     use futures_util::StreamExt as _;
 
     use super::*;
+    use crate::{DrainSignal, context::Connection};
+
+    fn request(service: &str, context: CallContext) -> Request<HealthCheckRequest> {
+        let mut request = Request::new(HealthCheckRequest { service: service.to_owned() });
+        request.extensions_mut().insert(context);
+        request
+    }
 
     #[tokio::test]
     async fn watchers_see_every_change_and_the_end() {
         let (broker, state) = watch::channel(State::Up);
         let shutdown = CancellationToken::new();
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: shutdown.clone() };
-        let request = |service: &str| Request::new(HealthCheckRequest { service: service.to_owned() });
+        let request = |service: &str| request(service, CallContext::detached(Call::Read, &shutdown));
 
         let mut watched = reporter.watch(request("a.B")).await.expect("a stream").into_inner();
         let mut next = async || watched.next().await.map(|item| item.expect("no error").status());
@@ -142,10 +154,9 @@ mod tests {
     async fn watchers_on_a_connection_that_is_too_old_are_told_to_come_again() {
         let (_broker, state) = watch::channel(State::Up);
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
-        let mut request = Request::new(HealthCheckRequest { service: "a.B".to_owned() });
         let drain = DrainSignal::new(&reporter.shutdown);
-        request.extensions_mut().insert(drain.clone());
-        let mut watched = reporter.watch(request).await.expect("a stream").into_inner();
+        let context = CallContext::new(Connection::new(drain.clone(), None), Call::Read, None);
+        let mut watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
         assert_eq!(watched.next().await.map(|item| item.expect("no error").status()), Some(ServingStatus::Serving));
         drain.begin();
         let end = watched.next().await.expect("an item").expect_err("the end");
@@ -153,11 +164,24 @@ mod tests {
         assert!(watched.next().await.is_none());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn watchers_wait_no_longer_than_they_said() {
+        let (_broker, state) = watch::channel(State::Up);
+        let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
+        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+        let connection = Connection::new(DrainSignal::new(&reporter.shutdown), None);
+        let context = CallContext::new(connection, Call::Read, Some(until));
+        let watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
+        let all: Vec<_> = watched.collect().await;
+        let codes: Vec<_> = all.into_iter().map(|item| item.map_err(|status| status.code())).collect();
+        assert!(matches!(&codes[..], [Ok(_), Err(tonic::Code::DeadlineExceeded)]), "{codes:?}");
+    }
+
     #[tokio::test]
     async fn unknown_services_are_told_so() {
         let (_broker, state) = watch::channel(State::Up);
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
-        let request = || Request::new(HealthCheckRequest { service: "c.D".to_owned() });
+        let request = || request("c.D", CallContext::detached(Call::Read, &reporter.shutdown));
         assert_eq!(reporter.check(request()).await.expect_err("unknown").code(), tonic::Code::NotFound);
         let mut watched = reporter.watch(request()).await.expect("a stream").into_inner();
         let first = watched.next().await.expect("an item").expect("no error");

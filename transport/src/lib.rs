@@ -25,25 +25,30 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tower_service::Service;
 
+use dispatch::Dispatch;
+use front::Front;
+use methods::Methods;
+
 mod accept;
 pub mod admin;
 mod bodies;
+mod context;
 pub mod cors;
-pub mod deadline;
-mod deadline_and_panic;
+mod deadline;
 pub mod descriptors;
+mod dispatch;
 mod drain_signal;
-mod fallback;
-mod fast_path;
 mod front;
 pub mod grpc;
 mod health;
+mod methods;
+pub mod operation;
 mod reflection;
-mod shared;
 
+pub use context::CallContext;
 pub use cors::Origins;
 pub use drain_signal::DrainSignal;
-pub use fast_path::FastPath;
+pub use methods::{Method, Shape};
 
 /// How to serve. The flags' defaults are the runtime's.
 #[derive(Debug, Clone)]
@@ -70,14 +75,14 @@ pub struct Options {
 pub struct Services {
     routes: Routes,
     names: Vec<&'static str>,
-    fast_paths: Vec<(&'static str, Box<dyn FastPath>)>,
+    methods: Vec<Method>,
     state: watch::Receiver<broker::State>,
 }
 
 impl Services {
     /// No service yet, and the broker's state, which health follows.
     pub fn new(state: watch::Receiver<broker::State>) -> Self {
-        Self { routes: Routes::default(), names: Vec::new(), fast_paths: Vec::new(), state }
+        Self { routes: Routes::default(), names: Vec::new(), methods: Vec::new(), state }
     }
 
     /// Adds a service: a generated server, or any tower service that has a name and answers with a
@@ -95,12 +100,19 @@ impl Services {
         self
     }
 
-    /// Lets ordinary calls of a method, such as `/tidings.v1.PublisherService/Publish`, take the fast path. Its service has to
-    /// be added as well, for all other calls of it.
+    /// Lets methods of the services be called: one for each RPC.
     #[must_use]
-    pub fn with_fast_path(mut self, path: &'static str, method: impl FastPath) -> Self {
-        self.fast_paths.push((path, Box::new(method)));
+    pub fn with_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods.extend(methods);
         self
+    }
+
+    fn dispatch(self, fast_path: bool, elsewhere: Option<SocketAddr>, shutdown: &CancellationToken) -> Dispatch {
+        let Self { routes, names, methods, state } = self;
+        let health = health::service(&names, state, shutdown.clone());
+        let routes = reflection::add(routes.add_service(health), &names).prepare();
+        let methods = Methods::new(methods, names, elsewhere);
+        Dispatch::new(if fast_path { methods } else { methods.without_fast_paths() }, routes)
     }
 }
 
@@ -119,13 +131,6 @@ pub async fn serve(
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let Services { routes, names, mut fast_paths, state } = services;
-    if !options.fast_path {
-        fast_paths.clear();
-    }
-    let health = health::service(&names, state, shutdown.clone());
-    let routes = reflection::add(routes.add_service(health), &names);
-    let routes = fallback::add(routes, names, options.elsewhere).prepare();
-    let calls = deadline_and_panic::DeadlineAndPanicLayer::new(routes, reflection::streaming());
-    accept::run(listener, front::Front::new(calls, fast_paths, options.origins.clone()), options, shutdown).await
+    let dispatch = services.dispatch(options.fast_path, options.elsewhere, &shutdown);
+    accept::run(listener, Front::new(dispatch, options.origins.clone()), options, shutdown).await
 }

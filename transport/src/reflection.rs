@@ -1,10 +1,6 @@
 //! Server reflection, in both versions that clients speak, for what this server serves and nothing else. The types of error
 //! details are known to it as well, or tools would print them as base64.
 
-use std::collections::HashSet;
-
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use tidings::pb;
 use tonic::service::Routes;
 use tonic_reflection::server::Builder;
@@ -18,28 +14,6 @@ pub(super) fn add(routes: Routes, names: &[&'static str]) -> Routes {
     let v1 = builder(names).build_v1().expect(valid);
     let v1alpha = builder(names).build_v1alpha().expect(valid);
     routes.add_service(v1).add_service(v1alpha)
-}
-
-/// The paths of the methods that take a stream of requests, of all that is described here. Whatever else there is takes one request a call.
-pub(super) fn streaming() -> HashSet<String> {
-    let mut paths = HashSet::new();
-    for descriptors in [
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        pb::FILE_DESCRIPTOR_SET,
-    ] {
-        let descriptors = FileDescriptorSet::decode(descriptors).expect("they were compiled into the program");
-        for file in descriptors.file {
-            for service in &file.service {
-                let streaming = service.method.iter().filter(|method| method.client_streaming());
-                paths.extend(
-                    streaming.map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())),
-                );
-            }
-        }
-    }
-    paths
 }
 
 fn builder(names: &[&'static str]) -> Builder<'static> {
@@ -59,16 +33,6 @@ fn builder(names: &[&'static str]) -> Builder<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn methods_that_take_a_stream_are_known() {
-        let expected = [
-            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-            "/tidings.v1.PublisherService/PublishStream",
-        ];
-        assert_eq!(streaming(), expected.map(str::to_owned).into());
-    }
 
     #[test]
     fn all_descriptors_fit_together() {

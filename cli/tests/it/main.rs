@@ -20,6 +20,7 @@ mod harness;
 mod heavy_requests;
 mod limits;
 mod listing;
+mod methods;
 mod metrics;
 mod odd;
 mod patterns;

@@ -6,10 +6,10 @@ use tidings::{
     pb::{PublishBatchResponse, PublishStreamResponse, publish_stream_response::Result as Outcome},
     status,
 };
-use tonic::Code;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::Responder;
+use super::{ReceiptOfOne, Receipts, Respond, Responder};
 
 fn channel(name: &str) -> ChannelName {
     Names::new("tidings", "").and_then(|names| names.parse(name)).expect("valid")
@@ -18,6 +18,10 @@ fn channel(name: &str) -> ChannelName {
 fn receipt(epoch: u64, sequence: i64) -> Receipt {
     let epoch = Epoch::from_u64(epoch).expect("not 0");
     Receipt { id: Uuid::now_v7(), epoch, sequence, time_ms: 0, duplicate: false, replicas: 0 }
+}
+
+fn one(channel: &ChannelName, receipts: &[Receipt]) -> Result<ReceiptOfOne, Status> {
+    ReceiptOfOne::new(Responder::new(channel.clone()), receipts.to_vec())
 }
 
 /// Receipts whose numbers take from one byte to as many as there can be.
@@ -61,7 +65,7 @@ fn a_frame_is_what_prost_would_write() {
         let mut responses = Vec::new();
         for receipt in receipts() {
             let response = Responder::new(channel.clone()).respond(&receipt);
-            let frame = Responder::new(channel.clone()).frame_of_one(&[receipt]).expect("a receipt");
+            let frame = one(&channel, &[receipt]).expect("a receipt").into_frame();
             assert_eq!(frame, framed(&response), "{response:?}");
             let mut streamed = Vec::new();
             assert_eq!(Responder::new(channel.clone()).put_next(&mut streamed, Some(receipt)), Code::Ok);
@@ -69,7 +73,7 @@ fn a_frame_is_what_prost_would_write() {
             assert_eq!(streamed, framed(&PublishStreamResponse { result }));
             responses.push(response);
         }
-        let frame = Responder::new(channel.clone()).frame_of_batch(&receipts_of(&responses)).expect("receipts");
+        let frame = Receipts::new(Responder::new(channel.clone()), receipts_of(&responses)).into_frame();
         assert_eq!(frame, framed(&PublishBatchResponse { responses }));
     }
 }
@@ -82,7 +86,7 @@ fn receipts_of(responses: &[tidings::pb::PublishResponse]) -> Vec<Receipt> {
 
 #[test]
 fn a_broker_without_a_receipt_is_a_bug() {
-    let answer = Responder::new(channel("c")).frame_of_one(&[]);
+    let answer = one(&channel("c"), &[]).map(Respond::into_frame);
     assert_eq!(answer.expect_err("no receipt").code(), Code::Internal);
     let mut streamed = Vec::new();
     assert_eq!(Responder::new(channel("c")).put_next(&mut streamed, None), Code::Internal);

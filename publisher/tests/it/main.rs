@@ -2,11 +2,12 @@
 //! that can be told to wait, to fail and to go away.
 
 mod fake;
+mod fast_path;
 mod program;
 mod publish;
 mod raw;
 mod serving;
 mod stream;
 mod streamed;
-mod ways;
+
 mod web;

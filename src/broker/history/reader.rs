@@ -48,6 +48,8 @@ pub struct Reader {
     reported: Reported,
     /// What the reader was before it met servers that did not have the channel.
     pasts: Pasts,
+    /// Its epoch, older than the head's list, while the reader stands before the oldest one of the list.
+    unlisted: Option<Epoch>,
 }
 
 impl Reader {
@@ -129,6 +131,11 @@ impl Reader {
             let own = head.epochs[index].epoch;
             self.learn(head, index);
             self.pass_over_reported(own, head.last_of(index));
+            if index == 0
+                && let Some(next) = self.before_oldest(head)
+            {
+                return next;
+            }
             let Some(successor) = head.epochs.get(index + 1) else {
                 if self.position.sequence > head.last {
                     return self.fall_back(own, head.last);
@@ -160,23 +167,16 @@ impl Reader {
     /// epoch. Otherwise there is a gap of unknown length, up to what is retained.
     pub fn settle(&mut self, head: &Head, whole: bool) -> Option<Gap> {
         let lost = self.position;
+        self.unlisted = None;
         if whole && let Some(oldest) = head.epochs.first() {
-            let resume = Position::new(oldest.epoch, lost.sequence);
-            // What was lost where the oldest epoch of the list began. Of the one before it, that is the reader's, or one that followed it.
-            let beyond = lost.epoch.map(|own| (own, oldest.first.max(lost.sequence + 1), oldest.previous_end));
-            let named = head.losses.iter().filter(|loss| loss.began == oldest.epoch);
-            let named = named.map(|loss| (loss.epoch, loss.from, loss.to));
-            let Some(((epoch, from, to), more)) = self.first_untold(beyond.into_iter().chain(named)) else {
-                self.position = resume;
+            // What was lost where the list begins is reported behind what the log has before that.
+            if has_losses(head, oldest) && lost.sequence + 1 < oldest.first {
+                self.position = Position::new(oldest.epoch, lost.sequence);
+                self.unlisted = lost.epoch;
                 self.learn(head, 0);
                 return None;
-            };
-            // While there is more to tell, the reader's epoch is not listed, and this is asked once more.
-            if !more {
-                self.position = resume;
-                self.learn(head, 0);
             }
-            return self.report(epoch, from, to, self.position).map(|gap| Gap { more, ..gap });
+            return self.cross_to_oldest(head, lost.epoch);
         }
         // A copy may come back in which the reader's own history goes on.
         self.leave(true);
@@ -185,6 +185,46 @@ impl Reader {
             self.learn(head, index);
         }
         Some(Gap::lost(lost.epoch, lost.sequence + 1, 0, self.position))
+    }
+
+    /// What the log has before the oldest epoch of the head's list, where messages were lost when that began. Behind it they are
+    /// reported.
+    fn before_oldest(&mut self, head: &Head) -> Option<Next> {
+        let oldest = &head.epochs[0];
+        if !has_losses(head, oldest) {
+            return None;
+        }
+        let (from, limit) = (self.position.sequence, oldest.first - 1);
+        if from >= limit {
+            let own = self.unlisted.take()?;
+            let gap = self.cross_to_oldest(head, Some(own))?;
+            self.unlisted = gap.more.then_some(own);
+            return Some(Next::Gap(gap));
+        }
+        self.position.epoch = Some(oldest.epoch);
+        if head.first <= from + 1 {
+            return Some(Next::Read { to: limit });
+        }
+        self.position.sequence = limit.min(head.first - 1);
+        Some(Next::Gap(trimmed(head, oldest.epoch, from, self.position)))
+    }
+
+    /// Moves to the oldest epoch of the head's list, once all is reported that was lost where it began. Of the one before it, that is
+    /// the reader's, or one that followed it.
+    fn cross_to_oldest(&mut self, head: &Head, own: Option<Epoch>) -> Option<Gap> {
+        let oldest = head.epochs.first()?;
+        let sequence = self.position.sequence;
+        let beyond = own.map(|own| (own, oldest.first.max(sequence + 1), oldest.previous_end));
+        let named = head.losses.iter().filter(|loss| loss.began == oldest.epoch);
+        let named = named.map(|loss| (loss.epoch, loss.from, loss.to));
+        let first = self.first_untold(beyond.into_iter().chain(named));
+        // While there is more to report, the reader's epoch is not listed, and this is asked once more.
+        if !first.is_some_and(|(_, more)| more) {
+            self.position = Position::new(oldest.epoch, sequence);
+            self.learn(head, 0);
+        }
+        let ((epoch, from, to), more) = first?;
+        self.report(epoch, from, to, self.position).map(|gap| Gap { more, ..gap })
     }
 
     /// Steps over messages that the reader learned of in another way than from the head.
@@ -235,7 +275,8 @@ impl Reader {
             return None;
         }
         let first = head.epochs[0];
-        let later = |loss: &&Loss| loss.began == first.epoch;
+        // What was lost at a later beginning, of which the list knows none before, is reported there.
+        let later = |loss: &&Loss| loss.began == first.epoch && first.first <= 1;
         let losses = head.losses.iter().filter(later).map(|loss| (loss.epoch, loss.from, loss.to));
         if let Some(((epoch, from, to), more)) = self.first_untold(losses) {
             // Behind the last of them the reader is past the beginning, also where it resumes by its cursor.
@@ -420,8 +461,7 @@ impl Reader {
         let (mut index, mut limit) = (index, limit);
         while head.first - 1 > limit
             && let Some(next) = head.epochs.get(index + 1)
-            && next.previous_end < next.first
-            && head.losses.iter().all(|loss| loss.began != next.epoch)
+            && !has_losses(head, next)
         {
             index += 1;
             limit = head.last_of(index);
@@ -429,13 +469,23 @@ impl Reader {
         let last_missing = limit.min(head.first - 1);
         self.position = Position::new(head.epochs[index].epoch, last_missing);
         self.learn(head, index);
-        Next::Gap(Gap {
-            epoch: Some(own),
-            first_missing: from + 1,
-            last_missing,
-            reason: if head.keeps_history { GapReason::Trimmed } else { GapReason::NotRetained },
-            resume: self.position,
-            more: false,
-        })
+        Next::Gap(trimmed(head, own, from, self.position))
+    }
+}
+
+/// Whether messages are known to be lost where an epoch began.
+fn has_losses(head: &Head, began: &EpochStart) -> bool {
+    began.previous_end >= began.first || head.losses.iter().any(|loss| loss.began == began.epoch)
+}
+
+/// What was trimmed from behind a sequence up to where the reader goes on.
+fn trimmed(head: &Head, epoch: Epoch, from: i64, resume: Position) -> Gap {
+    Gap {
+        epoch: Some(epoch),
+        first_missing: from + 1,
+        last_missing: resume.sequence,
+        reason: if head.keeps_history { GapReason::Trimmed } else { GapReason::NotRetained },
+        resume,
+        more: false,
     }
 }

@@ -202,19 +202,49 @@ fn an_epoch_older_than_the_list_asks_the_log() {
     assert_eq!(reader.next(Some(&head), Absence::default()), Next::Read { to: 29 });
 }
 
-/// What was lost where the oldest listed epoch began is told to those as well whose own fell off the list.
+/// What was lost where the oldest listed epoch began is reported to those as well whose own fell off the list, and where it was lost:
+/// behind what the log has before.
 #[test]
 fn losses_at_the_oldest_listed_epoch_are_told_to_whoever_comes_from_before() {
     let known = with_losses(head(&[(5, 20, 21), (6, 30, 29)], 10, 40), &[(5, 9, 1, 4), (5, 8, 2, 2)]);
-    let mut reader = Reader::new(at(1, 15));
-    let mut told = Vec::new();
-    while reader.next(Some(&known), Absence::default()) == Next::Unlisted {
-        told.extend(reader.settle(&known, true).map(Next::Gap));
+    let losses = |own, sequence| {
+        let here = at(own, sequence);
+        [and_more(lost(own, 20, 21, here)), and_more(lost(9, 1, 4, here)), lost(8, 2, 2, at(5, sequence))]
+    };
+    let settled = |reader: &mut Reader| {
+        let mut told = Vec::new();
+        while reader.clone().next(Some(&known), Absence::default()) == Next::Unlisted {
+            reader.next(Some(&known), Absence::default());
+            told.extend(reader.settle(&known, true).map(Next::Gap));
+        }
+        told
+    };
+    for before in [at(1, 15), at(1, 0), Position::START] {
+        let mut reader = Reader::new(before);
+        assert_eq!(settled(&mut reader), []);
+        if before.sequence < 9 {
+            let Next::Gap(gap) = reader.next(Some(&known), Absence::default()) else { panic!("{reader:?}") };
+            assert_eq!((gap.reason, gap.last_missing), (GapReason::Trimmed, 9));
+        }
+        assert_eq!(reader.next(Some(&known), Absence::default()), Next::Read { to: 19 });
+        // Of the messages there one says its epoch.
+        let mut other = reader.clone();
+        reader.follow(at(4, 19), Lineage::Unknown);
+        assert_eq!(settled(&mut reader), losses(4, 19));
+        assert_eq!(reader.next(Some(&known), Absence::default()), Next::Read { to: 29 });
+        // Where none does, they count as of the oldest listed, and the reader's own is known yet.
+        if before != Position::START {
+            other.follow(at(5, 19), Lineage::Unknown);
+            let told: Vec<_> = (0..3).map(|_| other.next(Some(&known), Absence::default())).collect();
+            let [first, second, last] = losses(1, 19).map(|next| match next {
+                Next::Gap(gap) => Next::Gap(Gap { resume: at(5, 19), ..gap }),
+                next => next,
+            });
+            assert_eq!(told, [first, second, last]);
+            assert_eq!(other.next(Some(&known), Absence::default()), Next::Read { to: 29 });
+        }
     }
-    let expected = [and_more(lost(1, 20, 21, at(1, 15))), and_more(lost(9, 1, 4, at(1, 15))), lost(8, 2, 2, at(5, 15))];
-    assert_eq!(told, expected);
-    assert_eq!(reader.next(Some(&known), Absence::default()), Next::Read { to: 29 });
-    // Whoever was told before is not told again.
+    // Whoever was there before is not told again.
     let mut inside = Reader::new(at(5, 25));
     assert_eq!(inside.next(Some(&known), Absence::default()), Next::Read { to: 29 });
 }

@@ -23,7 +23,7 @@ use super::{
     cork::{Cork, Corked},
     write_timeout::WithWriteTimeout,
 };
-use crate::{Options, drain_signal::DrainSignal, front::Front, shared::Shared};
+use crate::{Options, context, drain_signal::DrainSignal, front::Front};
 
 /// What an HTTP/2 client says first.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -74,10 +74,11 @@ impl Connection {
     async fn serve(self, stream: TcpStream) {
         let Self { builder, front, terms, drain, .. } = self;
         prepare(&stream, &terms);
+        let peer = stream.peer_addr().ok();
         let greeted = timeout(limits::GREETING_TIMEOUT, greet(stream, terms));
         let Some(Ok(Ok((io, cork)))) = drain.run_until_cancelled(greeted).await else { return };
         let signal = DrainSignal::new(&drain);
-        let shared = Shared::new(signal.clone());
+        let shared = context::Connection::new(signal.clone(), peer);
         let calls = service_fn(move |request: Request<Incoming>| front.call(request, &shared));
         let mut connection = std::pin::pin!(Corked::new(builder.serve_connection(TokioIo::new(io), calls), cork));
         let ended = tokio::select! {

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
+use tonic::Status;
 
 use super::Meter;
 
@@ -23,6 +25,8 @@ pin_project! {
         meter: Meter,
         // What comes behind the whole messages that were handed out.
         kept: Option<Result<Frame<Bytes>, Error>>,
+        // Why it failed, for whoever answers: what reads a stream may take a failure for its end.
+        fault: Arc<OnceLock<Status>>,
         // Since when a part of a message is with whoever reads.
         given: Option<Instant>,
         is_over: bool,
@@ -31,7 +35,12 @@ pin_project! {
 
 impl<B> Metered<B> {
     pub(crate) fn new(inner: B, meter: Meter) -> Self {
-        Self { inner, meter, kept: None, given: None, is_over: false }
+        Self { inner, meter, kept: None, fault: Arc::default(), given: None, is_over: false }
+    }
+
+    /// Where its fault will be, once it has failed.
+    pub(crate) fn fault(&self) -> Arc<OnceLock<Status>> {
+        Arc::clone(&self.fault)
     }
 }
 
@@ -53,13 +62,13 @@ where
         }
         let next = loop {
             if let Err(status) = ready!(this.meter.poll_ready(context)) {
-                break Err(status.into());
+                break Err(found(this.fault, status));
             }
             if let Some(kept) = this.kept.take() {
                 break kept.map(Some);
             }
             let frame = match this.inner.as_mut().poll_frame(context) {
-                Poll::Pending => break Err(ready!(this.meter.poll_slow(context)).into()),
+                Poll::Pending => break Err(found(this.fault, ready!(this.meter.poll_slow(context)))),
                 Poll::Ready(Some(Err(error))) => break Err(error.into()),
                 Poll::Ready(Some(Ok(frame))) => Some(frame),
                 Poll::Ready(None) => None,
@@ -81,10 +90,10 @@ where
                 }
                 (Ok(()), ..) => break Ok(frame),
                 (Err(status), Some((whole, _)), _) => {
-                    *this.kept = Some(Err(status.into()));
+                    *this.kept = Some(Err(found(this.fault, status)));
                     break Ok(Some(Frame::data(whole)));
                 }
-                (Err(status), None, _) => break Err(status.into()),
+                (Err(status), None, _) => break Err(found(this.fault, status)),
             }
         };
         *this.is_over = !matches!(&next, Ok(Some(frame)) if frame.is_data());
@@ -96,4 +105,10 @@ where
     fn is_end_stream(&self) -> bool {
         self.is_over
     }
+}
+
+fn found(fault: &OnceLock<Status>, status: Status) -> Error {
+    // The first is the one that counts.
+    let _ = fault.set(status.clone());
+    status.into()
 }

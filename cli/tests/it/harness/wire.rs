@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use h2::client::{ResponseFuture, SendRequest};
 use prost::bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::net::TcpStream;
@@ -14,6 +15,8 @@ use tonic::{
 pub(crate) const GRPC: &str = "application/grpc";
 /// As browsers speak it.
 pub(crate) const WEB: &str = "application/grpc-web+proto";
+/// The same as base64.
+pub(crate) const WEB_TEXT: &str = "application/grpc-web-text+proto";
 /// The flag of a frame in which gRPC-Web has its trailers.
 const TRAILERS: u8 = 0x80;
 
@@ -41,7 +44,8 @@ impl Wire {
         headers: &[(&str, &str)],
     ) -> (ResponseFuture, h2::SendStream<Bytes>) {
         let mut request = Request::post(format!("http://{}{path}", self.address));
-        for (name, value) in [("content-type", kind), ("te", "trailers")].iter().chain(headers) {
+        // gRPC-Web answers in the form that is accepted.
+        for (name, value) in [("content-type", kind), ("accept", kind), ("te", "trailers")].iter().chain(headers) {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("a request");
@@ -59,7 +63,8 @@ impl Wire {
     ) -> (Vec<Vec<u8>>, Status) {
         let (answer, mut sending) = self.begin(path, kind, headers).await;
         // A server that needs no body to refuse a call may have done so.
-        let _ = sending.send_data(body.into(), true);
+        let body = if kind == WEB_TEXT { BASE64_STANDARD.encode(body).into() } else { body.into() };
+        let _ = sending.send_data(body, true);
         read(answer.await.expect("a response")).await
     }
 }
@@ -82,12 +87,16 @@ async fn read(answer: Response<h2::RecvStream>) -> (Vec<Vec<u8>>, Status) {
     if let Some(status) = Status::from_header_map(answer.headers()) {
         return (Vec::new(), status);
     }
+    let is_text = answer.headers().get("content-type").is_some_and(|kind| kind == WEB_TEXT);
     let mut body = answer.into_body();
     let mut all = Vec::new();
     while let Some(data) = body.data().await {
         let data = data.expect("no error");
         let _ = body.flow_control().release_capacity(data.len());
         all.extend_from_slice(&data);
+    }
+    if is_text {
+        all = from_text(&all);
     }
     let mut trailers = body.trailers().await.expect("no error").unwrap_or_default();
     let mut frames = Vec::new();
@@ -103,6 +112,12 @@ async fn read(answer: Response<h2::RecvStream>) -> (Vec<Vec<u8>>, Status) {
         rest = next;
     }
     (frames, Status::from_header_map(&trailers).expect("a status"))
+}
+
+/// Base64 whose parts were encoded by themselves: each ends where its padding does.
+fn from_text(text: &[u8]) -> Vec<u8> {
+    let quads = text.chunks(4).map(|quad| BASE64_STANDARD.decode(quad).expect("base64"));
+    quads.flatten().collect()
 }
 
 /// Those that stand in lines.

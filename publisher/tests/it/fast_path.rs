@@ -1,4 +1,4 @@
-//! The fast path of unary calls beside the plain one: which calls take it, and that nobody can tell the difference.
+//! The fast path of unary calls beside the generated services: which messages it takes, and that nobody can tell the difference.
 
 use std::{
     convert::Infallible,
@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::future::BoxFuture;
 use prost::{Message as _, bytes::Bytes};
 use tidings::{
     broker::State,
     limits::DECODE_BYTES,
-    pb::{PublishBatchRequest, PublishRequest},
+    pb::{PublishBatchRequest, PublishRequest, publish_request::Payload},
+    status::Call,
 };
-use tidings_transport::{FastPath, Options, Services, serve};
+use tidings_transport::{CallContext, Method, Options, Services, Shape, operation::Unary, serve};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -35,32 +36,40 @@ use crate::{
 
 const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
 const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
-/// A page that may call takes the fallback.
-const PLAIN: (&str, &str) = ("origin", "http://localhost");
-
 /// A method that answers with what it is sent. Messages direct it.
+#[derive(Clone)]
 struct Echo;
 
-impl FastPath for Echo {
-    fn answer(&self, message: Bytes) -> Option<BoxFuture<'static, Result<Bytes, Status>>> {
-        if message.starts_with(b"no message") {
-            return None;
-        }
-        assert!(message != "panic now", "as the test wants it");
-        let answer = async move {
+impl Unary for Echo {
+    type Request = PublishRequest;
+    type Response = PublishRequest;
+
+    fn call(
+        &self,
+        context: CallContext,
+        request: PublishRequest,
+    ) -> impl Future<Output = Result<PublishRequest, Status>> + Send + 'static {
+        assert!(context.peer().is_some_and(|peer| peer.ip().is_loopback()), "{context:?}");
+        let Some(Payload::Text(text)) = request.payload.clone() else { panic!("the tests send text") };
+        assert!(text != "panic now", "as the test wants it");
+        async move {
             sleep(Duration::from_millis(5)).await;
-            assert!(message != "panic later", "as the test wants it");
-            match &message[..] {
-                b"wait" => std::future::pending().await,
-                b"refuse" => Err(Status::aborted("refused")),
-                _ => Ok(Bytes::from(frame(0, &message))),
+            assert!(text != "panic later", "as the test wants it");
+            match text.as_str() {
+                "wait" => std::future::pending().await,
+                "refuse" => Err(Status::aborted("refused")),
+                _ => Ok(request),
             }
-        };
-        Some(answer.boxed())
+        }
     }
 }
 
-/// The service of that method on the fallback. It says that it is, and how much it was sent.
+/// What the echo takes.
+fn echoed(message: &str) -> Vec<u8> {
+    frame(0, &text(message).encode_to_vec())
+}
+
+/// The service of a method without a fast path. It says how much it was sent.
 #[derive(Clone)]
 struct Plain;
 
@@ -106,13 +115,15 @@ async fn echo() -> Connection {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (_, state) = watch::channel(State::Up);
-    let services = Services::new(state).with_fast_path("/test.Service/Echo", Echo).with(Plain);
+    let methods = [Method::unary(ECHO, Call::Read, Echo), Method::generated(PLAIN, Shape::Unary, Call::Read)];
+    let services = Services::new(state).with_methods(methods).with(Plain);
     let options = Options { fast_path: true, ..options() };
     tokio::spawn(serve(listener, services, options, CancellationToken::new()));
     Connection::open(address).await
 }
 
 const ECHO: &str = "/test.Service/Echo";
+const PLAIN: &str = "/test.Service/Plain";
 
 fn in_parts(whole: &[u8], size: usize) -> Vec<Vec<u8>> {
     whole.chunks(size).map(<[u8]>::to_vec).collect()
@@ -121,8 +132,8 @@ fn in_parts(whole: &[u8], size: usize) -> Vec<Vec<u8>> {
 #[tokio::test]
 async fn one_whole_message_takes_the_fast_path_however_it_comes() {
     let connection = echo().await;
-    for message in [&b""[..], b"hello", &[7; 40_000]] {
-        let whole = frame(0, message);
+    for message in ["", "hello", &"x".repeat(40_000)] {
+        let whole = echoed(message);
         for size in [whole.len(), 1, 3, 5, 7, 16_000] {
             if whole.len() / size > 50 {
                 continue;
@@ -135,99 +146,91 @@ async fn one_whole_message_takes_the_fast_path_however_it_comes() {
             }
         }
     }
-    let named = connection.call(ECHO, &[("grpc-encoding", "identity")], &[frame(0, b"a")], End::Last).await;
-    assert_eq!(named.body, frame(0, b"a"));
-    let refused = connection.call(ECHO, &[], &[frame(0, b"refuse")], End::Last).await;
+    let named = connection.call(ECHO, &[("grpc-encoding", "identity")], &[echoed("a")], End::Last).await;
+    assert_eq!(named.body, echoed("a"));
+    let refused = connection.call(ECHO, &[], &[echoed("refuse")], End::Last).await;
     assert_eq!((refused.status().as_str(), refused.message().as_str()), ("10", "refused"));
     assert!(refused.body.is_empty() && refused.trailers.is_empty(), "the status stands in the headers: {refused:?}");
 }
 
 #[tokio::test]
-async fn all_else_goes_the_plain_way_whole() {
+async fn all_else_is_refused_alike_with_and_without_the_fast_path() {
     let connection = echo().await;
     let large = u32::try_from(DECODE_BYTES + 1).expect("small").to_be_bytes();
-    let whole = frame(0, b"no message");
-    for size in 4..16 {
-        for end in [End::Last, End::Empty, End::Trailers] {
-            let answer = connection.call(ECHO, &[], &in_parts(&whole, size), end).await;
-            assert_eq!((answer.status().as_str(), answer.message().as_str()), ("15", "plain%2015"), "{size}, {end:?}");
-        }
-    }
-    // What is no single message of gRPC comes to no service at all.
     for (odd, sizes, status, reason) in [
         (vec![], 1..2, "3", "NOT_ONE_REQUEST"),
         (vec![0, 0, 0], 1..4, "3", "INVALID_FIELD"),
         (frame(1, b"compressed"), 1..6, "12", "COMPRESSED"),
         (frame(7, b"odd"), 3..9, "3", "INVALID_FIELD"),
-        ([frame(0, b"one"), frame(0, b"two")].concat(), 5..12, "3", "NOT_ONE_REQUEST"),
+        ([echoed("one"), echoed("two")].concat(), 5..12, "3", "NOT_ONE_REQUEST"),
         ([frame(0, b""), frame(0, b"")].concat(), 1..11, "3", "NOT_ONE_REQUEST"),
-        (frame(0, b"short")[..9].to_vec(), 4..10, "3", "INVALID_FIELD"),
+        (echoed("short")[..9].to_vec(), 4..10, "3", "INVALID_FIELD"),
         ([&[0][..], &large, b"too large"].concat(), 4..10, "8", "REQUEST_TOO_LARGE"),
     ] {
         for size in sizes {
             for end in [End::Last, End::Empty, End::Trailers] {
-                for headers in [&[][..], &[PLAIN]] {
+                for path in [ECHO, PLAIN] {
                     let parts = if odd.is_empty() { vec![vec![]] } else { in_parts(&odd, size) };
-                    let answer = connection.call(ECHO, headers, &parts, end).await;
-                    let told = (answer.status(), answer.reason.as_str());
-                    assert_eq!(told, (status.to_owned(), reason), "{odd:?} by {size}, {end:?} {headers:?}");
+                    let answer = connection.call(path, &[], &parts, end).await;
+                    let said = (answer.status(), answer.reason.as_str());
+                    assert_eq!(said, (status.to_owned(), reason), "{odd:?} by {size}, {end:?} {path}");
                 }
             }
         }
     }
-    let answer = connection.call(ECHO, &[PLAIN], &[frame(0, b"a")], End::Last).await;
+    let answer = connection.call(PLAIN, &[], &[frame(0, b"a")], End::Last).await;
     assert_eq!(answer.message(), "plain%206");
     for encoding in ["gzip", ""] {
-        let answer = connection.call(ECHO, &[("grpc-encoding", encoding)], &[frame(0, b"a")], End::Last).await;
-        assert_eq!(answer.reason, "COMPRESSED", "{encoding}: {answer:?}");
+        for path in [ECHO, PLAIN] {
+            let answer = connection.call(path, &[("grpc-encoding", encoding)], &[echoed("a")], End::Last).await;
+            assert_eq!(answer.reason, "COMPRESSED", "{encoding}: {answer:?}");
+        }
     }
-    let answer = connection.call_as("PUT", ECHO, &[], &[frame(0, b"a")], End::Last).await;
+    let answer = connection.call_as("PUT", ECHO, &[], &[echoed("a")], End::Last).await;
     assert_eq!(answer.code, 405, "another verb: {answer:?}");
-    for path in ["/test.Service/Echo/", "/test.Service/Ech", "/test.Service/%45cho", "/test.Service/echo"] {
-        let answer = connection.call(path, &[], &[frame(0, b"a")], End::Last).await;
-        assert_eq!(answer.message(), "plain%206", "{path}");
+    // The service would take them: it has no line for them in the table.
+    for path in
+        ["/test.Service/Echo/", "/test.Service/Ech", "/test.Service/%45cho", "/test.Service/echo", "/test.Other/Echo"]
+    {
+        let answer = connection.call(path, &[], &[echoed("a")], End::Last).await;
+        assert_eq!((answer.status().as_str(), answer.reason.as_str()), ("12", "UNKNOWN_METHOD"), "{path}");
     }
-    let unknown = connection.call("/test.Other/Echo", &[], &[frame(0, b"a")], End::Last).await;
-    assert_eq!(unknown.status(), "12");
 }
 
 #[tokio::test]
 async fn the_deadline_holds_on_either_way_and_while_nothing_comes() {
     let connection = echo().await;
     let timeout = ("grpc-timeout", "100m");
-    for (parts, end) in [
-        (vec![frame(0, b"wait")], End::Last),
-        // The fallback.
-        (vec![frame(0, b"no message: wait")], End::Last),
-    ] {
-        let began = Instant::now();
-        let answer = connection.call(ECHO, &[timeout], &parts, end).await;
-        assert_eq!(answer.status(), "4", "{parts:?}: {answer:?}");
-        assert!((90..2_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
-    }
-    // Its message never ends.
+    // A message that never ends, and one that never comes.
     let parts = std::iter::repeat_n(vec![0; 1], 100);
-    let parts: Vec<_> = std::iter::once(frame(0, &[7; 1_000])[..100].to_vec()).chain(parts).collect();
-    let began = Instant::now();
-    assert_eq!(connection.call(ECHO, &[timeout], &parts, End::Empty).await.status(), "4");
-    assert!(began.elapsed() < Duration::from_secs(5));
+    let slow: Vec<_> = std::iter::once(frame(0, &[7; 1_000])[..100].to_vec()).chain(parts).collect();
+    let nothing = vec![vec![]; 100];
+    for path in [ECHO, PLAIN] {
+        for parts in [vec![echoed("wait")], slow.clone(), nothing.clone()] {
+            let began = Instant::now();
+            let end = if parts.len() == 1 { End::Last } else { End::Empty };
+            let answer = connection.call(path, &[timeout], &parts, end).await;
+            assert_eq!(answer.status(), "4", "{path} {}: {answer:?}", parts.len());
+            assert!((90..5_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_panic_is_an_internal_error_now_or_later_and_the_connection_goes_on() {
     let connection = echo().await;
     for message in ["panic now", "panic later"] {
-        let answer = connection.call(ECHO, &[], &[frame(0, message.as_bytes())], End::Last).await;
+        let answer = connection.call(ECHO, &[], &[echoed(message)], End::Last).await;
         assert_eq!(answer.status(), "13", "{answer:?}");
         assert!(!answer.message().contains("test"));
-        let next = connection.call(ECHO, &[], &[frame(0, b"next")], End::Last).await;
-        assert_eq!(next.body, frame(0, b"next"));
+        let next = connection.call(ECHO, &[], &[echoed("next")], End::Last).await;
+        assert_eq!(next.body, echoed("next"));
     }
 }
 
 /// The answer of a publisher of its own, so that both ways find the same.
-async fn publish(path: &str, headers: &[(&str, &str)], parts: &[Vec<u8>]) -> (Answer, Vec<String>) {
-    let server = fake::start().await;
+async fn publish(path: &str, fast_path: bool, headers: &[(&str, &str)], parts: &[Vec<u8>]) -> (Answer, Vec<String>) {
+    let server = fake::start_with(Options { fast_path, ..options() }).await;
     let answer = Connection::open(server.address).await.call(path, headers, parts, End::Last).await;
     let seen = server.broker.seen.lock().expect("not poisoned").clone();
     (answer, seen)
@@ -271,10 +274,10 @@ async fn nobody_can_tell_which_way_a_publish_went() {
     ];
     for (path, parts) in cases {
         for headers in [&[][..], &[("grpc-encoding", "gzip")], &[("grpc-encoding", "identity")]] {
-            let short = publish(path, headers, &parts).await;
-            let plain = publish(path, &[headers, &[PLAIN]].concat(), &parts).await;
+            let fast = publish(path, true, headers, &parts).await;
+            let plain = publish(path, false, headers, &parts).await;
             let begin: Vec<_> = parts.iter().map(|part| &part[..part.len().min(100)]).collect();
-            assert_eq!(short, plain, "{path} {headers:?} {begin:?}");
+            assert_eq!(fast, plain, "{path} {headers:?} {begin:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The HTTP body of a stream: hands out frames as the stream has them, sends heartbeats, and ends with trailers.
+//! What a stream sends: frames as it has them, and heartbeats, until it ends with a status.
 //!
-//! There is no task and no queue a stream: HTTP/2 polls the body when the peer has room, and not before, so a
-//! reader that has stopped costs what its body holds.
+//! There is no task and no queue a stream: the transport polls it when the peer has room, and not before, so a
+//! reader that has stopped costs what it holds here.
 
 use std::{
     pin::Pin,
@@ -10,27 +10,25 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
-use http_body::Frame;
+use futures_util::{Stream, future::BoxFuture};
 use tidings::{
     pb::{CaughtUp, Heartbeat, Started, stream_messages_response::Event},
-    status::{self, Call},
+    status::Call,
 };
-use tidings_transport::{DrainSignal, grpc};
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
+use tidings_transport::DrainSignal;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::{Live, Session};
 
-/// A stream as an HTTP body.
-pub(crate) struct StreamBody {
+/// The events of a stream, as frames.
+pub(crate) struct Events {
     state: State,
     /// Sent before anything else.
     first: Option<Bytes>,
     caught_up: bool,
     heartbeat: Option<Pin<Box<Interval>>>,
-    deadline: Option<Pin<Box<Sleep>>>,
     drain: DrainSignal,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -42,14 +40,9 @@ enum State {
     Ended,
 }
 
-impl StreamBody {
-    /// A body that begins with `started`.
-    pub(crate) fn new(
-        session: Session,
-        heartbeat: Option<Duration>,
-        deadline: Option<Instant>,
-        drain: DrainSignal,
-    ) -> Self {
+impl Events {
+    /// Begins with `started`.
+    pub(crate) fn new(session: Session, heartbeat: Option<Duration>, drain: DrainSignal) -> Self {
         let heartbeat = heartbeat.map(|period| {
             let mut interval = interval_at(Instant::now() + period, period);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -65,42 +58,32 @@ impl StreamBody {
             first: Some(first.freeze()),
             caught_up,
             heartbeat,
-            deadline: deadline.map(|at| Box::pin(sleep_until(at))),
             ended: Box::pin(drain.begun()),
             drain,
         }
     }
 
     /// Ends the stream: frees all it held and says why.
-    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn end(&mut self, status: Status) -> Poll<Option<Result<Bytes, Status>>> {
         self.state = State::Ended;
-        Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(status)))))
-    }
-
-    /// Why the stream must end now, if it must.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Option<Status> {
-        if self.ended.as_mut().poll(cx).is_ready() {
-            return Some(self.drain.status(Call::Read));
-        }
-        let deadline = self.deadline.as_mut()?;
-        deadline.as_mut().poll(cx).is_ready().then(|| status::deadline_exceeded(Call::Read))
+        Poll::Ready(Some(Err(status)))
     }
 }
 
-impl http_body::Body for StreamBody {
-    type Data = Bytes;
-    type Error = Status;
+impl Stream for Events {
+    type Item = Result<Bytes, Status>;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         let this = self.get_mut();
         if matches!(this.state, State::Ended) {
             return Poll::Ready(None);
         }
         if let Some(first) = this.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
+            return Poll::Ready(Some(Ok(first)));
         }
-        if let Some(status) = this.poll_over(cx) {
-            return this.end(&status);
+        if this.ended.as_mut().poll(cx).is_ready() {
+            let status = this.drain.status(Call::Read);
+            return this.end(status);
         }
         loop {
             match &mut this.state {
@@ -110,8 +93,8 @@ impl http_body::Body for StreamBody {
                     this.state = State::Ready(session);
                     match frames {
                         Ok(frames) if frames.is_empty() => {}
-                        Ok(frames) => return Poll::Ready(Some(Ok(Frame::data(frames)))),
-                        Err(status) => return this.end(&status),
+                        Ok(frames) => return Poll::Ready(Some(Ok(frames))),
+                        Err(status) => return this.end(status),
                     }
                 }
                 State::Ready(session) => {
@@ -119,7 +102,7 @@ impl http_body::Body for StreamBody {
                         && heartbeat.as_mut().poll_tick(cx).is_ready()
                     {
                         let frame = session.event(|cursor| Event::Heartbeat(Heartbeat { cursor }));
-                        return Poll::Ready(Some(Ok(Frame::data(frame))));
+                        return Poll::Ready(Some(Ok(frame)));
                     }
                     if session.is_behind() {
                         this.read();
@@ -128,25 +111,21 @@ impl http_body::Body for StreamBody {
                     if !this.caught_up {
                         this.caught_up = true;
                         let frame = session.event(|cursor| Event::CaughtUp(CaughtUp { cursor }));
-                        return Poll::Ready(Some(Ok(Frame::data(frame))));
+                        return Poll::Ready(Some(Ok(frame)));
                     }
                     match session.poll_live(cx) {
                         Poll::Pending => return Poll::Pending,
                         Poll::Ready(Ok(Live::CatchUp)) => this.read(),
-                        Poll::Ready(Ok(Live::Frames(frames))) => return Poll::Ready(Some(Ok(Frame::data(frames)))),
-                        Poll::Ready(Err(status)) => return this.end(&status),
+                        Poll::Ready(Ok(Live::Frames(frames))) => return Poll::Ready(Some(Ok(frames))),
+                        Poll::Ready(Err(status)) => return this.end(status),
                     }
                 }
             }
         }
     }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Ended)
-    }
 }
 
-impl StreamBody {
+impl Events {
     /// Starts to read the log; the session comes back with what was read.
     fn read(&mut self) {
         self.state = match std::mem::replace(&mut self.state, State::Ended) {

@@ -7,13 +7,13 @@ use crate::grpc::PREFIX;
 
 /// What has been read. Mostly one part is all, which is taken as it lies.
 #[derive(Debug, Default)]
-pub(super) struct Read {
+pub(super) struct Message {
     first: Bytes,
     /// All of it, from the second part on.
     all: BytesMut,
 }
 
-impl Read {
+impl Message {
     /// Takes what came next. Says whether it can still become one ordinary message. Where that has its share of memory, room is made for all
     /// of it; a claim alone makes none.
     pub(super) fn add(&mut self, data: Bytes, has_share: bool) -> bool {
@@ -65,7 +65,7 @@ mod tests {
 
     /// Adds the bytes in parts of a size, and says what came of it; whatever that is, all of them can be had back.
     fn read(bytes: &[u8], size: usize) -> Option<Bytes> {
-        let mut read = Read::default();
+        let mut read = Message::default();
         let mut taken = 0;
         for part in bytes.chunks(size) {
             taken += part.len();
@@ -114,9 +114,9 @@ mod tests {
     #[test]
     fn what_can_become_no_message_is_known_from_its_beginning() {
         for begin in [frame(1, 2, b""), frame(0, DECODE_BYTES as u32 + 1, b""), frame(0, 1, b"ab")] {
-            assert!(!Read::default().add(Bytes::from(begin), false));
+            assert!(!Message::default().add(Bytes::from(begin), false));
         }
-        assert!(Read::default().add(Bytes::from(frame(0, DECODE_BYTES as u32, b"")), false));
+        assert!(Message::default().add(Bytes::from(frame(0, DECODE_BYTES as u32, b"")), false));
     }
 
     /// Whatever a stranger sends, in parts as long as its first byte says.
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_claim_alone_makes_no_room() {
         for (has_share, least, most) in [(false, 0, 1 << 10), (true, DECODE_BYTES, 2 * DECODE_BYTES)] {
-            let mut read = Read::default();
+            let mut read = Message::default();
             assert!(read.add(Bytes::from(frame(0, DECODE_BYTES as u32, b"a")), has_share));
             assert!(read.add(Bytes::from_static(b"b"), has_share));
             assert!((least..=most).contains(&read.all.capacity()), "{}", read.all.capacity());
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn one_part_is_not_copied() {
         let frame = Bytes::from(frame(0, 2, b"ab"));
-        let mut read = Read::default();
+        let mut read = Message::default();
         assert!(read.add(frame.clone(), false) && read.is_whole());
         assert_eq!(read.take().as_ptr(), frame.as_ptr());
     }

@@ -1,0 +1,68 @@
+//! `ListChannels`: the registry's names with what their heads say, page by page.
+
+use tidings::{
+    broker::{Broker, Head},
+    channel::{ChannelName, Pattern},
+    cursor, pb,
+    status::{self, Call},
+};
+use tonic::Status;
+
+use crate::{hub::Hub, request};
+
+/// Reads one page.
+pub(crate) async fn page(
+    broker: &dyn Broker,
+    hub: &Hub,
+    request: &pb::ListChannelsRequest,
+) -> Result<pb::ListChannelsResponse, Status> {
+    let pattern = match request.pattern.as_str() {
+        "" => None,
+        text => Some(Pattern::parse(text).map_err(|error| status::invalid_pattern("pattern", &error))?),
+    };
+    let page_size = request::page_size(request.page_size)?;
+    let after = match request.page_token.as_str() {
+        "" => String::new(),
+        token => cursor::decode_names_page(token, &request.pattern)
+            .map_err(|error| status::invalid_page_token("page_token", error))?,
+    };
+    let unavailable = |error| status::from_broker(error, Call::Read);
+    // One more than asked for tells whether there is a next page.
+    let mut names = broker.channels(pattern.as_ref(), &after, page_size + 1).await.map_err(unavailable)?;
+    let more = names.len() > page_size;
+    names.truncate(page_size);
+    let next_page_token = match names.last() {
+        Some(last) if more => cursor::encode_names_page(&request.pattern, last.as_str()),
+        _ => String::new(),
+    };
+    let heads = broker.heads(&names).await.map_err(unavailable)?;
+    // The registry is told before a publish; where that was refused, there is a name and nothing else.
+    let counts = hub.subscribers(&names);
+    let there = names.iter().zip(heads).zip(counts);
+    let mut channels = Vec::with_capacity(names.len());
+    for ((name, head), count) in there {
+        match head {
+            Ok(None) => {}
+            Ok(Some(head)) => channels.push(describe(name, Some(&head), count)),
+            // Of one that can't be read it is known that it is there.
+            Err(error) => {
+                hub.unreadable(name, error).await;
+                channels.push(describe(name, None, count));
+            }
+        }
+    }
+    Ok(pb::ListChannelsResponse { channels, next_page_token })
+}
+
+fn describe(name: &ChannelName, head: Option<&Head>, streams: usize) -> pb::Channel {
+    let named =
+        pb::Channel { name: name.as_str().to_owned(), subscriber_count: streams as i64, ..pb::Channel::default() };
+    let Some(head) = head else { return named };
+    pb::Channel {
+        epoch: head.epoch().map(|epoch| epoch.to_string()).unwrap_or_default(),
+        first_sequence: if head.first > head.last { 0 } else { head.first },
+        last_sequence: head.last,
+        last_publish_time: (head.last > 0).then(|| pb::timestamp(head.time_ms)),
+        ..named
+    }
+}

@@ -1,0 +1,89 @@
+//! What an operation is given beside its request, whatever protocol the call came by.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::Extensions;
+use tidings::status::{self, Call};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{DrainSignal, bodies::Bodies, deadline::Deadline};
+
+/// What the calls of a connection share.
+#[derive(Debug)]
+pub(super) struct Connection {
+    drain: DrainSignal,
+    peer: Option<SocketAddr>,
+    bodies: Bodies,
+}
+
+impl Connection {
+    pub(super) fn new(drain: DrainSignal, peer: Option<SocketAddr>) -> Arc<Self> {
+        Arc::new(Self { drain, peer, bodies: Bodies::default() })
+    }
+
+    pub(super) fn bodies(&self) -> &Bodies {
+        &self.bodies
+    }
+}
+
+/// One call: who makes it, until when, and when it must end. The transport makes one for each request before any operation
+/// sees it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    connection: Arc<Connection>,
+    call: Call,
+    deadline: Option<Instant>,
+}
+
+impl CallContext {
+    pub(super) fn new(connection: Arc<Connection>, call: Call, deadline: Option<Instant>) -> Self {
+        Self { connection, call, deadline }
+    }
+
+    /// That of a call that came through no connection: it ends with the server alone.
+    pub fn detached(call: Call, server: &CancellationToken) -> Self {
+        Self::new(Connection::new(DrainSignal::new(server), None), call, None)
+    }
+
+    /// That of a request which a generated service was given.
+    ///
+    /// # Errors
+    ///
+    /// INTERNAL where the request came past the transport: there is no default for who calls.
+    pub fn of(extensions: &Extensions) -> Result<Self, Status> {
+        extensions.get().cloned().ok_or_else(|| {
+            tracing::error!("a request came without its context");
+            status::internal()
+        })
+    }
+
+    /// When the caller stops waiting, as its `grpc-timeout` says.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// When the call must end because its connection does.
+    pub fn drain(&self) -> &DrainSignal {
+        &self.connection.drain
+    }
+
+    /// Where the call comes from; `None` where it came through no connection.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.connection.peer
+    }
+
+    /// What the call is about.
+    pub fn call(&self) -> Call {
+        self.call
+    }
+
+    pub(super) fn bodies(&self) -> &Bodies {
+        self.connection.bodies()
+    }
+
+    pub(super) fn timer(&self) -> Deadline {
+        Deadline::new(self.deadline, self.call)
+    }
+}

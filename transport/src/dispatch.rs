@@ -1,0 +1,119 @@
+//! One way in: every request of every protocol passes here, and nothing reaches an operation past it. A request's path is looked up in
+//! the table of [`Methods`], its headers become a [`CallContext`], and it goes on the method's fast path or to the generated service.
+//!
+//! What holds for every call holds here: its `grpc-timeout`, INTERNAL for a panic, requests that are not compressed, and bodies that are
+//! looked after ([`bodies`](super::bodies)).
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::Request;
+use http_body::Body as HttpBody;
+use tidings::status;
+use tokio::time::Instant;
+use tonic::{body::Body, codegen::StdError, service::Routes};
+use tower::util::ServiceExt as _;
+use tower_service::Service;
+
+pub(super) use self::call::Call;
+use self::{call::State, faulty::Faulty};
+use super::{
+    CallContext,
+    bodies::{Meter, Metered, Takes},
+    context::Connection,
+    deadline, grpc,
+    methods::{FastPath, Method, Methods, Shape},
+};
+
+mod call;
+mod faulty;
+mod message;
+
+/// The service behind all protocols. As a tower service, behind gRPC-Web's, it finds the [`Connection`] among the request's extensions.
+#[derive(Clone)]
+pub(super) struct Dispatch {
+    methods: Arc<Methods>,
+    routes: Routes,
+}
+
+impl Dispatch {
+    /// Lets the methods of the table be called. `routes` has the generated services of all of them.
+    pub(super) fn new(methods: Methods, routes: Routes) -> Self {
+        Self { methods: Arc::new(methods), routes }
+    }
+
+    /// Begins a call of this connection.
+    pub(super) fn call<B>(&self, request: Request<B>, connection: &Arc<Connection>) -> Call<B>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
+    {
+        let method = match self.methods.find(request.uri().path()) {
+            Ok(method) => method,
+            Err(status) => return Call::refused(status),
+        };
+        if !grpc::is_plain(request.headers()) {
+            return Call::refused(status::compressed());
+        }
+        let deadline = deadline::of(request.headers()).and_then(|time| Instant::now().checked_add(time));
+        let context = CallContext::new(Arc::clone(connection), method.call(), deadline);
+        let timer = context.timer();
+        let state = match method.fast_path() {
+            Some(FastPath::OfOne(operation)) => State::read(request.into_body(), context, Arc::clone(operation)),
+            Some(FastPath::OfMany(operation)) => {
+                let body = Metered::new(request.into_body(), Meter::new(context.bodies().clone(), Takes::Many));
+                let operation = Arc::clone(operation);
+                State::Answering(Box::pin(async move { Ok(operation.answer(context, Body::new(body))) }))
+            }
+            None => self.route(request, context, method),
+        };
+        Call::new(state, timer)
+    }
+
+    /// Hands a request to its generated service.
+    fn route<B>(&self, request: Request<B>, context: CallContext, method: &Method) -> State<B>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
+        let takes = if method.shape() == Shape::Bidirectional { Takes::Many } else { Takes::One };
+        let (mut head, body) = request.into_parts();
+        let body = Metered::new(body, Meter::new(context.bodies().clone(), takes));
+        let fault = body.fault();
+        head.extensions.insert(context);
+        let answer = self.routes.clone().oneshot(Request::from_parts(head, Body::new(body)));
+        State::Answering(Box::pin(async move {
+            let response = answer.await.unwrap_or_else(|never| match never {});
+            Ok(match takes {
+                Takes::One => call::in_our_words(response),
+                Takes::Many => response.map(|body| Body::new(Faulty::new(body, fault))),
+            })
+        }))
+    }
+}
+
+impl<B> Service<Request<B>> for Dispatch
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Call<B>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Call<B> {
+        let Some(connection) = request.extensions().get().map(Arc::clone) else {
+            tracing::error!("a request came without its connection");
+            return Call::refused(status::internal());
+        };
+        Self::call(self, request, &connection)
+    }
+}

@@ -1,0 +1,200 @@
+//! One call, from its headers to the response's. hyper copies it into a task of its own, so it is kept small: what few calls need is
+//! boxed.
+
+use std::{
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::Response;
+use http_body::Body as HttpBody;
+use tidings::{
+    limits::{DECODE_BYTES, SMALL_BODY_BYTES},
+    status,
+};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::{Status, body::Body};
+
+use super::message::Message;
+use crate::{
+    CallContext,
+    bodies::{Meter, Takes},
+    deadline::Deadline,
+    grpc::PREFIX,
+    methods::OfOne,
+};
+
+/// A call until its headers.
+pub(crate) struct Call<B> {
+    state: State<B>,
+    deadline: Deadline,
+}
+
+pub(super) enum State<B> {
+    Reading(Reading<B>),
+    Answering(BoxFuture<'static, Result<Response<Body>, Status>>),
+    Refused(Status),
+    Over,
+}
+
+/// The one message of a call on the fast path, as it comes.
+pub(super) struct Reading<B> {
+    body: B,
+    message: Message,
+    context: CallContext,
+    operation: Arc<dyn OfOne>,
+    /// None where all that there is came at once, as mostly.
+    slow: Option<Box<Slow>>,
+}
+
+/// What holds for a message that does not come at once: its share of what the connection has under way, and its time.
+struct Slow {
+    meter: Meter,
+    drained: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl<B> State<B> {
+    pub(super) fn read(body: B, context: CallContext, operation: Arc<dyn OfOne>) -> Self {
+        Self::Reading(Reading { body, message: Message::default(), context, operation, slow: None })
+    }
+}
+
+impl<B> Call<B> {
+    pub(super) fn new(state: State<B>, deadline: Deadline) -> Self {
+        Self { state, deadline }
+    }
+
+    pub(super) fn refused(status: Status) -> Self {
+        Self { state: State::Refused(status), deadline: Deadline::none() }
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> Call<B> {
+    fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<Response<Body>, Status>> {
+        loop {
+            self.state = match &mut self.state {
+                State::Reading(reading) => {
+                    ready!(reading.poll_read(context))?;
+                    match std::mem::replace(&mut self.state, State::Over) {
+                        State::Reading(reading) => State::Answering(reading.answer()),
+                        other => other,
+                    }
+                }
+                State::Answering(answer) => return answer.poll_unpin(context),
+                State::Refused(status) => return Poll::Ready(Err(status.clone())),
+                // After a panic it is not polled again.
+                State::Over => return Poll::Ready(Err(status::internal())),
+            }
+        }
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> Reading<B> {
+    /// Reads to the body's end.
+    ///
+    /// # Errors
+    ///
+    /// It is not exactly one whole message, it had no share of what the connection may have under way, or it was too slow.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        loop {
+            if let Some(slow) = &mut self.slow {
+                ready!(slow.meter.poll_ready(context))?;
+            }
+            if self.body.is_end_stream() {
+                break;
+            }
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.take(data)?,
+                    // Trailers, of which no method here makes anything, are the end.
+                    Err(_) => break,
+                },
+                // A body that broke off ends where it did.
+                Poll::Ready(Some(Err(_)) | None) => break,
+                Poll::Pending if self.slow.is_none() => self.measure()?,
+                Poll::Pending => return self.poll_slow(context).map(Err),
+            }
+        }
+        Poll::Ready(if self.message.is_whole() { Ok(()) } else { Err(self.fault()) })
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<(), Status> {
+        let mut has_share = false;
+        if let Some(slow) = &mut self.slow {
+            slow.meter.take(&data)?;
+            has_share = slow.meter.has_share();
+        }
+        if !self.message.add(data, has_share) {
+            return Err(self.fault());
+        }
+        let is_small = self.message.so_far().len() <= SMALL_BODY_BYTES || self.message.is_whole();
+        if is_small { Ok(()) } else { self.measure() }
+    }
+
+    /// Has the message looked after from here on.
+    fn measure(&mut self) -> Result<(), Status> {
+        if self.slow.is_none() {
+            let mut meter = Meter::new(self.context.bodies().clone(), Takes::One);
+            let taken = meter.take(self.message.so_far());
+            self.slow = Some(Box::new(Slow { meter, drained: Box::pin(self.context.drain().begun()) }));
+            taken?;
+        }
+        Ok(())
+    }
+
+    /// While nothing comes: why nobody waits for it any longer.
+    fn poll_slow(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        let Some(slow) = &mut self.slow else { return Poll::Pending };
+        if let Poll::Ready(status) = slow.meter.poll_slow(context) {
+            return Poll::Ready(status);
+        }
+        match slow.drained.poll_unpin(context) {
+            Poll::Ready(()) => Poll::Ready(self.context.drain().status(self.context.call())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Why what was read is not one message.
+    fn fault(&self) -> Status {
+        let mut meter = Meter::new(self.context.bodies().clone(), Takes::One);
+        let found = meter.take(self.message.so_far()).and_then(|()| meter.end());
+        found.err().unwrap_or_else(|| status::undecodable(DECODE_BYTES))
+    }
+
+    fn answer(mut self) -> BoxFuture<'static, Result<Response<Body>, Status>> {
+        let answer = self.operation.answer(self.context, self.message.take().slice(PREFIX..));
+        let Some(share) = self.slow else { return answer };
+        // What becomes of a large message waits for the broker as large.
+        Box::pin(async move {
+            let _share = share;
+            answer.await
+        })
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> Future for Call<B> {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let answered = match catch_unwind(AssertUnwindSafe(|| this.advance(context))) {
+            Ok(Poll::Ready(answered)) => answered,
+            Ok(Poll::Pending) => Err(ready!(this.deadline.poll_passed(context))),
+            // The panic hook has logged it.
+            Err(_panic) => Err(status::internal()),
+        };
+        Poll::Ready(Ok(answered.unwrap_or_else(Status::into_http)))
+    }
+}
+
+/// What tonic's decoder says of a request, in our words. Its answers have no details, as ours have.
+pub(super) fn in_our_words(response: Response<Body>) -> Response<Body> {
+    let refused = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty());
+    let refused = refused.and_then(|status| status::of_decoder(status.code(), status.message(), DECODE_BYTES));
+    refused.map_or(response, Status::into_http)
+}

@@ -1,0 +1,160 @@
+//! What a service is made of: operations, one for each RPC. An operation takes a [`CallContext`] and a request message and answers
+//! with a result, a stream of events, or an error. It knows no header, no trailer and no HTTP; the transport makes gRPC of what it answers.
+//!
+//! ```text
+//! grpc, grpc-web → front → dispatch → methods (the table) → operation
+//!                                   ↘ generated service   ↗
+//! ```
+//!
+//! The functions here are how a generated service calls its operations: [`unary`], [`server_streaming`], [`bidirectional`].
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use http::StatusCode;
+use prost::Message;
+use tidings::codec::{Counted, Counting};
+use tonic::{Request, Response, Status, Streaming, codec::Codec as _};
+
+use super::{
+    CallContext,
+    grpc::{self, Framed},
+};
+
+/// An RPC with one message each way.
+pub trait Unary: Clone + Send + Sync + 'static {
+    /// What a client sends.
+    type Request: Message + Default + Counted + 'static;
+    /// What it gets.
+    type Response: Respond;
+
+    /// Begins the call. What has an order, such as the messages of a channel, takes its position before this returns.
+    fn call(
+        &self,
+        context: CallContext,
+        request: Self::Request,
+    ) -> impl Future<Output = Result<Self::Response, Status>> + Send + 'static;
+}
+
+/// The result of an operation: a protobuf message, or what knows a faster way to its bytes.
+pub trait Respond: Send + 'static {
+    /// Its type in the contract.
+    type Message: Message + 'static;
+
+    /// The message.
+    fn into_message(self) -> Self::Message;
+
+    /// The same as a gRPC frame, prefix included.
+    fn into_frame(self) -> Bytes
+    where
+        Self: Sized,
+    {
+        grpc::frame(&self.into_message())
+    }
+}
+
+impl<M: Message + 'static> Respond for M {
+    type Message = M;
+
+    fn into_message(self) -> M {
+        self
+    }
+}
+
+/// An RPC that answers one message with a stream of events.
+pub trait ServerStreaming: Clone + Send + Sync + 'static {
+    /// What a client sends.
+    type Request: Message + Default + Counted + 'static;
+    /// What it gets, again and again.
+    type Response: Message + Default + Counted + Send + 'static;
+    /// Whole gRPC frames of responses, several at a time: all streams share these bytes. It ends by itself when its connection
+    /// drains; the transport ends it at its deadline.
+    type Frames: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static;
+
+    /// Begins the stream. When this returns, everything from here on is in it.
+    fn open(
+        &self,
+        context: CallContext,
+        request: Self::Request,
+    ) -> impl Future<Output = Result<Self::Frames, Status>> + Send + 'static;
+}
+
+/// An RPC in which both sides send as many messages as they like.
+pub trait Bidirectional: Clone + Send + Sync + 'static {
+    /// What a client sends.
+    type Request: Message + Default + Counted + Send + 'static;
+    /// What it gets.
+    type Response: Message + Default + Counted + Send + 'static;
+    /// As with [`ServerStreaming`].
+    type Frames: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static;
+
+    /// Begins to answer.
+    fn open(&self, context: CallContext, requests: Requests<Self::Request>) -> Self::Frames;
+}
+
+/// The requests of a call, in their order.
+pub type Requests<M> = BoxStream<'static, Result<Received<M>, Status>>;
+
+/// One of several requests.
+#[derive(Debug)]
+pub struct Received<M> {
+    /// The request.
+    pub message: M,
+    /// How many bytes it took on the wire.
+    pub bytes: usize,
+}
+
+/// Answers a generated service's call.
+///
+/// # Errors
+///
+/// Those of the operation.
+pub async fn unary<O: Unary>(
+    operation: &O,
+    request: Request<O::Request>,
+) -> Result<Response<<O::Response as Respond>::Message>, Status> {
+    let context = CallContext::of(request.extensions())?;
+    let response = operation.call(context, request.into_inner()).await?;
+    Ok(Response::new(response.into_message()))
+}
+
+/// Answers a generated service's call: the shared frames are decoded again.
+///
+/// # Errors
+///
+/// Those of the operation.
+pub async fn server_streaming<O: ServerStreaming>(
+    operation: &O,
+    request: Request<O::Request>,
+) -> Result<Response<Streaming<O::Response>>, Status> {
+    let context = CallContext::of(request.extensions())?;
+    let frames = operation.open(context.clone(), request.into_inner()).await?;
+    Ok(decoded(&context, frames))
+}
+
+/// Answers a generated service's call.
+///
+/// # Errors
+///
+/// INTERNAL where the request came past the transport.
+pub fn bidirectional<O: Bidirectional>(
+    operation: &O,
+    request: Request<Streaming<O::Request>>,
+) -> Result<Response<Streaming<O::Response>>, Status> {
+    let context = CallContext::of(request.extensions())?;
+    let requests = request.into_inner().map(|request| {
+        let message = request.map_err(grpc::refine)?;
+        Ok(Received { bytes: message.encoded_len(), message })
+    });
+    let frames = operation.open(context.clone(), requests.boxed());
+    Ok(decoded(&context, frames))
+}
+
+fn decoded<M, S>(context: &CallContext, frames: S) -> Response<Streaming<M>>
+where
+    M: Message + Default + Counted + Send + 'static,
+    S: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static,
+{
+    let body = Framed::new(frames, context.timer());
+    let decoder = Counting::<M, M>::default().decoder();
+    Response::new(Streaming::new_response(decoder, body, StatusCode::OK, None, None))
+}
