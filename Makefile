@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-fallback test-clients test-image chaos simulate fuzz lint proto-baseline bench bench-quick bench-counts bench-micro sizing
+.PHONY: help build test test-fallback test-upgrade test-clients test-image chaos simulate fuzz lint proto-baseline bench bench-quick bench-counts bench-micro sizing
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ test: ## All Rust tests; installs Debian's redis-server where there is none (ask
 test-fallback: ## The tests of the services once more, without their fast paths
 	scripts/ensure-redis
 	WITHOUT_FAST_PATHS=1 $(CARGO) test --locked -p tidings-publisher -p tidings-cli --test it
+
+test-upgrade: ## An earlier version's programs beside this one's, on one Redis
+	scripts/ensure-redis
+	scripts/test-upgrade
 
 test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, plain Redis, the README
 	scripts/ensure-redis

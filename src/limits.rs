@@ -99,6 +99,11 @@ pub const RUN_MESSAGES: usize = 128;
 pub const RUN_BYTES: usize = 64 << 10;
 /// Epochs that a channel's head lists.
 pub const HEAD_EPOCHS: usize = 16;
+/// Who wrote on a channel lately, each by its last call: as many publishers as may take turns before one of them has to look at the log
+/// to see whether its last messages are there.
+pub const HEAD_WRITERS: usize = 16;
+/// Runs by which what a publisher only heard of may be ahead of a channel: it may be forged, and must not lead far away.
+pub const HEARSAY_RUNS: usize = 64;
 /// Servers in a row that do not have a channel behind which a reader remembers what it was before: a failover and back is one.
 pub const ABSENCES: usize = 4;
 /// Losses that a reader remembers to have reported on a channel, as long as they do not touch each other: as many as a head may name, of

@@ -1,4 +1,5 @@
--- Adopts messages that plain programs published on a channel: compare, write (`write.lua`), tell. Plain subscribers have
+#!lua
+-- Adopts messages that plain programs published on a channel: compare, write, tell. Plain subscribers have
 -- seen them already, so what is pushed is a *notice*, on a channel that only the service listens to.
 --
 -- Two fences. What the caller takes for the last adopted message must be the head's: whoever has missed an adoption
@@ -10,6 +11,10 @@
 --   then for each message the 16-byte hash of what was published, JSON head (with its date), JSON tail.
 -- Answers: 'DONE', epoch and sequence of the last message, and 1 where the lease was given up; 'BEHIND'; or 'OTHER' and the
 --   time that is left of another's lease (ms).
+--@ tools
+--@ date
+--@ begin
+
 local lease_key = KEYS[3]
 local notices, token, ask, lives, adopted = ARGV[15], ARGV[16], ARGV[17] == '1', ARGV[18], ARGV[19]
 local FIRST_MESSAGE = 20
@@ -32,3 +37,18 @@ for at = FIRST_MESSAGE, #ARGV, 3 do
   new = new + 1
   hashes[new], heads[new], tails[new] = ARGV[at], ARGV[at + 1], ARGV[at + 2]
 end
+
+--@ number
+--@ append
+--@ write
+--@ trim
+--@ leave
+
+-- The messages are written: note it, keep the lease or give it up, tell.
+call('HSET', head_key, 'a', epoch .. ',' .. int(last))
+local asker = lease[1] == token and lease[2] ~= token and lease[2]
+call('HSET', lease_key, 'token', asker or token)
+call('HDEL', lease_key, 'ask')
+call('PEXPIRE', lease_key, lives)
+for i = 1, new do call('PUBLISH', notices, hashes[i] .. jsons[i]) end
+return { 'DONE', epoch, int(last), asker and 1 or 0 }

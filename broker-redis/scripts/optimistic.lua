@@ -1,3 +1,4 @@
+#!lua
 -- Publishes messages of one channel whose JSON is whole already, date and number as well: for a publisher that knows how its own last
 -- call left the channel. Where anything is otherwise, nothing is written, and `publish.lua` has to do it.
 --
@@ -10,11 +11,12 @@
 --   bytes of its messages; max messages, bytes, age (ms); how long log and head live from now on (ms), '' where the call is not full; run
 --   messages, run bytes; each message's JSON.
 -- Answers Redis's clock (ms), or 0 where nothing was written.
-local FORMAT, FIRST_MESSAGE, CLOCKS_APART = '1', 15, 1000
+--@ FORMAT_TEXT
+local FIRST_MESSAGE, CLOCKS_APART = 15, 1000
 local call, ARGV = redis.call, ARGV
 local head_key, log_key, channel, log_lives = KEYS[1], KEYS[2], ARGV[1], ARGV[11]
 local head = redis.pcall('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r', 'v')
-if head[1] ~= ARGV[2] or head[2] ~= ARGV[4] or head[8] ~= FORMAT then return 0 end
+if head[1] ~= ARGV[2] or head[2] ~= ARGV[4] or head[8] ~= FORMAT_TEXT then return 0 end
 local is_full_call = log_lives ~= ''
 if is_full_call and not string.find(call('INFO', 'replication'), 'master_replid:' .. (head[7] or '?'), 1, true) then
   return 0
@@ -49,3 +51,26 @@ if is_kept and new == 1 then
 elseif is_kept then
   local jsons, skipped, hashes = ARGV, FIRST_MESSAGE - 1, nil
   local run_messages, run_bytes = tonumber(ARGV[13]), tonumber(ARGV[14])
+  --@ tools
+  --@ append
+  local next = 1
+  while not failed and next <= new do next, failed = append(next) end
+end
+if failed then
+  -- The log is ahead of the head, or is none, which the first run finds already.
+  if string.find(failed.err, 'equal or smaller', 1, true) or string.find(failed.err, 'WRONGTYPE', 1, true) then return 0 end
+  return failed
+end
+if is_full then
+  bytes = bytes_then
+  --@ tools
+  --@ trim
+  call('HSET', head_key, 'oid', oldest, 'ob', int(oldest_bytes), 'ot', int(oldest_time))
+end
+call('HSET', head_key, 's', ARGV[5], 't', ARGV[6], 'b', string.format('%d', bytes_then), 'w', ARGV[3])
+if is_full_call then
+  if is_kept then call('PEXPIRE', log_key, log_lives) end
+  call('PEXPIRE', head_key, ARGV[12])
+end
+for i = FIRST_MESSAGE, FIRST_MESSAGE + new - 1 do call('PUBLISH', channel, ARGV[i]) end
+return clock_ms

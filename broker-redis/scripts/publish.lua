@@ -1,4 +1,5 @@
--- Publishes messages of one channel: deduplicate, write (`write.lua`), remember, push.
+#!lua
+-- Publishes messages of one channel: deduplicate, write, remember, push.
 --
 -- KEYS: head, log, and the beginning of the names of the id tables (all with the channel's hash tag).
 -- ARGV, behind those of `begin.lua`: window (ms), max ids, min replicas; then batches: how many messages, and for each its
@@ -7,6 +8,10 @@
 -- Answers: epoch and its first sequence, log time (ms), and for each message its sequence, or 'sequence:epoch:time' of its first receipt when it
 --   is a repeat, or -1 when its batch was refused because no more ids can be remembered. Before these, where a batch has ids: the window
 --   in force (ms). Where none has, only the first message's sequence: the others follow it.
+--@ tools
+--@ date
+--@ begin
+
 local ids_key = KEYS[3]
 local window, max_ids, min_replicas = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17])
 local FIRST_BATCH = 18
@@ -162,3 +167,24 @@ if new == 0 then
   if min_replicas > 0 and epoch then call('HSET', head_key, 'v', FORMAT) end
   return answer(last)
 end
+
+--@ number
+--@ append
+--@ write
+--@ trim
+--@ leave
+
+-- The messages are written: remember their ids, push, answer.
+if has_ids then
+  local receipt = ':' .. epoch .. ':' .. int(now)
+  for place, id in pairs(ids) do call('HSET', ids_now, id, int(before + place) .. receipt) end
+end
+for i = 1, new do call('PUBLISH', channel, jsons[i]) end
+if fresh_ids > 0 then
+  call('PEXPIRE', ids_now, int(3 * in_force))
+  -- Eight times in its span is often enough to say that it is used.
+  if in_force ~= tonumber(head[12]) or used - (tonumber(head[13]) or 0) >= in_force / 8 then
+    call('HSET', head_key, 'dw', int(in_force), 'dt', int(used), 'dp', int(old_window or 0), 'du', int(old_until or 0))
+  end
+end
+return answer(before)

@@ -8,7 +8,7 @@ use tidings::{
 use super::{error, run_id::sequences};
 
 /// The format of the head that this version writes, and the newest it reads.
-const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 1;
 
 /// The answer's fields, as texts: role, format version, last sequence, log time, epochs, first retained, whether there is
 /// a log, the last adopted message, losses that were found out late, the data set. `None` for a channel with neither head nor log.

@@ -1,85 +1,115 @@
 //! The Lua scripts. They are called by hash; a server that has forgotten one is given it again.
+//!
+//! Each file of `scripts/` is a whole script, and each of `scripts/parts/` a whole chunk. Where a line says `--@ name`, the part of that
+//! name is put in its place, or, where it is capitals, the constants of those names. Parts are text, not functions: closures cost a publish of
+//! one message 4 % of Redis's time.
 
-use std::sync::LazyLock;
+use std::{fmt::Write as _, sync::OnceLock};
 
 use redis::{Cmd, RedisResult, Script as Hashed, Value, aio::MultiplexedConnection};
+use tidings::limits::{HEAD_EPOCHS, HEAD_WRITERS, HEARSAY_RUNS};
+
+use crate::head::FORMAT;
 
 /// One script.
 pub(super) struct Script {
-    code: &'static str,
-    hash: LazyLock<String>,
+    source: &'static str,
+    whole: OnceLock<Whole>,
+}
+
+/// As Redis has it.
+struct Whole {
+    code: String,
+    hash: String,
 }
 
 macro_rules! script {
-    ($($part:expr),+) => {
-        Script {
-            code: concat!($($part),+),
-            hash: LazyLock::new(|| Hashed::new(concat!($($part),+)).get_hash().to_owned()),
-        }
+    ($name:literal) => {
+        Script::new(include_str!(concat!("../scripts/", $name, ".lua")))
     };
 }
 
-/// A script that writes without knowing anything beforehand: what it does before, and behind what all of them do.
-macro_rules! writing {
-    ($before:literal; $behind:literal) => {
-        script!(
-            "#!lua\n",
-            include_str!("../scripts/tools.lua"),
-            include_str!("../scripts/date.lua"),
-            include_str!("../scripts/begin.lua"),
-            include_str!(concat!("../scripts/", $before)),
-            include_str!("../scripts/number.lua"),
-            include_str!("../scripts/append.lua"),
-            include_str!("../scripts/write.lua"),
-            include_str!("../scripts/trim.lua"),
-            include_str!("../scripts/leave.lua"),
-            include_str!(concat!("../scripts/", $behind))
-        )
+macro_rules! parts {
+    ($($name:literal),+) => {
+        [$(($name, include_str!(concat!("../scripts/parts/", $name, ".lua")))),+]
     };
 }
 
-pub(super) static PUBLISH: Script = writing!("publish.lua"; "published.lua");
-pub(super) static REPORT: Script = script!(
-    "#!lua\n",
-    include_str!("../scripts/tools.lua"),
-    include_str!("../scripts/begin.lua"),
-    include_str!("../scripts/report.lua")
-);
-pub(super) static ADOPT: Script = writing!("adopt.lua"; "adopted.lua");
-// In the middle its parts are indented: they stand within a condition.
-pub(super) static OPTIMISTIC: Script = script!(
-    "#!lua\n",
-    include_str!("../scripts/optimistic.lua"),
-    include_str!("../scripts/tools.lua"),
-    include_str!("../scripts/append.lua"),
-    include_str!("../scripts/appended.lua"),
-    include_str!("../scripts/tools.lua"),
-    include_str!("../scripts/trim.lua"),
-    include_str!("../scripts/pushed.lua")
-);
-pub(super) static HEAD: Script = script!(
-    "#!lua flags=no-writes\n",
-    include_str!("../scripts/head.lua"),
-    "return head_of(KEYS[1], KEYS[2], KEYS[3])\n"
-);
+/// What `--@ name` stands for.
+const PARTS: [(&str, &str); 9] =
+    parts!("tools", "date", "begin", "number", "append", "write", "trim", "leave", "head_of");
+/// What `--@ NAME` stands for.
+const CONSTANTS: [(&str, &dyn std::fmt::Display); 5] = [
+    ("FORMAT", &FORMAT),
+    ("FORMAT_TEXT", &Quoted(FORMAT)),
+    ("EPOCHS", &HEAD_EPOCHS),
+    ("HEARSAY_RUNS", &HEARSAY_RUNS),
+    ("WRITERS", &HEAD_WRITERS),
+];
+
+/// As Redis answers it.
+struct Quoted(i64);
+
+impl std::fmt::Display for Quoted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "'{}'", self.0)
+    }
+}
+
+pub(super) static PUBLISH: Script = script!("publish");
+pub(super) static REPORT: Script = script!("report");
+pub(super) static ADOPT: Script = script!("adopt");
+pub(super) static OPTIMISTIC: Script = script!("optimistic");
+pub(super) static HEAD: Script = script!("head");
 // One script, not two in a MULTI: there a Redis without memory refuses reads as well.
-pub(super) static READ: Script =
-    script!("#!lua flags=no-writes\n", include_str!("../scripts/head.lua"), include_str!("../scripts/read.lua"));
-pub(super) static SINCE: Script = script!(include_str!("../scripts/since.lua"));
+pub(super) static READ: Script = script!("read");
+pub(super) static SINCE: Script = script!("since");
 /// Asked over live connections only.
-pub(super) static RECENT: Script = script!(include_str!("../scripts/recent.lua"));
-pub(super) static REGISTER: Script = script!(include_str!("../scripts/register.lua"));
-pub(super) static UNREGISTER: Script = script!(include_str!("../scripts/unregister.lua"));
-static CAPABLE: Script = script!(include_str!("../scripts/capable.lua"));
+pub(super) static RECENT: Script = script!("recent");
+pub(super) static REGISTER: Script = script!("register");
+pub(super) static UNREGISTER: Script = script!("unregister");
+static CAPABLE: Script = script!("capable");
 /// The commands that the scripts use, beside INFO.
 const COMMANDS: &str = "TIME EXISTS GET SET HMGET HGET HSET HLEN HDEL PTTL PEXPIRE PUBLISH XADD XRANGE XREVRANGE XTRIM XINFO ZADD ZRANGE \
                         ZCARD ZSCORE ZREM";
 
+/// Puts parts and constants in their places.
+fn assemble(source: &str) -> String {
+    let mut code = String::with_capacity(4 * source.len());
+    for line in source.lines() {
+        match line.trim_start().strip_prefix("--@ ") {
+            None => code.extend([line, "\n"]),
+            Some(names) if names.starts_with(|first: char| first.is_ascii_uppercase()) => {
+                for name in names.split(' ') {
+                    let (_, value) = CONSTANTS.iter().find(|(known, _)| *known == name).expect("a constant");
+                    writeln!(code, "local {name} = {value}").expect("a string has room");
+                }
+            }
+            Some(name) => {
+                let (_, part) = PARTS.iter().find(|(known, _)| *known == name).expect("a part");
+                code.push_str(&assemble(part));
+            }
+        }
+    }
+    code
+}
+
 impl Script {
+    const fn new(source: &'static str) -> Self {
+        Self { source, whole: OnceLock::new() }
+    }
+
+    fn whole(&self) -> &Whole {
+        self.whole.get_or_init(|| {
+            let code = assemble(self.source);
+            Whole { hash: Hashed::new(&code).get_hash().to_owned(), code }
+        })
+    }
+
     /// The beginning of a call; the number of keys, the keys and the arguments follow.
     pub(super) fn call(&self) -> Cmd {
         let mut call = redis::cmd("EVALSHA");
-        call.arg(self.hash.as_str());
+        call.arg(self.hash());
         call
     }
 
@@ -95,15 +125,15 @@ impl Script {
     }
 
     pub(super) async fn load(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        redis::cmd("SCRIPT").arg("LOAD").arg(self.code).query_async(connection).await
+        redis::cmd("SCRIPT").arg("LOAD").arg(self.code()).query_async(connection).await
     }
 
     pub(super) fn hash(&self) -> &str {
-        &self.hash
+        &self.whole().hash
     }
 
-    pub(super) fn code(&self) -> &'static str {
-        self.code
+    pub(super) fn code(&self) -> &str {
+        &self.whole().code
     }
 }
 
@@ -130,24 +160,147 @@ pub(super) async fn lacks(connection: &mut MultiplexedConnection, listens: bool)
 
 #[cfg(test)]
 mod tests {
+    use tidings_testing::RedisServer;
+
     use super::*;
+
+    const ALL: [(&str, &Script); 11] = [
+        ("publish", &PUBLISH),
+        ("optimistic", &OPTIMISTIC),
+        ("report", &REPORT),
+        ("adopt", &ADOPT),
+        ("head", &HEAD),
+        ("read", &READ),
+        ("since", &SINCE),
+        ("recent", &RECENT),
+        ("register", &REGISTER),
+        ("unregister", &UNREGISTER),
+        ("capable", &CAPABLE),
+    ];
 
     #[test]
     fn every_command_of_the_scripts_is_asked_for() {
-        let all = [&PUBLISH, &OPTIMISTIC, &REPORT, &ADOPT, &HEAD, &READ, &SINCE, &RECENT, &REGISTER, &UNREGISTER];
         let named = |code: &str, before: &str| -> Vec<String> {
             let calls = code.split(before).skip(1);
             calls.filter_map(|rest| rest.split('\'').next().map(str::to_owned)).collect()
         };
         let mut seen = 0;
-        for script in all {
+        for (_, script) in ALL.iter().filter(|(name, _)| *name != "capable") {
             for before in ["call('", "pcall('", "check_cmd('", "may('"] {
-                for command in named(script.code, before).iter().filter(|command| *command != "INFO") {
+                for command in named(script.code(), before).iter().filter(|command| *command != "INFO") {
                     assert!(COMMANDS.split(' ').any(|known| known == command), "{command}");
                     seen += 1;
                 }
             }
         }
         assert!(seen > 30, "{seen}");
+    }
+
+    /// Redis compiles each file, part and whole script, and none of the whole ones reads or writes a global but Redis's and Lua's own.
+    #[tokio::test]
+    async fn scripts_are_whole_and_have_no_globals() {
+        let server = RedisServer::start();
+        let client = redis::Client::open(server.url()).expect("an address");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("it listens");
+        for (name, source) in ALL.iter().map(|(name, script)| (*name, script.source)).chain(PARTS) {
+            let loaded: RedisResult<String> =
+                redis::cmd("SCRIPT").arg("LOAD").arg(source).query_async(&mut connection).await;
+            loaded.unwrap_or_else(|error| panic!("{name}.lua is no chunk: {error}"));
+        }
+        const KNOWN: [&str; 14] = [
+            "redis", "KEYS", "ARGV", "string", "math", "table", "tonumber", "type", "ipairs", "pairs", "unpack",
+            "select", "pcall", "next",
+        ];
+        for (name, script) in ALL {
+            script.load(&mut connection).await.unwrap_or_else(|error| panic!("{name} is no script: {error}"));
+            // The first line is no Lua.
+            let code = script.code().replacen("#!", "--", 1);
+            let dump = "return string.dump(loadstring(ARGV[1]))";
+            let bytecode: Vec<u8> =
+                redis::cmd("EVAL").arg(dump).arg(0).arg(code).query_async(&mut connection).await.expect("bytecode");
+            let globals = bytecode::globals(&bytecode);
+            assert!(globals.iter().any(|global| global == "redis"), "{name}: {globals:?}");
+            for global in globals {
+                assert!(KNOWN.contains(&global.as_str()), "{name} has the global {global}");
+            }
+        }
+    }
+
+    #[test]
+    fn constants_are_those_of_the_limits() {
+        let code = PUBLISH.code();
+        for line in ["local FORMAT = 1\n", "local EPOCHS = 16\n", "local HEARSAY_RUNS = 64\n", "local WRITERS = 16\n"] {
+            assert!(code.contains(line), "{line}");
+        }
+        assert!(!code.contains("--@"));
+    }
+
+    /// Reads what Lua 5.1 compiles chunks to.
+    mod bytecode {
+        /// The globals that a chunk and its functions read or write.
+        pub(super) fn globals(dump: &[u8]) -> Vec<String> {
+            // The signature and version, a format, and the sizes of numbers here.
+            assert_eq!(dump[..12], *b"\x1bLuaQ\0\x01\x04\x08\x04\x08\0", "Lua 5.1 on 64 bits");
+            let mut reader = Reader { rest: &dump[12..], globals: Vec::new() };
+            reader.function();
+            assert!(reader.rest.is_empty());
+            reader.globals
+        }
+
+        struct Reader<'a> {
+            rest: &'a [u8],
+            globals: Vec<String>,
+        }
+
+        impl Reader<'_> {
+            fn take<const N: usize>(&mut self) -> [u8; N] {
+                let (taken, rest) = self.rest.split_first_chunk().expect("more bytecode");
+                self.rest = rest;
+                *taken
+            }
+
+            fn number(&mut self) -> usize {
+                u32::from_le_bytes(self.take()) as usize
+            }
+
+            fn text(&mut self) -> String {
+                let length = u64::from_le_bytes(self.take()) as usize;
+                let (text, rest) = self.rest.split_at(length);
+                self.rest = rest;
+                String::from_utf8_lossy(text.strip_suffix(b"\0").unwrap_or_default()).into_owned()
+            }
+
+            fn function(&mut self) {
+                const GET_GLOBAL: u32 = 5;
+                const SET_GLOBAL: u32 = 7;
+                self.text();
+                // Lines, and four counts of a byte.
+                (self.number(), self.number(), self.take::<4>());
+                let code: Vec<u32> = (0..self.number()).map(|_| u32::from_le_bytes(self.take())).collect();
+                let constants: Vec<String> = (0..self.number()).map(|_| self.constant()).collect();
+                (0..self.number()).for_each(|_| self.function());
+                for _ in 0..self.number() {
+                    self.number();
+                }
+                for _ in 0..self.number() {
+                    (self.text(), self.number(), self.number());
+                }
+                (0..self.number()).for_each(|_| drop(self.text()));
+                let is_global = |instruction: &&u32| matches!(**instruction & 0x3f, GET_GLOBAL | SET_GLOBAL);
+                let named =
+                    code.iter().filter(is_global).map(|instruction| constants[(instruction >> 14) as usize].clone());
+                self.globals.extend(named);
+            }
+
+            fn constant(&mut self) -> String {
+                match self.take::<1>()[0] {
+                    0 => String::new(),
+                    1 => format!("{:?}", self.take::<1>()),
+                    3 => f64::from_le_bytes(self.take()).to_string(),
+                    4 => self.text(),
+                    kind => panic!("a constant of kind {kind}"),
+                }
+            }
+        }
     }
 }

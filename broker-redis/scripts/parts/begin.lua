@@ -1,6 +1,5 @@
--- What both scripts begin with that write without knowing anything beforehand: `publish.lua` and `adopt.lua`. `write.lua`
--- follows them. `script.rs` puts them together. What they share is no function: closures made a publish of one message 4 %
--- slower.
+-- What the scripts begin with that write without knowing anything beforehand. What they share is no function: closures made a publish of
+-- one message 4 % slower.
 --
 -- `#!lua` before it makes Redis refuse a script whole when it is out of memory or a replica. Scripts do not roll back, so
 -- every read and every check comes before the first write, and the first writes are the ones that could still fail.
@@ -9,7 +8,7 @@
 --   the messages that the caller has receipts for ('', 0 and 0 for none; the first is 0 where it only heard of the last); max messages, bytes, age (ms); how long log
 --   and head live from now on (ms); run messages, run bytes; the name of the caller's last call ('' where it does not know which was
 --   carried out), and log time of the last message that it has a receipt for (ms, 0 where it is not known); then a script's own.
-local FORMAT, EPOCHS, HEARSAY_RUNS, WRITERS = 1, 16, 64, 16
+--@ FORMAT EPOCHS HEARSAY_RUNS WRITERS
 local head_key, log_key = KEYS[1], KEYS[2]
 local channel, candidate, seen_epoch, seen, seen_from = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_messages, max_bytes, max_age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])

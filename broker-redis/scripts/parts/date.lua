@@ -1,4 +1,4 @@
--- Log time as a date: RFC 3339, UTC, milliseconds. Part of the scripts that date messages.
+-- Log time as a date: RFC 3339, UTC, milliseconds.
 local function iso(ms)
   -- Days to a civil date, with years that begin in March, so that the leap day is the last.
   local days = math.floor(ms / 86400000)

@@ -1,4 +1,4 @@
--- Numbers, IDs and fields as the log has them. Part of the scripts that write: `script.rs` puts them together.
+-- Numbers, IDs and fields as the log has them.
 local call, format = redis.call, string.format
 
 local function int(number)
