@@ -275,7 +275,9 @@ mod tests {
                 const SET_GLOBAL: u32 = 7;
                 self.text();
                 // Lines, and four counts of a byte.
-                (self.number(), self.number(), self.take::<4>());
+                self.number();
+                self.number();
+                self.take::<4>();
                 let code: Vec<u32> = (0..self.number()).map(|_| u32::from_le_bytes(self.take())).collect();
                 let constants: Vec<String> = (0..self.number()).map(|_| self.constant()).collect();
                 (0..self.number()).for_each(|_| self.function());
@@ -283,7 +285,9 @@ mod tests {
                     self.number();
                 }
                 for _ in 0..self.number() {
-                    (self.text(), self.number(), self.number());
+                    self.text();
+                    self.number();
+                    self.number();
                 }
                 (0..self.number()).for_each(|_| drop(self.text()));
                 let is_global = |instruction: &&u32| matches!(**instruction & 0x3f, GET_GLOBAL | SET_GLOBAL);

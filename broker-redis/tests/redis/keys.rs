@@ -84,7 +84,7 @@ async fn publishes_that_wait_travel_together() {
 #[tokio::test]
 async fn the_script_writes_dates_as_the_envelope_does() {
     let server = RedisServer::start();
-    let source = include_str!("../../scripts/date.lua");
+    let source = include_str!("../../scripts/parts/date.lua");
     let begin = source.find("local function iso(").expect("the script writes dates");
     let end = begin + source[begin..].find("\nend\n").expect("the function ends") + 5;
     let script = format!("{}\nreturn iso(tonumber(ARGV[1]))", &source[begin..end]);
