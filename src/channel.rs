@@ -129,6 +129,12 @@ impl Pattern {
         &self.0
     }
 
+    /// How the names of all channels begin that can belong to it: what stands before the first character that has a meaning.
+    pub fn literal_prefix(&self) -> &str {
+        let end = self.0.find(['*', '?', '[', '\\']).unwrap_or(self.0.len());
+        &self.0[..end]
+    }
+
     /// Whether a channel of this name belongs to the pattern, by the rules of Redis's PSUBSCRIBE.
     pub fn matches(&self, name: &str) -> bool {
         glob::matches(self.0.as_bytes(), name.as_bytes())

@@ -97,6 +97,22 @@ pub const CLOSE_RESERVE: Duration = Duration::from_secs(1);
 pub const RUN_MESSAGES: usize = 128;
 /// Bytes of one run, unless one message is larger.
 pub const RUN_BYTES: usize = 64 << 10;
+/// Bytes of a token: what proxies take as a header.
+pub const TOKEN_BYTES: usize = 8 << 10;
+/// How far the clocks of who signs and who checks may be apart.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+/// Bytes of a secret that tokens are signed with: as many as SHA-256 has, RFC 7518 3.2.
+pub const SECRET_BYTES: usize = 32;
+/// Keys in a key set.
+pub const JWKS_KEYS: usize = 64;
+/// Bytes of a file of keys, or of a policy.
+pub const AUTH_FILE_BYTES: u64 = 256 << 10;
+/// How often these files are looked at: a right that is taken away is gone after so long at the latest.
+pub const AUTH_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// Tokens whose callers are remembered, some hundred bytes each.
+pub const KNOWN_TOKENS: usize = 10_000;
+/// Grants of one verb that a caller may have: each is looked at for every publish.
+pub const GRANTS: usize = 256;
 /// Epochs that a channel's head lists.
 pub const HEAD_EPOCHS: usize = 16;
 /// Who wrote on a channel lately, each by its last call: as many publishers as may take turns before one of them has to look at the log

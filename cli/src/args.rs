@@ -4,7 +4,14 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    bench::Bench, channels::Channels, healthcheck::Healthcheck, list::List, publish::Publish, serve::Serve, tail::Tail,
+    access::{Auth, Token},
+    bench::Bench,
+    channels::Channels,
+    healthcheck::Healthcheck,
+    list::List,
+    publish::Publish,
+    serve::Serve,
+    tail::Tail,
     top::Top,
 };
 
@@ -44,6 +51,8 @@ pub(crate) enum Command {
     Top(Top),
     Bench(Bench),
     Healthcheck(Healthcheck),
+    Token(Token),
+    Auth(Auth),
     Completions(Completions),
 }
 
@@ -135,7 +144,8 @@ mod tests {
             let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(examples.contains(&format!("  tidings {name}")), "{name}");
             let flags: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
-            if name != "completions" {
+            // These ask nobody.
+            if !["completions", "token", "auth"].contains(&name) {
                 assert!(flags.contains(&"timeout"), "{name}: {flags:?}");
             }
             if !["completions", "healthcheck"].contains(&name) {

@@ -18,7 +18,7 @@ use tidings::{
         BENCH_LINGER, BENCH_LONGEST, BENCH_PUBLISHERS, BENCH_SECONDS, BENCH_SIZE_MAX, BENCH_SIZE_MIN, BENCH_STREAMS,
         BENCH_STREAMS_PER_CONNECTION, BENCH_TICK, COMMAND_COUNT,
     },
-    pb::{StreamMessagesRequest, StreamMessagesResponse, subscriber_service_client::SubscriberServiceClient},
+    pb::{StreamMessagesRequest, StreamMessagesResponse},
 };
 use tokio::{
     sync::watch,
@@ -26,10 +26,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Streaming, transport::Channel};
+use tonic::Streaming;
 
 use crate::{
-    client::{PublisherAddress, SubscriberAddress, Timeout},
+    client::{Calls, PublisherAddress, SubscriberAddress, SubscriberClient},
     error::Error,
     output::{Out, OutputOrJson, note},
     progress::Progress,
@@ -84,7 +84,7 @@ pub(crate) struct Bench {
     #[command(flatten)]
     subscriber: SubscriberAddress,
     #[command(flatten)]
-    timeout: Timeout,
+    calls: Calls,
 }
 
 /// The one clock of a measurement: nanoseconds since its beginning.
@@ -116,7 +116,7 @@ impl Bench {
         let (published, receipts) = (load.published.clone(), load.receipts.clone());
         let mut publishers = JoinSet::new();
         for number in 0..self.publishers as usize {
-            publishers.spawn(load.clone().run(number, self.publisher.clone(), self.timeout, start));
+            publishers.spawn(load.clone().run(number, self.publisher.clone(), self.calls.clone(), start));
         }
         let total = (self.rate > 0).then(|| self.rate * u64::from(self.seconds));
         let progress = if is_json && out.is_terminal() { Progress::hidden() } else { Progress::new(total) };
@@ -191,11 +191,11 @@ impl Bench {
         let mut client = None;
         for number in 0..self.streams as usize {
             if number % BENCH_STREAMS_PER_CONNECTION == 0 {
-                client = Some(self.timeout.of(address, self.subscriber.connect()).await?);
+                client = Some(self.calls.of(address, self.subscriber.connect(&self.calls)).await?);
             }
             let Some(mut client) = client.clone() else { continue };
             let resume = Resume::new(channel, StreamMessagesRequest::default());
-            let stream = self.timeout.of(address, open(&mut client, &resume)).await?;
+            let stream = self.calls.of(address, open(&mut client, &resume)).await?;
             let reader = Reader {
                 client,
                 resume,
@@ -203,7 +203,7 @@ impl Bench {
                 publishers: self.publishers as usize,
                 expected: expected.clone(),
                 shared: shared.clone(),
-                timeout: self.timeout.duration(),
+                timeout: self.calls.duration(),
             };
             readers.spawn(reader.run(stop.clone()));
         }
@@ -218,17 +218,14 @@ impl Bench {
             let received = shared.received.load(Ordering::Relaxed);
             if received != seen.0 {
                 seen = (received, Instant::now());
-            } else if seen.1.elapsed() > self.timeout.duration() {
+            } else if seen.1.elapsed() > self.calls.duration() {
                 return;
             }
         }
     }
 }
 
-async fn open(
-    client: &mut SubscriberServiceClient<Channel>,
-    resume: &Resume,
-) -> Result<Streaming<StreamMessagesResponse>, Error> {
+async fn open(client: &mut SubscriberClient, resume: &Resume) -> Result<Streaming<StreamMessagesResponse>, Error> {
     Ok(client.stream_messages(resume.request()).await?.into_inner())
 }
 

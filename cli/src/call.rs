@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming};
 
 use crate::{
-    client::{Address, PublisherAddress, Timeout},
+    client::{Address, Calls, PublisherAddress},
     error::Error,
 };
 
@@ -35,7 +35,7 @@ pub(crate) struct Requests {
 pub(crate) struct Outcomes {
     state: State,
     address: Address,
-    timeout: Timeout,
+    calls: Calls,
     shared: Arc<Shared>,
 }
 
@@ -56,19 +56,15 @@ struct Shared {
 /// Begins a call with at most `in_flight` requests under way.
 pub(crate) async fn open(
     publisher: &PublisherAddress,
-    timeout: Timeout,
+    calls: Calls,
     in_flight: usize,
 ) -> Result<(Requests, Outcomes), Error> {
-    let mut client = timeout.of(&publisher.address, publisher.connect()).await?;
+    let mut client = calls.of(&publisher.address, publisher.connect(&calls)).await?;
     let (queue, requests) = mpsc::channel(COMMAND_QUEUE);
     let shared = Arc::new(Shared { in_flight, free: Semaphore::new(in_flight), sent: Notify::new() });
     let opening = Box::pin(async move { client.publish_stream(ReceiverStream::new(requests)).await });
-    let outcomes = Outcomes {
-        state: State::Opening(opening),
-        address: publisher.address.clone(),
-        timeout,
-        shared: shared.clone(),
-    };
+    let outcomes =
+        Outcomes { state: State::Opening(opening), address: publisher.address.clone(), calls, shared: shared.clone() };
     Ok((Requests { queue, shared }, outcomes))
 }
 
@@ -138,13 +134,13 @@ impl Outcomes {
     /// The outcome of the oldest request that has none yet; `None` when the call has ended behind the last. An error is
     /// that of the whole call. Nothing is lost when the wait is given up.
     async fn next(&mut self) -> Result<Option<Outcome>, Error> {
-        let (address, timeout) = (self.address.clone(), self.timeout);
+        let (address, calls) = (self.address.clone(), self.calls.clone());
         let shared = self.shared.clone();
         let answer = self.answer();
         tokio::pin!(answer);
         loop {
             if shared.owed() > 0 {
-                let answer = timeout.of(&address, async { Ok(answer.await?) }).await?;
+                let answer = calls.of(&address, async { Ok(answer.await?) }).await?;
                 return Ok(answer.map(outcome));
             }
             tokio::select! {

@@ -4,13 +4,12 @@ use clap::Args;
 use serde::Serialize;
 use tidings::{
     limits::PAGE_MESSAGES,
-    pb::{Channel, ListChannelsRequest, ListChannelsResponse, subscriber_service_client::SubscriberServiceClient},
+    pb::{Channel, ListChannelsRequest, ListChannelsResponse},
     printable::Printable,
 };
-use tonic::transport;
 
 use crate::{
-    client::{SubscriberAddress, Timeout},
+    client::{Calls, SubscriberAddress, SubscriberClient},
     error::Error,
     output::{Out, OutputOrJson, note},
     render::{self, Cell},
@@ -35,7 +34,7 @@ pub(crate) struct Channels {
     #[command(flatten)]
     subscriber: SubscriberAddress,
     #[command(flatten)]
-    timeout: Timeout,
+    calls: Calls,
 }
 
 #[derive(Serialize)]
@@ -52,12 +51,12 @@ impl Channels {
     /// Prints all channels, in name order.
     pub(crate) async fn run(self, out: &mut Out) -> Result<(), Error> {
         let address = &self.subscriber.address;
-        let mut client = self.timeout.of(address, self.subscriber.connect()).await?;
+        let mut client = self.calls.of(address, self.subscriber.connect(&self.calls)).await?;
         let is_json = self.output.is_json();
         let mut page_token = String::new();
         let mut is_first = true;
         loop {
-            let page = self.timeout.of(address, page(&mut client, &self.pattern, page_token)).await?;
+            let page = self.calls.of(address, page(&mut client, &self.pattern, page_token)).await?;
             if is_json {
                 page.channels.iter().try_for_each(|channel| out.line(json(channel)))?;
             } else {
@@ -82,7 +81,7 @@ impl Channels {
 
 /// Asks for one page.
 pub(crate) async fn page(
-    client: &mut SubscriberServiceClient<transport::Channel>,
+    client: &mut SubscriberClient,
     pattern: &str,
     page_token: String,
 ) -> Result<ListChannelsResponse, Error> {

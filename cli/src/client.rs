@@ -1,7 +1,7 @@
 //! How the commands find the services: addresses as flags, connections that notice when the other side is gone, and how long
 //! an answer may take.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
 use tidings::{
@@ -11,9 +11,19 @@ use tidings::{
     },
     pb::{publisher_service_client::PublisherServiceClient, subscriber_service_client::SubscriberServiceClient},
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
 
-use crate::error::{Error, root_cause};
+use crate::{
+    error::{Error, root_cause},
+    token::Token,
+};
+
+/// A client that signs in, where it has something to sign in with.
+pub(crate) type PublisherClient = PublisherServiceClient<InterceptedService<Channel, Token>>;
+pub(crate) type SubscriberClient = SubscriberServiceClient<InterceptedService<Channel, Token>>;
 
 /// Where the publisher is.
 #[derive(Debug, Clone, Args)]
@@ -43,19 +53,22 @@ pub(crate) struct SubscriberAddress {
     pub(crate) address: Address,
 }
 
-/// How long a service may take.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Timeout {
+/// How services are called: how long they may take, and who calls.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Calls {
     /// How long the service may take to be reached, and to answer each call
     #[arg(long, env = "TIDINGS_TIMEOUT", value_name = "DURATION", default_value_t = humantime::Duration::from(COMMAND_TIMEOUT),
         value_parser = timeout)]
     timeout: humantime::Duration,
+    /// A file with the token to sign in with, read again when it changes; servers that ask for none need none
+    #[arg(long, env = "TIDINGS_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
-impl Timeout {
+impl Calls {
     /// Waits for what the service at `address` is asked.
     pub(crate) async fn of<T>(
-        self,
+        &self,
         address: &Address,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
@@ -66,7 +79,7 @@ impl Timeout {
     }
 
     /// How long that is.
-    pub(crate) fn duration(self) -> Duration {
+    pub(crate) fn duration(&self) -> Duration {
         self.timeout.into()
     }
 }
@@ -75,7 +88,7 @@ impl Timeout {
 pub(crate) fn timeout(text: &str) -> Result<humantime::Duration, String> {
     let timeout: humantime::Duration =
         text.parse().map_err(|error| format!("{error}; write a number and a unit, such as 500ms, 5s or 2m"))?;
-    match (COMMAND_TIMEOUT_MIN..=COMMAND_TIMEOUT_MAX).contains(&timeout) {
+    match (COMMAND_TIMEOUT_MIN..=COMMAND_TIMEOUT_MAX).contains(&*timeout) {
         true => Ok(timeout),
         false => Err(format!(
             "it must be between {} and {}",
@@ -87,15 +100,19 @@ pub(crate) fn timeout(text: &str) -> Result<humantime::Duration, String> {
 
 impl PublisherAddress {
     /// Connects.
-    pub(crate) async fn connect(&self) -> Result<PublisherServiceClient<Channel>, Error> {
-        self.address.connect("--publisher").await.map(PublisherServiceClient::new)
+    pub(crate) async fn connect(&self, calls: &Calls) -> Result<PublisherClient, Error> {
+        let token = Token::open(calls.token_file.clone())?;
+        let channel = self.address.connect("--publisher").await?;
+        Ok(PublisherServiceClient::with_interceptor(channel, token))
     }
 }
 
 impl SubscriberAddress {
     /// Connects. The connection repairs itself with the next call.
-    pub(crate) async fn connect(&self) -> Result<SubscriberServiceClient<Channel>, Error> {
-        self.address.connect("--subscriber").await.map(SubscriberServiceClient::new)
+    pub(crate) async fn connect(&self, calls: &Calls) -> Result<SubscriberClient, Error> {
+        let token = Token::open(calls.token_file.clone())?;
+        let channel = self.address.connect("--subscriber").await?;
+        Ok(SubscriberServiceClient::with_interceptor(channel, token))
     }
 }
 
@@ -104,7 +121,7 @@ impl SubscriberAddress {
 pub(crate) struct Address(Endpoint);
 
 impl Address {
-    /// Connects; `flag` is named where that fails. How long it may take is the caller's affair ([`Timeout::of`]).
+    /// Connects; `flag` is named where that fails. How long it may take is the caller's affair ([`Calls::of`]).
     pub(crate) async fn connect(&self, flag: &'static str) -> Result<Channel, Error> {
         self.0.connect().await.map_err(|error| Error::Unreachable {
             address: self.to_string(),

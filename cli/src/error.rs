@@ -58,6 +58,12 @@ pub(crate) enum Error {
     /// What a measurement found is not as it was promised.
     #[error("{0}")]
     Broken(String),
+    /// A key, a token or a policy is none.
+    #[error("{0}")]
+    Access(String),
+    /// The answer was no, and stands on standard output.
+    #[error("no")]
+    No,
     /// The services cannot start, one of them ended, or one is not well.
     #[error("{0}")]
     Serve(String),
@@ -94,6 +100,11 @@ impl Error {
     /// Of serving.
     pub(crate) fn serve(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Serve(chain(&*cause.into()))
+    }
+
+    /// Of keys, tokens and policies.
+    pub(crate) fn access(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Access(chain(&*cause.into()))
     }
 
     /// Whether the reader of our output has simply gone away, as `head` does.

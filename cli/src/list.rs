@@ -8,7 +8,7 @@ use tidings::{
 };
 
 use crate::{
-    client::{SubscriberAddress, Timeout},
+    client::{Calls, SubscriberAddress},
     error::Error,
     output::{Out, OutputOrJson, note},
     render,
@@ -38,14 +38,14 @@ pub(crate) struct List {
     #[command(flatten)]
     subscriber: SubscriberAddress,
     #[command(flatten)]
-    timeout: Timeout,
+    calls: Calls,
 }
 
 impl List {
     /// Prints messages until the list or the limit ends.
     pub(crate) async fn run(self, out: &mut Out) -> Result<(), Error> {
         let address = &self.subscriber.address;
-        let mut client = self.timeout.of(address, self.subscriber.connect()).await?;
+        let mut client = self.calls.of(address, self.subscriber.connect(&self.calls)).await?;
         let (palette, is_json) = (out.palette(), self.output.is_json());
         let order = if self.newest_first { Order::NewestFirst } else { Order::OldestFirst };
         let mut remaining = self.limit.unwrap_or(u64::MAX);
@@ -58,7 +58,7 @@ impl List {
                 page_token,
                 order: order.into(),
             };
-            let page = self.timeout.of(address, async { Ok(client.list_messages(request).await?) }).await?.into_inner();
+            let page = self.calls.of(address, async { Ok(client.list_messages(request).await?) }).await?.into_inner();
             for message in &page.messages {
                 out.line(if is_json { render::json(message) } else { render::line(message, &palette) })?;
             }

@@ -1,5 +1,6 @@
 //! `tidings`: both services in one process, and the commands of a client. See `tidings --help`.
 
+mod access;
 mod args;
 mod bench;
 mod call;
@@ -14,6 +15,7 @@ mod publish;
 mod render;
 mod serve;
 mod tail;
+mod token;
 mod top;
 
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(Error::No) => ExitCode::FAILURE,
         Err(error) => {
             note(format_args!("error: {error}"));
             match error {
@@ -67,6 +70,15 @@ async fn dispatch(cli: Cli) -> Result<(), Error> {
         Some(Command::Top(top)) => top.run(&mut out, on_signal()?).await,
         Some(Command::Bench(bench)) => bench.run(&mut out).await,
         Some(Command::Healthcheck(healthcheck)) => healthcheck.run().await,
+        Some(Command::Token(token)) => {
+            token.run(&mut out)?;
+            Ok(out.flush()?)
+        }
+        Some(Command::Auth(auth)) => {
+            let answered = auth.run(&mut out);
+            out.flush()?;
+            answered
+        }
         Some(Command::Completions(completions)) => {
             out.raw(&completions.script())?;
             Ok(out.flush()?)

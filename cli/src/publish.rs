@@ -14,7 +14,7 @@ use tidings::{
 };
 
 use crate::{
-    client::{PublisherAddress, Timeout},
+    client::{Calls, PublisherAddress},
     error::Error,
     output::{Out, Output},
     render,
@@ -80,7 +80,7 @@ pub(crate) struct Publish {
     #[command(flatten)]
     publisher: PublisherAddress,
     #[command(flatten)]
-    timeout: Timeout,
+    calls: Calls,
 }
 
 impl Publish {
@@ -106,24 +106,24 @@ impl Publish {
             (false, None) => {
                 let payload = Some(payload(self.message, self.json, self.data.as_deref())?);
                 let request = PublishRequest { payload, ..template };
-                let receipt = publish(request, &self.publisher, self.timeout).await?;
+                let receipt = publish(request, &self.publisher, self.calls.clone()).await?;
                 print(&receipt, is_json, out)?;
                 return Ok(out.flush()?);
             }
         };
         let pace = Pace::new(self.rate);
-        let (publisher, timeout) = (&self.publisher, self.timeout);
-        Many { template, source, pace, total, is_json, publisher, timeout }.run(out).await
+        let (publisher, calls) = (&self.publisher, self.calls.clone());
+        Many { template, source, pace, total, is_json, publisher, calls }.run(out).await
     }
 }
 
 async fn publish(
     request: PublishRequest,
     publisher: &PublisherAddress,
-    timeout: Timeout,
+    calls: Calls,
 ) -> Result<PublishResponse, Error> {
-    let mut client = timeout.of(&publisher.address, publisher.connect()).await?;
-    let answer = timeout.of(&publisher.address, async { Ok(client.publish(request).await?) }).await;
+    let mut client = calls.of(&publisher.address, publisher.connect(&calls)).await?;
+    let answer = calls.of(&publisher.address, async { Ok(client.publish(request).await?) }).await;
     match answer {
         Ok(receipt) => Ok(receipt.into_inner()),
         Err(error @ Error::TimedOut { .. }) => Err(Error::Unanswered(Box::new(error))),

@@ -58,10 +58,10 @@ impl Serve {
         let names = self.common.names().map_err(Error::serve)?;
         let capture = self.capture.topics(&names).map_err(Error::serve)?;
         let broker = self.common.choose_broker(None, Role::Both).map_err(Error::serve)?;
-        let anonymous = self.common.allow_anonymous;
-        let publisher = listen(self.listen.publisher, "--publisher-listen", anonymous).await.map_err(Error::serve)?;
-        let subscriber =
-            listen(self.listen.subscriber, "--subscriber-listen", anonymous).await.map_err(Error::serve)?;
+        let auth = self.common.auth.open().map_err(Error::serve)?;
+        let exposed = self.common.may_be_exposed();
+        let publisher = listen(self.listen.publisher, "--publisher-listen", exposed).await.map_err(Error::serve)?;
+        let subscriber = listen(self.listen.subscriber, "--subscriber-listen", exposed).await.map_err(Error::serve)?;
         let mut parts = vec![Part::Publisher, Part::Subscriber];
         parts.extend(matches!(broker, Choice::Redis(_)).then_some(Part::Redis));
         let admin = self.common.bind_admin(&parts).await.map_err(Error::serve)?;
@@ -69,7 +69,8 @@ impl Serve {
         let admin = admin.map(|server| server.open(broker.clone(), stop.clone()));
         // Whoever closed our output still wants to be served.
         let _ = self.announce(&broker, &names, [&publisher, &subscriber], program, out);
-        let serving = self.serve(&broker, (names, capture), publisher, subscriber, stop.clone());
+        let server = Options { auth, ..self.common.server() };
+        let serving = self.serve(&broker, (names, capture), server, [publisher, subscriber], stop.clone());
         let served = closed_after(&broker, &stop, self.common.shutdown_timeout, serving).await;
         if let Some(admin) = admin {
             admin.stop().await;
@@ -82,11 +83,11 @@ impl Serve {
         &self,
         broker: &Shared,
         (names, capture): (Names, Vec<Topic>),
-        publisher: TcpListener,
-        subscriber: TcpListener,
+        server: Options,
+        [publisher, subscriber]: [TcpListener; 2],
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let options = |other: &TcpListener| Options { elsewhere: other.local_addr().ok(), ..self.common.server() };
+        let options = |other: &TcpListener| Options { elsewhere: other.local_addr().ok(), ..server.clone() };
         let for_publisher = tidings_publisher::Settings { names: names.clone(), server: options(&subscriber) };
         let for_subscriber = tidings_subscriber::Settings {
             names,

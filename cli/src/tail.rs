@@ -6,15 +6,15 @@ use clap::Args;
 use futures_util::StreamExt;
 use tidings::{
     limits::{TAIL_BACKOFF_MAX, TAIL_BACKOFF_MIN, TAIL_FLUSH_EVENTS},
-    pb::{StreamMessagesResponse, stream_messages_response::Event, subscriber_service_client::SubscriberServiceClient},
+    pb::{StreamMessagesResponse, stream_messages_response::Event},
     printable::printable,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming, transport::Channel};
+use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
 use crate::{
-    client::{SubscriberAddress, Timeout},
+    client::{Calls, SubscriberAddress, SubscriberClient},
     error::{Error, describe},
     output::{Out, OutputOrJson, note, reader_gone},
     render,
@@ -53,7 +53,7 @@ pub(crate) struct Tail {
     #[command(flatten)]
     subscriber: SubscriberAddress,
     #[command(flatten)]
-    timeout: Timeout,
+    calls: Calls,
 }
 
 /// How following a stream ended.
@@ -79,8 +79,8 @@ impl Tail {
         let address = &self.subscriber.address;
         let beginning = self.beginning();
         let mut resume = Resume::new(&self.target, self.start.into_request());
-        let mut client = self.timeout.of(address, self.subscriber.connect()).await?;
-        let opened = self.timeout.of(address, async { Ok(client.stream_messages(resume.request()).await?) });
+        let mut client = self.calls.of(address, self.subscriber.connect(&self.calls)).await?;
+        let opened = self.calls.of(address, async { Ok(client.stream_messages(resume.request()).await?) });
         let mut stream = opened.await?.into_inner();
         let is_json = self.output.is_json();
         if !is_json {
@@ -92,7 +92,7 @@ impl Tail {
                 Ended::Enough => return Ok(()),
                 Ended::Lost(status) => status,
             };
-            stream = reopen(&mut client, &resume, status, self.timeout.duration(), |words| note(words)).await?;
+            stream = reopen(&mut client, &resume, status, self.calls.duration(), |words| note(words)).await?;
         }
     }
 
@@ -159,7 +159,7 @@ fn print(event: &Event, is_json: bool, out: &mut Out) -> std::io::Result<()> {
 /// Opens the stream again from where it was cut off; tries until that works or the server refuses. Each try may take
 /// `timeout`. How it goes is said through `say`.
 pub(crate) async fn reopen(
-    client: &mut SubscriberServiceClient<Channel>,
+    client: &mut SubscriberClient,
     resume: &Resume,
     mut status: Status,
     timeout: Duration,

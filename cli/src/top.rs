@@ -6,16 +6,12 @@ use std::time::{Duration, Instant};
 use chrono::{Local, SecondsFormat, Utc};
 use clap::Args;
 use serde::Serialize;
-use tidings::{
-    limits::{COMMAND_TIMEOUT_MAX, TOP_CHANNELS, TOP_INTERVAL, TOP_INTERVAL_MIN},
-    pb::subscriber_service_client::SubscriberServiceClient,
-};
+use tidings::limits::{COMMAND_TIMEOUT_MAX, TOP_CHANNELS, TOP_INTERVAL, TOP_INTERVAL_MIN};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use crate::{
     channels::page,
-    client::{SubscriberAddress, Timeout},
+    client::{Calls, SubscriberAddress, SubscriberClient},
     error::Error,
     output::{Out, OutputOrJson, note, reader_gone},
     render::{self, Cell},
@@ -54,7 +50,7 @@ pub(crate) struct Top {
     #[command(flatten)]
     subscriber: SubscriberAddress,
     #[command(flatten)]
-    timeout: Timeout,
+    calls: Calls,
 }
 
 /// A look as JSON.
@@ -90,7 +86,7 @@ impl Top {
 
     async fn watch(&self, out: &mut Out) -> Result<(), Error> {
         let address = &self.subscriber.address;
-        let mut client = self.timeout.of(address, self.subscriber.connect()).await?;
+        let mut client = self.calls.of(address, self.subscriber.connect(&self.calls)).await?;
         let first = (self.look(&mut client).await?, Instant::now());
         let is_live = out.is_terminal() && !self.once && !self.output.is_json();
         match is_live {
@@ -100,11 +96,11 @@ impl Top {
     }
 
     /// All channels, as they are now.
-    async fn look(&self, client: &mut SubscriberServiceClient<Channel>) -> Result<Sample, Error> {
+    async fn look(&self, client: &mut SubscriberClient) -> Result<Sample, Error> {
         let mut sample = Sample::default();
         let mut page_token = String::new();
         loop {
-            let asked = self.timeout.of(&self.subscriber.address, page(client, &self.pattern, page_token));
+            let asked = self.calls.of(&self.subscriber.address, page(client, &self.pattern, page_token));
             let page = asked.await?;
             sample.channels.extend(page.channels);
             page_token = page.next_page_token;
@@ -122,7 +118,7 @@ impl Top {
     async fn live(
         &self,
         (mut before, mut at): (Sample, Instant),
-        client: &mut SubscriberServiceClient<Channel>,
+        client: &mut SubscriberClient,
         out: &mut Out,
     ) -> Result<(), Error> {
         let mut screen = Screen::enter(out)?;
@@ -152,7 +148,7 @@ impl Top {
     async fn tables(
         &self,
         (mut before, mut at): (Sample, Instant),
-        client: &mut SubscriberServiceClient<Channel>,
+        client: &mut SubscriberClient,
         out: &mut Out,
     ) -> Result<(), Error> {
         loop {

@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 use tidings::{
+    access::Rights,
     channel::Names,
     envelope,
     limits::{BATCH_BYTES, BATCH_MESSAGES, MESSAGE_BYTES},
@@ -11,7 +12,7 @@ use tidings::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::request::{Place, Publication, batch, single};
+use crate::request::{Place, Publication, Terms, batch, single};
 
 /// What a status may take of the headers in which it travels, where clients allow 8 KiB.
 const STATUS_BYTES: usize = 4 << 10;
@@ -21,11 +22,13 @@ const STATUS_BYTES: usize = 4 << 10;
 pub fn check_publish(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     let names = Names::new("tidings", "channel1").expect("valid");
+    let rights = Rights::all();
+    let terms = Terms { names: &names, rights: &rights };
     let checked = match kind % 3 {
-        0 => PublishRequest::decode(bytes).map(|request| single(request, &names, Place::Whole)),
-        1 => PublishBatchRequest::decode(bytes).map(|request| batch(request, &names)),
+        0 => PublishRequest::decode(bytes).map(|request| single(request, terms, Place::Whole)),
+        1 => PublishBatchRequest::decode(bytes).map(|request| batch(request, terms)),
         _ => PublishStreamRequest::decode(bytes)
-            .map(|request| single(request.request.unwrap_or_default(), &names, Place::Stream)),
+            .map(|request| single(request.request.unwrap_or_default(), terms, Place::Stream)),
     };
     match checked {
         Ok(Ok(publication)) => check_publication(&publication),

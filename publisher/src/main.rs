@@ -40,7 +40,7 @@ async fn serve(asked: Serve) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("can't listen for signals")?;
     let settings = asked.settings()?;
     let broker = asked.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Publisher)?;
-    let listener = config::listen(asked.listen.address, LISTEN_FLAG, asked.common.allow_anonymous).await?;
+    let listener = config::listen(asked.listen.address, LISTEN_FLAG, asked.common.may_be_exposed()).await?;
     let admin = asked.common.bind_admin(&[Part::Publisher, Part::Redis]).await?;
     let broker = broker.start();
     let admin = admin.map(|server| server.open(broker.clone(), shutdown.clone()));

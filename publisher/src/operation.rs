@@ -27,11 +27,12 @@ impl Unary for One {
 
     fn call(
         &self,
-        _: CallContext,
+        context: CallContext,
         request: PublishRequest,
     ) -> impl Future<Output = Result<ReceiptOfOne, Status>> + Send + 'static {
         let counted = Publish::begin(1);
-        let checked = request::single(request, self.0.names(), Place::Whole);
+        let rights = context.caller().rights();
+        let checked = request::single(request, self.0.terms(&rights), Place::Whole);
         self.0.publish(checked, counted, ReceiptOfOne::new)
     }
 }
@@ -46,11 +47,12 @@ impl Unary for Batch {
 
     fn call(
         &self,
-        _: CallContext,
+        context: CallContext,
         request: PublishBatchRequest,
     ) -> impl Future<Output = Result<Receipts, Status>> + Send + 'static {
         let counted = Publish::begin(request.requests.len());
-        let checked = request::batch(request, self.0.names());
+        let rights = context.caller().rights();
+        let checked = request::batch(request, self.0.terms(&rights));
         self.0.publish(checked, counted, |responder, receipts| Ok(Receipts::new(responder, receipts)))
     }
 }
@@ -65,6 +67,6 @@ impl Bidirectional for Stream {
     type Frames = Answers;
 
     fn open(&self, context: CallContext, requests: Requests<PublishStreamRequest>) -> Answers {
-        Answers::new(self.0.clone(), requests, context.drain().clone())
+        Answers::new(self.0.clone(), requests, &context)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tidings::{
+    access::Rights,
     broker::{self, Published, Receipt},
     channel::{ChannelName, Names},
     metrics::Publish,
@@ -12,7 +13,10 @@ use tidings::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use crate::{answer::Responder, request::Publication};
+use crate::{
+    answer::Responder,
+    request::{Publication, Terms},
+};
 
 /// A channel, and what will become of the messages that were handed to the broker for it.
 pub(crate) type Started = (ChannelName, BoxFuture<'static, Published>);
@@ -33,13 +37,15 @@ impl Publisher {
         Self(Arc::new(Shared { broker, names, shutdown }))
     }
 
-    pub(crate) fn names(&self) -> &Names {
-        &self.0.names
+    /// What is asked of a request of a caller with these rights.
+    pub(crate) fn terms<'a>(&'a self, rights: &'a Rights) -> Terms<'a> {
+        Terms { names: &self.0.names, rights }
     }
 
     /// Takes the messages' position in their channel's order, now; what it answers need only be awaited.
     pub(crate) fn start(&self, publication: Publication) -> Started {
         let Publication { channel, drafts, min_replicas } = publication;
+        let channel = channel.into_inner();
         let published = self.0.broker.publish(&channel, drafts, min_replicas);
         (channel, published)
     }

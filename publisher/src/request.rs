@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use tidings::{
+    access::{Allowed, Publish, Rights, Verb},
     channel::{ChannelName, Names},
     envelope::{self, RESERVED_ATTRIBUTES},
     limits,
@@ -21,11 +22,23 @@ pub(crate) use ids::Ids;
 /// More than an envelope has beside the client's own texts.
 const ENVELOPE_BYTES: usize = 256;
 
+/// A channel on which the caller may publish.
+pub(crate) type AllowedChannel = Allowed<Publish, ChannelName>;
+
+/// What is asked of every request.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    /// Which channels there may be.
+    pub(crate) names: &'a Names,
+    /// What the caller may do.
+    pub(crate) rights: &'a Rights,
+}
+
 /// Messages of one channel that are to be published together.
 #[derive(Debug)]
 pub(crate) struct Publication {
-    /// Their channel.
-    pub(crate) channel: ChannelName,
+    /// Their channel, on which the caller may publish.
+    pub(crate) channel: AllowedChannel,
     /// The messages.
     pub(crate) drafts: Vec<Draft>,
     /// Replicas that must have them.
@@ -55,29 +68,29 @@ impl Place {
 }
 
 /// Reads one message.
-pub(crate) fn single(request: PublishRequest, names: &Names, place: Place) -> Result<Publication, Status> {
-    let (channel, draft, min_replicas) = one(request, names, place, None, &mut Ids::default())?;
+pub(crate) fn single(request: PublishRequest, terms: Terms<'_>, place: Place) -> Result<Publication, Status> {
+    let (channel, draft, min_replicas) = one(request, terms, place, None, &mut Ids::default())?;
     Ok(Publication { channel, drafts: vec![draft], min_replicas })
 }
 
 /// The same in its parts, for whoever joins them. `known` is a channel that is likely the same.
 pub(crate) fn one(
     request: PublishRequest,
-    names: &Names,
+    terms: Terms<'_>,
     place: Place,
-    known: Option<&ChannelName>,
+    known: Option<&AllowedChannel>,
     ids: &mut Ids,
-) -> Result<(ChannelName, Draft, u32), Status> {
+) -> Result<(AllowedChannel, Draft, u32), Status> {
     let channel = match known.filter(|known| known.as_str() == request.channel) {
         Some(known) => known.clone(),
-        None => channel(&request.channel, names, || place.field("channel"))?,
+        None => channel(&request.channel, terms, || place.field("channel"))?,
     };
     let min_replicas = min_replicas(request.min_replicas, place)?;
     Ok((channel, draft(request, place, ids)?, min_replicas))
 }
 
 /// Reads a batch: one channel, at most so many messages and bytes, and the greatest of their `min_replicas`.
-pub(crate) fn batch(batch: PublishBatchRequest, names: &Names) -> Result<Publication, Status> {
+pub(crate) fn batch(batch: PublishBatchRequest, terms: Terms<'_>) -> Result<Publication, Status> {
     let count = batch.requests.len();
     if count == 0 {
         return Err(status::invalid_because(reason::BATCH_EMPTY, "requests", "it has no messages"));
@@ -85,7 +98,7 @@ pub(crate) fn batch(batch: PublishBatchRequest, names: &Names) -> Result<Publica
     if count > limits::BATCH_MESSAGES {
         return Err(status::batch_too_long(count));
     }
-    let channel = channel(&batch.channel, names, || "channel".to_owned())?;
+    let channel = channel(&batch.channel, terms, || "channel".to_owned())?;
     let mut publication = Publication { channel, drafts: Vec::with_capacity(count), min_replicas: 0 };
     let mut ids = Ids::default();
     for (index, request) in batch.requests.into_iter().enumerate() {
@@ -101,8 +114,10 @@ pub(crate) fn batch(batch: PublishBatchRequest, names: &Names) -> Result<Publica
     Ok(publication)
 }
 
-fn channel(name: &str, names: &Names, field: impl Fn() -> String) -> Result<ChannelName, Status> {
-    names.resolve(name).map_err(|error| status::invalid_channel(field(), &error))
+fn channel(name: &str, terms: Terms<'_>, field: impl Fn() -> String) -> Result<AllowedChannel, Status> {
+    let channel = terms.names.resolve(name).map_err(|error| status::invalid_channel(field(), &error))?;
+    let denied = |channel: ChannelName| status::permission_denied(Verb::Publish, field(), channel.as_str());
+    terms.rights.publish(channel).map_err(denied)
 }
 
 fn min_replicas(wanted: i32, place: Place) -> Result<u32, Status> {

@@ -8,9 +8,8 @@ use tidings::{
         PublishStreamResponse,
         publisher_service_server::{PublisherService, PublisherServiceServer},
     },
-    status::Call,
 };
-use tidings_transport::{Method, operation};
+use tidings_transport::{Method, Permission, operation};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
@@ -34,9 +33,13 @@ impl Service {
     /// The table of its methods.
     pub(crate) fn methods(&self) -> [Method; 3] {
         [
-            Method::unary("/tidings.v1.PublisherService/Publish", Call::Publish, self.one.clone()),
-            Method::unary("/tidings.v1.PublisherService/PublishBatch", Call::Publish, self.batch.clone()),
-            Method::bidirectional("/tidings.v1.PublisherService/PublishStream", Call::Publish, self.stream.clone()),
+            Method::unary("/tidings.v1.PublisherService/Publish", Permission::Publish, self.one.clone()),
+            Method::unary("/tidings.v1.PublisherService/PublishBatch", Permission::Publish, self.batch.clone()),
+            Method::bidirectional(
+                "/tidings.v1.PublisherService/PublishStream",
+                Permission::Publish,
+                self.stream.clone(),
+            ),
         ]
     }
 

@@ -9,6 +9,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -19,7 +20,7 @@ use futures_util::{
     stream::FuturesOrdered,
 };
 use tidings::{
-    channel::ChannelName,
+    access::Rights,
     limits::{ANSWERS_BYTES, BURST_BYTES, PUBLISH_STREAM_BYTES, PUBLISH_STREAM_IN_FLIGHT},
     message::Draft,
     metrics::Publish,
@@ -27,7 +28,7 @@ use tidings::{
     status::{self, Call},
 };
 use tidings_transport::{
-    DrainSignal,
+    CallContext, Caller, DrainSignal,
     operation::{Received, Requests},
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -37,7 +38,7 @@ use self::under_way::{Answered, Burst, State, UnderWay};
 use crate::{
     answer::put_error,
     publisher::Publisher,
-    request::{self, Ids, Place, Publication},
+    request::{self, AllowedChannel, Ids, Place, Publication},
 };
 
 mod under_way;
@@ -59,12 +60,16 @@ pub(crate) struct Answers {
     /// The status behind the last answer.
     end: Result<(), Status>,
     drain: DrainSignal,
+    caller: Caller,
+    /// Those that the caller has while some are taken in.
+    rights: Arc<Rights>,
     ended: Pin<Box<Fuse<WaitForCancellationFutureOwned>>>,
 }
 
 impl Answers {
     /// Answers what comes in, until the connection drains.
-    pub(crate) fn new(publisher: Publisher, intake: Requests<PublishStreamRequest>, drain: DrainSignal) -> Self {
+    pub(crate) fn new(publisher: Publisher, intake: Requests<PublishStreamRequest>, context: &CallContext) -> Self {
+        let (drain, caller) = (context.drain().clone(), context.caller().clone());
         let ended = Box::pin(drain.begun().fuse());
         Self {
             publisher,
@@ -78,6 +83,8 @@ impl Answers {
             bytes_under_way: 0,
             end: Ok(()),
             drain,
+            rights: caller.rights(),
+            caller,
             ended,
         }
     }
@@ -87,8 +94,9 @@ impl Answers {
         if !self.ended.is_terminated() && self.ended.poll_unpin(context).is_ready() {
             self.close(Err(self.drain.status(Call::Publish)));
         }
-        // What is taken in together gets ids of one moment.
+        // What is taken in together gets ids of one moment, and is allowed at that moment.
         self.ids = Ids::default();
+        self.rights = self.caller.rights();
         // One message more than the bytes allow may be under way: the largest must pass.
         while self.messages_under_way < PUBLISH_STREAM_IN_FLIGHT && self.bytes_under_way < PUBLISH_STREAM_BYTES {
             let Some(intake) = &mut self.intake else { break };
@@ -114,7 +122,10 @@ impl Answers {
         self.bytes_under_way += bytes;
         let known = self.burst.as_ref().map(|burst| &burst.channel);
         let checked = match message.request {
-            Some(request) => request::one(request, self.publisher.names(), Place::Stream, known, &mut self.ids),
+            Some(request) => {
+                let terms = self.publisher.terms(&self.rights);
+                request::one(request, terms, Place::Stream, known, &mut self.ids)
+            }
             None => Err(status::message_missing("request")),
         };
         match checked {
@@ -136,7 +147,7 @@ impl Answers {
         }
     }
 
-    fn join(&mut self, channel: ChannelName, draft: Draft, bytes: usize, counted: Publish) {
+    fn join(&mut self, channel: AllowedChannel, draft: Draft, bytes: usize, counted: Publish) {
         if self.burst.as_ref().is_some_and(|burst| !burst.takes(&channel, bytes)) {
             self.start_burst();
         }

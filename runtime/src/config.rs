@@ -22,11 +22,13 @@ use tidings_redis::InvalidUrl;
 use tidings_transport::{Options, Origins, admin::AlreadyInstalled};
 
 mod admin;
+mod auth;
 mod broker;
 mod listen;
 mod logs;
 mod parse;
 
+pub use auth::AuthFlags;
 pub use broker::Choice;
 pub use listen::{listen, listen_address};
 pub use logs::Logs;
@@ -67,6 +69,10 @@ pub struct Common {
     /// What is kept of every channel.
     #[command(flatten)]
     pub history: History,
+
+    /// Who may call.
+    #[command(flatten)]
+    pub auth: AuthFlags,
 
     /// How often an idle connection is pinged; shorter than what proxies and firewalls in between allow
     #[arg(long, env = "TIDINGS_KEEPALIVE_INTERVAL", value_name = "DURATION", default_value = "30s",
@@ -179,8 +185,8 @@ pub enum Error {
     /// Strangers could reach a service that asks nobody who they are.
     #[error(
         "{flag} {address} is not a loopback address, and nobody has to sign in: whoever reaches the port could publish and \
-         read everything. Listen on 127.0.0.1, or give --allow-anonymous (TIDINGS_ALLOW_ANONYMOUS=true) where the \
-         network keeps strangers out"
+         read everything. Listen on 127.0.0.1, have callers sign in (--auth-jwks or --auth-secret-file), or give \
+         --allow-anonymous (TIDINGS_ALLOW_ANONYMOUS=true) where the network keeps strangers out"
     )]
     Exposed {
         /// The flag that asked for it.
@@ -220,6 +226,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// Callers can't be told apart.
+    #[error("--auth-…: {0}")]
+    Auth(#[from] tidings_auth::Error),
     /// Metrics can't be counted.
     #[error("--admin-listen can't be had")]
     Metrics(#[from] AlreadyInstalled),
@@ -231,7 +240,7 @@ impl Common {
         Names::new(&self.key_prefix, &self.default_channel).map_err(Error::DefaultChannel)
     }
 
-    /// How to serve. Where the other service is, only the binary can know.
+    /// How to serve. Where the other service is, only the binary can know; [`AuthFlags::open`] says who may call.
     pub fn server(&self) -> Options {
         let origins = match &self.cors_allow_origin[..] {
             [] => Origins::Localhost,
@@ -246,8 +255,14 @@ impl Common {
             shutdown_timeout: self.shutdown_timeout,
             origins,
             fast_path: !self.no_fast_path,
+            auth: None,
             elsewhere: None,
         }
+    }
+
+    /// Whether the service may listen where strangers reach it: they have to sign in, or the network keeps them out.
+    pub fn may_be_exposed(&self) -> bool {
+        self.allow_anonymous || self.auth.is_on()
     }
 }
 

@@ -61,3 +61,5 @@ pub const TOP_CHANNELS: usize = 10 * PAGE_MESSAGES;
 pub const TOP_INTERVAL: Duration = Duration::from_secs(2);
 /// The shortest time between two looks, each of which costs Redis a read of every channel's head.
 pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// How long a token is good that `tidings token mint` signs, unless it is told otherwise.
+pub const COMMAND_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);

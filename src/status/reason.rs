@@ -77,6 +77,15 @@ pub const REQUEST_TOO_SLOW: &str = "REQUEST_TOO_SLOW";
 /// The call's deadline has passed.
 pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
 
+/// The caller has not signed in, or not with what this server takes.
+pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
+/// The caller's token was good, and its time is over.
+pub const TOKEN_EXPIRED: &str = "TOKEN_EXPIRED";
+/// The caller may not do this with this channel.
+pub const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
+/// The server can't tell who calls: it has no keys yet.
+pub const NO_KEYS: &str = "NO_KEYS";
+
 /// Messages after the position have been trimmed.
 pub const TRIMMED: &str = "TRIMMED";
 /// The position's history is gone: Redis lost writes or was flushed.

@@ -1,7 +1,8 @@
 //! `ListChannels`: the registry's names with what their heads say, page by page.
 
 use tidings::{
-    broker::{Broker, Head},
+    access::{Rights, Verb},
+    broker::{self, Broker, Head},
     channel::{ChannelName, Pattern},
     cursor, pb,
     status::{self, Call},
@@ -14,6 +15,7 @@ use crate::{hub::Hub, request};
 pub(crate) async fn page(
     broker: &dyn Broker,
     hub: &Hub,
+    rights: &Rights,
     request: &pb::ListChannelsRequest,
 ) -> Result<pb::ListChannelsResponse, Status> {
     let pattern = match request.pattern.as_str() {
@@ -28,7 +30,7 @@ pub(crate) async fn page(
     };
     let unavailable = |error| status::from_broker(error, Call::Read);
     // One more than asked for tells whether there is a next page.
-    let mut names = broker.channels(pattern.as_ref(), &after, page_size + 1).await.map_err(unavailable)?;
+    let mut names = readable(broker, rights, pattern.as_ref(), after, page_size + 1).await.map_err(unavailable)?;
     let more = names.len() > page_size;
     names.truncate(page_size);
     let next_page_token = match names.last() {
@@ -52,6 +54,29 @@ pub(crate) async fn page(
         }
     }
     Ok(pb::ListChannelsResponse { channels, next_page_token })
+}
+
+/// The next names of channels that may be read. What may not is passed over before pages are cut: a page token holds only a name that its
+/// holder may read.
+async fn readable(
+    broker: &dyn Broker,
+    rights: &Rights,
+    pattern: Option<&Pattern>,
+    mut after: String,
+    count: usize,
+) -> Result<Vec<ChannelName>, broker::Error> {
+    let mut readable = Vec::new();
+    loop {
+        let names = broker.channels(pattern, &after, count).await?;
+        let is_last = names.len() < count;
+        let Some(last) = names.last().map(|name| name.as_str().to_owned()) else { return Ok(readable) };
+        let room = count - readable.len();
+        readable.extend(names.into_iter().filter(|name| rights.covers(Verb::Subscribe, name.as_str())).take(room));
+        if is_last || readable.len() == count {
+            return Ok(readable);
+        }
+        after = last;
+    }
 }
 
 fn describe(name: &ChannelName, head: Option<&Head>, streams: usize) -> pb::Channel {

@@ -18,6 +18,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tidings::{
+    access::{Allowed, Read},
     broker::{Error, Head, Shared, State, Topic},
     channel::{ChannelName, Names},
     limits::{HUB_REQUESTS, TOPICS},
@@ -122,7 +123,8 @@ impl Hub {
     }
 
     /// Follows a topic from now on: whatever is pushed after this returns, arrives.
-    pub(crate) async fn follow(&self, topic: Topic) -> Result<Follower, Refusal> {
+    pub(crate) async fn follow(&self, topic: Allowed<Read, Topic>) -> Result<Follower, Refusal> {
+        let topic = topic.into_inner();
         self.ask(|reply| Ask::Follow(topic, reply)).await
     }
 

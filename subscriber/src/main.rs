@@ -40,7 +40,7 @@ async fn serve(flags: Serve) -> Result<()> {
     descriptors::raise();
     let settings = flags.settings()?;
     let broker = flags.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Subscriber)?;
-    let listener = listen(flags.listen.address, LISTEN_FLAG, flags.common.allow_anonymous).await?;
+    let listener = listen(flags.listen.address, LISTEN_FLAG, flags.common.may_be_exposed()).await?;
     let admin = flags.common.bind_admin(&[Part::Subscriber, Part::Redis]).await?;
     let stop = shutdown::on_signal()?;
     let broker = broker.start();

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tidings::{
-    broker,
+    access::{Allowed, Read, Rights},
+    broker::{self, Topic},
     channel::Names,
     pb::{
         ListChannelsRequest, ListChannelsResponse, ListMessagesRequest, ListMessagesResponse, StreamMessagesRequest,
@@ -11,7 +13,7 @@ use tidings::{
     },
 };
 use tidings_transport::{
-    CallContext,
+    CallContext, Caller,
     operation::{ServerStreaming, Unary},
 };
 use tonic::Status;
@@ -19,7 +21,8 @@ use tonic::Status;
 use crate::{
     channels,
     hub::Hub,
-    list, request,
+    list,
+    request::{self, Terms},
     stream::{Events, Session, Source},
 };
 
@@ -29,6 +32,33 @@ pub(crate) struct Subscriber {
     pub(crate) hub: Arc<Hub>,
     pub(crate) names: Arc<Names>,
     pub(crate) source: Source,
+}
+
+impl Subscriber {
+    /// What is asked of a request of a caller with these rights.
+    fn terms<'a>(&'a self, rights: &'a Rights) -> Terms<'a> {
+        Terms { names: &self.names, rights }
+    }
+}
+
+/// Waits until the caller may follow the topic no longer; `None` where its rights can't change.
+fn revoked(caller: Caller, topic: Allowed<Read, Topic>) -> Option<BoxFuture<'static, Status>> {
+    let mut changes = caller.changes()?;
+    let topic = topic.into_inner();
+    Some(Box::pin(async move {
+        loop {
+            // It may have changed since the topic was allowed: first it is looked at.
+            changes.mark_unchanged();
+            if let Err(topic) = caller.rights().follow(topic.clone()) {
+                let field = if matches!(topic, Topic::Pattern(_)) { "pattern" } else { "channel" };
+                return request::denied(&topic, field);
+            }
+            if changes.changed().await.is_err() {
+                // The policy is gone with the server.
+                std::future::pending::<()>().await;
+            }
+        }
+    }))
 }
 
 /// `ListMessages`.
@@ -41,12 +71,13 @@ impl Unary for ListMessages {
 
     fn call(
         &self,
-        _: CallContext,
+        context: CallContext,
         request: ListMessagesRequest,
     ) -> impl Future<Output = Result<ListMessagesResponse, Status>> + Send + 'static {
         let Self(subscriber) = self.clone();
         async move {
-            let channel = request::channel(&request.channel, &subscriber.names)?;
+            let rights = context.caller().rights();
+            let channel = request::channel(&request.channel, subscriber.terms(&rights))?;
             let query = list::Query {
                 channel: &channel,
                 newest_first: request::newest_first(request.order)?,
@@ -68,11 +99,14 @@ impl Unary for ListChannels {
 
     fn call(
         &self,
-        _: CallContext,
+        context: CallContext,
         request: ListChannelsRequest,
     ) -> impl Future<Output = Result<ListChannelsResponse, Status>> + Send + 'static {
         let Self(subscriber) = self.clone();
-        async move { channels::page(&*subscriber.broker, &subscriber.hub, &request).await }
+        async move {
+            let rights = context.caller().rights();
+            channels::page(&*subscriber.broker, &subscriber.hub, &rights, &request).await
+        }
     }
 }
 
@@ -96,13 +130,13 @@ impl ServerStreaming for StreamMessages {
             if drain.has_begun() {
                 return Err(drain.status(context.call()));
             }
-            let plan = request::plan(&request, &subscriber.names)?;
+            let plan = request::plan(&request, subscriber.terms(&context.caller().rights()))?;
             // When it is open, its subscription is confirmed.
             let session = tokio::select! {
                 opened = Session::open(&subscriber.source, &plan) => opened?,
                 () = drain.begun() => return Err(drain.status(context.call())),
             };
-            Ok(Events::new(session, plan.heartbeat, drain.clone()))
+            Ok(Events::new(session, plan.heartbeat, drain.clone(), revoked(context.caller().clone(), plan.topic)))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tidings::{
+    access::{Allowed, Read, Rights, Verb},
     broker::Topic,
     channel::{ChannelName, Names, Pattern},
     cursor::{self, Cursor, InvalidCursor, Owner, StreamCursor},
@@ -13,10 +14,20 @@ use tidings::{
 };
 use tonic::Status;
 
+/// What is asked of every request.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    /// Which channels there may be.
+    pub(crate) names: &'a Names,
+    /// What the caller may do.
+    pub(crate) rights: &'a Rights,
+}
+
 /// A stream, as asked for.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) topic: Topic,
+    /// What the caller may follow.
+    pub(crate) topic: Allowed<Read, Topic>,
     pub(crate) start: Start,
     pub(crate) fail_on_gap: bool,
     pub(crate) heartbeat: Option<Duration>,
@@ -40,9 +51,9 @@ pub(crate) enum Start {
 }
 
 /// Checks a `StreamMessagesRequest`.
-pub(crate) fn plan(request: &pb::StreamMessagesRequest, names: &Names) -> Result<Plan, Status> {
-    let topic = topic(request, names)?;
-    let start = start(request, &topic, names)?;
+pub(crate) fn plan(request: &pb::StreamMessagesRequest, terms: Terms<'_>) -> Result<Plan, Status> {
+    let topic = topic(request, terms)?;
+    let start = start(request, &topic, terms.names)?;
     let fail_on_gap = match pb::OnGap::try_from(request.on_gap) {
         Ok(pb::OnGap::Unspecified | pb::OnGap::Report) => false,
         Ok(pb::OnGap::Fail) => true,
@@ -52,19 +63,34 @@ pub(crate) fn plan(request: &pb::StreamMessagesRequest, names: &Names) -> Result
     Ok(Plan { topic, start, fail_on_gap, heartbeat })
 }
 
-fn topic(request: &pb::StreamMessagesRequest, names: &Names) -> Result<Topic, Status> {
-    if request.pattern.is_empty() {
-        return Ok(Topic::Channel(channel(&request.channel, names)?));
-    }
-    if !request.channel.is_empty() {
-        return Err(status::invalid("pattern", "give a channel or a pattern, not both"));
-    }
-    let pattern = Pattern::parse(&request.pattern);
-    Ok(Topic::Pattern(pattern.map_err(|error| status::invalid_pattern("pattern", &error))?))
+fn topic(request: &pb::StreamMessagesRequest, terms: Terms<'_>) -> Result<Allowed<Read, Topic>, Status> {
+    let (topic, field) = match (request.pattern.as_str(), request.channel.as_str()) {
+        ("", channel) => (Topic::Channel(resolve(channel, terms.names)?), "channel"),
+        (pattern, "") => {
+            let pattern = Pattern::parse(pattern).map_err(|error| status::invalid_pattern("pattern", &error))?;
+            (Topic::Pattern(pattern), "pattern")
+        }
+        _ => return Err(status::invalid("pattern", "give a channel or a pattern, not both")),
+    };
+    terms.rights.follow(topic).map_err(|topic| denied(&topic, field))
+}
+
+/// Who follows this topic may not, or no longer.
+pub(crate) fn denied(topic: &Topic, field: &str) -> Status {
+    let what = match topic {
+        Topic::Channel(channel) => channel.as_str(),
+        Topic::Pattern(pattern) => pattern.as_str(),
+    };
+    status::permission_denied(Verb::Subscribe, field, what)
 }
 
 /// Reads the channel of a request; empty is the default channel.
-pub(crate) fn channel(name: &str, names: &Names) -> Result<ChannelName, Status> {
+pub(crate) fn channel(name: &str, terms: Terms<'_>) -> Result<Allowed<Read, ChannelName>, Status> {
+    let denied = |channel: ChannelName| status::permission_denied(Verb::Subscribe, "channel", channel.as_str());
+    terms.rights.read(resolve(name, terms.names)?).map_err(denied)
+}
+
+fn resolve(name: &str, names: &Names) -> Result<ChannelName, Status> {
     names.resolve(name).map_err(|error| status::invalid_channel("channel", &error))
 }
 

@@ -10,9 +10,8 @@ use tidings::{
         StreamMessagesResponse,
         subscriber_service_server::{SubscriberService, SubscriberServiceServer},
     },
-    status::Call,
 };
-use tidings_transport::{Method, Shape, operation};
+use tidings_transport::{Method, Permission, Shape, operation};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::operation::{ListChannels, ListMessages, StreamMessages, Subscriber};
@@ -36,7 +35,7 @@ impl Service {
 
     /// The table of its methods. Lists take no fast path: what a page costs is reading it.
     pub(crate) fn methods(&self) -> [Method; 3] {
-        let (read, stream) = (Call::Read, self.stream_messages.clone());
+        let (read, stream) = (Permission::Subscribe, self.stream_messages.clone());
         [
             Method::server_streaming("/tidings.v1.SubscriberService/StreamMessages", read, stream),
             Method::generated("/tidings.v1.SubscriberService/ListMessages", Shape::Unary, read),

@@ -145,12 +145,13 @@ mod tests {
             shutdown_timeout: Duration::from_secs(10),
             origins: Origins::Localhost,
             fast_path: true,
+            auth: None,
             elsewhere: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (tasks, shutdown, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let methods = Methods::new(Vec::new(), Vec::new(), None);
-        let front = Front::new(Dispatch::new(methods, Routes::default()), Origins::Localhost);
+        let front = Front::new(Dispatch::new(methods, Routes::default(), None), Origins::Localhost);
         let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
         let clients = async {
             let limit = Duration::from_secs(10);

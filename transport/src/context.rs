@@ -1,9 +1,10 @@
 //! What an operation is given beside its request, whatever protocol the call came by.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use http::Extensions;
 use tidings::status::{self, Call};
+use tidings_auth::Caller;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -33,18 +34,19 @@ impl Connection {
 #[derive(Debug, Clone)]
 pub struct CallContext {
     connection: Arc<Connection>,
+    caller: Caller,
     call: Call,
     deadline: Option<Instant>,
 }
 
 impl CallContext {
-    pub(super) fn new(connection: Arc<Connection>, call: Call, deadline: Option<Instant>) -> Self {
-        Self { connection, call, deadline }
+    pub(super) fn new(connection: Arc<Connection>, caller: Caller, call: Call, deadline: Option<Instant>) -> Self {
+        Self { connection, caller, call, deadline }
     }
 
-    /// That of a call that came through no connection: it ends with the server alone.
+    /// That of a call that came through no connection: it ends with the server alone, and may do everything.
     pub fn detached(call: Call, server: &CancellationToken) -> Self {
-        Self::new(Connection::new(DrainSignal::new(server), None), call, None)
+        Self::new(Connection::new(DrainSignal::new(server), None), Caller::unrestricted(), call, None)
     }
 
     /// That of a request which a generated service was given.
@@ -74,6 +76,11 @@ impl CallContext {
         self.connection.peer
     }
 
+    /// Who calls.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// What the call is about.
     pub fn call(&self) -> Call {
         self.call
@@ -83,7 +90,17 @@ impl CallContext {
         self.connection.bodies()
     }
 
+    /// Ends a call that has one answer.
     pub(super) fn timer(&self) -> Deadline {
         Deadline::new(self.deadline, self.call)
+    }
+
+    /// Ends a call that goes on: also when its caller is believed no longer.
+    pub(super) fn lifetime(&self) -> Deadline {
+        let expiry = self.caller.expiry().map(|expiry| {
+            let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
+            Instant::now().checked_add(left)
+        });
+        Deadline::with_expiry(self.deadline, expiry.flatten(), self.call)
     }
 }

@@ -11,28 +11,48 @@ use tidings::status::{self, Call};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
-/// Ends a call whose client waits no longer.
+/// Ends a call whose client waits no longer, or is believed no longer.
 #[derive(Debug)]
 pub(super) struct Deadline {
     // Few calls have one.
     sleep: Option<Pin<Box<Sleep>>>,
-    call: Call,
+    end: End,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Deadline(Call),
+    Expiry,
 }
 
 impl Deadline {
     pub(super) fn new(at: Option<Instant>, call: Call) -> Self {
-        Self { sleep: at.map(|at| Box::pin(sleep_until(at))), call }
+        Self { sleep: at.map(|at| Box::pin(sleep_until(at))), end: End::Deadline(call) }
+    }
+
+    /// Whichever comes first.
+    pub(super) fn with_expiry(at: Option<Instant>, expiry: Option<Instant>, call: Call) -> Self {
+        match (at, expiry) {
+            (at, Some(expiry)) if at.is_none_or(|at| expiry < at) => {
+                Self { sleep: Some(Box::pin(sleep_until(expiry))), end: End::Expiry }
+            }
+            (at, _) => Self::new(at, call),
+        }
     }
 
     /// One that never passes.
     pub(super) fn none() -> Self {
-        Self { sleep: None, call: Call::Read }
+        Self { sleep: None, end: End::Expiry }
     }
 
-    /// Ready with DEADLINE_EXCEEDED once it has passed.
+    /// Ready, once it has passed, with DEADLINE_EXCEEDED or UNAUTHENTICATED.
     pub(super) fn poll_passed(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        let end = self.end;
         match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().poll(context).map(|()| status::deadline_exceeded(self.call)),
+            Some(sleep) => sleep.as_mut().poll(context).map(|()| match end {
+                End::Deadline(call) => status::deadline_exceeded(call),
+                End::Expiry => status::token_expired(),
+            }),
             None => Poll::Pending,
         }
     }

@@ -1,6 +1,8 @@
 //! One way in: every request of every protocol passes here, and nothing reaches an operation past it. A request's path is looked up in
 //! the table of [`Methods`], its headers become a [`CallContext`], and it goes on the method's fast path or to the generated service.
 //!
+//! Who calls is asked here, once, before anything else is said: also whether there is such a method is told to those who may know.
+//!
 //! What holds for every call holds here: its `grpc-timeout`, INTERNAL for a panic, requests that are not compressed, and bodies that are
 //! looked after ([`bodies`](super::bodies)).
 
@@ -11,18 +13,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, HeaderValue, Request, header};
 use http_body::Body as HttpBody;
 use tidings::status;
+use tidings_auth::Caller;
 use tokio::time::Instant;
-use tonic::{body::Body, codegen::StdError, service::Routes};
+use tonic::{Status, body::Body, codegen::StdError, service::Routes};
 use tower::util::ServiceExt as _;
 use tower_service::Service;
 
 pub(super) use self::call::Call;
 use self::{call::State, faulty::Faulty};
 use super::{
-    CallContext,
+    Auth, CallContext, Permission,
     bodies::{Meter, Metered, Takes},
     context::Connection,
     deadline, grpc,
@@ -38,12 +41,25 @@ mod message;
 pub(super) struct Dispatch {
     methods: Arc<Methods>,
     routes: Routes,
+    auth: Option<Auth>,
 }
 
 impl Dispatch {
     /// Lets the methods of the table be called. `routes` has the generated services of all of them.
-    pub(super) fn new(methods: Methods, routes: Routes) -> Self {
-        Self { methods: Arc::new(methods), routes }
+    pub(super) fn new(methods: Methods, routes: Routes, auth: Option<Auth>) -> Self {
+        Self { methods: Arc::new(methods), routes, auth }
+    }
+
+    /// Who calls.
+    fn caller(&self, headers: &HeaderMap, permission: Permission) -> Result<Caller, Status> {
+        match &self.auth {
+            None => Ok(Caller::unrestricted()),
+            Some(auth) if permission == Permission::Open && !auth.closed => Ok(Caller::nobody()),
+            Some(auth) => {
+                let values = headers.get_all(header::AUTHORIZATION).iter();
+                auth.authenticator.authenticate(values.map(HeaderValue::as_bytes))
+            }
+        }
     }
 
     /// Begins a call of this connection.
@@ -52,7 +68,14 @@ impl Dispatch {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<StdError>,
     {
-        let method = match self.methods.find(request.uri().path()) {
+        let found = self.methods.find(request.uri().path());
+        // What there is not is looked up by those who may call something.
+        let permission = found.as_ref().map_or(Permission::Subscribe, |method| method.permission());
+        let caller = match self.caller(request.headers(), permission) {
+            Ok(caller) => caller,
+            Err(status) => return Call::refused(status),
+        };
+        let method = match found {
             Ok(method) => method,
             Err(status) => return Call::refused(status),
         };
@@ -60,7 +83,7 @@ impl Dispatch {
             return Call::refused(status::compressed());
         }
         let deadline = deadline::of(request.headers()).and_then(|time| Instant::now().checked_add(time));
-        let context = CallContext::new(Arc::clone(connection), method.call(), deadline);
+        let context = CallContext::new(Arc::clone(connection), caller, method.call(), deadline);
         let timer = context.timer();
         let state = match method.fast_path() {
             Some(FastPath::OfOne(operation)) => State::read(request.into_body(), context, Arc::clone(operation)),

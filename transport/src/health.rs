@@ -102,7 +102,7 @@ impl Watcher {
                 let aged = !self.shutdown.is_cancelled();
                 return aged.then(|| (Err(self.context.drain().status(Call::Read)), self));
             }
-            let mut timer = self.context.timer();
+            let mut timer = self.context.lifetime();
             tokio::select! {
                 () = self.context.drain().begun() => {}
                 status = poll_fn(|context| timer.poll_passed(context)) => {
@@ -123,6 +123,8 @@ mod tests {
     use futures_util::StreamExt as _;
 
     use super::*;
+    use tidings_auth::Caller;
+
     use crate::{DrainSignal, context::Connection};
 
     fn request(service: &str, context: CallContext) -> Request<HealthCheckRequest> {
@@ -155,7 +157,7 @@ mod tests {
         let (_broker, state) = watch::channel(State::Up);
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
         let drain = DrainSignal::new(&reporter.shutdown);
-        let context = CallContext::new(Connection::new(drain.clone(), None), Call::Read, None);
+        let context = CallContext::new(Connection::new(drain.clone(), None), Caller::nobody(), Call::Read, None);
         let mut watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
         assert_eq!(watched.next().await.map(|item| item.expect("no error").status()), Some(ServingStatus::Serving));
         drain.begin();
@@ -170,7 +172,7 @@ mod tests {
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
         let connection = Connection::new(DrainSignal::new(&reporter.shutdown), None);
-        let context = CallContext::new(connection, Call::Read, Some(until));
+        let context = CallContext::new(connection, Caller::nobody(), Call::Read, Some(until));
         let watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
         let all: Vec<_> = watched.collect().await;
         let codes: Vec<_> = all.into_iter().map(|item| item.map_err(|status| status.code())).collect();

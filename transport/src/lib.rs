@@ -17,9 +17,11 @@
 //! connection is too old. What is left after `shutdown_timeout` is cut. This module knows no message and no broker but its
 //! state.
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::future::OptionFuture;
 use tidings::broker;
+use tidings_auth::Authenticator;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, service::Routes};
@@ -48,7 +50,8 @@ mod reflection;
 pub use context::CallContext;
 pub use cors::Origins;
 pub use drain_signal::DrainSignal;
-pub use methods::{Method, Shape};
+pub use methods::{Method, Permission, Shape};
+pub use tidings_auth::Caller;
 
 /// How to serve. The flags' defaults are the runtime's.
 #[derive(Debug, Clone)]
@@ -67,8 +70,19 @@ pub struct Options {
     pub origins: Origins,
     /// Whether calls may take the fast paths, past the generated services. Nobody can tell but by the time that it takes.
     pub fast_path: bool,
+    /// Who may call; `None` where nobody has to sign in.
+    pub auth: Option<Auth>,
     /// Where the other service listens, as far as that is known; otherwise its default is told.
     pub elsewhere: Option<SocketAddr>,
+}
+
+/// Who may call.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// Makes callers of tokens.
+    pub authenticator: Arc<Authenticator>,
+    /// Whether health and reflection need a token as well.
+    pub closed: bool,
 }
 
 /// What a server serves.
@@ -107,12 +121,13 @@ impl Services {
         self
     }
 
-    fn dispatch(self, fast_path: bool, elsewhere: Option<SocketAddr>, shutdown: &CancellationToken) -> Dispatch {
+    fn dispatch(self, options: &Options, shutdown: &CancellationToken) -> Dispatch {
         let Self { routes, names, methods, state } = self;
         let health = health::service(&names, state, shutdown.clone());
         let routes = reflection::add(routes.add_service(health), &names).prepare();
-        let methods = Methods::new(methods, names, elsewhere);
-        Dispatch::new(if fast_path { methods } else { methods.without_fast_paths() }, routes)
+        let methods = Methods::new(methods, names, options.elsewhere);
+        let methods = if options.fast_path { methods } else { methods.without_fast_paths() };
+        Dispatch::new(methods, routes, options.auth.clone())
     }
 }
 
@@ -131,6 +146,9 @@ pub async fn serve(
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let dispatch = services.dispatch(options.fast_path, options.elsewhere, &shutdown);
-    accept::run(listener, Front::new(dispatch, options.origins.clone()), options, shutdown).await
+    let dispatch = services.dispatch(&options, &shutdown);
+    let keeping = options.auth.as_ref().map(|auth| Arc::clone(&auth.authenticator).keep_current(shutdown.clone()));
+    let serving = accept::run(listener, Front::new(dispatch, options.origins.clone()), options, shutdown);
+    let (served, _) = tokio::join!(serving, OptionFuture::from(keeping));
+    served
 }

@@ -39,11 +39,31 @@ pub enum Shape {
     Bidirectional,
 }
 
+/// What a caller needs to call a method at all. Which channels it may name is the operation's to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// To be signed in; a message that is sent needs the right to publish on its channel.
+    Publish,
+    /// To be signed in; what is read needs the right to subscribe.
+    Subscribe,
+    /// Nothing, unless the server is told otherwise: health and reflection, which say nothing of channels.
+    Open,
+}
+
+impl Permission {
+    fn call(self) -> Call {
+        match self {
+            Self::Publish => Call::Publish,
+            Self::Subscribe | Self::Open => Call::Read,
+        }
+    }
+}
+
 /// An RPC.
 pub struct Method {
     path: &'static str,
     shape: Shape,
-    call: Call,
+    permission: Permission,
     fast_path: Option<FastPath>,
 }
 
@@ -65,26 +85,26 @@ pub(super) trait OfMany: Send + Sync {
 
 impl Method {
     /// A method that the generated service alone answers. Its path is such as `/tidings.v1.PublisherService/Publish`.
-    pub const fn generated(path: &'static str, shape: Shape, call: Call) -> Self {
-        Self { path, shape, call, fast_path: None }
+    pub const fn generated(path: &'static str, shape: Shape, permission: Permission) -> Self {
+        Self { path, shape, permission, fast_path: None }
     }
 
     /// A method that has a fast path.
-    pub fn unary(path: &'static str, call: Call, operation: impl Unary) -> Self {
+    pub fn unary(path: &'static str, permission: Permission, operation: impl Unary) -> Self {
         let fast_path = FastPath::OfOne(Arc::new(Single(operation)));
-        Self { path, shape: Shape::Unary, call, fast_path: Some(fast_path) }
+        Self { path, shape: Shape::Unary, permission, fast_path: Some(fast_path) }
     }
 
     /// A method that has a fast path.
-    pub fn server_streaming(path: &'static str, call: Call, operation: impl ServerStreaming) -> Self {
+    pub fn server_streaming(path: &'static str, permission: Permission, operation: impl ServerStreaming) -> Self {
         let fast_path = FastPath::OfOne(Arc::new(Streamed(operation)));
-        Self { path, shape: Shape::ServerStreaming, call, fast_path: Some(fast_path) }
+        Self { path, shape: Shape::ServerStreaming, permission, fast_path: Some(fast_path) }
     }
 
     /// A method that has a fast path.
-    pub fn bidirectional(path: &'static str, call: Call, operation: impl Bidirectional) -> Self {
+    pub fn bidirectional(path: &'static str, permission: Permission, operation: impl Bidirectional) -> Self {
         let fast_path = FastPath::OfMany(Arc::new(Both(operation)));
-        Self { path, shape: Shape::Bidirectional, call, fast_path: Some(fast_path) }
+        Self { path, shape: Shape::Bidirectional, permission, fast_path: Some(fast_path) }
     }
 
     /// Where it is called.
@@ -97,8 +117,13 @@ impl Method {
         self.shape
     }
 
+    /// What its callers need.
+    pub fn permission(&self) -> Permission {
+        self.permission
+    }
+
     pub(super) fn call(&self) -> Call {
-        self.call
+        self.permission.call()
     }
 
     pub(super) fn fast_path(&self) -> Option<&FastPath> {
@@ -148,13 +173,17 @@ impl Methods {
 
 /// What every server has.
 const OF_EVERY_SERVER: [Method; 4] = [
-    Method::generated("/grpc.health.v1.Health/Check", Shape::Unary, Call::Read),
-    Method::generated("/grpc.health.v1.Health/Watch", Shape::ServerStreaming, Call::Read),
-    Method::generated("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Shape::Bidirectional, Call::Read),
+    Method::generated("/grpc.health.v1.Health/Check", Shape::Unary, Permission::Open),
+    Method::generated("/grpc.health.v1.Health/Watch", Shape::ServerStreaming, Permission::Open),
+    Method::generated(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        Shape::Bidirectional,
+        Permission::Open,
+    ),
     Method::generated(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         Shape::Bidirectional,
-        Call::Read,
+        Permission::Open,
     ),
 ];
 
@@ -181,7 +210,7 @@ struct Streamed<O>(O);
 
 impl<O: ServerStreaming> OfOne for Streamed<O> {
     fn answer(&self, context: CallContext, message: Bytes) -> BoxFuture<'static, Result<Response<Body>, Status>> {
-        let timer = context.timer();
+        let timer = context.lifetime();
         let begun = codec::decode(message).map(|request| self.0.open(context, request));
         Box::pin(async move { Ok(grpc::response(Framed::new(begun?.await?, timer))) })
     }
@@ -191,7 +220,7 @@ struct Both<O>(O);
 
 impl<O: Bidirectional> OfMany for Both<O> {
     fn answer(&self, context: CallContext, body: Body) -> Response<Body> {
-        let timer = context.timer();
+        let timer = context.lifetime();
         let requests = Streaming::new_request(Requests::default(), body, None, Some(DECODE_BYTES));
         let requests = requests.map(|request| request.map_err(grpc::refine)).boxed();
         grpc::response(Framed::new(self.0.open(context, requests), timer))

@@ -154,7 +154,7 @@ where
     M: Message + Default + Counted + Send + 'static,
     S: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static,
 {
-    let body = Framed::new(frames, context.timer());
+    let body = Framed::new(frames, context.lifetime());
     let decoder = Counting::<M, M>::default().decoder();
     Response::new(Streaming::new_response(decoder, body, StatusCode::OK, None, None))
 }

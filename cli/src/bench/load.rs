@@ -21,7 +21,7 @@ use tokio::{
 use super::{Clock, Times, tally::Published};
 use crate::{
     call::{self, Requests},
-    client::{PublisherAddress, Timeout},
+    client::{Calls, PublisherAddress},
     error::{Error, describe},
 };
 
@@ -57,10 +57,10 @@ impl Load {
         self,
         publisher: usize,
         address: PublisherAddress,
-        timeout: Timeout,
+        calls: Calls,
         start: Instant,
     ) -> Result<Done, Error> {
-        let (requests, mut outcomes) = call::open(&address, timeout, BENCH_IN_FLIGHT).await?;
+        let (requests, mut outcomes) = call::open(&address, calls, BENCH_IN_FLIGHT).await?;
         let (due_times, mut due) = mpsc::channel(BENCH_IN_FLIGHT);
         let (mut published, mut failure) = (Published::default(), None);
         let sending = self.send(publisher, start, requests, due_times);

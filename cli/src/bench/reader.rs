@@ -11,20 +11,18 @@ use std::{
 use futures_util::StreamExt as _;
 use tidings::{
     limits::TAIL_FLUSH_EVENTS,
-    pb::{
-        StreamMessagesResponse, message::Payload, stream_messages_response::Event,
-        subscriber_service_client::SubscriberServiceClient,
-    },
+    pb::{StreamMessagesResponse, message::Payload, stream_messages_response::Event},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 use super::{
     Clock, Times, load,
     tally::{Published, Tally},
 };
 use crate::{
+    client::SubscriberClient,
     error::Error,
     tail::{Resume, reopen},
 };
@@ -45,7 +43,7 @@ pub(super) struct Shared {
 
 /// One stream.
 pub(super) struct Reader {
-    pub(super) client: SubscriberServiceClient<Channel>,
+    pub(super) client: SubscriberClient,
     pub(super) resume: Resume,
     pub(super) stream: Streaming<StreamMessagesResponse>,
     pub(super) publishers: usize,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     call::{self, Outcome, Requests},
-    client::{PublisherAddress, Timeout},
+    client::{Calls, PublisherAddress},
     error::{Error, Incomplete, describe},
     output::Out,
     progress::Progress,
@@ -31,7 +31,7 @@ pub(super) struct Many<'a> {
     pub(super) total: Option<u64>,
     pub(super) is_json: bool,
     pub(super) publisher: &'a PublisherAddress,
-    pub(super) timeout: Timeout,
+    pub(super) calls: Calls,
 }
 
 /// What came of it.
@@ -46,8 +46,8 @@ struct Tally {
 
 impl Many<'_> {
     pub(super) async fn run(self, out: &mut Out) -> Result<(), Error> {
-        let Self { template, source, pace, total, is_json, publisher, timeout } = self;
-        let (requests, mut outcomes) = call::open(publisher, timeout, COMMAND_IN_FLIGHT).await?;
+        let Self { template, source, pace, total, is_json, publisher, calls } = self;
+        let (requests, mut outcomes) = call::open(publisher, calls, COMMAND_IN_FLIGHT).await?;
         let progress = match is_json && out.is_terminal() {
             true => Progress::hidden(),
             false => Progress::new(total),

@@ -111,10 +111,21 @@ async fn finish(board: &Arc<Board>, mut writers: JoinSet<()>, rng: fastrand::Rng
     sleep((calm + DEAF).saturating_duration_since(Instant::now())).await;
     serving(board, Instant::now() + REST).await;
     publish::last_plain(board, CAPTURED, Instant::now() + REST).await;
-    at_rest(board, Instant::now() + REST, "after the last messages").await;
+    let deadline = Instant::now() + REST;
     let port = board.primary.load(Ordering::SeqCst);
     let mut redis = publish::connect(port).await.expect("Redis is there");
-    let logs = sample::logs(&mut redis, &board.channels).await.expect("Redis answers");
+    // What a subscriber kept for the log may get its place as late as another gives the work up.
+    let logs = loop {
+        at_rest(board, deadline, "after the last messages").await;
+        let logs = sample::logs(&mut redis, &board.channels).await.expect("Redis answers");
+        let is_still = behind(board).await.is_none()
+            && sample::heads(&mut redis, &board.channels).await.is_ok_and(|heads| {
+                heads.iter().all(|(channel, head)| logs.get(channel).is_some_and(|log| log.head.last == head.last))
+            });
+        if is_still || Instant::now() > deadline {
+            break logs;
+        }
+    };
     board.history().logs = logs;
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{RedisError, Value, aio::MultiplexedConnection};
+use redis::{Pipeline, RedisError, Value, aio::MultiplexedConnection};
 use serde_json::Value as Json;
 use tidings::{
     broker::{Loss, history::EpochStart},
@@ -51,13 +51,21 @@ pub(crate) async fn heads(
     redis: &mut MultiplexedConnection,
     channels: &[String],
 ) -> Result<BTreeMap<String, Head>, RedisError> {
+    let answers: Vec<Value> = ask_heads(channels).query_async(redis).await?;
+    read_heads(channels, &answers)
+}
+
+fn ask_heads(channels: &[String]) -> Pipeline {
     let mut pipeline = redis::pipe();
     pipeline.atomic();
     for channel in channels {
         pipeline.cmd("HMGET").arg(format!("tidings:{{{channel}}}:head")).arg("s").arg("h").arg("l");
         pipeline.cmd("XRANGE").arg(format!("tidings:{{{channel}}}:log")).arg("-").arg("+").arg("COUNT").arg(1);
     }
-    let answers: Vec<Value> = pipeline.query_async(redis).await?;
+    pipeline
+}
+
+fn read_heads(channels: &[String], answers: &[Value]) -> Result<BTreeMap<String, Head>, RedisError> {
     let mut heads = BTreeMap::new();
     for (channel, answer) in channels.iter().zip(answers.chunks(2)) {
         let (last, epochs, losses): (Option<i64>, Option<String>, Option<String>) =
@@ -73,23 +81,34 @@ pub(crate) async fn heads(
     Ok(heads)
 }
 
-/// All that Redis holds.
+/// All that Redis holds, at one moment.
 pub(crate) async fn logs(
     redis: &mut MultiplexedConnection,
     channels: &[String],
 ) -> Result<BTreeMap<String, Log>, RedisError> {
+    let heads = ask_heads(channels);
+    let mut pipeline = redis::pipe();
+    pipeline.atomic();
+    for command in heads.cmd_iter() {
+        pipeline.add_command(command.clone());
+    }
+    for channel in channels {
+        pipeline.cmd("XRANGE").arg(format!("tidings:{{{channel}}}:log")).arg("-").arg("+");
+    }
+    let answers: Vec<Value> = pipeline.query_async(redis).await?;
+    let (of_heads, of_logs) = answers.split_at(2 * channels.len());
+    let mut heads = read_heads(channels, of_heads)?;
     let mut logs = BTreeMap::new();
-    for (channel, head) in heads(redis, channels).await? {
-        let mut range = redis::cmd("XRANGE");
-        range.arg(format!("tidings:{{{channel}}}:log")).arg("-").arg("+");
-        let runs: Vec<(String, Vec<Vec<u8>>)> = range.query_async(redis).await?;
+    for (channel, runs) in channels.iter().zip(of_logs) {
+        let Some(head) = heads.remove(channel) else { continue };
+        let runs: Vec<(String, Vec<Vec<u8>>)> = redis::from_redis_value(runs.clone())?;
         let mut messages = Vec::new();
         for (id, fields) in runs {
             let Some((first, last)) = run(&id) else { continue };
             let texts = fields.chunks(2).filter(|field| field[0] == b"m").map(|field| &field[1]);
             messages.extend((first..=last).zip(texts).map(|(sequence, json)| logged(sequence, json)));
         }
-        logs.insert(channel, Log { head, messages });
+        logs.insert(channel.clone(), Log { head, messages });
     }
     Ok(logs)
 }

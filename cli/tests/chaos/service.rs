@@ -102,7 +102,7 @@ async fn serve(recipe: Recipe, stop: CancellationToken, listens: oneshot::Sender
 async fn bind(address: SocketAddr, common: &Common) -> Result<TcpListener, String> {
     let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
-        match config::listen(address, "--listen", common.allow_anonymous).await {
+        match config::listen(address, "--listen", common.may_be_exposed()).await {
             Ok(listener) => return Ok(listener),
             Err(error) if Instant::now() > deadline => return Err(error.to_string()),
             Err(_) => sleep(Duration::from_millis(10)).await,

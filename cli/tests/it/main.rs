@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stderr, reason = "a failed test shows what its servers logged")]
 
+mod access;
 mod bad_input;
 mod capture;
 mod churn;

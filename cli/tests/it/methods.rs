@@ -108,6 +108,11 @@ static SAMPLES: LazyLock<HashMap<&str, Sample>> = LazyLock::new(|| {
     ])
 });
 
+/// A request that a method takes.
+pub(crate) fn request(path: &str) -> Vec<u8> {
+    SAMPLES.get(path).unwrap_or_else(|| panic!("{path} is not tried: give it a sample")).body.clone()
+}
+
 /// How a call comes: the server it goes to, and as what.
 struct Way<'a> {
     name: String,
@@ -139,7 +144,7 @@ impl Answer {
 }
 
 /// The paths of a server's methods: those of its own service, and what every server has.
-fn paths(service: &str) -> Vec<String> {
+pub(crate) fn paths(service: &str) -> Vec<String> {
     let own = contract::methods(FILE_DESCRIPTOR_SET).into_iter().map(|method| method.path);
     let own: Vec<_> = own.filter(|path| path.starts_with(&format!("/tidings.v1.{service}/"))).collect();
     assert_eq!(own.len(), 3, "{own:?}");

@@ -5,6 +5,15 @@ use tonic_types::StatusExt as _;
 
 use super::*;
 
+/// What becomes of a request of a caller who may do everything.
+fn single(request: PublishRequest, place: Place) -> Result<Publication, Status> {
+    super::single(request, Terms { names: &names(), rights: &Rights::all() }, place)
+}
+
+fn batch(batch: PublishBatchRequest) -> Result<Publication, Status> {
+    super::batch(batch, Terms { names: &names(), rights: &Rights::all() })
+}
+
 fn names() -> Names {
     Names::new("tidings", "channel1").expect("valid")
 }
@@ -22,7 +31,7 @@ fn with_attributes(pairs: impl IntoIterator<Item = (String, String)>) -> Publish
 }
 
 fn accept(request: PublishRequest) -> Publication {
-    single(request, &names(), Place::Whole).expect("accepted")
+    single(request, Place::Whole).expect("accepted")
 }
 
 /// Code, reason and field of a refusal.
@@ -76,26 +85,26 @@ fn each_bad_request_names_its_code_reason_and_field() {
         (text(&"\0".repeat(200_000)), exhausted, "MESSAGE_TOO_LARGE", "text"),
     ];
     for (request, code, reason, field) in cases {
-        let status = single(request, &names(), Place::Whole).expect_err(reason);
+        let status = single(request, Place::Whole).expect_err(reason);
         assert_eq!(refusal(&status), (code, reason.to_owned(), field.to_owned()), "{status:?}");
         assert!(status.message().len() < 500 && status.details().len() < 2_000, "too long for headers: {status:?}");
     }
-    let long_key = single(pair(&"k".repeat(129), "v"), &names(), Place::Whole).expect_err("too long");
+    let long_key = single(pair(&"k".repeat(129), "v"), Place::Whole).expect_err("too long");
     assert_eq!(refusal(&long_key).1, "ATTRIBUTE_TOO_LONG");
 }
 
 #[test]
 fn a_missing_message_is_told_in_plain_words() {
-    let status = single(PublishRequest::default(), &names(), Place::Whole).expect_err("missing");
+    let status = single(PublishRequest::default(), Place::Whole).expect_err("missing");
     assert_eq!(status.message(), "the message is mandatory");
 }
 
 #[test]
 fn fields_are_named_by_where_they_stand() {
-    let status = single(json("{"), &names(), Place::Stream).expect_err("bad");
+    let status = single(json("{"), Place::Stream).expect_err("bad");
     assert_eq!(refusal(&status).2, "request.json");
     let requests = vec![text("a"), text("b"), text("c"), json("{")];
-    let status = batch(PublishBatchRequest { requests, ..Default::default() }, &names()).expect_err("bad");
+    let status = batch(PublishBatchRequest { requests, ..Default::default() }).expect_err("bad");
     assert_eq!(refusal(&status).2, "requests[3].json");
 }
 
@@ -137,7 +146,7 @@ fn a_batch_has_one_channel_and_the_greatest_min_replicas() {
         PublishRequest { min_replicas: 1, ..text("a") },
         PublishRequest { channel: "orders".to_owned(), min_replicas: 2, ..text("b") },
     ];
-    let publication = batch(pb::PublishBatchRequest { channel: "orders".to_owned(), requests }, &names());
+    let publication = batch(pb::PublishBatchRequest { channel: "orders".to_owned(), requests });
     let publication = publication.expect("accepted");
     assert_eq!((publication.channel.as_str(), publication.min_replicas, publication.drafts.len()), ("orders", 2, 2));
 }
@@ -153,17 +162,14 @@ fn bad_batches_are_refused_whole() {
         (vec![text("a"), PublishRequest::default()], Code::InvalidArgument, "MESSAGE_MISSING", "requests[1].payload"),
     ];
     for (requests, code, reason, field) in cases {
-        let status = batch(PublishBatchRequest { channel: String::new(), requests }, &names()).expect_err(reason);
+        let status = batch(PublishBatchRequest { channel: String::new(), requests }).expect_err(reason);
         assert_eq!(refusal(&status), (code, reason.to_owned(), field.to_owned()));
     }
     let most = vec![text("a"); 1_000];
-    assert_eq!(
-        batch(PublishBatchRequest { channel: String::new(), requests: most }, &names()).expect("ok").drafts.len(),
-        1_000
-    );
+    assert_eq!(batch(PublishBatchRequest { channel: String::new(), requests: most }).expect("ok").drafts.len(), 1_000);
     // Four times 1,000,000 bytes need measuring, and pass.
     let large = vec![text(&"t".repeat(1_000_000)); 4];
-    batch(PublishBatchRequest { channel: String::new(), requests: large }, &names()).expect("under 4 MiB");
+    batch(PublishBatchRequest { channel: String::new(), requests: large }).expect("under 4 MiB");
 }
 
 #[test]

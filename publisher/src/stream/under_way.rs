@@ -17,22 +17,22 @@ use tidings::{
 };
 use tonic::Status;
 
-use crate::answer::Responder;
+use crate::{answer::Responder, request::AllowedChannel};
 
 /// Neighbours that go to the broker together.
 pub(super) struct Burst {
-    pub(super) channel: ChannelName,
+    pub(super) channel: AllowedChannel,
     pub(super) drafts: Vec<Draft>,
     pub(super) bytes: usize,
     pub(super) counted: Vec<Publish>,
 }
 
 impl Burst {
-    pub(super) fn of(channel: ChannelName) -> Self {
+    pub(super) fn of(channel: AllowedChannel) -> Self {
         Self { channel, drafts: Vec::new(), bytes: 0, counted: Vec::new() }
     }
 
-    pub(super) fn takes(&self, channel: &ChannelName, bytes: usize) -> bool {
+    pub(super) fn takes(&self, channel: &AllowedChannel, bytes: usize) -> bool {
         self.channel == *channel && self.drafts.len() < BURST_MESSAGES && self.bytes + bytes <= BURST_BYTES
     }
 }

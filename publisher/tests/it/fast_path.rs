@@ -12,9 +12,8 @@ use tidings::{
     broker::State,
     limits::DECODE_BYTES,
     pb::{PublishBatchRequest, PublishRequest, publish_request::Payload},
-    status::Call,
 };
-use tidings_transport::{CallContext, Method, Options, Services, Shape, operation::Unary, serve};
+use tidings_transport::{CallContext, Method, Options, Permission, Services, Shape, operation::Unary, serve};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -115,7 +114,8 @@ async fn echo() -> Connection {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (_, state) = watch::channel(State::Up);
-    let methods = [Method::unary(ECHO, Call::Read, Echo), Method::generated(PLAIN, Shape::Unary, Call::Read)];
+    let methods =
+        [Method::unary(ECHO, Permission::Open, Echo), Method::generated(PLAIN, Shape::Unary, Permission::Open)];
     let services = Services::new(state).with_methods(methods).with(Plain);
     let options = Options { fast_path: true, ..options() };
     tokio::spawn(serve(listener, services, options, CancellationToken::new()));

@@ -15,9 +15,9 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:3000 or 0.0.0.0:3000".to_owned())
 }
 
-/// Binds the address that `flag` asks for. Without authentication (`allow_anonymous`) only the loopback is allowed.
-pub async fn listen(address: SocketAddr, flag: &'static str, allow_anonymous: bool) -> Result<TcpListener, Error> {
-    if !allow_anonymous && !address.ip().to_canonical().is_loopback() {
+/// Binds the address that `flag` asks for. Only the loopback is allowed unless it `may_be_exposed`.
+pub async fn listen(address: SocketAddr, flag: &'static str, may_be_exposed: bool) -> Result<TcpListener, Error> {
+    if !may_be_exposed && !address.ip().to_canonical().is_loopback() {
         return Err(Error::Exposed { flag, address });
     }
     TcpListener::bind(address).await.map_err(|source| match source.kind() {

@@ -1,5 +1,6 @@
 use futures_util::future::join_all;
 use tidings::{
+    access::{Allowed, Read, Rights},
     broker::{Retention, memory::Memory},
     channel::Pattern,
 };
@@ -30,13 +31,17 @@ fn pattern(glob: &str) -> Topic {
     Topic::Pattern(Pattern::parse(glob).expect("a pattern"))
 }
 
+fn allowed(topic: Topic) -> Allowed<Read, Topic> {
+    Rights::all().follow(topic).expect("everything is allowed")
+}
+
 #[tokio::test]
 async fn streams_are_counted_by_name_and_by_pattern() {
     let hub = hub();
     let topics = [Topic::Channel(channel("a.1")), Topic::Channel(channel("a.1")), pattern("a.*"), pattern("*")];
     let mut followers = Vec::new();
     for topic in topics {
-        followers.push(hub.follow(topic).await.expect("a place"));
+        followers.push(hub.follow(allowed(topic)).await.expect("a place"));
     }
     let channels = [channel("a.1"), channel("a.2"), channel("b")];
     assert_eq!(hub.subscribers(&channels), [4, 2, 1]);
@@ -53,16 +58,16 @@ async fn beyond_the_limit_new_topics_are_refused_in_words_and_known_ones_are_not
     let mut followers = Vec::with_capacity(TOPICS);
     let topic = |n: usize| Topic::Channel(channel(&format!("c{n}")));
     for begin in (0..TOPICS).step_by(HUB_REQUESTS) {
-        let some = (begin..TOPICS.min(begin + HUB_REQUESTS)).map(|n| hub.follow(topic(n)));
+        let some = (begin..TOPICS.min(begin + HUB_REQUESTS)).map(|n| hub.follow(allowed(topic(n))));
         followers.extend(join_all(some).await.into_iter().map(|follower| follower.expect("a place")));
     }
     for beyond in [topic(TOPICS), pattern("*")] {
-        let status = Status::from(hub.follow(beyond).await.expect_err("no place"));
+        let status = Status::from(hub.follow(allowed(beyond)).await.expect_err("no place"));
         assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
         assert!(status.message().contains("100000 channels and patterns"), "{status:?}");
         assert!(status.message().contains("another replica"), "{status:?}");
     }
-    followers.push(hub.follow(topic(7)).await.expect("it is followed already"));
+    followers.push(hub.follow(allowed(topic(7))).await.expect("it is followed already"));
     assert_eq!(hub.subscribers(&[channel("c7"), channel("c8")]), [2, 1]);
     hub.close().await;
 }

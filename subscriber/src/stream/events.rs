@@ -29,6 +29,8 @@ pub(crate) struct Events {
     first: Option<Bytes>,
     caught_up: bool,
     heartbeat: Option<Pin<Box<Interval>>>,
+    /// Why its caller may follow it no longer, once that is so.
+    revoked: Option<BoxFuture<'static, Status>>,
     drain: DrainSignal,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -41,8 +43,13 @@ enum State {
 }
 
 impl Events {
-    /// Begins with `started`.
-    pub(crate) fn new(session: Session, heartbeat: Option<Duration>, drain: DrainSignal) -> Self {
+    /// Begins with `started`. `revoked` ends it with a status.
+    pub(crate) fn new(
+        session: Session,
+        heartbeat: Option<Duration>,
+        drain: DrainSignal,
+        revoked: Option<BoxFuture<'static, Status>>,
+    ) -> Self {
         let heartbeat = heartbeat.map(|period| {
             let mut interval = interval_at(Instant::now() + period, period);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -58,6 +65,7 @@ impl Events {
             first: Some(first.freeze()),
             caught_up,
             heartbeat,
+            revoked,
             ended: Box::pin(drain.begun()),
             drain,
         }
@@ -83,6 +91,9 @@ impl Stream for Events {
         }
         if this.ended.as_mut().poll(cx).is_ready() {
             let status = this.drain.status(Call::Read);
+            return this.end(status);
+        }
+        if let Some(Poll::Ready(status)) = this.revoked.as_mut().map(|revoked| revoked.as_mut().poll(cx)) {
             return this.end(status);
         }
         loop {

@@ -43,7 +43,7 @@ impl Session {
         let broker = &source.broker;
         let follower = source.hub.follow(plan.topic.clone()).await?;
         let mut unstarted = HashMap::new();
-        let positions = match &plan.topic {
+        let positions = match &*plan.topic {
             Topic::Channel(channel) => {
                 // The head as the live side sees it: all that comes after it is in the feed.
                 let head = source.hub.check(channel).await?;

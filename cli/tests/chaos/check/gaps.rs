@@ -40,7 +40,7 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
                 let to = Position { epoch, ..at };
                 truth.leads_to(channel, line, to).map_err(|text| format!("before a gap, {channel} {text}"))?;
             }
-            gap.is_trimmed(at)?;
+            gap.is_trimmed(line)?;
         }
         GapReason::EpochChanged => {
             gap.is_lost(line)?;
@@ -59,9 +59,13 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
 }
 
 impl Gap<'_> {
-    fn is_trimmed(&self, at: Position) -> Result<(), String> {
+    fn is_trimmed(&self, line: &Line) -> Result<(), String> {
         let Self { channel, first, last, cursor, .. } = self;
-        must!(*first == at.sequence + 1, "{channel}: trimmed from {first} on, and the stream stands at {}", show(at));
+        let at = line.at;
+        // What it was told of before is passed over without a word.
+        let known = at.epoch.map_or(0, |epoch| line.knows(epoch));
+        let follows = *first == at.sequence + 1 || (*first > at.sequence && *first <= known + 1);
+        must!(follows, "{channel}: trimmed from {first} on, and the stream stands at {}", show(at));
         must!(last >= first, "{channel}: trimmed from {first} to {last}");
         must!(cursor.sequence == *last, "{channel}: trimmed up to {last}, and goes on behind {}", show(*cursor));
         if cursor.epoch != self.epoch

@@ -152,3 +152,16 @@ fn a_stream_that_is_to_end_at_a_gap_tells_none() {
     (failing.fails_on_gap, failing.end) = (true, ended("TRIMMED", 4));
     bad(&history, "its log begins at");
 }
+
+/// A copy of what was told to be lost comes back: it is passed over, and what was trimmed behind it is named from there.
+#[test]
+fn what_was_told_before_is_passed_over_up_to_what_was_trimmed() {
+    let mut history = history(head(&[(1, 1, 0)], 6, 8));
+    loss(&mut history, 19, 30);
+    let told = lost(1, 2, 4, place(1, 1));
+    stream(&mut history, place(1, 1), vec![told, trimmed(1, 5, 5), message(1, 6), message(1, 7), message(1, 8)]);
+    good(&history);
+    let told = lost(1, 2, 3, place(1, 1));
+    stream(&mut history, place(1, 1), vec![told, trimmed(1, 5, 5), message(1, 6), message(1, 7), message(1, 8)]);
+    bad(&history, "trimmed from 5 on, and the stream stands at");
+}

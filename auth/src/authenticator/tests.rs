@@ -1,0 +1,223 @@
+use aws_lc_rs::{rand::SystemRandom, signature::Ed25519KeyPair};
+use jsonwebtoken::{
+    Algorithm, EncodingKey, Header, encode,
+    jwk::{Jwk, JwkSet},
+};
+use serde_json::json;
+use tempfile::TempDir;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use super::*;
+
+/// A pair of keys, for signing.
+struct Signer {
+    id: &'static str,
+    key: EncodingKey,
+}
+
+impl Signer {
+    fn new(id: &'static str) -> Self {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).expect("a key");
+        Self { id, key: EncodingKey::from_ed_der(pkcs8.as_ref()) }
+    }
+
+    fn public(&self) -> Jwk {
+        let mut jwk = Jwk::from_encoding_key(&self.key, Algorithm::EdDSA).expect("a key");
+        jwk.common.key_id = Some(self.id.to_owned());
+        jwk
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let header = Header { kid: Some(self.id.to_owned()), ..Header::new(Algorithm::EdDSA) };
+        encode(&header, claims, &self.key).expect("a token")
+    }
+}
+
+fn claims(subject: &str, seconds: i64) -> Value {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let exp = i64::try_from(now).expect("it is not that late") + seconds;
+    json!({"sub": subject, "iss": "issuer", "aud": "tidings", "exp": exp, "groups": ["sales"], "publish": ["orders.*"]})
+}
+
+/// Files in a folder of their own.
+struct Files {
+    folder: TempDir,
+}
+
+impl Files {
+    fn new(signers: &[&Signer]) -> Self {
+        let files = Self { folder: tempfile::tempdir().expect("a folder") };
+        files.write_keys(signers);
+        files
+    }
+
+    fn write_keys(&self, signers: &[&Signer]) {
+        let keys = JwkSet { keys: signers.iter().map(|signer| signer.public()).collect() };
+        self.write("keys.json", &serde_json::to_string(&keys).expect("JSON"));
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).expect("a file");
+    }
+
+    fn settings(&self, policy: bool) -> Settings {
+        Settings {
+            keys: KeySource::Jwks(self.folder.path().join("keys.json")),
+            issuer: "issuer".to_owned(),
+            audience: "tidings".to_owned(),
+            groups_claim: "groups".to_owned(),
+            policy: policy.then(|| self.folder.path().join("policy.toml")),
+        }
+    }
+
+    fn open(&self, policy: bool) -> Arc<Authenticator> {
+        Authenticator::open(self.settings(policy)).expect("readable files")
+    }
+}
+
+fn call(authenticator: &Authenticator, headers: &[&str]) -> Result<Caller, (Code, String)> {
+    let called = authenticator.authenticate(headers.iter().map(|header| header.as_bytes()));
+    called.map_err(|status| (status.code(), status.get_details_error_info().expect("a reason").reason))
+}
+
+fn refused(reason: &str) -> Option<(Code, String)> {
+    Some((Code::Unauthenticated, reason.to_owned()))
+}
+
+#[test]
+fn a_token_says_who_calls_and_what_they_may_do() {
+    let signer = Signer::new("one");
+    let authenticator = Files::new(&[&signer]).open(false);
+    let token = signer.sign(&claims("alice", 600));
+    for _ in 0..2 {
+        for scheme in ["Bearer", "bearer", "BEARER "] {
+            let caller = call(&authenticator, &[&format!("{scheme} {token}")]).expect("believed");
+            assert_eq!(caller.subject(), Some("alice"));
+            assert!(
+                caller.rights().covers(Verb::Publish, "orders.eu")
+                    && !caller.rights().covers(Verb::Subscribe, "orders.eu")
+            );
+            assert!(caller.expiry().is_some_and(|expiry| expiry > SystemTime::now()));
+        }
+    }
+}
+
+#[test]
+fn who_has_no_good_token_is_refused_in_one_text() {
+    let (signer, stranger) = (Signer::new("one"), Signer::new("one"));
+    let authenticator = Files::new(&[&signer]).open(false);
+    let good = format!("Bearer {}", signer.sign(&claims("alice", 600)));
+    let forged = format!("Bearer {}", stranger.sign(&claims("alice", 600)));
+    let late = format!("Bearer {}", stranger.sign(&claims("alice", -600)));
+    let mut reaching = claims("alice", 600);
+    reaching["publish"] = json!(["orders.*.eu"]);
+    let reaching = format!("Bearer {}", signer.sign(&reaching));
+    let mut texts = Vec::new();
+    for headers in [
+        &[][..],
+        &[""],
+        &["Bearer"],
+        &["Bearer "],
+        &["Basic YTpi"],
+        &[&good[7..]],
+        &[&good, &good],
+        &[&format!("{good} x")],
+        &[&format!("{good},{good}")],
+        &[&forged],
+        &[&late],
+        &[&reaching],
+        &["Bearer \u{fc}"],
+    ] {
+        assert_eq!(call(&authenticator, headers).err(), refused("UNAUTHENTICATED"), "{headers:?}");
+        let status = authenticator.authenticate(headers.iter().map(|header| header.as_bytes())).expect_err("refused");
+        texts.push(status.message().to_owned());
+    }
+    texts.dedup();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    let expired = format!("Bearer {}", signer.sign(&claims("alice", -31)));
+    assert_eq!(call(&authenticator, &[&expired]).err(), refused("TOKEN_EXPIRED"));
+}
+
+#[test]
+fn keys_are_rotated_and_taken_away() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let files = Files::new(&[&old]);
+    let authenticator = files.open(false);
+    let [by_old, by_new] = [&old, &new].map(|signer| format!("Bearer {}", signer.sign(&claims("alice", 600))));
+    call(&authenticator, &[&by_old]).expect("believed");
+    assert_eq!(call(&authenticator, &[&by_new]).err(), refused("UNAUTHENTICATED"));
+    files.write_keys(&[&old, &new]);
+    authenticator.reload();
+    for token in [&by_old, &by_new] {
+        call(&authenticator, &[token]).expect("believed");
+    }
+    // What is no key set leaves what there was.
+    files.write("keys.json", "{");
+    authenticator.reload();
+    call(&authenticator, &[&by_old]).expect("believed");
+    files.write_keys(&[&new]);
+    authenticator.reload();
+    assert_eq!(call(&authenticator, &[&by_old]).err(), refused("UNAUTHENTICATED"), "it is remembered no longer");
+    call(&authenticator, &[&by_new]).expect("believed");
+}
+
+#[test]
+fn a_policy_decides_alone_and_at_once() {
+    let signer = Signer::new("one");
+    let files = Files::new(&[&signer]);
+    files.write("policy.toml", "anonymous = [\"a\"]\n[roles.a]\nsubscribe = [\"news.*\"]\n[groups]\nsales = [\"a\"]");
+    let authenticator = files.open(true);
+    let token = format!("Bearer {}", signer.sign(&claims("alice", 600)));
+    let alice = call(&authenticator, &[&token]).expect("believed");
+    // What its token grants by itself counts for nothing.
+    assert!(alice.rights().covers(Verb::Subscribe, "news.eu") && !alice.rights().covers(Verb::Publish, "orders.eu"));
+    let anonymous = call(&authenticator, &[]).expect("anyone may do something");
+    assert!(anonymous.subject().is_none() && anonymous.rights().covers(Verb::Subscribe, "news.eu"));
+    // A bad token is not nobody's.
+    assert_eq!(call(&authenticator, &["Bearer x"]).err(), refused("UNAUTHENTICATED"));
+    files.write("policy.toml", "anonymous = [");
+    authenticator.reload();
+    assert!(alice.rights().covers(Verb::Subscribe, "news.eu"), "what is no policy leaves what there was");
+    files.write("policy.toml", "");
+    authenticator.reload();
+    assert!(alice.rights().is_empty());
+    assert_eq!(call(&authenticator, &[]).err(), refused("UNAUTHENTICATED"));
+}
+
+#[test]
+fn what_can_not_be_read_ends_the_start() {
+    let files = Files::new(&[&Signer::new("one")]);
+    for (name, text, words) in [
+        ("policy.toml", "[roles.a]\npublish = [\"a*b\"]", "policy.toml: line 2"),
+        ("keys.json", "{}", "keys.json: it is no JSON Web Key Set"),
+    ] {
+        files.write("policy.toml", "");
+        files.write(name, text);
+        let error = Authenticator::open(files.settings(true)).expect_err("unreadable").to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let gone = Settings { keys: KeySource::Secret("/nowhere/at/all".into()), ..files.settings(false) };
+    assert!(matches!(Authenticator::open(gone), Err(Error::File { .. })));
+    std::fs::write(files.folder.path().join("big"), vec![b'a'; (256 << 10) + 1]).expect("a file");
+    let big = Settings { keys: KeySource::Secret(files.folder.path().join("big")), ..files.settings(false) };
+    assert!(Authenticator::open(big).expect_err("too much").to_string().contains("more than 262144 bytes"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_are_read_again_by_themselves() {
+    let signer = Signer::new("one");
+    let files = Files::new(&[&signer]);
+    files.write("policy.toml", "");
+    let authenticator = files.open(true);
+    let shutdown = CancellationToken::new();
+    let keeping = tokio::spawn(Arc::clone(&authenticator).keep_current(shutdown.clone()));
+    let token = format!("Bearer {}", signer.sign(&claims("alice", 600)));
+    let alice = call(&authenticator, &[&token]).expect("believed");
+    files.write("policy.toml", "[roles.a]\nmanage = [\"*\"]\n[subjects]\nalice = [\"a\"]");
+    let mut changes = alice.changes().expect("a policy can change");
+    changes.changed().await.expect("open");
+    assert!(alice.rights().covers(Verb::Manage, "anything"));
+    shutdown.cancel();
+    keeping.await.expect("no panic");
+}

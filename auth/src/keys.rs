@@ -1,0 +1,199 @@
+//! The keys that tokens are checked with, and what a token says.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation, decode, decode_header,
+    errors::ErrorKind,
+    jwk::{AlgorithmParameters, JwkSet, KeyAlgorithm},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use tidings::limits::{JWKS_KEYS, SECRET_BYTES, TOKEN_BYTES, TOKEN_LEEWAY};
+
+/// Where keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file whose bytes are a secret that who signs and who checks share: HS256, HS384, HS512. A line's end behind it is none of it.
+    Secret(PathBuf),
+    /// A file with a JSON Web Key Set, RFC 7517, of public keys.
+    Jwks(PathBuf),
+}
+
+impl KeySource {
+    /// The file.
+    pub fn path(&self) -> &PathBuf {
+        match self {
+            Self::Secret(path) | Self::Jwks(path) => path,
+        }
+    }
+
+    pub(crate) fn read(&self, bytes: &[u8]) -> Result<Keys, InvalidKeys> {
+        match self {
+            Self::Secret(_) => Keys::secret(bytes),
+            Self::Jwks(_) => Keys::jwks(bytes),
+        }
+    }
+}
+
+/// Why what a file holds are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidKeys {
+    /// A secret that can be guessed.
+    #[error("the secret has {0} bytes; at least {SECRET_BYTES} are needed, such as `openssl rand -base64 48` writes")]
+    ShortSecret(usize),
+    /// No JSON Web Key Set.
+    #[error("it is no JSON Web Key Set: {0}")]
+    Json(serde_json::Error),
+    /// A key that can't be used.
+    #[error("key {0}: {1}")]
+    Key(usize, String),
+    /// None at all, or more than anybody rotates through.
+    #[error("it has {0} keys; between 1 and {JWKS_KEYS} are needed")]
+    Count(usize),
+}
+
+/// Some keys.
+#[derive(Default)]
+pub(crate) struct Keys {
+    keys: Vec<Key>,
+}
+
+struct Key {
+    id: Option<String>,
+    /// With which this key may have been used. A token has no say in it.
+    algorithms: Vec<Algorithm>,
+    key: DecodingKey,
+    is_secret: bool,
+}
+
+/// What a good token says.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Claims {
+    pub(crate) sub: String,
+    /// Seconds since 1970.
+    pub(crate) exp: f64,
+    /// Grants, where the token has them.
+    #[serde(default)]
+    pub(crate) publish: Vec<String>,
+    #[serde(default)]
+    pub(crate) subscribe: Vec<String>,
+    #[serde(default)]
+    pub(crate) manage: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) others: BTreeMap<String, Value>,
+}
+
+/// Why a token is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Whatever is wrong with it.
+    Untrusted,
+    /// Its signature is good, and its time is over.
+    Expired,
+}
+
+/// Who must have issued a token, and for whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Expected {
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+}
+
+impl Keys {
+    fn secret(bytes: &[u8]) -> Result<Self, InvalidKeys> {
+        let secret = secret_of(bytes);
+        if secret.len() < SECRET_BYTES {
+            return Err(InvalidKeys::ShortSecret(secret.len()));
+        }
+        let key = DecodingKey::from_secret(secret).map_err(|error| InvalidKeys::Key(1, error.to_string()))?;
+        let algorithms = vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+        Ok(Self { keys: vec![Key { id: None, algorithms, key, is_secret: true }] })
+    }
+
+    fn jwks(bytes: &[u8]) -> Result<Self, InvalidKeys> {
+        let set: JwkSet = serde_json::from_slice(bytes).map_err(InvalidKeys::Json)?;
+        if set.keys.is_empty() || set.keys.len() > JWKS_KEYS {
+            return Err(InvalidKeys::Count(set.keys.len()));
+        }
+        let mut keys = Vec::new();
+        for (index, jwk) in (1..).zip(&set.keys) {
+            let wrong = |text: String| InvalidKeys::Key(index, text);
+            // Whoever may read the set could sign with it.
+            if matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_)) {
+                return Err(wrong(
+                    "it is a secret; a key set has public keys, and a secret has a file of its own".to_owned(),
+                ));
+            }
+            let key = DecodingKey::from_jwk(jwk).map_err(|error| wrong(error.to_string()))?;
+            let family = key.family();
+            let algorithms = family.algorithms().iter().copied();
+            let algorithms: Vec<_> = algorithms
+                .filter(|algorithm| {
+                    jwk.common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(*algorithm))
+                })
+                .collect();
+            if algorithms.is_empty() {
+                return Err(wrong("no signature of a token is made with its `alg`".to_owned()));
+            }
+            keys.push(Key { id: jwk.common.key_id.clone(), algorithms, key, is_secret: false });
+        }
+        Ok(Self { keys })
+    }
+
+    /// Reads a token, and believes it if a key of these has signed it, for this server, and it is its time.
+    pub(crate) fn check(&self, token: &str, expected: &Expected) -> Result<Claims, Refused> {
+        if token.len() > TOKEN_BYTES {
+            return Err(Refused::Untrusted);
+        }
+        let header = decode_header(token).map_err(|_| Refused::Untrusted)?;
+        // RFC 7515 4.1.11: what it lists has to be understood, and nothing is.
+        if header.crit.is_some() {
+            return Err(Refused::Untrusted);
+        }
+        let candidates = self.keys.iter().filter(|key| match (&header.kid, &key.id) {
+            _ if key.is_secret => true,
+            (Some(wanted), id) => id.as_ref() == Some(wanted),
+            // Without a name it is the only one, or none.
+            (None, _) => self.keys.len() == 1,
+        });
+        let mut refused = Refused::Untrusted;
+        for key in candidates.filter(|key| key.algorithms.contains(&header.alg)) {
+            match decode::<Claims>(token, &key.key, &validation(header.alg, expected)) {
+                Ok(decoded) if !decoded.claims.sub.is_empty() && decoded.claims.exp.is_finite() => {
+                    return Ok(decoded.claims);
+                }
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => refused = Refused::Expired,
+                Err(_) => {}
+            }
+        }
+        Err(refused)
+    }
+}
+
+/// A file's secret: an editor's end of a line is none of it.
+pub(crate) fn secret_of(bytes: &[u8]) -> &[u8] {
+    let secret = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    secret.strip_suffix(b"\r").unwrap_or(secret)
+}
+
+fn validation(algorithm: Algorithm, expected: &Expected) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    // By default a token without an issuer or audience passes, and one that is not valid yet.
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.set_issuer(&[&expected.issuer]);
+    validation.set_audience(&[&expected.audience]);
+    validation.validate_nbf = true;
+    validation.leeway = TOKEN_LEEWAY.as_secs();
+    validation
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys.iter().map(|key| key.id.as_deref().unwrap_or("…"))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

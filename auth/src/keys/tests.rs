@@ -1,0 +1,148 @@
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::json;
+
+use super::*;
+
+const SECRET: &[u8] = b"a secret that is long enough for this";
+
+fn expected() -> Expected {
+    Expected { issuer: "https://issuer".to_owned(), audience: "tidings".to_owned() }
+}
+
+fn in_seconds(seconds: i64) -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(now.as_secs()).expect("it is not that late") + seconds
+}
+
+fn good() -> Value {
+    json!({"sub": "alice", "iss": "https://issuer", "aud": "tidings", "exp": in_seconds(600)})
+}
+
+fn with(name: &str, value: Value) -> Value {
+    let mut claims = good();
+    claims[name] = value;
+    claims
+}
+
+fn without(name: &str) -> Value {
+    let mut claims = good();
+    claims.as_object_mut().expect("an object").remove(name);
+    claims
+}
+
+fn signed(claims: &Value) -> String {
+    signed_with(&Header::new(Algorithm::HS256), claims)
+}
+
+fn signed_with(header: &Header, claims: &Value) -> String {
+    encode(header, claims, &EncodingKey::from_secret(SECRET).expect("a key")).expect("a token")
+}
+
+fn keys() -> Keys {
+    Keys::secret(SECRET).expect("a secret")
+}
+
+#[test]
+fn a_good_token_is_believed() {
+    let claims = keys().check(&signed(&good()), &expected()).expect("believed");
+    assert_eq!(claims.sub, "alice");
+    for claims in [with("aud", json!(["other", "tidings"])), with("nbf", json!(in_seconds(-5))), with("x", json!(1))] {
+        keys().check(&signed(&claims), &expected()).expect("believed");
+    }
+    // The key has no name, so whatever the token calls it is no matter.
+    let named = Header { kid: Some("a".to_owned()), ..Header::new(Algorithm::HS512) };
+    keys().check(&signed_with(&named, &good()), &expected()).expect("believed");
+}
+
+#[test]
+fn what_is_not_right_is_not_believed() {
+    for claims in [
+        without("sub"),
+        without("iss"),
+        without("aud"),
+        without("exp"),
+        with("sub", json!("")),
+        with("sub", json!(7)),
+        with("sub", json!(["alice"])),
+        with("iss", json!("https://other")),
+        with("iss", json!(["https://issuer"])),
+        with("aud", json!("other")),
+        with("aud", json!([])),
+        with("nbf", json!(in_seconds(600))),
+        with("exp", json!("soon")),
+        with("publish", json!("orders")),
+        json!([]),
+    ] {
+        let refused = keys().check(&signed(&claims), &expected());
+        // An issuer among several is one that is expected.
+        if claims["iss"] == json!(["https://issuer"]) && refused.is_ok() {
+            continue;
+        }
+        assert_eq!(refused.err(), Some(Refused::Untrusted), "{claims}");
+    }
+    assert_eq!(keys().check(&signed(&with("exp", json!(in_seconds(-40)))), &expected()).err(), Some(Refused::Expired));
+    keys().check(&signed(&with("exp", json!(in_seconds(-10)))), &expected()).expect("clocks differ");
+    let other = encode(
+        &Header::new(Algorithm::HS256),
+        &good(),
+        &EncodingKey::from_secret(b"another secret that is long enough").expect("a key"),
+    )
+    .expect("a token");
+    // Of a stranger's nothing is told, not even that it is too late.
+    assert_eq!(keys().check(&other, &expected()).err(), Some(Refused::Untrusted));
+    let critical = Header { crit: Some(vec!["exp".to_owned()]), ..Header::new(Algorithm::HS256) };
+    assert_eq!(keys().check(&signed_with(&critical, &good()), &expected()).err(), Some(Refused::Untrusted));
+}
+
+#[test]
+fn a_token_has_no_say_in_how_it_is_checked() {
+    let token = signed(&good());
+    let (_, rest) = token.split_once('.').expect("three parts");
+    let (payload, signature) = rest.split_once('.').expect("three parts");
+    for header in [
+        json!({"alg": "none"}),
+        json!({"alg": "None", "typ": "JWT"}),
+        json!({"alg": "RS256"}),
+        json!({"alg": "EdDSA"}),
+        json!({}),
+        json!({"alg": "HS256", "crit": ["b64"], "b64": false}),
+    ] {
+        let header = encode_part(&header);
+        for signature in ["", signature] {
+            let forged = format!("{header}.{payload}.{signature}");
+            assert_eq!(keys().check(&forged, &expected()).err(), Some(Refused::Untrusted), "{forged}");
+        }
+    }
+    for broken in ["", ".", "..", "a.b.c", &token[..token.len() - 1], &format!("{token}x"), &"a".repeat(9_000)] {
+        assert_eq!(keys().check(broken, &expected()).err(), Some(Refused::Untrusted), "{broken}");
+    }
+}
+
+/// JSON as a token has it. Any claims will do to have a part encoded.
+fn encode_part(json: &Value) -> String {
+    let token = signed(json);
+    token.split('.').nth(1).expect("three parts").to_owned()
+}
+
+#[test]
+fn a_secret_can_not_be_guessed() {
+    assert!(matches!(Keys::secret(b"short"), Err(InvalidKeys::ShortSecret(5))));
+    assert!(matches!(Keys::secret(&[b'a'; 31]), Err(InvalidKeys::ShortSecret(31))));
+    assert!(Keys::secret(&[b'a'; 32]).is_ok());
+    // An editor's end of a line is none of it.
+    let line = [SECRET, b"\r\n"].concat();
+    Keys::secret(&line).expect("a secret").check(&signed(&good()), &expected()).expect("believed");
+}
+
+#[test]
+fn a_key_set_has_public_keys() {
+    let secret = json!({"keys": [{"kty": "oct", "kid": "a", "k": "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA"}]});
+    let error = Keys::jwks(secret.to_string().as_bytes()).expect_err("a secret");
+    assert!(error.to_string().contains("it is a secret"), "{error}");
+    for text in ["", "{}", "{\"keys\": {}}", "{\"keys\": [{\"kty\": \"RSA\"}]}"] {
+        assert!(Keys::jwks(text.as_bytes()).is_err(), "{text}");
+    }
+    assert!(matches!(Keys::jwks(b"{\"keys\": []}"), Err(InvalidKeys::Count(0))));
+}

@@ -1,0 +1,34 @@
+//! A file that is read again when its content changes. Content, not time: Kubernetes swaps symbolic links, and clocks step.
+
+use std::{io, path::PathBuf};
+
+use tidings::limits::AUTH_FILE_BYTES;
+
+/// A file, and what was read of it last.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    path: PathBuf,
+    last: Option<blake3::Hash>,
+}
+
+impl Watched {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, last: None }
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Its content, unless that is what it was before.
+    pub(crate) fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        use io::Read as _;
+        let mut content = Vec::new();
+        std::fs::File::open(&self.path)?.take(AUTH_FILE_BYTES + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > AUTH_FILE_BYTES {
+            return Err(io::Error::other(format!("it has more than {AUTH_FILE_BYTES} bytes")));
+        }
+        let hash = blake3::hash(&content);
+        if self.last.replace(hash) == Some(hash) { Ok(None) } else { Ok(Some(content)) }
+    }
+}

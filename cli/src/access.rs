@@ -1,0 +1,176 @@
+//! Commands about who may do what: tokens and keys for development, and what a policy says.
+
+use std::{fs, io, path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use tidings::{
+    access::{Grant, Verb},
+    limits::COMMAND_TOKEN_LIFETIME,
+};
+use tidings_auth::{Decision, Policy, SigningKey, Wanted};
+
+use crate::{error::Error, output::Out};
+
+/// Make keys and tokens for development
+///
+/// Where people sign in, an identity provider makes tokens; these are for a first try, for tests, and for programs of one's own.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidings token key dev                          writes dev.key, to sign with, and dev.jwks.json for --auth-jwks
+  tidings token mint --key dev.key --issuer dev --audience tidings --subject alice --publish 'orders.*' > alice.token
+  tidings publish orders.eu hello --token-file alice.token")]
+pub(crate) struct Token {
+    #[command(subcommand)]
+    what: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a key: NAME.key, which signs, and NAME.jwks.json, which services check with
+    Key {
+        /// How the files are to be called
+        name: PathBuf,
+    },
+    /// Sign a token, and print it
+    Mint(Mint),
+}
+
+#[derive(Debug, Args)]
+struct Mint {
+    /// What to sign with: a file of `tidings token key`, or that of a service's --auth-secret-file
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Who issues it: a service's --auth-issuer
+    #[arg(long, env = "TIDINGS_AUTH_ISSUER", value_name = "TEXT")]
+    issuer: String,
+    /// For whom it is: a service's --auth-audience
+    #[arg(long, env = "TIDINGS_AUTH_AUDIENCE", value_name = "TEXT")]
+    audience: String,
+    /// Whose it is
+    #[arg(long, value_name = "TEXT")]
+    subject: String,
+    /// A group of theirs; repeatable
+    #[arg(long, value_name = "NAME")]
+    group: Vec<String>,
+    /// A channel, or the beginning of names with * behind it, on which they may publish; repeatable
+    #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
+    publish: Vec<Grant>,
+    /// The same to read; repeatable
+    #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
+    subscribe: Vec<Grant>,
+    /// The same to manage what is kept for readers; repeatable
+    #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
+    manage: Vec<Grant>,
+    /// How long it is good
+    #[arg(long, value_name = "DURATION", default_value_t = humantime::Duration::from(COMMAND_TOKEN_LIFETIME))]
+    lifetime: humantime::Duration,
+}
+
+impl Token {
+    /// Makes what was asked for.
+    pub(crate) fn run(self, out: &mut Out) -> Result<(), Error> {
+        match self.what {
+            TokenCommand::Key { name } => {
+                let (private, public) = SigningKey::generate().map_err(Error::access)?;
+                let [private_path, public_path] = ["key", "jwks.json"].map(|end| {
+                    let mut path = name.clone().into_os_string();
+                    path.push(".");
+                    path.push(end);
+                    PathBuf::from(path)
+                });
+                write_new(&private_path, &private, 0o600)?;
+                write_new(&public_path, &public, 0o644)?;
+                out.line(format_args!("{}  signs: keep it to yourself", private_path.display()))?;
+                out.line(format_args!("{}  is for --auth-jwks", public_path.display())).map_err(Error::Output)
+            }
+            TokenCommand::Mint(mint) => out.line(format_args!("{}", mint.token()?)).map_err(Error::Output),
+        }
+    }
+}
+
+impl Mint {
+    fn token(self) -> Result<String, Error> {
+        let key = SigningKey::read(&read(&self.key)?)
+            .map_err(|error| Error::access(io::Error::other(format!("{}: {error}", self.key.display()))))?;
+        let grants = Verb::ALL.into_iter().zip([self.publish, self.subscribe, self.manage]);
+        let wanted = Wanted {
+            issuer: self.issuer,
+            audience: self.audience,
+            subject: self.subject,
+            groups: self.group,
+            grants: grants.flat_map(|(verb, grants)| grants.into_iter().map(move |grant| (verb, grant))).collect(),
+            lifetime: Duration::from(self.lifetime),
+        };
+        key.mint(&wanted).map_err(Error::access)
+    }
+}
+
+/// Ask a policy file who may do what
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidings auth check --policy policy.toml --subject alice publish orders.eu
+  tidings auth check --policy policy.toml --subject bob --group sales subscribe orders.eu
+  tidings auth check --policy policy.toml publish orders.eu      for callers who have not signed in")]
+pub(crate) struct Auth {
+    #[command(subcommand)]
+    what: AuthCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuthCommand {
+    /// Say yes or no, and which line decides; exits with 1 for no
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The policy
+    #[arg(long, env = "TIDINGS_AUTH_POLICY", value_name = "FILE")]
+    policy: PathBuf,
+    /// Who asks; without it somebody who has not signed in
+    #[arg(long, value_name = "TEXT")]
+    subject: Option<String>,
+    /// A group of theirs; repeatable
+    #[arg(long, value_name = "NAME", requires = "subject")]
+    group: Vec<String>,
+    /// publish, subscribe or manage
+    #[arg(value_parser = verb)]
+    verb: Verb,
+    /// The channel
+    channel: String,
+}
+
+fn verb(text: &str) -> Result<Verb, String> {
+    let known = Verb::ALL.into_iter().find(|verb| verb.as_str() == text);
+    known.ok_or_else(|| "it is none of publish, subscribe and manage".to_owned())
+}
+
+impl Auth {
+    /// Answers.
+    pub(crate) fn run(self, out: &mut Out) -> Result<(), Error> {
+        let AuthCommand::Check(check) = self.what;
+        let text = String::from_utf8_lossy(&read(&check.policy)?).into_owned();
+        let policy = Policy::parse(&text)
+            .map_err(|error| Error::access(io::Error::other(format!("{}: {error}", check.policy.display()))))?;
+        let decision = policy.decide(check.subject.as_deref(), &check.group, check.verb, &check.channel);
+        out.line(format_args!("{decision}"))?;
+        match decision {
+            Decision::Yes { .. } => Ok(()),
+            Decision::No { .. } => Err(Error::No),
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|cause| Error::Input { name: path.display().to_string(), cause })
+}
+
+/// Writes a file that there is not: a key that is written over is gone.
+fn write_new(path: &PathBuf, text: &str, mode: u32) -> Result<(), Error> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let written = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = written.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|cause| Error::access(io::Error::other(format!("cannot write {}: {cause}", path.display()))))
+}
