@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    error::Error,
     fmt::{self, Write as _},
 };
 
@@ -21,6 +22,20 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         true => Cow::Owned(Printable(text).to_string()),
         false => Cow::Borrowed(text),
     }
+}
+
+/// An error with its causes, none of which is said twice: some errors have their cause in their own words.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    Printable(&text).to_string()
 }
 
 /// The same as a value to be formatted.

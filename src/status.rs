@@ -264,11 +264,11 @@ pub fn no_keys() -> Status {
 /// The caller may not do this: PERMISSION_DENIED. Channels that there are and those that there are not are answered alike. `field` is the
 /// path of what names `what`, a channel or pattern.
 pub fn permission_denied(verb: Verb, field: impl Into<String>, what: &str) -> Status {
-    let text = format!("you may not {verb} on {}", extract(what));
-    let metadata = [("verb", verb.as_str().to_owned())];
-    let mut details = info_with(reason::PERMISSION_DENIED, metadata);
-    details.add_bad_request_violation(field, text.clone());
-    Status::with_error_details(Code::PermissionDenied, text, details)
+    let (field, description) = (field.into(), format!("you may not {verb} on {}", extract(what)));
+    let message = format!("{field}: {description}");
+    let mut details = info_with(reason::PERMISSION_DENIED, [("verb", verb.as_str().to_owned())]);
+    details.add_bad_request_violation(field, description);
+    Status::with_error_details(Code::PermissionDenied, message, details)
 }
 
 /// A service that isn't served here: UNIMPLEMENTED. `place` says where it is.

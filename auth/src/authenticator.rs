@@ -14,6 +14,7 @@ use serde_json::Value;
 use tidings::{
     access::{Grant, Rights, Verb},
     limits::{AUTH_RELOAD_INTERVAL, KNOWN_TOKENS, TOKEN_LEEWAY},
+    printable::chain,
     status,
 };
 use tokio::time::sleep;
@@ -46,7 +47,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file can't be read.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     File {
         /// Which.
         path: PathBuf,
@@ -54,7 +55,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The keys are none.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Keys {
         /// The file.
         path: PathBuf,
@@ -62,7 +63,7 @@ pub enum Error {
         source: InvalidKeys,
     },
     /// The policy is none.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Policy {
         /// The file.
         path: PathBuf,
@@ -183,15 +184,19 @@ impl Authenticator {
                 // A key may have been taken away.
                 self.known().clear();
             }
-            Err(error) => tracing::warn!(%error, "the keys for tokens can't be read again; the old ones stay"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the keys for tokens can't be read again; the old ones stay")
+            }
         }
         match (files.read_policy(), &self.policy) {
             (Ok(Some(policy)), Some(current)) => {
-                tracing::info!("the policy has changed");
+                tracing::info!("the policy for callers has changed");
                 current.replace(policy);
             }
             (Ok(_), _) => {}
-            (Err(error), _) => tracing::warn!(%error, "the policy can't be read again; the old one stays"),
+            (Err(error), _) => {
+                tracing::warn!(error = chain(&error), "the policy can't be read again; the old one stays")
+            }
         }
     }
 

@@ -43,8 +43,8 @@ pub enum InvalidKeys {
     #[error("the secret has {0} bytes; at least {SECRET_BYTES} are needed, such as `openssl rand -base64 48` writes")]
     ShortSecret(usize),
     /// No JSON Web Key Set.
-    #[error("it is no JSON Web Key Set: {0}")]
-    Json(serde_json::Error),
+    #[error("it is no JSON Web Key Set")]
+    Json(#[source] serde_json::Error),
     /// A key that can't be used.
     #[error("key {0}: {1}")]
     Key(usize, String),

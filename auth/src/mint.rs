@@ -37,7 +37,7 @@ pub enum CantSign {
     #[error("it is neither a private key, as `tidings token key` writes, nor a secret of {SECRET_BYTES} bytes or more")]
     Unreadable,
     /// Signing failed.
-    #[error("it can't be signed: {0}")]
+    #[error(transparent)]
     Signing(#[from] jsonwebtoken::errors::Error),
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Named {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPolicy {
     /// It is not written as one.
-    #[error("{0}")]
+    #[error(transparent)]
     Syntax(#[from] toml::de::Error),
     /// A grant can't be one.
     #[error("line {line}: {text:?} in role {role:?}: {error}")]

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, io};
 
-use tidings::printable::Printable;
+use tidings::printable::{Printable, chain};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -155,20 +155,6 @@ pub(crate) fn root_cause(error: &(dyn StdError + 'static)) -> String {
         error = source;
     }
     Printable(&error.to_string()).to_string()
-}
-
-/// An error with its causes, none of which is told twice: some errors have their cause in their own words.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let told = cause.to_string();
-        if !text.ends_with(&told) {
-            text = format!("{text}: {told}");
-        }
-        next = cause.source();
-    }
-    Printable(&text).to_string()
 }
 
 /// The code as gRPC spells it: `INVALID_ARGUMENT`.

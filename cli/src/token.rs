@@ -4,9 +4,10 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use tidings::limits::COMMAND_TOKEN_FRESH;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -14,9 +15,6 @@ use tonic::{
 };
 
 use crate::error::Error;
-
-/// How often the file is looked at.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// Signs each call in; none, where there is no file.
 #[derive(Clone)]
@@ -41,7 +39,7 @@ impl Token {
 impl File {
     fn value(&self) -> MetadataValue<Ascii> {
         let mut last = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.0.elapsed() >= FRESH {
+        if last.0.elapsed() >= COMMAND_TOKEN_FRESH {
             // While it can't be read, what it was may still be good.
             let value = read(&self.path).unwrap_or_else(|_| last.1.clone());
             *last = (Instant::now(), value);

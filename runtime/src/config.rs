@@ -227,7 +227,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Callers can't be told apart.
-    #[error("--auth-…: {0}")]
+    #[error("callers can't be told apart (--auth-…)")]
     Auth(#[from] tidings_auth::Error),
     /// Metrics can't be counted.
     #[error("--admin-listen can't be had")]

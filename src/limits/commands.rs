@@ -63,3 +63,5 @@ pub const TOP_INTERVAL: Duration = Duration::from_secs(2);
 pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// How long a token is good that `tidings token mint` signs, unless it is told otherwise.
 pub const COMMAND_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// How long they take a token's file for what it was.
+pub const COMMAND_TOKEN_FRESH: Duration = Duration::from_secs(1);

@@ -194,14 +194,15 @@ fn what_can_not_be_read_ends_the_start() {
     ] {
         files.write("policy.toml", "");
         files.write(name, text);
-        let error = Authenticator::open(files.settings(true)).expect_err("unreadable").to_string();
+        let error = Authenticator::open(files.settings(true)).expect_err("unreadable");
+        let error = chain(&error);
         assert!(error.contains(words), "{error}");
     }
     let gone = Settings { keys: KeySource::Secret("/nowhere/at/all".into()), ..files.settings(false) };
     assert!(matches!(Authenticator::open(gone), Err(Error::File { .. })));
     std::fs::write(files.folder.path().join("big"), vec![b'a'; (256 << 10) + 1]).expect("a file");
     let big = Settings { keys: KeySource::Secret(files.folder.path().join("big")), ..files.settings(false) };
-    assert!(Authenticator::open(big).expect_err("too much").to_string().contains("more than 262144 bytes"));
+    assert!(chain(&Authenticator::open(big).expect_err("too much")).contains("more than 262144 bytes"));
 }
 
 #[tokio::test(start_paused = true)]

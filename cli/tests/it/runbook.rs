@@ -118,7 +118,9 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn log_lines_of_the_runbook_are_written_by_the_code() {
     let mut code = String::new();
-    for folder in ["src", "broker-redis/src", "transport/src", "runtime/src", "publisher/src", "subscriber/src"] {
+    for folder in
+        ["src", "broker-redis/src", "transport/src", "auth/src", "runtime/src", "publisher/src", "subscriber/src"]
+    {
         gather(&root().join(folder), &mut code);
     }
     let code = joined(&code);
@@ -140,9 +142,16 @@ fn log_lines_of_the_runbook_are_written_by_the_code() {
 #[test]
 fn every_warning_and_error_of_the_code_stands_in_the_runbook() {
     let mut code = String::new();
-    for folder in
-        ["src", "broker-redis/src", "transport/src", "runtime/src", "publisher/src", "subscriber/src", "cli/src"]
-    {
+    for folder in [
+        "src",
+        "broker-redis/src",
+        "transport/src",
+        "auth/src",
+        "runtime/src",
+        "publisher/src",
+        "subscriber/src",
+        "cli/src",
+    ] {
         gather(&root().join(folder), &mut code);
     }
     let (code, runbook) = (joined(&code), read("docs/runbook.md"));

@@ -25,7 +25,7 @@ pub struct AuthFlags {
         requires = "auth_audience"
     )]
     pub auth_jwks: Option<PathBuf>,
-    /// A file with a secret of 32 bytes or more: the same with tokens that it has signed (HS256)
+    /// A file with a secret of 32 bytes or more: the same with tokens that it has signed (HS256) [default: none]
     #[arg(
         long,
         env = "TIDINGS_AUTH_SECRET_FILE",
@@ -35,14 +35,14 @@ pub struct AuthFlags {
         requires = "auth_audience"
     )]
     pub auth_secret_file: Option<PathBuf>,
-    /// Who issues tokens: the `iss` that each must have
+    /// Who issues tokens: the `iss` that each must have [default: none]
     #[arg(long, env = "TIDINGS_AUTH_ISSUER", value_name = "TEXT", requires = "auth_keys")]
     pub auth_issuer: Option<String>,
-    /// For whom tokens are: the `aud` that each must have
+    /// For whom tokens are: the `aud` that each must have [default: none]
     #[arg(long, env = "TIDINGS_AUTH_AUDIENCE", value_name = "TEXT", requires = "auth_keys")]
     pub auth_audience: Option<String>,
     /// A file that says who may publish and subscribe where (docs/security.md); without it a token's own claims `publish`, `subscribe` and
-    /// `manage` do. Read again when it changes
+    /// `manage` do. Read again when it changes [default: none]
     #[arg(long, env = "TIDINGS_AUTH_POLICY", value_name = "FILE", requires = "auth_keys")]
     pub auth_policy: Option<PathBuf>,
     /// The claim of a token that names the groups of its subject, which a policy gives roles
