@@ -23,3 +23,4 @@ pub use caller::Caller;
 pub use keys::{InvalidKeys, KeySource};
 pub use mint::{CantSign, SigningKey, Wanted};
 pub use policy::{Decision, InvalidPolicy, Policy};
+pub use watched::Watched;

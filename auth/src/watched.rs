@@ -6,22 +6,28 @@ use tidings::limits::AUTH_FILE_BYTES;
 
 /// A file, and what was read of it last.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub struct Watched {
     path: PathBuf,
     last: Option<blake3::Hash>,
 }
 
 impl Watched {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    /// Nothing is read yet.
+    pub fn new(path: PathBuf) -> Self {
         Self { path, last: None }
     }
 
-    pub(crate) fn path(&self) -> &PathBuf {
+    /// Where it is.
+    pub fn path(&self) -> &PathBuf {
         &self.path
     }
 
     /// Its content, unless that is what it was before.
-    pub(crate) fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+    ///
+    /// # Errors
+    ///
+    /// What the system says, or that it is larger than any such file.
+    pub fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         use io::Read as _;
         let mut content = Vec::new();
         std::fs::File::open(&self.path)?.take(AUTH_FILE_BYTES + 1).read_to_end(&mut content)?;

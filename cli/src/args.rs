@@ -113,7 +113,8 @@ mod tests {
             &["tidings", "tail", "c", "--earliest", "--last", "3"],
             &["tidings", "tail", "c", "--last", "0"],
             &["tidings", "tail", "c", "--since", "yesterday"],
-            &["tidings", "list", "c", "--subscriber", "https://localhost:1"],
+            &["tidings", "list", "c", "--subscriber", "ftp://localhost:1"],
+            &["tidings", "list", "c", "--cert", "only.pem"],
         ] {
             assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
         }

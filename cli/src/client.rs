@@ -13,7 +13,7 @@ use tidings::{
 };
 use tonic::{
     service::interceptor::InterceptedService,
-    transport::{Channel, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use crate::{
@@ -63,6 +63,40 @@ pub(crate) struct Calls {
     /// A file with the token to sign in with, read again when it changes; servers that ask for none need none
     #[arg(long, env = "TIDINGS_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// For addresses with https://.
+    #[command(flatten)]
+    tls: ClientTls,
+}
+
+/// How services at https:// are believed, and who asks them.
+#[derive(Debug, Clone, Default, Args)]
+#[group(skip)]
+pub(crate) struct ClientTls {
+    /// A file with the certificates (PEM) that a service's must come from [default: the system's]
+    #[arg(long, env = "TIDINGS_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// A file with a certificate of one's own (PEM), for services that ask for one
+    #[arg(long, env = "TIDINGS_CERT", value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// A file with its private key (PEM)
+    #[arg(long, env = "TIDINGS_KEY", value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+impl ClientTls {
+    fn config(&self) -> Result<ClientTlsConfig, Error> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|cause| Error::Input { name: path.display().to_string(), cause })
+        };
+        let config = match &self.ca {
+            Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        Ok(match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => config.identity(Identity::from_pem(read(cert)?, read(key)?)),
+            _ => config,
+        })
+    }
 }
 
 impl Calls {
@@ -102,7 +136,7 @@ impl PublisherAddress {
     /// Connects.
     pub(crate) async fn connect(&self, calls: &Calls) -> Result<PublisherClient, Error> {
         let token = Token::open(calls.token_file.clone())?;
-        let channel = self.address.connect("--publisher").await?;
+        let channel = self.address.connect("--publisher", &calls.tls).await?;
         Ok(PublisherServiceClient::with_interceptor(channel, token))
     }
 }
@@ -111,33 +145,43 @@ impl SubscriberAddress {
     /// Connects. The connection repairs itself with the next call.
     pub(crate) async fn connect(&self, calls: &Calls) -> Result<SubscriberClient, Error> {
         let token = Token::open(calls.token_file.clone())?;
-        let channel = self.address.connect("--subscriber").await?;
+        let channel = self.address.connect("--subscriber", &calls.tls).await?;
         Ok(SubscriberServiceClient::with_interceptor(channel, token))
     }
 }
 
-/// The address of a service: `http://HOST:PORT`, or `HOST:PORT` for short.
+/// The address of a service: `http://HOST:PORT`, or `HOST:PORT` for short, or `https://HOST:PORT`.
 #[derive(Debug, Clone)]
 pub(crate) struct Address(Endpoint);
 
 impl Address {
     /// Connects; `flag` is named where that fails. How long it may take is the caller's affair ([`Calls::of`]).
-    pub(crate) async fn connect(&self, flag: &'static str) -> Result<Channel, Error> {
-        self.0.connect().await.map_err(|error| Error::Unreachable {
+    pub(crate) async fn connect(&self, flag: &'static str, tls: &ClientTls) -> Result<Channel, Error> {
+        self.endpoint(tls)?.connect().await.map_err(|error| Error::Unreachable {
             address: self.to_string(),
             cause: root_cause(&error),
             flag,
         })
     }
 
-    /// The same as an IP address and a port, where it is one.
+    /// The same as an IP address and a port, where it is one that is spoken to in plain text.
     pub(crate) fn socket(&self) -> Option<SocketAddr> {
+        if self.0.uri().scheme_str() != Some("http") {
+            return None;
+        }
         self.0.uri().authority()?.as_str().parse().ok()
     }
 
     /// Where it is, for connections of another kind.
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        self.0.clone()
+    ///
+    /// # Errors
+    ///
+    /// A file for TLS can't be used.
+    pub(crate) fn endpoint(&self, tls: &ClientTls) -> Result<Endpoint, Error> {
+        if self.0.uri().scheme_str() != Some("https") {
+            return Ok(self.0.clone());
+        }
+        self.0.clone().tls_config(tls.config()?).map_err(Error::access)
     }
 }
 
@@ -154,9 +198,8 @@ impl FromStr for Address {
         let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let endpoint = Endpoint::from_shared(url).map_err(|_| "it is not of the form http://HOST:PORT".to_owned())?;
         match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
-            (Some("http"), Some(host)) if !host.is_empty() => {}
-            (Some("https"), _) => return Err("TLS is not supported yet; use http://HOST:PORT".to_owned()),
-            _ => return Err("it is not of the form http://HOST:PORT".to_owned()),
+            (Some("http" | "https"), Some(host)) if !host.is_empty() => {}
+            _ => return Err("it is not of the form http://HOST:PORT or https://HOST:PORT".to_owned()),
         }
         if endpoint.uri().port().is_none() {
             return Err("the port is missing; use http://HOST:PORT".to_owned());
@@ -176,10 +219,12 @@ mod tests {
 
     #[test]
     fn addresses_have_a_host_and_a_port() {
-        for good in ["http://127.0.0.1:3000", "127.0.0.1:3000", "localhost:1", "http://[::1]:3000"] {
+        for good in
+            ["http://127.0.0.1:3000", "https://localhost:3000", "127.0.0.1:3000", "localhost:1", "http://[::1]:3000"]
+        {
             assert!(good.parse::<Address>().is_ok(), "{good}");
         }
-        for bad in ["", "localhost", "https://localhost:3000", "ftp://localhost:1", "http://:3000", "a b:1"] {
+        for bad in ["", "localhost", "https://localhost", "ftp://localhost:1", "http://:3000", "a b:1"] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

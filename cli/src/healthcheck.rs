@@ -7,7 +7,7 @@ use tidings::limits::HEALTHCHECK_TIMEOUT;
 use tidings_runtime::healthcheck::{check, check_at};
 
 use crate::{
-    client::{Address, timeout},
+    client::{Address, ClientTls, timeout},
     error::Error,
     serve::Listen,
 };
@@ -39,6 +39,8 @@ pub(crate) struct Healthcheck {
     #[arg(long, value_name = "DURATION", env = "TIDINGS_TIMEOUT", default_value_t = HEALTHCHECK_TIMEOUT.into(),
         value_parser = timeout)]
     timeout: humantime::Duration,
+    #[command(flatten)]
+    tls: ClientTls,
 }
 
 impl Healthcheck {
@@ -60,7 +62,7 @@ impl Healthcheck {
             None => check(listen, timeout).await,
             // As the services' own flags have it: 0.0.0.0 is nobody's address, but all of this machine's.
             Some((_, Some(socket))) => check(socket, timeout).await,
-            Some((address, None)) => check_at(address.endpoint(), address.to_string(), timeout).await,
+            Some((address, None)) => check_at(address.endpoint(&self.tls)?, address.to_string(), timeout).await,
         };
         asked.map_err(Error::serve)
     }

@@ -58,7 +58,7 @@ impl Serve {
         let names = self.common.names().map_err(Error::serve)?;
         let capture = self.capture.topics(&names).map_err(Error::serve)?;
         let broker = self.common.choose_broker(None, Role::Both).map_err(Error::serve)?;
-        let auth = self.common.auth.open().map_err(Error::serve)?;
+        let server = self.common.open().map_err(Error::serve)?;
         let exposed = self.common.may_be_exposed();
         let publisher = listen(self.listen.publisher, "--publisher-listen", exposed).await.map_err(Error::serve)?;
         let subscriber = listen(self.listen.subscriber, "--subscriber-listen", exposed).await.map_err(Error::serve)?;
@@ -69,7 +69,6 @@ impl Serve {
         let admin = admin.map(|server| server.open(broker.clone(), stop.clone()));
         // Whoever closed our output still wants to be served.
         let _ = self.announce(&broker, &names, [&publisher, &subscriber], program, out);
-        let server = Options { auth, ..self.common.server() };
         let serving = self.serve(&broker, (names, capture), server, [publisher, subscriber], stop.clone());
         let served = closed_after(&broker, &stop, self.common.shutdown_timeout, serving).await;
         if let Some(admin) = admin {

@@ -4,7 +4,6 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use tidings_runtime::config::{Common, Error, Logs, listen_address};
-use tidings_transport::Options;
 
 use crate::Settings;
 
@@ -67,7 +66,7 @@ pub struct Healthcheck {
 impl Serve {
     /// What the publisher needs to know.
     pub fn settings(&self) -> Result<Settings, Error> {
-        let server = Options { auth: self.common.auth.open()?, ..self.common.server() };
+        let server = self.common.open()?;
         Ok(Settings { names: self.common.names()?, server })
     }
 }

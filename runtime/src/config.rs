@@ -19,7 +19,7 @@ use tidings::{
     channel::{InvalidName, Names},
 };
 use tidings_redis::InvalidUrl;
-use tidings_transport::{Options, Origins, admin::AlreadyInstalled};
+use tidings_transport::{Options, Origins, TlsError, admin::AlreadyInstalled};
 
 mod admin;
 mod auth;
@@ -27,11 +27,13 @@ mod broker;
 mod listen;
 mod logs;
 mod parse;
+mod tls;
 
 pub use auth::AuthFlags;
 pub use broker::Choice;
 pub use listen::{listen, listen_address};
 pub use logs::Logs;
+pub use tls::TlsFlags;
 
 /// Where the services look for Redis when they are not told.
 pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379";
@@ -70,6 +72,9 @@ pub struct Common {
     #[command(flatten)]
     pub history: History,
 
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsFlags,
     /// Who may call.
     #[command(flatten)]
     pub auth: AuthFlags,
@@ -229,6 +234,9 @@ pub enum Error {
     /// Callers can't be told apart.
     #[error("callers can't be told apart (--auth-…)")]
     Auth(#[from] tidings_auth::Error),
+    /// There is no TLS.
+    #[error("TLS can't be served (--tls-…)")]
+    Tls(#[from] TlsError),
     /// Metrics can't be counted.
     #[error("--admin-listen can't be had")]
     Metrics(#[from] AlreadyInstalled),
@@ -240,7 +248,16 @@ impl Common {
         Names::new(&self.key_prefix, &self.default_channel).map_err(Error::DefaultChannel)
     }
 
-    /// How to serve. Where the other service is, only the binary can know; [`AuthFlags::open`] says who may call.
+    /// How to serve, with what its files hold. Where the other service is, only the binary can know.
+    ///
+    /// # Errors
+    ///
+    /// A file can't be used.
+    pub fn open(&self) -> Result<Options, Error> {
+        Ok(Options { tls: self.tls.open()?, auth: self.auth.open()?, ..self.server() })
+    }
+
+    /// The same without files.
     pub fn server(&self) -> Options {
         let origins = match &self.cors_allow_origin[..] {
             [] => Origins::Localhost,
@@ -255,14 +272,15 @@ impl Common {
             shutdown_timeout: self.shutdown_timeout,
             origins,
             fast_path: !self.no_fast_path,
+            tls: None,
             auth: None,
             elsewhere: None,
         }
     }
 
-    /// Whether the service may listen where strangers reach it: they have to sign in, or the network keeps them out.
+    /// Whether the service may listen where strangers reach it: they have to sign in, need a certificate, or the network keeps them out.
     pub fn may_be_exposed(&self) -> bool {
-        self.allow_anonymous || self.auth.is_on()
+        self.allow_anonymous || self.auth.is_on() || self.tls.is_mutual()
     }
 }
 

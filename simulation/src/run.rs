@@ -222,6 +222,7 @@ impl<'a> Stage<'a> {
                 shutdown_timeout: second,
                 origins: Origins::Localhost,
                 fast_path: true,
+                tls: None,
                 auth: None,
                 elsewhere: None,
             },

@@ -5,7 +5,6 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use tidings::{broker::Topic, channel::Names};
 use tidings_runtime::config::{Common, Error, Logs, listen_address};
-use tidings_transport::Options;
 
 use crate::{InvalidCapture, Settings};
 
@@ -107,7 +106,7 @@ impl Serve {
     pub fn settings(&self) -> Result<Settings, InvalidSettings> {
         let max_age = Duration::from_millis(self.common.history.retention().max_age_ms);
         let names = self.common.names()?;
-        let server = Options { auth: self.common.auth.open()?, ..self.common.server() };
+        let server = self.common.open()?;
         let capture = self.capture.topics(&names)?;
         Ok(Settings { names, broker_timeout: self.common.redis_timeout, max_age, capture, server })
     }

@@ -145,6 +145,7 @@ mod tests {
             shutdown_timeout: Duration::from_secs(10),
             origins: Origins::Localhost,
             fast_path: true,
+            tls: None,
             auth: None,
             elsewhere: None,
         };

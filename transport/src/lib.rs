@@ -46,12 +46,14 @@ mod health;
 mod methods;
 pub mod operation;
 mod reflection;
+mod tls;
 
 pub use context::CallContext;
 pub use cors::Origins;
 pub use drain_signal::DrainSignal;
 pub use methods::{Method, Permission, Shape};
 pub use tidings_auth::Caller;
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// How to serve. The flags' defaults are the runtime's.
 #[derive(Debug, Clone)]
@@ -70,6 +72,8 @@ pub struct Options {
     pub origins: Origins,
     /// Whether calls may take the fast paths, past the generated services. Nobody can tell but by the time that it takes.
     pub fast_path: bool,
+    /// TLS on the port; `None` where it is spoken to in plain text.
+    pub tls: Option<Arc<Tls>>,
     /// Who may call; `None` where nobody has to sign in.
     pub auth: Option<Auth>,
     /// Where the other service listens, as far as that is known; otherwise its default is told.
@@ -148,7 +152,8 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let dispatch = services.dispatch(&options, &shutdown);
     let keeping = options.auth.as_ref().map(|auth| Arc::clone(&auth.authenticator).keep_current(shutdown.clone()));
+    let renewing = options.tls.clone().map(|tls| tls.keep_current(shutdown.clone()));
     let serving = accept::run(listener, Front::new(dispatch, options.origins.clone()), options, shutdown);
-    let (served, _) = tokio::join!(serving, OptionFuture::from(keeping));
+    let (served, ..) = tokio::join!(serving, OptionFuture::from(keeping), OptionFuture::from(renewing));
     served
 }

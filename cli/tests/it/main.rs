@@ -34,5 +34,6 @@ mod slow_readers;
 mod small_messages;
 mod stopping;
 mod streaming;
+mod tls;
 mod uploads;
 mod words;

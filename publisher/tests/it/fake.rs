@@ -172,6 +172,7 @@ pub(crate) fn options() -> Options {
         shutdown_timeout: Duration::from_secs(10),
         origins: Origins::Localhost,
         fast_path: std::env::var_os("WITHOUT_FAST_PATHS").is_none(),
+        tls: None,
         auth: None,
         elsewhere: None,
     }

@@ -12,18 +12,18 @@ use hyper_util::{
 use socket2::{SockRef, TcpKeepalive};
 use tidings::{limits, metrics};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, split},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
 use super::{
     cork::{Cork, Corked},
     write_timeout::WithWriteTimeout,
 };
-use crate::{Options, context, drain_signal::DrainSignal, front::Front};
+use crate::{Options, Tls, context, drain_signal::DrainSignal, front::Front};
 
 /// What an HTTP/2 client says first.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -34,6 +34,7 @@ pub(super) struct Connection {
     builder: Arc<auto::Builder<Tracked>>,
     front: Front,
     terms: Terms,
+    tls: Option<Arc<Tls>>,
     drain: CancellationToken,
     cut: CancellationToken,
 }
@@ -62,7 +63,8 @@ impl Connection {
             age: options.max_connection_age,
             grace: options.max_connection_age_grace,
         };
-        Self { builder: Arc::new(builder(options, tasks)), front, terms, drain, cut }
+        let tls = options.tls.clone();
+        Self { builder: Arc::new(builder(options, tasks)), front, terms, tls, drain, cut }
     }
 
     pub(super) async fn run(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
@@ -72,10 +74,10 @@ impl Connection {
     }
 
     async fn serve(self, stream: TcpStream) {
-        let Self { builder, front, terms, drain, .. } = self;
+        let Self { builder, front, terms, tls, drain, .. } = self;
         prepare(&stream, &terms);
         let peer = stream.peer_addr().ok();
-        let greeted = timeout(limits::GREETING_TIMEOUT, greet(stream, terms));
+        let greeted = timeout(limits::GREETING_TIMEOUT, greet(stream, terms, tls));
         let Some(Ok(Ok((io, cork)))) = drain.run_until_cancelled(greeted).await else { return };
         let signal = DrainSignal::new(&drain);
         let shared = context::Connection::new(signal.clone(), peer);
@@ -125,20 +127,31 @@ fn prepare(stream: &TcpStream, terms: &Terms) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-/// Waits for the client's first words, as many as tell HTTP/2 from HTTP/1: hyper's own limits begin only after them.
+/// Waits for the client's first words, as many as tell HTTP/2 from HTTP/1: hyper's own limits begin only after them. Where there is TLS, its
+/// handshake comes before, in the same time.
 async fn greet(
-    mut stream: TcpStream,
+    stream: TcpStream,
     terms: Terms,
+    tls: Option<Arc<Tls>>,
 ) -> io::Result<(impl AsyncRead + AsyncWrite + Unpin, Cork<impl AsyncWrite + Unpin>)> {
+    let (mut read, write) = match tls {
+        None => {
+            let (read, write) = stream.into_split();
+            (Either::Left(read), Either::Left(write))
+        }
+        Some(tls) => {
+            let (read, write) = split(tls.accept(stream).await?);
+            (Either::Right(read), Either::Right(write))
+        }
+    };
     let mut said = [0; PREFACE.len()];
     let mut length = 0;
     while length < said.len() && PREFACE.starts_with(&said[..length]) {
-        match stream.read(&mut said[length..]).await? {
+        match read.read(&mut said[length..]).await? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => length += read,
+            some => length += some,
         }
     }
-    let (read, write) = stream.into_split();
     let said = io::Cursor::new(said).take(length as u64);
     let write_timeout = terms.keepalive_interval + terms.keepalive_timeout;
     let cork = Cork::new(WithWriteTimeout::new(write, write_timeout));

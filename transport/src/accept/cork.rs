@@ -75,7 +75,10 @@ impl<W: AsyncWrite + Unpin> Gathered<W> {
         // Idle connections hold no memory.
         self.bytes = Vec::new();
         self.written = 0;
-        Poll::Ready(Ok(()))
+        // TLS takes bytes before the socket does.
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        self.is_blocked = flushed.is_pending();
+        flushed
     }
 
     /// Makes room for so many bytes.

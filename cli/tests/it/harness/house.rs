@@ -298,6 +298,7 @@ fn options() -> Options {
         shutdown_timeout: Duration::from_secs(5),
         origins: Origins::Localhost,
         fast_path: with_fast_paths(),
+        tls: None,
         auth: None,
         elsewhere: None,
     }

@@ -1,0 +1,258 @@
+//! TLS on the services' ports: who is talked to, who is not, and certificates that change while streams are open.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+use tidings::pb::{
+    StreamMessagesRequest, publisher_service_client::PublisherServiceClient,
+    subscriber_service_client::SubscriberServiceClient,
+};
+use tidings_testing::RedisServer;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::harness::{Publisher, Stream, Subscriber, TEST_TIMEOUT, text};
+
+/// Signs certificates.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A certificate and its key, in PEM.
+struct Pair {
+    cert: String,
+    key: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn sign(&self, names: &[&str]) -> Pair {
+        let key = KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).expect("names");
+        let cert = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
+        Pair { cert, key: key.serialize_pem() }
+    }
+}
+
+/// The files of a service.
+struct Files(TempDir);
+
+impl Files {
+    fn new(pair: &Pair) -> Self {
+        let files = Self(tempfile::tempdir().expect("a folder"));
+        files.write("cert.pem", &pair.cert);
+        files.write("key.pem", &pair.key);
+        files
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a file");
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn args(&self, client_ca: bool) -> Vec<String> {
+        let flag = |flag: &str, name: &str| format!("{flag}={}", self.path(name).display());
+        let mut args = vec![flag("--tls-cert", "cert.pem"), flag("--tls-key", "key.pem")];
+        args.extend(client_ca.then(|| flag("--tls-client-ca", "clients.pem")));
+        args
+    }
+}
+
+fn refs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+/// Connects to a service that is believed by this authority.
+async fn connect(address: SocketAddr, ca: &str, own: Option<&Pair>) -> Result<Channel, tonic::transport::Error> {
+    let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+    if let Some(own) = own {
+        config = config.identity(Identity::from_pem(&own.cert, &own.key));
+    }
+    let endpoint = Endpoint::from_shared(format!("https://{address}")).expect("an address");
+    endpoint.tls_config(config).expect("certificates").connect().await
+}
+
+/// The same, once the service listens and has its Redis.
+async fn publisher(address: SocketAddr, ca: &str, own: Option<&Pair>) -> PublisherServiceClient<Channel> {
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    loop {
+        let failed = match connect(address, ca, own).await {
+            Err(error) => format!("{error:?}"),
+            Ok(channel) => {
+                let mut client = PublisherServiceClient::new(channel);
+                match client.publish(text("a", "first")).await {
+                    Ok(_) => return client,
+                    Err(status) => format!("{status:?}"),
+                }
+            }
+        };
+        assert!(Instant::now() < deadline, "{failed}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Whether a call gets anywhere.
+async fn is_served(address: SocketAddr, ca: &str, own: Option<&Pair>) -> bool {
+    // With TLS 1.3 a client learns only with its first call that its certificate is no good.
+    let Ok(channel) = connect(address, ca, own).await else { return false };
+    PublisherServiceClient::new(channel).publish(text("a", "x")).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_with_a_certificate_speaks_tls_and_nothing_else() {
+    let (redis, authority, other) = (RedisServer::start(), Authority::new(), Authority::new());
+    let files = Files::new(&authority.sign(&["127.0.0.1", "localhost"]));
+    let publisher_process = Publisher::start_alone(&redis.url(), &refs(&files.args(false))).await;
+    let subscriber_process = Subscriber::start_alone(&redis.url(), &refs(&files.args(false))).await;
+    let mut client = publisher(publisher_process.address, &authority.pem, None).await;
+    let channel = connect(subscriber_process.address, &authority.pem, None).await.expect("TLS");
+    let request = StreamMessagesRequest { channel: "a".to_owned(), earliest: true, ..StreamMessagesRequest::default() };
+    let mut stream = Stream::open(SubscriberServiceClient::new(channel), request).await;
+    stream.started().await;
+    stream.message().await;
+    stream.caught_up().await;
+    // More than TLS takes in one piece, each way.
+    let large = "x".repeat(900_000);
+    client.publish(text("a", large.clone())).await.expect("published");
+    let message = stream.message().await;
+    assert!(matches!(message.payload, Some(tidings::pb::message::Payload::Text(text)) if text == large));
+
+    assert!(!is_served(publisher_process.address, &other.pem, None).await, "nobody knows who that is");
+    let plain = Endpoint::from_shared(format!("http://{}", publisher_process.address)).expect("an address");
+    if let Ok(channel) = plain.connect().await {
+        PublisherServiceClient::new(channel).publish(text("a", "x")).await.expect_err("it is plain text");
+    }
+    // Whoever says nothing is cut in time, and whoever speaks plain HTTP at once.
+    let mut http = TcpStream::connect(publisher_process.address).await.expect("it listens");
+    http.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+    let mut said = Vec::new();
+    let _ = timeout(TEST_TIMEOUT, http.read_to_end(&mut said)).await.expect("it is cut");
+    assert!(!said.starts_with(b"HTTP"), "{said:?}");
+    let mut silent = TcpStream::connect(publisher_process.address).await.expect("it listens");
+    let _ = timeout(TEST_TIMEOUT, silent.read_to_end(&mut Vec::new())).await.expect("it is cut");
+    client.publish(text("a", "still there")).await.expect("published");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_need_a_certificate_of_the_right_authority() {
+    let (redis, authority) = (RedisServer::start(), Authority::new());
+    let (clients, strangers) = (Authority::new(), Authority::new());
+    let files = Files::new(&authority.sign(&["127.0.0.1"]));
+    files.write("clients.pem", &clients.pem);
+    let process = Publisher::start_alone(&redis.url(), &refs(&files.args(true))).await;
+    let own = clients.sign(&["a client"]);
+    publisher(process.address, &authority.pem, Some(&own)).await;
+    assert!(!is_served(process.address, &authority.pem, None).await, "without a certificate");
+    let strange = strangers.sign(&["a client"]);
+    assert!(!is_served(process.address, &authority.pem, Some(&strange)).await, "another authority's");
+    let of_service = authority.sign(&["a client"]);
+    assert!(
+        !is_served(process.address, &authority.pem, Some(&of_service)).await,
+        "that of the service is not that of clients"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_taken_up_and_open_streams_stay() {
+    let (redis, old, new) = (RedisServer::start(), Authority::new(), Authority::new());
+    let files = Files::new(&old.sign(&["127.0.0.1"]));
+    let process = Subscriber::start_alone(&redis.url(), &refs(&files.args(false))).await;
+    let sender = Publisher::start(&redis.url(), &[]).await;
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    let channel = loop {
+        match connect(process.address, &old.pem, None).await {
+            Ok(channel) => break channel,
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+    };
+    let request = StreamMessagesRequest { channel: "a".to_owned(), ..StreamMessagesRequest::default() };
+    let mut client = SubscriberServiceClient::new(channel);
+    let opened = loop {
+        match client.stream_messages(request.clone()).await {
+            Ok(opened) => break opened.into_inner(),
+            Err(status) => assert!(Instant::now() < deadline, "{status:?}"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    let mut stream = Stream::new(opened);
+    stream.started().await;
+
+    // A certificate without its key changes nothing, and is named.
+    let pair = new.sign(&["127.0.0.1"]);
+    files.write("cert.pem", &pair.cert);
+    process.process.wait_for_output("the certificate can't be read again; the old one stays");
+    connect(process.address, &old.pem, None).await.expect("the old one");
+    files.write("key.pem", &pair.key);
+    process.process.wait_for_output("the certificate has changed");
+    connect(process.address, &new.pem, None).await.expect("the new one");
+    connect(process.address, &old.pem, None).await.expect_err("the old one is gone");
+    sender.client().publish(text("a", "through the old connection")).await.expect("published");
+    stream.caught_up().await;
+    stream.message().await;
+    sender.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_speak_tls_and_what_can_not_be_served_ends_the_start() {
+    let (redis, authority) = (RedisServer::start(), Authority::new());
+    let files = Files::new(&authority.sign(&["127.0.0.1"]));
+    files.write("ca.pem", &authority.pem);
+    let process = Publisher::start_alone(&redis.url(), &refs(&files.args(false))).await;
+    publisher(process.address, &authority.pem, None).await;
+    let run = |args: &[&str]| {
+        let output = crate::harness::clean_command(&crate::harness::binary("tidings")).args(args).output();
+        let output = output.expect("it runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let address = format!("https://{}", process.address);
+    let ca = files.path("ca.pem").display().to_string();
+    let (done, said) = run(&["publish", "a", "hello", "--publisher", &address, "--ca", &ca]);
+    assert!(done, "{said}");
+    let (done, said) = run(&["healthcheck", &address, "--ca", &ca]);
+    assert!(done, "{said}");
+    // The system does not know who has signed it.
+    let (done, said) = run(&["publish", "a", "hello", "--publisher", &address]);
+    assert!(!done && said.contains("cannot reach https://"), "{said}");
+    let (done, said) = run(&["publish", "a", "hello", "--publisher", &address, "--ca", "/nowhere.pem"]);
+    assert!(!done && said.contains("/nowhere.pem"), "{said}");
+
+    let start = |args: &[String]| {
+        let mut command = crate::harness::clean_command(&crate::harness::binary("tidings-publisher"));
+        let output = command.arg("--listen=127.0.0.1:0").args(args).output().expect("it runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let other = authority.sign(&["127.0.0.1"]);
+    for (name, text, words) in [
+        ("key.pem", other.key.as_str(), "can't be used"),
+        ("key.pem", "no key", "there is no private key in PEM"),
+        ("cert.pem", "", "there is no certificate in PEM"),
+    ] {
+        files.write(name, text);
+        let (done, said) = start(&files.args(false));
+        assert!(!done && said.contains(words), "{said}");
+    }
+    let (done, said) = start(&["--tls-cert=/nowhere.pem".to_owned(), "--tls-key=/nowhere.pem".to_owned()]);
+    assert!(!done && said.contains("/nowhere.pem"), "{said}");
+}
