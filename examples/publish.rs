@@ -1,7 +1,8 @@
 //! Publishes a few messages and prints their receipts.
 //!
 //! A `message_id` of its own makes each publish safe to repeat: a retry after a lost answer is recognised and answered
-//! with the first receipt. Run `cargo run --locked` in one terminal and `cargo run --locked -p tidings --example publish` in another.
+//! with the first receipt. Run `cargo run --locked` in one terminal and `cargo run --locked -p tidings --example
+//! publish` in another.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 

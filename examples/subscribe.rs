@@ -1,9 +1,10 @@
-//! Follows a channel, or all channels that match a pattern, from the oldest message on, and goes on where it was when the
-//! connection is lost.
+//! Follows a channel, or all channels that match a pattern, from the oldest message on, and goes on where it was when
+//! the connection is lost.
 //!
-//! All it takes to lose nothing is to remember cursors. On a channel that is the last one received. On a pattern it is the
-//! last one of the whole stream, and the last one of each channel since. Run `cargo run --locked` in one terminal and
-//! `cargo run --locked -p tidings --example subscribe` in another; behind a `--` it takes another channel or pattern.
+//! All it takes to lose nothing is to remember cursors. On a channel that is the last one received. On a pattern it is
+//! the last one of the whole stream, and the last one of each channel since. Run `cargo run --locked` in one terminal
+//! and `cargo run --locked -p tidings --example subscribe` in another; behind a `--` it takes another channel or
+//! pattern.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
@@ -17,16 +18,16 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Status, transport::Channel, transport::Endpoint};
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// Two heartbeats, which are asked for every five seconds, and some patience. A frozen server is noticed by it even through a
-/// proxy that answers pings itself.
+/// Two heartbeats, which are asked for every five seconds, and some patience. A frozen server is noticed by it even
+/// through a proxy that answers pings itself.
 const SILENCE: Duration = Duration::from_secs(12);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::var("TIDINGS_SUBSCRIBER").unwrap_or_else(|_| "http://127.0.0.1:3001".to_owned());
     let topic = env::args().nth(1).unwrap_or_else(|| "examples".to_owned());
-    // Lazy: a server that is not up yet is waited for, like one that went away. The pings notice a connection that is dead or
-    // whose server is frozen, and end it.
+    // Lazy: a server that is not up yet is waited for, like one that went away. The pings notice a connection that is
+    // dead or whose server is frozen, and end it.
     let connection = Endpoint::from_shared(address)?
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(3))
@@ -59,8 +60,8 @@ async fn follow(
         match response.event {
             Some(Event::Message(message)) => {
                 handle(&message);
-                // Only now: a message that was not handled comes again. What has no sequence is not kept, so nothing can
-                // go on behind it.
+                // Only now: a message that was not handled comes again. What has no sequence is not kept, so nothing
+                // can go on behind it.
                 if message.sequence > 0 {
                     position.since.insert(message.channel, message.cursor);
                 }
@@ -95,8 +96,8 @@ struct Position {
 }
 
 impl Position {
-    /// The stream said where it is as a whole. It can't on a pattern of more than 1,000 channels: there one keeps what one
-    /// has, or follows narrower patterns.
+    /// The stream said where it is as a whole. It can't on a pattern of more than 1,000 channels: there one keeps what
+    /// one has, or follows narrower patterns.
     fn whole(&mut self, cursor: String) {
         if !cursor.is_empty() {
             *self = Self { whole: cursor, since: BTreeMap::new() };

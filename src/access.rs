@@ -1,10 +1,12 @@
 //! Who may do what on which channels. Rights are lists of grants; what is not granted is refused.
 //!
-//! A grant is a channel's name, or a literal beginning of names followed by one `*`, which covers whatever comes behind, dots too:
-//! `orders.*` covers `orders.eu` and `orders.eu.secret`, and neither `orders` nor `order`. There is nothing that takes a grant away again: in
-//! lists of both, which one wins is what people get wrong ([NATS CVE-2022-29946]).
+//! A grant is a channel's name, or a literal beginning of names followed by one `*`, which covers whatever comes
+//! behind, dots too: `orders.*` covers `orders.eu` and `orders.eu.secret`, and neither `orders` nor `order`. There is
+//! nothing that takes a grant away again: in lists of both, which one wins is what people get wrong ([NATS
+//! CVE-2022-29946]).
 //!
-//! What an operation does on a channel, it does with an [`Allowed`], which only [`Rights`] make: one that forgets to ask does not compile.
+//! What an operation does on a channel, it does with an [`Allowed`], which only [`Rights`] make: one that forgets to
+//! ask does not compile.
 //!
 //! [NATS CVE-2022-29946]: https://nvd.nist.gov/vuln/detail/CVE-2022-29946
 
@@ -182,7 +184,8 @@ impl Rights {
         if self.covers(Verb::Subscribe, channel.as_str()) { Ok(Allowed::new(channel)) } else { Err(channel) }
     }
 
-    /// The channel or pattern, to follow. A pattern is allowed where all that begins as it does is: what it matches is not asked.
+    /// The channel or pattern, to follow. A pattern is allowed where all that begins as it does is: what it matches is
+    /// not asked.
     pub fn follow(&self, topic: Topic) -> Result<Allowed<Read, Topic>, Topic> {
         let is_allowed = match &topic {
             Topic::Channel(channel) => self.covers(Verb::Subscribe, channel.as_str()),

@@ -1,11 +1,12 @@
 //! What Tidings needs from a broker. Read alone, this page explains the product.
 //!
 //! A broker keeps, for each channel, a *log*: messages numbered 1, 2, 3 … within an *epoch*, trimmed at its old end. To
-//! publish is to number, keep and *push*, in one step. Pushes are fast and may be lost; the log is the truth, so whoever
-//! follows pushes and sees a sequence jump reads the log. [`history`] says what a reader makes of a position and a head.
+//! publish is to number, keep and *push*, in one step. Pushes are fast and may be lost; the log is the truth, so
+//! whoever follows pushes and sees a sequence jump reads the log. [`history`] says what a reader makes of a position
+//! and a head.
 //!
-//! Two brokers do the same: [`memory`] within one process, the crate `tidings-redis` across many. One suite of tests holds both to it.
-//! This module knows no gRPC.
+//! Two brokers do the same: [`memory`] within one process, the crate `tidings-redis` across many. One suite of tests
+//! holds both to it. This module knows no gRPC.
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,13 +49,13 @@ pub trait Broker: Send + Sync + 'static {
     /// The present state of each channel, in the order asked. One that can't be read spoils no other.
     async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error>;
 
-    /// Which data set the broker has now, and what time it is there. For whoever finds a channel without a head: a head that
-    /// expired is no loss, one that was flushed is.
+    /// Which data set the broker has now, and what time it is there. For whoever finds a channel without a head: a head
+    /// that expired is no loss, one that was flushed is.
     async fn data_set(&self) -> Result<DataSetNow, Error>;
 
-    /// Has the broker remember that messages of an epoch were given out up to `to`, which is beyond what it knows of: a new epoch
-    /// begins, whose start names them. Does nothing where that is known already, is so far beyond that it may be forged, or the
-    /// channel has no head.
+    /// Has the broker remember that messages of an epoch were given out up to `to`, which is beyond what it knows of: a
+    /// new epoch begins, whose start names them. Does nothing where that is known already, is so far beyond that it may
+    /// be forged, or the channel has no head.
     async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, to: i64) -> Result<(), Error>;
 
     /// One page of a channel's log, with the head at the same moment.
@@ -67,13 +68,15 @@ pub trait Broker: Send + Sync + 'static {
     /// The lowest `limit` names of the registry, in byte order, that come after `after` and match the pattern.
     async fn channels(&self, pattern: Option<&Pattern>, after: &str, limit: usize) -> Result<Vec<ChannelName>, Error>;
 
-    /// Puts those of the channels that have a head and that the registry lacks back into it. Answers how many that were.
+    /// Puts those of the channels that have a head and that the registry lacks back into it. Answers how many that
+    /// were.
     async fn register_again(&self, channels: &[ChannelName]) -> Result<usize, Error>;
 
     /// Opens the live side: one connection that carries the pushes of all topics asked of it. It reconnects by itself.
     fn live(&self) -> (LiveControl, LiveEvents);
 
-    /// Takes what plain programs publish into the log; `None` where no plain program can publish, as in the embedded broker.
+    /// Takes what plain programs publish into the log; `None` where no plain program can publish, as in the embedded
+    /// broker.
     fn adopter(&self) -> Option<Arc<dyn Adopter>> {
         None
     }
@@ -143,7 +146,8 @@ pub enum From {
     Before(i64),
 }
 
-/// Where a page ends: at the first of both limits, but not before one run. One of thousands of messages may end earlier.
+/// Where a page ends: at the first of both limits, but not before one run. One of thousands of messages may end
+/// earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageLimit {
     /// Messages; whole runs may bring some more.
@@ -206,8 +210,8 @@ pub enum Error {
     /// The broker is away or refuses work; nothing was done.
     #[error("{0}")]
     Unavailable(String),
-    /// This channel can't be used, whatever becomes of others: the broker refuses it, or keeps of it what is not understood.
-    /// Nothing was done.
+    /// This channel can't be used, whatever becomes of others: the broker refuses it, or keeps of it what is not
+    /// understood. Nothing was done.
     #[error("{0}")]
     Channel(String),
     /// The call was handed over and no answer came: it may have been carried out.

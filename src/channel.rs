@@ -15,8 +15,8 @@ mod glob;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
-/// A Redis glob over channel names: 1 to 255 bytes without control characters and white space, and without ranges that reach
-/// beyond ASCII.
+/// A Redis glob over channel names: 1 to 255 bytes without control characters and white space, and without ranges that
+/// reach beyond ASCII.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern(Arc<str>);
 
@@ -35,8 +35,8 @@ pub enum InvalidName {
          a channel name"
     )]
     Character(char),
-    /// A range in a pattern whose ends are not both ASCII. Redis compares bytes, and on some machines takes those above 127 for
-    /// negative numbers: such a range matches what nobody meant, and not the same everywhere.
+    /// A range in a pattern whose ends are not both ASCII. Redis compares bytes, and on some machines takes those above
+    /// 127 for negative numbers: such a range matches what nobody meant, and not the same everywhere.
     #[error("a range in [...] must be between ASCII characters, such as a-z; name others one by one")]
     Range,
     /// Names that belong to Redis or to the service.
@@ -129,7 +129,8 @@ impl Pattern {
         &self.0
     }
 
-    /// How the names of all channels begin that can belong to it: what stands before the first character that has a meaning.
+    /// How the names of all channels begin that can belong to it: what stands before the first character that has a
+    /// meaning.
     pub fn literal_prefix(&self) -> &str {
         let end = self.0.find(['*', '?', '[', '\\']).unwrap_or(self.0.len());
         &self.0[..end]

@@ -1,8 +1,8 @@
-//! How requests are decoded: what repeats in them is counted first. Two bytes of an empty element become some hundred in memory, so
-//! that eight megabytes of them would become a gigabyte before their number was looked at.
+//! How requests are decoded: what repeats in them is counted first. Two bytes of an empty element become some hundred
+//! in memory, so that eight megabytes of them would become a gigabyte before their number was looked at.
 //!
-//! Every way on which a request is decoded comes through here: [`decode`] where bytes are at hand, [`Counting`] in the generated
-//! services. What is over a limit is answered in the words that the limit has anywhere.
+//! Every way on which a request is decoded comes through here: [`decode`] where bytes are at hand, [`Counting`] in the
+//! generated services. What is over a limit is answered in the words that the limit has anywhere.
 
 use std::marker::PhantomData;
 
@@ -23,8 +23,8 @@ mod fields;
 
 /// A message whose repeated fields can be counted before it is decoded.
 pub trait Counted {
-    /// Refuses what has more of anything than it may: RESOURCE_EXHAUSTED. It takes one pass over the fields, and short messages are not
-    /// looked at: what comes of them is small, and their limits are looked at when they are decoded.
+    /// Refuses what has more of anything than it may: RESOURCE_EXHAUSTED. It takes one pass over the fields, and short
+    /// messages are not looked at: what comes of them is small, and their limits are looked at when they are decoded.
     fn count(_bytes: &[u8]) -> Result<(), Status> {
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Cursors and page tokens: opaque texts that name a position, whole or refused.
 //!
-//! Inside: a version, a kind, a hash of the channel, pattern or query they belong to, the position and where it lies, and a
-//! checksum over all of it, as URL-safe base64. They are not secret and carry no rights; the checksum catches accidents and
-//! guesses, so that a cursor that was cut, mixed up or made by hand is never taken for another position.
+//! Inside: a version, a kind, a hash of the channel, pattern or query they belong to, the position and where it lies,
+//! and a checksum over all of it, as URL-safe base64. They are not secret and carry no rights; the checksum catches
+//! accidents and guesses, so that a cursor that was cut, mixed up or made by hand is never taken for another position.
 //!
-//! Every message has a cursor, so the usual ones of channels are short: one byte stands for version, kind and what is known of the
-//! lineage. Everything else is version 2. Version 1 is still read: it knows its channels by hashes that can be met on purpose, and
-//! not where positions lie.
+//! Every message has a cursor, so the usual ones of channels are short: one byte stands for version, kind and what is
+//! known of the lineage. Everything else is version 2. Version 1 is still read: it knows its channels by hashes that
+//! can be met on purpose, and not where positions lie.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use xxhash_rust::xxh3::xxh3_64;
@@ -27,8 +27,8 @@ mod stream;
 
 /// With 64-bit hashes, and without where a position lies.
 const OLD: u8 = 1;
-/// What anything but the short cursors begins with; of channels those in an epoch that is not the first, and some that were written
-/// before there were short ones. Behind it comes the kind.
+/// What anything but the short cursors begins with; of channels those in an epoch that is not the first, and some that
+/// were written before there were short ones. Behind it comes the kind.
 const VERSION: u8 = 2;
 /// What a short cursor of a channel begins with: a position in an epoch of which no more is known,
 const IN_EPOCH: u8 = 3;
@@ -220,8 +220,8 @@ fn put_position(body: &mut Vec<u8>, position: Position) {
     body.extend_from_slice(&position.sequence.to_be_bytes());
 }
 
-/// Where a position lies, as two numbers: of an epoch its first sequence and the epoch before it, otherwise the data set and 0. What
-/// is not known is 0.
+/// Where a position lies, as two numbers: of an epoch its first sequence and the epoch before it, otherwise the data
+/// set and 0. What is not known is 0.
 fn lineage_words(epoch: Option<Epoch>, lineage: Lineage) -> [u64; 2] {
     match (epoch, lineage) {
         (Some(_), Lineage::Epoch { first, previous }) => [first as u64, previous.map_or(0, Epoch::as_u64)],

@@ -1,7 +1,7 @@
 //! The JSON that stands on the Redis channel and in the log: written for our own messages, read from anyone's.
 //!
-//! Writing comes in two parts, because number, time and epoch are known only to the broker at the moment of publishing: an
-//! [`Encoded`] message has a head and a tail, and the [`stamp`](Encoded::stamp) goes in between. Reading never
+//! Writing comes in two parts, because number, time and epoch are known only to the broker at the moment of publishing:
+//! an [`Encoded`] message has a head and a tail, and the [`stamp`](Encoded::stamp) goes in between. Reading never
 //! fails: what is no envelope of ours is a payload as a whole.
 
 mod decode;

@@ -1,7 +1,7 @@
 //! Every limit of the service, each with its reason: nothing that a stranger can make grow is without one.
 //!
-//! Limits that operators set are flags: their defaults, and how far they may be set, stand in `config`. What stands here is
-//! the same everywhere, because clients, both brokers and readers of the log rely on it.
+//! Limits that operators set are flags: their defaults, and how far they may be set, stand in `config`. What stands
+//! here is the same everywhere, because clients, both brokers and readers of the log rely on it.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub const ATTRIBUTE_KEY_BYTES: usize = 128;
 pub const ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
 /// An ordering key: an identifier, not a payload.
 pub const ORDERING_KEY_BYTES: usize = 255;
-/// Attributes of a message that is read. Logs keep what was written under these limits, by this version or an earlier one: what a client
-/// may set ([`ATTRIBUTES`] and those beside it) can be lowered, these can't.
+/// Attributes of a message that is read. Logs keep what was written under these limits, by this version or an earlier
+/// one: what a client may set ([`ATTRIBUTES`] and those beside it) can be lowered, these can't.
 pub const READ_ATTRIBUTES: usize = 64;
 /// Bytes of an attribute's key that is read.
 pub const READ_ATTRIBUTE_KEY_BYTES: usize = 128;
@@ -53,13 +53,13 @@ pub const MIN_REPLICAS: i32 = 16;
 pub const GROUP_BYTES: usize = 256 << 10;
 /// Bytes of publishes that wait for Redis, over all channels of a process: beyond it publishes are refused at once.
 pub const WAITING_BYTES: usize = 64 << 20;
-/// Messages that wait behind a call for which a second call is made before the first has its answer: fewer are not worth a call's
-/// fixed cost, which is that of some thirty messages.
+/// Messages that wait behind a call for which a second call is made before the first has its answer: fewer are not
+/// worth a call's fixed cost, which is that of some thirty messages.
 pub const PIPELINED_MESSAGES: usize = 64;
 /// How long Redis's clock is known from an answer. The script takes a log time that is at most a second from its own.
 pub const OPTIMISTIC_CLOCK_AGE: Duration = Duration::from_millis(500);
-/// How often an optimistic call compares Redis's replication id and puts off the time at which log and head expire, which therefore live
-/// so much longer. An epoch that ended without a lost connection is noticed within this time.
+/// How often an optimistic call compares Redis's replication id and puts off the time at which log and head expire,
+/// which therefore live so much longer. An epoch that ended without a lost connection is noticed within this time.
 pub const FULL_CALL_INTERVAL: Duration = Duration::from_millis(500);
 /// The part of `--history-max-age` that this may be at most: a log that is kept for a second does not live for two.
 pub const FULL_CALL_SHARE: u64 = 64;
@@ -79,13 +79,14 @@ pub const ANSWERS_BYTES: usize = 32 << 10;
 pub const WAIT_CONNECTIONS: usize = 8;
 /// Channels whose last receipts a publisher remembers, to tell what a failover lost; the least recent go first.
 pub const REMEMBERED_RECEIPTS: usize = 10_000;
-/// Earlier epochs of a channel whose receipts a publisher remembers as well: what Redis says of a loss may itself be lost, several times in
-/// a row, and each epoch is 64 bytes of memory.
+/// Earlier epochs of a channel whose receipts a publisher remembers as well: what Redis says of a loss may itself be
+/// lost, several times in a row, and each epoch is 64 bytes of memory.
 pub const REMEMBERED_EPOCHS: usize = 4;
-/// Receipts that are reported to a new server in one pipeline: some 5 µs of Redis each, and others get their turn in between.
+/// Receipts that are reported to a new server in one pipeline: some 5 µs of Redis each, and others get their turn in
+/// between.
 pub const REPORTS_PER_CALL: usize = 256;
-/// How long publishes under way may go on when a broker on Redis is closed: one that answers does so in this time, and one that
-/// hangs must not keep the process.
+/// How long publishes under way may go on when a broker on Redis is closed: one that answers does so in this time, and
+/// one that hangs must not keep the process.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long before calls are cut at a stop those that wait for the broker are answered: time for it to give up in good
 /// order, and for the answers to travel.
@@ -115,15 +116,17 @@ pub const KNOWN_TOKENS: usize = 10_000;
 pub const GRANTS: usize = 256;
 /// Epochs that a channel's head lists.
 pub const HEAD_EPOCHS: usize = 16;
-/// Who wrote on a channel lately, each by its last call: as many publishers as may take turns before one of them has to look at the log
-/// to see whether its last messages are there.
+/// Who wrote on a channel lately, each by its last call: as many publishers as may take turns before one of them has to
+/// look at the log to see whether its last messages are there.
 pub const HEAD_WRITERS: usize = 16;
-/// Runs by which what a publisher only heard of may be ahead of a channel: it may be forged, and must not lead far away.
+/// Runs by which what a publisher only heard of may be ahead of a channel: it may be forged, and must not lead far
+/// away.
 pub const HEARSAY_RUNS: usize = 64;
-/// Servers in a row that do not have a channel behind which a reader remembers what it was before: a failover and back is one.
+/// Servers in a row that do not have a channel behind which a reader remembers what it was before: a failover and back
+/// is one.
 pub const ABSENCES: usize = 4;
-/// Losses that a reader remembers to have reported on a channel, as long as they do not touch each other: as many as a head may name, of
-/// its epochs and between them.
+/// Losses that a reader remembers to have reported on a channel, as long as they do not touch each other: as many as a
+/// head may name, of its epochs and between them.
 pub const REPORTED_RANGES: usize = 2 * HEAD_EPOCHS;
 /// How long a head outlives its log: whoever resumes later learns of the loss without the exact range.
 pub const HEAD_LINGER: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -144,11 +147,11 @@ const _: () = assert!(REGISTRY_RECENT_NAMES + 2 <= REPLY_ELEMENTS);
 pub const REGISTRY_SWEEP: Duration = Duration::from_secs(600);
 /// How many of them they look at together: some milliseconds of Redis's one thread.
 pub const REGISTRY_SWEPT: usize = 1_000;
-/// How long they pause between two such looks: a registry of a million dead names is swept in an hour and a half, and Redis has
-/// nothing else to do for a thousandth of the time.
+/// How long they pause between two such looks: a registry of a million dead names is swept in an hour and a half, and
+/// Redis has nothing else to do for a thousandth of the time.
 pub const REGISTRY_SWEEP_PAUSE: Duration = Duration::from_secs(5);
-/// Pages of the registry that are looked through for living names, where a pattern matches more than it may: beyond it the registry is
-/// mostly dead, and has to be swept first.
+/// Pages of the registry that are looked through for living names, where a pattern matches more than it may: beyond it
+/// the registry is mostly dead, and has to be swept first.
 pub const REGISTRY_LOOKS: usize = 32;
 
 // The connections to Redis.
@@ -160,8 +163,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// How often the command connection is asked whether it works, and the way of messages is probed: seldom enough to cost
 /// nothing, and often enough to be within `PROBE_GRACE`.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// How much longer than `--redis-timeout` no probe may have come through before streams are not served any more: probes go
-/// out every second or two, and one may be lost with a connection.
+/// How much longer than `--redis-timeout` no probe may have come through before streams are not served any more: probes
+/// go out every second or two, and one may be lost with a connection.
 pub const PROBE_GRACE: Duration = Duration::from_secs(3);
 /// How many times `--redis-timeout` an answer may take on the live connection while messages come: it stands behind all
 /// that Redis had to send before.
@@ -177,7 +180,8 @@ pub const LIVE_COMMANDS: usize = 1_024;
 pub const LIVE_BATCHES: usize = 16;
 /// How long a refusal by Redis must not have been met to be said in the log again.
 pub const LOG_QUIET: Duration = Duration::from_secs(60);
-/// Refusals that a publisher tells apart in its log, by channel where they are of one: further ones are not named until others are quiet.
+/// Refusals that a publisher tells apart in its log, by channel where they are of one: further ones are not named until
+/// others are quiet.
 pub const LOG_CHANNELS: usize = 64;
 /// How often the log says that plain programs publish what is larger than a message may be.
 pub const OVERSIZED_QUIET: Duration = Duration::from_secs(60);
@@ -202,8 +206,8 @@ pub const PAGE_BYTES: usize = 3 << 20;
 pub const REPLAY_BYTES: usize = 1 << 20;
 /// Messages a stream reads from the log at a time: a few milliseconds of Redis's one thread.
 pub const REPLAY_MESSAGES: usize = 4_096;
-/// The part of what Redis lets wait for a client that a page may be: beside its messages a page has their names, and other answers
-/// wait as well.
+/// The part of what Redis lets wait for a client that a page may be: beside its messages a page has their names, and
+/// other answers wait as well.
 pub const OUTPUT_BUFFER_SHARE: usize = 4;
 /// How long pages stay small after a connection was lost while one was read: mostly it was for another reason.
 pub const PAGE_BOUND_AGE: Duration = Duration::from_secs(600);
@@ -213,14 +217,15 @@ pub const OUTPUT_BUFFER_BYTES: usize = 16 << 20;
 pub const HEADS_PER_READ: usize = 256;
 /// The least size of runs that are read by plain commands: of small ones a page would be too many.
 pub const LARGE_RUN_BYTES: usize = 16 << 10;
-/// Runs that are read so at a time. The largest has a single message of [`MESSAGE_BYTES`], which none before it foretells.
+/// Runs that are read so at a time. The largest has a single message of [`MESSAGE_BYTES`], which none before it
+/// foretells.
 pub const PLAIN_RUNS: usize = 16;
 /// One read of the socket over which such pages come.
 pub const BULK_READ_BYTES: usize = 256 << 10;
 /// Channels of which it is remembered how large their runs are.
 pub const REMEMBERED_RUNS: usize = 1_000;
-/// Bytes of framed log pages that all streams of a subscriber share while they catch up. A reader that has stopped holds
-/// two chunks besides, so that a thousand of them, each on a connection of its own, stay under 128 MiB together.
+/// Bytes of framed log pages that all streams of a subscriber share while they catch up. A reader that has stopped
+/// holds two chunks besides, so that a thousand of them, each on a connection of its own, stay under 128 MiB together.
 pub const PAGES_BYTES: usize = 32 << 20;
 /// How long a framed page waits for a reader to come to it.
 pub const PAGES_AGE: Duration = Duration::from_secs(5);
@@ -230,7 +235,8 @@ pub const PAGES_JOIN: Duration = Duration::from_secs(1);
 pub const AFTER_CURSORS: usize = 1_000;
 /// Channels that a whole-stream cursor covers: some 30 kB of text where their names begin alike.
 pub const CURSOR_CHANNELS: usize = 1_000;
-/// Bytes of a whole-stream cursor as text, which comes with every heartbeat: only names as long as they may be come to more.
+/// Bytes of a whole-stream cursor as text, which comes with every heartbeat: only names as long as they may be come to
+/// more.
 pub const CURSOR_BYTES: usize = 256 << 10;
 /// Names that are hashed before other streams get their turn: some hundred microseconds.
 pub const HASHES_AT_ONCE: usize = 1_000;
@@ -240,8 +246,8 @@ pub const PATTERN_CHANNELS: usize = 10_000;
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 /// The longest heartbeat, beyond which it is surely a mistake.
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(24 * 3600);
-/// How often a pattern's stream says where it is when the client does not say how often: its messages' cursors cover one
-/// channel each, and the whole stream's costs up to 27 kB.
+/// How often a pattern's stream says where it is when the client does not say how often: its messages' cursors cover
+/// one channel each, and the whole stream's costs up to 27 kB.
 pub const HEARTBEAT_PATTERN: Duration = Duration::from_secs(5);
 
 // Following live.
@@ -252,22 +258,22 @@ pub const RING_BYTES: usize = 1 << 20;
 pub const RING_AGE: Duration = Duration::from_secs(5);
 /// One chunk of framed messages, unless one message is larger: what HTTP/2 sends in a few frames.
 pub const CHUNK_BYTES: usize = 60 << 10;
-/// The same of pages of the log: one frame of HTTP/2. A reader that has stopped keeps two of them in HTTP/2's send buffer
-/// for itself, while chunks of the live path are shared.
+/// The same of pages of the log: one frame of HTTP/2. A reader that has stopped keeps two of them in HTTP/2's send
+/// buffer for itself, while chunks of the live path are shared.
 pub const LOG_CHUNK_BYTES: usize = 16 << 10;
 /// Bytes of pushes that may wait until their channel's head is known, over all topics: an answer takes a round trip.
 pub const HELD_BYTES: usize = 16 << 20;
 /// What each of them counts for beside its bytes: even empty ones fill memory.
 pub const HELD_PUSH_COST: usize = 256;
-/// Channels whose logs the hub compares at once with pushes that claim a place at or below what was heard: enough to fill round
-/// trips. Others wait within [`HELD_BYTES`].
+/// Channels whose logs the hub compares at once with pushes that claim a place at or below what was heard: enough to
+/// fill round trips. Others wait within [`HELD_BYTES`].
 pub const COMPARED_CHANNELS: usize = 64;
 /// Messages of a log that are read at a time to compare them with such pushes: as many as one run has.
 pub const COMPARED_MESSAGES: usize = RUN_MESSAGES;
 /// Their bytes.
 pub const COMPARED_BYTES: usize = 256 << 10;
-/// How far beyond the known end of an ended epoch a push is believed to show a loss that is worth to be remembered on Redis: sixty-four
-/// runs. Anyone who may publish can claim more.
+/// How far beyond the known end of an ended epoch a push is believed to show a loss that is worth to be remembered on
+/// Redis: sixty-four runs. Anyone who may publish can claim more.
 pub const LATE_MESSAGES: i64 = 64 * RUN_MESSAGES as i64;
 /// Losses that were heard of and wait to be reported, by channel and epoch; others are in the log alone.
 pub const LATE_LOSSES: usize = 1_000;
@@ -277,8 +283,8 @@ pub const LATE_REPORTS: usize = 16;
 pub const LATE_TRIES: u32 = 30;
 /// How often the log says that pushes claim what can't be.
 pub const CLAIMS_QUIET: Duration = Duration::from_secs(60);
-/// Rewritten histories of a topic's channels that are remembered for streams which fall behind: such a thing takes somebody who puts
-/// back keys by hand.
+/// Rewritten histories of a topic's channels that are remembered for streams which fall behind: such a thing takes
+/// somebody who puts back keys by hand.
 pub const FEED_REWRITES: usize = 1_000;
 /// Topics (channels and patterns) one subscriber follows.
 pub const TOPICS: usize = 100_000;
@@ -304,19 +310,23 @@ pub const UNREADABLE_RETRY_MAX: Duration = Duration::from_secs(30);
 pub const UNREADABLE_TRIAL: Duration = Duration::from_secs(60);
 /// How many of them the log names in the time of [`UNREADABLE_QUIET`].
 pub const UNREADABLE_LINES: usize = 16;
-/// Pushes that may wait for a channel that can't be read, and no more bytes than a message may have: others need the room.
+/// Pushes that may wait for a channel that can't be read, and no more bytes than a message may have: others need the
+/// room.
 pub const UNREADABLE_HELD: usize = 256;
 /// See there; also how often the log says that heads can't be read at all.
 pub const UNREADABLE_QUIET: Duration = Duration::from_secs(60);
 
-/// How long channels that the registry lacks are gathered before they are put back: the streams that find them missing come together.
+/// How long channels that the registry lacks are gathered before they are put back: the streams that find them missing
+/// come together.
 pub const REPAIR_PAUSE: Duration = Duration::from_secs(1);
 
 // Capture.
 
-/// How long a replica that has adopted what plain programs publish goes on alone: when it dies, another takes over after this time.
+/// How long a replica that has adopted what plain programs publish goes on alone: when it dies, another takes over
+/// after this time.
 pub const LEASE: Duration = Duration::from_secs(3);
-/// Bytes of what plain programs published on captured channels that a replica holds until it is adopted: some seconds of a flood.
+/// Bytes of what plain programs published on captured channels that a replica holds until it is adopted: some seconds
+/// of a flood.
 pub const CAPTURE_BYTES: usize = 16 << 20;
 /// What a message that is held counts for beside its JSON.
 pub const CAPTURE_MESSAGE_COST: usize = 256;
@@ -326,11 +336,13 @@ pub const CAPTURE_CHANNELS: usize = PATTERN_CHANNELS;
 pub const CAPTURE_STEPS: usize = 64;
 /// Ranges of one channel's log that a replica has missed and remembers apart; more are read as one.
 pub const CAPTURE_RANGES: usize = 16;
-/// How long the notices of an adoption may take before the head is looked at: far more than a round trip, far less than a lease.
+/// How long the notices of an adoption may take before the head is looked at: far more than a round trip, far less than
+/// a lease.
 pub const CAPTURE_NOTICES: Duration = Duration::from_millis(500);
 /// How soon a lease that was asked for is tried again when its holder has adopted something: some round trips.
 pub const CAPTURE_ASK_PAUSE: Duration = Duration::from_millis(20);
-/// How long what plain programs published may still be adopted when the service stops: another replica holds it as well.
+/// How long what plain programs published may still be adopted when the service stops: another replica holds it as
+/// well.
 pub const CAPTURE_FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 // The admin listener.

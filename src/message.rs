@@ -48,8 +48,8 @@ pub struct Position {
     pub sequence: i64,
 }
 
-/// Names one data set of a broker: a random number that a data set is given once and keeps in every copy of it. A flush ends it.
-/// Written as 16 hexadecimal digits.
+/// Names one data set of a broker: a random number that a data set is given once and keeps in every copy of it. A flush
+/// ends it. Written as 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DataSet(Epoch);
 

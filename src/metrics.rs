@@ -1,11 +1,11 @@
 //! What is counted, by the names that stand in dashboards and alerts: they are part of the contract, like the flags.
 //!
-//! Every name, its meaning and its labels stand here and nowhere else; the other modules call small functions. No
-//! label takes a value from outside: no channel, no client, no address. Every series exists from the start, at 0, so that
+//! Every name, its meaning and its labels stand here and nowhere else; the other modules call small functions. No label
+//! takes a value from outside: no channel, no client, no address. Every series exists from the start, at 0, so that
 //! rates and alerts need no first event.
 //!
-//! Nothing is counted until the process has a recorder and [`begin`] was called; until then each call is a load and a branch. What
-//! is called for every message takes a count, so that a chunk costs as much as a message.
+//! Nothing is counted until the process has a recorder and [`begin`] was called; until then each call is a load and a
+//! branch. What is called for every message takes a count, so that a chunk costs as much as a message.
 
 mod clock;
 mod connections;

@@ -1,7 +1,7 @@
-//! Texts from outside, for people's eyes: on a terminal, or in a line of a log. Channel names, payloads, attributes and other
-//! servers' error texts may hold characters that move the cursor, colour the screen, or turn the direction of what stands
-//! beside them; these are shown as `\u{1b}`, never sent. What must not know it: anything that a program reads, which gets
-//! texts as they are.
+//! Texts from outside, for people's eyes: on a terminal, or in a line of a log. Channel names, payloads, attributes and
+//! other servers' error texts may hold characters that move the cursor, colour the screen, or turn the direction of
+//! what stands beside them; these are shown as `\u{1b}`, never sent. What must not know it: anything that a program
+//! reads, which gets texts as they are.
 
 use std::{
     borrow::Cow,
@@ -9,14 +9,15 @@ use std::{
     fmt::{self, Write as _},
 };
 
-/// Whether a character is shown by its number: control characters (C0, DEL, C1), separators of lines and paragraphs, and the
-/// invisible ones that turn or join text.
+/// Whether a character is shown by its number: control characters (C0, DEL, C1), separators of lines and paragraphs,
+/// and the invisible ones that turn or join text.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// A text on one line, with its hidden characters shown as Rust writes them: `\n`, `\u{202e}`. Others stay, backslashes too.
+/// A text on one line, with its hidden characters shown as Rust writes them: `\n`, `\u{202e}`. Others stay, backslashes
+/// too.
 pub fn printable(text: &str) -> Cow<'_, str> {
     match text.contains(is_hidden) {
         true => Cow::Owned(Printable(text).to_string()),
@@ -58,8 +59,8 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// A JSON text that means the same and has no hidden character: they stand in its strings as `\u202e`. Line ends between its
-/// values become spaces, so that it is one line.
+/// A JSON text that means the same and has no hidden character: they stand in its strings as `\u202e`. Line ends
+/// between its values become spaces, so that it is one line.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_hidden) {
         return Cow::Borrowed(json);

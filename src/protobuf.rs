@@ -1,7 +1,8 @@
-//! Protobuf by hand, for the frames that are written most: what prost would write (see "Encoding" of the protobuf documentation), without a text
-//! of its own for each field. Tests of those who use it hold it to prost.
+//! Protobuf by hand, for the frames that are written most: what prost would write (see "Encoding" of the protobuf
+//! documentation), without a text of its own for each field. Tests of those who use it hold it to prost.
 
-/// A few bytes that are put together where no buffer has to be asked for room. Its user knows that they are no more than `N`.
+/// A few bytes that are put together where no buffer has to be asked for room. Its user knows that they are no more
+/// than `N`.
 #[derive(Debug)]
 pub struct Small<const N: usize> {
     bytes: [u8; N],

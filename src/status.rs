@@ -1,6 +1,6 @@
-//! Errors as gRPC statuses, the only place where they become such. As AIP-193 asks, each has a message that a person can
-//! act on, `google.rpc.ErrorInfo` with the domain `tidings` and a [`reason`] for programs, `BadRequest` where a field is
-//! to blame, and `RetryInfo` where waiting helps.
+//! Errors as gRPC statuses, the only place where they become such. As AIP-193 asks, each has a message that a person
+//! can act on, `google.rpc.ErrorInfo` with the domain `tidings` and a [`reason`] for programs, `BadRequest` where a
+//! field is to blame, and `RetryInfo` where waiting helps.
 //!
 //! Texts from clients go into a status only in short extracts: details travel in HTTP headers, which clients limit.
 
@@ -124,8 +124,8 @@ pub fn malformed() -> Status {
 
 /// A method that takes one request was sent none, or several: INVALID_ARGUMENT, NOT_ONE_REQUEST.
 ///
-/// Other servers answer INTERNAL (grpc-go, grpc-java), and gRPC's list of codes has UNIMPLEMENTED. Here INTERNAL is a bug of the server, which
-/// operators are woken for, and whatever else is wrong with a request is INVALID_ARGUMENT.
+/// Other servers answer INTERNAL (grpc-go, grpc-java), and gRPC's list of codes has UNIMPLEMENTED. Here INTERNAL is a
+/// bug of the server, which operators are woken for, and whatever else is wrong with a request is INVALID_ARGUMENT.
 pub fn not_one_request(were: &str) -> Status {
     let text = format!("there were {were}; the method takes exactly one");
     invalid_because(reason::NOT_ONE_REQUEST, "request", text)
@@ -149,7 +149,8 @@ pub fn compressed() -> Status {
     status
 }
 
-/// A connection's requests are too large together: RESOURCE_EXHAUSTED, CONNECTION_LIMIT. Nothing was done, and waiting helps.
+/// A connection's requests are too large together: RESOURCE_EXHAUSTED, CONNECTION_LIMIT. Nothing was done, and waiting
+/// helps.
 pub fn connection_full() -> Status {
     let limit = BODIES_BYTES + SMALL_BODIES_BYTES;
     let text = format!(
@@ -167,8 +168,8 @@ pub fn request_too_slow(limit: Duration) -> Status {
     Status::with_error_details(Code::DeadlineExceeded, text, info(reason::REQUEST_TOO_SLOW))
 }
 
-/// What tonic's decoder says of a request, in our words: it gives INTERNAL for one that is malformed, and OUT_OF_RANGE for
-/// one over `limit` bytes. Everything else stays as it is.
+/// What tonic's decoder says of a request, in our words: it gives INTERNAL for one that is malformed, and OUT_OF_RANGE
+/// for one over `limit` bytes. Everything else stays as it is.
 pub fn of_decoder(code: Code, message: &str, limit: usize) -> Option<Status> {
     match code {
         Code::OutOfRange => Some(undecodable(limit)),
@@ -243,7 +244,8 @@ pub fn deadline_exceeded(call: Call) -> Status {
     Status::with_error_details(Code::DeadlineExceeded, text, info(reason::DEADLINE_EXCEEDED))
 }
 
-/// The caller has to sign in: UNAUTHENTICATED. One text, whatever is wrong with a token: who makes one up learns nothing.
+/// The caller has to sign in: UNAUTHENTICATED. One text, whatever is wrong with a token: who makes one up learns
+/// nothing.
 pub fn unauthenticated() -> Status {
     let text =
         "sign in: this server takes calls with `authorization: Bearer TOKEN`, and the token must be one that it trusts";
@@ -261,8 +263,8 @@ pub fn no_keys() -> Status {
     unavailable("the server can't check tokens: it has no keys yet", reason::NO_KEYS)
 }
 
-/// The caller may not do this: PERMISSION_DENIED. Channels that there are and those that there are not are answered alike. `field` is the
-/// path of what names `what`, a channel or pattern.
+/// The caller may not do this: PERMISSION_DENIED. Channels that there are and those that there are not are answered
+/// alike. `field` is the path of what names `what`, a channel or pattern.
 pub fn permission_denied(verb: Verb, field: impl Into<String>, what: &str) -> Status {
     let (field, description) = (field.into(), format!("you may not {verb} on {}", extract(what)));
     let message = format!("{field}: {description}");

@@ -78,8 +78,8 @@ pub struct Authenticator {
     expected: Expected,
     groups_claim: String,
     policy: Option<Current>,
-    /// Callers whose tokens were found good, by a hash of these: to check a signature costs a hundred times as much. Nothing is remembered of
-    /// tokens that were not.
+    /// Callers whose tokens were found good, by a hash of these: to check a signature costs a hundred times as much.
+    /// Nothing is remembered of tokens that were not.
     known: Mutex<LruCache<blake3::Hash, Caller>>,
     files: Mutex<Files>,
 }
@@ -117,7 +117,8 @@ impl Authenticator {
     ///
     /// # Errors
     ///
-    /// UNAUTHENTICATED: there is none and nobody may do anything without, there are several, or it is no token to be believed.
+    /// UNAUTHENTICATED: there is none and nobody may do anything without, there are several, or it is no token to be
+    /// believed.
     pub fn authenticate<'a>(&self, mut headers: impl Iterator<Item = &'a [u8]>) -> Result<Caller, Status> {
         let Some(header) = headers.next() else { return self.anonymous() };
         if headers.next().is_some() {
@@ -224,7 +225,8 @@ impl Files {
     }
 }
 
-/// The token of an `authorization` header, RFC 6750: the scheme in any case, one space or more, and no white space in the token.
+/// The token of an `authorization` header, RFC 6750: the scheme in any case, one space or more, and no white space in
+/// the token.
 fn bearer(header: &[u8]) -> Option<&str> {
     let header = std::str::from_utf8(header).ok()?;
     let (scheme, token) = header.split_once(' ')?;
@@ -237,7 +239,8 @@ fn has_expired(caller: &Caller) -> bool {
     caller.expiry().is_some_and(|expiry| SystemTime::now() >= expiry)
 }
 
-/// What a token grants by itself. One with a grant that is none is not believed at all: whoever wrote it meant something else.
+/// What a token grants by itself. One with a grant that is none is not believed at all: whoever wrote it meant
+/// something else.
 fn rights(claims: &Claims) -> Result<Rights, Status> {
     let mut rights = Rights::default();
     for (verb, grants) in Verb::ALL.into_iter().zip([&claims.publish, &claims.subscribe, &claims.manage]) {

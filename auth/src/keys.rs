@@ -14,7 +14,8 @@ use tidings::limits::{JWKS_KEYS, SECRET_BYTES, TOKEN_BYTES, TOKEN_LEEWAY};
 /// Where keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
-    /// A file whose bytes are a secret that who signs and who checks share: HS256, HS384, HS512. A line's end behind it is none of it.
+    /// A file whose bytes are a secret that who signs and who checks share: HS256, HS384, HS512. A line's end behind it
+    /// is none of it.
     Secret(PathBuf),
     /// A file with a JSON Web Key Set, RFC 7517, of public keys.
     Jwks(PathBuf),

@@ -1,4 +1,5 @@
-//! A file that is read again when its content changes. Content, not time: Kubernetes swaps symbolic links, and clocks step.
+//! A file that is read again when its content changes. Content, not time: Kubernetes swaps symbolic links, and clocks
+//! step.
 
 use std::{io, path::PathBuf};
 

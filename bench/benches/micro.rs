@@ -1,5 +1,5 @@
-//! The pieces of the hot paths by themselves: `make bench-micro`. How fast the whole is, `make bench` says; these show where a
-//! change was made.
+//! The pieces of the hot paths by themselves: `make bench-micro`. How fast the whole is, `make bench` says; these show
+//! where a change was made.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
-//! `make bench-counts`: how many instructions the services take for a message on the three hot paths, counted by valgrind's
-//! callgrind. A count hardly depends on what else the machine does, so a slowdown shows where times are noisy.
+//! `make bench-counts`: how many instructions the services take for a message on the three hot paths, counted by
+//! valgrind's callgrind. A count hardly depends on what else the machine does, so a slowdown shows where times are
+//! noisy.
 //!
-//! Each count is a difference: the real binary is run with few messages and with many, and what starting and stopping take
-//! falls out. Messages go in batches, the next when the one before has arrived, so that the services always find the
-//! same work in one read.
+//! Each count is a difference: the real binary is run with few messages and with many, and what starting and stopping
+//! take falls out. Messages go in batches, the next when the one before has arrived, so that the services always find
+//! the same work in one read.
 
 use std::{fs, path::Path};
 

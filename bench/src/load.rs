@@ -1,5 +1,5 @@
-//! The load generator: clients that read and write bytes themselves, all on one thread. It must stay cheap, or it would be
-//! what is measured, and it checks every delivery all the same: count, order and bytes.
+//! The load generator: clients that read and write bytes themselves, all on one thread. It must stay cheap, or it would
+//! be what is measured, and it checks every delivery all the same: count, order and bytes.
 
 pub(crate) mod amqp;
 pub(crate) mod caller;

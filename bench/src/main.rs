@@ -1,8 +1,8 @@
 //! `make bench`: Tidings beside what people would use instead, everything measured in the same run, and written down in
 //! `bench/results` and `BENCHMARKS.md`.
 //!
-//! [`rows`] says what is measured and what it must show, [`measure`] how, with the clients of [`load`] and the servers of
-//! [`stage`]; [`run`] does it round by round, and [`results`] writes it down.
+//! [`rows`] says what is measured and what it must show, [`measure`] how, with the clients of [`load`] and the servers
+//! of [`stage`]; [`run`] does it round by round, and [`results`] writes it down.
 
 mod counts;
 mod echo;
@@ -49,7 +49,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Flags {
-    /// Rounds; each measures everything on all sides once. Many short ones, since other work on a machine comes and goes in seconds
+    /// Rounds; each measures everything on all sides once. Many short ones, since other work on a machine comes and
+    /// goes in seconds
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Milliseconds of each measurement that goes by time

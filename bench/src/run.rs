@@ -1,5 +1,5 @@
-//! Round by round: each measures every probe once, forwards and backwards in turn, so that neither side of a row always has the
-//! quieter or the warmer half.
+//! Round by round: each measures every probe once, forwards and backwards in turn, so that neither side of a row always
+//! has the quieter or the warmer half.
 
 use std::{collections::HashMap, io::IsTerminal as _, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The servers that are measured, each a process of its own on a free loopback port, started when it is first needed and
-//! ended with the stage: real Redis servers, the services' own optimised binaries, and the peers.
+//! The servers that are measured, each a process of its own on a free loopback port, started when it is first needed
+//! and ended with the stage: real Redis servers, the services' own optimised binaries, and the peers.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -6,10 +6,10 @@
 -- might adopt the same message again. And the lease is one replica's at a time, so that only one does the work; it is
 -- taken where it is free, and given up to whoever asks for it.
 --
--- KEYS: head, log, lease. ARGV, behind those of `begin.lua`: the channel of notices, the caller's token, 1 to ask for the
---   lease where it is another's, how long a lease lives (ms), the last adopted message as 'epoch,sequence' ('' for none);
---   then for each message the 16-byte hash of what was published, JSON head (with its date), JSON tail.
--- Answers: 'DONE', epoch and sequence of the last message, and 1 where the lease was given up; 'BEHIND'; or 'OTHER' and the
+-- KEYS: head, log, lease. ARGV, behind those of `begin.lua`: the channel of notices, the caller's token, 1 to ask for
+--   the lease where it is another's, how long a lease lives (ms), the last adopted message as 'epoch,sequence' ('' for
+--   none); then for each message the 16-byte hash of what was published, JSON head (with its date), JSON tail. Answers:
+--   'DONE', epoch and sequence of the last message, and 1 where the lease was given up; 'BEHIND'; or 'OTHER' and the
 --   time that is left of another's lease (ms).
 --@ tools
 --@ date

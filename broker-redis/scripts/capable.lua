@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- What a server lacks of what we need, in words, or ''. Rights to keys and channels are another matter: they differ from channel to
--- channel.
+-- What a server lacks of what we need, in words, or ''. Rights to keys and channels are another matter: they differ
+-- from channel to channel.
 --
 -- ARGV: commands of our scripts, which a user may lack for some channels; 1 where messages are to be received as well.
 local lacks = {}

@@ -1,16 +1,18 @@
 #!lua
--- Publishes messages of one channel whose JSON is whole already, date and number as well: for a publisher that knows how its own last
--- call left the channel. Where anything is otherwise, nothing is written, and `publish.lua` has to do it.
+-- Publishes messages of one channel whose JSON is whole already, date and number as well: for a publisher that knows
+-- how its own last call left the channel. Where anything is otherwise, nothing is written, and `publish.lua` has to do
+-- it.
 --
--- Mostly it is called for a lone message, and then every step counts: it asks for no more than it needs. A head that has the name of
--- that last call is as that call left it. Only every now and then a call is *full*: it compares Redis's replication id, and puts off the
--- time at which log and head expire. A replica refuses the script whole, and the publisher makes the first call over each
--- connection a full one, so that none goes on in an epoch that a restart or a promotion has ended.
+-- Mostly it is called for a lone message, and then every step counts: it asks for no more than it needs. A head that
+-- has the name of that last call is as that call left it. Only every now and then a call is *full*: it compares Redis's
+-- replication id, and puts off the time at which log and head expire. A replica refuses the script whole, and the
+-- publisher makes the first call over each connection a full one, so that none goes on in an epoch that a restart or a
+-- promotion has ended.
 --
--- KEYS: head, log. ARGV: channel; name of the last call, and of this one; the last sequence before it, and behind it; log time (ms);
---   bytes of its messages; max messages, bytes, age (ms); how long log and head live from now on (ms), '' where the call is not full; run
---   messages, run bytes; each message's JSON.
--- Answers Redis's clock (ms), or 0 where nothing was written.
+-- KEYS: head, log. ARGV: channel; name of the last call, and of this one; the last sequence before it, and behind it;
+--   log time (ms); bytes of its messages; max messages, bytes, age (ms); how long log and head live from now on (ms),
+--   '' where the call is not full; run messages, run bytes; each message's JSON. Answers Redis's clock (ms), or 0 where
+--   nothing was written.
 --@ FORMAT_TEXT
 local FIRST_MESSAGE, CLOCKS_APART = 15, 1000
 local call, ARGV = redis.call, ARGV

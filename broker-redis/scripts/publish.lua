@@ -1,13 +1,13 @@
 #!lua
 -- Publishes messages of one channel: deduplicate, write, remember, push.
 --
--- KEYS: head, log, and the beginning of the names of the id tables (all with the channel's hash tag).
--- ARGV, behind those of `begin.lua`: window (ms), max ids, min replicas; then batches: how many messages, and for each its
---   16-byte id ('' for one the publisher made), JSON head, JSON tail. A batch without ids of the clients' has its number
---   negative, and no ids.
--- Answers: epoch and its first sequence, log time (ms), and for each message its sequence, or 'sequence:epoch:time' of its first receipt when it
---   is a repeat, or -1 when its batch was refused because no more ids can be remembered. Before these, where a batch has ids: the window
---   in force (ms). Where none has, only the first message's sequence: the others follow it.
+-- KEYS: head, log, and the beginning of the names of the id tables (all with the channel's hash tag). ARGV, behind
+-- those of `begin.lua`: window (ms), max ids, min replicas; then batches: how many messages, and for each its 16-byte
+-- id ('' for one the publisher made), JSON head, JSON tail. A batch without ids of the clients' has its number
+-- negative, and no ids. Answers: epoch and its first sequence, log time (ms), and for each message its sequence, or
+-- 'sequence:epoch:time' of its first receipt when it is a repeat, or -1 when its batch was refused because no more ids
+-- can be remembered. Before these, where a batch has ids: the window in force (ms). Where none has, only the first
+-- message's sequence: the others follow it.
 --@ tools
 --@ date
 --@ begin
@@ -28,8 +28,9 @@ end
 
 -- Which messages are new, and which repeat one that is remembered or stands before them in this call.
 local ids_now, ids_before, old_now, old_before, room
--- The window in force is the largest that was used within its own span: a publisher with a smaller one forgets nothing that another
--- has to remember. After a change, what was remembered under the window before is searched as long as that lasts.
+-- The window in force is the largest that was used within its own span: a publisher with a smaller one forgets nothing
+-- that another has to remember. After a change, what was remembered under the window before is searched as long as that
+-- lasts.
 local in_force, used, old_window, old_until = tonumber(head[12]), tonumber(head[13]), tonumber(head[14]), tonumber(head[15])
 local function open_tables()
   local is_settled = not old_until or now >= old_until
@@ -83,7 +84,8 @@ local function remembered(id)
   if not receipt and old_now then receipt = call('HGET', old_now, id) or call('HGET', old_before, id) end
   return receipt and holds(receipt) and receipt
 end
--- Of those that are new: JSON heads and tails, and their ids. Of all: the place of a new one among them, or what is answered.
+-- Of those that are new: JSON heads and tails, and their ids. Of all: the place of a new one among them, or what is
+-- answered.
 local heads, tails, hashes, is_dated, ids, fresh_ids = {}, {}, nil, false, {}, 0
 local results, earlier, has_ids = {}, {}, false
 local at, new = FIRST_BATCH, 0

@@ -1,10 +1,10 @@
 #!lua flags=no-writes
 -- Reads a page of a log, and the channel's head at the same moment: whole runs, until a limit is reached.
 --
--- KEYS: head, log, data set. ARGV: 'up' or 'down', where to begin, max messages, max bytes. Upwards it begins with the run that holds the
--- sequence or is the first above it; downwards with the run that holds it or is the last below it, or the newest for '+'.
--- Answers: the head, 1 when the log ends with the page (otherwise 0), then for each run its ID followed by its messages; an
--- adopted one is a list of its JSON, the hash of what was published, and its log time.
+-- KEYS: head, log, data set. ARGV: 'up' or 'down', where to begin, max messages, max bytes. Upwards it begins with the
+-- run that holds the sequence or is the first above it; downwards with the run that holds it or is the last below it,
+-- or the newest for '+'. Answers: the head, 1 when the log ends with the page (otherwise 0), then for each run its ID
+-- followed by its messages; an adopted one is a list of its JSON, the hash of what was published, and its log time.
 --@ head_of
 
 local STEP = 8

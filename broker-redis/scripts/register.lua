@@ -1,6 +1,6 @@
 #!lua
--- Notes that a channel is published on, and gives the data set a name where it has none: before anything is written. KEYS: the registry,
--- the data set. ARGV: the channel, a name.
+-- Notes that a channel is published on, and gives the data set a name where it has none: before anything is written.
+-- KEYS: the registry, the data set. ARGV: the channel, a name.
 if redis.acl_check_cmd('SET', KEYS[2], ARGV[2], 'NX') then redis.call('SET', KEYS[2], ARGV[2], 'NX') end
 local clock = redis.call('TIME')
 return redis.call('ZADD', KEYS[1], 'GT', string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000)), ARGV[1])

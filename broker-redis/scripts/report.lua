@@ -1,9 +1,10 @@
 #!lua
--- Reports messages that were given out, where this history does not have them and does not know of it: an epoch begins whose start names
--- them. What `begin` is told of the caller's last messages is what is reported.
+-- Reports messages that were given out, where this history does not have them and does not know of it: an epoch begins
+-- whose start names them. What `begin` is told of the caller's last messages is what is reported.
 --
--- KEYS: head, log. ARGV, behind those of `begin.lua`: 1 where it is of the caller's present epoch. Answers 1 where an epoch began,
--- otherwise 0: nothing is missing, or there is no head, for which the next publish has to bring its receipts along.
+-- KEYS: head, log. ARGV, behind those of `begin.lua`: 1 where it is of the caller's present epoch. Answers 1 where an
+-- epoch began, otherwise 0: nothing is missing, or there is no head, for which the next publish has to bring its
+-- receipts along.
 --@ tools
 --@ begin
 

@@ -13,7 +13,8 @@ use tidings::{
 
 use super::{keys::Keys, script};
 
-/// What the caller of a script knows to have been given out on a channel, in one epoch. Where the channel's history lacks it, it was lost.
+/// What the caller of a script knows to have been given out on a channel, in one epoch. Where the channel's history
+/// lacks it, it was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Seen {
     /// The first message that the caller has a receipt for; 0 where it has none, and only heard of the last.
@@ -57,7 +58,8 @@ impl Batch {
     }
 }
 
-/// Writes the call for some batches of one channel. `seen` is what this publisher has receipts for; the call gets a name of its own.
+/// Writes the call for some batches of one channel. `seen` is what this publisher has receipts for; the call gets a
+/// name of its own.
 pub(super) fn write<'a>(
     keys: &Keys,
     channel: &ChannelName,
@@ -87,7 +89,8 @@ pub(super) fn write<'a>(
     call
 }
 
-/// The arguments that all scripts have which write. The call's name is kept in the head, and names the epoch where one begins.
+/// The arguments that all scripts have which write. The call's name is kept in the head, and names the epoch where one
+/// begins.
 pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Retention, seen: Seen, name: Epoch) {
     call.arg(channel.as_str()).arg(name.to_string());
     call.arg(seen.last.epoch.map(|epoch| epoch.to_string()).unwrap_or_default())
@@ -99,7 +102,8 @@ pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Re
     call.arg(seen.call.map(|name| name.to_string()).unwrap_or_default()).arg(seen.time_ms);
 }
 
-/// How long log and head live behind a call that says so, ms: longer than they must, by the time until the next such call.
+/// How long log and head live behind a call that says so, ms: longer than they must, by the time until the next such
+/// call.
 pub(super) fn lives_ms(retention: &Retention) -> [u64; 2] {
     let log = retention.max_age_ms.saturating_add(full_interval(retention).as_millis() as u64);
     [log, log.saturating_add(HEAD_LINGER.as_millis() as u64)]

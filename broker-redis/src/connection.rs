@@ -1,7 +1,7 @@
 //! The command connection: one, shared and pipelined, for everything but pushes and waiting for replicas.
 //!
-//! A keeper task makes it, checks that the server is one that can be worked with, probes it, and makes it again when it is
-//! lost. It tells the outside through [`State`], and logs a loss and a return once each.
+//! A keeper task makes it, checks that the server is one that can be worked with, probes it, and makes it again when it
+//! is lost. It tells the outside through [`State`], and logs a loss and a return once each.
 
 use std::{
     collections::HashMap,
@@ -188,7 +188,8 @@ impl Connection {
         let broken = Arc::clone(&self.broken);
         let disconnected = move |push: redis::PushInfo| {
             if push.kind == redis::PushKind::Disconnection {
-                // Noticed at once, so that the next publish waits for another connection instead of failing on this one.
+                // Noticed at once, so that the next publish waits for another connection instead of failing on this
+                // one.
                 broken.notify_one();
             }
             Ok::<(), redis::aio::SendError>(())

@@ -145,8 +145,8 @@ fn of_writing(said: &Said) -> Error {
     }
 }
 
-/// What the error of one answer means that was asked about one channel: reading it changes nothing, so that no answer is
-/// like no connection.
+/// What the error of one answer means that was asked about one channel: reading it changes nothing, so that no answer
+/// is like no connection.
 pub(super) fn of_reading(said: &Said) -> Error {
     match said.is_of_channel() {
         true => Error::Channel(said.words()),

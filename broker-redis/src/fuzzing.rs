@@ -15,8 +15,8 @@ use super::{
     resp::{Decoder, Malformed, Reply},
 };
 
-/// A stream of replies: however it is cut into pieces, the same replies come out, up to the same position. The first byte says how many
-/// bytes follow that cut the rest.
+/// A stream of replies: however it is cut into pieces, the same replies come out, up to the same position. The first
+/// byte says how many bytes follow that cut the rest.
 pub fn check_resp(bytes: &[u8]) {
     let Some((count, rest)) = bytes.split_first() else { return };
     let (cuts, stream) = rest.split_at(usize::from(*count).min(rest.len()));
@@ -46,7 +46,8 @@ fn range<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Option<(usize, Ve
     Ok(None)
 }
 
-/// The replies, and whether it ended because something was not understood. Messages come by themselves where that is asked.
+/// The replies, and whether it ended because something was not understood. Messages come by themselves where that is
+/// asked.
 fn feed<'a>(pieces: impl Iterator<Item = &'a [u8]>, apart: bool) -> (Vec<Reply>, Option<Malformed>) {
     let mut decoder = Decoder::default();
     let mut replies = Vec::new();
@@ -68,8 +69,8 @@ fn feed<'a>(pieces: impl Iterator<Item = &'a [u8]>, apart: bool) -> (Vec<Reply>,
     (replies, None)
 }
 
-/// Answers of the scripts that read: understood or refused, and a head that is understood leads every reader to an end. The bytes are
-/// a reader's position (an epoch and a sequence, 8 bytes each), and an answer as RESP.
+/// Answers of the scripts that read: understood or refused, and a head that is understood leads every reader to an end.
+/// The bytes are a reader's position (an epoch and a sequence, 8 bytes each), and an answer as RESP.
 pub fn check_answer(bytes: &[u8]) {
     let Some((place, answer)) = bytes.split_at_checked(16) else { return };
     let number = |at: usize| place[at..at + 8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));

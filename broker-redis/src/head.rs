@@ -10,8 +10,9 @@ use super::{error, run_id::sequences};
 /// The format of the head that this version writes, and the newest it reads.
 pub(super) const FORMAT: i64 = 1;
 
-/// The answer's fields, as texts: role, format version, last sequence, log time, epochs, first retained, whether there is
-/// a log, the last adopted message, losses that were found out late, the data set. `None` for a channel with neither head nor log.
+/// The answer's fields, as texts: role, format version, last sequence, log time, epochs, first retained, whether there
+/// is a log, the last adopted message, losses that were found out late, the data set. `None` for a channel with neither
+/// head nor log.
 pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head>, Error> {
     let malformed_reply = || Error::Channel(format!("{} (its head)", error::DAMAGED));
     let [role, version, last, time_ms, epochs, first, has_log, adopted, losses, data_set] = fields else {
@@ -48,12 +49,12 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
     Ok(Some(Head { epochs, last, first, time_ms, keeps_history, losses, data_set, adopted }))
 }
 
-/// The head's own fields, as [`read_plain`] takes them: format version, last sequence, log time, epochs, the last adopted message, the
-/// oldest run's ID as it was when the last call wrote, and losses that were found out late.
+/// The head's own fields, as [`read_plain`] takes them: format version, last sequence, log time, epochs, the last
+/// adopted message, the oldest run's ID as it was when the last call wrote, and losses that were found out late.
 pub(super) const FIELDS: [&str; 7] = ["v", "s", "t", "h", "a", "oid", "l"];
 
-/// Reads a head without its script, beside a page that shows that there is a log; it says nothing of the data set. `None` where it
-/// does not tell where the log begins.
+/// Reads a head without its script, beside a page that shows that there is a log; it says nothing of the data set.
+/// `None` where it does not tell where the log begins.
 pub(super) fn read_plain(fields: Vec<String>, keeps_history: bool) -> Result<Option<Head>, Error> {
     let Ok([version, last, time_ms, epochs, adopted, oldest, losses]) = <[String; 7]>::try_from(fields) else {
         return Ok(None);
@@ -75,8 +76,8 @@ fn sequence(text: &str) -> Option<i64> {
     text.parse().ok().filter(|sequence| (0..=MAX_SEQUENCE).contains(sequence))
 }
 
-/// Whether the list is one that our script can have written: each epoch began above the one before, and all but the last have a
-/// message. With any other, readers would find no end.
+/// Whether the list is one that our script can have written: each epoch began above the one before, and all but the
+/// last have a message. With any other, readers would find no end.
 fn is_history(epochs: &[EpochStart], last: i64) -> bool {
     let rises = epochs.windows(2).all(|two| two[0].first < two[1].first);
     let differ =

@@ -41,8 +41,9 @@ impl Keys {
         name.strip_prefix(self.prefix.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))
     }
 
-    /// Whether what is published there is the probe or the notice of any deployment, whatever its prefix: one notices the others on
-    /// the same Redis, since Pub/Sub knows no databases. No channel has braces; a probe is told by its whole form.
+    /// Whether what is published there is the probe or the notice of any deployment, whatever its prefix: one notices
+    /// the others on the same Redis, since Pub/Sub knows no databases. No channel has braces; a probe is told by its
+    /// whole form.
     pub(super) fn is_of_a_service(name: &[u8], payload: &[u8]) -> bool {
         if name.ends_with(b"}:adopted") && name.windows(2).any(|two| two == b":{") {
             return true;

@@ -12,8 +12,9 @@
 //! | channel `tidings:{c}:adopted` | a notice of each adopted message: its hash, then its JSON |
 //! | `tidings:channels` | a sorted set of channel names by the time of their last publish |
 //!
-//! Five kinds of connections: one shared for commands (`connection`), one for optimistic publishes (`publish_connection`), a few that wait for replicas (`wait`), one for long reads of logs
-//! (`log/bulk`), and the live ones (`live`). Only this crate knows the `redis` crate.
+//! Five kinds of connections: one shared for commands (`connection`), one for optimistic publishes
+//! (`publish_connection`), a few that wait for replicas (`wait`), one for long reads of logs (`log/bulk`), and the live
+//! ones (`live`). Only this crate knows the `redis` crate.
 
 mod adopt;
 mod call;

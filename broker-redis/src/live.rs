@@ -1,8 +1,9 @@
 //! The live connection: owns its socket, reads it in bulk, and hands over what one read brought as one batch.
 //!
-//! A task keeps it: it connects, subscribes to everything that is followed, and says [`LiveEvent::Restored`] when all of it
-//! is confirmed. When the session is lost it says so and begins again. While the hub is slow the socket is not read, so
-//! Redis's own limit (client-output-buffer-limit pubsub) ends a connection that is too slow, which is repaired from the log.
+//! A task keeps it: it connects, subscribes to everything that is followed, and says [`LiveEvent::Restored`] when all
+//! of it is confirmed. When the session is lost it says so and begins again. While the hub is slow the socket is not
+//! read, so Redis's own limit (client-output-buffer-limit pubsub) ends a connection that is too slow, which is repaired
+//! from the log.
 
 mod answer_timeout;
 mod probe;
@@ -126,8 +127,8 @@ impl Live {
 
     /// Says, once until a session has worked, that one was of no use; answers why it was not.
     fn complain(&mut self, reason: String) -> String {
-        // Where the command connection can't be used either, its keeper says so, though it may notice a moment later: what counts
-        // is that it was answered while this one was silent.
+        // Where the command connection can't be used either, its keeper says so, though it may notice a moment later:
+        // what counts is that it was answered while this one was silent.
         let connection = &self.settings.connection;
         let answered = connection.checked().borrow().map(|at| at.elapsed());
         let is_alone = *connection.state().borrow() == State::Up

@@ -76,8 +76,8 @@ impl Reader {
         })
     }
 
-    /// Puts channels into the registry that have a head and are not there, by the time of their last publish. A head that expires
-    /// meanwhile is swept out again.
+    /// Puts channels into the registry that have a head and are not there, by the time of their last publish. A head
+    /// that expires meanwhile is swept out again.
     pub(super) async fn register_again(&self, channels: &[ChannelName]) -> Result<usize, Error> {
         let heads = self.heads(channels).await?;
         let mut add = redis::cmd("ZADD");

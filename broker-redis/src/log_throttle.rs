@@ -1,5 +1,5 @@
-//! What is wrong with Redis, said in the log: once when it begins, and again only after it has been well, or quiet for a
-//! while. A refusal comes with every call, and a reason with every attempt: a line each would hide all others.
+//! What is wrong with Redis, said in the log: once when it begins, and again only after it has been well, or quiet for
+//! a while. A refusal comes with every call, and a reason with every attempt: a line each would hide all others.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +20,8 @@ const OF_THE_SERVER: [&str; 7] = ["READONLY", "LOADING", "BUSY", "MASTERDOWN", "
 
 #[derive(Default)]
 pub(super) struct LogThrottle {
-    /// When each refusal was last met: its code, of which there are as many as have a text of ours, and the channel where it is of one.
+    /// When each refusal was last met: its code, of which there are as many as have a text of ours, and the channel
+    /// where it is of one.
     met: Mutex<HashMap<(&'static str, String), Instant>>,
     /// Why Redis could not be used since it last could.
     reasons: Mutex<HashSet<String>>,

@@ -1,5 +1,5 @@
-//! Reports of what was given out and is not on Redis any more: a new epoch begins on the channel, whose start names it, so that every
-//! reader learns of it.
+//! Reports of what was given out and is not on Redis any more: a new epoch begins on the channel, whose start names it,
+//! so that every reader learns of it.
 
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ impl Losses {
         self.send(&mut session, &some, Some(receipts)).await
     }
 
-    /// Reports all receipts that the server of this connection may not know, once. Servers with the same replication id have the same
-    /// history.
+    /// Reports all receipts that the server of this connection may not know, once. Servers with the same replication id
+    /// have the same history.
     pub(super) async fn report_all(&self, receipts: &Receipts, session: &Session) -> Result<(), Error> {
         let mut reported = self.reported.lock().await;
         if *reported >= session.generation {

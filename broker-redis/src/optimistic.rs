@@ -1,9 +1,9 @@
-//! The optimistic append, for whoever knows how its own last call left a channel: it writes each message's JSON whole, date and
-//! number as well, and the script has only to compare, append and push.
+//! The optimistic append, for whoever knows how its own last call left a channel: it writes each message's JSON whole,
+//! date and number as well, and the script has only to compare, append and push.
 //!
-//! Every call has a name, which it leaves in the head. An optimistic call names the one before it; where the head names another, or
-//! anything else is not as expected, it writes nothing, and the full script is taken. So a call may also follow one that
-//! has no answer yet: it is carried out behind that one or not at all.
+//! Every call has a name, which it leaves in the head. An optimistic call names the one before it; where the head names
+//! another, or anything else is not as expected, it writes nothing, and the full script is taken. So a call may also
+//! follow one that has no answer yet: it is carried out behind that one or not at all.
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,8 @@ pub(super) struct OptimisticAppend {
 }
 
 impl OptimisticAppend {
-    /// So many messages behind what is there, over the session of this generation. `None` where too little is known of Redis's clock.
+    /// So many messages behind what is there, over the session of this generation. `None` where too little is known of
+    /// Redis's clock.
     pub(super) fn behind(
         before: ChannelSnapshot,
         messages: usize,

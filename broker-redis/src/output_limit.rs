@@ -1,6 +1,7 @@
 //! Redis's limit for what waits to be sent to a client.
 
-/// The hard limit for ordinary clients, or the soft one where that is lower, in what `CONFIG GET client-output-buffer-limit` says; 0 where there is none.
+/// The hard limit for ordinary clients, or the soft one where that is lower, in what `CONFIG GET
+/// client-output-buffer-limit` says; 0 where there is none.
 pub(super) fn read(setting: &str) -> usize {
     let mut words = setting.split_ascii_whitespace();
     let normal = words.by_ref().find(|word| *word == "normal");

@@ -71,9 +71,9 @@ impl Step {
 }
 
 impl Publisher {
-    /// Publishes what is in a channel's queue, until nothing is. `filled` tells that there is enough for a second call. A task of its
-    /// own, also for a lone publish: by its turn those that came with it are in the queue as well, and travel together. Where the first
-    /// was handed over at once, 256 callers together published a sixth less.
+    /// Publishes what is in a channel's queue, until nothing is. `filled` tells that there is enough for a second call.
+    /// A task of its own, also for a lone publish: by its turn those that came with it are in the queue as well, and
+    /// travel together. Where the first was handed over at once, 256 callers together published a sixth less.
     pub(super) async fn drain(self: Arc<Self>, channel: ChannelName, filled: Arc<Notify>) {
         let mut under_way: VecDeque<Step> = VecDeque::with_capacity(DEPTH);
         loop {
@@ -128,7 +128,8 @@ impl Publisher {
         }
     }
 
-    /// Hands an optimistic call over, where it can be made; at once, unless it is the `first`, which nothing is held up by.
+    /// Hands an optimistic call over, where it can be made; at once, unless it is the `first`, which nothing is held up
+    /// by.
     async fn prepare(
         &self,
         channel: &ChannelName,

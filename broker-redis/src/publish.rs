@@ -1,8 +1,8 @@
-//! Publishing: a queue for each channel that has something to publish. What arrives while a round trip is under way travels
-//! together in the next call (group commit).
+//! Publishing: a queue for each channel that has something to publish. What arrives while a round trip is under way
+//! travels together in the next call (group commit).
 //!
-//! A publish takes its place in the queue at once. The queue's task (`pipeline`) lives as long as there is something in it.
-//! Here is the full script, which is always open: one call of the script that knows nothing beforehand.
+//! A publish takes its place in the queue at once. The queue's task (`pipeline`) lives as long as there is something in
+//! it. Here is the full script, which is always open: one call of the script that knows nothing beforehand.
 
 use std::sync::Arc;
 
@@ -146,8 +146,8 @@ impl Publisher {
         Ok(answer.published)
     }
 
-    /// The script and WAIT, one behind the other on a connection of their own. The channel's next call goes on as soon as
-    /// the script has answered.
+    /// The script and WAIT, one behind the other on a connection of their own. The channel's next call goes on as soon
+    /// as the script has answered.
     async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Group, wanted: u32) {
         let begun = async {
             let deadline = deadline(&group, self.connection.timeout());

@@ -1,5 +1,5 @@
-//! The connection over which optimistic calls travel: their bytes are written where they leave, and their answers are numbers. Through the
-//! shared connection each call would be copied three times, and pass two queues.
+//! The connection over which optimistic calls travel: their bytes are written where they leave, and their answers are
+//! numbers. Through the shared connection each call would be copied three times, and pass two queues.
 //!
 //! It belongs to the command connection: both are made together, and when one is lost the other is replaced as well.
 
@@ -23,11 +23,11 @@ use super::{
     resp_connection::RespConnection,
 };
 
-/// A command that goes ahead of each call, for the sake of whoever hears its messages. Redis writes to its clients when it has carried
-/// out what there was, and to the one first that came to have a reply last (`putClientInPendingWriteQueue`, Redis 7.0 to 8). That
-/// would be the publisher, which the kernel often lets run at once and in Redis's place: subscribers heard a lone message 80 µs
-/// later. With a reply to this the publisher is the first to have one, and the last that is written to. Whoever may publish may
-/// ask for the time.
+/// A command that goes ahead of each call, for the sake of whoever hears its messages. Redis writes to its clients when
+/// it has carried out what there was, and to the one first that came to have a reply last
+/// (`putClientInPendingWriteQueue`, Redis 7.0 to 8). That would be the publisher, which the kernel often lets run at
+/// once and in Redis's place: subscribers heard a lone message 80 µs later. With a reply to this the publisher is the
+/// first to have one, and the last that is written to. Whoever may publish may ask for the time.
 const AHEAD: &[u8] = b"*1\r\n$4\r\nTIME\r\n";
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -46,8 +46,8 @@ pub(super) struct PublishConnection {
 #[derive(Default)]
 struct Calls {
     out: BytesMut,
-    /// Whoever waits for answers, in the order of the commands; `None` for [`AHEAD`] and [`PING`]. Their number is bounded by what may wait for
-    /// Redis at all.
+    /// Whoever waits for answers, in the order of the commands; `None` for [`AHEAD`] and [`PING`]. Their number is
+    /// bounded by what may wait for Redis at all.
     waiting: VecDeque<Option<oneshot::Sender<RedisResult<Value>>>>,
     is_closed: bool,
 }
@@ -68,7 +68,8 @@ impl PublishConnection {
         (Arc::clone(&connection), Driver { connection, reader, decoder })
     }
 
-    /// Hands over a call; its answer will come, unless the connection is lost. `None` where it is lost already: then nothing was handed over.
+    /// Hands over a call; its answer will come, unless the connection is lost. `None` where it is lost already: then
+    /// nothing was handed over.
     pub(super) fn send(&self, write: impl FnOnce(&mut BytesMut)) -> Option<oneshot::Receiver<RedisResult<Value>>> {
         let mut calls = self.calls();
         if calls.is_closed {
@@ -79,8 +80,8 @@ impl PublishConnection {
         calls.out.extend_from_slice(AHEAD);
         write(&mut calls.out);
         calls.waiting.extend([None, Some(answer)]);
-        // A lone call leaves at once; those of a crowd leave together, when the task comes to them. What goes wrong here is met by
-        // the task as well.
+        // A lone call leaves at once; those of a crowd leave together, when the task comes to them. What goes wrong
+        // here is met by the task as well.
         if !is_alone || self.write(&mut calls).is_err() || !calls.out.is_empty() {
             self.filled.notify_one();
         }
@@ -115,7 +116,8 @@ impl PublishConnection {
         Ok(())
     }
 
-    /// An answer did not come in time: no more calls, and another connection instead. It may be this connection alone that hangs.
+    /// An answer did not come in time: no more calls, and another connection instead. It may be this connection alone
+    /// that hangs.
     pub(super) fn give_up(&self) {
         self.calls().is_closed = true;
         self.given_up.notify_one();

@@ -69,8 +69,8 @@ impl Queues {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a batch its place. Where its channel's queue is new, and nobody empties it yet: what tells that there is enough
-    /// for a second call.
+    /// Gives a batch its place. Where its channel's queue is new, and nobody empties it yet: what tells that there is
+    /// enough for a second call.
     pub(super) fn add(&self, channel: &ChannelName, job: Job) -> Result<Option<Arc<Notify>>, Error> {
         if self.waiting_bytes.fetch_add(job.bytes, Ordering::Relaxed) + job.bytes > WAITING_BYTES {
             self.waiting_bytes.fetch_sub(job.bytes, Ordering::Relaxed);

@@ -1,5 +1,6 @@
-//! What a publisher remembers of the channels it publishes on: the receipts it got in the present epoch, by which a loss is found out, and
-//! when the registry last heard of the channel. The least recent are forgotten, and what is so old that Redis has forgotten it as well.
+//! What a publisher remembers of the channels it publishes on: the receipts it got in the present epoch, by which a
+//! loss is found out, and when the registry last heard of the channel. The least recent are forgotten, and what is so
+//! old that Redis has forgotten it as well.
 
 use std::{
     num::NonZeroUsize,
@@ -19,7 +20,8 @@ use super::{call::Seen, optimistic::ChannelSnapshot};
 #[derive(Debug, Clone, Default)]
 struct Known {
     seen: Seen,
-    /// What was given out in earlier epochs, oldest first, and when the last of it was: Redis may lose what it knows of a loss.
+    /// What was given out in earlier epochs, oldest first, and when the last of it was: Redis may lose what it knows of
+    /// a loss.
     older: Vec<(Seen, Instant)>,
     /// When the last receipt came, and from a server with which replication id.
     given: Option<(Instant, ReplicationId)>,
@@ -32,8 +34,8 @@ struct Known {
 }
 
 impl Known {
-    /// What was given out in earlier epochs and is not forgotten by Redis as well. Only log time tells where it is: another call's name
-    /// says nothing of it.
+    /// What was given out in earlier epochs and is not forgotten by Redis as well. Only log time tells where it is:
+    /// another call's name says nothing of it.
     fn older(&self, lifetime: Duration) -> impl Iterator<Item = Seen> {
         let is_within = move |(_, at): &&(Seen, Instant)| at.elapsed() < lifetime;
         self.older.iter().filter(is_within).map(|(seen, _)| Seen { call: None, ..*seen })
@@ -77,8 +79,8 @@ impl Receipts {
         known.map_or_else(Seen::default, |known| known.seen)
     }
 
-    /// Remembers receipts of one epoch, from a server with this replication id and at about this time. Answers whether the channel's epoch is another than
-    /// it was.
+    /// Remembers receipts of one epoch, from a server with this replication id and at about this time. Answers whether
+    /// the channel's epoch is another than it was.
     pub(super) fn remember(&self, channel: &ChannelName, given: Seen, by: ReplicationId, at: Instant) -> bool {
         let mut known = self.lock();
         let known = known.get_or_insert_mut(channel.clone(), Known::default);
@@ -117,7 +119,8 @@ impl Receipts {
         }
     }
 
-    /// Remembers the first receipt of a message that was published again: what it names was given out as well, by whomever.
+    /// Remembers the first receipt of a message that was published again: what it names was given out as well, by
+    /// whomever.
     pub(super) fn repeat(&self, channel: &ChannelName, receipt: Position, time_ms: i64) {
         let mut known = self.lock();
         let known = known.get_or_insert_mut(channel.clone(), Known::default);

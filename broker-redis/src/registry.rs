@@ -1,5 +1,5 @@
-//! The registry of channels, as writers keep it: a channel stands there before anything is written to it, for a reader that
-//! looks there must find what was published. Also what this process knows of a channel's last message.
+//! The registry of channels, as writers keep it: a channel stands there before anything is written to it, for a reader
+//! that looks there must find what was published. Also what this process knows of a channel's last message.
 
 use std::sync::Arc;
 
@@ -72,8 +72,8 @@ impl Registry {
         }
     }
 
-    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well: it is told until a time at the
-    /// latest, since receipts wait for it.
+    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well: it is told until a time at
+    /// the latest, since receipts wait for it.
     pub(super) async fn note(&self, channel: &ChannelName, given: Seen, session: &Session, deadline: Instant) {
         if self.receipts.remember(channel, given, session.replication, deadline.into_std()) {
             let mut unregistered = Session { generation: 0, ..session.clone() };
@@ -100,8 +100,8 @@ impl Registry {
         }
     }
 
-    /// Reports over each new connection what its server may not know, also where nothing is published any more, until the token is
-    /// cancelled.
+    /// Reports over each new connection what its server may not know, also where nothing is published any more, until
+    /// the token is cancelled.
     pub(super) async fn report_losses(self: Arc<Self>) {
         let reporting = async {
             let mut generation = 0;

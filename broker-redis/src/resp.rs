@@ -1,7 +1,7 @@
 //! An incremental RESP3 decoder for the live connection (see Redis's "serialization protocol specification").
 //!
-//! Two things that a general decoder does not give: payloads are slices of what one read brought, not copies; and a bulk
-//! string that is larger than a message may be is passed over as it arrives, without being kept.
+//! Two things that a general decoder does not give: payloads are slices of what one read brought, not copies; and a
+//! bulk string that is larger than a message may be is passed over as it arrives, without being kept.
 
 use std::ops::Range;
 
@@ -79,8 +79,8 @@ impl Decoder {
         &mut self.buffer
     }
 
-    /// The next push of a message, where it is next and there as a whole: its channel and its payload. It is what comes most, and
-    /// spares the lists that any other reply is made of.
+    /// The next push of a message, where it is next and there as a whole: its channel and its payload. It is what comes
+    /// most, and spares the lists that any other reply is made of.
     pub(super) fn next_message(&mut self) -> Option<(Bytes, Bytes)> {
         const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
         if self.skip > 0 || self.rest > 0 || self.passed_over.is_some() || !self.buffer.starts_with(MESSAGE) {

@@ -1,5 +1,5 @@
-//! A connection whose bytes we read ourselves: commands out, replies in. Live connections are such, and the one over which long
-//! parts of logs are read.
+//! A connection whose bytes we read ourselves: commands out, replies in. Live connections are such, and the one over
+//! which long parts of logs are read.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::{
@@ -146,7 +146,8 @@ fn put_count(out: &mut BytesMut, kind: u8, count: usize) {
     put_end(out);
 }
 
-/// Whether a server that answers HELLO says that it is a primary: the answer is a map, whose keys and values take turns.
+/// Whether a server that answers HELLO says that it is a primary: the answer is a map, whose keys and values take
+/// turns.
 fn is_primary(greeting: &[Reply]) -> bool {
     let role = greeting.chunks_exact(2).find(|pair| pair[0].word() == "role").map(|pair| pair[1].word());
     role.is_none_or(|role| role == "master")

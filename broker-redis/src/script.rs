@@ -1,8 +1,8 @@
 //! The Lua scripts. They are called by hash; a server that has forgotten one is given it again.
 //!
-//! Each file of `scripts/` is a whole script, and each of `scripts/parts/` a whole chunk. Where a line says `--@ name`, the part of that
-//! name is put in its place, or, where it is capitals, the constants of those names. Parts are text, not functions: closures cost a publish of
-//! one message 4 % of Redis's time.
+//! Each file of `scripts/` is a whole script, and each of `scripts/parts/` a whole chunk. Where a line says `--@ name`,
+//! the part of that name is put in its place, or, where it is capitals, the constants of those names. Parts are text,
+//! not functions: closures cost a publish of one message 4 % of Redis's time.
 
 use std::{fmt::Write as _, sync::OnceLock};
 
@@ -196,7 +196,8 @@ mod tests {
         assert!(seen > 30, "{seen}");
     }
 
-    /// Redis compiles each file, part and whole script, and none of the whole ones reads or writes a global but Redis's and Lua's own.
+    /// Redis compiles each file, part and whole script, and none of the whole ones reads or writes a global but Redis's
+    /// and Lua's own.
     #[tokio::test]
     async fn scripts_are_whole_and_have_no_globals() {
         let server = RedisServer::start();

@@ -1,7 +1,7 @@
 //! Sockets of a simulated network, for `simulation/` and nobody else: it is built with `--cfg simulation`.
 //!
-//! A schedule runs on one thread, which has a [`Network`]. What a socket is handed goes there at once; what comes back waits in its
-//! [`Pipe`] until it is read. Nothing here knows Redis.
+//! A schedule runs on one thread, which has a [`Network`]. What a socket is handed goes there at once; what comes back
+//! waits in its [`Pipe`] until it is read. Nothing here knows Redis.
 
 use std::{
     cell::RefCell,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, io::tcp::TcpSettings};
 
-/// A checked `redis://[user:password@]host[:port][/database]`. Its `Display` and `Debug` keep the password to themselves.
+/// A checked `redis://[user:password@]host[:port][/database]`. Its `Display` and `Debug` keep the password to
+/// themselves.
 #[derive(Clone)]
 pub struct ServerUrl {
     info: ConnectionInfo,

@@ -1,5 +1,6 @@
 //! Publishes that wait for replicas. WAIT covers the writes of its own connection only, and everything behind it on
-//! that connection waits too (see Redis's page on WAIT): so there is a small pool of connections, and each is lent to one call.
+//! that connection waits too (see Redis's page on WAIT): so there is a small pool of connections, and each is lent to
+//! one call.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -13,7 +13,8 @@ use crate::{error::Error, output::Out};
 
 /// Make keys and tokens for development
 ///
-/// Where people sign in, an identity provider makes tokens; these are for a first try, for tests, and for programs of one's own.
+/// Where people sign in, an identity provider makes tokens; these are for a first try, for tests, and for programs of
+/// one's own.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

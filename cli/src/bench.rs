@@ -1,7 +1,8 @@
 //! `tidings bench`: what a running deployment can do, and whether it keeps its word meanwhile.
 //!
-//! Publishers and streams are in this process, so one clock measures from end to end. Each message is numbered by its publisher;
-//! what has a receipt must come to every stream, once. The load is bounded: by a rate, by publishes under way, and in time.
+//! Publishers and streams are in this process, so one clock measures from end to end. Each message is numbered by its
+//! publisher; what has a receipt must come to every stream, once. The load is bounded: by a rate, by publishes under
+//! way, and in time.
 
 use std::{
     sync::{
@@ -47,12 +48,13 @@ use report::{Report, Spread};
 
 /// Measure a running deployment: messages a second, and how long they take from end to end
 ///
-/// It publishes on a channel of its own, whose name nobody has used, reads along with as many streams as it is told, and checks
-/// that each message with a receipt came to each stream once. It exits with 1 when one was lost or came twice, or when publishes
-/// failed. What it published stays in the log of its channel until that expires, like all messages; other channels are not touched.
+/// It publishes on a channel of its own, whose name nobody has used, reads along with as many streams as it is told,
+/// and checks that each message with a receipt came to each stream once. It exits with 1 when one was lost or came
+/// twice, or when publishes failed. What it published stays in the log of its channel until that expires, like all
+/// messages; other channels are not touched.
 ///
-/// By default it publishes 1,000 messages a second, which disturbs nobody. With --rate 0 it finds out how many there can be: then
-/// times include waiting behind the other messages, and this command's own machine is a limit as well.
+/// By default it publishes 1,000 messages a second, which disturbs nobody. With --rate 0 it finds out how many there
+/// can be: then times include waiting behind the other messages, and this command's own machine is a limit as well.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

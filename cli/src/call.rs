@@ -1,7 +1,7 @@
 //! One `PublishStream` call: requests go in at one end, and their outcomes come out at the other, in the same order.
 //!
-//! So many requests are under way at most, and the wait for an answer is timed whenever one is owed, never otherwise: input may
-//! take as long as it likes. This module knows no terminal.
+//! So many requests are under way at most, and the wait for an answer is timed whenever one is owed, never otherwise:
+//! input may take as long as it likes. This module knows no terminal.
 
 use std::{future, ops::ControlFlow, pin::Pin, sync::Arc};
 
@@ -92,9 +92,9 @@ impl Requests {
 }
 
 impl Outcomes {
-    /// Lets `sending` send, and hands each outcome to `note` with how many are owed behind it, until the call has ended. Where
-    /// `note` breaks off, nothing more is sent, but what is under way is still answered. Answers what sending came to, if it
-    /// came to its end, and how the call ended.
+    /// Lets `sending` send, and hands each outcome to `note` with how many are owed behind it, until the call has
+    /// ended. Where `note` breaks off, nothing more is sent, but what is under way is still answered. Answers what
+    /// sending came to, if it came to its end, and how the call ended.
     pub(crate) async fn drive<S>(
         &mut self,
         sending: impl Future<Output = S>,

@@ -17,8 +17,8 @@ use crate::{
 
 /// List the channels
 ///
-/// Prints each channel with its first retained and its last message, and how many streams of the asked subscriber follow it. A
-/// channel is there from its first publish on. `tidings top` shows the same with rates, live.
+/// Prints each channel with its first retained and its last message, and how many streams of the asked subscriber
+/// follow it. A channel is there from its first publish on. `tidings top` shows the same with rates, live.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -1,5 +1,5 @@
-//! How the commands find the services: addresses as flags, connections that notice when the other side is gone, and how long
-//! an answer may take.
+//! How the commands find the services: addresses as flags, connections that notice when the other side is gone, and how
+//! long an answer may take.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 

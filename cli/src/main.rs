@@ -56,8 +56,8 @@ fn run(cli: Cli) -> Result<(), Error> {
     runtime(threads).map_err(Error::serve)?.block_on(dispatch(cli))
 }
 
-/// Serving and following end by themselves on the first signal; commands that only ask and answer are left to what a signal
-/// does without us.
+/// Serving and following end by themselves on the first signal; commands that only ask and answer are left to what a
+/// signal does without us.
 async fn dispatch(cli: Cli) -> Result<(), Error> {
     let mut out = Out::stdout();
     match cli.command {

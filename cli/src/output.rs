@@ -125,8 +125,8 @@ impl Palette {
     }
 }
 
-/// Waits until whoever reads our output has gone away, as `head` does, though there is nothing to print. It never ends where the
-/// system cannot tell, as of files.
+/// Waits until whoever reads our output has gone away, as `head` does, though there is nothing to print. It never ends
+/// where the system cannot tell, as of files.
 pub(crate) async fn reader_gone() {
     // A copy of the descriptor, which is only watched: nothing about the pipe itself changes.
     let watched = io::stdout().as_fd().try_clone_to_owned().and_then(Sender::from_owned_fd_unchecked);

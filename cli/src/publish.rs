@@ -28,8 +28,8 @@ use source::{Lines, Pace, Source};
 
 /// Publish a message and print its receipt, or publish many
 ///
-/// A receipt means that the message is in the channel's log. When the command fails it says whether the message may have been
-/// published; with an --id of your own it can be repeated safely.
+/// A receipt means that the message is in the channel's log. When the command fails it says whether the message may
+/// have been published; with an --id of your own it can be repeated safely.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

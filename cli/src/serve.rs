@@ -23,7 +23,8 @@ use crate::{error::Error, output::Out, render};
 
 /// Run publisher and subscriber in one process (the default)
 ///
-/// Without --redis-url they share an embedded broker: messages live in the memory of this process and are gone when it ends.
+/// Without --redis-url they share an embedded broker: messages live in the memory of this process and are gone when it
+/// ends.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]

@@ -28,8 +28,8 @@ use start::Start;
 
 /// Follow a channel, or all channels that match a pattern
 ///
-/// Prints each message as it arrives, until Ctrl-C, until there were --count of them, or until nobody reads its output any more.
-/// After a lost connection it goes on where it was; what cannot be had any more is shown as a gap.
+/// Prints each message as it arrives, until Ctrl-C, until there were --count of them, or until nobody reads its output
+/// any more. After a lost connection it goes on where it was; what cannot be had any more is shown as a gap.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -65,8 +65,8 @@ enum Ended {
 }
 
 impl Tail {
-    /// Prints events until `stop` is cancelled, nobody reads them any more, or there were enough. Only a stream that stood
-    /// once is resumed: an address or a request that is wrong from the start fails at once.
+    /// Prints events until `stop` is cancelled, nobody reads them any more, or there were enough. Only a stream that
+    /// stood once is resumed: an address or a request that is wrong from the start fails at once.
     pub(crate) async fn run(self, out: &mut Out, stop: CancellationToken) -> Result<(), Error> {
         tokio::select! {
             done = self.follow(out) => done,

@@ -1,5 +1,5 @@
-//! `tidings top`: the channels and how busy they are, over and over. Rates are differences of last sequences, so they are those of
-//! all publishers, whoever they are.
+//! `tidings top`: the channels and how busy they are, over and over. Rates are differences of last sequences, so they
+//! are those of all publishers, whoever they are.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,9 @@ use screen::Screen;
 
 /// Watch the channels: which are busy, how many messages a second they have, and who follows them
 ///
-/// The busiest come first. On a terminal it shows them live, until Ctrl-C; elsewhere it prints a table at each look. Streams are
-/// those of the asked subscriber alone. Each look costs Redis a short read of every channel, so it looks at 10,000 of them at most;
-/// --pattern chooses which.
+/// The busiest come first. On a terminal it shows them live, until Ctrl-C; elsewhere it prints a table at each look.
+/// Streams are those of the asked subscriber alone. Each look costs Redis a short read of every channel, so it looks at
+/// 10,000 of them at most; --pattern chooses which.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

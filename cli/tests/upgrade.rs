@@ -1,5 +1,6 @@
-//! Programs of an earlier version and of this one, on one Redis: what either wrote the other reads, and both publish on one channel at a
-//! time without losing, doubling or reordering anything. `make test-upgrade` builds the earlier programs and runs this.
+//! Programs of an earlier version and of this one, on one Redis: what either wrote the other reads, and both publish on
+//! one channel at a time without losing, doubling or reordering anything. `make test-upgrade` builds the earlier
+//! programs and runs this.
 
 use std::{
     collections::HashSet,

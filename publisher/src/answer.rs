@@ -1,6 +1,6 @@
-//! What a receipt says to a client: as the generated type, and written straight into a frame, which is the same to a byte and
-//! spares a text of its own for each field. Messages that were published together mostly have all but their ids and
-//! sequences in common, which is written once.
+//! What a receipt says to a client: as the generated type, and written straight into a frame, which is the same to a
+//! byte and spares a text of its own for each field. Messages that were published together mostly have all but their
+//! ids and sequences in common, which is written once.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -200,7 +200,8 @@ impl Series {
         behind[..2].copy_from_slice(&[5 << 3 | 2, 16]);
         behind[2..18].copy_from_slice(&epoch.digits());
         behind[18..20].copy_from_slice(&[6 << 3 | 2, SHORT_TEXT_BYTES as u8]);
-        // Where an epoch comes from is not told with each receipt, whose cursor is short therefore; readers find it out.
+        // Where an epoch comes from is not told with each receipt, whose cursor is short therefore; readers find it
+        // out.
         let cursors = cursor::Series::new(hash, Some(epoch), Lineage::Unknown);
         behind[20..].copy_from_slice(cursors.same());
         Self { epoch, time_ms, before, behind, cursors }

@@ -17,8 +17,8 @@ use crate::request::{Place, Publication, Terms, batch, single};
 /// What a status may take of the headers in which it travels, where clients allow 8 KiB.
 const STATUS_BYTES: usize = 4 << 10;
 
-/// A request as protobuf, of a kind that its first byte says: what is taken is within the limits and reads back as it was
-/// sent, and what is refused is refused in words and details.
+/// A request as protobuf, of a kind that its first byte says: what is taken is within the limits and reads back as it
+/// was sent, and what is refused is refused in words and details.
 pub fn check_publish(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     let names = Names::new("tidings", "channel1").expect("valid");

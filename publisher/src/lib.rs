@@ -1,8 +1,9 @@
 //! The publisher: takes messages over gRPC and hands them to a broker, which numbers, keeps and pushes them.
 //!
-//! An [`operation`] goes through two steps: [`request`] checks what a client sent and makes drafts of it, and the [`publisher`] hands
-//! these to the broker. [`answer`] says what a receipt says. [`service`] is the tonic service over them, and the table of its methods. What a message means
-//! and how a broker keeps it is the root crate's business; nothing here knows Redis or HTTP.
+//! An [`operation`] goes through two steps: [`request`] checks what a client sent and makes drafts of it, and the
+//! [`publisher`] hands these to the broker. [`answer`] says what a receipt says. [`service`] is the tonic service over
+//! them, and the table of its methods. What a message means and how a broker keeps it is the root crate's business;
+//! nothing here knows Redis or HTTP.
 
 use tidings::{broker, channel::Names};
 use tidings_transport::{Options, Services};

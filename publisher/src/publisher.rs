@@ -50,8 +50,8 @@ impl Publisher {
         (channel, published)
     }
 
-    /// All of a `Publish` or a `PublishBatch`, once its request was checked: the messages take their position now. `answer` makes of
-    /// the receipts what the call is answered with, and `counted` ends with its code.
+    /// All of a `Publish` or a `PublishBatch`, once its request was checked: the messages take their position now.
+    /// `answer` makes of the receipts what the call is answered with, and `counted` ends with its code.
     pub(crate) fn publish<T: Send + 'static>(
         &self,
         checked: Result<Publication, Status>,

@@ -1,5 +1,5 @@
-//! `PublisherService`, as anyone who knows tonic reads it: each RPC is an operation. Most calls take a fast path to the same operations,
-//! past this file and the generated code: [`Service::methods`] is their table.
+//! `PublisherService`, as anyone who knows tonic reads it: each RPC is an operation. Most calls take a fast path to the
+//! same operations, past this file and the generated code: [`Service::methods`] is their table.
 
 use tidings::{
     limits::DECODE_BYTES,

@@ -1,11 +1,11 @@
 //! `PublishStream`: many publishes under way on one call, answered in their order.
 //!
 //! The stream of answers drives everything: asked for the next bytes, it takes in requests as far as its bounds allow,
-//! starts them in their order, and writes what is answered. Whoever does not read the answers is not read from either, and
-//! nothing is spawned. A publish that fails is an answer; only the end of the call is a status.
+//! starts them in their order, and writes what is answered. Whoever does not read the answers is not read from either,
+//! and nothing is spawned. A publish that fails is an answer; only the end of the call is a status.
 //!
-//! What stands in the way together goes to the broker together, where nothing tells the difference: neighbours of one channel
-//! without ids of their own, which are small.
+//! What stands in the way together goes to the broker together, where nothing tells the difference: neighbours of one
+//! channel without ids of their own, which are small.
 
 use std::{
     pin::Pin,

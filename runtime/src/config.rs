@@ -44,9 +44,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What both services need to know: the broker, what it keeps, and how to serve.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The Redis that carries and keeps the messages: redis://[USER:PASSWORD@]HOST:PORT[/DB]. The separate services
-    /// use redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory. One deployment for each
-    /// Redis: channels are the same in all its databases, so two would hear and adopt each other's messages
+    /// The Redis that carries and keeps the messages: redis://[USER:PASSWORD@]HOST:PORT[/DB]. The separate services use
+    /// redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory. One deployment for
+    /// each Redis: channels are the same in all its databases, so two would hear and adopt each other's messages
     #[arg(long, env = "TIDINGS_REDIS_URL", hide_env_values = true, value_name = "URL", help_heading = "Broker")]
     pub redis_url: Option<RedisUrl>,
     /// The channel of requests that name none; an empty text makes them name one
@@ -109,8 +109,8 @@ pub struct Common {
     /// and read everything. For networks that keep strangers out [default: false]
     #[arg(long, env = "TIDINGS_ALLOW_ANONYMOUS", help_heading = "Serving", value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
-    /// How many threads serve. One costs the least for each message; more serve more connections at once [default: one for
-    /// two processors]
+    /// How many threads serve. One costs the least for each message; more serve more connections at once [default: one
+    /// for two processors]
     #[arg(long, env = "TIDINGS_THREADS", value_name = "COUNT", help_heading = "Serving",
         value_parser = parse::threads)]
     pub threads: Option<usize>,
@@ -135,18 +135,18 @@ pub struct History {
     #[arg(long = "history-max-bytes", env = "TIDINGS_HISTORY_MAX_BYTES", value_name = "SIZE",
         default_value = "64MiB", value_parser = parse::bytes(1 << 20, 1 << 40))]
     pub max_bytes: u64,
-    /// How long messages are kept: a publish removes older ones of its channel, and a channel without a publish for this
-    /// long loses all
+    /// How long messages are kept: a publish removes older ones of its channel, and a channel without a publish for
+    /// this long loses all
     #[arg(long = "history-max-age", env = "TIDINGS_HISTORY_MAX_AGE", value_name = "DURATION",
         default_value = "24h", value_parser = parse::duration(SECOND, 3660 * DAY))]
     pub max_age: Duration,
-    /// How long a message_id is remembered at least: a repeat within it is answered with the first receipt. The same for all publishers;
-    /// where they differ, the longest is in force
+    /// How long a message_id is remembered at least: a repeat within it is answered with the first receipt. The same
+    /// for all publishers; where they differ, the longest is in force
     #[arg(long, env = "TIDINGS_DEDUP_WINDOW", value_name = "DURATION", default_value = "2m",
         value_parser = parse::duration(SECOND, 7 * DAY))]
     pub dedup_window: Duration,
-    /// How many message_ids of a channel are remembered within a window, about 120 bytes each on Redis; beyond it, publishes that
-    /// carry one are refused
+    /// How many message_ids of a channel are remembered within a window, about 120 bytes each on Redis; beyond it,
+    /// publishes that carry one are refused
     #[arg(long, env = "TIDINGS_DEDUP_MAX_IDS", value_name = "COUNT", default_value = "1000000",
         value_parser = parse::count(1, 100_000_000))]
     pub dedup_max_ids: u64,
@@ -278,7 +278,8 @@ impl Common {
         }
     }
 
-    /// Whether the service may listen where strangers reach it: they have to sign in, need a certificate, or the network keeps them out.
+    /// Whether the service may listen where strangers reach it: they have to sign in, need a certificate, or the
+    /// network keeps them out.
     pub fn may_be_exposed(&self) -> bool {
         self.allow_anonymous || self.auth.is_on() || self.tls.is_mutual()
     }

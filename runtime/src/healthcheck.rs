@@ -26,7 +26,8 @@ pub enum Error {
     TimedOut(String, Duration),
 }
 
-/// Asks the server that listens on `listen` on this machine, as a whole. An address such as 0.0.0.0 is asked through the loopback.
+/// Asks the server that listens on `listen` on this machine, as a whole. An address such as 0.0.0.0 is asked through
+/// the loopback.
 pub async fn check(listen: SocketAddr, timeout: Duration) -> Result<(), Error> {
     let address = through_loopback(listen).to_string();
     match Endpoint::from_shared(format!("http://{address}")) {

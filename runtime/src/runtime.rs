@@ -4,7 +4,8 @@ use std::{io, thread};
 
 use tokio::runtime::{Builder, Runtime};
 
-/// One thread for so many processors, when nobody says how many: it leaves some to Redis and to clients on the same machine.
+/// One thread for so many processors, when nobody says how many: it leaves some to Redis and to clients on the same
+/// machine.
 const SHARE: usize = 2;
 
 /// A runtime of so many threads; by default one for every two processors.

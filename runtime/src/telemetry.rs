@@ -1,5 +1,5 @@
-//! Logs: lines for people on a terminal, one JSON object a line otherwise, always on standard error. Called from a `main.rs`
-//! only. What the lines hold from outside is made fit for them in one place ([`safe`]).
+//! Logs: lines for people on a terminal, one JSON object a line otherwise, always on standard error. Called from a
+//! `main.rs` only. What the lines hold from outside is made fit for them in one place ([`safe`]).
 
 use std::io::{self, IsTerminal as _};
 
@@ -18,8 +18,9 @@ pub enum Format {
     Json,
 }
 
-/// Sends what the program tells to standard error, as far as the filter lets it through, and panics with it. A filter is a
-/// level, which means Tidings itself (libraries tell at most `info`), or levels by module such as `info,tidings=debug,h2=debug`.
+/// Sends what the program tells to standard error, as far as the filter lets it through, and panics with it. A filter
+/// is a level, which means Tidings itself (libraries tell at most `info`), or levels by module such as
+/// `info,tidings=debug,h2=debug`.
 pub fn init(filter: &str, format: Format) -> Result<(), ParseError> {
     let filter = EnvFilter::builder().parse(ours(filter))?;
     let terminal = io::stderr().is_terminal();

@@ -1,5 +1,6 @@
-//! Time and chance, as a schedule's thread has them: the C library's functions for both are taken over, so that the code under test, the
-//! standard library and all crates get what the schedule says, without knowing it. Other threads get the real ones.
+//! Time and chance, as a schedule's thread has them: the C library's functions for both are taken over, so that the
+//! code under test, the standard library and all crates get what the schedule says, without knowing it. Other threads
+//! get the real ones.
 
 use std::cell::Cell;
 

@@ -1,4 +1,5 @@
-//! Draws schedules. Single faults are drawn at random, and now and then a whole story: a failover, a failback, a copy that is restored.
+//! Draws schedules. Single faults are drawn at random, and now and then a whole story: a failover, a failback, a copy
+//! that is restored.
 
 use fastrand::Rng;
 
@@ -58,8 +59,8 @@ struct Drawing<'a> {
     primary: usize,
     /// Few channels meet more.
     channels: usize,
-    /// Those that were put back. A second time would take away what Redis knows of the first loss, and the server is the same, so that
-    /// nobody reports it again.
+    /// Those that were put back. A second time would take away what Redis knows of the first loss, and the server is
+    /// the same, so that nobody reports it again.
     restored: Vec<usize>,
 }
 

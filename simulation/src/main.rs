@@ -1,7 +1,7 @@
 //! Runs seeded schedules of Tidings' own code over a model of Redis, and judges each.
 //!
-//! `tidings-simulation [--seed N] [--runs N] [--without KIND,…] [--only KIND,…] [--trace]`: a seed is a schedule's name, and the runs
-//! take the seeds that follow it. What one run does depends on its seed alone.
+//! `tidings-simulation [--seed N] [--runs N] [--without KIND,…] [--only KIND,…] [--trace]`: a seed is a schedule's
+//! name, and the runs take the seeds that follow it. What one run does depends on its seed alone.
 
 mod clock;
 mod frames;
@@ -97,8 +97,8 @@ fn main() -> ExitCode {
     let seconds = begun.elapsed().as_secs_f64();
     let mut done = done.into_inner().expect("whole");
     eprintln!("{seconds:.1} s, {:.0} schedules a second", done.len() as f64 / seconds);
-    // Seeds are taken in order, and what was taken was run: what is told goes up to the last violation that is asked for, whichever
-    // thread was first.
+    // Seeds are taken in order, and what was taken was run: what is told goes up to the last violation that is asked
+    // for, whichever thread was first.
     done.sort_by_key(|(at, _)| *at);
     let broken = done.iter().enumerate().filter(|(_, (_, outcome))| outcome.violation.is_some());
     if let Some((last, _)) = broken.take(settings.most.max(1)).last().filter(|_| stop.into_inner()) {

@@ -1,7 +1,8 @@
 //! The judge: what readers were told, held against what really happened.
 //!
-//! Every acknowledged place is delivered exactly once to a reader that was entitled to it, or lies in one of its gaps. TRIMMED and
-//! NOT_RETAINED never name a delivered message. No bounded gap exceeds what was ever given out in its epoch.
+//! Every acknowledged place is delivered exactly once to a reader that was entitled to it, or lies in one of its gaps.
+//! TRIMMED and NOT_RETAINED never name a delivered message. No bounded gap exceeds what was ever given out in its
+//! epoch.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,14 +35,15 @@ fn told_right(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
     let mut last: BTreeMap<&str, (&str, i64)> = BTreeMap::new();
     // Of each channel: epochs and up to where they were said to be lost, 0 for all that there is.
     let mut lost: Vec<(&str, &str, i64, i64)> = Vec::new();
-    // Those of them behind which something else came in the same place, within the epoch: Redis went back and was written on.
+    // Those of them behind which something else came in the same place, within the epoch: Redis went back and was
+    // written on.
     let mut rewritten: BTreeSet<usize> = BTreeSet::new();
     // Channels of which the present stream has told something.
     let mut begun: BTreeSet<&str> = BTreeSet::new();
     for (_, told) in &reader.told {
         match told {
-            // A stream remembers what it had of that which was lost. Its cursor, which stands before that, does not: where a server has it
-            // after all, it may come again.
+            // A stream remembers what it had of that which was lost. Its cursor, which stands before that, does not:
+            // where a server has it after all, it may come again.
             Told::Started => {
                 begun.clear();
                 delivered.retain(|place| {
@@ -68,8 +70,8 @@ fn told_right(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
                     let (channel, epoch, first, last) = lost[*at];
                     channel == place.channel && epoch == place.epoch && (first..=last).contains(&place.sequence)
                 };
-                // Redis went back within an epoch, and back again to where it had been: what was told to be lost is there after all. Or it
-                // was lost and published again, under its id.
+                // Redis went back within an epoch, and back again to where it had been: what was told to be lost is
+                // there after all. Or it was lost and published again, under its id.
                 let again = || truth.pushed.get(place).is_some_and(|(_, times)| *times > 1);
                 let is_indistinct = || truth.sets_clocks && others(truth, place).next().is_some();
                 let may_come = || {
@@ -154,9 +156,9 @@ fn told_all(truth: &Truth, reader: &Reader) -> Option<(String, String)> {
     None
 }
 
-/// Whether anyone who is left can know of a message: a publisher that has a receipt for it, or for a later one of its epoch behind it.
-/// Publishers remember a channel's present epoch, and some earlier ones; of each the last receipt, also where that is of a repeat, whoever
-/// published the message first.
+/// Whether anyone who is left can know of a message: a publisher that has a receipt for it, or for a later one of its
+/// epoch behind it. Publishers remember a channel's present epoch, and some earlier ones; of each the last receipt,
+/// also where that is of a repeat, whoever published the message first.
 fn is_known(truth: &Truth, place: &Place) -> bool {
     let when = |place: &Place| truth.pushed.get(place).map_or(0, |(at, _)| *at);
     let own = when(place);
@@ -201,8 +203,9 @@ fn others<'a>(truth: &'a Truth, place: &'a Place) -> impl Iterator<Item = &'a Pl
     })
 }
 
-/// Whether a place was given out twice within its epoch, and nothing tells the two apart: the channel keeps no history, or a clock was
-/// set, by which log time goes; or the reader knows the first from a cursor only, which does not say what stood there.
+/// Whether a place was given out twice within its epoch, and nothing tells the two apart: the channel keeps no history,
+/// or a clock was set, by which log time goes; or the reader knows the first from a cursor only, which does not say
+/// what stood there.
 fn is_indistinct(truth: &Truth, place: &Place, reader: &Reader) -> bool {
     let others: Vec<&Place> = others(truth, place).collect();
     if others.is_empty() || !truth.keeps_history || truth.sets_clocks {

@@ -1,4 +1,5 @@
-//! Runs one schedule: starts the programs' own code over the model, makes the steps, mends all faults, and lets things come to rest.
+//! Runs one schedule: starts the programs' own code over the model, makes the steps, mends all faults, and lets things
+//! come to rest.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! A schedule: who is there, and what happens, step by step. A step that can't be done where it stands is passed over, so that steps can
-//! be taken out of a schedule.
+//! A schedule: who is there, and what happens, step by step. A step that can't be done where it stands is passed over,
+//! so that steps can be taken out of a schedule.
 
 /// Who is there.
 #[derive(Debug, Clone)]

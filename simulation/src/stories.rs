@@ -1,4 +1,5 @@
-//! Schedules that are written, not drawn: each tells of one loss that was once silent, or of one message that came twice.
+//! Schedules that are written, not drawn: each tells of one loss that was once silent, or of one message that came
+//! twice.
 
 use crate::schedule::{CHANNELS, PATTERN, ReaderPlan, Schedule, Setup, Step};
 

@@ -1,4 +1,5 @@
-//! All servers and connections of one schedule. Bytes that a socket is handed are carried out at once, unless a fault stands between.
+//! All servers and connections of one schedule. Bytes that a socket is handed are carried out at once, unless a fault
+//! stands between.
 
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, sync::Arc};
 

@@ -1,10 +1,10 @@
 //! Adoption: what plain programs publish on a channel is taken into its log.
 //!
-//! Several processes hear the same message, and each of them may adopt it. It is adopted once, because adopting compares:
-//! a call says which message it takes for the last adopted one, and where that is not so it changes nothing. So a
-//! process that accounts for every adopted message (by notices, or by [`Stored::adopted`](super::Stored::adopted)) before
-//! it calls, never adopts one again: neither after a call whose outcome it does not know, nor after another's. The *lease*
-//! only spares processes from doing the same work.
+//! Several processes hear the same message, and each of them may adopt it. It is adopted once, because adopting
+//! compares: a call says which message it takes for the last adopted one, and where that is not so it changes nothing.
+//! So a process that accounts for every adopted message (by notices, or by [`Stored::adopted`](super::Stored::adopted))
+//! before it calls, never adopts one again: neither after a call whose outcome it does not know, nor after another's.
+//! The *lease* only spares processes from doing the same work.
 
 use std::sync::Arc;
 

@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use crate::limits::CLOSE_RESERVE;
 
-/// Runs `serving`, which ends within `timeout` of `stop`, and closes the broker. Where calls still wait for a broker that hangs, it
-/// is closed before the timeout, so that a publish is told what may have become of it instead of being cut.
+/// Runs `serving`, which ends within `timeout` of `stop`, and closes the broker. Where calls still wait for a broker
+/// that hangs, it is closed before the timeout, so that a publish is told what may have become of it instead of being
+/// cut.
 pub async fn closed_after<T>(
     broker: &Shared,
     stop: &CancellationToken,

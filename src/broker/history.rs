@@ -10,8 +10,9 @@ mod reader;
 /// The present state of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// The last epochs, oldest first, at most [`HEAD_EPOCHS`](crate::limits::HEAD_EPOCHS); the last is the present one. Empty where the head is gone
-    /// and only the log lives: readers keep their position until the next publish makes a new head.
+    /// The last epochs, oldest first, at most [`HEAD_EPOCHS`](crate::limits::HEAD_EPOCHS); the last is the present one.
+    /// Empty where the head is gone and only the log lives: readers keep their position until the next publish makes a
+    /// new head.
     pub epochs: Vec<EpochStart>,
     /// The highest sequence given out; 0 when none was.
     pub last: i64,
@@ -21,12 +22,13 @@ pub struct Head {
     pub time_ms: i64,
     /// Whether the channel keeps history, as far as the reader is configured.
     pub keeps_history: bool,
-    /// Losses that were found out only when a later epoch began, and that no epoch's own start names; oldest first, at most
-    /// [`HEAD_EPOCHS`](crate::limits::HEAD_EPOCHS).
+    /// Losses that were found out only when a later epoch began, and that no epoch's own start names; oldest first, at
+    /// most [`HEAD_EPOCHS`](crate::limits::HEAD_EPOCHS).
     pub losses: Vec<Loss>,
     /// The data set that the channel was found in; `None` where that is not known.
     pub data_set: Option<DataSet>,
-    /// The last message that was adopted from a plain program (see [`adopt`](super::adopt)); the beginning where none was.
+    /// The last message that was adopted from a plain program (see [`adopt`](super::adopt)); the beginning where none
+    /// was.
     pub adopted: Position,
 }
 
@@ -41,8 +43,8 @@ pub struct EpochStart {
     pub previous_end: i64,
 }
 
-/// Messages of another epoch than the one before, or beyond its known end, that were found to be lost when an epoch began. Whoever
-/// had receipts for them said so.
+/// Messages of another epoch than the one before, or beyond its known end, that were found to be lost when an epoch
+/// began. Whoever had receipts for them said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
     /// The epoch that began then.
@@ -68,7 +70,8 @@ pub struct Gap {
     pub reason: GapReason,
     /// Where the reader goes on.
     pub resume: Position,
-    /// Another loss at the same place is told next, and `resume` still lies before both: who goes on there is told of both again.
+    /// Another loss at the same place is told next, and `resume` still lies before both: who goes on there is told of
+    /// both again.
     pub more: bool,
 }
 
@@ -127,8 +130,8 @@ impl Head {
         start.or(self.epochs.first()).map(|start| start.epoch)
     }
 
-    /// Whether there is a message `sequence`, of this epoch. What is newer than what a reader had, and of a later epoch, is no part of its
-    /// own that was written anew.
+    /// Whether there is a message `sequence`, of this epoch. What is newer than what a reader had, and of a later
+    /// epoch, is no part of its own that was written anew.
     pub fn has_in(&self, epoch: Epoch, sequence: i64) -> bool {
         sequence <= self.last && self.epoch_at(sequence) == Some(epoch)
     }

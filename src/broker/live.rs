@@ -1,7 +1,7 @@
 //! The live side of a broker: what is asked of a connection that carries pushes, and what it tells.
 //!
-//! Commands are carried out, and events told, in order: an answer comes behind every push that happened before it. Pushes may be
-//! lost, but never without [`LiveEvent::Lost`] where the connection itself knows of it.
+//! Commands are carried out, and events told, in order: an answer comes behind every push that happened before it.
+//! Pushes may be lost, but never without [`LiveEvent::Lost`] where the connection itself knows of it.
 
 use bytes::Bytes;
 
@@ -22,15 +22,15 @@ pub enum Topic {
 pub enum LiveCommand {
     /// Answered by [`LiveEvent::Subscribed`], after which every push arrives.
     Subscribe(Topic),
-    /// The same for a topic whose plain messages are adopted: notices are subscribed to as well, and before the topic, so that
-    /// no notice is missed of what was heard. Answered by [`LiveEvent::Captured`] besides.
+    /// The same for a topic whose plain messages are adopted: notices are subscribed to as well, and before the topic,
+    /// so that no notice is missed of what was heard. Answered by [`LiveEvent::Captured`] besides.
     Capture(Topic),
     /// Ends a subscription; a few pushes may still come.
     Unsubscribe(Topic),
     /// Answered by [`LiveEvent::Head`], which comes after every push that happened before it.
     Check(ChannelName),
-    /// Answered by [`LiveEvent::Recent`]: which channels were published on within the last two minutes, without the `skip`
-    /// most recent ones.
+    /// Answered by [`LiveEvent::Recent`]: which channels were published on within the last two minutes, without the
+    /// `skip` most recent ones.
     Recent {
         /// How many names were told already.
         skip: usize,
@@ -73,12 +73,13 @@ pub enum LiveEvent {
         /// Its size.
         bytes: usize,
     },
-    /// The head of a channel at this point among the pushes. When the link is lost before the answer, none comes: ask again
-    /// after `Restored`.
+    /// The head of a channel at this point among the pushes. When the link is lost before the answer, none comes: ask
+    /// again after `Restored`.
     Head(ChannelName, Option<Head>),
     /// The head of a channel could not be read at this point: ask again.
     NoHead(ChannelName, Error),
-    /// Channels that were published on lately, the most recent first, some at a time. When the link is lost before the answer, none comes.
+    /// Channels that were published on lately, the most recent first, some at a time. When the link is lost before the
+    /// answer, none comes.
     Recent {
         /// What was asked for.
         skip: usize,

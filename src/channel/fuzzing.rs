@@ -1,5 +1,5 @@
-//! Names and patterns from anyone. What a pattern matches is said here a second time, in another way; that both are what
-//! Redis does is tried on a real one (`broker-redis/tests/redis/globs.rs`).
+//! Names and patterns from anyone. What a pattern matches is said here a second time, in another way; that both are
+//! what Redis does is tried on a real one (`broker-redis/tests/redis/globs.rs`).
 
 use super::{Names, Pattern};
 use crate::{fuzzing::target::Target, limits::CHANNEL_NAME_BYTES};

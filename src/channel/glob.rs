@@ -1,5 +1,5 @@
-//! Redis's glob, written again so that both brokers agree on what a pattern matches. Patterns come from strangers: no pattern
-//! may take long, and none may mean one thing here and another in Redis.
+//! Redis's glob, written again so that both brokers agree on what a pattern matches. Patterns come from strangers: no
+//! pattern may take long, and none may mean one thing here and another in Redis.
 
 /// Matches as Redis does (bytes, case-sensitive), in time bounded by the product of both lengths: on a mismatch only
 /// the last star is tried again, which is enough for globs.
@@ -50,8 +50,8 @@ fn match_class(pattern: &[u8], p: usize, byte: u8) -> (bool, usize) {
     (hit != negated, end)
 }
 
-/// Reads a class from behind its `[`: each of its ranges, of one byte mostly, and where it ends. As in Redis an unclosed class
-/// ends with the pattern, and a range may stand backwards.
+/// Reads a class from behind its `[`: each of its ranges, of one byte mostly, and where it ends. As in Redis an
+/// unclosed class ends with the pattern, and a range may stand backwards.
 fn read_class(pattern: &[u8], mut p: usize, mut range: impl FnMut(u8, u8)) -> usize {
     p += usize::from(pattern.get(p) == Some(&b'^'));
     loop {

@@ -1,5 +1,5 @@
-//! The fields of a protobuf message in the order in which they stand, without decoding any. Whatever prost makes an element of is
-//! told here: where bytes are no message, this goes at least as far as prost does before it refuses them.
+//! The fields of a protobuf message in the order in which they stand, without decoding any. Whatever prost makes an
+//! element of is told here: where bytes are no message, this goes at least as far as prost does before it refuses them.
 
 /// The types of fields.
 const VARINT: u32 = 0;
@@ -9,7 +9,8 @@ const GROUP: u32 = 3;
 const END_OF_GROUP: u32 = 4;
 const FIXED_32: u32 = 5;
 
-/// The number of each field, and its bytes where it has a length. What is in groups, which no message of ours has, is passed over.
+/// The number of each field, and its bytes where it has a length. What is in groups, which no message of ours has, is
+/// passed over.
 #[derive(Debug, Clone)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],

@@ -48,7 +48,8 @@ fn what_repeats_is_counted_in_every_request_and_told_in_one_way() {
     );
 }
 
-/// How many elements prost makes of bytes, and how many are counted, which must not be fewer even where prost refuses them in the end.
+/// How many elements prost makes of bytes, and how many are counted, which must not be fewer even where prost refuses
+/// them in the end.
 fn check_count(bytes: &[u8]) {
     let counted = |number| Fields::of(bytes).filter(|(field, _)| *field == number).count();
     if let Ok(batch) = pb::PublishBatchRequest::decode(bytes) {

@@ -1,5 +1,6 @@
-//! Cursors and page tokens from anyone. A fuzzer finds no checksum, so bytes are tried as a text and as what a text with a good
-//! checksum holds: the checksum is against accidents, and what it lets through must be bearable all the same.
+//! Cursors and page tokens from anyone. A fuzzer finds no checksum, so bytes are tried as a text and as what a text
+//! with a good checksum holds: the checksum is against accidents, and what it lets through must be bearable all the
+//! same.
 
 use super::{
     ChannelHash, Cursor, OLD, Owner, Series, StreamCursor, VERSION, begin, channel_hash, decode, decode_for,

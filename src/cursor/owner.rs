@@ -4,7 +4,8 @@ use std::cell::RefCell;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How cursors know a channel or a pattern: the first half of the BLAKE3 of its name. Nobody finds two names with the same.
+/// How cursors know a channel or a pattern: the first half of the BLAKE3 of its name. Nobody finds two names with the
+/// same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelHash([u8; Self::BYTES]);
 
@@ -42,8 +43,8 @@ impl Owner {
     }
 }
 
-/// Names of which each thread remembers the hash, so that a publish does not pay for it each time: a few hundred channels that are
-/// busy at once.
+/// Names of which each thread remembers the hash, so that a publish does not pay for it each time: a few hundred
+/// channels that are busy at once.
 const REMEMBERED: usize = 256;
 
 thread_local! {

@@ -1,12 +1,12 @@
-//! Cursors of one channel and epoch: every message has one, and only what is its own is made for each, without a step through
-//! memory.
+//! Cursors of one channel and epoch: every message has one, and only what is its own is made for each, without a step
+//! through memory.
 
 use super::{AT_START, CHANNEL, ChannelHash, IN_EPOCH, IN_FIRST_EPOCH, VERSION, base64url, lineage_words};
 use crate::message::{Epoch, Lineage};
 
-/// What is the same in a short cursor: the byte that says what it is, the hash, and the epoch but for its last byte. Three bytes make
-/// four characters, so that the last one goes with the sequence, of which seven bytes hold the greatest. With the checksum
-/// the whole has thirty-six bytes, which leave no rest.
+/// What is the same in a short cursor: the byte that says what it is, the hash, and the epoch but for its last byte.
+/// Three bytes make four characters, so that the last one goes with the sequence, of which seven bytes hold the
+/// greatest. With the checksum the whole has thirty-six bytes, which leave no rest.
 const SHORT_SAME: usize = 1 + ChannelHash::BYTES + 7;
 /// In a long one: version, kind, hash, the epoch, its first sequence and the epoch before it.
 const LONG_SAME: usize = 2 + ChannelHash::BYTES + 3 * 8;
@@ -99,10 +99,10 @@ fn digits(bits: u64) -> u64 {
     (0..8).fold(0, |text, i| text << 8 | u64::from(super::DIGITS[(bits >> (42 - 6 * i)) as usize & 63]))
 }
 
-/// The checksum of a cursor, which is half of its XXH3 (xxHash's specification, "XXH3 Algorithm Details", inputs of 17 to 64
-/// bytes, which are mixed in from both ends). All but the word with the sequence goes into it once for the whole series. To put the
-/// bytes together and have them hashed took an eighth of the time of a replayed message: the hash reads them as words other than they were written as, for which the
-/// processor waits.
+/// The checksum of a cursor, which is half of its XXH3 (xxHash's specification, "XXH3 Algorithm Details", inputs of 17
+/// to 64 bytes, which are mixed in from both ends). All but the word with the sequence goes into it once for the whole
+/// series. To put the bytes together and have them hashed took an eighth of the time of a replayed message: the hash
+/// reads them as words other than they were written as, for which the processor waits.
 #[derive(Debug, Clone)]
 struct Sum {
     /// Length, and all that is mixed without the last word.

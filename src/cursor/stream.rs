@@ -1,7 +1,8 @@
-//! The cursor of a whole pattern stream: the names of its channels and where each stands, so that whoever resumes knows what to look
-//! at even where Redis has forgotten the channel.
+//! The cursor of a whole pattern stream: the names of its channels and where each stands, so that whoever resumes knows
+//! what to look at even where Redis has forgotten the channel.
 //!
-//! Names are sorted and each is written as what differs from the one before: the length of what both begin with, then the rest.
+//! Names are sorted and each is written as what differs from the one before: the length of what both begin with, then
+//! the rest.
 
 use super::{
     Body, ChannelHash, InvalidCursor, OLD, Owner, STREAM, VERSION, begin, channel_hash, lineage_of, lineage_words,
@@ -20,8 +21,8 @@ pub struct StreamCursor {
     pub data_set: Option<DataSet>,
     /// A position for each channel, by name, each name once.
     pub channels: Vec<(ChannelName, Mark)>,
-    /// Channels that are known by a hash alone, since nobody has heard of them: of a cursor of version 1, and of cursors of
-    /// messages.
+    /// Channels that are known by a hash alone, since nobody has heard of them: of a cursor of version 1, and of
+    /// cursors of messages.
     pub unheard: Vec<(Owner, Mark)>,
 }
 

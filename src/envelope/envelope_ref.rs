@@ -1,4 +1,5 @@
-//! An envelope as it was heard or read from a log: what our own publisher writes most is not copied, but read where it lies.
+//! An envelope as it was heard or read from a log: what our own publisher writes most is not copied, but read where it
+//! lies.
 
 use std::borrow::Cow;
 
@@ -27,8 +28,8 @@ pub struct Plain<'a> {
     pub(super) claim: Option<Claim>,
 }
 
-/// Reads messages that follow one another. What most of them have in common with the one before is compared with that, and not
-/// read anew.
+/// Reads messages that follow one another. What most of them have in common with the one before is compared with that,
+/// and not read anew.
 #[derive(Debug, Default)]
 pub struct Decoder(Before);
 

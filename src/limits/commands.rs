@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{CALLS_PER_CONNECTION, MESSAGE_BYTES, PAGE_MESSAGES, PUBLISH_STREAM_IN_FLIGHT};
 
-/// How long the client commands wait for a connection or an answer, when not told: twice what a service waits for its Redis.
+/// How long the client commands wait for a connection or an answer, when not told: twice what a service waits for its
+/// Redis.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// The shortest time that they can be told to wait: a network's round trip.
 pub const COMMAND_TIMEOUT_MIN: Duration = Duration::from_millis(10);
@@ -14,7 +15,8 @@ pub const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Publishes of one command that have no receipt yet: as many as the service takes in on one call.
 pub const COMMAND_IN_FLIGHT: usize = PUBLISH_STREAM_IN_FLIGHT;
-/// Requests that stand between a command's input and its call: enough to fill a frame of HTTP/2, few beside those under way.
+/// Requests that stand between a command's input and its call: enough to fill a frame of HTTP/2, few beside those under
+/// way.
 pub const COMMAND_QUEUE: usize = 128;
 /// Lines of standard input that wait to be published, each of which may have a megabyte.
 pub const COMMAND_LINES: usize = 16;
@@ -38,8 +40,8 @@ pub const BENCH_STREAMS: u32 = CALLS_PER_CONNECTION;
 pub const BENCH_STREAMS_PER_CONNECTION: usize = 50;
 /// Publishers of one `tidings bench`, each on a connection of its own.
 pub const BENCH_PUBLISHERS: u32 = 64;
-/// Publishes that each of them has under way: enough to keep a service busy, and few enough that a time measured is not one of
-/// waiting in line.
+/// Publishes that each of them has under way: enough to keep a service busy, and few enough that a time measured is not
+/// one of waiting in line.
 pub const BENCH_IN_FLIGHT: usize = 64;
 /// How long one may last.
 pub const BENCH_SECONDS: u32 = 3_600;

@@ -19,47 +19,49 @@ pub const TCP_PROBES: u32 = 3;
 pub const TCP_PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// Calls at once on one connection.
 pub const CALLS_PER_CONNECTION: u32 = 1_000;
-/// Calls that a client may cancel before the server has looked at them: as many as it may have open, whatever their deadlines. More of
-/// them at a time are an attack (rapid reset), and end the connection.
+/// Calls that a client may cancel before the server has looked at them: as many as it may have open, whatever their
+/// deadlines. More of them at a time are an attack (rapid reset), and end the connection.
 pub const CANCELLED_CALLS: usize = CALLS_PER_CONNECTION as usize;
 /// HTTP headers of one request, as HTTP/2 counts them.
 pub const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
 pub const DECODE_BYTES: usize = 8 << 20;
-/// Bytes of request bodies that one connection may have under way, counted by what their prefixes claim before they are read: three of
-/// the largest, or two dozen messages. The rest of a sender's requests wait unread.
+/// Bytes of request bodies that one connection may have under way, counted by what their prefixes claim before they are
+/// read: three of the largest, or two dozen messages. The rest of a sender's requests wait unread.
 pub const BODIES_BYTES: usize = 28 << 20;
 /// The same for small bodies that do not come in one piece: large ones that stall must not keep them waiting.
 pub const SMALL_BODIES_BYTES: usize = 4 << 20;
 /// What counts as a small body: one frame of HTTP/2. What comes whole in its first is not counted at all.
 pub const SMALL_BODY_BYTES: usize = 16 << 10;
-/// Calls of a connection whose bodies wait for such bytes: a hundred of the largest messages at a time. What each has sent meanwhile lies in
-/// HTTP/2's window, of which they must leave a part to those that are read ([`CONNECTION_WINDOW_BYTES`]).
+/// Calls of a connection whose bodies wait for such bytes: a hundred of the largest messages at a time. What each has
+/// sent meanwhile lies in HTTP/2's window, of which they must leave a part to those that are read
+/// ([`CONNECTION_WINDOW_BYTES`]).
 pub const WAITING_BODIES: usize = 96;
 const _: () = assert!((WAITING_BODIES + 16) * STREAM_WINDOW_BYTES as usize <= CONNECTION_WINDOW_BYTES as usize);
 /// How long they wait.
 pub const BODY_WAIT: Duration = Duration::from_secs(5);
 /// How long a message may take from its first byte to its last: the largest request at two megabits a second.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
-/// Bytes up to which a request's repeated fields are not counted before it is decoded: a message with as many attributes as it may have is
-/// longer, and what becomes of one is some kilobytes.
+/// Bytes up to which a request's repeated fields are not counted before it is decoded: a message with as many
+/// attributes as it may have is longer, and what becomes of one is some kilobytes.
 pub const UNCOUNTED_BYTES: usize = 512;
-/// The same for a batch, of which ordinary ones are larger: what becomes of so many empty messages is some 8 MiB for a moment, and to count
-/// cost each message of a small batch 3 % of the publisher's instructions.
+/// The same for a batch, of which ordinary ones are larger: what becomes of so many empty messages is some 8 MiB for a
+/// moment, and to count cost each message of a small batch 3 % of the publisher's instructions.
 pub const UNCOUNTED_BATCH_BYTES: usize = 64 << 10;
 /// Bytes HTTP/2 may hold for one stream whose reader has stopped.
 pub const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes that one turn of a connection gathers before they go to the socket: a dozen of HTTP/2's frames. A fan-out to
 /// 100 streams was 1.1 to 1.7 times as fast as with 64 KiB.
 pub const CORK_BYTES: usize = 192 << 10;
-/// Bytes a client may send on one call before the server has read them: what gRPC's own default is, half a megabyte a second from another
-/// continent, and few enough for many calls that wait (see below).
+/// Bytes a client may send on one call before the server has read them: what gRPC's own default is, half a megabyte a
+/// second from another continent, and few enough for many calls that wait (see below).
 pub const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-/// The same for all calls of a connection together. In frames of 256 bytes, the smallest that h2 does not count, it was seen to fill 24 MiB
-/// of memory: with what bodies share, that is less than the 64 MiB that one connection may cost. It also decides how many small frames may
-/// wait: h2 ends a connection (`too_many_data_frames`) when the unread DATA frames under 256 bytes lack, together, more than half of this
-/// window to that size. While Redis hangs, a `PublishStream` full of 30-byte messages, each in a frame of its own, comes to 0.37 MB: a
-/// connection lasts with eleven of them. hyper 1.12 has no setter for that budget itself.
+/// The same for all calls of a connection together. In frames of 256 bytes, the smallest that h2 does not count, it was
+/// seen to fill 24 MiB of memory: with what bodies share, that is less than the 64 MiB that one connection may cost. It
+/// also decides how many small frames may wait: h2 ends a connection (`too_many_data_frames`) when the unread DATA
+/// frames under 256 bytes lack, together, more than half of this window to that size. While Redis hangs, a
+/// `PublishStream` full of 30-byte messages, each in a frame of its own, comes to 0.37 MB: a connection lasts with
+/// eleven of them. hyper 1.12 has no setter for that budget itself.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// How long cut calls may take to notice: they are only woken and dropped.
 pub const CUT_GRACE: Duration = Duration::from_millis(250);
@@ -69,7 +71,8 @@ pub const PREFLIGHT_AGE: Duration = Duration::from_secs(7_200);
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of a stranger's own text that an error or a line of the log repeats.
 pub const EXTRACT_BYTES: usize = 64;
-/// TLS handshakes at once: each takes about half a millisecond of a processor, and strangers can begin as many as they like.
+/// TLS handshakes at once: each takes about half a millisecond of a processor, and strangers can begin as many as they
+/// like.
 pub const TLS_HANDSHAKES: usize = 64;
 /// What TLS may hold of a connection that is not written yet, beside what the connection itself holds.
 pub const TLS_BUFFER_BYTES: usize = 64 << 10;

@@ -1,9 +1,9 @@
 //! Capture: what plain programs publish on some channels is taken into the log, once, by whichever replica comes first.
 //!
-//! The hub tells what it hears on captured channels: messages of plain programs, which no stream gets; notices of what was
-//! adopted, which all streams get as they get numbered messages; and how far the numbered messages go. [`adoption_state`] makes of
-//! that what is still to be adopted. A single task adopts, reads the log where notices were missed, and has heads told. The
-//! hub waits for none of it.
+//! The hub tells what it hears on captured channels: messages of plain programs, which no stream gets; notices of what
+//! was adopted, which all streams get as they get numbered messages; and how far the numbered messages go.
+//! [`adoption_state`] makes of that what is still to be adopted. A single task adopts, reads the log where notices were
+//! missed, and has heads told. The hub waits for none of it.
 //!
 //! What this module must not know: how streams get messages, and what is on Redis.
 

@@ -56,8 +56,8 @@ pub(crate) async fn page(
     Ok(pb::ListChannelsResponse { channels, next_page_token })
 }
 
-/// The next names of channels that may be read. What may not is passed over before pages are cut: a page token holds only a name that its
-/// holder may read.
+/// The next names of channels that may be read. What may not is passed over before pages are cut: a page token holds
+/// only a name that its holder may read.
 async fn readable(
     broker: &dyn Broker,
     rights: &Rights,

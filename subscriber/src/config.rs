@@ -60,8 +60,8 @@ pub struct Listen {
 #[derive(Debug, Clone, Args)]
 pub struct Capture {
     /// Take into the log what plain Redis programs publish on this channel, or on all that match a pattern such as
-    /// orders.* (may be given several times, or separated by commas): it gets its sequence and is listed and replayed like
-    /// the rest. Give all subscribers the same; empty turns it off [default: the default channel]
+    /// orders.* (may be given several times, or separated by commas): it gets its sequence and is listed and replayed
+    /// like the rest. Give all subscribers the same; empty turns it off [default: the default channel]
     #[arg(
         long = "capture",
         env = "TIDINGS_CAPTURE",

@@ -31,7 +31,8 @@ struct Ring {
     /// The index of the first item.
     base: u64,
     bytes: usize,
-    /// The last items that told of a rewritten history, with their indexes: they outlive their places, for those that fall behind.
+    /// The last items that told of a rewritten history, with their indexes: they outlive their places, for those that
+    /// fall behind.
     rewrites: VecDeque<(u64, Arc<Rewrite>)>,
     /// A place for each follower, with the waker of one that waits.
     followers: Slab<Option<Waker>>,
@@ -45,7 +46,8 @@ pub(crate) enum Item {
     Chunk(Arc<Chunk>),
     /// Pushes of one channel were lost before here: whoever does not stand at its end looks into the log.
     Look(ChannelName, Position),
-    /// Redis went back within an epoch of one channel, and from here on other messages are in the place of what was delivered.
+    /// Redis went back within an epoch of one channel, and from here on other messages are in the place of what was
+    /// delivered.
     Rewritten(Arc<Rewrite>),
     /// Pushes of any channel may have been lost here: look into the logs.
     Break,

@@ -1,4 +1,5 @@
-//! Events as gRPC frames, and chunks of them: what one read of the live connection brought, encoded once for all streams.
+//! Events as gRPC frames, and chunks of them: what one read of the live connection brought, encoded once for all
+//! streams.
 //!
 //! A frame is a flag byte (0, not compressed), four bytes of length, and the protobuf of a `StreamMessagesResponse`.
 
@@ -20,7 +21,8 @@ mod wire;
 pub(crate) use log::of_log;
 use wire::Series;
 
-/// A message as the contract has it. Sequence 0 stands for one that has no place of its own; its cursor is its predecessor's.
+/// A message as the contract has it. Sequence 0 stands for one that has no place of its own; its cursor is its
+/// predecessor's.
 pub(crate) fn message(
     channel: &ChannelName,
     channel_hash: ChannelHash,
@@ -77,7 +79,8 @@ pub(crate) fn put(buffer: &mut BytesMut, event: Event) {
     response.encode_raw(buffer);
 }
 
-/// Appends a message's frame with another cursor: that of a stream which stands elsewhere than the chunk's messages lead to.
+/// Appends a message's frame with another cursor: that of a stream which stands elsewhere than the chunk's messages
+/// lead to.
 pub(crate) fn put_with_cursor(buffer: &mut BytesMut, frame: &[u8], cursor: String) {
     match frame.get(5..).map(pb::StreamMessagesResponse::decode) {
         Some(Ok(pb::StreamMessagesResponse { event: Some(Event::Message(message)) })) => {

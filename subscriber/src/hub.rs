@@ -1,8 +1,8 @@
 //! The hub: one live connection for all streams of this replica, one Redis subscription a topic, one [`Feed`] for its
 //! streams.
 //!
-//! A single task owns the connection. It answers who wants to follow a topic (once the subscription is confirmed), turns what
-//! one read brought into chunks, and lets go of topics that nobody follows. It never waits for a stream.
+//! A single task owns the connection. It answers who wants to follow a topic (once the subscription is confirmed),
+//! turns what one read brought into chunks, and lets go of topics that nobody follows. It never waits for a stream.
 
 mod checks;
 mod intake;
@@ -138,8 +138,8 @@ impl Hub {
         self.ask(|reply| Ask::Check(channel.clone(), reply)).await
     }
 
-    /// A channel could not be read while others can: it is named, and looked after. Streams of patterns that cover it are told to look
-    /// when it can be.
+    /// A channel could not be read while others can: it is named, and looked after. Streams of patterns that cover it
+    /// are told to look when it can be.
     pub(crate) async fn unreadable(&self, channel: &ChannelName, error: Error) {
         // Where the hub has ended, so have its streams.
         let _ = self.asks.send(Ask::Unreadable(channel.clone(), error)).await;

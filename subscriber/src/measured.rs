@@ -9,7 +9,8 @@ use tidings::{
 
 use crate::frames::{Builder, Origin, Place};
 
-/// Frames consecutive messages of a channel as the hub does with what one read brought; answers the bytes of all chunks.
+/// Frames consecutive messages of a channel as the hub does with what one read brought; answers the bytes of all
+/// chunks.
 pub fn chunks(channel: &ChannelName, envelopes: &[Envelope]) -> usize {
     let (mut builder, hash, epoch) = (Builder::default(), channel_hash(channel.as_str()), Epoch::from_u64(1));
     for (sequence, envelope) in (1..).zip(envelopes) {

@@ -1,9 +1,10 @@
 //! Pages of logs, framed once and shared by all streams that catch up.
 //!
-//! A stream that reads the log holds nothing but its position: what it has not taken yet lies here, bounded in bytes for
-//! the whole process, so that a reader that has stopped costs no page. Streams that stand at the same place share one
-//! read and its frames. Frames may be taken however old they are, since what was numbered never changes, unless the history is said to be written anew ([`forget`](Pages::forget)); that a log has
-//! nothing further is believed only of a read that began after the question.
+//! A stream that reads the log holds nothing but its position: what it has not taken yet lies here, bounded in bytes
+//! for the whole process, so that a reader that has stopped costs no page. Streams that stand at the same place share
+//! one read and its frames. Frames may be taken however old they are, since what was numbered never changes, unless the
+//! history is said to be written anew ([`forget`](Pages::forget)); that a log has nothing further is believed only of a
+//! read that began after the question.
 
 use std::{
     collections::HashMap,
@@ -114,8 +115,8 @@ impl Pages {
         shelf.ahead.retain(|(channel, _), _| *channel != rewrite.channel);
     }
 
-    /// Keeps chunks of one channel for whoever comes to them; the least used go when there are too many. Those that were read when
-    /// fewer histories were known to be written anew are not kept.
+    /// Keeps chunks of one channel for whoever comes to them; the least used go when there are too many. Those that
+    /// were read when fewer histories were known to be written anew are not kept.
     pub(crate) fn keep(&self, channel: &ChannelName, chunks: &[Arc<Chunk>], rewrites: u64) {
         let mut shelf = self.shelf();
         if shelf.rewrites != rewrites {

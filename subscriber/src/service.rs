@@ -1,5 +1,5 @@
-//! `SubscriberService`, as anyone who knows tonic reads it: each RPC is an operation. Most streams take a fast path to the same operation,
-//! past this file and the generated code: [`Service::methods`] is the table.
+//! `SubscriberService`, as anyone who knows tonic reads it: each RPC is an operation. Most streams take a fast path to
+//! the same operation, past this file and the generated code: [`Service::methods`] is the table.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! One stream: catch up from the log, follow live, and go back to the log when pushes are missing or the ring went on.
 //!
-//! The stream's positions are the only truth about what was delivered. A chunk is handed out whole, as it is, when every
-//! run in it continues the stream's positions; otherwise it is cut, or the log is read first.
+//! The stream's positions are the only truth about what was delivered. A chunk is handed out whole, as it is, when
+//! every run in it continues the stream's positions; otherwise it is cut, or the log is read first.
 
 mod aside;
 

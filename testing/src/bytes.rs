@@ -1,5 +1,5 @@
-//! Bytes as a stranger might send them: samples, and samples cut, changed and mixed with one another. What a fuzzer does
-//! for hours, done for a moment, so that a check is run wherever the tests are.
+//! Bytes as a stranger might send them: samples, and samples cut, changed and mixed with one another. What a fuzzer
+//! does for hours, done for a moment, so that a check is run wherever the tests are.
 
 use std::ops::Range;
 
@@ -23,8 +23,8 @@ enum Edit {
     Double(Index, usize),
 }
 
-/// Runs a check, which panics where something is wrong, over the samples, over each of them cut short, and over many that are
-/// changed at random. What fails is made small and printed.
+/// Runs a check, which panics where something is wrong, over the samples, over each of them cut short, and over many
+/// that are changed at random. What fails is made small and printed.
 ///
 /// # Panics
 ///

@@ -1,5 +1,6 @@
-//! Test support: real servers on free loopback ports, ended by pid when they are dropped, a proxy that troubles the connections
-//! to them, and bytes of strangers. Nothing here skips a test: what is missing is a panic that says how to install it.
+//! Test support: real servers on free loopback ports, ended by pid when they are dropped, a proxy that troubles the
+//! connections to them, and bytes of strangers. Nothing here skips a test: what is missing is a panic that says how to
+//! install it.
 
 pub mod bytes;
 pub mod contract;

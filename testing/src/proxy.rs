@@ -1,8 +1,8 @@
-//! A TCP proxy in front of a [`RedisServer`], which a test directs: it delays, cuts, holds, swallows and mutes what goes
-//! through it, refuses connections, and leads new ones to another server.
+//! A TCP proxy in front of a [`RedisServer`], which a test directs: it delays, cuts, holds, swallows and mutes what
+//! goes through it, refuses connections, and leads new ones to another server.
 //!
-//! It owns its tasks: dropping it ends them and all links. It looks into the bytes for two things only: whether a link has
-//! subscribed to anything, and where a pushed message begins and ends.
+//! It owns its tasks: dropping it ends them and all links. It looks into the bytes for two things only: whether a link
+//! has subscribed to anything, and where a pushed message begins and ends.
 
 mod frames;
 mod link;
@@ -57,7 +57,8 @@ pub enum Flow {
     Delay(Duration),
     /// They are read and thrown away; the link stays up.
     Swallow,
-    /// Pushed messages (of RESP3) on their way to the client are thrown away, as if the server had not sent them; all else passes.
+    /// Pushed messages (of RESP3) on their way to the client are thrown away, as if the server had not sent them; all
+    /// else passes.
     Mute,
     /// They are not read; the sender's buffers fill up.
     Hold,

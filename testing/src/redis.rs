@@ -61,8 +61,8 @@ impl RedisServer {
         replica
     }
 
-    /// Becomes a replica of another server, and waits until the two are in sync: what the other has been given before is
-    /// here as well.
+    /// Becomes a replica of another server, and waits until the two are in sync: what the other has been given before
+    /// is here as well.
     pub fn follow(&self, primary: &Self) {
         let port = primary.port.to_string();
         assert_eq!(self.command(&["REPLICAOF", "127.0.0.1", &port]), "+OK");
@@ -235,8 +235,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A port of the loopback interface that is free now, and that nobody else in this process was given. It lies below the
-/// ports that systems give to outgoing connections (from 32768 on Linux): one of those could take it before its server does,
-/// or while its server is restarted.
+/// ports that systems give to outgoing connections (from 32768 on Linux): one of those could take it before its server
+/// does, or while its server is restarted.
 pub fn free_port() -> u16 {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -1,8 +1,8 @@
 //! The admin listener: `/metrics`, `/livez` and `/readyz`, plain HTTP/1.1 on a listener of its own. It stays open while
 //! the services drain, and closes last.
 //!
-//! Each connection carries one request, in a bounded time, and there are few of them: neither a scraper that hangs nor a
-//! stranger costs more. Nothing here tells a channel's name or anything of a message.
+//! Each connection carries one request, in a bounded time, and there are few of them: neither a scraper that hangs nor
+//! a stranger costs more. Nothing here tells a channel's name or anything of a message.
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
-//! What request bodies may be, before a service sees them: whole messages of gRPC, as many as the method takes, in a time, and
-//! not more of them at once than a connection may have under way.
+//! What request bodies may be, before a service sees them: whole messages of gRPC, as many as the method takes, in a
+//! time, and not more of them at once than a connection may have under way.
 //!
 //! The prefix of a message says how long it is. Before more of it is read, so many bytes are taken from what the
-//! connection's bodies share ([`Bodies`]); while there is no room the rest lies with the sender. A [`Meter`] looks after one body, whichever
-//! way its call takes: the fast path drives one by itself where a message does not come at once, all others read through [`Metered`].
+//! connection's bodies share ([`Bodies`]); while there is no room the rest lies with the sender. A [`Meter`] looks
+//! after one body, whichever way its call takes: the fast path drives one by itself where a message does not come at
+//! once, all others read through [`Metered`].
 
 use std::{
     pin::Pin,
@@ -194,7 +195,8 @@ impl Meter {
         asked.poll_unpin(context).map_ok(|bytes| *share = Share::Has { _bytes: bytes })
     }
 
-    /// What was taken last, in what belongs to whole messages of many and what is behind them; `None` where that is nothing.
+    /// What was taken last, in what belongs to whole messages of many and what is behind them; `None` where that is
+    /// nothing.
     fn whole_of(&self, data: &Bytes) -> Option<(Bytes, Bytes)> {
         let is_some = self.whole > 0 && self.takes == Takes::Many;
         is_some.then(|| (data.slice(..self.whole), data.slice(self.whole..)))

@@ -29,8 +29,8 @@ impl Connection {
     }
 }
 
-/// One call: who makes it, until when, and when it must end. The transport makes one for each request before any operation
-/// sees it. Cheap to clone.
+/// One call: who makes it, until when, and when it must end. The transport makes one for each request before any
+/// operation sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CallContext {
     connection: Arc<Connection>,

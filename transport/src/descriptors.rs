@@ -5,7 +5,8 @@ use tidings::limits::{CONNECTIONS, RESERVED_DESCRIPTORS};
 
 /// Lets the process have as many as its hard limit allows. Called from a `main.rs` only.
 ///
-/// Systems keep the soft limit low (1,024 is common) for programs that call `select`, which can't bear more. This one can.
+/// Systems keep the soft limit low (1,024 is common) for programs that call `select`, which can't bear more. This one
+/// can.
 pub fn raise() {
     let limit = getrlimit(Resource::Nofile);
     // A container may forbid it: then it stays as it is.

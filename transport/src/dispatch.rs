@@ -1,10 +1,12 @@
-//! One way in: every request of every protocol passes here, and nothing reaches an operation past it. A request's path is looked up in
-//! the table of [`Methods`], its headers become a [`CallContext`], and it goes on the method's fast path or to the generated service.
+//! One way in: every request of every protocol passes here, and nothing reaches an operation past it. A request's path
+//! is looked up in the table of [`Methods`], its headers become a [`CallContext`], and it goes on the method's fast
+//! path or to the generated service.
 //!
-//! Who calls is asked here, once, before anything else is said: also whether there is such a method is told to those who may know.
+//! Who calls is asked here, once, before anything else is said: also whether there is such a method is told to those
+//! who may know.
 //!
-//! What holds for every call holds here: its `grpc-timeout`, INTERNAL for a panic, requests that are not compressed, and bodies that are
-//! looked after ([`bodies`](super::bodies)).
+//! What holds for every call holds here: its `grpc-timeout`, INTERNAL for a panic, requests that are not compressed,
+//! and bodies that are looked after ([`bodies`](super::bodies)).
 
 use std::{
     convert::Infallible,
@@ -36,7 +38,8 @@ mod call;
 mod faulty;
 mod message;
 
-/// The service behind all protocols. As a tower service, behind gRPC-Web's, it finds the [`Connection`] among the request's extensions.
+/// The service behind all protocols. As a tower service, behind gRPC-Web's, it finds the [`Connection`] among the
+/// request's extensions.
 #[derive(Clone)]
 pub(super) struct Dispatch {
     methods: Arc<Methods>,

@@ -1,4 +1,5 @@
-//! The first to see a request: lets gRPC pass straight to [`Dispatch`], sends browsers there through CORS and gRPC-Web, turns away pages of origins that are not allowed, and tells HTTP clients that this is no web server.
+//! The first to see a request: lets gRPC pass straight to [`Dispatch`], sends browsers there through CORS and gRPC-Web,
+//! turns away pages of origins that are not allowed, and tells HTTP clients that this is no web server.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -41,8 +42,8 @@ impl Front {
     /// Answers a request of this connection.
     pub(super) fn call(&self, mut request: Request<Incoming>, connection: &Arc<Connection>) -> Calling {
         let is_of_page = request.headers().contains_key(header::ORIGIN);
-        // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS. No browser sends two, and what
-        // stands between may look at another one than we.
+        // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS. No browser
+        // sends two, and what stands between may look at another one than we.
         if is_of_page && !request.headers().get_all(header::ORIGIN).iter().all(|origin| self.origins.allow(origin)) {
             return refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN);
         }

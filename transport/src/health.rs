@@ -1,5 +1,5 @@
-//! `grpc.health.v1`, answered from the broker's state and the shutdown token at the moment of asking: there is no second
-//! truth to keep up to date. Watchers are told of the end and let go, so that they hold up no drain.
+//! `grpc.health.v1`, answered from the broker's state and the shutdown token at the moment of asking: there is no
+//! second truth to keep up to date. Watchers are told of the end and let go, so that they hold up no drain.
 
 use std::{future::poll_fn, pin::Pin};
 
@@ -98,7 +98,8 @@ impl Watcher {
             }
             if drain {
                 self.over = true;
-                // Whoever was told that the server stops needs no status; a connection that ends by its age is another's.
+                // Whoever was told that the server stops needs no status; a connection that ends by its age is
+                // another's.
                 let aged = !self.shutdown.is_cancelled();
                 return aged.then(|| (Err(self.context.drain().status(Call::Read)), self));
             }

@@ -7,15 +7,16 @@
 //! tidings_transport::serve(listener, services, options, shutdown).await?;
 //! ```
 //!
-//! What every server has without asking: health (`grpc.health.v1`, overall and per service, NOT_SERVING while the broker is
-//! down or the server drains), reflection v1 and v1alpha, gRPC-Web with CORS, `grpc-timeout` until the response
-//! headers, the limits of [`limits`](tidings::limits), an answer to panics, and one to calls for a service that is elsewhere.
+//! What every server has without asking: health (`grpc.health.v1`, overall and per service, NOT_SERVING while the
+//! broker is down or the server drains), reflection v1 and v1alpha, gRPC-Web with CORS, `grpc-timeout` until the
+//! response headers, the limits of [`limits`](tidings::limits), an answer to panics, and one to calls for a service
+//! that is elsewhere.
 //!
 //! The accept loop is our own, since tonic's hides the size of HTTP/2's send buffers and waits for open streams for
-//! ever. When the token is cancelled: health says NOT_SERVING, nothing new is accepted, HTTP/2 connections get GOAWAY, open
-//! calls may finish. Long calls end by themselves: they see their connection's [`DrainSignal`], which begins then, or when the
-//! connection is too old. What is left after `shutdown_timeout` is cut. This module knows no message and no broker but its
-//! state.
+//! ever. When the token is cancelled: health says NOT_SERVING, nothing new is accepted, HTTP/2 connections get GOAWAY,
+//! open calls may finish. Long calls end by themselves: they see their connection's [`DrainSignal`], which begins then,
+//! or when the connection is too old. What is left after `shutdown_timeout` is cut. This module knows no message and no
+//! broker but its state.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -70,7 +71,8 @@ pub struct Options {
     pub shutdown_timeout: Duration,
     /// Which browser pages may call.
     pub origins: Origins,
-    /// Whether calls may take the fast paths, past the generated services. Nobody can tell but by the time that it takes.
+    /// Whether calls may take the fast paths, past the generated services. Nobody can tell but by the time that it
+    /// takes.
     pub fast_path: bool,
     /// TLS on the port; `None` where it is spoken to in plain text.
     pub tls: Option<Arc<Tls>>,

@@ -1,4 +1,5 @@
-//! The table of what can be called: one line for each RPC. A method without a line can't be called, whatever services there are.
+//! The table of what can be called: one line for each RPC. A method without a line can't be called, whatever services
+//! there are.
 
 use std::{marker::PhantomData, net::SocketAddr, sync::Arc};
 

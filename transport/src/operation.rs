@@ -1,12 +1,14 @@
-//! What a service is made of: operations, one for each RPC. An operation takes a [`CallContext`] and a request message and answers
-//! with a result, a stream of events, or an error. It knows no header, no trailer and no HTTP; the transport makes gRPC of what it answers.
+//! What a service is made of: operations, one for each RPC. An operation takes a [`CallContext`] and a request message
+//! and answers with a result, a stream of events, or an error. It knows no header, no trailer and no HTTP; the
+//! transport makes gRPC of what it answers.
 //!
 //! ```text
 //! grpc, grpc-web → front → dispatch → methods (the table) → operation
 //!                                   ↘ generated service   ↗
 //! ```
 //!
-//! The functions here are how a generated service calls its operations: [`unary`], [`server_streaming`], [`bidirectional`].
+//! The functions here are how a generated service calls its operations: [`unary`], [`server_streaming`],
+//! [`bidirectional`].
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
@@ -66,8 +68,8 @@ pub trait ServerStreaming: Clone + Send + Sync + 'static {
     type Request: Message + Default + Counted + 'static;
     /// What it gets, again and again.
     type Response: Message + Default + Counted + Send + 'static;
-    /// Whole gRPC frames of responses, several at a time: all streams share these bytes. It ends by itself when its connection
-    /// drains; the transport ends it at its deadline.
+    /// Whole gRPC frames of responses, several at a time: all streams share these bytes. It ends by itself when its
+    /// connection drains; the transport ends it at its deadline.
     type Frames: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static;
 
     /// Begins the stream. When this returns, everything from here on is in it.

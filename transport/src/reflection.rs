@@ -1,5 +1,5 @@
-//! Server reflection, in both versions that clients speak, for what this server serves and nothing else. The types of error
-//! details are known to it as well, or tools would print them as base64.
+//! Server reflection, in both versions that clients speak, for what this server serves and nothing else. The types of
+//! error details are known to it as well, or tools would print them as base64.
 
 use tidings::pb;
 use tonic::service::Routes;

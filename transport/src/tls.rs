@@ -1,5 +1,5 @@
-//! TLS on the services' own port: 1.2 and 1.3, for HTTP/2 and HTTP/1.1. Certificate and key are read again when they change; connections
-//! that are open stay as they began.
+//! TLS on the services' own port: 1.2 and 1.3, for HTTP/2 and HTTP/1.1. Certificate and key are read again when they
+//! change; connections that are open stay as they began.
 
 use std::{
     fmt, io,

@@ -1,5 +1,5 @@
-//! Lone calls, written as bytes when they are begun: what a client's own layers take is not part of what is measured, as it is not
-//! with a bare Redis client.
+//! Lone calls, written as bytes when they are begun: what a client's own layers take is not part of what is measured,
+//! as it is not with a bare Redis client.
 
 use std::{collections::HashSet, net::SocketAddr};
 

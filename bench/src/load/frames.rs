@@ -1,6 +1,6 @@
-//! A stream's body as the load generator reads it: gRPC's length prefixes are followed, and text and sequence are picked out
-//! of the protobuf and compared, without a copy or an allocation a message. A decoder that made objects of them would cost
-//! more than what is measured.
+//! A stream's body as the load generator reads it: gRPC's length prefixes are followed, and text and sequence are
+//! picked out of the protobuf and compared, without a copy or an allocation a message. A decoder that made objects of
+//! them would cost more than what is measured.
 
 use anyhow::{Context as _, ensure};
 

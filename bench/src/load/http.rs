@@ -1,4 +1,5 @@
-//! As much of HTTP/1.1 as it takes to talk to the Node.js pair: a POST on a connection that is kept, and server-sent events.
+//! As much of HTTP/1.1 as it takes to talk to the Node.js pair: a POST on a connection that is kept, and server-sent
+//! events.
 
 use std::{cell::RefCell, net::SocketAddr};
 

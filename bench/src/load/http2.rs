@@ -1,5 +1,5 @@
-//! HTTP/2 by hand (RFC 9113), as much of it as clients need that know what they will be sent: frames are taken apart where they lie.
-//! A full client took more of the processors than the servers did.
+//! HTTP/2 by hand (RFC 9113), as much of it as clients need that know what they will be sent: frames are taken apart
+//! where they lie. A full client took more of the processors than the servers did.
 
 use super::grpc::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 

@@ -1,4 +1,5 @@
-//! NATS, core and JetStream, as cheaply as the others: the text protocol of <https://docs.nats.io/reference/reference-protocols/nats-protocol>.
+//! NATS, core and JetStream, as cheaply as the others: the text protocol of
+//! <https://docs.nats.io/reference/reference-protocols/nats-protocol>.
 
 use std::net::SocketAddr;
 

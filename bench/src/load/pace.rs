@@ -1,5 +1,5 @@
-//! Keeps a publisher from running ahead of the slowest reader by more than a window, so that a measurement tells what can be
-//! sustained and not how a flood is caught up with. All on one thread.
+//! Keeps a publisher from running ahead of the slowest reader by more than a window, so that a measurement tells what
+//! can be sustained and not how a flood is caught up with. All on one thread.
 
 use std::{
     cell::{Cell, RefCell},

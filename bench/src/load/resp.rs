@@ -1,4 +1,5 @@
-//! A bare Redis client: pipelined PUBLISH, and subscribers on sockets of their own, read and compared as cheaply as our streams.
+//! A bare Redis client: pipelined PUBLISH, and subscribers on sockets of their own, read and compared as cheaply as our
+//! streams.
 
 use std::{cell::RefCell, io, net::SocketAddr};
 

@@ -1,5 +1,5 @@
-//! Many streams of the subscriber on one connection, read as bare Redis subscribers are: large reads into one buffer, whose frames are
-//! followed where they lie.
+//! Many streams of the subscriber on one connection, read as bare Redis subscribers are: large reads into one buffer,
+//! whose frames are followed where they lie.
 
 use std::net::SocketAddr;
 

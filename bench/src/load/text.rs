@@ -1,4 +1,5 @@
-//! What is published: texts of 100 bytes that begin with a counter, so that a reader knows every byte of what comes next.
+//! What is published: texts of 100 bytes that begin with a counter, so that a reader knows every byte of what comes
+//! next.
 
 use anyhow::{Context as _, ensure};
 

@@ -1,5 +1,5 @@
-//! Deliveries a second, counted at the readers: messages times the streams that all get all of them. The publisher keeps
-//! close to the slowest reader.
+//! Deliveries a second, counted at the readers: messages times the streams that all get all of them. The publisher
+//! keeps close to the slowest reader.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -36,7 +36,8 @@ pub(crate) struct Flow {
     pub(super) window: u64,
 }
 
-/// As fast as it goes. The window is about half of what the subscriber's ring holds, so that streams stay on the live path.
+/// As fast as it goes. The window is about half of what the subscriber's ring holds, so that streams stay on the live
+/// path.
 pub(super) const SATURATED: Flow = Flow { batch: 100, window: 2_000 };
 /// The next message goes when all have the one before.
 pub(super) const ONE_BY_ONE: Flow = Flow { batch: 1, window: 1 };

@@ -1,5 +1,5 @@
-//! From the moment before a publish is sent to the moment its message is read, at 2,000 a second. A publish that is late does
-//! not hold the next one up, so a stall shows in all that it delays.
+//! From the moment before a publish is sent to the moment its message is read, at 2,000 a second. A publish that is
+//! late does not hold the next one up, so a stall shows in all that it delays.
 
 use std::{
     cell::RefCell,

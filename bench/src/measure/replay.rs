@@ -25,7 +25,8 @@ use crate::{
 /// In the log.
 const MESSAGES: u64 = 1_000_000;
 const CHANNEL: &str = "bench.archive";
-/// Entries a bare client reads at a time. An entry has up to 128 messages; of 10, 32, 100 and 1,000 this was the fastest.
+/// Entries a bare client reads at a time. An entry has up to 128 messages; of 10, 32, 100 and 1,000 this was the
+/// fastest.
 const ENTRIES: &str = "32";
 
 /// By a stream that begins with the earliest.

@@ -1,13 +1,14 @@
--- What the scripts begin with that write without knowing anything beforehand. What they share is no function: closures made a publish of
--- one message 4 % slower.
+-- What the scripts begin with that write without knowing anything beforehand. What they share is no function: closures
+-- made a publish of one message 4 % slower.
 --
--- `#!lua` before it makes Redis refuse a script whole when it is out of memory or a replica. Scripts do not roll back, so
--- every read and every check comes before the first write, and the first writes are the ones that could still fail.
+-- `#!lua` before it makes Redis refuse a script whole when it is out of memory or a replica. Scripts do not roll back,
+-- so every read and every check comes before the first write, and the first writes are the ones that could still fail.
 --
--- KEYS: head, log, and a script's own. ARGV: channel; this call's name, which a new epoch takes over; epoch, last and first sequence of
---   the messages that the caller has receipts for ('', 0 and 0 for none; the first is 0 where it only heard of the last); max messages, bytes, age (ms); how long log
---   and head live from now on (ms); run messages, run bytes; the name of the caller's last call ('' where it does not know which was
---   carried out), and log time of the last message that it has a receipt for (ms, 0 where it is not known); then a script's own.
+-- KEYS: head, log, and a script's own. ARGV: channel; this call's name, which a new epoch takes over; epoch, last and
+--   first sequence of the messages that the caller has receipts for ('', 0 and 0 for none; the first is 0 where it only
+--   heard of the last); max messages, bytes, age (ms); how long log and head live from now on (ms); run messages, run
+--   bytes; the name of the caller's last call ('' where it does not know which was carried out), and log time of the
+--   last message that it has a receipt for (ms, 0 where it is not known); then a script's own.
 --@ FORMAT EPOCHS HEARSAY_RUNS WRITERS
 local head_key, log_key = KEYS[1], KEYS[2]
 local channel, candidate, seen_epoch, seen, seen_from = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -58,9 +59,9 @@ end
 local clock = call('TIME')
 local now = math.max(clock[1] * 1000 + math.floor(clock[2] / 1000), time)
 
--- Who wrote before the last call, each by its own last one: 'name,last;…'. Before it stands the beginning of the name of the call that
--- left it, which optimistic calls go on with, so that what a program leaves that keeps no such list is seen; and the sequence behind which
--- it is whole.
+-- Who wrote before the last call, each by its own last one: 'name,last;…'. Before it stands the beginning of the name
+-- of the call that left it, which optimistic calls go on with, so that what a program leaves that keeps no such list is
+-- seen; and the sequence behind which it is whole.
 local writer = epoch and head[16]
 local keeper, whole_behind, writers = string.match(head[17] or '', '^(%x+):(%d+):(.*)$')
 whole_behind = tonumber(whole_behind)
@@ -82,8 +83,8 @@ if not is_here then
 end
 local new_writers = string.sub(candidate, 1, 8) .. ':' .. int(whole_behind) .. ':' .. writers
 
--- What was given out and is not in this history. Of the head's own epoch: up to `own_end`, which is `last` where nothing is missing. Of
--- another one, or within: `lost_epoch`, from `lost_from` to `lost_to`.
+-- What was given out and is not in this history. Of the head's own epoch: up to `own_end`, which is `last` where
+-- nothing is missing. Of another one, or within: `lost_epoch`, from `lost_from` to `lost_to`.
 local old_epoch, history, losses = epoch, head[7] or '', head[11] or ''
 local own_end, lost_epoch, lost_from, lost_to = last, nil, 0, seen
 -- What was only heard of may be forged, and must not lead far away.
@@ -115,9 +116,9 @@ if seen_epoch ~= '' and (seen_epoch ~= epoch or seen > last) then
   end
 end
 
--- A history that went back and was written on at once has the caller's places, with other messages. Where the caller's last call is not
--- among those that wrote here, the log tells: time never steps back in it, so what is newer than the caller's last message was not there
--- before that. Answers from where on.
+-- A history that went back and was written on at once has the caller's places, with other messages. Where the caller's
+-- last call is not among those that wrote here, the log tells: time never steps back in it, so what is newer than the
+-- caller's last message was not there before that. Answers from where on.
 local function rewritten_from()
   local top, low = math.min(seen, there), math.max(seen_from, 1)
   if top < low then return nil end

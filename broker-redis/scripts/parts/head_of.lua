@@ -1,9 +1,9 @@
 -- Reads the head of a channel.
 --
--- Answers: role, format version, last sequence, log time (ms), the list of epochs
--- ('epoch,first,previous end;…'), first sequence retained (0 when none is), whether there is a log at all, the last
--- adopted message ('epoch,sequence', '' for none), losses that were found out late ('epoch that began,epoch,from,to;…'), and the
--- data set ('' where it has no name yet).
+-- Answers: role, format version, last sequence, log time (ms), the list of epochs ('epoch,first,previous end;…'), first
+-- sequence retained (0 when none is), whether there is a log at all, the last adopted message ('epoch,sequence', '' for
+-- none), losses that were found out late ('epoch that began,epoch,from,to;…'), and the data set ('' where it has no
+-- name yet).
 local function head_of(head_key, log_key, data_set_key)
   local head = redis.call('HMGET', head_key, 'v', 's', 't', 'h', 'a', 'l')
   local role = string.match(redis.call('INFO', 'replication'), 'role:(%w+)')

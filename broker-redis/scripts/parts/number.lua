@@ -1,6 +1,6 @@
--- Numbers messages whose JSON lacks date, number and epoch: what stands before it has these locals: `new`, how many; `heads` and
--- `tails`, their JSON but for that, in lists, which spares a table a message; `is_dated`, whether the heads have a date
--- already. What stands behind it finds `jsons`, and in `before` the sequence before the first of them.
+-- Numbers messages whose JSON lacks date, number and epoch: what stands before it has these locals: `new`, how many;
+-- `heads` and `tails`, their JSON but for that, in lists, which spares a table a message; `is_dated`, whether the heads
+-- have a date already. What stands behind it finds `jsons`, and in `before` the sequence before the first of them.
 --
 -- The epoch. An unbroken history has one replication id, and all that was given out.
 if not old_epoch or head[6] ~= replication or is_lost then begin_epoch() end

@@ -1,5 +1,5 @@
-//! How long something may take on a session. It comes behind all messages that Redis had to send before, and it waits while
-//! nobody reads the session: neither says anything about Redis. Messages alone do not make a session, though.
+//! How long something may take on a session. It comes behind all messages that Redis had to send before, and it waits
+//! while nobody reads the session: neither says anything about Redis. Messages alone do not make a session, though.
 
 use tidings::limits::ANSWER_BEHIND_MESSAGES;
 use tokio::time::{Duration, Instant};
@@ -17,8 +17,8 @@ impl Wait {
         Self { since: Instant::now(), messages: None }
     }
 
-    /// Something came, and nobody read on for a while because of it. Whether there were messages in it matters: answers are
-    /// no reason why others are late.
+    /// Something came, and nobody read on for a while because of it. Whether there were messages in it matters: answers
+    /// are no reason why others are late.
     pub(super) fn excuse(&mut self, while_nobody_read: Duration, had_messages: bool) {
         self.since += while_nobody_read;
         if had_messages {

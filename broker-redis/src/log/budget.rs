@@ -1,6 +1,6 @@
-//! How large a page may be. Redis ends connections to which more waits to be sent than its `client-output-buffer-limit normal`
-//! allows, which is nothing by default. Where that is known, pages are a part of it; where a connection is lost while a large page is read, the
-//! next ones are smaller, down to one run. Then they are also read one after the other.
+//! How large a page may be. Redis ends connections to which more waits to be sent than its `client-output-buffer-limit
+//! normal` allows, which is nothing by default. Where that is known, pages are a part of it; where a connection is lost
+//! while a large page is read, the next ones are smaller, down to one run. Then they are also read one after the other.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -37,8 +37,8 @@ impl Budget {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The page that may be read: `output_limit` is what Redis says that may wait for one client, 0 where there is no limit or it
-    /// does not say.
+    /// The page that may be read: `output_limit` is what Redis says that may wait for one client, 0 where there is no
+    /// limit or it does not say.
     pub(super) fn bound(&self, limit: PageLimit, output_limit: usize) -> PageLimit {
         let mut bound = self.lock();
         // A connection may have been lost for another reason.

@@ -1,5 +1,6 @@
-//! The connection over which large pages are read: its answers are kept as they came, and messages are slices of them. Through
-//! the shared connection every string would become a value of its own, which costs more than all else that a message needs.
+//! The connection over which large pages are read: its answers are kept as they came, and messages are slices of them.
+//! Through the shared connection every string would become a value of its own, which costs more than all else that a
+//! message needs.
 
 use std::time::Duration;
 
@@ -57,8 +58,8 @@ impl Bulk {
         Self { url, io_timeout, open: Mutex::new(None) }
     }
 
-    /// Asks over a connection that is as young as the command connection with this number: what was made before that may lead to
-    /// a server that is not the primary any more. Errors say in words what is wrong.
+    /// Asks over a connection that is as young as the command connection with this number: what was made before that
+    /// may lead to a server that is not the primary any more. Errors say in words what is wrong.
     pub(super) async fn ask(&self, session: u64, question: &Question<'_>) -> Result<Answer, String> {
         let mut place = self.open.lock().await;
         // Taken out, so that one that is left in the middle of an answer is not used again.
@@ -85,8 +86,8 @@ impl Open {
         self.connection.command(&["XRANGE", question.log, &from, "+", "COUNT", &runs]);
         self.connection.command(&head);
         self.connection.command(&["INFO", "replication"]);
-        // At once and before anything comes, so that nothing is moved to make room for the rest. Beside the messages there are their
-        // names and sizes.
+        // At once and before anything comes, so that nothing is moved to make room for the rest. Beside the messages
+        // there are their names and sizes.
         self.connection.buffer().reserve(question.bytes + question.bytes / 8 + BULK_READ_BYTES);
         self.connection.flush().await?;
         let before = self.list().await?;

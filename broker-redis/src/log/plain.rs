@@ -1,11 +1,11 @@
-//! Reading a page of a log whose runs are large, without a script: in Lua every message would become a value and a reply again, which
-//! costs Redis several times what XRANGE does by itself.
+//! Reading a page of a log whose runs are large, without a script: in Lua every message would become a value and a
+//! reply again, which costs Redis several times what XRANGE does by itself.
 //!
-//! The head is asked for before and behind, in one pipeline. Where it is the same, the page and the head are of one moment. Its script
-//! would look at the oldest run as well, which costs as much as four runs of a page. Here the head's own word is taken for where the
-//! log begins, and only where the page bears it out: with the message behind the reader's position, nothing was trimmed that
-//! the reader lacks. Whatever is otherwise is left to the script. A MULTI would not do: in one, a Redis without memory refuses
-//! reads as well.
+//! The head is asked for before and behind, in one pipeline. Where it is the same, the page and the head are of one
+//! moment. Its script would look at the oldest run as well, which costs as much as four runs of a page. Here the head's
+//! own word is taken for where the log begins, and only where the page bears it out: with the message behind the
+//! reader's position, nothing was trimmed that the reader lacks. Whatever is otherwise is left to the script. A MULTI
+//! would not do: in one, a Redis without memory refuses reads as well.
 
 use std::{
     num::NonZeroUsize,
@@ -50,8 +50,8 @@ impl Runs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).put(channel.clone(), size);
     }
 
-    /// How many runs about fill a page of a long read, and how many bytes these have; `None` where the page is small, or the runs are, or they are not known. Then
-    /// only counting while reading keeps the limits.
+    /// How many runs about fill a page of a long read, and how many bytes these have; `None` where the page is small,
+    /// or the runs are, or they are not known. Then only counting while reading keeps the limits.
     fn per_page(&self, channel: &ChannelName, limit: PageLimit) -> Option<(usize, usize)> {
         if limit.messages < REPLAY_MESSAGES {
             return None;
@@ -101,8 +101,8 @@ impl Reader {
 }
 
 impl Answer {
-    /// The page above a sequence, for which so many runs were asked; `None` where it does not go on from there, or does not belong to
-    /// the head.
+    /// The page above a sequence, for which so many runs were asked; `None` where it does not go on from there, or does
+    /// not belong to the head.
     fn page(mut self, after: i64, asked: usize, keeps_history: bool) -> Result<Option<Page>, Error> {
         self.messages.drain(..self.messages.partition_point(|stored| stored.sequence <= after));
         let goes_on = self.messages.first().is_some_and(|first| first.sequence - 1 == after);

@@ -116,7 +116,8 @@ impl Range {
         Ok(())
     }
 
-    /// The fast path for what comes most: a message's name, and the message as a whole. `None` for anything else, and nothing is read.
+    /// The fast path for what comes most: a message's name, and the message as a whole. `None` for anything else, and
+    /// nothing is read.
     fn message(&mut self, bytes: &[u8]) -> Option<ops::Range<usize>> {
         const NAME: &[u8; 8] = b"$1\r\nm\r\n$";
         let (name, line) = bytes.get(self.at..)?.split_first_chunk::<8>()?;

@@ -1,5 +1,6 @@
-//! Removing channels from the registry whose head has expired. Publishers do it, as fast as such names can come: a thousand at a time, with
-//! pauses, until all were looked at; then not for a while. Several of them do the same work twice, and no harm.
+//! Removing channels from the registry whose head has expired. Publishers do it, as fast as such names can come: a
+//! thousand at a time, with pauses, until all were looked at; then not for a while. Several of them do the same work
+//! twice, and no harm.
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ impl Reader {
     pub(crate) async fn sweep(self: Arc<Self>, closing: CancellationToken) {
         let sweeping = async {
             loop {
-                // Names that were looked at in this round, and stay: their heads live longer than ours would, or they are none of ours.
+                // Names that were looked at in this round, and stay: their heads live longer than ours would, or they
+                // are none of ours.
                 let mut kept = 0;
                 loop {
                     match self.sweep_some(&mut kept).await {

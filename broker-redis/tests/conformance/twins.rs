@@ -1,5 +1,6 @@
-//! Both brokers beside each other: random calls must have the same outcome on both, but for epochs, times, and the rest of a run
-//! that Redis keeps below what is retained. Redis is restarted in between, without losing anything: nobody may notice.
+//! Both brokers beside each other: random calls must have the same outcome on both, but for epochs, times, and the rest
+//! of a run that Redis keeps below what is retained. Redis is restarted in between, without losing anything: nobody may
+//! notice.
 
 use std::cell::{Cell, RefCell};
 

@@ -1,4 +1,5 @@
-//! Long reads of logs with large runs: that they go over a connection of their own, read the same as any others, and need none.
+//! Long reads of logs with large runs: that they go over a connection of their own, read the same as any others, and
+//! need none.
 
 use tidings::{
     broker::{From, PageLimit, Shared, Stored},

@@ -1,5 +1,5 @@
-//! What is left of receipts when Redis dies, for each way that it can keep them, and what a reader is told: the table in
-//! `docs/durability.md`.
+//! What is left of receipts when Redis dies, for each way that it can keep them, and what a reader is told: the table
+//! in `docs/durability.md`.
 
 use std::{
     fs::{self, OpenOptions},
@@ -42,8 +42,8 @@ async fn restart(server: &mut RedisServer, broker: &Shared) {
     up(broker).await;
 }
 
-/// Publishes three messages, lets Redis come to rest, publishes two more and kills it the moment they are receipted. Answers
-/// their last receipt, and how many of the five are left.
+/// Publishes three messages, lets Redis come to rest, publishes two more and kills it the moment they are receipted.
+/// Answers their last receipt, and how many of the five are left.
 async fn die(arguments: &[&str]) -> (RedisServer, Shared, Receipt, i64) {
     let mut server = RedisServer::start_with(arguments);
     let broker = broker(&server).await;
@@ -106,8 +106,8 @@ fn appended(server: &RedisServer) -> PathBuf {
     paths.into_iter().find(|path| path.to_string_lossy().ends_with(".incr.aof")).expect("it appends")
 }
 
-/// A machine that lost its power leaves the file's beginning. Wherever it is cut within a call, the whole call is gone: head, log
-/// and ids never part.
+/// A machine that lost its power leaves the file's beginning. Wherever it is cut within a call, the whole call is gone:
+/// head, log and ids never part.
 #[tokio::test]
 async fn a_file_cut_by_a_power_loss_loses_whole_calls_and_says_which() {
     let mut server = RedisServer::start_with(&DURABLE);

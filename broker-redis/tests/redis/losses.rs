@@ -1,5 +1,5 @@
-//! Losses that no single call can see: another publisher went on meanwhile, Redis went back to a copy, or only part of it was lost.
-//! Whoever has receipts says so, and every reader learns of it.
+//! Losses that no single call can see: another publisher went on meanwhile, Redis went back to a copy, or only part of
+//! it was lost. Whoever has receipts says so, and every reader learns of it.
 
 use std::time::Duration;
 
@@ -343,7 +343,8 @@ async fn publishers_that_take_turns_find_themselves_among_those_that_wrote() {
     }
 }
 
-/// A publisher reports what it was given in an earlier epoch, and only that report is lost: what it published before is there.
+/// A publisher reports what it was given in an earlier epoch, and only that report is lost: what it published before is
+/// there.
 #[tokio::test]
 async fn a_report_that_is_lost_takes_no_messages_with_it() {
     let server = RedisServer::start();

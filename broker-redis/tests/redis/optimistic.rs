@@ -1,5 +1,5 @@
-//! The optimistic append: which calls take it, that it writes the same, and that nothing comes out of order where it can't be
-//! taken. All other tests take it as well, from a channel's second publish on.
+//! The optimistic append: which calls take it, that it writes the same, and that nothing comes out of order where it
+//! can't be taken. All other tests take it as well, from a channel's second publish on.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},

@@ -127,7 +127,8 @@ async fn where_no_more_ids_fit_publishes_without_one_pass() {
 async fn a_failure_that_nobody_foresaw_leaves_the_outcome_unknown() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
-    // A log without a head, whose end could be ours. What is at its beginning is looked at when the message is written already.
+    // A log without a head, whose end could be ours. What is at its beginning is looked at when the message is written
+    // already.
     for (id, fields) in [("1-1", ["strange", "x", "y", "z"]), ("2-1", ["t", "1", "b", "1"])] {
         server.command(&[&["XADD", "tidings:{orders}:log", id], &fields[..]].concat());
     }

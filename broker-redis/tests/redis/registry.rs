@@ -7,7 +7,8 @@ use crate::fixture::{broker, name, publish, texts, until};
 #[tokio::test]
 async fn names_without_a_head_are_swept_behind_those_that_stay() {
     let server = RedisServer::start();
-    // More than one look's worth of old names that stay, since they have a head or are none of ours; behind them some that go.
+    // More than one look's worth of old names that stay, since they have a head or are none of ours; behind them some
+    // that go.
     let fill = "for i = 1, 1100 do redis.call('ZADD', KEYS[1], i, 'kept.' .. i) redis.call('HSET', 'tidings:{kept.' .. i .. '}:head', 'v', 1) end
         redis.call('ZADD', KEYS[1], 500, 'no name')
         for i = 1, 700 do redis.call('ZADD', KEYS[1], 2000 + i, 'dead.' .. i) end";

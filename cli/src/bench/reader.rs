@@ -1,4 +1,5 @@
-//! One stream of a measurement: receives until it has all that has a receipt, and goes on where a lost connection cut it off.
+//! One stream of a measurement: receives until it has all that has a receipt, and goes on where a lost connection cut
+//! it off.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! Many messages over one `PublishStream`: by default a summary is printed, as JSON each receipt. The first failure ends the
-//! sending; what is under way by then is still answered and counted.
+//! Many messages over one `PublishStream`: by default a summary is printed, as JSON each receipt. The first failure
+//! ends the sending; what is under way by then is still answered and counted.
 
 use std::ops::ControlFlow;
 

@@ -46,8 +46,8 @@ impl Source {
 }
 
 impl Lines {
-    /// Reads standard input from now on, on a thread of its own: a read of it cannot be given up, so nobody waits for that
-    /// thread, and it ends with the process.
+    /// Reads standard input from now on, on a thread of its own: a read of it cannot be given up, so nobody waits for
+    /// that thread, and it ends with the process.
     pub(super) fn of_stdin(is_json: bool) -> Self {
         let (sender, lines) = mpsc::channel(COMMAND_LINES);
         thread::spawn(move || {

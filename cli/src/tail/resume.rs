@@ -1,7 +1,7 @@
 //! From where a stream that was cut off goes on. Pure: it sees requests and events, no connection.
 //!
-//! On a channel that is the last cursor received. On a pattern it is the last whole-stream cursor, and the latest cursor
-//! of each channel that sent messages since; the next whole-stream cursor makes those needless.
+//! On a channel that is the last cursor received. On a pattern it is the last whole-stream cursor, and the latest
+//! cursor of each channel that sent messages since; the next whole-stream cursor makes those needless.
 
 use std::collections::HashMap;
 

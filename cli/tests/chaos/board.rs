@@ -1,4 +1,5 @@
-//! What all parts of a run share: the clock, the history that they write, where the services are, and how far the run is.
+//! What all parts of a run share: the clock, the history that they write, where the services are, and how far the run
+//! is.
 
 use std::{
     collections::HashSet,
@@ -43,7 +44,8 @@ pub(crate) struct Board {
     pub(crate) phase: watch::Sender<Phase>,
     /// Where readers stand, and since when their streams are open.
     progress: Mutex<Vec<(At, Places)>>,
-    /// The bodies of numbered messages that streams were told since all is calm: of open streams the history has nothing yet.
+    /// The bodies of numbered messages that streams were told since all is calm: of open streams the history has
+    /// nothing yet.
     numbered: Mutex<HashSet<String>>,
     calls: AtomicUsize,
 }

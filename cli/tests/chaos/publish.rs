@@ -1,5 +1,5 @@
-//! Clients that publish: one by one, in batches and on streams, most with ids of their own, which they repeat until they have an
-//! answer. Plain Redis programs beside them.
+//! Clients that publish: one by one, in batches and on streams, most with ids of their own, which they repeat until
+//! they have an answer. Plain Redis programs beside them.
 
 mod answer;
 mod call;

@@ -1,4 +1,5 @@
-//! A client that reads: it comes, goes, stops reading for a while, and goes on behind its last cursor at any subscriber.
+//! A client that reads: it comes, goes, stops reading for a while, and goes on behind its last cursor at any
+//! subscriber.
 
 mod said;
 

@@ -1,4 +1,5 @@
-//! One run: a seed decides what it is like; then all goes on at once until the faults are over, and all must come to rest.
+//! One run: a seed decides what it is like; then all goes on at once until the faults are over, and all must come to
+//! rest.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -25,7 +26,8 @@ use crate::{
 
 /// How long all may take to come to rest when the faults are over.
 const REST: Duration = Duration::from_secs(10);
-/// How long a live connection that swallows its pushes may go unnoticed: a probe, its grace, and what is under way then.
+/// How long a live connection that swallows its pushes may go unnoticed: a probe, its grace, and what is under way
+/// then.
 const DEAF: Duration = PROBE_INTERVAL.saturating_add(PROBE_GRACE).saturating_add(Duration::from_secs(1));
 const CLIENTS: usize = 5;
 const READERS: usize = 12;

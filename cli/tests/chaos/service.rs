@@ -1,4 +1,5 @@
-//! A publisher or a subscriber, in a runtime of its own, so that it can be stopped in good order or dropped as a crash does.
+//! A publisher or a subscriber, in a runtime of its own, so that it can be stopped in good order or dropped as a crash
+//! does.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The links between one service and Redis. What was swallowed stays swallowed: a link that lost bytes is never let go on,
-//! for TCP does not lose bytes in the middle, and what Redis or a service made of the rest would be nobody's fault.
+//! The links between one service and Redis. What was swallowed stays swallowed: a link that lost bytes is never let go
+//! on, for TCP does not lose bytes in the middle, and what Redis or a service made of the rest would be nobody's fault.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

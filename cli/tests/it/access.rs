@@ -1,5 +1,5 @@
-//! Ways in that must be closed: every method of both services, over every path that a call can take, with everything that is no good token;
-//! then with a good one, everything that it does not allow.
+//! Ways in that must be closed: every method of both services, over every path that a call can take, with everything
+//! that is no good token; then with a good one, everything that it does not allow.
 
 use std::{
     fs,

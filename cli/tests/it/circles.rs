@@ -1,5 +1,5 @@
-//! Modules that import each other can only be read together, so there are none: this reads the imports. A module and those within it
-//! are one thing, however they refer to each other.
+//! Modules that import each other can only be read together, so there are none: this reads the imports. A module and
+//! those within it are one thing, however they refer to each other.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,5 @@
-//! Claims that are not what they say: copies with other content, late ones, and a history that was written anew below its readers.
+//! Claims that are not what they say: copies with other content, late ones, and a history that was written anew below
+//! its readers.
 
 use std::time::Duration;
 
@@ -81,8 +82,8 @@ async fn a_bridge_that_edits_and_publishes_again_is_heard() {
     publisher.stop();
 }
 
-/// The head and the log of a channel go back while everybody stays connected, and somebody publishes at once: the publisher itself, or
-/// one that knows nothing.
+/// The head and the log of a channel go back while everybody stays connected, and somebody publishes at once: the
+/// publisher itself, or one that knows nothing.
 async fn goes_back_within_an_epoch(another: bool) {
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;

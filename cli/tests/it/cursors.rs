@@ -119,7 +119,8 @@ async fn a_resumed_pattern_reports_a_flush_that_nobody_saw() {
     subscriber.stop();
 }
 
-/// Where several losses lie at one place, a stream that must not go on behind them ends once, names all, and the next comes behind them.
+/// Where several losses lie at one place, a stream that must not go on behind them ends once, names all, and the next
+/// comes behind them.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_ends_at_several_losses_comes_behind_all_of_them() {
     let redis = RedisServer::start();
@@ -243,8 +244,8 @@ async fn a_registry_that_is_lost_under_open_streams_is_mended() {
     subscriber.stop();
 }
 
-/// Two messages, a flush, and a third. Whoever was there before the first learns that something was lost: exactly what, where the
-/// publisher still knows.
+/// Two messages, a flush, and a third. Whoever was there before the first learns that something was lost: exactly what,
+/// where the publisher still knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_from_before_the_first_message_knows_of_a_flush() {
     for (remembers, name) in [(true, "b.known"), (false, "b.forgotten")] {
@@ -261,7 +262,8 @@ async fn a_cursor_from_before_the_first_message_knows_of_a_flush() {
         }
         let resume = |after: &String, request| StreamMessagesRequest { after: vec![after.clone()], ..request };
         let lost = if remembers { "lost 1 to 2" } else { "lost 1 to 0" };
-        // Resumed before the third: only a channel's own stream can know that it was there before, unless the publisher does.
+        // Resumed before the third: only a channel's own stream can know that it was there before, unless the publisher
+        // does.
         let mut open = vec![subscriber.stream(resume(&of_channel, channel(name))).await];
         if remembers {
             open.push(subscriber.stream(resume(&of_pattern, pattern("b.*"))).await);

@@ -1,4 +1,5 @@
-//! The fast paths and the generated services say the same: the same messages, statuses and details, also through gRPC-Web.
+//! The fast paths and the generated services say the same: the same messages, statuses and details, also through
+//! gRPC-Web.
 
 use std::collections::HashMap;
 

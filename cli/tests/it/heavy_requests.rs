@@ -1,4 +1,5 @@
-//! Small requests that would become large ones: what repeats in them is counted before anything is made of it, whichever way they come.
+//! Small requests that would become large ones: what repeats in them is counted before anything is made of it,
+//! whichever way they come.
 
 use tidings_testing::RedisServer;
 use tokio::{

@@ -1,4 +1,5 @@
-//! The README says that every limit is a flag or a line of one file. So no wait and no queue has its size in the code itself.
+//! The README says that every limit is a flag or a line of one file. So no wait and no queue has its size in the code
+//! itself.
 
 use std::{fs, path::Path};
 

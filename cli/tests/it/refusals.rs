@@ -1,4 +1,5 @@
-//! One mistake has one answer: the same code and reason on whatever way a request comes, and of the same kind at both services.
+//! One mistake has one answer: the same code and reason on whatever way a request comes, and of the same kind at both
+//! services.
 
 use std::{collections::HashMap, net::SocketAddr};
 
@@ -38,8 +39,8 @@ fn told(status: &Status) -> Told {
     (status.code(), reason)
 }
 
-/// What is said of a body on each way to a method that takes one request: the fast path where there is one, the generated server, and
-/// gRPC-Web.
+/// What is said of a body on each way to a method that takes one request: the fast path where there is one, the
+/// generated server, and gRPC-Web.
 async fn on_all_ways(wire: &Wire, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<Told> {
     let mut all = Vec::new();
     for (kind, page) in [(GRPC, None), (GRPC, Some(PAGE)), (WEB, None), (WEB, Some(PAGE))] {

@@ -1,5 +1,5 @@
-//! Many streams of small messages on one connection, while Redis does not answer: HTTP/2 must not take what piles up for
-//! an attack.
+//! Many streams of small messages on one connection, while Redis does not answer: HTTP/2 must not take what piles up
+//! for an attack.
 
 use std::{
     sync::{

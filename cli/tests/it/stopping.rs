@@ -18,7 +18,8 @@ use crate::harness::{
 mod under_way;
 
 const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
-/// What ending may take beside the time that calls have: measured from outside, on a machine that is busy with other things.
+/// What ending may take beside the time that calls have: measured from outside, on a machine that is busy with other
+/// things.
 const SLACK: Duration = Duration::from_millis(1_000);
 
 /// Waits for a process that was told to stop, which must end well and in time.

@@ -1,5 +1,5 @@
-//! Requests whose bodies are large, slow, or never come to an end: what a connection may have under way is bounded, others on it are served
-//! meanwhile, and those who only have much to say come through.
+//! Requests whose bodies are large, slow, or never come to an end: what a connection may have under way is bounded,
+//! others on it are served meanwhile, and those who only have much to say come through.
 
 use std::time::Duration;
 

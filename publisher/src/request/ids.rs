@@ -1,13 +1,14 @@
-//! Ids for messages that come without. To read the clock and to draw random bits takes longer than the rest of reading a
-//! small message, so this is done once for all that come together.
+//! Ids for messages that come without. To read the clock and to draw random bits takes longer than the rest of reading
+//! a small message, so this is done once for all that come together.
 
 use uuid::Uuid;
 
 /// The bits of an id that stand for no time, version or variant.
 const FREE: u128 = (1 << 62) - 1;
 
-/// Ids of one moment, each greater than the one before. Beyond their first, which is as random as any, they are counted: what
-/// others draw in the same millisecond meets one of them no sooner than it would meet as many random ones.
+/// Ids of one moment, each greater than the one before. Beyond their first, which is as random as any, they are
+/// counted: what others draw in the same millisecond meets one of them no sooner than it would meet as many random
+/// ones.
 #[derive(Debug, Default)]
 pub(crate) struct Ids(Option<u128>);
 

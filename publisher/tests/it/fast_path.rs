@@ -1,4 +1,5 @@
-//! The fast path of unary calls beside the generated services: which messages it takes, and that nobody can tell the difference.
+//! The fast path of unary calls beside the generated services: which messages it takes, and that nobody can tell the
+//! difference.
 
 use std::{
     convert::Infallible,

@@ -277,7 +277,8 @@ async fn a_request_that_is_no_protobuf_ends_the_stream_in_our_words() {
     assert_eq!((end.code(), reason(&end).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
 }
 
-/// Messages of 30 bytes, each in a frame of its own, as fast as they can be sent: HTTP/2 must not take it for an attack.
+/// Messages of 30 bytes, each in a frame of its own, as fast as they can be sent: HTTP/2 must not take it for an
+/// attack.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fast_stream_of_small_messages_is_no_attack() {
     const COUNT: i64 = 20_000;

@@ -8,8 +8,8 @@ use super::{Common, Error, listen};
 const FLAG: &str = "--admin-listen";
 
 impl Common {
-    /// Binds the admin listener, if one is asked for, and begins to count what a process of these parts does: for a `main.rs`,
-    /// before it starts anything that counts.
+    /// Binds the admin listener, if one is asked for, and begins to count what a process of these parts does: for a
+    /// `main.rs`, before it starts anything that counts.
     pub async fn bind_admin(&self, parts: &[Part]) -> Result<Option<AdminServer>, Error> {
         let Some(address) = self.admin_listen else { return Ok(None) };
         let listener = listen(address, FLAG, self.allow_anonymous).await.map_err(|error| match error {

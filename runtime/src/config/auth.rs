@@ -14,8 +14,8 @@ use super::Error;
 #[group(skip)]
 #[command(group = ArgGroup::new("auth_keys").multiple(false))]
 pub struct AuthFlags {
-    /// A file with public keys (JSON Web Key Set): callers sign in with tokens (JWT) that one of them has signed. Read again when it
-    /// changes [default: nobody has to sign in]
+    /// A file with public keys (JSON Web Key Set): callers sign in with tokens (JWT) that one of them has signed. Read
+    /// again when it changes [default: nobody has to sign in]
     #[arg(
         long,
         env = "TIDINGS_AUTH_JWKS",
@@ -41,8 +41,8 @@ pub struct AuthFlags {
     /// For whom tokens are: the `aud` that each must have [default: none]
     #[arg(long, env = "TIDINGS_AUTH_AUDIENCE", value_name = "TEXT", requires = "auth_keys")]
     pub auth_audience: Option<String>,
-    /// A file that says who may publish and subscribe where (docs/security.md); without it a token's own claims `publish`, `subscribe` and
-    /// `manage` do. Read again when it changes [default: none]
+    /// A file that says who may publish and subscribe where (docs/security.md); without it a token's own claims
+    /// `publish`, `subscribe` and `manage` do. Read again when it changes [default: none]
     #[arg(long, env = "TIDINGS_AUTH_POLICY", value_name = "FILE", requires = "auth_keys")]
     pub auth_policy: Option<PathBuf>,
     /// The claim of a token that names the groups of its subject, which a policy gives roles

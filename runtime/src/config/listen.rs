@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 
 use super::Error;
 
-/// Reads an address to listen on, such as `127.0.0.1:3000`, `[::1]:3000` or `localhost:3000`. Port 0 lets the system choose.
+/// Reads an address to listen on, such as `127.0.0.1:3000`, `[::1]:3000` or `localhost:3000`. Port 0 lets the system
+/// choose.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let text = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),

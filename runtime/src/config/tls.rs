@@ -12,15 +12,15 @@ use super::Error;
 #[group(skip)]
 #[command(next_help_heading = "TLS")]
 pub struct TlsFlags {
-    /// A file with the service's certificate (PEM), behind it those that lead to a root: clients connect with TLS 1.2 or 1.3, at
-    /// https://. Read again when it changes [default: plain text]
+    /// A file with the service's certificate (PEM), behind it those that lead to a root: clients connect with TLS 1.2
+    /// or 1.3, at https://. Read again when it changes [default: plain text]
     #[arg(long, env = "TIDINGS_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// A file with its private key (PEM) [default: none]
     #[arg(long, env = "TIDINGS_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// A file with certificates (PEM): clients must have one that one of these has signed, or they are not talked to [default: they
-    /// need none]
+    /// A file with certificates (PEM): clients must have one that one of these has signed, or they are not talked to
+    /// [default: they need none]
     #[arg(long, env = "TIDINGS_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
     pub tls_client_ca: Option<PathBuf>,
 }

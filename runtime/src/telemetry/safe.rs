@@ -1,5 +1,5 @@
-//! Logs that no text from outside can forge: whatever a line holds, it stays one line, steers no terminal and hides nothing. All lines
-//! pass here, so nobody who logs has to think of it.
+//! Logs that no text from outside can forge: whatever a line holds, it stays one line, steers no terminal and hides
+//! nothing. All lines pass here, so nobody who logs has to think of it.
 
 use std::{
     borrow::Cow,
@@ -13,8 +13,8 @@ use tracing_subscriber::{
     fmt::{FormatFields, MakeWriter, format},
 };
 
-/// The fields of a line for people: the message first, then `name=value`, each value [as people may see it](printable). The line's own
-/// colours are written around them.
+/// The fields of a line for people: the message first, then `name=value`, each value [as people may see it](printable).
+/// The line's own colours are written around them.
 pub(super) fn fields() -> impl for<'writer> FormatFields<'writer> {
     format::debug_fn(|writer, field, value| {
         let is_coloured = writer.has_ansi_escapes();
@@ -37,7 +37,8 @@ impl<W: Write> Write for Fit<W> {
     }
 }
 
-/// Standard error, or what stands for it in tests, for JSON lines, each of which comes whole: JSON itself escapes quotes and C0 only.
+/// Standard error, or what stands for it in tests, for JSON lines, each of which comes whole: JSON itself escapes
+/// quotes and C0 only.
 #[derive(Debug, Clone)]
 pub(super) struct Json<M>(pub(super) M);
 

@@ -1,4 +1,5 @@
-//! Stands in for the crate of this name: its tables are seeded by addresses, so that their order is another in each process.
+//! Stands in for the crate of this name: its tables are seeded by addresses, so that their order is another in each
+//! process.
 
 pub use fast::RandomState;
 

@@ -20,16 +20,16 @@ pub enum Next {
     },
     /// Messages are gone. The reader already stands behind them, or behind the first of several losses.
     Gap(Gap),
-    /// The reader's epoch is older than the head's list, or of a history that is gone: whether the reader's own is whole, the message
-    /// at its position tells. See [`Reader::settle`].
+    /// The reader's epoch is older than the head's list, or of a history that is gone: whether the reader's own is
+    /// whole, the message at its position tells. See [`Reader::settle`].
     Unlisted,
 }
 
 /// What a reader must know where a channel has neither head nor log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Absence {
-    /// The reader's last message is so old, by the broker's own clock, that head and log are gone by age, which is no loss. Believed
-    /// only where the data set is still the one that the reader knew.
+    /// The reader's last message is so old, by the broker's own clock, that head and log are gone by age, which is no
+    /// loss. Believed only where the data set is still the one that the reader knew.
     pub expired: bool,
     /// The present data set, if it is known.
     pub data_set: Option<DataSet>,
@@ -44,7 +44,8 @@ pub struct Reader {
     origin: Origin,
     /// The data set in which the reader last saw the channel, or saw that it was not there.
     data_set: Option<DataSet>,
-    /// What was reported to be lost: the same loss may be met again, in a head that fell below the reader and in the epoch that follows.
+    /// What was reported to be lost: the same loss may be met again, in a head that fell below the reader and in the
+    /// epoch that follows.
     reported: Reported,
     /// What the reader was before it met servers that did not have the channel.
     pasts: Pasts,
@@ -68,8 +69,8 @@ impl Reader {
         Self { position, origin, data_set, ..Self::default() }
     }
 
-    /// The data set in which a channel that had no head was found not to be there: if it has a head in another one later, messages
-    /// may have been lost with this one.
+    /// The data set in which a channel that had no head was found not to be there: if it has a head in another one
+    /// later, messages may have been lost with this one.
     #[must_use]
     pub fn in_data_set(mut self, data_set: Option<DataSet>) -> Self {
         self.data_set = data_set;
@@ -89,8 +90,8 @@ impl Reader {
         Mark { position: self.position, lineage: self.lineage() }
     }
 
-    /// Whether messages may have been lost before the first that the reader has seen, as far as the present data set tells: the head
-    /// must be looked at before a first message is taken for the first.
+    /// Whether messages may have been lost before the first that the reader has seen, as far as the present data set
+    /// tells: the head must be looked at before a first message is taken for the first.
     pub fn doubts_first(&self, present: Option<DataSet>) -> bool {
         self.position.epoch.is_none() && self.data_set.zip(present).is_some_and(|(known, present)| known != present)
     }
@@ -108,8 +109,8 @@ impl Reader {
         self.data_set
     }
 
-    /// Looks at the head and says what is next; moves over gaps and into a new epoch where nothing was lost. `absence` counts where
-    /// there is no head.
+    /// Looks at the head and says what is next; moves over gaps and into a new epoch where nothing was lost. `absence`
+    /// counts where there is no head.
     pub fn next(&mut self, head: Option<&Head>, absence: Absence) -> Next {
         let Some(head) = head else { return self.without_head(absence) };
         if head.epochs.is_empty() {
@@ -155,8 +156,8 @@ impl Reader {
         }
     }
 
-    /// Whether the reader has reported that what follows its position in its epoch is lost. Only a new epoch leads on then: copies
-    /// of what was lost, wherever they may still be, are not to be read.
+    /// Whether the reader has reported that what follows its position in its epoch is lost. Only a new epoch leads on
+    /// then: copies of what was lost, wherever they may still be, are not to be read.
     pub fn awaits_epoch(&self) -> bool {
         self.position
             .epoch
@@ -187,8 +188,8 @@ impl Reader {
         Some(Gap::lost(lost.epoch, lost.sequence + 1, 0, self.position))
     }
 
-    /// What the log has before the oldest epoch of the head's list, where messages were lost when that began. Behind it they are
-    /// reported.
+    /// What the log has before the oldest epoch of the head's list, where messages were lost when that began. Behind it
+    /// they are reported.
     fn before_oldest(&mut self, head: &Head) -> Option<Next> {
         let oldest = &head.epochs[0];
         if !has_losses(head, oldest) {
@@ -209,8 +210,8 @@ impl Reader {
         Some(Next::Gap(trimmed(head, oldest.epoch, from, self.position)))
     }
 
-    /// Moves to the oldest epoch of the head's list, once all is reported that was lost where it began. Of the one before it, that is
-    /// the reader's, or one that followed it.
+    /// Moves to the oldest epoch of the head's list, once all is reported that was lost where it began. Of the one
+    /// before it, that is the reader's, or one that followed it.
     fn cross_to_oldest(&mut self, head: &Head, own: Option<Epoch>) -> Option<Gap> {
         let oldest = head.epochs.first()?;
         let sequence = self.position.sequence;
@@ -234,8 +235,9 @@ impl Reader {
         Gap { epoch, first_missing: from.sequence + 1, last_missing: resume.sequence, reason, resume, more: false }
     }
 
-    /// The reader's epoch was written anew from this sequence on: Redis came back with less than it had, and others wrote before anyone
-    /// saw that. What the reader has of it is lost; it goes on with what stands there now. Nothing where it stands before that.
+    /// The reader's epoch was written anew from this sequence on: Redis came back with less than it had, and others
+    /// wrote before anyone saw that. What the reader has of it is lost; it goes on with what stands there now. Nothing
+    /// where it stands before that.
     pub fn rewrite(&mut self, epoch: Epoch, from: i64) -> Option<Gap> {
         let had = self.position.sequence;
         if self.position.epoch != Some(epoch) {
@@ -313,8 +315,9 @@ impl Reader {
         Next::Gap(Gap::lost(lost.epoch, lost.sequence + 1, 0, Position::START))
     }
 
-    /// The reader's epoch is of a history that is gone: Redis went back to where another one begins. The reader goes on from the last
-    /// epoch that both have in common, with what it has not had of it. `None` where none is known; otherwise what was lost, if anything.
+    /// The reader's epoch is of a history that is gone: Redis went back to where another one begins. The reader goes on
+    /// from the last epoch that both have in common, with what it has not had of it. `None` where none is known;
+    /// otherwise what was lost, if anything.
     fn leave_fork(&mut self, head: &Head) -> Option<Option<Gap>> {
         let lost = self.position;
         let own = lost.epoch?;
@@ -341,8 +344,8 @@ impl Reader {
         Some(gap)
     }
 
-    /// Goes on in an epoch of the head's, by its index, of which the reader had this much. What was read or reported of it beyond is not
-    /// read again.
+    /// Goes on in an epoch of the head's, by its index, of which the reader had this much. What was read or reported of
+    /// it beyond is not read again.
     fn go_to(&mut self, head: &Head, (index, had): (usize, i64)) {
         let epoch = head.epochs[index].epoch;
         let had = self.reported.beyond(epoch, had);
@@ -352,8 +355,8 @@ impl Reader {
         self.learn(head, index);
     }
 
-    /// A server has the channel again, after one that did not: where it has what the reader stood in, or what came before that, the reader
-    /// goes on there.
+    /// A server has the channel again, after one that did not: where it has what the reader stood in, or what came
+    /// before that, the reader goes on there.
     fn come_back(&mut self, head: &Head) {
         if self.position != Position::START {
             return;
@@ -363,8 +366,8 @@ impl Reader {
         }
     }
 
-    /// The last epoch that the reader was in before it met a server without the channel, and that this head has: by its index there, and
-    /// where the reader left it. What it reported then counts again.
+    /// The last epoch that the reader was in before it met a server without the channel, and that this head has: by its
+    /// index there, and where the reader left it. What it reported then counts again.
     fn recall(&mut self, head: &Head) -> Option<(usize, i64)> {
         let (common, reported) = self.pasts.recall(head)?;
         self.reported.add_all(reported);
@@ -391,8 +394,8 @@ impl Reader {
         self.report(own, last + 1, had, self.position).map_or(Next::End, Next::Gap)
     }
 
-    /// Moves to the beginning of the next epoch, once all is reported that was lost there: first what the old one had beyond, then what
-    /// was found out when the next one began.
+    /// Moves to the beginning of the next epoch, once all is reported that was lost there: first what the old one had
+    /// beyond, then what was found out when the next one began.
     fn cross(&mut self, head: &Head, own: Epoch, successor: &EpochStart) -> Option<Gap> {
         let resume = Position::new(successor.epoch, successor.first - 1);
         let (mut from, mut to) = (successor.first, self.position.sequence.max(successor.previous_end));
@@ -411,13 +414,15 @@ impl Reader {
             self.position = resume;
             return None;
         };
-        // A client that leaves between two of them is told of both again, which is better than of one. What it had beyond is lost.
+        // A client that leaves between two of them is told of both again, which is better than of one. What it had
+        // beyond is lost.
         let before = Position::new(own, self.position.sequence.min(successor.first - 1));
         self.position = if more { before } else { resume };
         self.report(epoch, from, to, self.position).map(|gap| Gap { more, ..gap })
     }
 
-    /// The first of some losses that was not told, as far as it was not, and whether another one will be left behind it.
+    /// The first of some losses that was not told, as far as it was not, and whether another one will be left behind
+    /// it.
     fn first_untold(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
         let losses: Vec<_> = losses.collect();
         let mut told = self.told();
@@ -457,7 +462,8 @@ impl Reader {
             self.learn(head, index);
             return Next::Read { to: limit };
         }
-        // Trimmed: also beyond the epoch's end, as long as nothing was lost where the next began, for one loss is one gap.
+        // Trimmed: also beyond the epoch's end, as long as nothing was lost where the next began, for one loss is one
+        // gap.
         let (mut index, mut limit) = (index, limit);
         while head.first - 1 > limit
             && let Some(next) = head.epochs.get(index + 1)

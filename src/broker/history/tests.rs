@@ -202,8 +202,8 @@ fn an_epoch_older_than_the_list_asks_the_log() {
     assert_eq!(reader.next(Some(&head), Absence::default()), Next::Read { to: 29 });
 }
 
-/// What was lost where the oldest listed epoch began is reported to those as well whose own fell off the list, and where it was lost:
-/// behind what the log has before.
+/// What was lost where the oldest listed epoch began is reported to those as well whose own fell off the list, and
+/// where it was lost: behind what the log has before.
 #[test]
 fn losses_at_the_oldest_listed_epoch_are_told_to_whoever_comes_from_before() {
     let known = with_losses(head(&[(5, 20, 21), (6, 30, 29)], 10, 40), &[(5, 9, 1, 4), (5, 8, 2, 2)]);

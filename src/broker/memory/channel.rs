@@ -166,8 +166,8 @@ impl Channel {
         self.log_bytes -= gone_bytes;
     }
 
-    /// Lets go what goes without a publish, as on Redis: the log as a whole, one max-age after its last message. A single
-    /// message that is too old stays until the next publish.
+    /// Lets go what goes without a publish, as on Redis: the log as a whole, one max-age after its last message. A
+    /// single message that is too old stays until the next publish.
     pub(super) fn expire(&mut self, retention: &Retention, now_ms: i64) {
         let now_ms = now_ms.max(self.time_ms);
         if self.log.back().is_some_and(|last| last.time_ms.saturating_add(ms(retention.max_age_ms)) < now_ms) {

@@ -1,6 +1,7 @@
 //! The fast path for what our own publisher writes most: a plain text without attributes, in exactly the layout of
-//! [`Encoded::stamp`](crate::envelope::Encoded::stamp), or the same without a place, as plain programs write it. It decides by comparing bytes at known places from both ends, and takes
-//! only what the general decoder would read the same; anything else is left to that.
+//! [`Encoded::stamp`](crate::envelope::Encoded::stamp), or the same without a place, as plain programs write it. It
+//! decides by comparing bytes at known places from both ends, and takes only what the general decoder would read the
+//! same; anything else is left to that.
 
 use super::{Claim, MAX_SEQUENCE};
 use crate::{
@@ -17,7 +18,8 @@ const TAIL: &[u8] = br#""}"#;
 /// `2026-11-24T12:00:00.000Z`
 const DATE_BYTES: usize = 24;
 
-/// What messages that follow one another mostly have in common: where the next one has the same bytes, they need not be read.
+/// What messages that follow one another mostly have in common: where the next one has the same bytes, they need not be
+/// read.
 #[derive(Debug, Default)]
 pub(in super::super) struct Before {
     date: Option<([u8; DATE_BYTES], i64)>,
@@ -48,9 +50,10 @@ impl Before {
     }
 }
 
-/// Reads an envelope in our layout, or what plain programs write in the same order; `None` where it is for the general decoder,
-/// which may read it as well.
-// Into where its answer is used: one that is handed on by memory is read in other pieces than it was written in, and waited for.
+/// Reads an envelope in our layout, or what plain programs write in the same order; `None` where it is for the general
+/// decoder, which may read it as well.
+// Into where its answer is used: one that is handed on by memory is read in other pieces than it was written in, and
+// waited for.
 #[inline(always)]
 pub(in super::super) fn decode<'a>(bytes: &'a [u8], before: &mut Before) -> Option<Plain<'a>> {
     let rest = bytes.strip_prefix(HEAD)?;

@@ -1,13 +1,13 @@
-//! What one captured channel's messages of plain programs are known to have become. A plain value: it is told what the live
-//! connection tells, in that order, and says what to do next.
+//! What one captured channel's messages of plain programs are known to have become. A plain value: it is told what the
+//! live connection tells, in that order, and says what to do next.
 //!
-//! Whatever this replica has heard is held until it is known to be adopted: by a notice, or by the log where notices were
-//! missed. Every numbered message of the channel moves the `place`; one that does not follow it leaves a `missed` range, which
-//! is read before anything is adopted. A message comes before its notice on the connection, so what a range tells of was
-//! heard before the range was found, or will not be heard at all.
+//! Whatever this replica has heard is held until it is known to be adopted: by a notice, or by the log where notices
+//! were missed. Every numbered message of the channel moves the `place`; one that does not follow it leaves a `missed`
+//! range, which is read before anything is adopted. A message comes before its notice on the connection, so what a
+//! range tells of was heard before the range was found, or will not be heard at all.
 //!
-//! Should the state be wrong all the same, adopting changes nothing (see [`adopt`](tidings::broker::adopt)), and the head
-//! is looked at again.
+//! Should the state be wrong all the same, adopting changes nothing (see [`adopt`](tidings::broker::adopt)), and the
+//! head is looked at again.
 
 use std::collections::VecDeque;
 
@@ -78,8 +78,8 @@ impl AdoptionState {
         self.held.push(raw, now);
     }
 
-    /// The live connection was lost. What was heard before the first head may have been adopted anywhere in the log by now:
-    /// nothing tells where it was heard.
+    /// The live connection was lost. What was heard before the first head may have been adopted anywhere in the log by
+    /// now: nothing tells where it was heard.
     pub(super) fn break_off(&mut self) {
         if self.place.is_none() && !self.held.is_empty() {
             self.place = Some(Position::START);
@@ -101,7 +101,8 @@ impl AdoptionState {
         true
     }
 
-    /// Redis went back to a position within its epoch, and other messages follow there. Which was adopted last, the head tells.
+    /// Redis went back to a position within its epoch, and other messages follow there. Which was adopted last, the
+    /// head tells.
     pub(super) fn rewrite(&mut self, to: Position) {
         if let Some(place) = &mut self.place
             && place.epoch == to.epoch

@@ -7,8 +7,8 @@ use tidings::{
     channel::{ChannelName, InvalidName, Names, Pattern},
 };
 
-/// Reads what `--capture` names: channels, and patterns where there is a glob character. An empty text names nothing; no text
-/// at all is the default channel.
+/// Reads what `--capture` names: channels, and patterns where there is a glob character. An empty text names nothing;
+/// no text at all is the default channel.
 pub fn parse(texts: Option<&[String]>, names: &Names) -> Result<Vec<Topic>, InvalidCapture> {
     let Some(texts) = texts else {
         return Ok(names.default_channel().cloned().map(Topic::Channel).into_iter().collect());

@@ -36,8 +36,8 @@ impl Walk {
         self.reader.position
     }
 
-    /// Goes on with a page that was read from the walk's position. Gaps are no concern here: of what the log lacks, what
-    /// was heard is adopted again.
+    /// Goes on with a page that was read from the walk's position. Gaps are no concern here: of what the log lacks,
+    /// what was heard is adopted again.
     pub(super) fn take(&mut self, page: &Page) -> Told {
         let mut told = Told::default();
         let start = self.reader.position.sequence;

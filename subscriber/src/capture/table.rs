@@ -125,8 +125,8 @@ impl Table {
         self.bytes == 0
     }
 
-    /// Drops the oldest message of the channel that has heard too much: the given one where most is its own, or else the one
-    /// that holds most, so that a flood costs the others nothing.
+    /// Drops the oldest message of the channel that has heard too much: the given one where most is its own, or else
+    /// the one that holds most, so that a flood costs the others nothing.
     fn drop_one(&mut self, channel: &ChannelName) -> bool {
         let own = self.states.get(channel).map_or(0, AdoptionState::held_bytes);
         let most = match own > CAPTURE_BYTES / 2 {

@@ -1,5 +1,5 @@
-//! Chunks of what was read of a log. There all messages are one channel's and follow one another, which spares what the live side
-//! has to ask of each.
+//! Chunks of what was read of a log. There all messages are one channel's and follow one another, which spares what the
+//! live side has to ask of each.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use tidings::{
 
 use super::{Chunk, Entry, Run, wire::Series};
 
-/// Frames consecutive messages of one epoch, from just after a position up to a sequence. The head tells where they lie.
+/// Frames consecutive messages of one epoch, from just after a position up to a sequence. The head tells where they
+/// lie.
 pub(crate) fn of_log(
     channel: &ChannelName,
     hash: ChannelHash,

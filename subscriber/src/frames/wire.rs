@@ -1,5 +1,6 @@
 //! A message as a frame, written straight into the buffer: what prost makes of [`message`](super::message), without a
-//! text of its own for each field. This is done once for each message that is heard, and decides how fast a channel can be.
+//! text of its own for each field. This is done once for each message that is heard, and decides how fast a channel can
+//! be.
 
 use tidings::{
     channel::ChannelName,
@@ -40,7 +41,8 @@ impl Series {
         self.hash == hash && self.epoch == epoch
     }
 
-    /// Appends the frame of a message. Sequence 0 stands for one that has no place of its own; its cursor is just after `after`.
+    /// Appends the frame of a message. Sequence 0 stands for one that has no place of its own; its cursor is just after
+    /// `after`.
     pub(super) fn put(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -106,7 +108,8 @@ impl Series {
         buffer.extend_from_slice(end.written());
     }
 
-    /// What stands behind the payload and has a size that is known but for a few bytes: time, sequence, epoch and cursor.
+    /// What stands behind the payload and has a size that is known but for a few bytes: time, sequence, epoch and
+    /// cursor.
     fn end(&self, time_ms: i64, sequence: i64, after: i64) -> Small<128> {
         let (seconds, nanos) = time(time_ms);
         let mut end = Small::default();

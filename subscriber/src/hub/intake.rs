@@ -1,13 +1,13 @@
 //! What a feed makes of pushes: which messages have a place in their channel's history, and which only say so.
 //!
-//! A claim (sequence and epoch in the JSON) that follows the last one is believed. For any other the channel's head is looked up, over
-//! the live connection itself, or, where it is at or below what was heard, the log ([`claims`] decides); until the answer comes the
-//! channel's pushes are held, in order. They are believed or not, never lost for being early: what does not fit into the bound is in the
-//! log if it was ours.
+//! A claim (sequence and epoch in the JSON) that follows the last one is believed. For any other the channel's head is
+//! looked up, over the live connection itself, or, where it is at or below what was heard, the log ([`claims`]
+//! decides); until the answer comes the channel's pushes are held, in order. They are believed or not, never lost for
+//! being early: what does not fit into the bound is in the log if it was ours.
 //!
-//! On captured channels messages of plain programs are for no stream: the feed through which a channel is captured hands
-//! them to [`capture`](crate::capture). What comes to the streams is the notice of their adoption, a numbered message like
-//! any other.
+//! On captured channels messages of plain programs are for no stream: the feed through which a channel is captured
+//! hands them to [`capture`](crate::capture). What comes to the streams is the notice of their adoption, a numbered
+//! message like any other.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -194,8 +194,8 @@ impl Intake {
         self.channels.holds(channel)
     }
 
-    /// Whether the feed has missed something of a channel that belongs to it: the head, which comes behind all pushes before
-    /// it, is elsewhere than the pushes led to.
+    /// Whether the feed has missed something of a channel that belongs to it: the head, which comes behind all pushes
+    /// before it, is elsewhere than the pushes led to.
     pub(super) fn has_missed(&mut self, channel: &ChannelName, head: Option<&Head>) -> Missed {
         match self.channels.compare(channel, head) {
             Shown::Nothing => Missed::Nothing,
@@ -256,7 +256,8 @@ impl Intake {
         self.doubt_push(&channel, payload, arrival_ms, notice)
     }
 
-    /// Puts a message into the chunk, or where it belongs on a captured channel; false when its claim is not what comes next.
+    /// Puts a message into the chunk, or where it belongs on a captured channel; false when its claim is not what comes
+    /// next.
     fn place(
         &mut self,
         channel: &ChannelName,

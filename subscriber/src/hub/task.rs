@@ -219,7 +219,8 @@ impl Task {
                 Missed::Ask(question) => self.ask(&topic, Needs::Log(question)),
             }
         }
-        // What is still held was heard before this head, and is not told yet. An answer comes later, and the capture asks again until then.
+        // What is still held was heard before this head, and is not told yet. An answer comes later, and the capture
+        // asks again until then.
         if !holds {
             self.capture.look(channel, head.as_ref());
         }

@@ -1,8 +1,9 @@
-//! Channels that can't be read, each for a reason of its own: what stands on the broker for one is damaged, or is refused.
+//! Channels that can't be read, each for a reason of its own: what stands on the broker for one is damaged, or is
+//! refused.
 //!
-//! Each is named in the log once, and asked for again ever more seldom; all others go on. Streams of patterns have set it
-//! aside, and are told to look when it can be read. One that was read is remembered for a while: where only a part of it can be, a stream
-//! reports it again, and the pauses go on growing. This module knows no stream and no Redis.
+//! Each is named in the log once, and asked for again ever more seldom; all others go on. Streams of patterns have set
+//! it aside, and are told to look when it can be read. One that was read is remembered for a while: where only a part
+//! of it can be, a stream reports it again, and the pauses go on growing. This module knows no stream and no Redis.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,8 @@ enum Stage {
 }
 
 impl Unreadable {
-    /// A channel could not be read. `was_asked`: it is the answer to a question of the hub's, and not a stream's own finding.
+    /// A channel could not be read. `was_asked`: it is the answer to a question of the hub's, and not a stream's own
+    /// finding.
     pub(super) fn note(&mut self, channel: &ChannelName, error: &Error, was_asked: bool, now: Instant) {
         let trouble = self.channels.entry(channel.clone()).or_insert(Trouble { tries: 0, stage: Stage::Read(now) });
         let is_news = trouble.tries == 0;

@@ -1,5 +1,5 @@
-//! Reading ahead: the next page of a log is read and framed while the one before it is being sent, so that Redis and the
-//! subscriber work at the same time. What comes lies among the shared pages, like what was asked for.
+//! Reading ahead: the next page of a log is read and framed while the one before it is being sent, so that Redis and
+//! the subscriber work at the same time. What comes lies among the shared pages, like what was asked for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -44,8 +44,8 @@ struct Chain {
 pub(super) type Aheads = std::collections::HashMap<(ChannelName, Position), Weak<Ahead>>;
 
 impl Pages {
-    /// Reads the page behind a position, which a reader will come to next, and when that is there the one behind it. `None` where so
-    /// many read that pages are small: one that is read too early would only push out another.
+    /// Reads the page behind a position, which a reader will come to next, and when that is there the one behind it.
+    /// `None` where so many read that pages are small: one that is read too early would only push out another.
     pub(crate) fn read_ahead(
         self: &Arc<Self>,
         channel: &ChannelName,

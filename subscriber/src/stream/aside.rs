@@ -1,5 +1,5 @@
-//! Channels of a pattern that can't be read: they are set aside, so that the others go on. The hub looks after them, and says when
-//! they can be read; then the stream goes on where it was, or finds its start where it had none yet.
+//! Channels of a pattern that can't be read: they are set aside, so that the others go on. The hub looks after them,
+//! and says when they can be read; then the stream goes on where it was, or finds its start where it had none yet.
 
 use std::slice;
 
@@ -12,8 +12,8 @@ use tidings::{
 use super::{Session, catch_up::Stop, positions::Track, start};
 use crate::request::Start;
 
-/// Where a stream starts in a channel whose head could not be read when it was opened. From now on, that is from the time of
-/// opening: what was published since is not passed over.
+/// Where a stream starts in a channel whose head could not be read when it was opened. From now on, that is from the
+/// time of opening: what was published since is not passed over.
 pub(super) fn later(start: &Start) -> Start {
     match start {
         Start::Earliest => Start::Earliest,

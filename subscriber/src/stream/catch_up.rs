@@ -76,7 +76,8 @@ impl Session {
         }
     }
 
-    /// Adds the channels of the registry that the pattern stream has not heard of: a first message may have been missed.
+    /// Adds the channels of the registry that the pattern stream has not heard of: a first message may have been
+    /// missed.
     async fn list(&mut self) -> Result<(), Stop> {
         if let Places::Pattern { pattern, .. } = &self.positions.places {
             // Before the channels: what is flushed in between is rather told twice than never.
@@ -98,8 +99,8 @@ impl Session {
         Ok(())
     }
 
-    /// Of many channels most have nothing new: their heads, read together, tell. Those that have are read one after the other,
-    /// before the heads of others are.
+    /// Of many channels most have nothing new: their heads, read together, tell. Those that have are read one after the
+    /// other, before the heads of others are.
     async fn look_for_news(&mut self) -> Result<(), Stop> {
         while self.news.is_empty() && self.behind.len() > 1 {
             let some: Vec<ChannelName> = self.behind.iter().take(HEADS_PER_READ).cloned().collect();
@@ -218,8 +219,8 @@ impl Session {
     }
 }
 
-/// Whether the log holds the message just before a position, in the position's epoch; or that epoch's first one, where the position lies
-/// before it, as that of a reader does that has read nothing yet.
+/// Whether the log holds the message just before a position, in the position's epoch; or that epoch's first one, where
+/// the position lies before it, as that of a reader does that has read nothing yet.
 pub(crate) async fn holds(broker: &dyn Broker, channel: &ChannelName, mark: Mark) -> Result<bool, Error> {
     let Mark { position, lineage } = mark;
     let limit = PageLimit { messages: 1, bytes: 1 };

@@ -47,7 +47,8 @@ impl Session {
         let track = self.positions.track(channel)?;
         let before = track.reader.clone();
         let at = before.position;
-        // The live connection may still lead to another server than the commands: asked again at once, both would say the same.
+        // The live connection may still lead to another server than the commands: asked again at once, both would say
+        // the same.
         let elsewhere = || Stop::Broker(Error::Unavailable("the live connection leads elsewhere".to_owned()));
         if head.as_ref().is_none_or(|head| head.first <= head.last) {
             return Err(elsewhere());
@@ -72,7 +73,8 @@ impl Session {
         Ok(true)
     }
 
-    /// A channel's history was written anew below the stream's position: log time tells from where on, for it never steps back.
+    /// A channel's history was written anew below the stream's position: log time tells from where on, for it never
+    /// steps back.
     pub(super) async fn rewrite(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<(), Stop> {
         let track = self.positions.track(channel)?;
         let (at, time_ms) = (track.reader.position, track.time_ms);
@@ -82,7 +84,8 @@ impl Session {
         self.ahead = None;
         let heads = self.broker.heads(std::slice::from_ref(channel)).await?;
         let head = heads.into_iter().next().transpose()?.flatten();
-        // Where what is newer is of another epoch, or there is none, the head tells what was lost, less what was reported of it.
+        // Where what is newer is of another epoch, or there is none, the head tells what was lost, less what was
+        // reported of it.
         if !head.is_some_and(|head| head.has_in(epoch, from)) {
             return Ok(());
         }
@@ -92,7 +95,8 @@ impl Session {
         Ok(())
     }
 
-    /// The reader's epoch is older than the head's list: the message at its position tells whether the history is whole.
+    /// The reader's epoch is older than the head's list: the message at its position tells whether the history is
+    /// whole.
     pub(super) async fn settle(
         &mut self,
         channel: &ChannelName,
@@ -109,8 +113,8 @@ impl Session {
     }
 
     pub(super) fn tell(&mut self, channel: &ChannelName, gap: &Gap, frames: &mut BytesMut) -> Result<(), Stop> {
-        // What was lost before the time that the client asked for is none of its business. Where the log had nothing as new
-        // when the stream was opened, what is lost behind it was published since.
+        // What was lost before the time that the client asked for is none of its business. Where the log had nothing as
+        // new when the stream was opened, what is lost behind it was published since.
         let now_ms = chrono::Utc::now().timestamp_millis();
         if self.positions.track(channel)?.not_before_ms.is_some_and(|start_ms| now_ms < start_ms) {
             return Ok(());
@@ -118,7 +122,8 @@ impl Session {
         Ok(self.report(frames, channel, gap)?)
     }
 
-    /// What is to be made of a channel without a head: by the broker's own clock, for nobody else's has dated its messages.
+    /// What is to be made of a channel without a head: by the broker's own clock, for nobody else's has dated its
+    /// messages.
     pub(super) async fn absence(&mut self, channel: &ChannelName) -> Result<Absence, Stop> {
         let DataSetNow { data_set, time_ms: now_ms } = self.broker.data_set().await?;
         self.positions.data_set = data_set.or(self.positions.data_set);

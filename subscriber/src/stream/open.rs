@@ -93,8 +93,8 @@ fn unavailable(error: Error) -> Status {
     status::from_broker(error, Call::Read)
 }
 
-/// Where a pattern stream starts in all channels that the registry has, and in those that its cursor names; and which of them can't
-/// be read.
+/// Where a pattern stream starts in all channels that the registry has, and in those that its cursor names; and which
+/// of them can't be read.
 async fn everywhere(
     source: &Source,
     pattern: &Pattern,
@@ -139,8 +139,8 @@ async fn everywhere(
     Ok((Positions { places, data_set }, unreadable))
 }
 
-/// Where a pattern stream resumes: the newer cursors are put over those of the whole stream. Every channel that it names is looked
-/// at, whether the registry knows it or not. What is known by a hash alone waits for the channel.
+/// Where a pattern stream resumes: the newer cursors are put over those of the whole stream. Every channel that it
+/// names is looked at, whether the registry knows it or not. What is known by a hash alone waits for the channel.
 async fn after(
     source: &Source,
     pattern: &Pattern,
@@ -168,8 +168,8 @@ async fn after(
     Ok((tracks, unheard))
 }
 
-/// A cursor of a channel that is known not to match the pattern does not belong; one of a channel that nobody has heard of waits
-/// for it.
+/// A cursor of a channel that is known not to match the pattern does not belong; one of a channel that nobody has heard
+/// of waits for it.
 async fn refuse_foreign(
     broker: &Shared,
     pattern: &Pattern,

@@ -158,8 +158,8 @@ impl Positions {
         Ok(())
     }
 
-    /// Whether a run has only messages of plain programs, on a channel without a history: such channels may be many, and
-    /// a pattern stream remembers nothing of them.
+    /// Whether a run has only messages of plain programs, on a channel without a history: such channels may be many,
+    /// and a pattern stream remembers nothing of them.
     pub(super) fn is_fleeting(&self, run: &Run) -> bool {
         let Places::Pattern { tracks, unheard, .. } = &self.places else { return false };
         run.before == Position::START

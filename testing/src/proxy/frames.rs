@@ -1,5 +1,5 @@
-//! Where the frames of a RESP stream begin and end, and which are pushed messages. Passes on bytes as they come, but those of
-//! a push whose kind is not known yet.
+//! Where the frames of a RESP stream begin and end, and which are pushed messages. Passes on bytes as they come, but
+//! those of a push whose kind is not known yet.
 
 /// What becomes of the frame that is being passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -127,8 +127,8 @@ fn prepare(stream: &TcpStream, terms: &Terms) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-/// Waits for the client's first words, as many as tell HTTP/2 from HTTP/1: hyper's own limits begin only after them. Where there is TLS, its
-/// handshake comes before, in the same time.
+/// Waits for the client's first words, as many as tell HTTP/2 from HTTP/1: hyper's own limits begin only after them.
+/// Where there is TLS, its handshake comes before, in the same time.
 async fn greet(
     stream: TcpStream,
     terms: Terms,

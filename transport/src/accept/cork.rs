@@ -1,8 +1,8 @@
 //! Gathers what one turn of a connection writes, so that it leaves in a few large pieces.
 //!
-//! h2 writes and flushes each DATA frame by itself, at most 16 KiB (`FramedWrite::flush` in h2 0.4). With many streams most of a
-//! connection's time then goes into system calls and packets. Here a flush means nothing; the connection's task lets
-//! everything go when the protocol has no more to do for now.
+//! h2 writes and flushes each DATA frame by itself, at most 16 KiB (`FramedWrite::flush` in h2 0.4). With many streams
+//! most of a connection's time then goes into system calls and packets. Here a flush means nothing; the connection's
+//! task lets everything go when the protocol has no more to do for now.
 
 use std::{
     io,

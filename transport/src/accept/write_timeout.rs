@@ -1,7 +1,7 @@
 //! The writing half of a connection, that gives up on a peer which takes nothing off the socket.
 //!
-//! HTTP/2's own keepalive can't: when its ping is not answered it says goodbye, and waits for room to say it in. HTTP/1.1 has
-//! no ping at all.
+//! HTTP/2's own keepalive can't: when its ping is not answered it says goodbye, and waits for room to say it in.
+//! HTTP/1.1 has no ping at all.
 
 use std::{
     io,

@@ -1,5 +1,5 @@
-//! What the system knows of the process, by the names that Prometheus's own libraries give it. It is read from Linux's `/proc` when
-//! it is asked for, which takes well under a millisecond; other systems have none of these metrics.
+//! What the system knows of the process, by the names that Prometheus's own libraries give it. It is read from Linux's
+//! `/proc` when it is asked for, which takes well under a millisecond; other systems have none of these metrics.
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{FAMILIES, measure};

@@ -13,8 +13,8 @@ use super::process;
 #[error("metrics are counted by something else in this process already")]
 pub struct AlreadyInstalled;
 
-/// Begins to count, for the whole process: for a `main.rs` only, before it starts anything that counts. The series of the
-/// process's parts exist from now on.
+/// Begins to count, for the whole process: for a `main.rs` only, before it starts anything that counts. The series of
+/// the process's parts exist from now on.
 pub fn install(parts: &[Part]) -> Result<Scrape, AlreadyInstalled> {
     let mut builder = PrometheusBuilder::new();
     for (name, kind, _) in FAMILIES {

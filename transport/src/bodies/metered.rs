@@ -17,8 +17,8 @@ use super::Meter;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 pin_project! {
-    /// Fails with a status where the body is not as it must be, behind what came before it on a stream. What is read of a message before it
-    /// has its share is kept until then.
+    /// Fails with a status where the body is not as it must be, behind what came before it on a stream. What is read of
+    /// a message before it has its share is kept until then.
     pub(crate) struct Metered<B> {
         #[pin]
         inner: B,

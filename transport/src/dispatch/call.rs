@@ -1,5 +1,5 @@
-//! One call, from its headers to the response's. hyper copies it into a task of its own, so it is kept small: what few calls need is
-//! boxed.
+//! One call, from its headers to the response's. hyper copies it into a task of its own, so it is kept small: what few
+//! calls need is boxed.
 
 use std::{
     convert::Infallible,
@@ -99,7 +99,8 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Reading<B> {
     ///
     /// # Errors
     ///
-    /// It is not exactly one whole message, it had no share of what the connection may have under way, or it was too slow.
+    /// It is not exactly one whole message, it had no share of what the connection may have under way, or it was too
+    /// slow.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
         loop {
             if let Some(slow) = &mut self.slow {

@@ -14,8 +14,8 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Takes what came next. Says whether it can still become one ordinary message. Where that has its share of memory, room is made for all
-    /// of it; a claim alone makes none.
+    /// Takes what came next. Says whether it can still become one ordinary message. Where that has its share of memory,
+    /// room is made for all of it; a claim alone makes none.
     pub(super) fn add(&mut self, data: Bytes, has_share: bool) -> bool {
         if self.all.is_empty() && self.first.is_empty() {
             self.first = data;

@@ -165,8 +165,8 @@ impl Twin {
         self.broker.sequence_before(&channel, time_ms).await == Ok(expected)
     }
 
-    /// The channels that have messages, by pages. The registry of Redis is written before the message is, and so may name one whose
-    /// first publish was refused.
+    /// The channels that have messages, by pages. The registry of Redis is written before the message is, and so may
+    /// name one whose first publish was refused.
     async fn list(&self, pattern: &Pattern, mut after: String, limit: usize) -> Vec<String> {
         let mut names = Vec::new();
         loop {

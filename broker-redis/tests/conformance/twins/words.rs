@@ -56,8 +56,8 @@ impl fmt::Debug for Seen {
     }
 }
 
-/// A head without its time and epochs, and whether these are the ones of the last receipt. `spare` is how many messages are kept
-/// beyond what the limits ask for.
+/// A head without its time and epochs, and whether these are the ones of the last receipt. `spare` is how many messages
+/// are kept beyond what the limits ask for.
 #[derive(Debug, PartialEq)]
 pub(super) struct Stand {
     pub(super) first: i64,
@@ -108,7 +108,8 @@ pub(super) fn agree(memory: &Outcome, redis: &Outcome) -> Result<(), String> {
     if same { Ok(()) } else { differ() }
 }
 
-/// The embedded broker keeps what the limits ask for, and Redis the oldest run as long as one of its messages is retained.
+/// The embedded broker keeps what the limits ask for, and Redis the oldest run as long as one of its messages is
+/// retained.
 fn alike(memory: Option<&Stand>, redis: Option<&Stand>) -> bool {
     let (Some(memory), Some(redis)) = (memory, redis) else { return memory.is_none() && redis.is_none() };
     let exact = Stand { first: memory.first, spare: 0, ..*redis };

@@ -92,7 +92,8 @@ impl Gap<'_> {
                 must!(first <= last, "{channel}: lost from {first} to {last}");
                 let told = line.told_of(*epoch, *first, *last).map_or(0, |told| told.last);
                 must!(told == 0, "{channel}: lost from {first} on, which was told up to {told} already");
-                // What is found out late of another epoch may begin anywhere: whoever knew of what was before it may be gone.
+                // What is found out late of another epoch may begin anywhere: whoever knew of what was before it may be
+                // gone.
                 let known = line.knows(*epoch);
                 must!(
                     at.epoch != Some(*epoch) || *first <= known + 1,

@@ -1,5 +1,5 @@
-//! What is known of the channels, from everybody who saw something of them: receipts, streams, looks at Redis, and what it
-//! holds at the end.
+//! What is known of the channels, from everybody who saw something of them: receipts, streams, looks at Redis, and what
+//! it holds at the end.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -116,7 +116,8 @@ impl<'a> Truth<'a> {
         self.named.get(&(channel, began, lost)).copied().unwrap_or_default()
     }
 
-    /// Up to where the start of an epoch names losses, by the epoch that lost: the one before it, and what was found out late.
+    /// Up to where the start of an epoch names losses, by the epoch that lost: the one before it, and what was found
+    /// out late.
     pub(super) fn named_by(&self, channel: &str, began: Epoch) -> impl Iterator<Item = (Epoch, i64)> {
         let before = self.began(channel, began).and_then(|began| Some((began.previous?, began.start.previous_end)));
         let late = self.named.iter().filter(move |((of, by, _), _)| *of == channel && *by == began);
@@ -173,7 +174,8 @@ impl<'a> Truth<'a> {
         self.history.faults.iter().any(|fault| fault.restores && fault.ended >= from && fault.began <= until)
     }
 
-    /// The lowest sequence that was retained when Redis was looked at next, unless that says nothing of the time before.
+    /// The lowest sequence that was retained when Redis was looked at next, unless that says nothing of the time
+    /// before.
     pub(super) fn retained_after(&self, channel: &str, said: At) -> Option<i64> {
         let next = self.history.samples.iter().find(|sample| sample.began >= said)?;
         let head = next.heads.get(channel)?;
@@ -183,8 +185,8 @@ impl<'a> Truth<'a> {
         (!faults.any(|fault| fault.ended >= from && fault.began <= next.ended)).then_some(head.first)
     }
 
-    /// Whether the log was seen to have lost a place before it came to another: of what was adopted there, a replica that
-    /// missed it can't learn any more.
+    /// Whether the log was seen to have lost a place before it came to another: of what was adopted there, a replica
+    /// that missed it can't learn any more.
     pub(super) fn was_trimmed_between(&self, channel: &str, lost: Position, second: Position) -> bool {
         let mut heads = self.history.samples.iter().filter_map(|sample| sample.heads.get(channel));
         heads.any(|head| head.first > lost.sequence && head.last < second.sequence)
@@ -200,12 +202,12 @@ impl<'a> Truth<'a> {
             || self.history.logs.get(channel).is_some_and(|log| lacks(&log.head))
     }
 
-    /// Whether a stream may stand there without a word, by what it has had and was told: nothing that leads there is missing, and every epoch
-    /// on the way that is new to it lost nothing of which it does not know.
+    /// Whether a stream may stand there without a word, by what it has had and was told: nothing that leads there is
+    /// missing, and every epoch on the way that is new to it lost nothing of which it does not know.
     pub(super) fn leads_to(&self, channel: &str, line: &Line, to: Position) -> Result<(), String> {
         let (from, into) = (show(line.at), show(to));
-        // A head lists what leads to it: an epoch that none lists, and that had messages, is of a history that is gone; unless the other one
-        // was never seen either.
+        // A head lists what leads to it: an epoch that none lists, and that had messages, is of a history that is gone;
+        // unless the other one was never seen either.
         let is_seen = to.epoch.is_some_and(|epoch| self.began(channel, epoch).is_some());
         let own = line.at.epoch.filter(|own| Some(*own) != to.epoch && self.began(channel, *own).is_none() && is_seen);
         let is_gone = own.is_some_and(|own| line.told(own) == 0) && self.bodies.contains_key(&(channel, line.at));

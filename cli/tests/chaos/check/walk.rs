@@ -1,4 +1,5 @@
-//! One stream, event by event: no message twice, no step back, no jump without a gap, no cursor ahead of what was delivered.
+//! One stream, event by event: no message twice, no step back, no jump without a gap, no cursor ahead of what was
+//! delivered.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -22,7 +23,8 @@ pub(super) struct Line {
     settled: HashMap<Epoch, i64>,
     /// Of which it was told that all is lost, however much that was, and in which it has not been since.
     gone: HashSet<Epoch>,
-    /// Where it began in an epoch of which nobody saw where it comes from: what it has had of others up to there is not known.
+    /// Where it began in an epoch of which nobody saw where it comes from: what it has had of others up to there is not
+    /// known.
     begins: i64,
     /// The same of where it began before all was lost that followed.
     had_before: i64,
@@ -71,7 +73,8 @@ impl Line {
         self.told(epoch).max(settled).max(self.had.get(&epoch).copied().unwrap_or(self.begins.max(self.had_before)))
     }
 
-    /// Whether it may have come by the start of an epoch at this sequence before it began here: what was named there it was told then.
+    /// Whether it may have come by the start of an epoch at this sequence before it began here: what was named there it
+    /// was told then.
     pub(super) fn may_come_from(&self, first: i64) -> bool {
         first <= self.begins
     }
@@ -86,14 +89,14 @@ impl Line {
         self.had.contains_key(&epoch)
     }
 
-    /// Whether it is where the stream was in that epoch before a gap of unknown length: a copy came back, and what was had of it is not
-    /// told again.
+    /// Whether it is where the stream was in that epoch before a gap of unknown length: a copy came back, and what was
+    /// had of it is not told again.
     fn comes_back(&self, truth: &Truth, channel: &str, to: Position) -> bool {
         !self.settled.is_empty() && truth.leads_to(channel, self, to).is_ok()
     }
 
-    /// It was told that all is lost that follows in an epoch, and begins again with what is retained. What it heard before may come again,
-    /// and need not.
+    /// It was told that all is lost that follows in an epoch, and begins again with what is retained. What it heard
+    /// before may come again, and need not.
     pub(super) fn forget(&mut self, lost: Option<Epoch>) {
         self.gone.extend(lost);
         self.delivered.clear();
@@ -180,7 +183,8 @@ impl Walk<'_> {
                 self.truth.is_plain(channel, body) || self.truth.loss_before(at),
                 "{body} of {channel} has no place, and nothing was lost"
             );
-            // An epoch that begins with what was lost has no message yet: a stream that was told goes over into it without a word.
+            // An epoch that begins with what was lost has no message yet: a stream that was told goes over into it
+            // without a word.
             let goes_over =
                 || cursor.sequence == line.at.sequence && self.truth.leads_to(channel, line, cursor).is_ok();
             must!(

@@ -132,8 +132,8 @@ async fn a_lost_answer_is_an_unknown_outcome_and_a_repeat_finds_the_message() {
     rig.stop();
 }
 
-/// Whether the last recovery was as fast as is promised. The machine may do much else, so it has a few tries, and each of
-/// them must be near it.
+/// Whether the last recovery was as fast as is promised. The machine may do much else, so it has a few tries, and each
+/// of them must be near it.
 fn is_within_a_second(took: &[Duration]) -> bool {
     assert!(took.iter().all(|took| *took < Duration::from_secs(5)), "{took:?}");
     took.last().is_some_and(|took| *took < Duration::from_secs(1))

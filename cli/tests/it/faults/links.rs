@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::rig::{REDIS_TIMEOUT, Rig, Watch, check, until};
 
-/// "About `--redis-timeout`": it, as much again for the question whose answer does not come, and what a busy machine takes.
+/// "About `--redis-timeout`": it, as much again for the question whose answer does not come, and what a busy machine
+/// takes.
 const ABOUT: Duration = REDIS_TIMEOUT.saturating_mul(4);
 
 /// Publishes one message and waits until all streams have it; answers how long that took since `began`.
@@ -85,8 +86,8 @@ async fn a_link_that_answers_and_pushes_nothing_is_replaced() {
     half_dead(Direction::ToClient, Flow::Mute).await;
 }
 
-/// With the default's timeout the heads of quiet channels are asked for, and told, more often than a probe is missed: answers
-/// are no sign that messages come.
+/// With the default's timeout the heads of quiet channels are asked for, and told, more often than a probe is missed:
+/// answers are no sign that messages come.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_answers_often_and_pushes_nothing_is_replaced() {
     half_dead_within(Direction::ToClient, Flow::Mute, 5 * REDIS_TIMEOUT).await;

@@ -1,5 +1,5 @@
-//! What can't be had any more is named, with the exact range where it is knowable, and the stream goes on; one that asked
-//! for it ends instead. Nothing is named that was not lost.
+//! What can't be had any more is named, with the exact range where it is knowable, and the stream goes on; one that
+//! asked for it ends instead. Nothing is named that was not lost.
 
 mod evicted;
 mod forks;
@@ -206,7 +206,8 @@ async fn an_older_snapshot_is_told_with_the_exact_range() {
     rig.stop();
 }
 
-/// What the streams had seen is told at once, and the rest when the new epoch names it, which may be before they look; nothing twice.
+/// What the streams had seen is told at once, and the rest when the new epoch names it, which may be before they look;
+/// nothing twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_lost_before_it_was_heard_is_told_behind_what_was_heard() {
     let mut redis = RedisServer::start_with(&DURABLE);

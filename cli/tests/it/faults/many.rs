@@ -33,8 +33,8 @@ async fn a_pattern_that_catches_up_reads_each_head_a_few_times() {
     for receipt in &receipts {
         stream.until_message(&receipt.message_id).await;
     }
-    // When it is opened, once to see that there is news, with the page that brings it, and with the one that shows that there is no
-    // more. Each read of a head is one call.
+    // When it is opened, once to see that there is news, with the page that brings it, and with the one that shows that
+    // there is no more. Each read of a head is one call.
     let heads = calls(&redis, "hmget");
     assert!(heads <= 5 * CHANNELS as i64, "{heads} reads of {CHANNELS} heads");
     drop(stream);

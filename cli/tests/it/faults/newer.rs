@@ -1,5 +1,5 @@
-//! A head in a newer format than ours: everything on that channel is refused in words, nothing on another; and all works
-//! when the head is one of ours again.
+//! A head in a newer format than ours: everything on that channel is refused in words, nothing on another; and all
+//! works when the head is one of ours again.
 
 use tidings::pb::{ListMessagesRequest, StreamMessagesRequest};
 use tidings_testing::RedisServer;

@@ -1,5 +1,5 @@
-//! A push that is lost with nothing behind it: no sequence jumps, so heads are looked at after every reconnection and every
-//! few seconds. It is found within seconds, without a further message.
+//! A push that is lost with nothing behind it: no sequence jumps, so heads are looked at after every reconnection and
+//! every few seconds. It is found within seconds, without a further message.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A peer that speaks HTTP/2 by hand over a plain socket, and so can do what no library does: stop reading it, go away in
-//! the middle of a word, or promise windows that it never means to use.
+//! A peer that speaks HTTP/2 by hand over a plain socket, and so can do what no library does: stop reading it, go away
+//! in the middle of a word, or promise windows that it never means to use.
 
 use std::net::SocketAddr;
 
@@ -47,7 +47,8 @@ impl Frame {
 }
 
 impl Peer {
-    /// Connects and says nothing. The kernel holds little for it, so that its socket is soon full when it does not read.
+    /// Connects and says nothing. The kernel holds little for it, so that its socket is soon full when it does not
+    /// read.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(8 << 10).expect("a size");
@@ -141,7 +142,8 @@ impl Peer {
         self.say(&frame).await;
     }
 
-    /// Calls a method so many times, and cancels each call at once, all in one breath. Says whether the server took all of it.
+    /// Calls a method so many times, and cancels each call at once, all in one breath. Says whether the server took all
+    /// of it.
     pub(crate) async fn call_and_cancel(&mut self, first: u32, calls: u32, path: &str) -> bool {
         let mut frames = Vec::new();
         for call in 0..calls {

@@ -142,7 +142,8 @@ pub(crate) fn clean_command(program: &Path) -> Command {
     command
 }
 
-/// Whether services are tested as people run them. All tests pass as well where each call goes through the generated services.
+/// Whether services are tested as people run them. All tests pass as well where each call goes through the generated
+/// services.
 pub(crate) fn with_fast_paths() -> bool {
     std::env::var_os("WITHOUT_FAST_PATHS").is_none()
 }

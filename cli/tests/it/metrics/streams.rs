@@ -1,4 +1,5 @@
-//! What is counted of streams: where they stand, what they got, what they were told is lost, and how they were repaired.
+//! What is counted of streams: where they stand, what they got, what they were told is lost, and how they were
+//! repaired.
 
 use tidings::pb::{PublishBatchRequest, StreamMessagesRequest};
 use tidings_testing::{Direction, Flow, Links, Proxy, RedisServer};

@@ -28,7 +28,8 @@ pub(super) struct Flood<'a> {
 }
 
 impl Flood<'_> {
-    /// Floods a channel that is new with so many messages; answers how long it took until all is published and all readers had everything.
+    /// Floods a channel that is new with so many messages; answers how long it took until all is published and all
+    /// readers had everything.
     pub(super) async fn run(&self, name: &str, messages: usize) -> Duration {
         let mut tasks = JoinSet::new();
         for _ in 0..self.readers {

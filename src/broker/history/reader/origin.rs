@@ -44,8 +44,8 @@ impl Origin {
         left.iter().rev().find_map(|(epoch, _, last)| Some((head.index_of(*epoch)?, *last)))
     }
 
-    /// The epochs that led to this one, the oldest first: where each began, as far as that is known, and where it was left. Nothing where
-    /// none is known.
+    /// The epochs that led to this one, the oldest first: where each began, as far as that is known, and where it was
+    /// left. Nothing where none is known.
     pub(super) fn stages(&self, own: Epoch) -> Vec<(Epoch, i64, i64)> {
         let starts = match (&self.ancestors, self.lineage) {
             _ if self.of != Some(own) => return Vec::new(),

@@ -12,8 +12,9 @@ struct Past {
     position: Position,
     origin: Origin,
     reported: Reported,
-    /// Up to where it had or had reported all of its epoch: what it lost sight of was reported, however much that was, and what expired
-    /// was not. 0 where the reader has gone on there since, for that says nothing of what was written behind that.
+    /// Up to where it had or had reported all of its epoch: what it lost sight of was reported, however much that was,
+    /// and what expired was not. 0 where the reader has gone on there since, for that says nothing of what was written
+    /// behind that.
     told_to: i64,
 }
 
@@ -27,8 +28,8 @@ impl Pasts {
         self.0.push(Past { position, origin, reported, told_to });
     }
 
-    /// The last epoch that the reader was in and that a head has as well: by its index there, where the reader left it, and what it had
-    /// reported then. That past stays remembered: other servers may come back as well.
+    /// The last epoch that the reader was in and that a head has as well: by its index there, where the reader left it,
+    /// and what it had reported then. That past stays remembered: other servers may come back as well.
     pub(super) fn recall(&mut self, head: &Head) -> Option<((usize, i64), &Reported)> {
         self.0.iter_mut().rev().find_map(|past| {
             let common = past.last_common(head)?;

@@ -2,7 +2,8 @@
 
 use crate::{limits::REPORTED_RANGES, message::Epoch};
 
-/// Ranges of sequences, inclusive, that do not touch each other within an epoch; the most recent last, at most [`REPORTED_RANGES`].
+/// Ranges of sequences, inclusive, that do not touch each other within an epoch; the most recent last, at most
+/// [`REPORTED_RANGES`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Reported(pub(super) Vec<(Epoch, i64, i64)>);
 

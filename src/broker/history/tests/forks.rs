@@ -54,7 +54,8 @@ fn what_was_told_of_the_common_epoch_is_not_read_or_told_again() {
 
 #[test]
 fn between_two_losses_a_reader_stands_at_the_fork() {
-    // It had 1 up to 10, of which Redis kept 5; and somebody had receipts of 9. Who leaves in between comes again from where 2 begins.
+    // It had 1 up to 10, of which Redis kept 5; and somebody had receipts of 9. Who leaves in between comes again from
+    // where 2 begins.
     let known = with_losses(head(&[(1, 1, 0), (2, 6, 10)], 1, 7), &[(2, 9, 3, 4)]);
     let told = [and_more(lost(1, 6, 10, at(1, 5))), lost(9, 3, 4, at(2, 5)), Next::Read { to: 7 }];
     let mut reader = Reader::new(at(1, 10));

@@ -51,7 +51,8 @@ fn a_flush_that_was_told_is_not_told_again_when_receipts_name_it() {
     assert_eq!(goes_on(&mut reader, &known), [Next::Read { to: 1 }]);
 }
 
-/// Receipts of earlier epochs are reported on the next server, where the epoch that names them begins behind its first messages.
+/// Receipts of earlier epochs are reported on the next server, where the epoch that names them begins behind its first
+/// messages.
 #[test]
 fn what_was_had_before_a_flush_is_not_told_when_receipts_name_it() {
     let before = with_losses(head(&[(2, 1, 0), (3, 2, 1)], 1, 9), &[(3, 1, 1, 4)]);

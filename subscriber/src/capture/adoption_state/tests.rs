@@ -284,7 +284,8 @@ fn ranges_are_bounded() {
     assert!(state.missed.is_empty() && state.unsure);
 }
 
-/// Before the first head there is no place from which the log could be read: the other replica's notices may be lost as well.
+/// Before the first head there is no place from which the log could be read: the other replica's notices may be lost as
+/// well.
 #[test]
 fn what_was_heard_before_the_first_head_is_looked_for_in_the_whole_log_after_a_break() {
     let now = Instant::now();

@@ -1,5 +1,5 @@
-//! The fast path for messages like the one before: its frame once more, with what is the message's own written over it. In a log
-//! that is most of them, since what is published together has one date, and programs publish texts of a size.
+//! The fast path for messages like the one before: its frame once more, with what is the message's own written over it.
+//! In a log that is most of them, since what is published together has one date, and programs publish texts of a size.
 
 use std::ops::Range;
 
@@ -12,8 +12,8 @@ use tidings::{
 
 use super::bytes_length;
 
-/// What decides where in a frame everything stands, and all that it says but for id, text, sequence and cursor. Only texts without
-/// attributes and ordering key have it, whose cursor is their own.
+/// What decides where in a frame everything stands, and all that it says but for id, text, sequence and cursor. Only
+/// texts without attributes and ordering key have it, whose cursor is their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TemplateKey {
     time_ms: i64,

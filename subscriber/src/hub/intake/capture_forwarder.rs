@@ -1,7 +1,7 @@
 //! What the capture is told of what a feed hears.
 //!
-//! Numbered messages are many and follow each other, so that it is told of a whole stretch at once: before anything else that
-//! it is told, and before the feed hands its chunk out.
+//! Numbered messages are many and follow each other, so that it is told of a whole stretch at once: before anything
+//! else that it is told, and before the feed hands its chunk out.
 
 use std::sync::Arc;
 

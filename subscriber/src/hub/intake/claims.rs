@@ -1,8 +1,8 @@
 //! What a feed knows of one channel's history, and what it makes of a claim: pure, and told all it decides by.
 //!
-//! What follows the last message is believed at once. For anything else the head is asked first, or, where the claim is at or below
-//! what was heard, the log: that is a copy of a message, a plain program's message with a copied claim, or the sign that Redis went back
-//! and the history was written anew from there.
+//! What follows the last message is believed at once. For anything else the head is asked first, or, where the claim is
+//! at or below what was heard, the log: that is a copy of a message, a plain program's message with a copied claim, or
+//! the sign that Redis went back and the history was written anew from there.
 
 use tidings::{
     broker::{
@@ -28,8 +28,8 @@ pub(super) struct Course {
     /// After the last message with a place that the feed has seen.
     pub(super) position: Position,
     mark: Mark,
-    /// What was heard before the head fell back within its epoch. Where it rises again, the log tells whether that is back (the connection
-    /// led to an older copy for a while), or others take its place.
+    /// What was heard before the head fell back within its epoch. Where it rises again, the log tells whether that is
+    /// back (the connection led to an older copy for a while), or others take its place.
     fallen: Option<Box<Last>>,
 }
 
@@ -37,8 +37,8 @@ pub(super) struct Course {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Evidence<'a> {
     Nothing,
-    /// The head has just been read, behind all pushes that wait. Its last sequence, and whether it was found in another data set than
-    /// before.
+    /// The head has just been read, behind all pushes that wait. Its last sequence, and whether it was found in another
+    /// data set than before.
     Head {
         last: i64,
         is_other: bool,
@@ -61,8 +61,8 @@ impl Course {
         }
     }
 
-    /// What a head says that was read behind pushes which wait, with these claims. What was heard before stays, where it is part of this
-    /// history; else the course begins before those of the pushes that lead to the head's end.
+    /// What a head says that was read behind pushes which wait, with these claims. What was heard before stays, where
+    /// it is part of this history; else the course begins before those of the pushes that lead to the head's end.
     pub(super) fn go_on(
         before: Option<&Self>,
         head: Option<&Head>,

@@ -119,8 +119,8 @@ impl Channels {
         matches!(known, Some(State::Asked(asked)) if !asked.held.is_empty())
     }
 
-    /// Adds a channel that was not known. Where there are too many, those that wait for nothing are forgotten; false where
-    /// all of them wait.
+    /// Adds a channel that was not known. Where there are too many, those that wait for nothing are forgotten; false
+    /// where all of them wait.
     pub(super) fn add(&mut self, channel: &ChannelName, state: State) -> bool {
         if self.known.len() >= PATTERN_CHANNELS {
             self.forget();
@@ -138,7 +138,8 @@ impl Channels {
         match self.known.get_mut(channel).map(|known| &mut known.state) {
             None => {
                 let course = Course::read(head);
-                // A stream of the channel itself begins with this very answer. To those of a pattern the channel may be new.
+                // A stream of the channel itself begins with this very answer. To those of a pattern the channel may be
+                // new.
                 let is_news = matches!(self.topic, Topic::Pattern(_)) && course.position != Position::START;
                 self.add(channel, State::Head(course));
                 if is_news { Shown::Elsewhere } else { Shown::Nothing }

@@ -113,7 +113,8 @@ impl Looked {
         self.rewritten_from.filter(|_| self.last == last).map(|from| from.min(last.position.sequence))
     }
 
-    /// What a claim comes to that is ahead of the head's end, of where it fell back to, behind the last message that was heard.
+    /// What a claim comes to that is ahead of the head's end, of where it fell back to, behind the last message that
+    /// was heard.
     pub(super) fn judge_fallen(&self, end: Position, last: Last) -> Verdict {
         match self.rewritten_from(last) {
             _ if self.last != last => Verdict::AskLog,
@@ -123,10 +124,12 @@ impl Looked {
         }
     }
 
-    /// What a claim comes to that is at or below the last message that was heard; `is_own` says whether it is of that one's epoch.
+    /// What a claim comes to that is at or below the last message that was heard; `is_own` says whether it is of that
+    /// one's epoch.
     pub(super) fn judge(&self, claim: Claim, payload: &[u8], last: Last, is_own: bool) -> Verdict {
         match self.messages.iter().find(|stored| stored.sequence == claim.sequence) {
-            // Without a log only its date can tell that it was not there before: a bridge that copies a claim copies that as well.
+            // Without a log only its date can tell that it was not there before: a bridge that copies a claim copies
+            // that as well.
             None if self.is_unkept && is_own && is_newer(payload, last.mark) => {
                 Verdict::Rewritten { from: claim.sequence }
             }

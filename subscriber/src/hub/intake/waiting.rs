@@ -191,8 +191,8 @@ impl Intake {
         }
     }
 
-    /// Drops the oldest of what waits for a channel that can't be read, beyond its part. Streams look into the log when it can be, so that
-    /// only what plain programs published is lost.
+    /// Drops the oldest of what waits for a channel that can't be read, beyond its part. Streams look into the log when
+    /// it can be, so that only what plain programs published is lost.
     fn shed(&mut self, channel: &ChannelName) {
         if !self.unreadable.contains(channel) {
             return;

@@ -1,7 +1,7 @@
 //! Questions to the logs: what stands where pushes claim to be that come at or below what was heard.
 //!
-//! Each goes for one channel of one topic, whose pushes wait for the answer. They wait in a queue, so that Redis is asked for some at
-//! a time, and are asked again while Redis is away.
+//! Each goes for one channel of one topic, whose pushes wait for the answer. They wait in a queue, so that Redis is
+//! asked for some at a time, and are asked again while Redis is away.
 
 use std::collections::VecDeque;
 

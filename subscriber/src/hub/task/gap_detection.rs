@@ -1,8 +1,8 @@
 //! Looking for what no push can tell: a lost last message, the lost first message of a new channel, a flush.
 //!
-//! Every few seconds, and after each reconnection, the heads of channels of which nothing was heard are read over the live
-//! connection itself, all in one pipeline. An answer comes behind every push before it, so that a head which is elsewhere than
-//! the pushes led to means that some were lost. Which channels are new to a pattern, the registry tells.
+//! Every few seconds, and after each reconnection, the heads of channels of which nothing was heard are read over the
+//! live connection itself, all in one pipeline. An answer comes behind every push before it, so that a head which is
+//! elsewhere than the pushes led to means that some were lost. Which channels are new to a pattern, the registry tells.
 
 use std::collections::{BTreeSet, VecDeque};
 

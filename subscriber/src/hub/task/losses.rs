@@ -1,5 +1,5 @@
-//! What pushes show to be lost: messages of an ended epoch beyond what its history has of it. They were given out, and whoever has not
-//! heard them can't know; so Redis is told, and a new epoch tells every reader.
+//! What pushes show to be lost: messages of an ended epoch beyond what its history has of it. They were given out, and
+//! whoever has not heard them can't know; so Redis is told, and a new epoch tells every reader.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},

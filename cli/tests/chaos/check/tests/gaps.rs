@@ -153,7 +153,8 @@ fn a_stream_that_is_to_end_at_a_gap_tells_none() {
     bad(&history, "its log begins at");
 }
 
-/// A copy of what was told to be lost comes back: it is passed over, and what was trimmed behind it is named from there.
+/// A copy of what was told to be lost comes back: it is passed over, and what was trimmed behind it is named from
+/// there.
 #[test]
 fn what_was_told_before_is_passed_over_up_to_what_was_trimmed() {
     let mut history = history(head(&[(1, 1, 0)], 6, 8));

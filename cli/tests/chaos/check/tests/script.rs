@@ -43,7 +43,8 @@ pub(super) fn head(epochs: &[(u64, i64, i64)], first: i64, last: i64) -> Head {
     Head { epochs, losses: Vec::new(), first, last }
 }
 
-/// A history whose log is this at the end. What it holds was published, each message in a second of its own, with a receipt.
+/// A history whose log is this at the end. What it holds was published, each message in a second of its own, with a
+/// receipt.
 pub(super) fn history(head: Head) -> History {
     let mut history = History { calm: at(100), ..History::default() };
     for sequence in head.first..=head.last {

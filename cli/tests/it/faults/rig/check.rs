@@ -14,8 +14,8 @@ use super::Watch;
 /// What a gap names: the first sequence, the last, and why.
 pub(crate) type Named = (i64, i64, GapReason);
 
-/// Waits until a stream, which saw the channel's first message, has all that the receipts promise, and checks it. Answers
-/// the gaps, which only the test knows whether they had to be.
+/// Waits until a stream, which saw the channel's first message, has all that the receipts promise, and checks it.
+/// Answers the gaps, which only the test knows whether they had to be.
 pub(crate) async fn check(watch: &Watch, channel: &str, receipts: &[PublishResponse]) -> Vec<Named> {
     let newest = receipts.iter().rev().find(|receipt| !receipt.duplicate).expect("something was published");
     let of_its_epoch = receipts.iter().filter(|receipt| receipt.epoch == newest.epoch);
@@ -39,8 +39,9 @@ pub(crate) async fn check(watch: &Watch, channel: &str, receipts: &[PublishRespo
     joined(&gaps)
 }
 
-/// What the gaps name, each loss once. One that a reader notices before the new epoch is there is told in two parts, when
-/// Redis had taken more than the reader knew of: up to what it had seen at once, and the rest when the new epoch names it.
+/// What the gaps name, each loss once. One that a reader notices before the new epoch is there is told in two parts,
+/// when Redis had taken more than the reader knew of: up to what it had seen at once, and the rest when the new epoch
+/// names it.
 fn joined(gaps: &[Gap]) -> Vec<Named> {
     let goes_on = |before: &Gap, gap: &Gap| {
         let is_known = before.last_missing > 0 && (&gap.epoch, gap.reason()) == (&before.epoch, before.reason());
