@@ -227,7 +227,7 @@ impl Files {
 
 /// The token of an `authorization` header, RFC 6750: the scheme in any case, one space or more, and no white space in
 /// the token.
-fn bearer(header: &[u8]) -> Option<&str> {
+pub(crate) fn bearer(header: &[u8]) -> Option<&str> {
     let header = std::str::from_utf8(header).ok()?;
     let (scheme, token) = header.split_once(' ')?;
     let token = token.trim_matches(' ');

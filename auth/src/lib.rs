@@ -14,6 +14,8 @@
 
 mod authenticator;
 mod caller;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod keys;
 mod mint;
 mod policy;

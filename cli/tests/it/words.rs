@@ -169,3 +169,49 @@ fn the_source_of_an_error_is_found() {
     assert_eq!(found("\n Name {\n a: u8,\n #[source]\n cause: Other,").as_deref(), Some("cause"));
     assert_eq!(found("\n Name(String),"), None);
 }
+
+/// Code is formatted by a tool, comments are not.
+#[test]
+fn comments_end_at_column_120() {
+    fn long_in(folder: &Path, long: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                let is_built = ["target", "node_modules"].iter().any(|built| path.ends_with(built));
+                if !is_built {
+                    long_in(&path, long);
+                }
+                continue;
+            }
+            let mark = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("rs") => "//",
+                Some("lua") => "--",
+                _ => continue,
+            };
+            let code = fs::read_to_string(&path).expect("code");
+            for (number, line) in (1..).zip(code.lines()) {
+                if line.trim_start().starts_with(mark) && line.chars().count() > 120 {
+                    long.push(format!("{}:{number}", path.display()));
+                }
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut long = Vec::new();
+    for folder in [
+        "src",
+        "auth",
+        "bench",
+        "broker-redis",
+        "cli",
+        "publisher",
+        "runtime",
+        "simulation",
+        "subscriber",
+        "testing",
+        "transport",
+    ] {
+        long_in(&root.join(folder), &mut long);
+    }
+    assert!(long.is_empty(), "these comments are too long: {long:#?}");
+}
