@@ -207,7 +207,13 @@ fn attributes(attributes: HashMap<String, String>, place: Place) -> Result<Vec<(
         if key.is_empty() {
             return Err(status::invalid_because(reason::INVALID_ATTRIBUTE, field(), "a key is empty"));
         }
-        if key.starts_with(RESERVED_ATTRIBUTES) {
+        // Keys become names elsewhere: of headers, of columns, of fields in a line of a log.
+        if key.chars().any(char::is_control) {
+            let text = format!("{}: a key has no control characters", extract(key));
+            return Err(status::invalid_because(reason::INVALID_ATTRIBUTE, field(), text));
+        }
+        let prefix = key.get(..RESERVED_ATTRIBUTES.len());
+        if prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(RESERVED_ATTRIBUTES)) {
             let text = format!("{}: keys that begin with {RESERVED_ATTRIBUTES:?} are reserved", extract(key));
             return Err(status::invalid_because(reason::RESERVED_ATTRIBUTE, field(), text));
         }

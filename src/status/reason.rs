@@ -18,9 +18,9 @@ pub const MESSAGE_EMPTY: &str = "MESSAGE_EMPTY";
 pub const INVALID_JSON: &str = "INVALID_JSON";
 /// Not a UUID.
 pub const INVALID_MESSAGE_ID: &str = "INVALID_MESSAGE_ID";
-/// An attribute has an empty key.
+/// An attribute's key is empty, or has control characters.
 pub const INVALID_ATTRIBUTE: &str = "INVALID_ATTRIBUTE";
-/// An attribute's key begins with `tidings-`.
+/// An attribute's key begins with `tidings-`, in whatever case.
 pub const RESERVED_ATTRIBUTE: &str = "RESERVED_ATTRIBUTE";
 /// `min_replicas` is negative, or more than may be asked for.
 pub const INVALID_MIN_REPLICAS: &str = "INVALID_MIN_REPLICAS";
