@@ -21,14 +21,37 @@ pub enum Payload {
 pub struct Draft {
     /// Its UUID.
     pub id: Uuid,
-    /// Whether the client gave the UUID, so that a repeat is answered with the first receipt.
-    pub deduplicate: bool,
+    /// By what a repeat of it is known, which is answered with the first receipt; `None` where the client gave no UUID.
+    /// See [`DedupKey`].
+    pub dedup: Option<DedupKey>,
     /// What it carries.
     pub payload: Payload,
     /// In the order in which they will be written: by key, each key once.
     pub attributes: Vec<(String, String)>,
     /// Empty for none.
     pub ordering_key: String,
+}
+
+/// By what a broker knows a repeat: the UUID that a client gave, mixed with who gave it where that is known. So nobody
+/// can make another's publish a repeat by using its UUID first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DedupKey([u8; 16]);
+
+impl DedupKey {
+    /// That of a UUID. Without a subject it is the UUID itself, as programs of before have it.
+    pub fn new(subject: Option<&str>, id: Uuid) -> Self {
+        let Some(subject) = subject else { return Self(*id.as_bytes()) };
+        let mut hasher = blake3::Hasher::new_derive_key("tidings 2026-11 message_id of a subject");
+        hasher.update(id.as_bytes()).update(subject.as_bytes());
+        let mut key = [0; 16];
+        hasher.finalize_xof().fill(&mut key);
+        Self(key)
+    }
+
+    /// Its bytes, as they stand on Redis.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
 }
 
 /// Names one unbroken history of a channel. Written as 16 hexadecimal digits.
@@ -190,6 +213,17 @@ impl FromStr for Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repeat_is_one_of_the_same_subject() {
+        let (id, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        assert_eq!(DedupKey::new(None, id).as_bytes(), id.as_bytes());
+        let keys = [(None, id), (Some("alice"), id), (Some("bob"), id), (Some(""), id), (Some("alice"), other)];
+        let distinct: std::collections::HashSet<_> =
+            keys.iter().map(|(subject, id)| DedupKey::new(*subject, *id)).collect();
+        assert_eq!(distinct.len(), keys.len());
+        assert_eq!(DedupKey::new(Some("alice"), id), DedupKey::new(Some("alice"), id));
+    }
 
     #[test]
     fn epochs_round_trip_and_refuse_other_spellings() {

@@ -30,7 +30,7 @@ fn channel() -> ChannelName {
 fn draft() -> Draft {
     Draft {
         id: Uuid::now_v7(),
-        deduplicate: false,
+        dedup: None,
         payload: Payload::Text("x".repeat(100)),
         attributes: Vec::new(),
         ordering_key: String::new(),

@@ -54,7 +54,7 @@ impl Batch {
 
     /// Whether it has ids of its client's.
     pub(super) fn has_ids(&self) -> bool {
-        self.drafts.iter().any(|draft| draft.deduplicate)
+        self.drafts.iter().any(|draft| draft.dedup.is_some())
     }
 }
 
@@ -75,11 +75,11 @@ pub(super) fn write<'a>(
     call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(min_replicas);
     for Batch { drafts, .. } in batches {
         // What a batch lacks of ids it need not carry.
-        let with_ids = drafts.iter().any(|draft| draft.deduplicate);
+        let with_ids = drafts.iter().any(|draft| draft.dedup.is_some());
         call.arg(if with_ids { drafts.len() as i64 } else { -(drafts.len() as i64) });
         for draft in drafts {
             if with_ids {
-                let id: &[u8] = if draft.deduplicate { draft.id.as_bytes() } else { b"" };
+                let id: &[u8] = draft.dedup.as_ref().map_or(b"", |key| key.as_bytes());
                 call.arg(id);
             }
             let Encoded { head, tail } = envelope::encode(draft);

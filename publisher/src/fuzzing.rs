@@ -23,7 +23,7 @@ pub fn check_publish(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     let names = Names::new("tidings", "channel1").expect("valid");
     let rights = Rights::all();
-    let terms = Terms { names: &names, rights: &rights };
+    let terms = Terms { names: &names, rights: &rights, subject: None };
     let checked = match kind % 3 {
         0 => PublishRequest::decode(bytes).map(|request| single(request, terms, Place::Whole)),
         1 => PublishBatchRequest::decode(bytes).map(|request| batch(request, terms)),
@@ -49,7 +49,7 @@ fn check_publication(publication: &Publication) {
         let read = envelope::decode(json.as_bytes(), 0);
         let again = Draft {
             id: read.id,
-            deduplicate: draft.deduplicate,
+            dedup: draft.dedup,
             payload: read.payload,
             attributes: read.attributes,
             ordering_key: read.ordering_key,

@@ -32,7 +32,7 @@ impl Unary for One {
     ) -> impl Future<Output = Result<ReceiptOfOne, Status>> + Send + 'static {
         let counted = Publish::begin(1);
         let rights = context.caller().rights();
-        let checked = request::single(request, self.0.terms(&rights), Place::Whole);
+        let checked = request::single(request, self.0.terms(context.caller(), &rights), Place::Whole);
         self.0.publish(checked, counted, ReceiptOfOne::new)
     }
 }
@@ -52,7 +52,7 @@ impl Unary for Batch {
     ) -> impl Future<Output = Result<Receipts, Status>> + Send + 'static {
         let counted = Publish::begin(request.requests.len());
         let rights = context.caller().rights();
-        let checked = request::batch(request, self.0.terms(&rights));
+        let checked = request::batch(request, self.0.terms(context.caller(), &rights));
         self.0.publish(checked, counted, |responder, receipts| Ok(Receipts::new(responder, receipts)))
     }
 }

@@ -10,6 +10,7 @@ use tidings::{
     metrics::Publish,
     status::{self, Call},
 };
+use tidings_transport::Caller;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -38,8 +39,8 @@ impl Publisher {
     }
 
     /// What is asked of a request of a caller with these rights.
-    pub(crate) fn terms<'a>(&'a self, rights: &'a Rights) -> Terms<'a> {
-        Terms { names: &self.0.names, rights }
+    pub(crate) fn terms<'a>(&'a self, caller: &'a Caller, rights: &'a Rights) -> Terms<'a> {
+        Terms { names: &self.0.names, rights, subject: caller.subject() }
     }
 
     /// Takes the messages' position in their channel's order, now; what it answers need only be awaited.

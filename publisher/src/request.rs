@@ -8,7 +8,7 @@ use tidings::{
     channel::{ChannelName, Names},
     envelope::{self, RESERVED_ATTRIBUTES},
     limits,
-    message::{Draft, Payload},
+    message::{DedupKey, Draft, Payload},
     pb::{PublishBatchRequest, PublishRequest, publish_request},
     status::{self, extract, reason},
 };
@@ -32,6 +32,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) names: &'a Names,
     /// What the caller may do.
     pub(crate) rights: &'a Rights,
+    /// Who that is, where callers sign in.
+    pub(crate) subject: Option<&'a str>,
 }
 
 /// Messages of one channel that are to be published together.
@@ -86,7 +88,7 @@ pub(crate) fn one(
         None => channel(&request.channel, terms, || place.field("channel"))?,
     };
     let min_replicas = min_replicas(request.min_replicas, place)?;
-    Ok((channel, draft(request, place, ids)?, min_replicas))
+    Ok((channel, draft(request, terms.subject, place, ids)?, min_replicas))
 }
 
 /// Reads a batch: one channel, at most so many messages and bytes, and the greatest of their `min_replicas`.
@@ -108,7 +110,7 @@ pub(crate) fn batch(batch: PublishBatchRequest, terms: Terms<'_>) -> Result<Publ
             return Err(status::invalid_because(reason::CHANNELS_DIFFER, place.field("channel"), text));
         }
         publication.min_replicas = publication.min_replicas.max(min_replicas(request.min_replicas, place)?);
-        publication.drafts.push(draft(request, place, &mut ids)?);
+        publication.drafts.push(draft(request, terms.subject, place, &mut ids)?);
     }
     check_batch_size(&publication.drafts)?;
     Ok(publication)
@@ -128,7 +130,7 @@ fn min_replicas(wanted: i32, place: Place) -> Result<u32, Status> {
     })
 }
 
-fn draft(request: PublishRequest, place: Place, ids: &mut Ids) -> Result<Draft, Status> {
+fn draft(request: PublishRequest, subject: Option<&str>, place: Place, ids: &mut Ids) -> Result<Draft, Status> {
     let (payload, field) = payload(request.payload, place)?;
     let ordering_key = request.ordering_key;
     if ordering_key.len() > limits::ORDERING_KEY_BYTES {
@@ -140,9 +142,10 @@ fn draft(request: PublishRequest, place: Place, ids: &mut Ids) -> Result<Draft, 
             limits::ORDERING_KEY_BYTES,
         ));
     }
-    let (id, deduplicate) = id(&request.message_id, place, ids)?;
+    let (id, is_given) = id(&request.message_id, place, ids)?;
+    let dedup = is_given.then(|| DedupKey::new(subject, id));
     let attributes = attributes(request.attributes, place)?;
-    let draft = Draft { id, deduplicate, payload, attributes, ordering_key };
+    let draft = Draft { id, dedup, payload, attributes, ordering_key };
     let size = json_bytes(&draft, limits::MESSAGE_BYTES);
     if size > limits::MESSAGE_BYTES {
         let field = place.field(field);

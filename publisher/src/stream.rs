@@ -123,13 +123,13 @@ impl Answers {
         let known = self.burst.as_ref().map(|burst| &burst.channel);
         let checked = match message.request {
             Some(request) => {
-                let terms = self.publisher.terms(&self.rights);
+                let terms = self.publisher.terms(&self.caller, &self.rights);
                 request::one(request, terms, Place::Stream, known, &mut self.ids)
             }
             None => Err(status::message_missing("request")),
         };
         match checked {
-            Ok((channel, draft, 0)) if !draft.deduplicate && bytes <= BURST_BYTES => {
+            Ok((channel, draft, 0)) if draft.dedup.is_none() && bytes <= BURST_BYTES => {
                 self.join(channel, draft, bytes, counted);
             }
             Ok((channel, draft, min_replicas)) => {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tidings::{
     broker::{Retention, Shared, memory::Memory},
     channel::{ChannelName, Names},
-    message::{Draft, Payload},
+    message::{DedupKey, Draft, Payload},
 };
 use tidings_redis::{Redis, Role, ServerUrl, Settings};
 use tidings_subscriber::simulation::Subscriber;
@@ -446,9 +446,10 @@ impl<'a> Stage<'a> {
 
     fn draft(&mut self, deduplicate: bool) -> Draft {
         self.texts += 1;
+        let id = uuid::Uuid::from_u128((u128::from(self.setup.seed) << 64) | self.texts as u128);
         Draft {
-            id: uuid::Uuid::from_u128((u128::from(self.setup.seed) << 64) | self.texts as u128),
-            deduplicate,
+            id,
+            dedup: deduplicate.then(|| DedupKey::new(None, id)),
             payload: Payload::Text(format!("m{}", self.texts)),
             attributes: Vec::new(),
             ordering_key: String::new(),

@@ -314,7 +314,7 @@ fn incoming(draft: &Draft) -> Result<Incoming, Error> {
     let encoded = envelope::encode(draft);
     match encoded.len() {
         bytes if bytes > MESSAGE_BYTES => Err(Error::TooLarge { bytes, limit: MESSAGE_BYTES }),
-        _ => Ok(Incoming { id: draft.id, deduplicate: draft.deduplicate, encoded }),
+        _ => Ok(Incoming { id: draft.id, dedup: draft.dedup, encoded }),
     }
 }
 

@@ -59,7 +59,7 @@ fn check_rules(envelope: &Envelope, bytes: &[u8]) {
 fn check_round_trip(envelope: &Envelope) {
     let draft = Draft {
         id: envelope.id,
-        deduplicate: false,
+        dedup: None,
         payload: envelope.payload.clone(),
         attributes: envelope.attributes.clone(),
         ordering_key: envelope.ordering_key.clone(),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use tidings::{
     broker::{Retention, Shared, State},
     channel::{ChannelName, Names},
-    message::{Draft, Payload},
+    message::{DedupKey, Draft, Payload},
 };
 use tidings_redis::{Redis, Role, ServerUrl, Settings};
 use tidings_testing::RedisServer;
@@ -139,7 +139,9 @@ fn draft(case: &Case) -> Draft {
     }
     text.truncate(case.payload);
     let (attributes, ordering_key) = (Vec::new(), String::new());
-    Draft { id: Uuid::now_v7(), deduplicate: case.ids, payload: Payload::Text(text), attributes, ordering_key }
+    let id = Uuid::now_v7();
+    let dedup = case.ids.then(|| DedupKey::new(None, id));
+    Draft { id, dedup, payload: Payload::Text(text), attributes, ordering_key }
 }
 
 fn info(server: &RedisServer, section: &str, field: &str) -> anyhow::Result<f64> {

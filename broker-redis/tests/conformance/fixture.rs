@@ -99,7 +99,7 @@ pub(crate) fn name(name: &str) -> ChannelName {
 
 pub(crate) fn draft(payload: Payload) -> Draft {
     let (attributes, ordering_key) = (Vec::new(), String::new());
-    Draft { id: Uuid::now_v7(), deduplicate: false, payload, attributes, ordering_key }
+    Draft { id: Uuid::now_v7(), dedup: None, payload, attributes, ordering_key }
 }
 
 pub(crate) fn text(text: &str) -> Draft {

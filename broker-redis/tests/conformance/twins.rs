@@ -8,7 +8,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use tidings::{
     broker::Retention,
     limits::{MESSAGE_BYTES, RUN_MESSAGES},
-    message::{Draft, Payload},
+    message::{DedupKey, Draft, Payload},
 };
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ fn any_draft() -> impl Strategy<Value = Sent> {
         |(given, made, payload, attributes, ordering_key)| {
             Sent(Draft {
                 id: Uuid::from_u128(given.unwrap_or(made)),
-                deduplicate: given.is_some(),
+                dedup: given.map(|given| DedupKey::new(None, Uuid::from_u128(given))),
                 payload,
                 attributes: attributes.into_iter().collect(),
                 ordering_key,
@@ -64,7 +64,7 @@ fn any_batch() -> impl Strategy<Value = Vec<Sent>> {
     let many = (counts, any::<u64>()).prop_map(|(count, base)| {
         let draft = |i: u128| Draft {
             id: Uuid::from_u128(u128::from(base) << 64 | i),
-            deduplicate: false,
+            dedup: None,
             payload: Payload::Text(i.to_string()),
             attributes: Vec::new(),
             ordering_key: String::new(),

@@ -31,7 +31,7 @@ fn keys(server: &RedisServer) -> Vec<String> {
 async fn is_refused(broker: &Shared, server: &RedisServer, word: &str) {
     let before = keys(server);
     for drafts in [texts(1), texts(200), vec![with_id(Uuid::now_v7())]] {
-        let with_ids = drafts[0].deduplicate;
+        let with_ids = drafts[0].dedup.is_some();
         let refused = broker.publish(&name("orders"), drafts, 0).await;
         if word == "ids" && !with_ids {
             // Nobody had to look at them.

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, process::Command, time::Duration};
 use tidings::{
     broker::{Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Receipt, Retention, Shared, State, Topic},
     channel::{ChannelName, Names, Pattern},
-    message::{Draft, Payload},
+    message::{DedupKey, Draft, Payload},
 };
 use tidings_redis::{Redis, Role, ServerUrl, Settings};
 use tidings_testing::RedisServer;
@@ -85,11 +85,11 @@ pub(crate) fn name(name: &str) -> ChannelName {
 
 pub(crate) fn text(text: &str) -> Draft {
     let (payload, attributes, ordering_key) = (Payload::Text(text.to_owned()), Vec::new(), String::new());
-    Draft { id: Uuid::now_v7(), deduplicate: false, payload, attributes, ordering_key }
+    Draft { id: Uuid::now_v7(), dedup: None, payload, attributes, ordering_key }
 }
 
 pub(crate) fn with_id(id: Uuid) -> Draft {
-    Draft { id, deduplicate: true, ..text("with an id") }
+    Draft { id, dedup: Some(DedupKey::new(None, id)), ..text("with an id") }
 }
 
 pub(crate) fn texts(count: usize) -> Vec<Draft> {

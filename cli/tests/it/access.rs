@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use tidings::{
     access::{Grant, Verb},
     pb::{
-        ListChannelsRequest, ListChannelsResponse, ListMessagesRequest, PublishBatchRequest, PublishStreamRequest,
-        PublishStreamResponse, StreamMessagesRequest, publish_stream_response::Result as Outcome,
+        ListChannelsRequest, ListChannelsResponse, ListMessagesRequest, PublishBatchRequest, PublishRequest,
+        PublishStreamRequest, PublishStreamResponse, StreamMessagesRequest, publish_stream_response::Result as Outcome,
         stream_messages_response::Event,
     },
 };
@@ -32,6 +32,7 @@ use crate::{
 
 const ISSUER: &str = "https://issuer.example";
 const AUDIENCE: &str = "tidings";
+const MESSAGE_ID: &str = "0192f0c1-2a3b-7c4d-8e5f-0123456789ab";
 
 /// The files that services check tokens with, and what signs these.
 struct Keys {
@@ -235,6 +236,14 @@ async fn a_token_opens_what_it_grants_and_nothing_else() {
         }
 
         publishing.publish(signed(&token, text("orders.eu", "x"))).await.expect("allowed");
+        // Another's use of a message_id is another message.
+        let with_id = || PublishRequest { message_id: MESSAGE_ID.to_owned(), ..text("orders.id", "x") };
+        let mut repeats = Vec::new();
+        for by in [&all, &token, &token, &all] {
+            repeats.push(publishing.publish(signed(by, with_id())).await.expect("allowed").into_inner().duplicate);
+        }
+        let is_second_round = !more.is_empty();
+        assert_eq!(repeats, [is_second_round, is_second_round, true, true]);
         // Of channels that there are and that there are not the same is said; the empty one is the default channel.
         let mut texts = Vec::new();
         for channel in ["orders", "news", "other", "nowhere", "Orders.eu", "orders-eu", ""] {
@@ -311,7 +320,7 @@ async fn a_token_opens_what_it_grants_and_nothing_else() {
                 break;
             }
         }
-        assert_eq!(names, ["news", "orders.eu", "orders.eu.secret"]);
+        assert_eq!(names, ["news", "orders.eu", "orders.eu.secret", "orders.id"]);
         let nothing = keys.token("bob", &[], &[]);
         let list = ListChannelsRequest::default();
         let page = subscribing.list_channels(signed(&nothing, list)).await.expect("signed in").into_inner();

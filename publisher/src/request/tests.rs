@@ -7,11 +7,11 @@ use super::*;
 
 /// What becomes of a request of a caller who may do everything.
 fn single(request: PublishRequest, place: Place) -> Result<Publication, Status> {
-    super::single(request, Terms { names: &names(), rights: &Rights::all() }, place)
+    super::single(request, Terms { names: &names(), rights: &Rights::all(), subject: None }, place)
 }
 
 fn batch(batch: PublishBatchRequest) -> Result<Publication, Status> {
-    super::batch(batch, Terms { names: &names(), rights: &Rights::all() })
+    super::batch(batch, Terms { names: &names(), rights: &Rights::all(), subject: None })
 }
 
 fn names() -> Names {
@@ -138,10 +138,10 @@ fn the_limits_themselves_are_allowed() {
 #[test]
 fn ids_are_the_clients_or_new_and_of_version_7() {
     let made = &accept(text("hello")).drafts[0];
-    assert_eq!((made.id.get_version_num(), made.deduplicate), (7, false));
+    assert_eq!((made.id.get_version_num(), made.dedup), (7, None));
     let id = "0192F0C1-2a3b-7c4d-8e5f-0123456789ab";
     let given = &accept(PublishRequest { message_id: id.to_owned(), ..text("hello") }).drafts[0];
-    assert_eq!((given.id.to_string(), given.deduplicate), (id.to_lowercase(), true));
+    assert_eq!((given.id.to_string(), given.dedup), (id.to_lowercase(), Some(DedupKey::new(None, given.id))));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::{
     broker::{Error, From, Head, PageLimit, Receipt, Retention, Stored, history::EpochStart},
     envelope::{Encoded, Stamp},
     limits::HEAD_LINGER,
-    message::{DataSet, Epoch, Position},
+    message::{DataSet, DedupKey, Epoch, Position},
 };
 
 /// Bytes that a message costs beside its JSON, and a channel beside its messages: estimates, on the safe side.
@@ -23,7 +23,7 @@ const CHANNEL_COST: usize = 768;
 /// A message that is to be numbered.
 pub(super) struct Incoming {
     pub(super) id: Uuid,
-    pub(super) deduplicate: bool,
+    pub(super) dedup: Option<DedupKey>,
     pub(super) encoded: Encoded,
 }
 
@@ -103,8 +103,8 @@ impl Channel {
             Plan { time_ms, places: Vec::with_capacity(incoming.len()), added: 0, added_ids: 0, added_bytes: 0 };
         let mut earlier = HashMap::new();
         for message in incoming {
-            if message.deduplicate {
-                let known = self.ids.get(&message.id).or_else(|| earlier.get(&message.id).copied());
+            if let Some(key) = &message.dedup {
+                let known = self.ids.get(key).or_else(|| earlier.get(key).copied());
                 if let Some(known) = known {
                     plan.places.push((known, true));
                     continue;
@@ -114,9 +114,9 @@ impl Channel {
             plan.added_bytes += message.encoded.len();
             let place = Known { sequence: self.last + plan.added as i64, time_ms };
             plan.places.push((place, false));
-            if message.deduplicate {
+            if let Some(key) = message.dedup {
                 plan.added_ids += 1;
-                earlier.insert(message.id, place);
+                earlier.insert(key, place);
             }
         }
         match self.ids.has_room(plan.added_ids, retention.dedup_max_ids) {
@@ -141,8 +141,8 @@ impl Channel {
             if duplicate {
                 continue;
             }
-            if message.deduplicate {
-                self.ids.insert(message.id, place);
+            if let Some(key) = message.dedup {
+                self.ids.insert(key, place);
             }
             let json = Bytes::from(message.encoded.stamp_with(&stamp, sequence));
             if retention.max_messages > 0 {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use uuid::Uuid;
+use crate::message::DedupKey;
 
 /// Bytes of memory that a remembered id costs, about.
 pub(super) const ID_COST: usize = 64;
@@ -18,8 +18,8 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     generation: i64,
-    present: HashMap<Uuid, Known>,
-    before: HashMap<Uuid, Known>,
+    present: HashMap<DedupKey, Known>,
+    before: HashMap<DedupKey, Known>,
 }
 
 impl Ids {
@@ -34,11 +34,11 @@ impl Ids {
         }
     }
 
-    pub(super) fn get(&self, id: &Uuid) -> Option<Known> {
+    pub(super) fn get(&self, id: &DedupKey) -> Option<Known> {
         self.present.get(id).or_else(|| self.before.get(id)).copied()
     }
 
-    pub(super) fn insert(&mut self, id: Uuid, known: Known) {
+    pub(super) fn insert(&mut self, id: DedupKey, known: Known) {
         self.present.insert(id, known);
     }
 
@@ -56,9 +56,13 @@ impl Ids {
 mod tests {
     use super::*;
 
+    fn key() -> DedupKey {
+        DedupKey::new(None, uuid::Uuid::now_v7())
+    }
+
     #[test]
     fn ids_last_one_window_at_least_and_two_at_most() {
-        let (mut ids, id) = (Ids::default(), Uuid::now_v7());
+        let (mut ids, id) = (Ids::default(), key());
         let known = Known { sequence: 1, time_ms: 1_999 };
         ids.turn(1_999, 1_000);
         ids.insert(id, known);
@@ -75,7 +79,7 @@ mod tests {
     fn room_is_counted_by_generation() {
         let mut ids = Ids::default();
         ids.turn(0, 1_000);
-        ids.insert(Uuid::now_v7(), Known { sequence: 1, time_ms: 0 });
+        ids.insert(key(), Known { sequence: 1, time_ms: 0 });
         assert!(ids.has_room(1, 2) && !ids.has_room(2, 2) && ids.has_room(0, 0));
         ids.turn(1_000, 1_000);
         assert!(ids.has_room(2, 2));

@@ -9,7 +9,7 @@ use crate::{
     broker::Topic,
     channel::Names,
     limits::{BATCH_BYTES, HEAD_LINGER},
-    message::Payload,
+    message::{DedupKey, Payload},
 };
 
 const START_MS: i64 = 1_000_000;
@@ -60,7 +60,7 @@ fn name(name: &str) -> ChannelName {
 fn draft(bytes: usize) -> Draft {
     Draft {
         id: Uuid::now_v7(),
-        deduplicate: false,
+        dedup: None,
         payload: Payload::Text("x".repeat(bytes)),
         attributes: Vec::new(),
         ordering_key: String::new(),
@@ -68,7 +68,7 @@ fn draft(bytes: usize) -> Draft {
 }
 
 fn with_id(id: Uuid) -> Draft {
-    Draft { id, deduplicate: true, ..draft(1) }
+    Draft { id, dedup: Some(DedupKey::new(None, id)), ..draft(1) }
 }
 
 #[tokio::test]

@@ -200,7 +200,7 @@ fn nothing_exact_is_bent() {
 }
 
 fn draft(payload: Payload) -> Draft {
-    Draft { id: Uuid::now_v7(), deduplicate: false, payload, attributes: Vec::new(), ordering_key: String::new() }
+    Draft { id: Uuid::now_v7(), dedup: None, payload, attributes: Vec::new(), ordering_key: String::new() }
 }
 
 /// JSON texts, with white space where it may stand and whatever may stand in a string.
@@ -231,7 +231,7 @@ fn any_draft() -> impl Strategy<Value = Draft> {
     let attributes = prop::collection::btree_map("\\PC{1,20}", any::<String>(), 0..5);
     (any::<u128>(), payload, attributes, "\\PC{0,20}").prop_map(|(id, payload, attributes, ordering_key)| Draft {
         id: Uuid::from_u128(id),
-        deduplicate: true,
+        dedup: None,
         payload,
         attributes: attributes.into_iter().collect(),
         ordering_key,

@@ -6,7 +6,7 @@ use crate::envelope::{Claim, decode};
 const TIME_MS: i64 = 1_795_521_600_123;
 
 fn draft(payload: Payload) -> Draft {
-    Draft { id: Uuid::nil(), deduplicate: false, payload, attributes: Vec::new(), ordering_key: String::new() }
+    Draft { id: Uuid::nil(), dedup: None, payload, attributes: Vec::new(), ordering_key: String::new() }
 }
 
 fn written(draft: &Draft) -> String {

@@ -27,7 +27,7 @@ fn broker() -> Arc<Memory> {
 async fn publish(broker: &Memory) {
     let draft = Draft {
         id: uuid::Uuid::now_v7(),
-        deduplicate: false,
+        dedup: None,
         payload: Payload::Text("x".to_owned()),
         attributes: Vec::new(),
         ordering_key: String::new(),

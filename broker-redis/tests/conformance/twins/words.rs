@@ -31,8 +31,8 @@ pub(super) struct Sent(pub(super) Draft);
 
 impl fmt::Debug for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Draft { id, deduplicate, payload, attributes, .. } = &self.0;
-        let (id, given) = (id.as_u128(), if *deduplicate { " given" } else { "" });
+        let Draft { id, dedup, payload, attributes, .. } = &self.0;
+        let (id, given) = (id.as_u128(), if dedup.is_some() { " given" } else { "" });
         write!(f, "(#{id:x}{given} {:.60} {} attributes)", format!("{payload:?}"), attributes.len())
     }
 }

@@ -13,7 +13,7 @@ const ARRIVAL_MS: i64 = 1_795_521_600_000;
 fn stamped(payload: Payload, time_ms: i64, sequence: i64) -> String {
     let id = Uuid::from_u128(0x0192_d3a4_5b6c_7d8e_9f01_2345_6789_abcd);
     let (attributes, ordering_key) = (Vec::new(), String::new());
-    let draft = Draft { id, deduplicate: false, payload, attributes, ordering_key };
+    let draft = Draft { id, dedup: None, payload, attributes, ordering_key };
     encode(&draft).stamp(time_ms, sequence, Epoch::from_u64(0xab).expect("not 0"))
 }
 

@@ -29,7 +29,7 @@ fn numbered(n: u64, sequence: i64) -> Bytes {
 fn dated(n: u64, sequence: i64, time_ms: i64) -> Bytes {
     let draft = Draft {
         id: uuid::Uuid::now_v7(),
-        deduplicate: false,
+        dedup: None,
         payload: Payload::Text("hello".to_owned()),
         attributes: Vec::new(),
         ordering_key: String::new(),
