@@ -71,8 +71,5 @@ pub const PREFLIGHT_AGE: Duration = Duration::from_secs(7_200);
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of a stranger's own text that an error or a line of the log repeats.
 pub const EXTRACT_BYTES: usize = 64;
-/// TLS handshakes at once: each takes about half a millisecond of a processor, and strangers can begin as many as they
-/// like.
-pub const TLS_HANDSHAKES: usize = 64;
 /// What TLS may hold of a connection that is not written yet, beside what the connection itself holds.
 pub const TLS_BUFFER_BYTES: usize = 64 << 10;

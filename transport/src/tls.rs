@@ -10,11 +10,11 @@ use std::{
 use arc_swap::ArcSwap;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tidings::{
-    limits::{AUTH_RELOAD_INTERVAL, TLS_BUFFER_BYTES, TLS_HANDSHAKES},
+    limits::{AUTH_RELOAD_INTERVAL, TLS_BUFFER_BYTES},
     printable::chain,
 };
 use tidings_auth::Watched;
-use tokio::{net::TcpStream, sync::Semaphore, time::sleep};
+use tokio::{net::TcpStream, time::sleep};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs, server::WebPkiClientVerifier},
@@ -75,7 +75,6 @@ pub enum TlsError {
 /// What accepts TLS connections.
 pub struct Tls {
     config: ArcSwap<ServerConfig>,
-    handshakes: Semaphore,
     files: Mutex<Files>,
 }
 
@@ -103,13 +102,12 @@ impl Tls {
         let mut files =
             Files { cert: Watched::new(cert), key: Watched::new(key), client_ca: client_ca.map(Watched::new) };
         let config = files.config()?;
-        let handshakes = Semaphore::new(TLS_HANDSHAKES);
-        Ok(Arc::new(Self { config: ArcSwap::from_pointee(config), handshakes, files: Mutex::new(files) }))
+        Ok(Arc::new(Self { config: ArcSwap::from_pointee(config), files: Mutex::new(files) }))
     }
 
-    /// Makes TLS of a connection.
+    /// Makes TLS of a connection. How many there are at once is bounded by the places for connections: a bound of its own
+    /// would let a few that stop in the middle keep all others out.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let _place = self.handshakes.acquire().await.map_err(io::Error::other)?;
         let acceptor = TlsAcceptor::from(self.config.load_full());
         let accepting = acceptor.accept_with(stream, |connection| connection.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
         accepting.await
