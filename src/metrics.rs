@@ -7,6 +7,7 @@
 //! Nothing is counted until the process has a recorder and [`begin`] was called; until then each call is a load and a
 //! branch. What is called for every message takes a count, so that a chunk costs as much as a message.
 
+mod access;
 mod clock;
 mod connections;
 mod parts;
@@ -14,6 +15,7 @@ mod publishing;
 mod redis;
 mod streaming;
 
+pub use access::{File, Refused, read_again, refused};
 pub use connections::Client;
 pub use parts::{Part, begin};
 pub use publishing::Publish;
@@ -56,6 +58,8 @@ pub const PROBE_AGE: &str = "tidings_probe_age_seconds";
 const CAPTURE_LEADER: &str = "tidings_capture_leader";
 const CAPTURE_WAIT: &str = "tidings_capture_wait_seconds";
 const CONNECTIONS: &str = "tidings_connections";
+const REFUSED: &str = "tidings_refused_total";
+const FILES: &str = "tidings_files_read_again_total";
 const TOPICS: &str = "tidings_topics";
 const UNCAPTURED: &str = "tidings_uncaptured_topics";
 const UNREADABLE: &str = "tidings_unreadable_channels";
@@ -63,7 +67,7 @@ const UNREADABLE: &str = "tidings_unreadable_channels";
 pub const BUILD_INFO: &str = "tidings_build_info";
 
 /// All metrics of our own; beside them stand those that the system has of the process.
-pub const FAMILIES: [Family; 19] = [
+pub const FAMILIES: [Family; 21] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -131,6 +135,16 @@ pub const FAMILIES: [Family; 19] = [
         "Seconds that the oldest message of a plain program has waited to be adopted; 0 where none waits.",
     ),
     (CONNECTIONS, Kind::Gauge, "Open connections of clients."),
+    (
+        REFUSED,
+        Kind::Counter,
+        "Calls that were refused for who made them, by reason: unauthenticated (no token that is believed), expired, denied (not with this channel). Each message of a PublishStream counts.",
+    ),
+    (
+        FILES,
+        Kind::Counter,
+        "Files of keys, policies and certificates that had changed, by file and by result: ok, or failed, where what was there before stays in force.",
+    ),
     (
         TOPICS,
         Kind::Gauge,

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tidings::{
     access::{Grant, Rights, Verb},
     limits::{AUTH_RELOAD_INTERVAL, KNOWN_TOKENS, TOKEN_LEEWAY},
+    metrics,
     printable::chain,
     status,
 };
@@ -119,21 +120,31 @@ impl Authenticator {
     ///
     /// UNAUTHENTICATED: there is none and nobody may do anything without, there are several, or it is no token to be
     /// believed.
-    pub fn authenticate<'a>(&self, mut headers: impl Iterator<Item = &'a [u8]>) -> Result<Caller, Status> {
+    pub fn authenticate<'a>(&self, headers: impl Iterator<Item = &'a [u8]>) -> Result<Caller, Status> {
+        self.believe(headers).map_err(|refused| match refused {
+            Refused::Untrusted => {
+                metrics::refused(metrics::Refused::Unauthenticated);
+                status::unauthenticated()
+            }
+            Refused::Expired => {
+                metrics::refused(metrics::Refused::Expired);
+                status::token_expired()
+            }
+        })
+    }
+
+    fn believe<'a>(&self, mut headers: impl Iterator<Item = &'a [u8]>) -> Result<Caller, Refused> {
         let Some(header) = headers.next() else { return self.anonymous() };
         if headers.next().is_some() {
-            return Err(status::unauthenticated());
+            return Err(Refused::Untrusted);
         }
-        let token = bearer(header).ok_or_else(status::unauthenticated)?;
+        let token = bearer(header).ok_or(Refused::Untrusted)?;
         let hash = blake3::hash(token.as_bytes());
         if let Some(caller) = self.known().get(&hash) {
-            return if has_expired(caller) { Err(status::token_expired()) } else { Ok(caller.clone()) };
+            return if has_expired(caller) { Err(Refused::Expired) } else { Ok(caller.clone()) };
         }
         let keys = self.keys.load();
-        let claims = keys.check(token, &self.expected).map_err(|refused| match refused {
-            Refused::Untrusted => status::unauthenticated(),
-            Refused::Expired => status::token_expired(),
-        })?;
+        let claims = keys.check(token, &self.expected)?;
         let caller = self.caller(&claims)?;
         let mut known = self.known();
         // What was checked with keys that were replaced meanwhile is not remembered.
@@ -143,13 +154,13 @@ impl Authenticator {
         Ok(caller)
     }
 
-    fn anonymous(&self) -> Result<Caller, Status> {
+    fn anonymous(&self) -> Result<Caller, Refused> {
         let policy = self.policy.as_ref().filter(|policy| policy.load().policy.has_anonymous());
-        let policy = policy.ok_or_else(status::unauthenticated)?;
+        let policy = policy.ok_or(Refused::Untrusted)?;
         Ok(Caller::of_policy(Named::default(), policy.clone(), None))
     }
 
-    fn caller(&self, claims: &Claims) -> Result<Caller, Status> {
+    fn caller(&self, claims: &Claims) -> Result<Caller, Refused> {
         // Times beyond what a clock can have are never.
         let expiry = Duration::try_from_secs_f64(claims.exp).ok();
         let expiry = expiry.and_then(|expiry| SystemTime::UNIX_EPOCH.checked_add(expiry)?.checked_add(TOKEN_LEEWAY));
@@ -181,21 +192,25 @@ impl Authenticator {
             Ok(None) => {}
             Ok(Some(keys)) => {
                 tracing::info!(?keys, path = %files.keys.path().display(), "the keys for tokens have changed");
+                metrics::read_again(metrics::File::Keys, true);
                 self.keys.store(Arc::new(keys));
                 // A key may have been taken away.
                 self.known().clear();
             }
             Err(error) => {
+                metrics::read_again(metrics::File::Keys, false);
                 tracing::warn!(error = chain(&error), "the keys for tokens can't be read again; the old ones stay")
             }
         }
         match (files.read_policy(), &self.policy) {
             (Ok(Some(policy)), Some(current)) => {
                 tracing::info!("the policy for callers has changed");
+                metrics::read_again(metrics::File::Policy, true);
                 current.replace(policy);
             }
             (Ok(_), _) => {}
             (Err(error), _) => {
+                metrics::read_again(metrics::File::Policy, false);
                 tracing::warn!(error = chain(&error), "the policy can't be read again; the old one stays")
             }
         }
@@ -241,14 +256,14 @@ fn has_expired(caller: &Caller) -> bool {
 
 /// What a token grants by itself. One with a grant that is none is not believed at all: whoever wrote it meant
 /// something else.
-fn rights(claims: &Claims) -> Result<Rights, Status> {
+fn rights(claims: &Claims) -> Result<Rights, Refused> {
     let mut rights = Rights::default();
     for (verb, grants) in Verb::ALL.into_iter().zip([&claims.publish, &claims.subscribe, &claims.manage]) {
         for text in grants {
             let added = Grant::parse(text).and_then(|grant| rights.add(verb, grant));
             added.map_err(|error| {
                 tracing::warn!(subject = claims.sub, %verb, grant = text, %error, "a token is refused for what it grants");
-                status::unauthenticated()
+                Refused::Untrusted
             })?;
         }
     }

@@ -9,6 +9,7 @@ use tidings::{
     envelope::{self, RESERVED_ATTRIBUTES},
     limits,
     message::{DedupKey, Draft, Payload},
+    metrics::{self, Refused},
     pb::{PublishBatchRequest, PublishRequest, publish_request},
     status::{self, extract, reason},
 };
@@ -118,7 +119,10 @@ pub(crate) fn batch(batch: PublishBatchRequest, terms: Terms<'_>) -> Result<Publ
 
 fn channel(name: &str, terms: Terms<'_>, field: impl Fn() -> String) -> Result<AllowedChannel, Status> {
     let channel = terms.names.resolve(name).map_err(|error| status::invalid_channel(field(), &error))?;
-    let denied = |channel: ChannelName| status::permission_denied(Verb::Publish, field(), channel.as_str());
+    let denied = |channel: ChannelName| {
+        metrics::refused(Refused::Denied);
+        status::permission_denied(Verb::Publish, field(), channel.as_str())
+    };
     terms.rights.publish(channel).map_err(denied)
 }
 

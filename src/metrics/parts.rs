@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{clock, connections::OPEN, publishing::PUBLISHING, redis::REDIS, streaming::STREAMING};
+use super::{access::ACCESS, clock, connections::OPEN, publishing::PUBLISHING, redis::REDIS, streaming::STREAMING};
 
 /// What a process does, and therefore counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub enum Part {
 pub fn begin(parts: &[Part]) {
     clock::start();
     LazyLock::force(&OPEN);
+    LazyLock::force(&ACCESS);
     for part in parts {
         match part {
             Part::Publisher => _ = LazyLock::force(&PUBLISHING),

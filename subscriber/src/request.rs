@@ -9,6 +9,7 @@ use tidings::{
     cursor::{self, Cursor, InvalidCursor, Owner, StreamCursor},
     limits::{AFTER_CURSORS, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEAT_PATTERN, PAGE_DEFAULT, PAGE_MESSAGES},
     message::Mark,
+    metrics::{self, Refused},
     pb,
     status::{self, reason},
 };
@@ -81,12 +82,13 @@ pub(crate) fn denied(topic: &Topic, field: &str) -> Status {
         Topic::Channel(channel) => channel.as_str(),
         Topic::Pattern(pattern) => pattern.as_str(),
     };
+    metrics::refused(Refused::Denied);
     status::permission_denied(Verb::Subscribe, field, what)
 }
 
 /// Reads the channel of a request; empty is the default channel.
 pub(crate) fn channel(name: &str, terms: Terms<'_>) -> Result<Allowed<Read, ChannelName>, Status> {
-    let denied = |channel: ChannelName| status::permission_denied(Verb::Subscribe, "channel", channel.as_str());
+    let denied = |channel| denied(&Topic::Channel(channel), "channel");
     terms.rights.read(resolve(name, terms.names)?).map_err(denied)
 }
 

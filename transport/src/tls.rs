@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tidings::{
     limits::{AUTH_RELOAD_INTERVAL, TLS_BUFFER_BYTES},
+    metrics,
     printable::chain,
 };
 use tidings_auth::Watched;
@@ -128,10 +129,12 @@ impl Tls {
             Ok(None) => {}
             // Tickets and sessions of before are void: they are the old configuration's.
             Ok(Some(config)) => {
+                metrics::read_again(metrics::File::Certificate, true);
                 self.config.store(Arc::new(config));
                 tracing::info!(cert = %files.cert.path().display(), "the certificate has changed");
             }
             Err(error) => {
+                metrics::read_again(metrics::File::Certificate, false);
                 tracing::warn!(error = chain(&error), "the certificate can't be read again; the old one stays");
             }
         }

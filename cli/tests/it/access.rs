@@ -24,7 +24,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     harness::{
-        Publisher, Stream, Subscriber, TEST_TIMEOUT, text,
+        Admin, Publisher, Scraped, Stream, Subscriber, TEST_TIMEOUT, text,
         wire::{GRPC, WEB, WEB_TEXT, Wire},
     },
     methods,
@@ -333,13 +333,21 @@ async fn a_token_opens_what_it_grants_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_reflection_are_open_unless_they_are_closed() {
     let (redis, keys) = (RedisServer::start(), Keys::new());
-    let publisher = Publisher::start(&redis.url(), &refs(&keys.args(&[]))).await;
+    let admin = Admin::choose();
+    let publisher = Publisher::start(&redis.url(), &refs(&keys.args(&[admin.flag()]))).await;
     let wire = Wire::open(publisher.address).await;
+    let refused =
+        |scraped: &Scraped, reason: &str| scraped.value(&format!("tidings_refused_total{{reason=\"{reason}\"}}"));
+    admin.shows("nobody was refused", |scraped| refused(scraped, "unauthenticated") == 0.0).await;
     for path in methods::paths("PublisherService") {
         let status = call(&wire, &path, GRPC, &[]).await;
         let is_open = path.starts_with("/grpc.");
         assert_eq!(status.code() != Code::Unauthenticated, is_open, "{path}: {status:?}");
     }
+    admin.shows("who was refused", |scraped| refused(scraped, "unauthenticated") == 3.0).await;
+    let other = keys.token("alice", &["other"], &[]);
+    denied(publisher.client().publish(signed(&other, text("a", "x"))).await, "a");
+    admin.shows("who may not", |scraped| refused(scraped, "denied") == 1.0).await;
     publisher.stop();
 }
 
