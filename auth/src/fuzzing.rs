@@ -1,7 +1,10 @@
 //! Checks of what comes from strangers or from an operator's editor: tokens with their header, key sets, policies. See
 //! the root crate's `fuzzing`.
 
-use tidings::access::{Grant, Verb};
+use tidings::{
+    access::{Grant, Verb},
+    limits::COMMAND_TOKEN_LIFETIME,
+};
 
 use crate::{
     KeySource, Policy, SigningKey, Wanted,
@@ -28,7 +31,7 @@ fn good() -> String {
         subject: SUBJECT.to_owned(),
         groups: vec!["sales".to_owned()],
         grants: vec![(Verb::Publish, Grant::Prefix("orders.".to_owned()))],
-        lifetime: std::time::Duration::from_secs(3600),
+        lifetime: COMMAND_TOKEN_LIFETIME,
     };
     SigningKey::read(SECRET).and_then(|key| key.mint(&wanted)).expect("a token")
 }

@@ -106,8 +106,8 @@ impl Tls {
         Ok(Arc::new(Self { config: ArcSwap::from_pointee(config), files: Mutex::new(files) }))
     }
 
-    /// Makes TLS of a connection. How many there are at once is bounded by the places for connections: a bound of its own
-    /// would let a few that stop in the middle keep all others out.
+    /// Makes TLS of a connection. How many there are at once is bounded by the places for connections: a bound of its
+    /// own would let a few that stop in the middle keep all others out.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let acceptor = TlsAcceptor::from(self.config.load_full());
         let accepting = acceptor.accept_with(stream, |connection| connection.set_buffer_limit(Some(TLS_BUFFER_BYTES)));

@@ -190,7 +190,9 @@ fn comments_end_at_column_120() {
             };
             let code = fs::read_to_string(&path).expect("code");
             for (number, line) in (1..).zip(code.lines()) {
-                if line.trim_start().starts_with(mark) && line.chars().count() > 120 {
+                // Rows of tables can't be broken.
+                let is_row = line.trim_start().trim_start_matches(['/', '!']).starts_with(" |");
+                if line.trim_start().starts_with(mark) && !is_row && line.chars().count() > 120 {
                     long.push(format!("{}:{number}", path.display()));
                 }
             }
