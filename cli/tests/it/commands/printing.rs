@@ -54,7 +54,7 @@ fn nothing_from_outside_reaches_a_terminal_as_it_is() {
     let list = served.ok(&["list", channel, "--json", "--newest-first"]);
     let messages: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let message = messages.iter().find(|message| message["text"] == EVIL).expect("the text as it was published");
-    assert_eq!((&message["channel"], &message["attributes"][EVIL]), (&Value::from(channel), &Value::from(EVIL)));
+    assert_eq!((&message["channel"], &message["attributes"][NAME]), (&Value::from(channel), &Value::from(EVIL)));
     served.stop();
 }
 
