@@ -45,23 +45,25 @@ pub(super) struct Dispatch {
     methods: Arc<Methods>,
     routes: Routes,
     auth: Option<Auth>,
+    /// Whoever calls without being asked: one for all calls, since most services ask nobody.
+    unasked: Caller,
 }
 
 impl Dispatch {
     /// Lets the methods of the table be called. `routes` has the generated services of all of them.
     pub(super) fn new(methods: Methods, routes: Routes, auth: Option<Auth>) -> Self {
-        Self { methods: Arc::new(methods), routes, auth }
+        let unasked = if auth.is_some() { Caller::nobody() } else { Caller::unrestricted() };
+        Self { methods: Arc::new(methods), routes, auth, unasked }
     }
 
     /// Who calls.
     fn caller(&self, headers: &HeaderMap, permission: Permission) -> Result<Caller, Status> {
         match &self.auth {
-            None => Ok(Caller::unrestricted()),
-            Some(auth) if permission == Permission::Open && !auth.closed => Ok(Caller::nobody()),
-            Some(auth) => {
+            Some(auth) if permission != Permission::Open || auth.closed => {
                 let values = headers.get_all(header::AUTHORIZATION).iter();
                 auth.authenticator.authenticate(values.map(HeaderValue::as_bytes))
             }
+            _ => Ok(self.unasked.clone()),
         }
     }
 
