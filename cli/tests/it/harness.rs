@@ -12,7 +12,10 @@ mod stream;
 mod terminal;
 pub(crate) mod wire;
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub(crate) use admin::Admin;
 pub(crate) use command::{Served, Tail, run_with_input};
@@ -53,6 +56,16 @@ macro_rules! on_both_brokers {
     )+};
 }
 pub(crate) use on_both_brokers;
+
+/// The crates of the workspace, by their folders: those that are served and installed, so neither what tests need nor
+/// what measures. A new one is among them by itself.
+pub(crate) fn crates() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).expect("the workspace");
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = [")?.strip_suffix(']'));
+    let members = members.expect("a list of members").split(", ").map(|member| member.trim_matches('"'));
+    members.filter(|member| !["bench", "testing"].contains(member)).map(|member| root.join(member)).collect()
+}
 
 /// A publish of text.
 pub(crate) fn text(channel: &str, text: impl Into<String>) -> PublishRequest {

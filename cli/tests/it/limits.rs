@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path};
 
+use crate::harness::crates;
+
 /// Where limits are: those of operators, with how far they may be set, and all others.
 const PLACES: [&str; 2] = ["runtime/src/config.rs", "src/limits"];
 /// What a number stands behind only where it bounds something.
@@ -19,17 +21,8 @@ const BOUNDS: [&str; 6] = [
 fn waits_and_queues_have_their_limits_in_one_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let (mut files, mut found) = (0, Vec::new());
-    for folder in [
-        "src",
-        "broker-redis/src",
-        "transport/src",
-        "auth/src",
-        "runtime/src",
-        "publisher/src",
-        "subscriber/src",
-        "cli/src",
-    ] {
-        look(&root, &root.join(folder), &mut files, &mut found);
+    for folder in crates() {
+        look(&root, &folder.join("src"), &mut files, &mut found);
     }
     assert!(files > 100, "{files}");
     assert!(found.is_empty(), "these belong into src/limits.rs: {found:#?}");

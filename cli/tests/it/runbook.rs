@@ -13,7 +13,7 @@ use tidings::limits::{
 };
 use tidings_testing::RedisServer;
 
-use crate::harness::{Admin, Publisher, Scraped, Subscriber};
+use crate::harness::{Admin, Publisher, Scraped, Subscriber, crates};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -118,10 +118,8 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn log_lines_of_the_runbook_are_written_by_the_code() {
     let mut code = String::new();
-    for folder in
-        ["src", "broker-redis/src", "transport/src", "auth/src", "runtime/src", "publisher/src", "subscriber/src"]
-    {
-        gather(&root().join(folder), &mut code);
+    for folder in crates() {
+        gather(&folder.join("src"), &mut code);
     }
     let code = joined(&code);
     let runbook = read("docs/runbook.md");
@@ -142,17 +140,8 @@ fn log_lines_of_the_runbook_are_written_by_the_code() {
 #[test]
 fn every_warning_and_error_of_the_code_stands_in_the_runbook() {
     let mut code = String::new();
-    for folder in [
-        "src",
-        "broker-redis/src",
-        "transport/src",
-        "auth/src",
-        "runtime/src",
-        "publisher/src",
-        "subscriber/src",
-        "cli/src",
-    ] {
-        gather(&root().join(folder), &mut code);
+    for folder in crates() {
+        gather(&folder.join("src"), &mut code);
     }
     let (code, runbook) = (joined(&code), read("docs/runbook.md"));
     let mut missing = Vec::new();

@@ -15,7 +15,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::harness::{Process, Subscriber, TEST_TIMEOUT, binary, clean_command, pattern};
+use crate::harness::{Process, Subscriber, TEST_TIMEOUT, binary, clean_command, crates, pattern};
 
 /// A line of its own, colours, a cleared terminal, and what can't be seen.
 const HOSTILE: &str =
@@ -115,12 +115,9 @@ fn what_ends_a_program_is_said_once_and_safely() {
 /// `{error:#}` and every other writer of a chain says the sources by itself.
 #[test]
 fn no_error_says_its_source_itself() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let (mut seen, mut twice) = (0, Vec::new());
-    for folder in
-        ["src", "broker-redis/src", "transport/src", "auth/src", "runtime/src", "publisher/src", "subscriber/src"]
-    {
-        look(&root.join(folder), &mut seen, &mut twice);
+    for folder in crates() {
+        look(&folder.join("src"), &mut seen, &mut twice);
     }
     assert!(seen >= 5, "{seen}");
     assert!(twice.is_empty(), "these say their source twice: {twice:#?}");
