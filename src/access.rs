@@ -1,7 +1,7 @@
 //! Who may do what on which channels. Rights are lists of grants; what is not granted is refused.
 //!
 //! A grant is a channel's name, or a literal beginning of names followed by one `*`, which covers whatever comes
-//! behind, dots too: `orders.*` covers `orders.eu` and `orders.eu.secret`, and neither `orders` nor `order`. There is
+//! after it, dots too: `orders.*` covers `orders.eu` and `orders.eu.secret`, and neither `orders` nor `order`. There is
 //! nothing that takes a grant away again: in lists of both, which one wins is what people get wrong ([NATS
 //! CVE-2022-29946]).
 //!
@@ -62,7 +62,7 @@ pub enum Grant {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidGrant {
     /// It is empty.
-    #[error("it is empty; name a channel, or the beginning of names with * behind it")]
+    #[error("it is empty; name a channel, or the beginning of names followed by *")]
     Empty,
     /// Longer than a channel's name can be.
     #[error("it has {0} bytes; no channel's name has more than {CHANNEL_NAME_BYTES}")]

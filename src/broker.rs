@@ -1,9 +1,9 @@
 //! What Tidings needs from a broker. Read alone, this page explains the product.
 //!
 //! A broker keeps, for each channel, a *log*: messages numbered 1, 2, 3 … within an *epoch*, trimmed at its old end. To
-//! publish is to number, keep and *push*, in one step. Pushes are fast and may be lost; the log is the truth, so
-//! whoever follows pushes and sees a sequence jump reads the log. [`history`] says what a reader makes of a position
-//! and a head.
+//! publish is to number, keep and *push*, in one step. Pushes are fast and may be lost; the log is the truth, so a
+//! reader that follows pushes and sees a sequence jump reads the log. [`history`] says what a reader makes of a
+//! position and a head.
 //!
 //! Two brokers do the same: [`memory`] within one process, the crate `tidings-redis` across many. One suite of tests
 //! holds both to it. This module knows no gRPC.
@@ -39,9 +39,9 @@ pub type Shared = Arc<dyn Broker>;
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
     /// Publishes messages of one channel: consecutively and together, or none. Messages whose id was published within
-    /// the deduplication window (or stands earlier in the list) are answered with the first receipt instead.
+    /// the deduplication window (or is in the list already) are answered with the first receipt instead.
     ///
-    /// The call takes its place in the channel's order when it is made, not when the future is polled. The caller
+    /// The call's position in the channel's order is fixed when it is made, not when the future is polled. The caller
     /// keeps to the limits of a batch; a message over [`MESSAGE_BYTES`](crate::limits::MESSAGE_BYTES) is refused here,
     /// where its JSON is made.
     fn publish(&self, channel: &ChannelName, drafts: Vec<Draft>, min_replicas: u32) -> BoxFuture<'static, Published>;
@@ -49,8 +49,8 @@ pub trait Broker: Send + Sync + 'static {
     /// The present state of each channel, in the order asked. One that can't be read spoils no other.
     async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error>;
 
-    /// Which data set the broker has now, and what time it is there. For whoever finds a channel without a head: a head
-    /// that expired is no loss, one that was flushed is.
+    /// Which data set the broker has now, and what time it is there. For a caller that finds a channel without a head:
+    /// a head that expired is no loss, one that was flushed is.
     async fn data_set(&self) -> Result<DataSetNow, Error>;
 
     /// Has the broker remember that messages of an epoch were given out up to `to`, which is beyond what it knows of: a
@@ -81,10 +81,10 @@ pub trait Broker: Send + Sync + 'static {
         None
     }
 
-    /// Whether the broker can be used now, and if not, why: what health and logs tell.
+    /// Whether the broker can be used now, and if not, why: what health checks and logs report.
     fn state(&self) -> watch::Receiver<State>;
 
-    /// The same for whoever needs pushes as well: up only while a probe went the whole way lately.
+    /// The same for callers that need pushes as well: up only while a recent probe has come back as a push.
     fn live_state(&self) -> watch::Receiver<State> {
         self.state()
     }

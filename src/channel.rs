@@ -129,7 +129,7 @@ impl Pattern {
         &self.0
     }
 
-    /// How the names of all channels begin that can belong to it: what stands before the first character that has a
+    /// How the names of all channels begin that can belong to it: what is before the first character that has a
     /// meaning.
     pub fn literal_prefix(&self) -> &str {
         let end = self.0.find(['*', '?', '[', '\\']).unwrap_or(self.0.len());

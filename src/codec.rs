@@ -36,7 +36,7 @@ pub trait Counted {
 ///
 /// RESOURCE_EXHAUSTED where there is too much of something; INVALID_ARGUMENT where it is no such message.
 pub fn decode<M: Message + Default + Counted>(bytes: impl Buf) -> Result<M, Status> {
-    // What comes in several pieces was put together by whoever calls.
+    // What comes in several pieces was joined by the caller.
     M::count(bytes.chunk())?;
     M::decode(bytes).map_err(|_| status::malformed())
 }
@@ -73,7 +73,7 @@ impl Counted for pb::PublishStreamRequest {
         if bytes.len() <= UNCOUNTED_BYTES {
             return Ok(());
         }
-        // A message that stands there twice is one, with the fields of both.
+        // A message field that comes twice is one message, with the fields of both.
         let requests = Fields::of(bytes).filter(|(number, _)| *number == publish::REQUEST);
         attributes(requests.map(|(_, request)| publish::attributes_of(request)).sum(), || {
             "request.attributes".to_owned()
@@ -124,7 +124,7 @@ fn attributes(count: usize, field: impl FnOnce() -> String) -> Result<(), Status
     if count > ATTRIBUTES { Err(status::too_many_attributes(field(), count)) } else { Ok(()) }
 }
 
-/// The codec of the generated services and clients: prost's, behind the counting.
+/// The codec of the generated services and clients: prost's, after the counting.
 #[derive(Debug, Clone)]
 pub struct Counting<T, U>(PhantomData<(T, U)>);
 

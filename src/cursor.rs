@@ -4,7 +4,7 @@
 //! and a checksum over all of it, as URL-safe base64. They are not secret and carry no rights; the checksum catches
 //! accidents and guesses, so that a cursor that was cut, mixed up or made by hand is never taken for another position.
 //!
-//! Every message has a cursor, so the usual ones of channels are short: one byte stands for version, kind and what is
+//! Every message has a cursor, so the usual ones of channels are short: one byte encodes version, kind and what is
 //! known of the lineage. Everything else is version 2. Version 1 is still read: it knows its channels by hashes that
 //! can be met on purpose, and not where positions lie.
 
@@ -28,13 +28,13 @@ mod stream;
 /// With 64-bit hashes, and without where a position lies.
 const OLD: u8 = 1;
 /// What anything but the short cursors begins with; of channels those in an epoch that is not the first, and some that
-/// were written before there were short ones. Behind it comes the kind.
+/// were written before there were short ones. After it comes the kind.
 const VERSION: u8 = 2;
 /// What a short cursor of a channel begins with: a position in an epoch of which no more is known,
 const IN_EPOCH: u8 = 3;
 /// in the channel's first epoch, which began with 1,
 const IN_FIRST_EPOCH: u8 = 4;
-/// or the beginning, with the data set in the epoch's place, 0 where it is not known.
+/// or the beginning, with the data set instead of the epoch, 0 where it is not known.
 const AT_START: u8 = 5;
 
 const CHANNEL: u8 = 1;
@@ -74,7 +74,7 @@ pub fn encode(channel: &ChannelName, mark: impl Into<Mark>) -> String {
     encode_hashed(channel_hash(channel.as_str()), mark)
 }
 
-/// The same for whoever knows the channel's hash already.
+/// The same for callers that know the channel's hash already.
 pub fn encode_hashed(channel: ChannelHash, mark: impl Into<Mark>) -> String {
     let Mark { position, lineage } = mark.into();
     Series::new(channel, position.epoch, lineage).text_at(position.sequence)
@@ -174,7 +174,7 @@ fn open(text: &str) -> Result<(u8, Owner, Body), InvalidCursor> {
     Ok((kind, owner.ok_or(InvalidCursor::Malformed)?, body))
 }
 
-/// What stands between a cursor's hash and its checksum, and the byte that it all begins with.
+/// What is between a cursor's hash and its checksum, and the byte that it all begins with.
 struct Body {
     begin: u8,
     bytes: Vec<u8>,

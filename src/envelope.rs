@@ -1,4 +1,4 @@
-//! The JSON that stands on the Redis channel and in the log: written for our own messages, read from anyone's.
+//! The JSON that is on the Redis channel and in the log: written for our own messages, read from anyone's.
 //!
 //! Writing comes in two parts, because number, time and epoch are known only to the broker at the moment of publishing:
 //! an [`Encoded`] message has a head and a tail, and the [`stamp`](Encoded::stamp) goes in between. Reading never
@@ -14,7 +14,7 @@ pub use decode::{Claim, Envelope, ORIGINAL_DATE, ORIGINAL_ID, RESERVED_ATTRIBUTE
 pub use encode::{Encoded, InvalidJson, STAMP_BYTES, Stamp, Unnumbered, check_json, encode, format_time, len};
 pub use envelope_ref::{Content, Decoder, EnvelopeRef, Parts, Plain};
 
-/// Whether a JSON string stands for itself: it has no escape, no end and nothing that JSON forbids.
+/// Whether a JSON string is its own raw text: it has no escape, no end and nothing that JSON forbids.
 fn is_plain(text: &[u8]) -> bool {
     // Without an early end, so that the compiler makes wide steps of it.
     !text.iter().fold(false, |odd, byte| odd | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\'))

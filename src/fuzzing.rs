@@ -1,9 +1,9 @@
 //! Checks of everything here that reads bytes from outside. Each takes any bytes and panics where a promise is broken;
-//! each has seeds, which show the way into what it checks.
+//! each has seeds, from which a fuzzer reaches what it checks.
 //!
 //! There are two who run them: `fuzz/` for hours, with a fuzzer that is led by coverage, and the tests for a moment,
 //! over the seeds and whatever comes near them. So this is there for them only (`fuzzing` is set by cargo-fuzz), and no
-//! part of the library as others see it. Checks stand beside what they look into, some of which is private.
+//! part of the library as others see it. Checks are beside what they check, some of which is private.
 
 pub(crate) mod target;
 

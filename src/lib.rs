@@ -6,7 +6,7 @@
 //! | [`codec`] | how requests are decoded: counted first |
 //! | [`channel`], [`message`], [`envelope`], [`cursor`], [`limits`] | the meaning: no server, no Redis, no clock |
 //! | [`broker`] | what a broker is, the history that every broker keeps, and the embedded one |
-//! | [`status`] | errors as gRPC statuses, the only place |
+//! | [`status`] | errors as gRPC statuses, made only here |
 //! | [`printable`] | texts from outside, made safe to look at |
 //! | [`metrics`] | what is counted, and its names |
 //!

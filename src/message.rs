@@ -1,4 +1,4 @@
-//! What a message means, apart from how it is written: payload, attributes, and its place in a channel's history.
+//! What a message means, apart from how it is written: payload, attributes, and its position in a channel's history.
 
 use std::{fmt, num::NonZeroU64, str::FromStr};
 
@@ -16,7 +16,7 @@ pub enum Payload {
     Data(Bytes),
 }
 
-/// A message that is to be published; its place, time and epoch come from the broker.
+/// A message that is to be published; its position, time and epoch come from the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     /// Its UUID.
@@ -48,7 +48,7 @@ impl DedupKey {
         Self(key)
     }
 
-    /// Its bytes, as they stand on Redis.
+    /// Its bytes, as they are on Redis.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -61,13 +61,13 @@ pub struct Epoch(NonZeroU64);
 /// The greatest sequence there can be: above it Lua's numbers, and many JSON readers', are not exact.
 pub const MAX_SEQUENCE: i64 = 1 << 53;
 
-/// A place in a channel's history: just after the message with this sequence. Sequence 0 is the beginning, and no epoch
-/// stands for a channel that has no history yet.
+/// A position in a channel's history: just after the message with this sequence. Sequence 0 is the beginning, and no
+/// epoch means a channel that has no history yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Position {
     /// The history.
     pub epoch: Option<Epoch>,
-    /// The last sequence before this place; never negative.
+    /// The last sequence before this position; never negative.
     pub sequence: i64,
 }
 
@@ -127,7 +127,7 @@ pub enum Lineage {
 /// A position and where it lies: what a cursor says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Mark {
-    /// Where a reader stands.
+    /// A reader's position.
     pub position: Position,
     /// Where that lies.
     pub lineage: Lineage,
@@ -154,7 +154,7 @@ impl Epoch {
     /// A new name, different from all others for all practical purposes.
     pub fn random() -> Self {
         let (high, low) = Uuid::new_v4().as_u64_pair();
-        // A UUID's fixed bits stand at different places of its halves: mixed, all 64 bits are random.
+        // A UUID's fixed bits are at different offsets of its halves: mixed, all 64 bits are random.
         NonZeroU64::new(high.rotate_left(32) ^ low).map_or(Self(NonZeroU64::MIN), Self)
     }
 

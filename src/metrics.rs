@@ -1,8 +1,8 @@
-//! What is counted, by the names that stand in dashboards and alerts: they are part of the contract, like the flags.
+//! What is counted, by the names that dashboards and alerts use: they are part of the contract, like the flags.
 //!
-//! Every name, its meaning and its labels stand here and nowhere else; the other modules call small functions. No label
-//! takes a value from outside: no channel, no client, no address. Every series exists from the start, at 0, so that
-//! rates and alerts need no first event.
+//! Every name, its meaning and its labels are defined here and nowhere else; the other modules call small functions. No
+//! label takes a value from outside: no channel, no client, no address. Every series exists from the start, at 0, so
+//! that rates and alerts need no first event.
 //!
 //! Nothing is counted until the process has a recorder and [`begin`] was called; until then each call is a load and a
 //! branch. What is called for every message takes a count, so that a chunk costs as much as a message.
@@ -66,7 +66,7 @@ const UNREADABLE: &str = "tidings_unreadable_channels";
 /// Which version runs.
 pub const BUILD_INFO: &str = "tidings_build_info";
 
-/// All metrics of our own; beside them stand those that the system has of the process.
+/// All metrics of our own; beside them are those that the operating system keeps of the process.
 pub const FAMILIES: [Family; 21] = [
     (
         PUBLISH_TOTAL,
@@ -81,12 +81,12 @@ pub const FAMILIES: [Family; 21] = [
     (
         STREAMS,
         Kind::Gauge,
-        "Open streams, by mode: live (fed by pushes), or catching_up (reading the log: at the start, behind a slow reader, or after a loss).",
+        "Open streams, by mode: live (fed by pushes), or catching_up (reading the log: at the start, after a slow reader fell back, or after a loss).",
     ),
     (
         STREAM_LAG,
         Kind::Histogram(MESSAGES),
-        "Messages that a channel's log had beyond what a stream had delivered, told at each page that the stream read from the log. Streams that are live read none.",
+        "Messages that a channel's log had beyond what a stream had delivered, measured at each page that the stream read from the log. Streams that are live read none.",
     ),
     (
         DELIVERIES,
@@ -96,7 +96,7 @@ pub const FAMILIES: [Family; 21] = [
     (
         GAPS,
         Kind::Counter,
-        "Gaps told to streams, by reason: trimmed, epoch_changed (Redis lost writes or was flushed), not_retained. One loss counts once for each stream.",
+        "Gaps reported to streams, by reason: trimmed, epoch_changed (Redis lost writes or was flushed), not_retained. One loss counts once for each stream.",
     ),
     (
         REPAIRS,
@@ -106,7 +106,7 @@ pub const FAMILIES: [Family; 21] = [
     (
         DROPPED,
         Kind::Counter,
-        "Pushes that were not delivered, by reason: oversized (over 1 MiB), name (no valid channel name, seen through a pattern), held (too many waited for their channel's head; what was ours is in the log), capture (too many waited to be adopted), lost (Redis lost them since they were heard), late (of an epoch that ended before them; Redis lost them as well), unlogged (they claim a place that was heard before, and the log no longer has it).",
+        "Pushes that were not delivered, by reason: oversized (over 1 MiB), name (no valid channel name, seen through a pattern), held (too many waited for their channel's head; what was ours is in the log), capture (too many waited to be adopted), lost (Redis lost them after they were received), late (of an epoch that ended before them; Redis lost them as well), unlogged (they claim a position that was received before, and the log no longer has it).",
     ),
     (REDIS_UP, Kind::Gauge, "Whether the command connection to Redis can be used: 1 or 0."),
     (

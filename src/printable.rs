@@ -1,6 +1,6 @@
 //! Texts from outside, for people's eyes: on a terminal, or in a line of a log. Channel names, payloads, attributes and
 //! other servers' error texts may hold characters that move the cursor, colour the screen, or turn the direction of
-//! what stands beside them; these are shown as `\u{1b}`, never sent. What must not know it: anything that a program
+//! the text beside them; these are shown as `\u{1b}`, never sent. What must not know it: anything that a program
 //! reads, which gets texts as they are.
 
 use std::{
@@ -59,7 +59,7 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// A JSON text that means the same and has no hidden character: they stand in its strings as `\u202e`. Line ends
+/// A JSON text that means the same and has no hidden character: in its strings they are written as `\u202e`. Line ends
 /// between its values become spaces, so that it is one line.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_hidden) {

@@ -38,7 +38,7 @@ impl<const N: usize> Small<N> {
         self.room(bytes.len()).copy_from_slice(bytes);
     }
 
-    /// Place for so many bytes, for whoever writes them where they belong.
+    /// Room for so many bytes, for a caller that writes them in place.
     pub fn room(&mut self, length: usize) -> &mut [u8] {
         let start = self.length;
         self.length += length;

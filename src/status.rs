@@ -1,4 +1,4 @@
-//! Errors as gRPC statuses, the only place where they become such. As AIP-193 asks, each has a message that a person
+//! Errors as gRPC statuses, made only here. As AIP-193 asks, each has a message that a person
 //! can act on, `google.rpc.ErrorInfo` with the domain `tidings` and a [`reason`] for programs, `BadRequest` where a
 //! field is to blame, and `RetryInfo` where waiting helps.
 //!
@@ -210,14 +210,14 @@ pub fn draining(call: Call) -> Status {
     match call {
         Call::Publish => unavailable("the server is stopping; nothing was published", reason::NOT_PUBLISHED),
         Call::Read => {
-            let text = "the server is stopping; go on with the last cursor at another one, or here in a moment";
+            let text = "the server is stopping; resume with the last cursor at another one, or here in a moment";
             unavailable(text, reason::DRAINING)
         }
     }
 }
 
-/// The connection has reached its maximum age, the server goes on: UNAVAILABLE, with NOT_PUBLISHED for publishes and
-/// CONNECTION_AGED for reads. Nobody has to wait before the next call.
+/// The connection has reached its maximum age, the server keeps running: UNAVAILABLE, with NOT_PUBLISHED for publishes
+/// and CONNECTION_AGED for reads. Nobody has to wait before the next call.
 pub fn connection_aged(call: Call) -> Status {
     let age = "the connection has reached its maximum age (--max-connection-age)";
     match call {
@@ -226,7 +226,7 @@ pub fn connection_aged(call: Call) -> Status {
             Status::with_error_details(Code::Unavailable, text, info(reason::NOT_PUBLISHED))
         }
         Call::Read => {
-            let text = format!("{age}; go on with the last cursor on a new one");
+            let text = format!("{age}; resume with the last cursor on a new one");
             Status::with_error_details(Code::Unavailable, text, info(reason::CONNECTION_AGED))
         }
     }
@@ -252,7 +252,7 @@ pub fn unauthenticated() -> Status {
     Status::with_error_details(Code::Unauthenticated, text, info(reason::UNAUTHENTICATED))
 }
 
-/// The token's time is over: UNAUTHENTICATED, TOKEN_EXPIRED. Told only behind a good signature.
+/// The token's time is over: UNAUTHENTICATED, TOKEN_EXPIRED. Reported only after a good signature.
 pub fn token_expired() -> Status {
     let text = "the token has expired; call again with a new one";
     Status::with_error_details(Code::Unauthenticated, text, info(reason::TOKEN_EXPIRED))
@@ -273,9 +273,9 @@ pub fn permission_denied(verb: Verb, field: impl Into<String>, what: &str) -> St
     Status::with_error_details(Code::PermissionDenied, message, details)
 }
 
-/// A service that isn't served here: UNIMPLEMENTED. `place` says where it is.
-pub fn wrong_service(service: &str, place: &str) -> Status {
-    let text = format!("{} is not served here, but by {place}", extract(service));
+/// A service that isn't served here: UNIMPLEMENTED. `location` says where it is.
+pub fn wrong_service(service: &str, location: &str) -> Status {
+    let text = format!("{} is not served here, but by {location}", extract(service));
     Status::with_error_details(Code::Unimplemented, text, info(reason::OTHER_SERVICE))
 }
 
@@ -288,7 +288,7 @@ pub fn unknown_method(path: &str, known: &str) -> Status {
     Status::with_error_details(Code::Unimplemented, text, info(reason::UNKNOWN_METHOD))
 }
 
-/// A bug: INTERNAL. The caller has logged what happened; clients are told nothing of it.
+/// A bug: INTERNAL. The caller has logged what happened; clients learn nothing of it.
 pub fn internal() -> Status {
     let text = "an internal error; the server's log says more";
     Status::with_error_details(Code::Internal, text, info(reason::INTERNAL))

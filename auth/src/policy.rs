@@ -341,7 +341,7 @@ subscribe = ["orders.*"]
     }
 
     #[test]
-    fn who_has_a_right_has_it_as_long_as_the_policy_says_so() {
+    fn a_right_is_valid_as_long_as_the_policy_grants_it() {
         let current = Current::new(Policy::parse(TEXT).expect("a policy"));
         let caller = crate::Caller::of_policy(named("alice", &[]), current.clone(), None);
         let changes = caller.changes().expect("a policy can change");

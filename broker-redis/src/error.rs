@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_redis_refuses_before_it_does_anything_is_told_from_what_nobody_knows() {
+    fn refusals_without_effect_are_distinguished_from_unknown_outcomes() {
         for (line, words) in [
             ("READONLY You can't write against a read only replica.", "read-only replica"),
             ("ERR unknown command 'EVALSHA', with args beginning with: 'x' 'secret' ", "does not know EVALSHA,"),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_one_channel_is_told_from_what_concerns_all() {
+    fn errors_of_one_channel_are_distinguished_from_errors_of_all() {
         for line in ["WRONGTYPE Operation against a key", "NOPERM No permissions to access a key", "ERR something"] {
             assert!(matches!(of_reading(&Said::parse(line.as_bytes())), Error::Channel(_)), "{line}");
         }

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_goes_on_is_told_once() {
+    async fn what_continues_is_reported_once() {
         let log_throttle = LogThrottle::default();
         assert!(log_throttle.is_new("OOM", "") && log_throttle.is_new("NOPERM", ""));
         for _ in 0..10 {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_channel_that_is_refused_is_told_as_long_as_there_are_not_too_many() {
+    async fn each_channel_that_is_refused_is_reported_as_long_as_there_are_not_too_many() {
         let log_throttle = LogThrottle::default();
         let told = |n: usize| log_throttle.is_new("TIDINGS_CHANNEL", &format!("c{n}"));
         assert_eq!([1, 1, 2, 1, 2].map(told), [true, false, true, false, false]);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_that_alternate_are_told_once_each_until_all_is_well() {
+    fn reasons_that_alternate_are_reported_once_each_until_all_is_well() {
         let log_throttle = LogThrottle::default();
         let told = |reason| log_throttle.is_new_reason(reason);
         assert_eq!(["a", "b", "a", "b", "a"].map(told), [true, true, false, false, false]);

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_goes_on_behind_what_is_there_and_never_steps_back_in_time() {
+    fn a_plan_continues_after_what_is_there_and_never_steps_back_in_time() {
         let now = 1_795_521_600_000;
         let append =
             OptimisticAppend::behind(snapshot(Clock::at(now), now), 3, &KEEP, GENERATION).expect("the clock is known");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_told_long_ago_is_not_gone_by() {
+    fn an_old_clock_reading_is_not_used() {
         let told = Instant::now().checked_sub(OPTIMISTIC_CLOCK_AGE).expect("the machine runs longer");
         assert!(OptimisticAppend::behind(snapshot(Clock { ms: 1, told }, 1), 1, &KEEP, GENERATION).is_none());
     }

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn receipts_and_registrations_are_remembered_apart() {
+    fn receipts_and_registrations_are_remembered_separately() {
         let receipts = Receipts::new(LIFETIME);
         let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
         assert_eq!(receipts.seen(&channel), Seen::default());

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_messages_and_so_is_everything_behind_two_dashes() {
+    fn numbers_are_messages_and_so_is_everything_after_two_dashes() {
         for (args, message) in [
             (&["-5"][..], "-5"),
             (&["-1.5e3"], "-1.5e3"),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_a_client_teaches_and_can_be_told_how_long_to_wait() {
+    fn every_client_command_has_help_and_a_timeout() {
         for command in Cli::command().get_subcommands() {
             let name = command.get_name();
             assert!(command.get_about().is_some(), "{name}");

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_told_with_code_reason_and_fields() {
+    fn a_status_is_reported_with_code_reason_and_fields() {
         let mut details = ErrorDetails::new();
         details.set_error_info("BAD_CHANNEL", "tidings", HashMap::new());
         details.add_bad_request_violation("channel", "it contains ' '");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_the_message_names_is_told_once() {
+    fn a_field_that_the_message_names_is_reported_once() {
         let mut details = ErrorDetails::new();
         details.set_error_info("MESSAGE_EMPTY", "tidings", HashMap::new());
         details.add_bad_request_violation("text", "it is empty");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cause_is_told_twice() {
+    fn no_cause_is_reported_twice() {
         let cause = io::Error::other("the disk is full");
         assert_eq!(Error::serve(cause).to_string(), "the disk is full");
         let input = tidings_runtime::config::Error::Listen {

@@ -1,6 +1,6 @@
 //! Adoption: what plain programs publish on a channel is taken into its log.
 //!
-//! Several processes hear the same message, and each of them may adopt it. It is adopted once, because adopting
+//! Several processes receive the same message, and each of them may adopt it. It is adopted once, because adopting
 //! compares: a call says which message it takes for the last adopted one, and where that is not so it changes nothing.
 //! So a process that accounts for every adopted message (by notices, or by [`Stored::adopted`](super::Stored::adopted))
 //! before it calls, never adopts one again: neither after a call whose outcome it does not know, nor after another's.
@@ -20,10 +20,10 @@ use crate::{
     message::Position,
 };
 
-/// A message that a plain program published, as it will stand in the log.
+/// A message that a plain program published, as it will be in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raw {
-    /// The hash of the bytes that it published: the same wherever they are heard.
+    /// The hash of the bytes that it published: the same on every process that receives them.
     pub hash: [u8; Raw::HASH_BYTES],
     /// What will be published.
     pub envelope: Unnumbered,
@@ -32,7 +32,7 @@ pub struct Raw {
 /// What the log keeps of an adopted message besides its JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Adopted {
-    /// The [hash](Raw::hash) of what stood on the channel.
+    /// The [hash](Raw::hash) of the bytes that were on the channel.
     pub hash: [u8; Raw::HASH_BYTES],
     /// Its log time, ms: unlike that of other messages, its date is the plain program's own.
     pub time_ms: i64,
@@ -58,7 +58,7 @@ pub struct Adopt {
 pub enum Adoption {
     /// All of it is in the log.
     Done {
-        /// The place of the last message.
+        /// The position of the last message.
         last: Position,
         /// The lease was given to another process that had asked for it; otherwise it is the caller's.
         given_up: bool,
@@ -75,7 +75,7 @@ pub enum Adoption {
 /// Takes what plain programs publish into the log.
 #[async_trait]
 pub trait Adopter: Send + Sync + 'static {
-    /// Adopts messages of one channel: consecutively and together, or none. Each is told in a
+    /// Adopts messages of one channel: consecutively and together, or none. Each is announced in a
     /// [notice](super::LiveEvent::Notice).
     async fn adopt(&self, channel: &ChannelName, adopt: &Adopt) -> Result<Adoption, Error>;
 }

@@ -44,7 +44,7 @@ pub struct EpochStart {
 }
 
 /// Messages of another epoch than the one before, or beyond its known end, that were found to be lost when an epoch
-/// began. Whoever had receipts for them said so.
+/// began. A publisher that had receipts for them reported that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
     /// The epoch that began then.
@@ -68,10 +68,10 @@ pub struct Gap {
     pub last_missing: i64,
     /// Why.
     pub reason: GapReason,
-    /// Where the reader goes on.
+    /// Where the reader continues.
     pub resume: Position,
-    /// Another loss at the same place is told next, and `resume` still lies before both: who goes on there is told of
-    /// both again.
+    /// Another loss at the same position is reported next, and `resume` is still before both: a reader that resumes
+    /// there gets both again.
     pub more: bool,
 }
 
@@ -104,7 +104,7 @@ impl Head {
         lineage(&self.epochs, epoch)
     }
 
-    /// An epoch's place in the list.
+    /// An epoch's index in the list.
     fn index_of(&self, epoch: Epoch) -> Option<usize> {
         self.epochs.iter().position(|start| start.epoch == epoch)
     }
@@ -131,7 +131,7 @@ impl Head {
     }
 
     /// Whether there is a message `sequence`, of this epoch. What is newer than what a reader had, and of a later
-    /// epoch, is no part of its own that was written anew.
+    /// epoch, is not a rewritten part of its own.
     pub fn has_in(&self, epoch: Epoch, sequence: i64) -> bool {
         sequence <= self.last && self.epoch_at(sequence) == Some(epoch)
     }

@@ -1,6 +1,6 @@
-//! The live side of a broker: what is asked of a connection that carries pushes, and what it tells.
+//! The live side of a broker: what is asked of a connection that carries pushes, and what it reports.
 //!
-//! Commands are carried out, and events told, in order: an answer comes behind every push that happened before it.
+//! Commands are carried out, and events reported, in order: an answer comes after every push that happened before it.
 //! Pushes may be lost, but never without [`LiveEvent::Lost`] where the connection itself knows of it.
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ pub enum LiveCommand {
     /// Answered by [`LiveEvent::Subscribed`], after which every push arrives.
     Subscribe(Topic),
     /// The same for a topic whose plain messages are adopted: notices are subscribed to as well, and before the topic,
-    /// so that no notice is missed of what was heard. Answered by [`LiveEvent::Captured`] besides.
+    /// so that no notice is missed for what was received. Answered by [`LiveEvent::Captured`] besides.
     Capture(Topic),
     /// Ends a subscription; a few pushes may still come.
     Unsubscribe(Topic),
@@ -32,17 +32,17 @@ pub enum LiveCommand {
     /// Answered by [`LiveEvent::Recent`]: which channels were published on within the last two minutes, without the
     /// `skip` most recent ones.
     Recent {
-        /// How many names were told already.
+        /// How many names were reported already.
         skip: usize,
     },
 }
 
-/// What a live connection tells, in order.
+/// What a live connection reports, in order.
 #[derive(Debug, Clone)]
 pub enum LiveEvent {
     /// The subscription is confirmed.
     Subscribed(Topic),
-    /// A message on a channel, seen through a topic. `payload` is whatever bytes stood there.
+    /// A message on a channel, seen through a topic. `payload` is any bytes.
     Push {
         /// The topic that brought it.
         topic: Topic,
@@ -51,7 +51,7 @@ pub enum LiveEvent {
         /// What was published.
         payload: Bytes,
     },
-    /// What a plain program published on a channel was adopted. Comes behind the push of what it published.
+    /// What a plain program published on a channel was adopted. Comes after the push of what it published.
     Notice {
         /// The captured topic that brought it.
         topic: Topic,
@@ -59,7 +59,7 @@ pub enum LiveEvent {
         channel: ChannelName,
         /// The [hash](adopt::Raw::hash) of what was published.
         hash: [u8; adopt::Raw::HASH_BYTES],
-        /// The message as it stands in the log.
+        /// The message as it is in the log.
         json: Bytes,
     },
     /// From here on notices come of what is adopted on the topic's channels.
@@ -94,7 +94,7 @@ pub enum LiveEvent {
     Refused(Topic, String),
     /// Pushes may be missing from here on.
     Lost(String),
-    /// All subscriptions stand again; what was missed in between is in the log.
+    /// All subscriptions are confirmed again; what was missed in between is in the log.
     Restored,
 }
 
@@ -108,5 +108,5 @@ impl LiveEvent {
 /// The asking side of a live connection. Dropping it ends the connection.
 pub type LiveControl = tokio::sync::mpsc::Sender<LiveCommand>;
 
-/// The telling side: what one read of the transport brought, together.
+/// The sending side: what one read of the transport brought, together.
 pub type LiveEvents = tokio::sync::mpsc::Receiver<Vec<LiveEvent>>;

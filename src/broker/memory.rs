@@ -52,7 +52,7 @@ pub struct Memory {
     _end: DropGuard,
 }
 
-/// Tells the time, in ms since 1970.
+/// The time, in ms since 1970.
 type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
 
 /// What the broker keeps at most: the constants of [`limits`](crate::limits), but in tests.
@@ -165,7 +165,7 @@ impl Broker for Memory {
 
     fn live(&self) -> (LiveControl, LiveEvents) {
         let (control, commands) = mpsc::channel(EMBEDDED_COMMANDS);
-        let (events, told) = mpsc::channel(EMBEDDED_EVENTS);
+        let (events, received) = mpsc::channel(EMBEDDED_EVENTS);
         let queue = Arc::new(Queue::new(self.inner.bounds.queue_bytes));
         let id = self.inner.lock().connections.open(queue.clone());
         let (inner, closing) = (self.inner.clone(), self.closing.clone());
@@ -174,7 +174,7 @@ impl Broker for Memory {
             closing.run_until_cancelled(live::run(&queue, commands, events, carry_out)).await;
             inner.lock().connections.close(id);
         });
-        (control, told)
+        (control, received)
     }
 
     fn state(&self) -> watch::Receiver<State> {
@@ -204,7 +204,7 @@ impl Inner {
         self.core.lock().expect("nothing panics under this lock")
     }
 
-    /// The lock, for whoever needs a broker that is not closed.
+    /// The lock, for calls that need a broker that is not closed.
     fn open(&self) -> Result<MutexGuard<'_, Core>, Error> {
         let core = self.lock();
         match core.closed {
@@ -239,13 +239,13 @@ impl Inner {
             LiveCommand::Unsubscribe(topic) => core.connections.unsubscribe(id, &topic),
             LiveCommand::Check(channel) => {
                 let head = self.head(&mut core, &channel);
-                core.connections.tell(id, LiveEvent::Head(channel, head));
+                core.connections.send(id, LiveEvent::Head(channel, head));
             }
             // All of them: few, and none of them is ever lost here but by a slow reader.
             LiveCommand::Recent { skip } => {
                 let names: Vec<_> = core.channels.keys().skip(skip).take(REGISTRY_RECENT_NAMES).cloned().collect();
                 let (more, registered) = (names.len() == REGISTRY_RECENT_NAMES, core.channels.len());
-                core.connections.tell(id, LiveEvent::Recent { skip, names, more, registered });
+                core.connections.send(id, LiveEvent::Recent { skip, names, more, registered });
             }
         }
     }

@@ -26,7 +26,7 @@ fn check_name(bytes: &[u8]) {
         }
         Err(error) => {
             assert!(!is_name, "{text:?}");
-            assert!(error.to_string().len() < 200, "too long to be told");
+            assert!(error.to_string().len() < 200, "too long to be shown");
         }
     }
 }
@@ -59,8 +59,8 @@ fn elements(mut pattern: &[u8]) -> Vec<Element> {
             }
             (b'[', _) => {
                 let negated = rest.first() == Some(&b'^');
-                let (class, behind) = class(&rest[usize::from(negated)..]);
-                pattern = behind;
+                let (class, after) = class(&rest[usize::from(negated)..]);
+                pattern = after;
                 Element::One(class, negated)
             }
             (literal, _) => byte(*literal),
@@ -74,18 +74,18 @@ fn class(mut rest: &[u8]) -> (Vec<(u8, u8)>, &[u8]) {
     loop {
         rest = match rest {
             [] => return (ranges, rest),
-            [b']', behind @ ..] => return (ranges, behind),
-            [b'\\', byte, behind @ ..] => {
+            [b']', after @ ..] => return (ranges, after),
+            [b'\\', byte, after @ ..] => {
                 ranges.push((*byte, *byte));
-                behind
+                after
             }
-            [low, b'-', high, behind @ ..] => {
+            [low, b'-', high, after @ ..] => {
                 ranges.push((*low.min(high), *low.max(high)));
-                behind
+                after
             }
-            [byte, behind @ ..] => {
+            [byte, after @ ..] => {
                 ranges.push((*byte, *byte));
-                behind
+                after
             }
         }
     }
@@ -93,7 +93,7 @@ fn class(mut rest: &[u8]) -> (Vec<(u8, u8)>, &[u8]) {
 
 /// Every way at once: which elements may come next after each byte.
 fn states(elements: &[Element], text: &[u8]) -> bool {
-    let behind_stars = |mut at: Vec<bool>| {
+    let after_stars = |mut at: Vec<bool>| {
         for i in 0..elements.len() {
             if at[i] && matches!(elements[i], Element::Star) {
                 at[i + 1] = true;
@@ -103,7 +103,7 @@ fn states(elements: &[Element], text: &[u8]) -> bool {
     };
     let mut at = vec![false; elements.len() + 1];
     at[0] = true;
-    at = behind_stars(at);
+    at = after_stars(at);
     for byte in text {
         let mut next = vec![false; elements.len() + 1];
         for (i, element) in elements.iter().enumerate().filter(|(i, _)| at[*i]) {
@@ -114,7 +114,7 @@ fn states(elements: &[Element], text: &[u8]) -> bool {
                 }
             }
         }
-        at = behind_stars(next);
+        at = after_stars(next);
     }
     at[elements.len()]
 }

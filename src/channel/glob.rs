@@ -42,7 +42,7 @@ fn match_one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     }
 }
 
-/// Matches a class from behind its `[`: whether it holds the byte, and where it ends.
+/// Matches a class after its `[`: whether it holds the byte, and where it ends.
 fn match_class(pattern: &[u8], p: usize, byte: u8) -> (bool, usize) {
     let negated = pattern.get(p) == Some(&b'^');
     let mut hit = false;
@@ -50,8 +50,8 @@ fn match_class(pattern: &[u8], p: usize, byte: u8) -> (bool, usize) {
     (hit != negated, end)
 }
 
-/// Reads a class from behind its `[`: each of its ranges, of one byte mostly, and where it ends. As in Redis an
-/// unclosed class ends with the pattern, and a range may stand backwards.
+/// Reads a class after its `[`: each of its ranges, of one byte mostly, and where it ends. As in Redis an
+/// unclosed class ends with the pattern, and a range may be written backwards.
 fn read_class(pattern: &[u8], mut p: usize, mut range: impl FnMut(u8, u8)) -> usize {
     p += usize::from(pattern.get(p) == Some(&b'^'));
     loop {

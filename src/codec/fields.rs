@@ -1,5 +1,5 @@
-//! The fields of a protobuf message in the order in which they stand, without decoding any. Whatever prost makes an
-//! element of is told here: where bytes are no message, this goes at least as far as prost does before it refuses them.
+//! The fields of a protobuf message in their order on the wire, without decoding any. All that prost makes an element
+//! of is counted here: where bytes are no message, this goes at least as far as prost does before it refuses them.
 
 /// The types of fields.
 const VARINT: u32 = 0;

@@ -18,7 +18,7 @@ fn refusal(counted: Result<(), Status>) -> (Code, String) {
 }
 
 #[test]
-fn what_repeats_is_counted_in_every_request_and_told_in_one_way() {
+fn repeated_fields_are_counted_in_every_request_and_refused_in_one_text() {
     let pair = field(5, &[field(1, b"k"), field(2, b"v")].concat());
     let too_many = pair.repeat(ATTRIBUTES + 1);
     let long = field(2, &[b'x'; UNCOUNTED_BYTES]);

@@ -133,7 +133,7 @@ fn check_page_token(bytes: &[u8]) {
         }
         assert!(decode(&text, &names()).is_err() || decode_page(&text, &channel(), false).is_err());
     }
-    // A body of the right kind and query, whatever stands in it.
+    // A body of the right kind and query, with any bytes in it.
     for (kind, hash) in [(super::LIST, page_hash(&channel(), true)), (super::NAMES, channel_hash(PATTERN))] {
         let mut body = begin(kind, hash, bytes.len());
         body.extend_from_slice(bytes);

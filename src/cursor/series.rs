@@ -24,7 +24,7 @@ const LONG_SAME_TEXT_BYTES: usize = LONG_SAME / 3 * 4;
 pub struct Series {
     same: [u8; LONG_SAME_TEXT_BYTES],
     same_bytes: usize,
-    /// What stands in one word with the sequence.
+    /// What shares one word with the sequence.
     above: u64,
     sum: Sum,
 }
@@ -53,8 +53,8 @@ impl Series {
         let mut bytes = [0; LONG_SAME];
         bytes[..2].copy_from_slice(&[VERSION, CHANNEL]);
         bytes[2..18].copy_from_slice(channel.as_bytes());
-        for (place, word) in bytes[18..].chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_be_bytes());
+        for (slot, word) in bytes[18..].chunks_exact_mut(8).zip(words) {
+            slot.copy_from_slice(&word.to_be_bytes());
         }
         Self::of(&bytes, 0)
     }
@@ -107,7 +107,7 @@ fn digits(bits: u64) -> u64 {
 struct Sum {
     /// Length, and all that is mixed without the last word.
     before: u64,
-    /// What stands just before that.
+    /// What is just before that.
     beside: u64,
 }
 
@@ -124,7 +124,7 @@ const SECRET: [u64; 8] = [
 ];
 
 impl Sum {
-    /// Behind `same` comes the word.
+    /// After `same` comes the word.
     fn new(same: &[u8]) -> Self {
         const PRIME64_1: u64 = 0x9e37_79b1_85eb_ca87;
         let length = same.len() + 8;

@@ -1,5 +1,5 @@
-//! The cursor of a whole pattern stream: the names of its channels and where each stands, so that whoever resumes knows
-//! what to look at even where Redis has forgotten the channel.
+//! The cursor of a whole pattern stream: the names of its channels and the position of each, so that a stream that
+//! resumes knows what to look at even where Redis has forgotten the channel.
 //!
 //! Names are sorted and each is written as what differs from the one before: the length of what both begin with, then
 //! the rest.
@@ -14,19 +14,19 @@ use crate::{
     message::{DataSet, Epoch, Lineage, Mark, Position},
 };
 
-/// Where a whole pattern stream stands.
+/// The position of a whole pattern stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StreamCursor {
     /// The data set in which the channels that it does not name were not there.
     pub data_set: Option<DataSet>,
     /// A position for each channel, by name, each name once.
     pub channels: Vec<(ChannelName, Mark)>,
-    /// Channels that are known by a hash alone, since nobody has heard of them: of a cursor of version 1, and of
+    /// Channels that are known by a hash alone, since their names have not been seen: of a cursor of version 1, and of
     /// cursors of messages.
     pub unheard: Vec<(Owner, Mark)>,
 }
 
-/// What stands before a channel's position: whether it has an epoch, and what is known of where it lies.
+/// What precedes a channel's position: whether it has an epoch, and what is known of where it lies.
 mod tag {
     pub(super) const START: u8 = 0;
     /// The stream's own.
@@ -106,7 +106,7 @@ fn put_mark(body: &mut Vec<u8>, Mark { position, lineage }: Mark, own: Option<Da
     }
 }
 
-/// Reads what stands behind the pattern.
+/// Reads what follows the pattern.
 pub(super) fn take(mut body: Body, names: &Names) -> Result<StreamCursor, InvalidCursor> {
     let cursor = take_whole(&mut body, names)?;
     if body.is_empty() { Ok(cursor) } else { Err(InvalidCursor::Malformed) }
@@ -126,7 +126,7 @@ fn take_whole(body: &mut Body, names: &Names) -> Result<StreamCursor, InvalidCur
         let name = take_name(body, &before).ok_or(Malformed)?;
         let mark = take_mark(body, data_set).ok_or(Malformed)?;
         let text = std::str::from_utf8(&name).map_err(|_| Malformed)?;
-        // Whoever made it whole had it from a server with other names.
+        // A cursor that is whole and yet has such names comes from a server with other names.
         let channel = names.parse(text).map_err(|_| InvalidCursor::Foreign)?;
         cursor.channels.push((channel, mark));
         before = name;
@@ -138,7 +138,7 @@ fn take_whole(body: &mut Body, names: &Names) -> Result<StreamCursor, InvalidCur
     Ok(cursor)
 }
 
-/// Reads what stands behind the pattern in version 1.
+/// Reads what follows the pattern in version 1.
 pub(super) fn take_old(mut body: Body) -> Option<StreamCursor> {
     let mut cursor = StreamCursor::default();
     while !body.is_empty() {

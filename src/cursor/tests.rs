@@ -324,9 +324,9 @@ const NEW_NAMES: &str = "AgTPVIBCOFB1G2VjfZbsfp1Yb3JkZXJzLmV1ttCDHQ";
 const NEW_STREAM: &str = "AgLPVIBCOFB1G2VjfZbsfp1YAAAAAAAA2noAAgABAAlvcmRlcnMuZXUFAAAAAAAADsYAAAAAAACfOVtbBwJ1cwEB-nsdTVKJjnoDAAAAAAAAnzmxA_oKjWk";
 
 fn marks() -> impl Strategy<Value = Mark> {
-    let place = (any::<u64>(), 0..=MAX_SEQUENCE, 0..=MAX_SEQUENCE, any::<u64>());
+    let position = (any::<u64>(), 0..=MAX_SEQUENCE, 0..=MAX_SEQUENCE, any::<u64>());
     prop_oneof![
-        3 => place.prop_map(|(epoch, sequence, first, previous)| mark(epoch.max(1), sequence, first, previous)),
+        3 => position.prop_map(|(epoch, sequence, first, previous)| mark(epoch.max(1), sequence, first, previous)),
         1 => (0..3u64).prop_map(beginning),
     ]
 }

@@ -1,6 +1,6 @@
 //! Reading an envelope, ours or a stranger's.
 //!
-//! Nothing that can stand on a channel makes this fail, and nothing exact is bent: values are kept as the raw text they
+//! Nothing that can be on a channel makes this fail, and nothing exact is bent: values are kept as the raw text they
 //! had, and no step recurses into them, however deep they are nested. What is no envelope by our rules is a payload as
 //! a whole.
 
@@ -40,7 +40,7 @@ pub const ORIGINAL_DATE: &str = "tidings-original-date";
 /// The times that a protobuf timestamp can name: the years 1 to 9999, in ms since 1970.
 const TIMES_MS: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
-/// A message as it stood on a channel.
+/// A message as it was on a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// Its `id`, or a new one where that was missing or no UUID.
@@ -53,13 +53,13 @@ pub struct Envelope {
     pub ordering_key: String,
     /// Its `date`, or the time of arrival where that was missing or unreadable; ms since 1970.
     pub time_ms: i64,
-    /// The place it says it has. Whether to believe it is the reader's to decide; who does not, calls
+    /// The position it says it has. The reader decides whether to believe it; one that does not calls
     /// [`disbelieve`](Envelope::disbelieve).
     pub claim: Option<Claim>,
 }
 
-/// A place that an envelope says it has. Only an envelope with a readable `id` and `date` has one, since all that the
-/// service numbers have them.
+/// A position that an envelope says it has. Only an envelope with a readable `id` and `date` has one, since all that
+/// the service numbers have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// `epoch`
@@ -69,7 +69,7 @@ pub struct Claim {
 }
 
 impl Envelope {
-    /// Makes it the message of a plain program, whose claim is not true: without a place, and without the attributes
+    /// Makes it the message of a plain program, whose claim is not true: unnumbered, and without the attributes
     /// that only the service may set. An envelope that claims nothing stays as it is.
     pub fn disbelieve(&mut self) {
         if self.claim.take().is_some() {
@@ -89,7 +89,7 @@ impl Envelope {
     }
 }
 
-/// Reads whatever stood on a channel at `arrival_ms`.
+/// Reads any bytes that were on a channel at `arrival_ms`.
 pub fn decode(bytes: &[u8], arrival_ms: i64) -> Envelope {
     match fast::decode(bytes, &mut Before::default()) {
         Some(plain) => plain.envelope(),
@@ -112,7 +112,7 @@ pub(super) fn decode_slowly(bytes: &[u8], arrival_ms: i64) -> Envelope {
     Envelope::bare(payload, arrival_ms)
 }
 
-/// The eight keys of an envelope with their raw values. Serde refuses any other key, and a key that stands twice.
+/// The eight keys of an envelope with their raw values. Serde refuses any other key, and a key that comes twice.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields<'a> {
@@ -165,8 +165,8 @@ impl<'a> Fields<'a> {
             [(ORIGINAL_DATE, self.date.filter(|_| time_ms.is_none())), (ORIGINAL_ID, self.id.filter(|_| id.is_none()))];
         for (key, raw) in odd {
             if let Some(raw) = raw {
-                let place = attributes.partition_point(|(other, _)| other.as_str() < key);
-                attributes.insert(place, (key.to_owned(), original(raw)));
+                let index = attributes.partition_point(|(other, _)| other.as_str() < key);
+                attributes.insert(index, (key.to_owned(), original(raw)));
             }
         }
         Some(Envelope {
@@ -250,7 +250,7 @@ fn read_attributes(raw: &RawValue, reserved: bool) -> Option<Vec<(String, String
     (allowed && pairs.iter().all(fits)).then_some(pairs)
 }
 
-/// The pairs of a JSON object of strings, as they stand there.
+/// The pairs of a JSON object of strings, as they are written there.
 struct Pairs(Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for Pairs {

@@ -17,7 +17,7 @@ use crate::message::{Draft, Epoch, Payload};
 pub const STAMP_BYTES: usize =
     r#","date":"2026-01-01T00:00:00.000Z","sequence":9007199254740992,"epoch":"0000000000000000""#.len();
 
-/// The part of a stamp behind the date.
+/// The part of a stamp after the date.
 const NUMBER_BYTES: usize = r#","sequence":9007199254740992,"epoch":"0000000000000000""#.len();
 
 /// A message as JSON, but for its stamp.
@@ -56,23 +56,23 @@ impl Encoded {
     }
 }
 
-/// What the messages of one call have in common: date and epoch, as they stand before and behind the number.
+/// What the messages of one call have in common: date and epoch, as they are written before and after the number.
 #[derive(Debug, Clone)]
 pub struct Stamp {
     before: String,
-    behind: String,
+    after: String,
 }
 
 impl Stamp {
     /// A stamp for messages of this log time, in milliseconds.
     pub fn new(time_ms: i64, epoch: Epoch) -> Self {
         let before = format!(r#","date":"{}","sequence":"#, format_time(time_ms));
-        Self { before, behind: format!(r#","epoch":"{epoch}""#) }
+        Self { before, after: format!(r#","epoch":"{epoch}""#) }
     }
 
-    /// The size of a message's whole JSON, of which [`len`] has told that with the widest stamp.
+    /// The size of a message's whole JSON, where [`len`] counts the widest stamp.
     pub fn narrow(&self, len: usize, sequence: i64) -> usize {
-        len - STAMP_BYTES + self.before.len() + itoa::Buffer::new().format(sequence).len() + self.behind.len()
+        len - STAMP_BYTES + self.before.len() + itoa::Buffer::new().format(sequence).len() + self.after.len()
     }
 
     /// Writes a message's whole JSON, as [`Encoded::stamp`] makes it.
@@ -90,7 +90,7 @@ impl Stamp {
     fn put(&self, sequence: i64, json: &mut impl fmt::Write) -> fmt::Result {
         json.write_str(&self.before)?;
         json.write_str(itoa::Buffer::new().format(sequence))?;
-        json.write_str(&self.behind)
+        json.write_str(&self.after)
     }
 }
 
@@ -128,10 +128,10 @@ pub fn format_time(time_ms: i64) -> String {
 /// Every publish has its time written, for which chrono's own way is long.
 fn digits_of(year: u32, time: &DateTime<Utc>) -> String {
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    let places = [(0, 4), (5, 2), (8, 2), (11, 2), (14, 2), (17, 2), (20, 3)];
+    let fields = [(0, 4), (5, 2), (8, 2), (11, 2), (14, 2), (17, 2), (20, 3)];
     let (millis, second) = (time.timestamp_subsec_millis(), time.second());
     for ((at, width), mut number) in
-        places.into_iter().zip([year, time.month(), time.day(), time.hour(), time.minute(), second, millis])
+        fields.into_iter().zip([year, time.month(), time.day(), time.hour(), time.minute(), second, millis])
     {
         for digit in text[at..at + width].iter_mut().rev() {
             *digit = b'0' + (number % 10) as u8;
@@ -174,7 +174,7 @@ impl Unnumbered {
 }
 
 impl Envelope {
-    /// Writes it for its place in the log: what was read is kept, its own date and the originals of odd values as well.
+    /// Writes it for the log: what was read is kept, its own date and the originals of odd values as well.
     pub fn unnumbered(&self) -> Unnumbered {
         let Encoded { mut head, tail } = write(self.id, &self.payload, &self.attributes, &self.ordering_key);
         // Writing to a string can't fail.
@@ -207,7 +207,7 @@ fn write(id: Uuid, payload: &Payload, attributes: &[(String, String)], ordering_
     Encoded { head, tail: Cow::Owned(tail) }
 }
 
-/// What stands before the stamp; answers what `encoding` behind it is to say.
+/// What comes before the stamp; returns the value of the `encoding` after it.
 fn put_head(json: &mut impl fmt::Write, id: &str, payload: &Payload) -> Result<Option<&'static str>, fmt::Error> {
     json.write_str(r#"{"id":""#)?;
     json.write_str(id)?;
@@ -225,7 +225,7 @@ fn put_head(json: &mut impl fmt::Write, id: &str, payload: &Payload) -> Result<O
     }
 }
 
-/// What stands behind the stamp.
+/// What comes after the stamp.
 fn put_tail(
     json: &mut impl fmt::Write,
     attributes: &[(String, String)],

@@ -1,5 +1,5 @@
-//! An envelope as it was heard or read from a log: what our own publisher writes most is not copied, but read where it
-//! lies.
+//! An envelope as it was received or read from a log: what our own publisher writes most is not copied, but read where
+//! it lies.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::decode::{self, Before, Claim, Envelope};
 use crate::message::Payload;
 
-/// A message as it stood on a channel.
+/// A message as it was on a channel.
 #[derive(Debug)]
 pub enum EnvelopeRef<'a> {
     /// A plain text without attributes, in the layout that our own publisher writes.
@@ -29,7 +29,7 @@ pub struct Plain<'a> {
 }
 
 /// Reads messages that follow one another. What most of them have in common with the one before is compared with that,
-/// and not read anew.
+/// and not read again.
 #[derive(Debug, Default)]
 pub struct Decoder(Before);
 
@@ -60,7 +60,7 @@ pub enum Content<'a> {
 }
 
 impl Decoder {
-    /// Reads whatever stood on a channel at `arrival_ms`.
+    /// Reads any bytes that were on a channel at `arrival_ms`.
     pub fn read<'a>(&mut self, bytes: &'a [u8], arrival_ms: i64) -> EnvelopeRef<'a> {
         match decode::plain(bytes, &mut self.0) {
             Some(plain) => EnvelopeRef::Plain(plain),
@@ -75,7 +75,7 @@ impl<'a> EnvelopeRef<'a> {
         Decoder::default().read(bytes, arrival_ms)
     }
 
-    /// The place it says it has.
+    /// The position it says it has.
     pub fn claim(&self) -> Option<Claim> {
         match self {
             Self::Plain(plain) => plain.claim,
@@ -170,15 +170,15 @@ mod tests {
         for (json, is_plain) in
             std::iter::once((OURS.to_owned(), true)).chain(odd.into_iter().zip([false, false, false, true]))
         {
-            let (mut heard, mut whole) = (EnvelopeRef::read(json.as_bytes(), 5), decode(json.as_bytes(), 5));
-            assert_eq!(matches!(heard, EnvelopeRef::Plain(_)), is_plain, "{json}");
+            let (mut reference, mut whole) = (EnvelopeRef::read(json.as_bytes(), 5), decode(json.as_bytes(), 5));
+            assert_eq!(matches!(reference, EnvelopeRef::Plain(_)), is_plain, "{json}");
             for _ in 0..2 {
-                assert_eq!(format!("{:?}", heard.parts()), format!("{:?}", whole.parts()));
-                assert_eq!((heard.claim(), heard.time_ms()), (whole.claim, whole.time_ms));
-                assert_eq!(*heard.envelope(), whole);
-                heard.disbelieve();
+                assert_eq!(format!("{:?}", reference.parts()), format!("{:?}", whole.parts()));
+                assert_eq!((reference.claim(), reference.time_ms()), (whole.claim, whole.time_ms));
+                assert_eq!(*reference.envelope(), whole);
+                reference.disbelieve();
                 whole.disbelieve();
-                assert_eq!(heard.claim(), None);
+                assert_eq!(reference.claim(), None);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::{
 
 const NOW_MS: i64 = 1_795_521_600_000;
 
-/// Whatever stands on a channel is read, within our rules, and can be written and read again.
+/// Any bytes on a channel are read, within our rules, and can be written and read again.
 pub const ENVELOPES: Target = Target { check: check_envelope, seeds: envelope_seeds };
 /// What is taken for JSON is JSON by its grammar, and nothing else is.
 pub const JSON: Target = Target { check: check_json_text, seeds: json_seeds };
@@ -21,8 +21,8 @@ fn check_envelope(bytes: &[u8]) {
     check_rules(&envelope, bytes);
     check_round_trip(&envelope);
     let claimed = envelope.claim.is_some();
-    // There is a fast path for what we write ourselves. Only what claims a place can have taken it.
-    assert!(!claimed || envelope == decode_slowly(bytes, NOW_MS), "both ways read the same");
+    // There is a fast path for what we write ourselves. Only what claims a position can have taken it.
+    assert!(!claimed || envelope == decode_slowly(bytes, NOW_MS), "both decoders read the same");
     let mut plain = envelope.clone();
     plain.disbelieve();
     assert_eq!(plain.claim, None);
@@ -88,7 +88,7 @@ fn check_json_text(bytes: &[u8]) {
     }
 }
 
-/// RFC 8259 once more, as simply as it can be said: what is being read, and what it stands in.
+/// RFC 8259 once more, as simply as it can be said: what is being read, and what contains it.
 mod grammar {
     pub(super) fn is_json(text: &[u8]) -> bool {
         let mut open = Vec::new();
@@ -104,7 +104,7 @@ mod grammar {
                     } else {
                         open.push(is_object);
                         match is_object.then(|| key(text, at)) {
-                            Some(Some(behind)) => at = behind,
+                            Some(Some(after)) => at = after,
                             Some(None) => return false,
                             None => {}
                         }
@@ -112,11 +112,11 @@ mod grammar {
                     }
                 }
                 _ => match scalar(text, at) {
-                    Some(behind) => at = behind,
+                    Some(after) => at = after,
                     None => return false,
                 },
             }
-            // Behind a value: the end of what it stands in, or the next.
+            // After a value: the end of what contains it, or the next.
             loop {
                 at = space(text, at);
                 let Some(is_object) = open.last().copied() else { return at == text.len() };
@@ -124,7 +124,7 @@ mod grammar {
                     Some(b',') => {
                         at = space(text, at + 1);
                         match is_object.then(|| key(text, at)) {
-                            Some(Some(behind)) => at = behind,
+                            Some(Some(after)) => at = after,
                             Some(None) => return false,
                             None => {}
                         }
@@ -144,8 +144,8 @@ mod grammar {
     }
 
     fn key(text: &[u8], at: usize) -> Option<usize> {
-        let behind = space(text, string(text, at)?);
-        (text.get(behind) == Some(&b':')).then(|| space(text, behind + 1))
+        let after = space(text, string(text, at)?);
+        (text.get(after) == Some(&b':')).then(|| space(text, after + 1))
     }
 
     fn scalar(text: &[u8], at: usize) -> Option<usize> {

@@ -17,7 +17,7 @@ pub(super) static PUBLISHING: LazyLock<Publishing> = LazyLock::new(|| Publishing
     seconds: histogram!(PUBLISH_SECONDS),
 });
 
-/// All that gRPC has, each at the place of its number.
+/// All that gRPC has, each at the index of its number.
 const CODES: [(Code, &str); 17] = [
     (Code::Ok, "OK"),
     (Code::Cancelled, "CANCELLED"),
@@ -74,9 +74,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_stand_at_the_places_of_their_numbers() {
-        for (place, (code, _)) in CODES.iter().enumerate() {
-            assert_eq!(*code as usize, place);
+    fn codes_are_at_the_index_of_their_number() {
+        for (index, (code, _)) in CODES.iter().enumerate() {
+            assert_eq!(*code as usize, index);
         }
     }
 }

@@ -85,14 +85,14 @@ pub fn delivered(messages: usize) {
     STREAMING.deliveries.increment(messages as u64);
 }
 
-/// A stream was told of a gap.
+/// A stream received a gap.
 pub fn gap(reason: GapReason) {
-    let place = match reason {
+    let index = match reason {
         GapReason::Trimmed => 0,
         GapReason::EpochChanged => 1,
         GapReason::NotRetained => 2,
     };
-    STREAMING.gaps[place].increment(1);
+    STREAMING.gaps[index].increment(1);
 }
 
 /// A live stream goes to the log, because pushes are or may be missing.
@@ -111,11 +111,11 @@ pub enum Dropped {
     Held = 2,
     /// Too many waited to be adopted.
     Capture = 3,
-    /// Redis has lost them since they were heard.
+    /// Redis has lost them since they were received.
     Lost = 4,
     /// They are of an epoch that ended before them.
     Late = 5,
-    /// They claim a place that was heard before, and the log does not tell with which message.
+    /// They claim a position that was received before, and the log does not show with which message.
     Unlogged = 6,
 }
 

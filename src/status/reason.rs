@@ -83,7 +83,7 @@ pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 pub const TOKEN_EXPIRED: &str = "TOKEN_EXPIRED";
 /// The caller may not do this with this channel.
 pub const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
-/// The server can't tell who calls: it has no keys yet.
+/// The server can't identify the caller: it has no keys yet.
 pub const NO_KEYS: &str = "NO_KEYS";
 
 /// Messages after the position have been trimmed.

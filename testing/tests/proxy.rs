@@ -74,7 +74,7 @@ async fn until(condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn bytes_pass_and_links_are_told_apart() {
+async fn bytes_pass_and_links_are_distinguished() {
     let server = RedisServer::start();
     let proxy = Proxy::to(&server).await;
     let mut client = Client::new(&proxy).await;

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_limit_wait_for_a_place() {
+    async fn connections_beyond_the_limit_wait_for_a_free_one() {
         let options = Options {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),

@@ -133,7 +133,7 @@ mod tests {
     use tidings::broker::{Retention, memory::Memory};
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_says_nothing_or_little_is_let_go() {
+    async fn clients_that_send_nothing_or_little_are_cut() {
         let keep = Retention { max_messages: 1, max_bytes: 1, max_age_ms: 1, dedup_window_ms: 1, dedup_max_ids: 1 };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");

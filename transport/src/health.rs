@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn watchers_on_a_connection_that_is_too_old_are_told_to_come_again() {
+    async fn watchers_on_a_connection_that_is_too_old_are_asked_to_reconnect() {
         let (_broker, state) = watch::channel(State::Up);
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
         let drain = DrainSignal::new(&reporter.shutdown);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unknown_services_are_told_so() {
+    async fn unknown_services_are_reported_as_such() {
         let (_broker, state) = watch::channel(State::Up);
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
         let request = || request("c.D", CallContext::detached(Call::Read, &reporter.shutdown));

@@ -86,7 +86,7 @@ fn refused(reason: &str) -> Option<(Code, String)> {
 }
 
 #[test]
-fn a_token_says_who_calls_and_what_they_may_do() {
+fn a_token_names_the_caller_and_its_permissions() {
     let signer = Signer::new("one");
     let authenticator = Files::new(&[&signer]).open(false);
     let token = signer.sign(&claims("alice", 600));
@@ -104,7 +104,7 @@ fn a_token_says_who_calls_and_what_they_may_do() {
 }
 
 #[test]
-fn who_has_no_good_token_is_refused_in_one_text() {
+fn callers_without_a_good_token_are_refused_in_one_text() {
     let (signer, stranger) = (Signer::new("one"), Signer::new("one"));
     let authenticator = Files::new(&[&signer]).open(false);
     let good = format!("Bearer {}", signer.sign(&claims("alice", 600)));

@@ -70,7 +70,7 @@ mod tests {
     const HALF: Duration = Duration::from_millis(500);
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_may_be_late_behind_messages_but_not_for_ever() {
+    async fn an_answer_may_be_late_after_messages_but_not_for_ever() {
         let mut questions = Questions::new();
         advance(10 * ANSWER_TIMEOUT).await;
         assert!(!questions.are_ignored(ANSWER_TIMEOUT), "nothing was asked");

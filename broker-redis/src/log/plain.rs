@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_goes_on_behind_the_position() {
+    fn a_page_continues_after_the_position() {
         let (head, sequences, is_last) = read(answer(FIELDS, 3..=8), 4).expect("a page");
         assert_eq!((head.first, head.last, head.time_ms, head.adopted.sequence), (3, 9, 1000, 7));
         assert_eq!((sequences, is_last), (vec![5, 6, 7, 8], false));

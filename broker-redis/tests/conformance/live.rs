@@ -106,7 +106,7 @@ pub(crate) async fn patterns_bring_channels_that_are_new(fixture: &Fixture) {
     live.assert_quiet(&name("orders.eu")).await;
 }
 
-pub(crate) async fn a_check_is_answered_behind_the_pushes(fixture: &Fixture) {
+pub(crate) async fn a_check_is_answered_after_the_pushes(fixture: &Fixture) {
     let broker = fixture.broker(KEEP_ALL).await;
     let mut live = Live::open(&broker);
     live.send(LiveCommand::Check(name("orders"))).await;
@@ -160,7 +160,7 @@ pub(crate) async fn connections_do_not_share_their_pushes(fixture: &Fixture) {
     assert_eq!(second.sequences(1).await, [2]);
 }
 
-pub(crate) async fn dropping_the_asking_side_ends_the_telling_side(fixture: &Fixture) {
+pub(crate) async fn dropping_the_commands_ends_the_events(fixture: &Fixture) {
     let broker = fixture.broker(KEEP_ALL).await;
     let mut live = Live::open(&broker);
     live.subscribe(channel("a")).await;

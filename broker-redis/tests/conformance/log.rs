@@ -23,7 +23,7 @@ async fn fill(broker: &Shared, channel: &ChannelName, calls: usize) -> i64 {
     last
 }
 
-pub(crate) async fn a_channel_never_heard_of_is_empty(fixture: &Fixture) {
+pub(crate) async fn an_unknown_channel_is_empty(fixture: &Fixture) {
     let broker = fixture.broker(KEEP_ALL).await;
     let channel = name("nothing");
     for from in [From::After(0), From::After(7), From::Before(i64::MAX), From::Before(1)] {
@@ -97,7 +97,7 @@ pub(crate) async fn pages_keep_to_their_limits(fixture: &Fixture) {
     assert!(beyond.messages.is_empty() && beyond.is_last);
 }
 
-pub(crate) async fn heads_tell_each_channel_in_the_order_asked(fixture: &Fixture) {
+pub(crate) async fn heads_report_each_channel_in_the_order_asked(fixture: &Fixture) {
     let brokers = fixture.brokers(KEEP_ALL, 2).await;
     let channels = [name("b"), name("nothing"), name("a"), name("b")];
     let b = publish(&brokers[0], &channels[0], vec![text("1"), text("2")]).await[1];

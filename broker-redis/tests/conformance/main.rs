@@ -32,7 +32,7 @@ macro_rules! conformance {
 
 conformance! {
     publish:
-        sequences_are_consecutive_whoever_publishes,
+        sequences_are_consecutive_across_publishers,
         calls_take_effect_in_the_order_they_are_made,
         a_batch_lands_together_or_not_at_all,
         the_largest_message_passes_and_a_larger_one_does_not,
@@ -49,10 +49,10 @@ conformance! {
         after_the_window_an_id_is_new,
         too_many_ids_refuse_the_whole_batch;
     log:
-        a_channel_never_heard_of_is_empty,
+        an_unknown_channel_is_empty,
         pages_go_both_ways_and_miss_nothing,
         pages_keep_to_their_limits,
-        heads_tell_each_channel_in_the_order_asked,
+        heads_report_each_channel_in_the_order_asked,
         times_lead_to_sequences,
         channels_are_listed_in_name_order;
     trim:
@@ -60,15 +60,15 @@ conformance! {
         the_log_is_trimmed_by_bytes,
         the_log_is_trimmed_by_age,
         a_message_that_is_too_old_stays_until_the_next_publish,
-        a_quiet_log_expires_and_its_numbers_go_on,
+        a_quiet_log_expires_and_its_numbers_continue,
         without_history_messages_are_numbered_and_pushed;
     live:
         after_the_confirmation_every_push_arrives,
         nothing_is_lost_while_a_subscription_begins,
         a_channel_and_a_pattern_bring_one_push_each,
         patterns_bring_channels_that_are_new,
-        a_check_is_answered_behind_the_pushes,
+        a_check_is_answered_after_the_pushes,
         an_ended_subscription_brings_nothing_more,
         connections_do_not_share_their_pushes,
-        dropping_the_asking_side_ends_the_telling_side;
+        dropping_the_commands_ends_the_events;
 }

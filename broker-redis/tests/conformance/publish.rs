@@ -13,7 +13,7 @@ use tidings::{
 
 use crate::fixture::{Fixture, KEEP_ALL, draft, head, name, publish, read_all, text};
 
-pub(crate) async fn sequences_are_consecutive_whoever_publishes(fixture: &Fixture) {
+pub(crate) async fn sequences_are_consecutive_across_publishers(fixture: &Fixture) {
     let brokers = fixture.brokers(KEEP_ALL, 2).await;
     let channel = name("orders");
     let publisher = |task: usize| {

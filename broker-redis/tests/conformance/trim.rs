@@ -72,7 +72,7 @@ pub(crate) async fn a_message_that_is_too_old_stays_until_the_next_publish(fixtu
     assert!(kept(&broker, &channel).await.is_empty());
 }
 
-pub(crate) async fn a_quiet_log_expires_and_its_numbers_go_on(fixture: &Fixture) {
+pub(crate) async fn a_quiet_log_expires_and_its_numbers_continue(fixture: &Fixture) {
     let broker = fixture.broker(Retention { max_age_ms: 600, ..KEEP_ALL }).await;
     let channel = name("orders");
     let before = publish(&broker, &channel, vec![text("1"), text("2")]).await[1];

@@ -77,7 +77,7 @@ async fn start() -> (RedisServer, Shared, Replica) {
 }
 
 #[tokio::test]
-async fn whoever_has_missed_an_adoption_adopts_nothing() {
+async fn a_replica_that_missed_an_adoption_adopts_nothing() {
     let (server, broker, replica) = start().await;
     let first = replica.done(Position::START, raws(3)).await;
     // The same call again, as after an answer that was lost.
@@ -121,7 +121,7 @@ async fn the_lease_is_one_replicas_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_lease_is_given_to_whoever_asks() {
+async fn a_lease_is_given_to_the_replica_that_asks() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let (first, second, third) = (Replica::new(&broker), Replica::new(&broker), Replica::new(&broker));

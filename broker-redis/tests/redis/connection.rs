@@ -47,7 +47,7 @@ async fn a_publish_waits_for_a_redis_that_comes_back_in_time() {
 
 /// It did not wait for others.
 #[tokio::test]
-async fn a_lone_publish_is_told_why_redis_is_away() {
+async fn a_lone_publish_learns_why_redis_is_away() {
     let mut server = RedisServer::start();
     let timeout = Duration::from_millis(400);
     let broker: Shared = Redis::start(Settings { timeout, ..settings(&server.url()) });
@@ -62,7 +62,7 @@ async fn a_lone_publish_is_told_why_redis_is_away() {
 }
 
 #[tokio::test]
-async fn who_listens_needs_subscribe_and_who_publishes_does_not() {
+async fn subscribers_need_the_subscribe_permission_and_publishers_do_not() {
     let renamed = RedisServer::start_with(&["--save", "", "--rename-command", "SUBSCRIBE", ""]);
     let forbidden = RedisServer::start();
     forbidden.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all", "-subscribe"]);
@@ -145,7 +145,7 @@ async fn a_broker_that_closes_does_not_wait_for_a_redis_that_hangs() {
 }
 
 #[tokio::test]
-async fn a_broker_that_closes_lets_a_redis_that_answers_do_so() {
+async fn a_broker_that_closes_waits_for_a_redis_that_answers() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let under_way: Vec<_> = (0..50).map(|_| broker.publish(&name("orders"), texts(10), 0)).collect();

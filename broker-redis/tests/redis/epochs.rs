@@ -89,7 +89,7 @@ async fn a_lost_head_over_a_living_log_drops_nothing() {
 }
 
 #[tokio::test]
-async fn an_emptied_log_without_a_head_goes_on_behind_its_last_id() {
+async fn an_emptied_log_without_a_head_continues_after_its_last_id() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     publish(&broker, &name("orders"), texts(3)).await;
@@ -100,7 +100,7 @@ async fn an_emptied_log_without_a_head_goes_on_behind_its_last_id() {
 }
 
 #[tokio::test]
-async fn a_head_behind_its_log_goes_on_behind_the_log_in_a_new_epoch() {
+async fn a_head_older_than_its_log_continues_after_the_log_in_a_new_epoch() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let before = publish(&broker, &name("orders"), texts(5)).await[4];

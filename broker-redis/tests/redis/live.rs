@@ -47,7 +47,7 @@ async fn what_is_larger_than_a_message_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_lost_link_is_told_and_all_its_topics_stand_again() {
+async fn a_lost_link_is_reported_and_all_its_topics_are_subscribed_again() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let mut live = Live::open(&broker);
@@ -151,7 +151,7 @@ async fn a_reader_that_pauses_for_longer_than_the_timeout_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_redis_takes_back_is_told_and_hurts_no_other() {
+async fn a_subscription_that_redis_takes_back_is_reported_and_hurts_no_other() {
     let server = RedisServer::start();
     server.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all"]);
     let url = format!("redis://bob:pw@127.0.0.1:{}", server.port());
@@ -186,7 +186,7 @@ async fn a_subscription_that_redis_takes_back_is_told_and_hurts_no_other() {
 }
 
 #[tokio::test]
-async fn a_head_that_cannot_be_read_is_told_and_hurts_no_other() {
+async fn a_head_that_cannot_be_read_is_reported_and_hurts_no_other() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     publish(&broker, &name("newer"), texts(1)).await;

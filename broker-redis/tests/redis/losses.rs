@@ -77,7 +77,7 @@ fn restore(server: &RedisServer) {
 }
 
 #[tokio::test]
-async fn receipts_of_a_primary_that_was_replaced_are_named_though_another_publisher_went_on() {
+async fn receipts_of_a_primary_that_was_replaced_are_named_though_another_publisher_continued() {
     let old = RedisServer::start();
     let new = RedisServer::replica_of(&old);
     let proxy = Proxy::to(&old).await;
@@ -163,7 +163,7 @@ async fn a_flush_that_no_publisher_remembers_shows_in_the_data_set() {
 }
 
 #[tokio::test]
-async fn an_epoch_that_a_copy_does_not_know_of_is_named_by_whoever_published_in_it() {
+async fn an_epoch_that_a_copy_does_not_have_is_named_by_its_publisher() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let first = publish(&broker, &name("orders"), texts(5)).await[0];
@@ -186,7 +186,7 @@ async fn an_epoch_that_a_copy_does_not_know_of_is_named_by_whoever_published_in_
 }
 
 #[tokio::test]
-async fn what_is_lost_of_an_epoch_that_had_no_message_yet_is_not_laid_at_its_predecessors_door() {
+async fn losses_of_an_epoch_without_messages_are_not_counted_to_its_predecessor() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let id = Uuid::now_v7();
@@ -270,7 +270,7 @@ async fn a_longer_window_still_knows_what_was_remembered_under_the_shorter_one()
 }
 
 #[tokio::test]
-async fn a_channel_put_back_and_written_on_is_told_by_whoever_wrote_what_is_gone() {
+async fn a_channel_restored_and_written_on_is_reported_by_the_publisher_of_the_lost_messages() {
     let server = RedisServer::start();
     let (p, q) = (broker(&server).await, broker(&server).await);
     let orders = name("orders");

@@ -54,7 +54,7 @@ async fn expect_notice(live: &mut Live, expected: &Topic, of: &str, at: Position
 }
 
 #[tokio::test]
-async fn notices_come_behind_what_they_tell_of() {
+async fn notices_come_after_the_message_they_announce() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let mut live = Live::open(&broker);
@@ -81,7 +81,7 @@ async fn notices_come_behind_what_they_tell_of() {
 }
 
 #[tokio::test]
-async fn notices_stand_again_before_their_topic_when_a_link_was_lost() {
+async fn notices_are_subscribed_again_before_their_topic_when_a_link_was_lost() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let mut live = Live::open(&broker);
@@ -135,7 +135,7 @@ async fn what_strangers_publish_as_notices_is_passed_over() {
 }
 
 #[tokio::test]
-async fn notices_that_redis_refuses_are_told_and_the_topic_goes_on() {
+async fn notices_that_redis_refuses_are_reported_and_the_topic_continues() {
     let server = RedisServer::start();
     server.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "+@all", "resetchannels", "&a", "&tidings:probe:*"]);
     let broker = connect(settings(&format!("redis://bob:pw@127.0.0.1:{}", server.port()))).await;

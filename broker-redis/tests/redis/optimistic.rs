@@ -84,7 +84,7 @@ async fn log(broker: &Shared, channel: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_publisher_that_knows_the_channel_takes_the_short_way_and_writes_the_same() {
+async fn a_publisher_that_knows_the_channel_appends_optimistically_and_writes_the_same() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let mut live = Live::open(&broker);
@@ -113,7 +113,7 @@ async fn a_publisher_that_knows_the_channel_takes_the_short_way_and_writes_the_s
 }
 
 #[tokio::test]
-async fn messages_one_by_one_and_trimmed_by_both_ways_leave_what_the_limit_says() {
+async fn messages_one_by_one_and_trimmed_by_both_scripts_leave_what_the_limit_says() {
     let server = RedisServer::start();
     let retention = Retention { max_messages: 10, ..KEEP_ALL };
     let broker = connect(Settings { retention, ..settings(&server.url()) }).await;
@@ -129,7 +129,7 @@ async fn messages_one_by_one_and_trimmed_by_both_ways_leave_what_the_limit_says(
 }
 
 #[tokio::test]
-async fn a_channel_that_somebody_else_writes_to_is_left_to_the_long_way_for_a_while() {
+async fn a_channel_that_somebody_else_writes_to_is_left_to_the_full_script_for_a_while() {
     let server = RedisServer::start();
     let (one, other) = (broker(&server).await, broker(&server).await);
     let orders = name("orders");
@@ -153,7 +153,7 @@ async fn a_channel_that_somebody_else_writes_to_is_left_to_the_long_way_for_a_wh
 }
 
 #[tokio::test]
-async fn what_is_under_way_together_stays_in_order_when_somebody_else_writes_as_well() {
+async fn calls_under_way_together_stay_in_order_when_somebody_else_writes_as_well() {
     let server = RedisServer::start();
     let (one, other) = (broker(&server).await, broker(&server).await);
     let mut refused = 0;
@@ -199,7 +199,7 @@ async fn a_head_with_the_expected_number_and_another_name_is_not_gone_by() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_ahead_of_its_head_is_left_to_the_long_way() {
+async fn a_log_that_is_ahead_of_its_head_is_left_to_the_full_script() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let before = publish(&broker, &name("orders"), texts(3)).await[2];

@@ -36,7 +36,7 @@ async fn a_line_that_is_lost_while_it_is_idle_is_made_again_and_nothing_is_lost(
 }
 
 #[tokio::test]
-async fn a_call_whose_line_is_lost_may_have_been_carried_out_and_the_next_goes_on() {
+async fn a_call_whose_connection_is_lost_may_have_been_carried_out_and_the_next_continues() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     publish(&broker, &name("orders"), texts(1)).await;
@@ -70,7 +70,7 @@ async fn a_line_that_does_not_answer_in_time_is_replaced() {
 }
 
 #[tokio::test]
-async fn who_only_reads_has_no_line() {
+async fn a_broker_that_only_reads_has_no_publish_connection() {
     let server = RedisServer::start();
     let broker = connect(Settings { role: Role::Subscriber, ..settings(&server.url()) }).await;
     assert_eq!(*broker.state().borrow(), State::Up);

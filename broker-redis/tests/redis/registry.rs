@@ -5,7 +5,7 @@ use tidings_testing::RedisServer;
 use crate::fixture::{broker, name, publish, texts, until};
 
 #[tokio::test]
-async fn names_without_a_head_are_swept_behind_those_that_stay() {
+async fn names_without_a_head_are_swept_after_those_that_stay() {
     let server = RedisServer::start();
     // More than one look's worth of old names that stay, since they have a head or are none of ours; behind them some
     // that go.

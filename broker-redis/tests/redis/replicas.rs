@@ -33,7 +33,7 @@ async fn is_not_reached(waits: JoinHandle<Published>) {
 }
 
 #[tokio::test]
-async fn a_receipt_tells_the_replicas_that_have_the_message() {
+async fn a_receipt_counts_the_replicas_that_have_the_message() {
     let (_primary, replica, broker) = start().await;
     let id = Uuid::now_v7();
     for duplicate in [false, true] {

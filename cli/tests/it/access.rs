@@ -142,7 +142,7 @@ async fn call(wire: &Wire, path: &str, kind: &str, tokens: &[String]) -> Status 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_good_token_there_is_no_way_in() {
+async fn without_a_good_token_every_call_is_refused() {
     let (redis, keys) = (RedisServer::start(), Keys::new());
     let closed = keys.args(&["--auth-closed".to_owned()]);
     let plain = keys.args(&["--auth-closed".to_owned(), "--no-fast-path".to_owned()]);

@@ -48,7 +48,7 @@ async fn publish(publisher: &Publisher, channel: &str, texts: std::ops::RangeInc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bridge_that_edits_and_publishes_again_is_heard() {
+async fn messages_that_a_bridge_edits_and_republishes_are_delivered() {
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
     let subscriber = Subscriber::start(&redis.url(), &["--capture", "captured"]).await;
@@ -124,12 +124,12 @@ async fn goes_back_within_an_epoch(another: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_its_publisher_writes_anew_is_a_gap() {
+async fn a_history_that_its_publisher_rewrites_is_a_gap() {
     goes_back_within_an_epoch(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_another_publisher_writes_anew_is_a_gap() {
+async fn a_history_that_another_publisher_rewrites_is_a_gap() {
     goes_back_within_an_epoch(true).await;
 }
 

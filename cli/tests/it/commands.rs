@@ -69,7 +69,7 @@ fn list_pages_through_everything() {
 }
 
 #[test]
-fn tail_starts_where_it_is_told() {
+fn tail_starts_where_it_is_asked_to() {
     let served = Served::start(&[]);
     for n in 1..=4 {
         served.ok(&["publish", "c", &n.to_string()]);
@@ -85,7 +85,7 @@ fn tail_starts_where_it_is_told() {
 }
 
 #[test]
-fn failures_name_code_field_and_flag_and_usage_errors_are_told_apart() {
+fn failures_name_code_field_and_flag_and_usage_errors_are_distinguished() {
     let served = Served::start(&[]);
     let fails = |args: &[&str], code: i32, words: &[&str]| {
         let output = served.run(args);
@@ -172,7 +172,7 @@ fn completions_and_help_name_every_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_is_told_by_the_exit_code() {
+async fn health_is_reported_by_the_exit_code() {
     let served = Served::start(&[]);
     let (publisher, subscriber) = (served.publisher.replace("http://", ""), served.subscriber.replace("http://", ""));
     served.ok(&["healthcheck", &publisher, &subscriber]);
@@ -185,7 +185,7 @@ async fn health_is_told_by_the_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tail_goes_on_after_a_lost_connection() {
+async fn tail_continues_after_a_lost_connection() {
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
     let publish = async |to: &str, message: &str| {

@@ -148,7 +148,7 @@ async fn a_reader_that_stops_by_flow_control_only_stays() {
 
 /// It logs that once, goes on for those who are there, finds Redis again, and takes the others in when there is room.
 #[tokio::test(flavor = "multi_thread")]
-async fn more_connections_than_the_process_may_have_wait_for_a_place() {
+async fn more_connections_than_the_process_may_have_wait_for_a_free_one() {
     const PLACES: usize = 50;
     let mut redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
@@ -237,7 +237,7 @@ async fn the_count_of_subscribers_is_true() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_a_connection_that_is_too_old_go_on_with_their_cursor_on_a_new_one() {
+async fn streams_of_a_connection_that_is_too_old_continue_with_their_cursor_on_a_new_one() {
     let (_redis, publisher, subscriber) = services(&["--max-connection-age=1s"]).await;
     let mut expected = 2;
     let mut cursor = None;

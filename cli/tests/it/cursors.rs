@@ -122,7 +122,7 @@ async fn a_resumed_pattern_reports_a_flush_that_nobody_saw() {
 /// Where several losses lie at one place, a stream that must not go on behind them ends once, names all, and the next
 /// comes behind them.
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_ends_at_several_losses_comes_behind_all_of_them() {
+async fn streams_that_end_at_several_losses_get_past_all_of_them() {
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
     let subscriber = Subscriber::start(&redis.url(), &[]).await;
@@ -148,7 +148,7 @@ async fn whoever_ends_at_several_losses_comes_behind_all_of_them() {
 
 /// A stream that has read nothing resumes after so many failovers that the head does not list its epoch any more.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_read_nothing_has_lost_nothing_where_its_epoch_is_not_listed_any_more() {
+async fn a_stream_that_read_nothing_lost_nothing_where_its_epoch_is_not_listed_any_more() {
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
     let subscriber = Subscriber::start(&redis.url(), &[]).await;

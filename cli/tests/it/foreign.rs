@@ -9,7 +9,7 @@ use tokio_stream::StreamExt;
 use crate::harness::{House, Publisher, Subscriber, channel, pattern, text, text_of};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_stands_on_a_channel_reaches_streams() {
+async fn any_bytes_on_a_channel_reach_streams() {
     let redis = RedisServer::start();
     let client = redis::Client::open(redis.url()).expect("a URL");
     let mut plain = client.get_multiplexed_async_connection().await.expect("connected");

@@ -184,7 +184,7 @@ async fn readiness_follows_redis_and_liveness_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_door_says_what_it_has() {
+async fn the_admin_listener_lists_its_pages() {
     let redis = RedisServer::start();
     let (publisher, admin) = publisher(&redis, &[]).await;
     for path in ["/metrics", "/livez", "/readyz"] {
@@ -217,7 +217,7 @@ fn assert_refused(mut process: Process, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_door_tells_of_both_services_in_one_process() {
+async fn one_admin_listener_reports_both_services_in_one_process() {
     let admin = Admin::choose();
     let served = Served::start(&[&admin.flag()]);
     served.ok(&["publish", "a", "hello"]);
@@ -230,7 +230,7 @@ async fn one_door_tells_of_both_services_in_one_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_is_told_while_calls_drain() {
+async fn a_stop_is_reported_while_calls_drain() {
     let redis = RedisServer::start();
     let (mut publisher, admin) = publisher(&redis, &["--redis-timeout=30s", "--shutdown-timeout=3s"]).await;
     signal(&redis, "-STOP");

@@ -53,7 +53,7 @@ async fn a_flush_is_noticed_on_a_quiet_channel_whatever_plain_programs_wrote() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_messages_do_not_stand_in_the_way_of_resuming_a_pattern() {
+async fn plain_messages_do_not_prevent_resuming_a_pattern() {
     let redis = RedisServer::start();
     let subscriber = Subscriber::start(&redis.url(), &[]).await;
     let mut stream = subscriber.stream(pattern("p.*")).await;

@@ -9,7 +9,7 @@ use crate::harness::{House, Stream, channel, on_both_brokers, pattern, text, tex
 on_both_brokers!(
     a_pattern_brings_all_its_channels,
     a_whole_stream_cursor_resumes_every_channel,
-    message_cursors_behind_a_whole_stream_cursor_count,
+    message_cursors_after_a_whole_stream_cursor_count,
     heartbeats_come_while_it_is_quiet_and_while_it_is_busy,
 );
 
@@ -73,7 +73,7 @@ async fn a_whole_stream_cursor_resumes_every_channel(house: &House) {
     assert!(replay(&mut again).await.0.is_empty());
 }
 
-async fn message_cursors_behind_a_whole_stream_cursor_count(house: &House) {
+async fn message_cursors_after_a_whole_stream_cursor_count(house: &House) {
     let mut stream = house.stream(pattern("m.*")).await;
     let started = stream.started().await;
     stream.caught_up().await;

@@ -107,7 +107,7 @@ fn bad_messages() -> Vec<(&'static str, PublishRequest, Code, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_message_is_refused_alike_on_every_way() {
+async fn a_bad_message_is_refused_alike_on_every_path() {
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
     let wire = Wire::open(publisher.address).await;
@@ -142,7 +142,7 @@ async fn a_bad_message_is_refused_alike_on_every_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_read_is_refused_alike_on_every_way() {
+async fn a_bad_read_is_refused_alike_on_every_path() {
     use Code::InvalidArgument as Invalid;
     let redis = RedisServer::start();
     let subscriber = Subscriber::start(&redis.url(), &[]).await;

@@ -138,7 +138,7 @@ fn log_lines_of_the_runbook_are_written_by_the_code() {
 }
 
 #[test]
-fn every_warning_and_error_of_the_code_stands_in_the_runbook() {
+fn every_warning_and_error_of_the_code_is_in_the_runbook() {
     let mut code = String::new();
     for folder in crates() {
         gather(&folder.join("src"), &mut code);

@@ -129,7 +129,7 @@ impl Reader {
 
 /// While messages come as fast as one publisher sends them, the subscriber is stopped and started again and again.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_cursor_before_a_stop_goes_on_without_loss_or_doubles() {
+async fn the_last_cursor_before_a_stop_continues_without_loss_or_doubles() {
     const MESSAGES: usize = 1_500;
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;

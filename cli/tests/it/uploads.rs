@@ -150,7 +150,7 @@ async fn what_nobody_reads_is_bounded_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_much_to_say_at_once_comes_through() {
+async fn clients_that_send_much_at_once_are_served() {
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
     let message = "x".repeat(1_000_000);

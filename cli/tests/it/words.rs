@@ -22,7 +22,7 @@ const HOSTILE: &str =
     "x\n2026-01-01T00:00:00Z ERROR forged\r\t\u{1b}[31m\u{7f}\u{9b}2J\u{202e}\u{2066}\u{200b}\u{200f}\u{feff}y";
 
 /// Waits until a log has a text, and holds all of it against what a log may have.
-async fn told_safely(process: &Process, text: &str) {
+async fn logged_safely(process: &Process, text: &str) {
     let began = Instant::now();
     while !process.output().contains(text) {
         assert!(began.elapsed() < TEST_TIMEOUT, "it says {text:?}: {}", process.output());
@@ -51,7 +51,7 @@ async fn a_channels_name_reaches_the_log_as_an_escape() {
         }
         stream.caught_up().await;
         stream.message().await;
-        told_safely(&subscriber.process, "forged").await;
+        logged_safely(&subscriber.process, "forged").await;
         assert!(subscriber.process.output().contains("202e"), "its name is told: {}", subscriber.process.output());
         subscriber.stop();
     }
@@ -79,7 +79,7 @@ async fn the_words_of_a_server_reach_the_log_as_escapes() {
         for format in ["human", "json"] {
             let args = ["--listen=127.0.0.1:0", &format!("--redis-url={url}"), &format!("--log-format={format}")];
             let process = Process::start(program, &args.map(str::to_owned));
-            told_safely(&process, "forged").await;
+            logged_safely(&process, "forged").await;
         }
     }
     serving.abort();

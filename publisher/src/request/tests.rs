@@ -98,13 +98,13 @@ fn each_bad_request_names_its_code_reason_and_field() {
 }
 
 #[test]
-fn a_missing_message_is_told_in_plain_words() {
+fn a_missing_message_is_refused_in_plain_words() {
     let status = single(PublishRequest::default(), Place::Whole).expect_err("missing");
     assert_eq!(status.message(), "the message is mandatory");
 }
 
 #[test]
-fn fields_are_named_by_where_they_stand() {
+fn fields_are_named_by_their_path() {
     let status = single(json("{"), Place::Stream).expect_err("bad");
     assert_eq!(refusal(&status).2, "request.json");
     let requests = vec![text("a"), text("b"), text("c"), json("{")];
@@ -113,7 +113,7 @@ fn fields_are_named_by_where_they_stand() {
 }
 
 #[test]
-fn json_stands_as_it_was_sent_but_for_the_space_around_it() {
+fn json_is_kept_as_it_was_sent_but_for_the_space_around_it() {
     for inner in ["1.10", "9007199254740993", r#"{"b":1,  "a":[ ] }"#, "null", "\"\"", "1e400", r#"{"a":1,"a":2}"#] {
         let drafts = accept(json(&format!(" \r\n\t{inner}\n"))).drafts;
         assert_eq!(drafts[0].payload, Payload::Json(inner.to_owned()));

@@ -199,7 +199,7 @@ async fn all_else_is_refused_alike_with_and_without_the_fast_path() {
 }
 
 #[tokio::test]
-async fn the_deadline_holds_on_either_way_and_while_nothing_comes() {
+async fn the_deadline_holds_on_either_path_and_while_nothing_comes() {
     let connection = echo().await;
     let timeout = ("grpc-timeout", "100m");
     // A message that never ends, and one that never comes.
@@ -218,7 +218,7 @@ async fn the_deadline_holds_on_either_way_and_while_nothing_comes() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_internal_error_now_or_later_and_the_connection_goes_on() {
+async fn a_panic_is_an_internal_error_now_or_later_and_the_connection_continues() {
     let connection = echo().await;
     for message in ["panic now", "panic later"] {
         let answer = connection.call(ECHO, &[], &[echoed(message)], End::Last).await;
@@ -238,7 +238,7 @@ async fn publish(path: &str, fast_path: bool, headers: &[(&str, &str)], parts: &
 }
 
 #[tokio::test]
-async fn nobody_can_tell_which_way_a_publish_went() {
+async fn both_paths_of_a_publish_answer_alike() {
     let id = |n: u8| format!("0192f0c1-2a3b-7c4d-8e5f-0123456789{n:02x}");
     let one = |n, message: &str| PublishRequest { message_id: id(n), channel: "a".to_owned(), ..text(message) };
     let single = |request: PublishRequest| (PUBLISH, vec![frame(0, &request.encode_to_vec())]);

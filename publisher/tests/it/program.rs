@@ -76,7 +76,7 @@ fn the_help_shows_flags_variables_and_defaults() {
 }
 
 #[test]
-fn what_cant_be_served_is_told_once_with_its_remedy() {
+fn what_cant_be_served_is_reported_once_with_its_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = taken.local_addr().map(|address| (taken, address.to_string())).expect("bound");
     for (args, remedy) in [

@@ -63,7 +63,7 @@ async fn a_batch_is_published_together_with_the_greatest_min_replicas() {
 }
 
 #[tokio::test]
-async fn sizes_are_refused_as_such_whatever_they_are() {
+async fn sizes_are_refused_as_such_at_any_value() {
     let server = fake::start().await;
     let mut client = server.client().await;
     for (bytes, expected) in
@@ -75,7 +75,7 @@ async fn sizes_are_refused_as_such_whatever_they_are() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_internal_error_and_the_server_goes_on() {
+async fn a_panic_is_an_internal_error_and_the_server_continues() {
     let server = fake::start().await;
     let mut client = server.client().await;
     let status = client.publish(text("panic")).await.expect_err("a bug");

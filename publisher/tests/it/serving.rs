@@ -110,7 +110,7 @@ async fn reflection_shows_what_is_served_and_the_types_of_error_details() {
 }
 
 #[tokio::test]
-async fn a_call_for_the_other_service_is_told_where_it_is() {
+async fn a_call_for_the_other_service_learns_where_it_is() {
     let server = fake::start().await;
     let ask = async |channel: Channel| {
         let mut client = SubscriberServiceClient::new(channel);
@@ -127,7 +127,7 @@ async fn a_call_for_the_other_service_is_told_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_drain_lets_open_calls_finish_and_takes_no_new_ones() {
+async fn a_drain_finishes_open_calls_and_takes_no_new_ones() {
     let server = fake::start().await;
     server.broker.answering.send_replace(false);
     let mut client = server.client().await;
@@ -195,7 +195,7 @@ async fn calls_beyond_what_a_connection_may_have_wait_their_turn() {
 }
 
 #[tokio::test]
-async fn headers_are_bounded_and_the_connection_goes_on() {
+async fn headers_are_bounded_and_the_connection_continues() {
     let server = fake::start().await;
     let mut client = server.client().await;
     let with_header = |bytes: usize| {

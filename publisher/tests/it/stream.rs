@@ -99,7 +99,7 @@ async fn answers_come_in_the_order_of_the_requests() {
 }
 
 #[tokio::test]
-async fn each_gets_its_own_answer_whatever_its_neighbours_are() {
+async fn each_gets_its_own_answer_independent_of_its_neighbours() {
     let server = fake::start().await;
     let mut call = Call::open(&server).await;
     let id = "0192f0c1-2a3b-7c4d-8e5f-0123456789ab";
@@ -134,7 +134,7 @@ async fn each_gets_its_own_answer_whatever_its_neighbours_are() {
 }
 
 #[tokio::test]
-async fn a_bad_publish_gets_its_own_error_and_the_stream_goes_on() {
+async fn a_bad_publish_gets_its_own_error_and_the_stream_continues() {
     let server = fake::start().await;
     let mut call = Call::open(&server).await;
     call.send("first").await;
@@ -193,7 +193,7 @@ async fn large_messages_are_bounded_by_their_bytes() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_the_answers_is_not_read_from() {
+async fn a_client_that_does_not_read_the_answers_is_not_read_from() {
     let server = fake::start().await;
     let call = Call::open(&server).await;
     let requests = call.requests.clone();

@@ -35,7 +35,7 @@ fn told(mut body: &[u8]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn answers_are_frames_and_behind_them_stands_the_status() {
+async fn answers_are_frames_followed_by_the_status() {
     let server = fake::start().await;
     let connection = Connection::open(server.address).await;
     let ended = |status: &str| [("grpc-status".to_owned(), status.as_bytes().to_vec())];

@@ -112,7 +112,7 @@ async fn pages_of_other_origins_are_turned_away() {
 }
 
 #[tokio::test]
-async fn a_plain_browser_is_told_what_this_is() {
+async fn a_plain_browser_gets_an_explanation() {
     let server = fake::start().await;
     let (head, body) = http(&server, "GET", "/", &[], b"").await;
     assert!(head.starts_with("http/1.1 415"), "{head}");

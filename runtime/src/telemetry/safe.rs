@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_line_stays_one_and_tells_the_same() {
+    fn a_json_line_stays_one_and_means_the_same() {
         let written = Written::default();
         let to = written.clone();
         let layer = layer().json().flatten_event(true).with_writer(Json(move || to.clone()));

@@ -18,10 +18,10 @@ pub enum Next {
         /// Inclusive.
         to: i64,
     },
-    /// Messages are gone. The reader already stands behind them, or behind the first of several losses.
+    /// Messages are gone. The reader's position is already after them, or after the first of several losses.
     Gap(Gap),
     /// The reader's epoch is older than the head's list, or of a history that is gone: whether the reader's own is
-    /// whole, the message at its position tells. See [`Reader::settle`].
+    /// whole is decided by the message at its position. See [`Reader::settle`].
     Unlisted,
 }
 
@@ -35,7 +35,7 @@ pub struct Absence {
     pub data_set: Option<DataSet>,
 }
 
-/// One reader of one channel: where it stands, where that lies, and what it has reported.
+/// One reader of one channel: its position, the history of that position, and what it has reported.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reader {
     /// Just after the last message read or named in a gap.
@@ -49,7 +49,7 @@ pub struct Reader {
     reported: Reported,
     /// What the reader was before it met servers that did not have the channel.
     pasts: Pasts,
-    /// Its epoch, older than the head's list, while the reader stands before the oldest one of the list.
+    /// Its epoch, older than the head's list, while the reader is before the oldest one of the list.
     unlisted: Option<Epoch>,
 }
 
@@ -91,7 +91,7 @@ impl Reader {
     }
 
     /// Whether messages may have been lost before the first that the reader has seen, as far as the present data set
-    /// tells: the head must be looked at before a first message is taken for the first.
+    /// shows: the head must be looked at before a first message is taken for the first.
     pub fn doubts_first(&self, present: Option<DataSet>) -> bool {
         self.position.epoch.is_none() && self.data_set.zip(present).is_some_and(|(known, present)| known != present)
     }
@@ -170,7 +170,7 @@ impl Reader {
         let lost = self.position;
         self.unlisted = None;
         if whole && let Some(oldest) = head.epochs.first() {
-            // What was lost where the list begins is reported behind what the log has before that.
+            // What was lost where the list begins is reported after what the log has before that.
             if has_losses(head, oldest) && lost.sequence + 1 < oldest.first {
                 self.position = Position::new(oldest.epoch, lost.sequence);
                 self.unlisted = lost.epoch;
@@ -179,7 +179,7 @@ impl Reader {
             }
             return self.cross_to_oldest(head, lost.epoch);
         }
-        // A copy may come back in which the reader's own history goes on.
+        // A copy may come back that continues the reader's own history.
         self.leave(true);
         self.position = head.position_at(head.first - 1);
         if let Some(index) = self.index(head) {
@@ -188,7 +188,7 @@ impl Reader {
         Some(Gap::lost(lost.epoch, lost.sequence + 1, 0, self.position))
     }
 
-    /// What the log has before the oldest epoch of the head's list, where messages were lost when that began. Behind it
+    /// What the log has before the oldest epoch of the head's list, where messages were lost when that began. After it
     /// they are reported.
     fn before_oldest(&mut self, head: &Head) -> Option<Next> {
         let oldest = &head.epochs[0];
@@ -235,15 +235,15 @@ impl Reader {
         Gap { epoch, first_missing: from.sequence + 1, last_missing: resume.sequence, reason, resume, more: false }
     }
 
-    /// The reader's epoch was written anew from this sequence on: Redis came back with less than it had, and others
-    /// wrote before anyone saw that. What the reader has of it is lost; it goes on with what stands there now. Nothing
-    /// where it stands before that.
+    /// The reader's epoch was rewritten from this sequence on: Redis came back with less than it had, and others
+    /// wrote before anyone saw that. What the reader has of it is lost; it continues with what is there now. Nothing
+    /// where its position is before that.
     pub fn rewrite(&mut self, epoch: Epoch, from: i64) -> Option<Gap> {
         let had = self.position.sequence;
         if self.position.epoch != Some(epoch) {
             return None;
         }
-        // What was reported from there on has others in its place, which are to be read.
+        // What was reported from there on has been replaced by other messages, which must be read.
         self.reported.cut(epoch, from);
         if had < from {
             return None;
@@ -281,7 +281,7 @@ impl Reader {
         let later = |loss: &&Loss| loss.began == first.epoch && first.first <= 1;
         let losses = head.losses.iter().filter(later).map(|loss| (loss.epoch, loss.from, loss.to));
         if let Some(((epoch, from, to), more)) = self.first_untold(losses) {
-            // Behind the last of them the reader is past the beginning, also where it resumes by its cursor.
+            // After the last of them the reader is past the beginning, also where it resumes by its cursor.
             let resume = if more { Position::START } else { Position::new(first.epoch, 0) };
             self.position = resume;
             self.data_set = head.data_set.or(self.data_set);
@@ -300,12 +300,12 @@ impl Reader {
         let lost = self.position;
         let is_same = self.data_set.is_none() || absence.data_set.is_none() || self.data_set == absence.data_set;
         if lost == Position::START {
-            // Whether the channel was there in the data set that the reader knew, its next head tells.
+            // Whether the channel was there in the data set that the reader knew, its next head shows.
             self.data_set = self.data_set.or(absence.data_set);
             return Next::End;
         }
         self.data_set = absence.data_set.or(self.data_set);
-        // Also what expired may be there yet, on a server whose clock is behind.
+        // Also what expired may be there yet, on a server whose clock is late.
         let has_expired = absence.expired && is_same;
         self.leave(!has_expired);
         (self.position, self.reported) = (Position::START, Reported::default());
@@ -315,15 +315,15 @@ impl Reader {
         Next::Gap(Gap::lost(lost.epoch, lost.sequence + 1, 0, Position::START))
     }
 
-    /// The reader's epoch is of a history that is gone: Redis went back to where another one begins. The reader goes on
-    /// from the last epoch that both have in common, with what it has not had of it. `None` where none is known;
-    /// otherwise what was lost, if anything.
+    /// The reader's epoch is of a history that is gone: Redis went back to where another one begins. The reader
+    /// continues from the last epoch that both have in common, with what it has not had of it. `None` where none is
+    /// known; otherwise what was lost, if anything.
     fn leave_fork(&mut self, head: &Head) -> Option<Option<Gap>> {
         let lost = self.position;
         let own = lost.epoch?;
         let (common, own_first) = match self.origin.exit(own, head) {
             Some(common) => (common, None),
-            // What came behind a server that did not have the channel has nothing in common with what was before that.
+            // What came after a server that did not have the channel has nothing in common with what was before that.
             None => (self.recall(head)?, Some(1)),
         };
         // An epoch without a message has lost none: what was lost is of the one before.
@@ -344,8 +344,8 @@ impl Reader {
         Some(gap)
     }
 
-    /// Goes on in an epoch of the head's, by its index, of which the reader had this much. What was read or reported of
-    /// it beyond is not read again.
+    /// Continues in an epoch of the head's, by its index, of which the reader had this much. What was read or reported
+    /// of it beyond is not read again.
     fn go_to(&mut self, head: &Head, (index, had): (usize, i64)) {
         let epoch = head.epochs[index].epoch;
         let had = self.reported.beyond(epoch, had);
@@ -355,8 +355,8 @@ impl Reader {
         self.learn(head, index);
     }
 
-    /// A server has the channel again, after one that did not: where it has what the reader stood in, or what came
-    /// before that, the reader goes on there.
+    /// A server has the channel again, after one that did not: where it has the reader's epoch, or what came
+    /// before that, the reader continues there.
     fn come_back(&mut self, head: &Head) {
         if self.position != Position::START {
             return;
@@ -374,9 +374,9 @@ impl Reader {
         Some(common)
     }
 
-    /// Remembers what the reader is, before it loses its place; `is_told`: it reports all that follows as lost.
-    fn leave(&mut self, is_told: bool) {
-        self.pasts.remember(self.position, self.origin.clone(), self.reported.clone(), is_told);
+    /// Remembers what the reader is, before it loses its position; `is_reported`: it reports all that follows as lost.
+    fn leave(&mut self, is_reported: bool) {
+        self.pasts.remember(self.position, self.origin.clone(), self.reported.clone(), is_reported);
     }
 
     /// What was read or reported of an epoch is not read again, where a server has it after all.
@@ -414,43 +414,43 @@ impl Reader {
             self.position = resume;
             return None;
         };
-        // A client that leaves between two of them is told of both again, which is better than of one. What it had
+        // A client that leaves between two of them gets both again, which is better than only one. What it had
         // beyond is lost.
         let before = Position::new(own, self.position.sequence.min(successor.first - 1));
         self.position = if more { before } else { resume };
         self.report(epoch, from, to, self.position).map(|gap| Gap { more, ..gap })
     }
 
-    /// The first of some losses that was not told, as far as it was not, and whether another one will be left behind
+    /// The first of some losses that was not reported, as far as it was not, and whether another one will remain after
     /// it.
     fn first_untold(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
         let losses: Vec<_> = losses.collect();
-        let mut told = self.told();
+        let mut reported = self.all_reported();
         let first = losses.iter().find_map(|(epoch, from, to)| {
-            let (from, to) = told.first_less(*epoch, *from, *to)?;
+            let (from, to) = reported.first_less(*epoch, *from, *to)?;
             Some((*epoch, from, to))
         })?;
-        told.add(first.0, first.1, first.2);
-        let more = losses.iter().any(|(epoch, from, to)| told.less(*epoch, *from, *to).is_some());
+        reported.add(first.0, first.1, first.2);
+        let more = losses.iter().any(|(epoch, from, to)| reported.less(*epoch, *from, *to).is_some());
         Some((first, more))
     }
 
     /// What was reported, and what the reader had or reported of the epochs that it left.
-    fn told(&self) -> Reported {
+    fn all_reported(&self) -> Reported {
         // The latest last: beyond the limit the first are forgotten.
-        let mut told = self.pasts.told();
-        told.add_all(&self.reported);
-        told
+        let mut reported = self.pasts.all_reported();
+        reported.add_all(&self.reported);
+        reported
     }
 
     /// A loss, less what was reported of it before.
     fn report(&mut self, epoch: Epoch, from: i64, to: i64, resume: Position) -> Option<Gap> {
-        let (first_missing, last_missing) = self.told().less(epoch, from, to)?;
+        let (first_missing, last_missing) = self.all_reported().less(epoch, from, to)?;
         self.reported.add(epoch, from, to);
         Some(Gap::lost(Some(epoch), first_missing, last_missing, resume))
     }
 
-    /// The reader stands in an epoch that ends at `limit`: messages up to there are in the log, or were trimmed.
+    /// The reader is in an epoch that ends at `limit`: messages up to there are in the log, or were trimmed.
     fn in_epoch(&mut self, head: &Head, index: usize, limit: i64) -> Next {
         let from = self.position.sequence;
         let own = head.epochs[index].epoch;
@@ -484,7 +484,7 @@ fn has_losses(head: &Head, began: &EpochStart) -> bool {
     began.previous_end >= began.first || head.losses.iter().any(|loss| loss.began == began.epoch)
 }
 
-/// What was trimmed from behind a sequence up to where the reader goes on.
+/// What was trimmed after a sequence, up to where the reader continues.
 fn trimmed(head: &Head, epoch: Epoch, from: i64, resume: Position) -> Gap {
     Gap {
         epoch: Some(epoch),

@@ -31,7 +31,7 @@ fn gap(n: u64, first_missing: i64, last_missing: i64, reason: GapReason, resume:
     Next::Gap(Gap { epoch: Some(epoch(n)), first_missing, last_missing, reason, resume, more: false })
 }
 
-/// All that a reader is told until it has read everything; reading moves it.
+/// All that a reader gets until it has read everything; reading moves it.
 fn story(position: Position, head: &Head) -> Vec<Next> {
     let mut reader = Reader::new(position);
     let mut story = Vec::new();
@@ -57,19 +57,19 @@ fn resumed(n: u64, sequence: i64, first: i64, previous: Option<u64>) -> Reader {
     Reader::resume(Mark { position: at(n, sequence), lineage })
 }
 
-/// All that a reader is told until it has read everything.
+/// All that a reader gets until it has read everything.
 fn goes_on(reader: &mut Reader, head: &Head) -> Vec<Next> {
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     loop {
         let next = reader.next(Some(head), Absence::default());
         match next {
-            Next::End => return told,
+            Next::End => return events,
             Next::Read { to } => reader.position.sequence = to,
             Next::Gap(_) => {}
-            Next::Unlisted => panic!("{told:?}"),
+            Next::Unlisted => panic!("{events:?}"),
         }
-        told.push(next);
-        assert!(told.len() < 100, "no progress: {told:?}");
+        events.push(next);
+        assert!(events.len() < 100, "no progress: {events:?}");
     }
 }
 
@@ -77,7 +77,7 @@ fn lost(n: u64, first_missing: i64, last_missing: i64, resume: Position) -> Next
     gap(n, first_missing, last_missing, GapReason::EpochChanged, resume)
 }
 
-/// The same where another loss at this place is told next.
+/// The same where another loss at this position is reported next.
 fn and_more(lost: Next) -> Next {
     let Next::Gap(gap) = lost else { panic!("no gap: {lost:?}") };
     Next::Gap(Gap { more: true, ..gap })
@@ -149,7 +149,7 @@ fn one_loss_is_one_gap_over_a_clean_epoch_change() {
 }
 
 #[test]
-fn a_rollback_is_told_once() {
+fn a_rollback_is_reported_once() {
     let mut reader = Reader::new(at(1, 8));
     let rolled_back = head(&[(1, 1, 0)], 1, 5);
     assert_eq!(reader.next(Some(&rolled_back), Absence::default()), gap(1, 6, 8, GapReason::EpochChanged, at(1, 5)));
@@ -164,7 +164,7 @@ fn a_rollback_is_told_once() {
 }
 
 #[test]
-fn flushed_and_expired_are_told_apart() {
+fn flushed_and_expired_are_distinguished() {
     let mut reader = Reader::new(at(1, 8));
     assert_eq!(
         reader.next(None, Absence::default()),
@@ -203,21 +203,21 @@ fn an_epoch_older_than_the_list_asks_the_log() {
 }
 
 /// What was lost where the oldest listed epoch began is reported to those as well whose own fell off the list, and
-/// where it was lost: behind what the log has before.
+/// where it was lost: after what the log has before.
 #[test]
-fn losses_at_the_oldest_listed_epoch_are_told_to_whoever_comes_from_before() {
+fn losses_at_the_oldest_listed_epoch_are_reported_to_readers_from_before_it() {
     let known = with_losses(head(&[(5, 20, 21), (6, 30, 29)], 10, 40), &[(5, 9, 1, 4), (5, 8, 2, 2)]);
     let losses = |own, sequence| {
         let here = at(own, sequence);
         [and_more(lost(own, 20, 21, here)), and_more(lost(9, 1, 4, here)), lost(8, 2, 2, at(5, sequence))]
     };
     let settled = |reader: &mut Reader| {
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         while reader.clone().next(Some(&known), Absence::default()) == Next::Unlisted {
             reader.next(Some(&known), Absence::default());
-            told.extend(reader.settle(&known, true).map(Next::Gap));
+            events.extend(reader.settle(&known, true).map(Next::Gap));
         }
-        told
+        events
     };
     for before in [at(1, 15), at(1, 0), Position::START] {
         let mut reader = Reader::new(before);
@@ -235,23 +235,23 @@ fn losses_at_the_oldest_listed_epoch_are_told_to_whoever_comes_from_before() {
         // Where none does, they count as of the oldest listed, and the reader's own is known yet.
         if before != Position::START {
             other.follow(at(5, 19), Lineage::Unknown);
-            let told: Vec<_> = (0..3).map(|_| other.next(Some(&known), Absence::default())).collect();
+            let events: Vec<_> = (0..3).map(|_| other.next(Some(&known), Absence::default())).collect();
             let [first, second, last] = losses(1, 19).map(|next| match next {
                 Next::Gap(gap) => Next::Gap(Gap { resume: at(5, 19), ..gap }),
                 next => next,
             });
-            assert_eq!(told, [first, second, last]);
+            assert_eq!(events, [first, second, last]);
             assert_eq!(other.next(Some(&known), Absence::default()), Next::Read { to: 29 });
         }
     }
-    // Whoever was there before is not told again.
+    // Readers that were there before do not get it again.
     let mut inside = Reader::new(at(5, 25));
     assert_eq!(inside.next(Some(&known), Absence::default()), Next::Read { to: 29 });
 }
 
 #[test]
 fn a_missing_head_is_no_expiry_in_another_data_set() {
-    // By the clock it is as old as can be: that of a server which is weeks behind says nothing.
+    // By the clock it is as old as can be: that of a server whose clock is weeks late says nothing.
     let absence = |now| Absence { expired: true, data_set: data_set(now) };
     let mut reader = Reader::new(at(1, 8)).in_data_set(data_set(1));
     assert_eq!(reader.clone().next(None, absence(1)), Next::End, "it expired");
@@ -273,7 +273,7 @@ fn a_missing_head_is_no_expiry_in_another_data_set() {
 }
 
 #[test]
-fn a_reader_knows_where_it_stands() {
+fn a_reader_knows_its_position() {
     let two = Head { data_set: data_set(1), ..head(&[(1, 1, 0), (2, 6, 5)], 1, 9) };
     let mut reader = Reader::default().in_data_set(data_set(1));
     assert_eq!(reader.lineage(), Lineage::DataSet(DataSet::from_u64(1).expect("not 0")));
@@ -288,7 +288,7 @@ fn a_reader_knows_where_it_stands() {
     reader.position.sequence = 5;
     assert_eq!(reader.next(Some(&two), Absence::default()), Next::Read { to: 9 });
     assert_eq!(reader.mark(), two.mark(at(2, 5)));
-    // Also behind each gap, where its cursor is made.
+    // Also after each gap, where its cursor is made.
     let torn = head(&[(1, 1, 0), (2, 6, 8)], 1, 9);
     let mut reader = Reader::new(at(1, 5));
     assert_eq!(reader.next(Some(&torn), Absence::default()), lost(1, 6, 8, at(2, 5)));

@@ -27,10 +27,10 @@ pub(super) struct Incoming {
     pub(super) encoded: Encoded,
 }
 
-/// What a call will do: for each message the place it gets, or has already.
+/// What a call will do: for each message the sequence number it gets, or has already.
 pub(super) struct Plan {
     time_ms: i64,
-    places: Vec<(Known, bool)>,
+    numbers: Vec<(Known, bool)>,
     added: usize,
     added_ids: usize,
     added_bytes: usize,
@@ -95,28 +95,28 @@ impl Channel {
         self.last + 1 - self.log.len() as i64
     }
 
-    /// Finds each message's place, and whether the call may be carried out.
+    /// Finds each message's sequence number, and whether the call may be carried out.
     pub(super) fn plan(&mut self, retention: &Retention, incoming: &[Incoming], now_ms: i64) -> Result<Plan, Error> {
         let time_ms = now_ms.max(self.time_ms);
         self.ids.turn(time_ms, retention.dedup_window_ms);
         let mut plan =
-            Plan { time_ms, places: Vec::with_capacity(incoming.len()), added: 0, added_ids: 0, added_bytes: 0 };
+            Plan { time_ms, numbers: Vec::with_capacity(incoming.len()), added: 0, added_ids: 0, added_bytes: 0 };
         let mut earlier = HashMap::new();
         for message in incoming {
             if let Some(key) = &message.dedup {
                 let known = self.ids.get(key).or_else(|| earlier.get(key).copied());
                 if let Some(known) = known {
-                    plan.places.push((known, true));
+                    plan.numbers.push((known, true));
                     continue;
                 }
             }
             plan.added += 1;
             plan.added_bytes += message.encoded.len();
-            let place = Known { sequence: self.last + plan.added as i64, time_ms };
-            plan.places.push((place, false));
+            let known = Known { sequence: self.last + plan.added as i64, time_ms };
+            plan.numbers.push((known, false));
             if let Some(key) = message.dedup {
                 plan.added_ids += 1;
-                earlier.insert(key, place);
+                earlier.insert(key, known);
             }
         }
         match self.ids.has_room(plan.added_ids, retention.dedup_max_ids) {
@@ -135,14 +135,14 @@ impl Channel {
         let mut receipts = Vec::with_capacity(incoming.len());
         let mut published = Vec::with_capacity(plan.added);
         let stamp = Stamp::new(plan.time_ms, self.epoch);
-        for (message, (place, duplicate)) in incoming.iter().zip(plan.places) {
-            let Known { sequence, time_ms } = place;
+        for (message, (known, duplicate)) in incoming.iter().zip(plan.numbers) {
+            let Known { sequence, time_ms } = known;
             receipts.push(Receipt { id: message.id, epoch: self.epoch, sequence, time_ms, duplicate, replicas: 0 });
             if duplicate {
                 continue;
             }
             if let Some(key) = message.dedup {
-                self.ids.insert(key, place);
+                self.ids.insert(key, known);
             }
             let json = Bytes::from(message.encoded.stamp_with(&stamp, sequence));
             if retention.max_messages > 0 {
@@ -201,7 +201,7 @@ impl Channel {
         self.time_ms.saturating_add(lingers_ms) < now_ms
     }
 
-    /// Messages from a place on, and whether the log ends with them.
+    /// Messages from a position on, and whether the log ends with them.
     pub(super) fn read(&self, from: From, limit: PageLimit) -> (Vec<Stored>, bool) {
         let (first, end) = (self.first(), self.log.len());
         let index = |sequence: i64| usize::try_from(sequence.saturating_sub(first)).unwrap_or(0).min(end);

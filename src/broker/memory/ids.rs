@@ -8,7 +8,7 @@ use crate::message::DedupKey;
 /// Bytes of memory that a remembered id costs, about.
 pub(super) const ID_COST: usize = 64;
 
-/// Where a message stands that was published with an id.
+/// The position of a message that was published with an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) sequence: i64,

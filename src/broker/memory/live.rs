@@ -1,7 +1,7 @@
 //! The live side of the embedded broker: who follows what, and one bounded queue a connection.
 //!
-//! A publisher puts pushes into queues and never waits. Whoever reads too slowly loses what waits, is told so, and
-//! repairs it from the log, just as a Redis connection that was cut.
+//! A publisher puts pushes into queues and never waits. A connection that reads too slowly loses what waits, gets an
+//! event that says so, and repairs it from the log, just as a Redis connection that was cut.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -52,7 +52,7 @@ impl Connections {
         if !followers.contains(&id) {
             followers.push(id);
         }
-        self.tell(id, LiveEvent::Subscribed(topic));
+        self.send(id, LiveEvent::Subscribed(topic));
     }
 
     pub(super) fn unsubscribe(&mut self, id: u64, topic: &Topic) {
@@ -62,8 +62,8 @@ impl Connections {
         }
     }
 
-    /// Tells one connection one thing.
-    pub(super) fn tell(&self, id: u64, event: LiveEvent) {
+    /// Sends one event to one connection.
+    pub(super) fn send(&self, id: u64, event: LiveEvent) {
         if let Some(queue) = self.queues.get(&id) {
             queue.push(vec![event], EVENT_COST);
         }

@@ -141,14 +141,14 @@ async fn a_full_broker_still_takes_what_replaces_older_messages() {
 }
 
 #[tokio::test]
-async fn the_newest_message_stays_whatever_its_size() {
+async fn the_newest_message_stays_at_any_size() {
     let set = Set::new(Retention { max_bytes: 10, ..RETENTION });
     set.publish("a", vec![draft(100), draft(100)]).await.expect("published");
     assert_eq!(set.head("a").await.expect("kept").first, 2);
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_told_once_that_pushes_are_lost() {
+async fn a_slow_reader_learns_once_that_pushes_are_lost() {
     let set = Set::new(RETENTION);
     let (control, mut events) = set.memory.live();
     let topic = Topic::Channel(name("a"));
@@ -192,7 +192,7 @@ async fn a_slow_reader_is_told_once_that_pushes_are_lost() {
 }
 
 #[test]
-fn an_overrun_keeps_confirmations_and_counts_anew() {
+fn an_overrun_keeps_confirmations_and_counts_again() {
     let queue = Queue::new(1_000);
     let mut connections = Connections::default();
     let queue = Arc::new(queue);

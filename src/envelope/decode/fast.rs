@@ -1,6 +1,6 @@
 //! The fast path for what our own publisher writes most: a plain text without attributes, in exactly the layout of
-//! [`Encoded::stamp`](crate::envelope::Encoded::stamp), or the same without a place, as plain programs write it. It
-//! decides by comparing bytes at known places from both ends, and takes only what the general decoder would read the
+//! [`Encoded::stamp`](crate::envelope::Encoded::stamp), or the same without a number, as plain programs write it. It
+//! decides by comparing bytes at known offsets from both ends, and takes only what the general decoder would read the
 //! same; anything else is left to that.
 
 use super::{Claim, MAX_SEQUENCE};
@@ -60,10 +60,10 @@ pub(in super::super) fn decode<'a>(bytes: &'a [u8], before: &mut Before) -> Opti
     let (id, rest) = rest.split_first_chunk()?;
     let text_on = rest.strip_prefix(MESSAGE)?;
     // From the end, where everything but the number has a fixed width.
-    let behind = text_on.strip_suffix(TAIL)?;
-    let (rest, claim) = match numbered(behind, before) {
+    let after = text_on.strip_suffix(TAIL)?;
+    let (rest, claim) = match numbered(after, before) {
         Some((rest, claim)) => (rest, Some(claim)),
-        None => (behind, None),
+        None => (after, None),
     };
     let (rest, date) = rest.split_last_chunk()?;
     let text = rest.strip_suffix(DATE)?;
@@ -74,7 +74,7 @@ pub(in super::super) fn decode<'a>(bytes: &'a [u8], before: &mut Before) -> Opti
     Some(Plain { id, text, time_ms: before.time_ms(date)?, claim })
 }
 
-/// What stands before number and epoch, and these.
+/// What precedes number and epoch, and these.
 fn numbered<'a>(bytes: &'a [u8], before: &mut Before) -> Option<(&'a [u8], Claim)> {
     let (rest, epoch) = bytes.split_last_chunk()?;
     let rest = rest.strip_suffix(EPOCH)?;
@@ -110,7 +110,7 @@ const HEX: [u8; 256] = {
     values
 };
 
-/// Whether the string of JSON stands for itself, and is UTF-8.
+/// Whether the string of JSON is its own raw text, and is UTF-8.
 fn is_text(text: &[u8]) -> bool {
     is_simple(text) || is_plain(text) && std::str::from_utf8(text).is_ok()
 }

@@ -125,7 +125,7 @@ fn odd_ids_and_dates_are_kept_as_attributes() {
 
     let envelope = read(r#"{"message":1,"id":{"n": 1},"date":null}"#);
     assert_eq!(envelope.attributes, pairs(&[(ORIGINAL_DATE, "null"), (ORIGINAL_ID, r#"{"n": 1}"#)]));
-    // A text that can't be had stands there as its JSON; a time that no timestamp can name is unreadable.
+    // A text that can't be decoded is kept as its JSON; a time that no timestamp can name is unreadable.
     let envelope = read(r#"{"message":1,"id":"\ud800","date":"0000-01-01T00:00:00Z"}"#);
     assert_eq!(envelope.attributes, pairs(&[(ORIGINAL_DATE, "0000-01-01T00:00:00Z"), (ORIGINAL_ID, r#""\ud800""#)]));
     let long = "ü".repeat(ATTRIBUTE_VALUE_BYTES);
@@ -152,7 +152,7 @@ fn reserved_attributes_stay_only_where_a_claim_may_be_believed() {
 }
 
 #[test]
-fn a_claim_needs_a_whole_place_and_a_readable_id_and_date() {
+fn a_claim_needs_a_whole_position_and_a_readable_id_and_date() {
     let good = format!(r#"{{"message":1,{OWN}}}"#);
     assert!(read(&good).claim.is_some());
     for (part, bad) in [
@@ -203,7 +203,7 @@ fn draft(payload: Payload) -> Draft {
     Draft { id: Uuid::now_v7(), dedup: None, payload, attributes: Vec::new(), ordering_key: String::new() }
 }
 
-/// JSON texts, with white space where it may stand and whatever may stand in a string.
+/// JSON texts, with white space where it is allowed and all that a string may hold.
 fn any_json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),

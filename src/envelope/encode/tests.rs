@@ -42,7 +42,7 @@ fn only_json_that_is_a_string_says_so() {
     assert!(json(r#""\u0041""#).ends_with(r#","encoding":"json"}"#));
 }
 
-/// The size is told, and the JSON written, without the parts in between that [`Encoded`] has.
+/// The size is computed, and the JSON written, without the parts in between that [`Encoded`] has.
 fn assert_written_the_same(draft: &Draft) {
     let (encoded, epoch) = (encode(draft), Epoch::from_u64(0xab).expect("not 0"));
     let stamp = Stamp::new(TIME_MS, epoch);

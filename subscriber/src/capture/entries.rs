@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_patterns_are_told_apart() {
+    fn names_and_patterns_are_distinguished() {
         let pattern = |text| Topic::Pattern(Pattern::parse(text).expect("a pattern"));
         assert_eq!(parse(None, &names()), Ok(vec![channel("channel1")]));
         assert_eq!(parse(None, &Names::new("tidings", "").expect("names")), Ok(Vec::new()));

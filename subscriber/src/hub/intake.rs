@@ -143,13 +143,13 @@ impl Intake {
     }
 
     /// Tells the capture how far the numbered messages of its channel went.
-    pub(super) fn tell_passed(&mut self) {
+    pub(super) fn report_passed(&mut self) {
         self.capture_forwarder.flush();
     }
 
     /// Ends the chunk and hands out all there is for the streams.
     pub(super) fn take(&mut self) -> Vec<Item> {
-        self.tell_passed();
+        self.report_passed();
         self.news = false;
         self.seal();
         std::mem::take(&mut self.items)

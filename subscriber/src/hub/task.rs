@@ -204,7 +204,7 @@ impl Task {
         for topic in self.covering(channel) {
             let Some(followed) = self.topics.get_mut(&topic) else { continue };
             let (is_news, needs) = followed.intake.learn(channel, head.as_ref());
-            followed.intake.tell_passed();
+            followed.intake.report_passed();
             let shown = followed.intake.has_missed(channel, head.as_ref());
             holds |= followed.intake.holds(channel);
             if is_news || matches!(shown, Missed::Look) {
@@ -295,7 +295,7 @@ impl Task {
                 for late in late {
                     self.losses.add(late);
                 }
-                self.tell_lost(lost);
+                self.report_lost(lost);
             }
         }
     }

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_asked_for_ever_more_seldom_and_told_when_it_is_well() {
+    fn it_is_asked_for_less_and_less_often_and_recovery_is_reported() {
         let (mut unreadable, channel) = (Unreadable::default(), name("a"));
         let begun = Instant::now();
         let mut now = begun;

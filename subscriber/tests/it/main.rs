@@ -31,7 +31,7 @@ fn the_help_shows_flags_variables_and_defaults() {
 }
 
 #[test]
-fn what_cant_be_served_is_told_with_its_remedy() {
+fn what_cant_be_served_is_reported_with_its_remedy() {
     let held = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = held.local_addr().expect("an address").to_string();
     let cases = [

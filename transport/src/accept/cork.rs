@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_at_the_next_write() {
+    async fn a_failure_is_reported_at_the_next_write() {
         let (ours, theirs) = duplex(8);
         drop(theirs);
         let mut cork = Cork::new(ours);

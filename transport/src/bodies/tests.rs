@@ -23,7 +23,7 @@ fn told(bytes: &[u8], size: usize, takes: Takes) -> Result<(), Code> {
 }
 
 #[tokio::test]
-async fn a_body_is_told_by_its_frames_in_whatever_parts_it_comes() {
+async fn a_body_is_recognised_by_its_frames_in_any_parts() {
     use Takes::{Many, One};
     let (one, two) = (frame(2, b"ab"), [frame(0, b""), frame(1, b"a")].concat());
     let compressed = [&[1][..], &frame(1, b"a")[1..]].concat();

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_read_in_whatever_parts_it_comes() {
+    fn a_message_is_read_in_any_parts() {
         for message in [&b""[..], b"a", &[7; 300]] {
             let frame = frame(0, message.len() as u32, message);
             for size in 1..=frame.len() {

@@ -30,7 +30,7 @@ fn sent(streams: usize, messages: usize, cut: usize) -> Vec<u8> {
 }
 
 #[test]
-fn streams_are_told_apart_wherever_the_bytes_are_cut() {
+fn streams_are_distinguished_wherever_the_bytes_are_cut() {
     for (cut, size) in [(100, 1), (1_000, 7), (999, 4_000), (16_384, 16_384)] {
         let mut session = session(3);
         sent(3, 200, cut).chunks(size).for_each(|piece| session.take(piece).expect("in order"));

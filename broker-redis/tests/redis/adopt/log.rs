@@ -52,7 +52,7 @@ async fn adopted_messages_are_numbered_with_the_others() {
 }
 
 #[tokio::test]
-async fn a_notice_tells_hash_and_json_and_the_channel_stays_quiet() {
+async fn a_notice_holds_hash_and_json_and_the_channel_stays_quiet() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     let mut listening = listen(&server).await;
@@ -81,7 +81,7 @@ async fn a_notice_tells_hash_and_json_and_the_channel_stays_quiet() {
 }
 
 #[tokio::test]
-async fn pages_tell_adopted_messages_in_both_directions() {
+async fn pages_mark_adopted_messages_in_both_directions() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     Replica::new(&broker).done(Position::START, raws(5)).await;

@@ -66,7 +66,7 @@ async fn redis_restarts_in_between() {
 
 /// Adopting is refused for a while: what was heard waits, in order.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_heard_while_redis_is_full_is_adopted_when_it_is_not() {
+async fn what_is_received_while_redis_is_full_is_adopted_when_it_is_not() {
     let redis = RedisServer::start();
     let subscriber = capturing(&redis, "orders", 1).await;
     let mut stream = opened(&subscriber, channel("orders")).await;
@@ -85,7 +85,7 @@ async fn what_is_heard_while_redis_is_full_is_adopted_when_it_is_not() {
 
 /// A service that stops adopts what it holds, for there may be nobody else who heard it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_leaves_nothing_behind_that_was_heard() {
+async fn a_stop_loses_nothing_that_was_received() {
     let redis = RedisServer::start();
     let subscriber = capturing(&redis, "orders", 1).await;
     let mut plain = plain(&redis).await;

@@ -4,7 +4,7 @@ use super::*;
 use crate::harness::Admin;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_goes_on_when_the_rights_are_mended_and_the_metrics_say_so() {
+async fn it_continues_when_the_rights_are_mended_and_the_metrics_say_so() {
     let redis = RedisServer::start();
     let user = ["ACL", "SETUSER", "bob", "on", ">pw", "~*", "+@all"];
     let may = |channels: &[&str]| assert_eq!(redis.command(&[&user[..], &["resetchannels"], channels].concat()), "+OK");

@@ -86,7 +86,7 @@ async fn when_the_adopting_replica_is_killed_nothing_is_lost_or_doubled() {
 
 /// What only one replica has heard is adopted also while another holds the lease and goes on and on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_asks_for_the_lease_when_its_holder_never_heard_a_message() {
+async fn a_replica_asks_for_the_lease_when_its_holder_never_received_a_message() {
     let redis = RedisServer::start();
     let holder = capturing(&redis, "orders", 1).await;
     let holders_link = live_links(&redis).pop().expect("it listens");

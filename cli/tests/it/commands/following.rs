@@ -56,7 +56,7 @@ fn tail_ends_with_its_reader_though_nothing_is_published() {
 }
 
 #[test]
-fn tail_ends_after_as_many_messages_as_it_is_told() {
+fn tail_ends_after_the_number_of_messages_asked_for() {
     let served = Served::start(&[]);
     for n in 1..=3 {
         served.ok(&["publish", "c", &n.to_string()]);

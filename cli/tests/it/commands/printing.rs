@@ -59,7 +59,7 @@ fn nothing_from_outside_reaches_a_terminal_as_it_is() {
 }
 
 #[test]
-fn columns_stand_under_each_other() {
+fn columns_are_aligned() {
     let served = Served::start(&[]);
     for name in ["plain", "世界の新聞", "e\u{301}tude"] {
         served.ok(&["publish", name, "m"]);

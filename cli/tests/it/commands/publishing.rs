@@ -77,7 +77,7 @@ fn every_line_is_a_message_in_its_order() {
 }
 
 #[test]
-fn the_first_line_that_fails_ends_it_and_what_was_published_is_told() {
+fn the_first_line_that_fails_ends_it_and_what_was_published_is_reported() {
     let served = Served::start(&[]);
     for (input, words, published) in [
         (&b"1\n{\n"[..], ["message 2: INVALID_ARGUMENT", "INVALID_JSON", "With a receipt: 1, failed: 1"], 1),

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use crate::harness::{Process, Served, TEST_TIMEOUT, binary, clean_command};
 
 #[test]
-fn every_command_of_a_client_names_who_does_not_answer_in_time() {
+fn every_client_command_names_the_server_that_does_not_answer_in_time() {
     // The system takes connections for it, and nobody ever reads from them.
     let frozen = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = frozen.local_addr().expect("its address").to_string();
@@ -64,7 +64,7 @@ fn healthcheck_finds_services_as_the_other_commands_do() {
 }
 
 #[test]
-fn the_banner_s_commands_work_as_they_stand() {
+fn the_banner_s_commands_work_as_printed() {
     let served = Served::start(&["--default-channel", "it's"]);
     let banner = served.process.output();
     let command = |word: &str| {

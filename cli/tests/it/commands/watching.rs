@@ -64,7 +64,7 @@ fn top_is_live_on_a_terminal_and_gives_it_back() {
 }
 
 #[test]
-fn top_goes_on_while_the_service_is_away() {
+fn top_continues_while_the_service_is_away() {
     let served = Served::start(&[]);
     served.ok(&["publish", "busy", "m"]);
     let mut terminal = top(&served, &["--timeout", "500ms"]);

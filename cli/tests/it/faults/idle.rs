@@ -76,11 +76,11 @@ async fn replays_under_a_small_output_buffer(may_ask: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_keep_to_the_output_buffer_that_redis_tells() {
+async fn pages_keep_to_the_output_buffer_that_redis_reports() {
     replays_under_a_small_output_buffer(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_shrink_where_redis_cuts_connections_and_does_not_tell_why() {
+async fn pages_shrink_where_redis_cuts_connections_and_does_not_say_why() {
     replays_under_a_small_output_buffer(false).await;
 }

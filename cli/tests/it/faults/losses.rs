@@ -91,7 +91,7 @@ async fn resumes(rig: &Rig, after: &PublishResponse, gaps: &[Named], sequences: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flush_is_told_on_a_quiet_channel_within_seconds() {
+async fn a_flush_is_reported_on_a_quiet_channel_within_seconds() {
     let redis = RedisServer::start();
     let rig = Rig::on(&redis).await;
     let streams = Streams::open(&rig, "f.quiet", "f.*").await;
@@ -112,7 +112,7 @@ async fn a_flush_is_told_on_a_quiet_channel_within_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flushes_under_publishers_are_told_once_each() {
+async fn flushes_under_publishers_are_reported_once_each() {
     let redis = RedisServer::start();
     let rig = Rig::on(&redis).await;
     let streams = [rig.watch(channel("f.busy")).await, rig.watch(pattern("f.*")).await];
@@ -183,7 +183,7 @@ async fn an_expired_log_is_a_gap_for_cursors_and_none_for_streams() {
 
 /// Redis comes back with less than it had.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_snapshot_is_told_with_the_exact_range() {
+async fn an_older_snapshot_is_reported_with_the_exact_range() {
     let mut redis = RedisServer::start_with(&DURABLE);
     let rig = Rig::on(&redis).await;
     let streams = Streams::open(&rig, "s.back", "s.*").await;
@@ -209,7 +209,7 @@ async fn an_older_snapshot_is_told_with_the_exact_range() {
 /// What the streams had seen is told at once, and the rest when the new epoch names it, which may be before they look;
 /// nothing twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_lost_before_it_was_heard_is_told_behind_what_was_heard() {
+async fn what_was_lost_before_it_was_received_is_reported_after_what_was_received() {
     let mut redis = RedisServer::start_with(&DURABLE);
     let proxy = Proxy::to(&redis).await;
     let rig = Rig::behind(&proxy).await;
@@ -264,7 +264,7 @@ async fn older_snapshots_under_publishers() {
 
 /// The publisher lives across the promotion, and knows how far the old primary had come.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_promoted_replica_that_was_behind_is_told_with_the_exact_range() {
+async fn a_promoted_replica_that_lagged_is_reported_with_the_exact_range() {
     let mut old = RedisServer::start();
     let new = RedisServer::replica_of(&old);
     let proxy = Proxy::to(&old).await;
@@ -289,7 +289,7 @@ async fn a_promoted_replica_that_was_behind_is_told_with_the_exact_range() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_promoted_replica_that_was_not_behind_shows_no_gap() {
+async fn a_promoted_replica_that_did_not_lag_shows_no_gap() {
     let old = RedisServer::start();
     let new = RedisServer::replica_of(&old);
     let proxy = Proxy::to(&old).await;

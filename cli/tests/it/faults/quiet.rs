@@ -174,7 +174,7 @@ async fn thousands_of_recent_channels_do_not_cost_the_link() {
 
 /// The first message behind a stream's start is lost, where nothing is kept: until then no message was due.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_from_a_time_is_told_of_a_loss_before_its_first_message() {
+async fn a_stream_from_a_time_gets_the_loss_before_its_first_message() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
     let rig = Rig::at(&proxy.url(), &["--history-max-messages=0"]).await;

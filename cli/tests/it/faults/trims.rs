@@ -42,7 +42,7 @@ fn trim(redis: &RedisServer, name: &str, to: i64) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_catches_up_is_told_what_was_trimmed_before_it() {
+async fn a_reader_that_catches_up_learns_what_was_trimmed_before_it() {
     let redis = RedisServer::start();
     let rig = Rig::on(&redis).await;
     fill(&rig, "t").await;
@@ -81,7 +81,7 @@ async fn a_reader_that_catches_up_is_told_what_was_trimmed_before_it() {
 
 /// Trimmed again and again under publishers: who follows live has heard all of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_at_the_live_end_is_not_told_of_trims() {
+async fn a_reader_at_the_live_end_gets_no_gap_for_trims() {
     let redis = RedisServer::start();
     let rig = Rig::on(&redis).await;
     let streams = rig.watch_both("live", "l*").await;

@@ -30,7 +30,7 @@ async fn publish(publisher: &Publisher, channel: &str, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_are_counted_where_they_stand_and_for_each_what_it_got() {
+async fn streams_are_counted_by_mode_and_each_gets_its_deliveries_counted() {
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
     let (subscriber, admin) = subscriber(&redis, &["--capture="]).await;
@@ -163,7 +163,7 @@ async fn pushes_that_are_not_delivered_are_counted_by_why() {
 
 /// Commands are answered, and no push comes through, on this link and on those that replace it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_link_that_delivers_nothing_ends_readiness_and_is_told_once() {
+async fn a_live_link_that_delivers_nothing_ends_readiness_and_is_reported_once() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
     let admin = Admin::choose();

@@ -13,19 +13,19 @@ struct Past {
     origin: Origin,
     reported: Reported,
     /// Up to where it had or had reported all of its epoch: what it lost sight of was reported, however much that was,
-    /// and what expired was not. 0 where the reader has gone on there since, for that says nothing of what was written
-    /// behind that.
-    told_to: i64,
+    /// and what expired was not. 0 where the reader has continued there since, for that says nothing of what was
+    /// written after that.
+    reported_to: i64,
 }
 
 impl Pasts {
-    /// `is_told`: the reader reports all that follows its position as lost.
-    pub(super) fn remember(&mut self, position: Position, origin: Origin, reported: Reported, is_told: bool) {
+    /// `is_reported`: the reader reports all that follows its position as lost.
+    pub(super) fn remember(&mut self, position: Position, origin: Origin, reported: Reported, is_reported: bool) {
         if self.0.len() >= ABSENCES {
             self.0.remove(0);
         }
-        let told_to = if is_told { i64::MAX - 1 } else { position.sequence };
-        self.0.push(Past { position, origin, reported, told_to });
+        let reported_to = if is_reported { i64::MAX - 1 } else { position.sequence };
+        self.0.push(Past { position, origin, reported, reported_to });
     }
 
     /// The last epoch that the reader was in and that a head has as well: by its index there, where the reader left it,
@@ -33,16 +33,16 @@ impl Pasts {
     pub(super) fn recall(&mut self, head: &Head) -> Option<((usize, i64), &Reported)> {
         self.0.iter_mut().rev().find_map(|past| {
             let common = past.last_common(head)?;
-            past.told_to = 0;
+            past.reported_to = 0;
             Some((common, &past.reported))
         })
     }
 
     /// What the reader had or reported.
-    pub(super) fn told(&self) -> Reported {
-        let mut told = Reported::default();
-        self.0.iter().for_each(|past| past.tell(&mut told));
-        told
+    pub(super) fn all_reported(&self) -> Reported {
+        let mut reported = Reported::default();
+        self.0.iter().for_each(|past| past.add_to(&mut reported));
+        reported
     }
 }
 
@@ -54,11 +54,11 @@ impl Past {
     }
 
     /// Adds what the reader had or reported then.
-    fn tell(&self, told: &mut Reported) {
-        told.add_all(&self.reported);
-        if let Some(own) = self.position.epoch.filter(|_| self.told_to > 0) {
-            told.add(own, 1, self.told_to);
-            self.origin.stages(own).into_iter().for_each(|(epoch, first, last)| told.add(epoch, first, last));
+    fn add_to(&self, reported: &mut Reported) {
+        reported.add_all(&self.reported);
+        if let Some(own) = self.position.epoch.filter(|_| self.reported_to > 0) {
+            reported.add(own, 1, self.reported_to);
+            self.origin.stages(own).into_iter().for_each(|(epoch, first, last)| reported.add(epoch, first, last));
         }
     }
 }

@@ -1,60 +1,60 @@
-//! Losses that an epoch's start names, and those that are told in several parts.
+//! Losses that an epoch's start names, and those that are reported in several parts.
 
 use super::*;
 
 #[test]
 fn losses_within_and_beyond_an_epoch_are_one() {
-    // 1 was written anew from 4 on up to 6, and had gone to 9 before.
+    // 1 was rewritten from 4 up to 6, and had gone to 9 before.
     let known = with_losses(head(&[(1, 1, 0), (2, 7, 9)], 1, 8), &[(2, 1, 4, 6)]);
-    let told = [lost(1, 4, 9, at(2, 6)), Next::Read { to: 8 }];
-    assert_eq!(goes_on(&mut Reader::new(at(1, 6)), &known), told);
-    // What was told of it elsewhere is not told again, and hides nothing else.
+    let events = [lost(1, 4, 9, at(2, 6)), Next::Read { to: 8 }];
+    assert_eq!(goes_on(&mut Reader::new(at(1, 6)), &known), events);
+    // What was reported of it elsewhere is not reported again, and hides nothing else.
     let mut reader = Reader::new(at(1, 9));
     assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 6)), [lost(1, 7, 9, at(1, 6))]);
     assert_eq!(goes_on(&mut reader, &known), [lost(1, 4, 6, at(2, 6)), Next::Read { to: 8 }]);
 }
 
 #[test]
-fn losses_that_were_found_out_late_are_told_at_the_crossing() {
+fn losses_that_were_found_out_late_are_reported_at_the_crossing() {
     // 2 began cleanly. When 3 began, somebody had receipts of 1 for 7 to 10, and of 9 for 3 to 4.
     let known = with_losses(head(&[(1, 1, 0), (2, 7, 6), (3, 9, 8)], 1, 9), &[(3, 1, 7, 10), (3, 9, 3, 4)]);
     let mut reader = Reader::new(at(1, 5));
-    let told = [
+    let events = [
         Next::Read { to: 6 },
         Next::Read { to: 8 },
-        // A client that leaves here is told of both again.
+        // A client that leaves here gets both again.
         and_more(lost(1, 7, 10, at(2, 8))),
         lost(9, 3, 4, at(3, 8)),
         Next::Read { to: 9 },
     ];
-    assert_eq!(goes_on(&mut reader, &known), told);
-    assert_eq!(goes_on(&mut Reader::new(at(2, 8)), &known), told[2..]);
-    assert_eq!(goes_on(&mut Reader::new(at(3, 8)), &known), told[4..], "who has crossed was told");
+    assert_eq!(goes_on(&mut reader, &known), events);
+    assert_eq!(goes_on(&mut Reader::new(at(2, 8)), &known), events[2..]);
+    assert_eq!(goes_on(&mut Reader::new(at(3, 8)), &known), events[4..], "who has crossed was told");
     // A trimmed stretch ends where something else was lost.
     let trimmed = Head { first: 9, ..known };
-    let told_trimmed = [&[gap(1, 6, 8, GapReason::Trimmed, at(2, 8))][..], &told[2..]].concat();
-    assert_eq!(goes_on(&mut Reader::new(at(1, 5)), &trimmed), told_trimmed);
+    let expected_trimmed = [&[gap(1, 6, 8, GapReason::Trimmed, at(2, 8))][..], &events[2..]].concat();
+    assert_eq!(goes_on(&mut Reader::new(at(1, 5)), &trimmed), expected_trimmed);
 }
 
 #[test]
-fn a_loss_is_told_once_though_several_starts_name_it() {
+fn a_loss_is_reported_once_though_several_starts_name_it() {
     let twice = with_losses(head(&[(1, 1, 0), (2, 6, 8), (3, 8, 7)], 1, 9), &[(3, 1, 6, 8), (3, 1, 7, 9)]);
-    let told = [lost(1, 6, 8, at(2, 5)), Next::Read { to: 7 }, lost(1, 9, 9, at(3, 7)), Next::Read { to: 9 }];
-    assert_eq!(goes_on(&mut Reader::new(at(1, 5)), &twice), told);
+    let events = [lost(1, 6, 8, at(2, 5)), Next::Read { to: 7 }, lost(1, 9, 9, at(3, 7)), Next::Read { to: 9 }];
+    assert_eq!(goes_on(&mut Reader::new(at(1, 5)), &twice), events);
 }
 
 #[test]
-fn a_flush_that_was_told_is_not_told_again_when_receipts_name_it() {
+fn a_flush_that_was_reported_is_not_reported_again_when_receipts_name_it() {
     let mut reader = Reader::new(at(3, 5));
     assert_eq!(reader.next(None, Absence::default()), lost(3, 6, 0, Position::START));
     let known = with_losses(head(&[(7, 1, 0)], 1, 1), &[(7, 3, 1, 9)]);
     assert_eq!(goes_on(&mut reader, &known), [Next::Read { to: 1 }]);
 }
 
-/// Receipts of earlier epochs are reported on the next server, where the epoch that names them begins behind its first
+/// Receipts of earlier epochs are reported on the next server, where the epoch that names them begins after its first
 /// messages.
 #[test]
-fn what_was_had_before_a_flush_is_not_told_when_receipts_name_it() {
+fn what_was_had_before_a_flush_is_not_reported_when_receipts_name_it() {
     let before = with_losses(head(&[(2, 1, 0), (3, 2, 1)], 1, 9), &[(3, 1, 1, 4)]);
     let after = head(&[(5, 1, 0)], 1, 1);
     let named =
@@ -66,15 +66,15 @@ fn what_was_had_before_a_flush_is_not_told_when_receipts_name_it() {
         assert_eq!(reader.next(None, Absence::default()), lost(3, 10, 0, Position::START));
         assert_eq!(goes_on(reader, &after), [Next::Read { to: 1 }]);
     }
-    // Only what it never heard of.
+    // Only what it has never seen.
     assert_eq!(goes_on(&mut reader, &named), [lost(4, 1, 1, at(6, 1)), Next::Read { to: 2 }]);
     // By its cursor a reader knows one epoch before its own.
-    let told = [and_more(lost(1, 1, 4, at(5, 1))), lost(4, 1, 1, at(6, 1)), Next::Read { to: 2 }];
-    assert_eq!(goes_on(&mut resumed, &named), told);
+    let events = [and_more(lost(1, 1, 4, at(5, 1))), lost(4, 1, 1, at(6, 1)), Next::Read { to: 2 }];
+    assert_eq!(goes_on(&mut resumed, &named), events);
 }
 
 #[test]
-fn what_was_lost_before_a_channels_first_message_is_told_to_whoever_waits_for_it() {
+fn losses_before_a_channels_first_message_are_reported_to_readers_that_wait_for_it() {
     let start = Reader::default().in_data_set(data_set(1));
     let plain = Head { data_set: data_set(2), ..head(&[(7, 1, 0)], 1, 1) };
     let flushed = Gap {
@@ -88,9 +88,9 @@ fn what_was_lost_before_a_channels_first_message_is_told_to_whoever_waits_for_it
     assert_eq!(goes_on(&mut start.clone(), &plain), [Next::Gap(flushed), Next::Read { to: 1 }]);
     // Where receipts say what it was, that is all.
     let known = with_losses(plain.clone(), &[(7, 3, 1, 2)]);
-    let told = [lost(3, 1, 2, at(7, 0)), Next::Read { to: 1 }];
-    assert_eq!(goes_on(&mut start.clone(), &known), told);
-    assert_eq!(goes_on(&mut Reader::default(), &known), told, "whatever the data set was");
+    let events = [lost(3, 1, 2, at(7, 0)), Next::Read { to: 1 }];
+    assert_eq!(goes_on(&mut start.clone(), &known), events);
+    assert_eq!(goes_on(&mut Reader::default(), &known), events, "whatever the data set was");
     // In the same data set nothing was lost, nor where nobody knows.
     for known in [data_set(2), None] {
         assert_eq!(goes_on(&mut Reader::default().in_data_set(known), &plain), [Next::Read { to: 1 }]);
@@ -106,9 +106,9 @@ fn what_was_lost_before_a_channels_first_message_is_told_to_whoever_waits_for_it
     assert!(!waiting.doubts_first(data_set(3)), "it has seen the first");
 }
 
-/// Clients that end at a gap and come again behind it, told each time where that is, come to the end as well.
+/// Clients that end at a gap and resume after it, each time at the cursor that they got, reach the end as well.
 #[test]
-fn whoever_resumes_behind_each_gap_comes_to_the_end() {
+fn a_reader_that_resumes_after_each_gap_reaches_the_end() {
     let start = Reader::default().in_data_set(data_set(1));
     let ended =
         with_losses(head(&[(1, 1, 0), (2, 7, 8), (3, 9, 8)], 5, 9), &[(2, 4, 7, 9), (3, 1, 7, 10), (3, 9, 3, 4)]);
@@ -120,7 +120,7 @@ fn whoever_resumes_behind_each_gap_comes_to_the_end() {
         for mut reader in
             [start.clone(), Reader::default(), Reader::new(at(1, 3)), Reader::new(at(1, 8)), Reader::new(at(9, 4))]
         {
-            let mut told = Vec::new();
+            let mut events = Vec::new();
             let mut more = false;
             loop {
                 let next = reader.next(Some(&head), Absence::default());
@@ -134,9 +134,9 @@ fn whoever_resumes_behind_each_gap_comes_to_the_end() {
                     }
                     Next::Gap(gap) => {
                         assert_eq!(reader.position, gap.resume);
-                        assert!(!told.contains(&gap), "{gap:?} again, of {head:?}");
-                        told.push(gap);
-                        // One that is followed by another is told together with it.
+                        assert!(!events.contains(&gap), "{gap:?} again, of {head:?}");
+                        events.push(gap);
+                        // One that is followed by another is reported together with it.
                         more = gap.more;
                         if !more {
                             reader = Reader::resume(reader.mark());
@@ -150,7 +150,7 @@ fn whoever_resumes_behind_each_gap_comes_to_the_end() {
 }
 
 #[test]
-fn a_reader_that_was_told_of_a_loss_takes_no_copy_of_it() {
+fn a_reader_that_got_a_loss_takes_no_copy_of_it() {
     let mut reader = Reader::new(at(1, 8));
     assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 5)), [lost(1, 6, 8, at(1, 5))]);
     assert!(reader.awaits_epoch());
@@ -166,11 +166,11 @@ fn a_rewritten_stretch_is_lost_from_where_the_reader_had_it() {
     assert_eq!(reader.rewrite(epoch(1), 9), None);
     let gap = reader.rewrite(epoch(1), 6).expect("it had 6 to 8");
     assert_eq!((gap.first_missing, gap.last_missing, gap.resume, reader.position), (6, 8, at(1, 5), at(1, 5)));
-    assert!(!reader.awaits_epoch(), "what stands there now is to be read");
+    assert!(!reader.awaits_epoch(), "what is there now is to be read");
 }
 
 #[test]
-fn what_follows_in_a_later_epoch_was_not_written_anew() {
+fn what_follows_in_a_later_epoch_was_not_rewritten() {
     let known = head(&[(1, 1, 0), (2, 6, 12)], 1, 7);
     assert!(known.has_in(epoch(1), 5) && known.has_in(epoch(2), 6));
     assert!(!known.has_in(epoch(1), 6), "a stream that has reported 6 to 8 of 1 keeps that");

@@ -46,7 +46,7 @@ fn a_text_is_what_both_passes_together_take() {
 }
 
 #[test]
-fn what_plain_programs_write_in_our_order_goes_the_short_way() {
+fn what_plain_programs_write_in_our_order_takes_the_fast_path() {
     let plain = |text: &str| {
         format!(
             r#"{{"id":"0192d3a4-5b6c-7d8e-9f01-23456789abcd","message":"{text}","date":"2026-11-24T12:00:00.000Z"}}"#
@@ -63,7 +63,7 @@ fn what_plain_programs_write_in_our_order_goes_the_short_way() {
 }
 
 #[test]
-fn our_own_plain_texts_go_the_short_way_and_nothing_else_does() {
+fn only_our_own_plain_texts_take_the_fast_path() {
     assert_taken(&stamped(Payload::Text("Grüße \u{7f}".to_owned()), ARRIVAL_MS, 1));
     assert_taken(&stamped(Payload::Text(String::new()), ARRIVAL_MS, 1 << 53));
     let one = stamped(Payload::Text("x".to_owned()), ARRIVAL_MS, 7);
@@ -98,7 +98,7 @@ fn our_own_plain_texts_go_the_short_way_and_nothing_else_does() {
 
 proptest! {
     #[test]
-    fn whatever_is_taken_is_read_as_on_the_long_way(text in "[ -~é€]{0,40}", time_ms in -62_135_596_800_000_i64..253_402_300_800_000, sequence in 1_i64..=1 << 53) {
+    fn all_that_the_fast_path_takes_is_read_as_by_the_fallback(text in "[ -~é€]{0,40}", time_ms in -62_135_596_800_000_i64..253_402_300_800_000, sequence in 1_i64..=1 << 53) {
         let json = stamped(Payload::Text(text.clone()), time_ms, sequence);
         let taken = decode(json.as_bytes()).map(|plain| plain.envelope());
         prop_assert_eq!(taken.is_some(), !text.contains(['"', '\\']));
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_never_makes_both_ways_differ(at in 0_usize..200, byte: u8) {
+    fn a_changed_byte_never_makes_both_paths_differ(at in 0_usize..200, byte: u8) {
         let mut json = stamped(Payload::Text("hello".to_owned()), ARRIVAL_MS, 42).into_bytes();
         // Known from before, with all bytes that are read as they are.
         let (whole, mut before) = (json.clone(), Before::default());

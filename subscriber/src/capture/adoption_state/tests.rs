@@ -142,7 +142,7 @@ fn a_jump_is_read_before_anything_is_adopted() {
 }
 
 #[test]
-fn what_a_range_tells_is_the_last_adopted_unless_more_is_known() {
+fn the_last_adopted_is_the_one_of_the_range_unless_more_is_known() {
     let now = Instant::now();
     let mut state = state(2, &["a", "b"], now);
     state.pass(at(1, 4), at(1, 5));
@@ -153,7 +153,7 @@ fn what_a_range_tells_is_the_last_adopted_unless_more_is_known() {
 }
 
 #[test]
-fn what_was_heard_before_is_passed_over() {
+fn what_was_received_before_is_passed_over() {
     let now = Instant::now();
     let mut state = state(5, &["a", "a"], now);
     state.notice(at(1, 4), at(1, 5), &raw("a").hash, now);
@@ -166,7 +166,7 @@ fn what_was_heard_before_is_passed_over() {
 }
 
 #[test]
-fn a_new_epoch_is_read_from_the_old_place() {
+fn a_new_epoch_is_read_from_the_old_position() {
     let now = Instant::now();
     let mut state = state(5, &["a"], now);
     state.pass(at(2, 5), at(2, 6));
@@ -195,7 +195,7 @@ fn a_head_that_fell_back_or_is_gone_leaves_nothing_to_read() {
 }
 
 #[test]
-fn whoever_is_behind_looks_again_and_does_not_spin() {
+fn a_replica_that_is_behind_looks_again_and_does_not_spin() {
     let now = Instant::now();
     let mut state = state(2, &["a"], now);
     for round in 0..5 {
@@ -243,7 +243,7 @@ fn anothers_lease_is_waited_for_and_asked_for_once() {
 }
 
 #[test]
-fn who_gave_the_lease_up_waits_for_its_new_holder() {
+fn a_replica_that_gave_the_lease_up_waits_for_its_new_holder() {
     let now = Instant::now();
     let mut state = state(0, &["a"], now);
     adoption(state.next(now), &["a"], Position::START);
@@ -287,7 +287,7 @@ fn ranges_are_bounded() {
 /// Before the first head there is no place from which the log could be read: the other replica's notices may be lost as
 /// well.
 #[test]
-fn what_was_heard_before_the_first_head_is_looked_for_in_the_whole_log_after_a_break() {
+fn what_was_received_before_the_first_head_is_looked_for_in_the_whole_log_after_a_break() {
     let now = Instant::now();
     let mut state = AdoptionState::default();
     state.break_off();

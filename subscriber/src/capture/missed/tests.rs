@@ -69,7 +69,7 @@ fn it_leads_through_epochs() {
 }
 
 #[test]
-fn a_new_epoch_below_the_old_place_is_read_from_its_beginning() {
+fn a_new_epoch_below_the_old_position_is_read_from_its_beginning() {
     let mut walk = walk(at(1, 7), at(2, 6));
     let epochs = [(1, 1), (2, 4)];
     let first = walk.take(&page(&epochs, (1, 9), 8..=9));

@@ -92,7 +92,7 @@ fn pushes_wait_for_the_head_and_keep_their_order() {
 }
 
 #[test]
-fn a_plain_message_stands_behind_what_came_before_it() {
+fn a_plain_message_comes_after_what_came_before_it() {
     let mut intake = intake();
     assert!(intake.push(b"c", b"first").is_some());
     assert!(intake.push(b"c", &numbered(1, 1)).is_none());

@@ -123,7 +123,7 @@ impl Task {
     }
 
     /// Says once an outage that messages were lost with it.
-    pub(super) fn tell_lost(&mut self, pushes: usize) {
+    pub(super) fn report_lost(&mut self, pushes: usize) {
         if pushes > 0 && !std::mem::replace(&mut self.losses.has_told, true) {
             tracing::warn!(
                 pushes,

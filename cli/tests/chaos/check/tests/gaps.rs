@@ -107,7 +107,7 @@ fn what_was_said_to_be_lost_must_not_come() {
 }
 
 #[test]
-fn a_flush_is_named_from_where_the_stream_stands() {
+fn a_flush_is_named_from_the_streams_position() {
     let flushed = || {
         let mut history = history(head(&[(2, 1, 0)], 1, 2));
         history.attempts.iter_mut().for_each(|attempt| attempt.began = at(40));
@@ -130,7 +130,7 @@ fn a_flush_is_named_from_where_the_stream_stands() {
 }
 
 #[test]
-fn a_stream_that_is_to_end_at_a_gap_tells_none() {
+fn a_stream_that_fails_at_a_gap_reports_none() {
     let ended = |reason: &str, sequence| End::Status {
         at: at(60),
         code: Code::OutOfRange,
@@ -156,7 +156,7 @@ fn a_stream_that_is_to_end_at_a_gap_tells_none() {
 /// A copy of what was told to be lost comes back: it is passed over, and what was trimmed behind it is named from
 /// there.
 #[test]
-fn what_was_told_before_is_passed_over_up_to_what_was_trimmed() {
+fn what_was_reported_before_is_passed_over_up_to_what_was_trimmed() {
     let mut history = history(head(&[(1, 1, 0)], 6, 8));
     loss(&mut history, 19, 30);
     let told = lost(1, 2, 4, place(1, 1));

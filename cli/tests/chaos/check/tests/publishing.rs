@@ -34,7 +34,7 @@ fn a_receipt_of_what_was_trimmed_is_good() {
 }
 
 #[test]
-fn a_place_is_given_once() {
+fn a_position_is_given_once() {
     let mut history = five();
     attempt(&mut history, "other", 20, receipt(1, 3, false));
     bad(&history, "says that other is at");
@@ -88,7 +88,7 @@ fn an_answer_that_nothing_explains_is_found() {
 }
 
 #[test]
-fn what_had_its_receipt_stands_before_what_came_later() {
+fn messages_with_receipts_come_before_later_ones() {
     let mut history = five();
     history.attempts.swap(1, 3);
     let (early, late) = (history.attempts[1].began, history.attempts[3].began);
@@ -108,7 +108,7 @@ fn a_batch_lands_together() {
 }
 
 #[test]
-fn whoever_begins_an_epoch_notes_what_it_knew() {
+fn a_publisher_that_begins_an_epoch_notes_what_it_knew() {
     let begun = |previous_end| {
         let mut history = history(head(&[(1, 1, 0), (2, 4, previous_end)], 1, 3));
         let mut head = history.logs["c"].head.clone();

@@ -73,7 +73,7 @@ fn a_new_epoch_that_lost_something_needs_one() {
 }
 
 #[test]
-fn an_epoch_that_made_way_had_no_message() {
+fn an_epoch_that_was_replaced_had_no_message() {
     let mut history = history(head(&[(1, 1, 0), (3, 4, 3)], 1, 5));
     stream(&mut history, place(2, 3), vec![message(3, 4)]);
     good(&history);
@@ -118,7 +118,7 @@ fn a_loss_that_was_found_out_late_needs_a_word() {
 }
 
 #[test]
-fn what_was_told_without_an_end_needs_no_word_when_its_end_is_named() {
+fn what_was_reported_without_an_end_is_not_reported_when_its_end_is_named() {
     let mut head = head(&[(3, 1, 0), (4, 2, 1)], 1, 2);
     head.losses = vec![Loss { began: epoch(4), epoch: epoch(1), from: 1, to: 6 }];
     let mut history = history(head);
@@ -150,7 +150,7 @@ fn what_was_lost_may_come_again() {
 }
 
 #[test]
-fn cursors_say_where_the_stream_stands() {
+fn cursors_name_the_streams_position() {
     let mut history = five();
     stream(&mut history, place(1, 2), vec![message(1, 3), Event::Heartbeat(places(place(1, 4)))]);
     bad(&history, "a cursor says");
@@ -174,7 +174,7 @@ fn cursors_say_where_the_stream_stands() {
 }
 
 #[test]
-fn a_stream_begins_where_it_was_told_to() {
+fn a_stream_begins_where_it_was_asked_to() {
     let mut history = five();
     stream(&mut history, place(1, 3), vec![]).start = Start::After(places(place(1, 2)));
     bad(&history, "asked to go on behind");
@@ -228,7 +228,7 @@ fn an_open_stream_must_have_everything_at_the_end() {
 }
 
 #[test]
-fn what_has_no_place_is_a_plain_programs() {
+fn unnumbered_messages_are_plain_programs() {
     let plain = |cursor| Event::Message {
         channel: "c".to_owned(),
         id: "w1".to_owned(),

@@ -99,7 +99,7 @@ fn pushes_of_an_ended_epoch_beyond_its_end_are_evidence_of_a_loss() {
 }
 
 #[test]
-fn what_was_heard_on_a_link_that_broke_and_is_beyond_the_head_is_evidence_as_well() {
+fn what_was_received_on_a_link_that_broke_and_is_beyond_the_head_is_evidence_as_well() {
     let mut intake = heard_up_to(1, 6);
     intake.push(b"c", &numbered(1, 9));
     intake.outlive();
@@ -140,7 +140,7 @@ fn a_copied_claim_is_a_plain_message_and_a_copy_is_none() {
 }
 
 #[test]
-fn messages_in_the_place_of_delivered_ones_rewrite_the_history() {
+fn messages_that_replace_delivered_ones_rewrite_the_history() {
     let mut intake = heard_up_to(1, 8);
     let new: Vec<_> = (6..=10).map(|sequence| numbered(1, sequence)).collect();
     let asked = question(intake.push(b"c", &new[0]));
@@ -233,7 +233,7 @@ fn a_push_of_an_epoch_that_is_recorded_as_lost_is_lost_as_well() {
 }
 
 #[test]
-fn a_head_with_another_message_in_the_last_place_is_looked_into() {
+fn a_head_with_another_message_as_its_last_is_checked() {
     let mut intake = heard_up_to(1, 8);
     let newer = Head { time_ms: 5_000, ..head(1, 8) };
     let Missed::Ask(asked) = intake.has_missed(&name("c"), Some(&newer)) else { panic!("the log is not asked") };
@@ -247,7 +247,7 @@ fn a_head_with_another_message_in_the_last_place_is_looked_into() {
 }
 
 #[test]
-fn what_fits_no_place_when_a_channel_is_first_heard_is_compared_too() {
+fn a_push_that_fits_no_position_on_a_new_channel_is_compared_too() {
     let mut intake = intake();
     let (edited, next) = (numbered(1, 3), numbered(1, 9));
     intake.push(b"c", &edited);
@@ -259,7 +259,7 @@ fn what_fits_no_place_when_a_channel_is_first_heard_is_compared_too() {
 }
 
 #[test]
-fn without_history_the_date_tells_a_rewritten_message_from_a_copy() {
+fn without_history_the_date_distinguishes_a_rewritten_message_from_a_copy() {
     for (time_ms, expected) in [(1_000, vec![]), (2_000, vec![-2, 2])] {
         let mut intake = heard_up_to(1, 3);
         let asked = question(intake.push(b"c", &dated(1, 2, time_ms)));
