@@ -168,7 +168,7 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 pub const PROBE_GRACE: Duration = Duration::from_secs(3);
 /// How many times `--redis-timeout` an answer may take on the live connection while messages come: it stands behind all
 /// that Redis had to send before.
-pub const ANSWER_BEHIND_MESSAGES: u32 = 4;
+pub const ANSWER_AFTER_MESSAGES: u32 = 4;
 /// One read of the socket over which answers to optimistic publishes come, which are a number each.
 pub const PUBLISH_READ_BYTES: usize = 4 << 10;
 /// One read of the live connection's socket: large, so that under load a batch is worth sharing.

@@ -1,12 +1,12 @@
 #!lua
--- Adopts messages that plain programs published on a channel: compare, write, tell. Plain subscribers have
+-- Adopts messages that plain programs published on a channel: compare, write, notify. Plain subscribers have
 -- seen them already, so what is pushed is a *notice*, on a channel that only the service listens to.
 --
--- Two fences. What the caller takes for the last adopted message must be the head's: whoever has missed an adoption
--- might adopt the same message again. And the lease is one replica's at a time, so that only one does the work; it is
--- taken where it is free, and given up to whoever asks for it.
+-- Two fences. What the caller takes for the last adopted message must be the head's: a replica that has missed an
+-- adoption might adopt the same message again. And the lease is one replica's at a time, so that only one does the
+-- work; it is taken where it is free, and given up to a replica that asks for it.
 --
--- KEYS: head, log, lease. ARGV, behind those of `begin.lua`: the channel of notices, the caller's token, 1 to ask for
+-- KEYS: head, log, lease. ARGV, after those of `begin.lua`: the channel of notices, the caller's token, 1 to ask for
 --   the lease where it is another's, how long a lease lives (ms), the last adopted message as 'epoch,sequence' ('' for
 --   none); then for each message the 16-byte hash of what was published, JSON head (with its date), JSON tail. Answers:
 --   'DONE', epoch and sequence of the last message, and 1 where the lease was given up; 'BEHIND'; or 'OTHER' and the
@@ -44,7 +44,7 @@ end
 --@ trim
 --@ leave
 
--- The messages are written: note it, keep the lease or give it up, tell.
+-- The messages are written: note it, keep the lease or give it up, notify.
 call('HSET', head_key, 'a', epoch .. ',' .. int(last))
 local asker = lease[1] == token and lease[2] ~= token and lease[2]
 call('HSET', lease_key, 'token', asker or token)

@@ -6,10 +6,10 @@
 -- Mostly it is called for a lone message, and then every step counts: it asks for no more than it needs. A head that
 -- has the name of that last call is as that call left it. Only every now and then a call is *full*: it compares Redis's
 -- replication id, and puts off the time at which log and head expire. A replica refuses the script whole, and the
--- publisher makes the first call over each connection a full one, so that none goes on in an epoch that a restart or a
+-- publisher makes the first call over each connection a full one, so that none continues an epoch that a restart or a
 -- promotion has ended.
 --
--- KEYS: head, log. ARGV: channel; name of the last call, and of this one; the last sequence before it, and behind it;
+-- KEYS: head, log. ARGV: channel; name of the last call, and of this one; the last sequence before it, and after it;
 --   log time (ms); bytes of its messages; max messages, bytes, age (ms); how long log and head live from now on (ms),
 --   '' where the call is not full; run messages, run bytes; each message's JSON. Answers Redis's clock (ms), or 0 where
 --   nothing was written.

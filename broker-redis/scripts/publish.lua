@@ -1,7 +1,7 @@
 #!lua
 -- Publishes messages of one channel: deduplicate, write, remember, push.
 --
--- KEYS: head, log, and the beginning of the names of the id tables (all with the channel's hash tag). ARGV, behind
+-- KEYS: head, log, and the beginning of the names of the id tables (all with the channel's hash tag). ARGV, after
 -- those of `begin.lua`: window (ms), max ids, min replicas; then batches: how many messages, and for each its 16-byte
 -- id ('' for one the publisher made), JSON head, JSON tail. A batch without ids of the clients' has its number
 -- negative, and no ids. Answers: epoch and its first sequence, log time (ms), and for each message its sequence, or
@@ -26,7 +26,7 @@ if not (may_write and redis.acl_check_cmd('PUBLISH', channel, '') and redis.acl_
     'NOPERM this Redis user lacks PUBLISH, XADD, XTRIM, XRANGE, XINFO, HSET or PEXPIRE for this channel')
 end
 
--- Which messages are new, and which repeat one that is remembered or stands before them in this call.
+-- Which messages are new, and which repeat one that is remembered or is before them in this call.
 local ids_now, ids_before, old_now, old_before, room
 -- The window in force is the largest that was used within its own span: a publisher with a smaller one forgets nothing
 -- that another has to remember. After a change, what was remembered under the window before is searched as long as that
@@ -72,7 +72,7 @@ local function holds(receipt)
   local entries = redis.pcall('XRANGE', log_key, int(sequence), '+', 'COUNT', 1)
   if entries.err then return false end
   local entry = entries[1]
-  -- Without a head only the log can tell.
+  -- Without a head only the log shows it.
   if not entry then return oldest end
   local run_last, count = run_id(entry[1])
   if sequence <= run_last - count then return oldest end
@@ -84,7 +84,7 @@ local function remembered(id)
   if not receipt and old_now then receipt = call('HGET', old_now, id) or call('HGET', old_before, id) end
   return receipt and holds(receipt) and receipt
 end
--- Of those that are new: JSON heads and tails, and their ids. Of all: the place of a new one among them, or what is
+-- Of those that are new: JSON heads and tails, and their ids. Of all: the index of a new one among them, or what is
 -- answered.
 local heads, tails, hashes, is_dated, ids, fresh_ids = {}, {}, nil, false, {}, 0
 local results, earlier, has_ids = {}, {}, false
@@ -137,9 +137,9 @@ while at <= #ARGV do
     else
       room = room - batch_ids
       fresh_ids = fresh_ids + batch_ids
-      for id, place in pairs(batch_earlier) do
-        earlier[id] = place
-        ids[place] = id
+      for id, index in pairs(batch_earlier) do
+        earlier[id] = index
+        ids[index] = id
       end
     end
   end
@@ -147,7 +147,7 @@ end
 
 -- `before` is the sequence before the first new message.
 local function answer(before)
-  -- Behind the epoch: where it begins. Whoever has a receipt can say then what of it was given out.
+  -- After the epoch: where it begins, so that a publisher with a receipt can say what of it was given out.
   local named = epoch and epoch .. ',' .. (string.match(new_history, '(%d+),%d+$') or '0') or ''
   if not has_ids then return { named, int(now), before + 1 } end
   local reply = { named, int(now), int(in_force) }
@@ -179,7 +179,7 @@ end
 -- The messages are written: remember their ids, push, answer.
 if has_ids then
   local receipt = ':' .. epoch .. ':' .. int(now)
-  for place, id in pairs(ids) do call('HSET', ids_now, id, int(before + place) .. receipt) end
+  for index, id in pairs(ids) do call('HSET', ids_now, id, int(before + index) .. receipt) end
 end
 for i = 1, new do call('PUBLISH', channel, jsons[i]) end
 if fresh_ids > 0 then

@@ -56,7 +56,7 @@ impl Adopter {
     fn write(&self, channel: &ChannelName, adopt: &Adopt) -> redis::Cmd {
         let mut call = script::ADOPT.call();
         call.arg(3).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(self.keys.lease(channel));
-        call::write_common(&mut call, channel, &self.retention, Seen::heard(adopt.seen), Epoch::random());
+        call::write_common(&mut call, channel, &self.retention, Seen::from_push(adopt.seen), Epoch::random());
         call.arg(self.keys.adopted(channel)).arg(adopt.token.to_string()).arg(u8::from(adopt.ask));
         call.arg(LEASE.as_millis() as u64).arg(position(adopt.adopted));
         for message in &adopt.messages {

@@ -17,7 +17,7 @@ use super::{keys::Keys, script};
 /// lacks it, it was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Seen {
-    /// The first message that the caller has a receipt for; 0 where it has none, and only heard of the last.
+    /// The first message that the caller has a receipt for; 0 where it has none, and knows the last from a push only.
     pub(super) first: i64,
     /// The last; the beginning for none.
     pub(super) last: Position,
@@ -28,8 +28,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// What was heard of as a push, by which it may be forged: it is believed up to 64 runs beyond what is known.
-    pub(super) fn heard(last: Position) -> Self {
+    /// What was seen as a push, which may be forged: it is believed up to 64 runs beyond what is known.
+    pub(super) fn from_push(last: Position) -> Self {
         Self { last, ..Self::default() }
     }
 }
@@ -102,7 +102,7 @@ pub(super) fn write_common(call: &mut Cmd, channel: &ChannelName, retention: &Re
     call.arg(seen.call.map(|name| name.to_string()).unwrap_or_default()).arg(seen.time_ms);
 }
 
-/// How long log and head live behind a call that says so, ms: longer than they must, by the time until the next such
+/// How long log and head live after a call that says so, ms: longer than they must, by the time until the next such
 /// call.
 pub(super) fn lives_ms(retention: &Retention) -> [u64; 2] {
     let log = retention.max_age_ms.saturating_add(full_interval(retention).as_millis() as u64);
@@ -135,7 +135,7 @@ pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<An
     let time_ms: i64 = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(malformed_reply)?;
     let mut published = Vec::with_capacity(batches.len());
     if !batches.iter().any(|batch| batch.has_ids()) {
-        // All is new: the first has its number told, the others follow it.
+        // All is new: the first has its number given, the others follow it.
         let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(malformed_reply()) };
         let published = consecutive(batches.iter().copied(), first, epoch, time_ms);
         return Ok(Answer { published, epoch_first, window_ms: None });
@@ -164,7 +164,7 @@ pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<An
     Ok(Answer { published, epoch_first, window_ms: Some(window_ms) })
 }
 
-/// What batches get whose messages are all new, and numbered one behind the other.
+/// What batches get whose messages are all new, and numbered one after the other.
 pub(super) fn consecutive<'a>(
     batches: impl Iterator<Item = &'a Batch>,
     first: i64,

@@ -1,7 +1,7 @@
 //! The command connection: one, shared and pipelined, for everything but pushes and waiting for replicas.
 //!
 //! A keeper task makes it, checks that the server is one that can be worked with, probes it, and makes it again when it
-//! is lost. It tells the outside through [`State`], and logs a loss and a return once each.
+//! is lost. It reports through [`State`], and logs a loss and a return once each.
 
 use std::{
     collections::HashMap,
@@ -169,12 +169,12 @@ impl Connection {
         if error.is_unrecoverable_error() || error.is_timeout() || error.code().is_some_and(|code| code == "READONLY") {
             self.broken.notify_one();
         }
-        let told = error::of_call(error);
-        self.log_throttle.hear(error, &told);
-        told
+        let meaning = error::of_call(error);
+        self.log_throttle.note(error, &meaning);
+        meaning
     }
 
-    /// A connection of one's own, for calls that others must not wait behind.
+    /// A connection of one's own, for calls that others must not wait for.
     pub(super) async fn dedicated(&self, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
         let config = self.config().set_response_timeout(Some(response_timeout));
         net::multiplexed(&self.url, &config).await
@@ -201,7 +201,7 @@ impl Connection {
     /// Keeps the connection until the token is cancelled.
     pub(super) async fn keep(self: Arc<Self>, closing: CancellationToken) {
         let ended = closing.run_until_cancelled(self.keep_on()).await;
-        debug_assert!(ended.is_none(), "the keeper goes on for ever");
+        debug_assert!(ended.is_none(), "the keeper never ends");
         self.session.send_replace(None);
         self.state.send_replace(State::Down("the connection to Redis was closed".to_owned()));
     }
@@ -340,7 +340,7 @@ async fn check(connection: &mut MultiplexedConnection) -> Result<ReplicationId, 
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
     };
     if field("redis_version").is_empty() {
-        return Err("this server can't be worked with: it does not tell its version (INFO server)".to_owned());
+        return Err("this server can't be worked with: it does not report its version (INFO server)".to_owned());
     }
     let mut version = field("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
     let version = (version.next().unwrap_or(0), version.next().unwrap_or(0));

@@ -24,7 +24,7 @@ const REFUSALS: [(&str, &str); 12] = [
 /// Refused as well, with a kind of its own.
 const OUT_OF_MEMORY: &str = "OOM";
 
-/// What our scripts say of a channel that they do not touch; what they found stands behind it.
+/// What our scripts say of a channel that they do not touch; what they found follows it.
 const NOT_OURS: &str = "TIDINGS_CHANNEL";
 const NEWER_FORMAT: &str = "TIDINGS_FORMAT";
 /// What they say of a server that they can't work with, and why.
@@ -35,7 +35,7 @@ const WRONG_TYPE: &str = "WRONGTYPE";
 /// The channel's keys are of a version that is not understood here.
 pub(super) const NEWER: &str = "the channel was written by a newer version of Tidings; upgrade this one";
 /// The channel's keys are of no version at all.
-pub(super) const DAMAGED: &str = "what stands on Redis for the channel was not written by Tidings, or is damaged";
+pub(super) const DAMAGED: &str = "what is on Redis for the channel was not written by Tidings, or is damaged";
 
 /// The error of a call that was handed over to a connection.
 pub(super) fn of_call(error: &RedisError) -> Error {
@@ -92,7 +92,7 @@ impl Said {
 
     /// The command that the server does not know, or not under this name.
     fn unknown_command(&self) -> Option<&str> {
-        // In quotes of one kind or the other, with the arguments behind it, which are not for others.
+        // In quotes of one kind or the other, followed by the arguments, which are not for others.
         let rest = self.detail.strip_prefix("unknown command ").filter(|_| self.code == "ERR")?;
         let quote = rest.chars().next()?;
         Some(rest[quote.len_utf8()..].split([quote, ',', ' ']).next().unwrap_or_default())
@@ -140,7 +140,7 @@ fn of_writing(said: &Said) -> Error {
         NOT_OURS | NEWER_FORMAT => Error::Channel(words),
         NO_SCRIPT | UNFIT_SERVER => Error::Unavailable(words),
         code if refusal(code).is_some() || said.unknown_command().is_some() => Error::Unavailable(words),
-        // A script may have failed behind a write: scripts do not roll back.
+        // A script may have failed after a write: scripts do not roll back.
         _ => Error::OutcomeUnknown(format!("Redis could not finish: {words}")),
     }
 }
@@ -164,7 +164,7 @@ pub(super) fn of_connecting(error: &RedisError) -> String {
         None if error.is_connection_refusal() => "it refuses connections".to_owned(),
         None if error.is_timeout() => "it does not answer".to_owned(),
         None => match error.kind() {
-            // The client library hides the code behind the kind here.
+            // The client library hides the code in the kind here.
             redis::ErrorKind::AuthenticationFailed => "it refuses the user or password in --redis-url".to_owned(),
             redis::ErrorKind::RESP3NotSupported => {
                 "this server can't be worked with: it does not speak RESP3 (HELLO 3), which Redis does from 6.0 on"
@@ -230,7 +230,7 @@ mod tests {
             ("ERR unknown command 'EVALSHA', with args beginning with: 'x' 'secret' ", "does not know EVALSHA,"),
             ("ERR unknown command `SCRIPT`, with args beginning with: ", "does not know SCRIPT,"),
             ("NOSCRIPT No matching script. Please use EVAL.", "NOSCRIPT"),
-            ("TIDINGS_SERVER it does not tell its replication id", "replication id"),
+            ("TIDINGS_SERVER it does not report its replication id", "replication id"),
         ] {
             let told = of_call(&answered(line));
             assert!(matches!(&told, Error::Unavailable(text) if text.contains(words)), "{line}: {told:?}");

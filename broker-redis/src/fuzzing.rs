@@ -25,8 +25,8 @@ pub fn check_resp(bytes: &[u8]) {
         let mut cuts = cuts.iter().map(|cut| usize::from(*cut) + 1).cycle();
         let mut left = stream;
         std::iter::from_fn(move || {
-            let (piece, behind) = left.split_at(cuts.next().unwrap_or(1).min(left.len()));
-            left = behind;
+            let (piece, after) = left.split_at(cuts.next().unwrap_or(1).min(left.len()));
+            left = after;
             (!piece.is_empty()).then_some(piece)
         })
     };
@@ -72,8 +72,8 @@ fn feed<'a>(pieces: impl Iterator<Item = &'a [u8]>, apart: bool) -> (Vec<Reply>,
 /// Answers of the scripts that read: understood or refused, and a head that is understood leads every reader to an end.
 /// The bytes are a reader's position (an epoch and a sequence, 8 bytes each), and an answer as RESP.
 pub fn check_answer(bytes: &[u8]) {
-    let Some((place, answer)) = bytes.split_at_checked(16) else { return };
-    let number = |at: usize| place[at..at + 8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let Some((position, answer)) = bytes.split_at_checked(16) else { return };
+    let number = |at: usize| position[at..at + 8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
     let sequence = i64::try_from(number(8)).unwrap_or(0).min(MAX_SEQUENCE);
     let position = Epoch::from_u64(number(0)).map_or(Position::START, |epoch| Position::new(epoch, sequence));
     let Ok(answer) = redis::parse_redis_value(answer) else { return };
@@ -82,7 +82,7 @@ pub fn check_answer(bytes: &[u8]) {
     {
         check_reader(&head, position);
     }
-    // A page: the head, and runs behind it.
+    // A page: the head, and runs after it.
     let Value::Array(items) = answer else { return };
     for from in [From::After(sequence), From::Before(sequence)] {
         let Some((messages, _)) = log::runs(items.clone().into_iter().skip(1), from) else { continue };
@@ -95,7 +95,7 @@ pub fn check_answer(bytes: &[u8]) {
     }
 }
 
-/// Whatever a head says, its reader comes to an end, and is told gaps that can be.
+/// For any head the reader comes to an end, and gets only gaps that can be.
 fn check_reader(head: &Head, position: Position) {
     assert!((1..=MAX_SEQUENCE + 1).contains(&head.first) && (0..=MAX_SEQUENCE).contains(&head.last), "{head:?}");
     let mut reader = Reader::new(position);
@@ -136,7 +136,7 @@ pub fn resp_seeds() -> Vec<Vec<u8>> {
 
 /// Answers about heads and logs.
 pub fn answer_seeds() -> Vec<Vec<u8>> {
-    let place = |epoch: u64, sequence: u64| [epoch.to_be_bytes(), sequence.to_be_bytes()].concat();
+    let position = |epoch: u64, sequence: u64| [epoch.to_be_bytes(), sequence.to_be_bytes()].concat();
     let list = |items: &[&str]| {
         let items = items.iter().map(|item| format!("${}\r\n{item}\r\n", item.len()));
         format!("*{}\r\n{}", items.len(), items.collect::<String>())
@@ -173,9 +173,9 @@ pub fn answer_seeds() -> Vec<Vec<u8>> {
         format!("*3\r\n*0\r\n:1\r\n{}", list(&["9223372036854775807-1", "a", "b"])),
         page,
     ];
-    let places = [place(10, 3), place(10, 7), place(11, 20), place(99, 5), place(0, 0)];
-    let seeds = answers.iter().zip(places.iter().cycle());
-    seeds.map(|(answer, place)| [place, answer.as_bytes()].concat()).collect()
+    let positions = [position(10, 3), position(10, 7), position(11, 20), position(99, 5), position(0, 0)];
+    let seeds = answers.iter().zip(positions.iter().cycle());
+    seeds.map(|(answer, position)| [position, answer.as_bytes()].concat()).collect()
 }
 
 #[cfg(test)]

@@ -54,12 +54,12 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
 pub(super) const FIELDS: [&str; 7] = ["v", "s", "t", "h", "a", "oid", "l"];
 
 /// Reads a head without its script, beside a page that shows that there is a log; it says nothing of the data set.
-/// `None` where it does not tell where the log begins.
+/// `None` where it does not say where the log begins.
 pub(super) fn read_plain(fields: Vec<String>, keeps_history: bool) -> Result<Option<Head>, Error> {
     let Ok([version, last, time_ms, epochs, adopted, oldest, losses]) = <[String; 7]>::try_from(fields) else {
         return Ok(None);
     };
-    // One of no messages stands for none.
+    // One of no messages means none.
     let run = sequences(oldest.as_bytes()).filter(|run| *run.start() >= 1 && !run.is_empty());
     let Some(first) = run.filter(|_| !version.is_empty()).map(|run| *run.start()) else { return Ok(None) };
     let role = "master".to_owned();

@@ -42,8 +42,8 @@ impl Keys {
     }
 
     /// Whether what is published there is the probe or the notice of any deployment, whatever its prefix: one notices
-    /// the others on the same Redis, since Pub/Sub knows no databases. No channel has braces; a probe is told by its
-    /// whole form.
+    /// the others on the same Redis, since Pub/Sub knows no databases. No channel has braces; a probe is recognised by
+    /// its whole form.
     pub(super) fn is_of_a_service(name: &[u8], payload: &[u8]) -> bool {
         if name.ends_with(b"}:adopted") && name.windows(2).any(|two| two == b":{") {
             return true;
@@ -68,7 +68,7 @@ impl Keys {
         (format!("{}:{{", self.prefix), "}:adopted")
     }
 
-    /// A glob: the notices of all channels that match one. Braces stand for themselves in Redis's globs.
+    /// A glob: the notices of all channels that match one. Braces have no meaning in Redis's globs.
     pub(super) fn adopted_pattern(&self, pattern: &Pattern) -> String {
         format!("{}:{{{pattern}}}:adopted", self.prefix)
     }

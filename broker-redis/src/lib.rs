@@ -5,7 +5,7 @@
 //! | name | what |
 //! |---|---|
 //! | channel `c` | one JSON object a message, as [`envelope`](tidings::envelope) writes it |
-//! | `tidings:{c}:log` | a Stream; an entry is a *run* of consecutive messages. Fields `t` (log time, ms), `b` (running count of bytes), and for each message an `m`, behind it an `r` (16-byte hash of what a plain program published) if it was adopted; the ID is `<last sequence>-<count>` |
+//! | `tidings:{c}:log` | a Stream; an entry is a *run* of consecutive messages. Fields `t` (log time, ms), `b` (running count of bytes), and for each message an `m`, followed by an `r` (16-byte hash of what a plain program published) if it was adopted; the ID is `<last sequence>-<count>` |
 //! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `l` losses that were found out late, `dw` `dt` `dp` `du` the deduplication window in force, when it was last used, the one before and until when that counts, `w` the name of the last call that wrote, `a` the last adopted message |
 //! | `tidings:{c}:ids:<n>` | a hash of the ids that clients gave in window `n`, with their receipts |
 //! | `tidings:{c}:lease` | a hash: which subscriber adopts what plain programs publish, and who asks to |
@@ -114,7 +114,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts to connect in the background, and goes on as long as the broker lives. Call it within a Tokio runtime.
+    /// Starts to connect in the background, and keeps doing so as long as the broker lives. Call it within a Tokio
+    /// runtime.
     ///
     /// # Panics
     ///
@@ -203,7 +204,7 @@ impl Broker for Redis {
     }
 
     async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, to: i64) -> Result<(), Error> {
-        self.registry.losses.report(channel, call::Seen::heard(Position::new(epoch, to))).await
+        self.registry.losses.report(channel, call::Seen::from_push(Position::new(epoch, to))).await
     }
 
     async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
@@ -224,9 +225,9 @@ impl Broker for Redis {
 
     fn live(&self) -> (LiveControl, LiveEvents) {
         let (control, commands) = mpsc::channel(LIVE_COMMANDS);
-        let (events, told) = mpsc::channel(LIVE_BATCHES);
+        let (events, received) = mpsc::channel(LIVE_BATCHES);
         self.tasks.spawn(live::keep(Arc::clone(&self.live), commands, events, self.closing.clone()));
-        (control, told)
+        (control, received)
     }
 
     fn adopter(&self) -> Option<Arc<dyn Adopter>> {

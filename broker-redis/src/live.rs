@@ -43,7 +43,7 @@ pub(super) struct Settings {
     pub(super) connection: Arc<Connection>,
     pub(super) timeout: Duration,
     pub(super) keeps_history: bool,
-    /// Told whenever a probe has come through.
+    /// Notified whenever a probe has come through.
     pub(super) probed: watch::Sender<Probed>,
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn keep(
 impl Live {
     async fn keep_on(mut self) {
         let mut backoff = Backoff::default();
-        let (mut told, mut connected) = (false, false);
+        let (mut is_reported, mut connected) = (false, false);
         loop {
             let settings = Arc::clone(&self.settings);
             let opened = timeout(settings.timeout, LiveSession::open(settings)).await;
@@ -97,10 +97,10 @@ impl Live {
                     if std::mem::replace(&mut connected, true) {
                         metrics::reconnected(metrics::Connection::Live);
                     }
-                    let was_lost = std::mem::take(&mut told);
+                    let was_lost = std::mem::take(&mut is_reported);
                     let end = session.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await;
                     // One that came too early, while Redis was still loading, has made nothing good.
-                    told = was_lost && !session.has_restored();
+                    is_reported = was_lost && !session.has_restored();
                     self.complained &= !session.has_worked();
                     match end {
                         End::Unwanted => return,
@@ -111,10 +111,10 @@ impl Live {
                 Ok(Err(reason)) => reason,
                 Err(_) => "it does not answer".to_owned(),
             };
-            if !told {
+            if !is_reported {
                 // The command connection logs that Redis is away; here it is one more symptom.
                 tracing::debug!(reason, "the live connection to Redis was lost");
-                told = true;
+                is_reported = true;
                 if self.events.send(vec![LiveEvent::Lost(reason)]).await.is_err() {
                     return;
                 }

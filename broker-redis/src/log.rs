@@ -101,7 +101,7 @@ impl Reader {
     pub(super) async fn page(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {
         let output_limit = self.connection.output_limit();
         let limit = self.budget.bound(limit, output_limit);
-        // At the beginning the data set counts as well, which only the script tells.
+        // At the beginning the data set counts as well, which only the script reports.
         if let From::After(after @ 1..) = from
             && let Some(page) = self.plain_page(channel, after, limit).await?
         {
@@ -149,8 +149,8 @@ impl Reader {
         after: &str,
         limit: usize,
     ) -> Result<Vec<ChannelName>, Error> {
-        // The registry is ordered by time; the lowest names are picked out while it is scanned. A scan may tell a name
-        // twice, but misses none that is there all the while.
+        // The registry is ordered by time; the lowest names are picked out while it is scanned. A scan may return a
+        // name twice, but misses none that is there all the while.
         let mut lowest: BTreeSet<ChannelName> = BTreeSet::new();
         let mut cursor = "0".to_owned();
         loop {
@@ -201,7 +201,8 @@ impl Reader {
         answers.into_iter().map(|answer| answer.map_err(|error| self.failed(&error))).collect()
     }
 
-    /// Sends calls together and answers what each got, where the pipeline says that errors are to be told one by one.
+    /// Sends calls together and answers what each got, where the pipeline says that errors are to be reported one by
+    /// one.
     async fn query_each(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<RedisResult<Value>>, Error> {
         let mut session = self.connection.session().await?;
         let limit = self.connection.timeout();
@@ -262,7 +263,7 @@ fn malformed_reply() -> Error {
     Error::Internal("Redis answered in a way that is not understood".to_owned())
 }
 
-/// Reads what `read.lua` answers behind the head: whether the log ends here, then runs of an ID (`<last>-<count>`) and
+/// Reads what `read.lua` answers after the head: whether the log ends here, then runs of an ID (`<last>-<count>`) and
 /// messages.
 pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Option<(Vec<Stored>, bool)> {
     let is_last = answer.next()? == Value::Int(1);

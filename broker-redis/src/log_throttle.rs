@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::error;
 
-/// The connection's keeper finds these out and tells them by itself: they are of the server, not of a call.
+/// The connection's keeper finds and reports these itself: they are of the server, not of a call.
 const OF_THE_SERVER: [&str; 7] = ["READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "MOVED"];
 
 #[derive(Default)]
@@ -32,15 +32,15 @@ pub(super) struct LogThrottle {
 }
 
 impl LogThrottle {
-    /// A call failed with this, which means `told`.
-    pub(super) fn hear(&self, error: &RedisError, told: &Error) {
+    /// A call failed with this, which means `meaning`.
+    pub(super) fn note(&self, error: &RedisError, meaning: &Error) {
         let Some(said) = error::first(error) else { return };
         let Some(code) = error::known(&said.code).filter(|code| !OF_THE_SERVER.contains(code)) else { return };
         match said.channel() {
             Some(channel) if self.is_new(code, channel) => {
-                tracing::warn!(channel, reason = %told, answer = %said, "publishes on a channel are refused");
+                tracing::warn!(channel, reason = %meaning, answer = %said, "publishes on a channel are refused");
             }
-            None if self.is_new(code, "") => tracing::warn!(reason = %told, answer = %said, "Redis refuses calls"),
+            None if self.is_new(code, "") => tracing::warn!(reason = %meaning, answer = %said, "Redis refuses calls"),
             _ => {}
         }
     }
@@ -101,25 +101,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_channel_that_is_refused_is_reported_as_long_as_there_are_not_too_many() {
         let log_throttle = LogThrottle::default();
-        let told = |n: usize| log_throttle.is_new("TIDINGS_CHANNEL", &format!("c{n}"));
-        assert_eq!([1, 1, 2, 1, 2].map(told), [true, false, true, false, false]);
-        assert_eq!((0..10 * LOG_CHANNELS).filter(|n| told(*n)).count(), LOG_CHANNELS - 2);
+        let is_new = |n: usize| log_throttle.is_new("TIDINGS_CHANNEL", &format!("c{n}"));
+        assert_eq!([1, 1, 2, 1, 2].map(is_new), [true, false, true, false, false]);
+        assert_eq!((0..10 * LOG_CHANNELS).filter(|n| is_new(*n)).count(), LOG_CHANNELS - 2);
         tokio::time::sleep(LOG_QUIET * 2).await;
-        assert!(told(10 * LOG_CHANNELS));
+        assert!(is_new(10 * LOG_CHANNELS));
     }
 
     #[test]
     fn reasons_that_alternate_are_reported_once_each_until_all_is_well() {
         let log_throttle = LogThrottle::default();
-        let told = |reason| log_throttle.is_new_reason(reason);
-        assert_eq!(["a", "b", "a", "b", "a"].map(told), [true, true, false, false, false]);
+        let is_new = |reason| log_throttle.is_new_reason(reason);
+        assert_eq!(["a", "b", "a", "b", "a"].map(is_new), [true, true, false, false, false]);
         log_throttle.is_well();
-        assert_eq!(["a", "b", "a"].map(told), [true, true, false]);
+        assert_eq!(["a", "b", "a"].map(is_new), [true, true, false]);
         for n in 0..10 * LOG_REASONS {
             assert!(log_throttle.is_new_reason(&format!("reason {n}")), "and nothing grows without end");
             assert!(log_throttle.reasons.lock().expect("no panic").len() <= LOG_REASONS);
         }
-        let told = |policy| log_throttle.is_new_policy(policy);
-        assert_eq!(["lru", "lru", "noeviction", "lru"].map(told), [true, false, true, true]);
+        let is_new = |policy| log_throttle.is_new_policy(policy);
+        assert_eq!(["lru", "lru", "noeviction", "lru"].map(is_new), [true, false, true, true]);
     }
 }

@@ -90,7 +90,7 @@ impl Losses {
                         let Seen { first, last, .. } = seen;
                         tracing::warn!(
                             channel = channel.as_str(), first, last = last.sequence, epoch = ?last.epoch,
-                            "Redis has lost messages that it had acknowledged; their readers are told"
+                            "Redis has lost messages that it had acknowledged; their readers are notified"
                         );
                     }
                     if let Some(receipts) = receipts {
@@ -129,7 +129,7 @@ impl Losses {
     fn call(&self, channel: &ChannelName, seen: Seen, name: Epoch) -> Cmd {
         let mut call = script::REPORT.call();
         call.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel));
-        // Not the name of the last call: one that was sent behind it may be carried out before the report.
+        // Not the name of the last call: one that was sent after it may be carried out before the report.
         call::write_common(&mut call, channel, &self.retention, Seen { call: None, ..seen }, name);
         call.arg(i32::from(seen.call.is_some()));
         call

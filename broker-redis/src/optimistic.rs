@@ -1,9 +1,9 @@
-//! The optimistic append, for whoever knows how its own last call left a channel: it writes each message's JSON whole,
-//! date and number as well, and the script has only to compare, append and push.
+//! The optimistic append, for a publisher that knows how its own last call left a channel: it writes each message's
+//! JSON whole, date and number as well, and the script has only to compare, append and push.
 //!
 //! Every call has a name, which it leaves in the head. An optimistic call names the one before it; where the head names
 //! another, or anything else is not as expected, it writes nothing, and the full script is taken. So a call may also
-//! follow one that has no answer yet: it is carried out behind that one or not at all.
+//! follow one that has no answer yet: it is carried out after that one or not at all.
 
 use std::time::{Duration, Instant};
 
@@ -26,24 +26,24 @@ use super::{
 const OTHER_ARGUMENTS: usize = 19;
 /// About what those come to, with the longest names.
 const CALL_BYTES: usize = 2 << 10;
-/// What stands around a message in a call.
+/// What surrounds a message in a call.
 const MESSAGE_FRAME_BYTES: usize = 16;
 
-/// Redis's clock, as an answer told it.
+/// Redis's clock, as an answer gave it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     ms: i64,
-    told: Instant,
+    received: Instant,
 }
 
 impl Clock {
     /// It is so late now.
     pub(super) fn at(ms: i64) -> Self {
-        Self { ms, told: Instant::now() }
+        Self { ms, received: Instant::now() }
     }
 
     fn at_instant(self, now: Instant) -> Option<i64> {
-        let age = now.saturating_duration_since(self.told);
+        let age = now.saturating_duration_since(self.received);
         (age < OPTIMISTIC_CLOCK_AGE).then(|| self.ms + millis(age))
     }
 }
@@ -79,9 +79,9 @@ pub(super) struct OptimisticAppend {
 }
 
 impl OptimisticAppend {
-    /// So many messages behind what is there, over the session of this generation. `None` where too little is known of
+    /// So many messages after what is there, over the session of this generation. `None` where too little is known of
     /// Redis's clock.
-    pub(super) fn behind(
+    pub(super) fn after(
         before: ChannelSnapshot,
         messages: usize,
         retention: &Retention,
@@ -175,16 +175,16 @@ mod tests {
     fn a_plan_continues_after_what_is_there_and_never_steps_back_in_time() {
         let now = 1_795_521_600_000;
         let append =
-            OptimisticAppend::behind(snapshot(Clock::at(now), now), 3, &KEEP, GENERATION).expect("the clock is known");
+            OptimisticAppend::after(snapshot(Clock::at(now), now), 3, &KEEP, GENERATION).expect("the clock is known");
         assert_eq!((append.after.last, append.after.epoch), (44, append.before.epoch));
         assert!((now..now + 100).contains(&append.after.time_ms));
         assert_ne!(append.after.name, append.before.name);
         assert_eq!(
             append.after.name.digits()[..8],
             append.before.name.digits()[..8],
-            "the head's list of writers goes on"
+            "the head's list of writers continues"
         );
-        let ahead = OptimisticAppend::behind(snapshot(Clock::at(now), now + 5_000), 1, &KEEP, GENERATION)
+        let ahead = OptimisticAppend::after(snapshot(Clock::at(now), now + 5_000), 1, &KEEP, GENERATION)
             .expect("the clock is known");
         assert_eq!(ahead.after.time_ms, now + 5_000, "a clock that was set back does not set log time back");
     }
@@ -193,21 +193,21 @@ mod tests {
     fn a_call_is_full_when_none_was_lately_or_over_another_connection() {
         let now = Instant::now();
         let snapshot = ChannelSnapshot { full: (now, GENERATION), ..snapshot(Clock::at(1), 1) };
-        let behind = |snapshot: ChannelSnapshot, session| {
-            OptimisticAppend::behind(snapshot, 1, &KEEP, session).expect("the clock is known")
+        let append_to = |snapshot: ChannelSnapshot, session| {
+            OptimisticAppend::after(snapshot, 1, &KEEP, session).expect("the clock is known")
         };
-        let append = behind(snapshot, GENERATION);
+        let append = append_to(snapshot, GENERATION);
         assert!(!append.is_full && append.after.full == (now, GENERATION));
-        let append = behind(snapshot, GENERATION + 1);
+        let append = append_to(snapshot, GENERATION + 1);
         assert!(append.is_full && append.after.full.0 >= now && append.after.full.1 == GENERATION + 1);
         let long_ago = now.checked_sub(Duration::from_millis(100)).expect("the machine runs longer");
-        let append = behind(ChannelSnapshot { full: (long_ago, GENERATION), ..snapshot }, GENERATION);
+        let append = append_to(ChannelSnapshot { full: (long_ago, GENERATION), ..snapshot }, GENERATION);
         assert!(append.is_full && append.after.full.0 >= now, "a 64th of the age has passed");
     }
 
     #[test]
     fn an_old_clock_reading_is_not_used() {
-        let told = Instant::now().checked_sub(OPTIMISTIC_CLOCK_AGE).expect("the machine runs longer");
-        assert!(OptimisticAppend::behind(snapshot(Clock { ms: 1, told }, 1), 1, &KEEP, GENERATION).is_none());
+        let received = Instant::now().checked_sub(OPTIMISTIC_CLOCK_AGE).expect("the machine runs longer");
+        assert!(OptimisticAppend::after(snapshot(Clock { ms: 1, received }, 1), 1, &KEEP, GENERATION).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! What empties a channel's queue: optimistic calls where that can be, up to two of them under way, so that the
 //! publisher and Redis work at the same time; otherwise one call after the other.
 //!
-//! Order holds, since a second call follows the first: it is carried out behind that one or not at all, and then
+//! Order holds, since a second call follows the first: it is carried out after that one or not at all, and then
 //! takes the full script, when the first has.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -71,9 +71,9 @@ impl Step {
 }
 
 impl Publisher {
-    /// Publishes what is in a channel's queue, until nothing is. `filled` tells that there is enough for a second call.
-    /// A task of its own, also for a lone publish: by its turn those that came with it are in the queue as well, and
-    /// travel together. Where the first was handed over at once, 256 callers together published a sixth less.
+    /// Publishes what is in a channel's queue, until nothing is. `filled` signals that there is enough for a second
+    /// call. A task of its own, also for a lone publish: by its turn those that came with it are in the queue as well,
+    /// and travel together. Where the first was handed over at once, 256 callers together published a sixth less.
     pub(super) async fn drain(self: Arc<Self>, channel: ChannelName, filled: Arc<Notify>) {
         let mut under_way: VecDeque<Step> = VecDeque::with_capacity(DEPTH);
         loop {
@@ -94,7 +94,7 @@ impl Publisher {
             match (under_way.pop_front(), answer) {
                 (Some(Step::Sent(sent)), Some(answer)) => {
                     if is_refused(&answer) {
-                        // What was sent behind it writes nothing either.
+                        // What was sent after it writes nothing either.
                         under_way = under_way.into_iter().map(Step::wait).collect();
                     }
                     self.complete(&channel, *sent, answer).await;
@@ -153,7 +153,7 @@ impl Publisher {
             Some(Err(_)) | None => return Step::Waits(group),
         };
         let messages = group.iter().map(|job| job.messages()).sum();
-        let Some(append) = OptimisticAppend::behind(snapshot, messages, &self.retention, session.generation) else {
+        let Some(append) = OptimisticAppend::after(snapshot, messages, &self.retention, session.generation) else {
             return Step::Waits(group);
         };
         let batches = group.iter().map(|job| &job.batch);

@@ -1,7 +1,7 @@
 //! Publishing: a queue for each channel that has something to publish. What arrives while a round trip is under way
 //! travels together in the next call (group commit).
 //!
-//! A publish takes its place in the queue at once. The queue's task (`pipeline`) lives as long as there is something in
+//! A publish is queued at once. The queue's task (`pipeline`) lives as long as there is something in
 //! it. Here is the full script, which is always open: one call of the script that knows nothing beforehand.
 
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl Publisher {
         })
     }
 
-    /// Takes a batch's place in the channel's order, and answers what will become of it.
+    /// Queues a batch in the channel's order, and returns what will become of it.
     pub(super) fn publish(
         self: &Arc<Self>,
         channel: &ChannelName,
@@ -146,7 +146,7 @@ impl Publisher {
         Ok(answer.published)
     }
 
-    /// The script and WAIT, one behind the other on a connection of their own. The channel's next call goes on as soon
+    /// The script and WAIT, one after the other on a connection of their own. The channel's next call starts as soon
     /// as the script has answered.
     async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Group, wanted: u32) {
         let begun = async {

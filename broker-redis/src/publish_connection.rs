@@ -23,11 +23,11 @@ use super::{
     resp_connection::RespConnection,
 };
 
-/// A command that goes ahead of each call, for the sake of whoever hears its messages. Redis writes to its clients when
-/// it has carried out what there was, and to the one first that came to have a reply last
-/// (`putClientInPendingWriteQueue`, Redis 7.0 to 8). That would be the publisher, which the kernel often lets run at
-/// once and in Redis's place: subscribers heard a lone message 80 µs later. With a reply to this the publisher is the
-/// first to have one, and the last that is written to. Whoever may publish may ask for the time.
+/// A command that goes ahead of each call, for the sake of its subscribers. Redis writes to its clients when it has
+/// carried out what there was, and to the one first that came to have a reply last (`putClientInPendingWriteQueue`,
+/// Redis 7.0 to 8). That would be the publisher, which the kernel often lets run at once and instead of Redis:
+/// subscribers received a lone message 80 µs later. With a reply to this the publisher is the first to have one, and
+/// the last that is written to. A user that may publish may ask for the time.
 const AHEAD: &[u8] = b"*1\r\n$4\r\nTIME\r\n";
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -46,8 +46,8 @@ pub(super) struct PublishConnection {
 #[derive(Default)]
 struct Calls {
     out: BytesMut,
-    /// Whoever waits for answers, in the order of the commands; `None` for [`AHEAD`] and [`PING`]. Their number is
-    /// bounded by what may wait for Redis at all.
+    /// The callers that wait for answers, in the order of the commands; `None` for [`AHEAD`] and [`PING`]. Their number
+    /// is bounded by what may wait for Redis at all.
     waiting: VecDeque<Option<oneshot::Sender<RedisResult<Value>>>>,
     is_closed: bool,
 }
@@ -151,7 +151,7 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// Whoever waits learns that no answer will come, also where the task is cut off.
+    /// Callers that wait learn that no answer will come, also where the task is cut off.
     fn drop(&mut self) {
         let mut calls = self.connection.calls();
         calls.is_closed = true;
@@ -184,7 +184,7 @@ async fn read(connection: &PublishConnection, reader: &mut OwnedReadHalf, decode
             }
             let waiting = connection.calls().waiting.pop_front().ok_or_else(malformed_reply)?;
             if let Some(waiting) = waiting {
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = waiting.send(value(reply));
             }
         }

@@ -52,7 +52,7 @@ pub(super) type Group = Vec<Job>;
 struct Queue {
     jobs: VecDeque<Job>,
     messages: usize,
-    /// Told when there is enough for a second call.
+    /// Notified when there is enough for a second call.
     filled: Arc<Notify>,
 }
 
@@ -69,7 +69,7 @@ impl Queues {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a batch its place. Where its channel's queue is new, and nobody empties it yet: what tells that there is
+    /// Queues a batch. Where its channel's queue is new, and nobody empties it yet: what signals that there is
     /// enough for a second call.
     pub(super) fn add(&self, channel: &ChannelName, job: Job) -> Result<Option<Arc<Notify>>, Error> {
         if self.waiting_bytes.fetch_add(job.bytes, Ordering::Relaxed) + job.bytes > WAITING_BYTES {
@@ -159,7 +159,7 @@ pub(super) fn deadline(group: &[Job], limit: Duration) -> Instant {
 /// Answers each batch of a group.
 pub(super) fn answer(group: Group, published: Vec<Published>) {
     for (job, published) in group.into_iter().zip(published) {
-        // Whoever asked may have gone.
+        // The caller may have gone.
         let _ = job.reply.send(published);
     }
 }

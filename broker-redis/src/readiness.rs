@@ -2,7 +2,7 @@
 //! nothing, or be subscribed to a server that was demoted.
 //!
 //! One task holds the command connection's state against the time of the last probe that came through. It knows nothing
-//! of how a probe travels: whoever gets one back tells the time.
+//! of how a probe travels: the receiver of one notes the time.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// When a probe last came through; `None` = never.
 pub(super) type Probed = Option<Instant>;
 
-/// The whole state, for whoever asks.
+/// The whole state, for callers that ask.
 pub(super) struct Readiness {
     state: watch::Sender<State>,
     probed: watch::Receiver<Probed>,
@@ -53,7 +53,7 @@ impl Readiness {
         let mut probed = self.probed.clone();
         // Since when commands are answered: nothing can be expected of an outage but that no probe came.
         let mut up_since = Instant::now();
-        let (mut was_up, mut told) = (true, false);
+        let (mut was_up, mut is_reported) = (true, false);
         loop {
             let last = *probed.borrow_and_update();
             let commands = command.borrow_and_update().clone();
@@ -65,9 +65,9 @@ impl Readiness {
             let is_old = last.is_none_or(|last| now >= last + max_silence);
             let expected = last.map_or(up_since, |last| last.max(up_since)) + max_silence;
             let overdue = is_old && now >= expected;
-            if is_up && overdue != told && (overdue || !is_old) {
-                told = overdue;
-                tell(self.is_live, overdue, max_silence);
+            if is_up && overdue != is_reported && (overdue || !is_old) {
+                is_reported = overdue;
+                report(self.is_live, overdue, max_silence);
             }
             let state = match commands {
                 State::Up if overdue => State::Down(silent(self.is_live, max_silence)),
@@ -101,7 +101,7 @@ fn silent(is_live: bool, max_silence: Duration) -> String {
 }
 
 /// Once when it begins and once when it is over.
-fn tell(is_live: bool, overdue: bool, max_silence: Duration) {
+fn report(is_live: bool, overdue: bool, max_silence: Duration) {
     if !is_live {
         // The connection's keeper says what is wrong with it.
     } else if overdue {

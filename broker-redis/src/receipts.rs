@@ -1,6 +1,6 @@
 //! What a publisher remembers of the channels it publishes on: the receipts it got in the present epoch, by which a
-//! loss is found out, and when the registry last heard of the channel. The least recent are forgotten, and what is so
-//! old that Redis has forgotten it as well.
+//! loss is found out, and when the channel was last written to the registry. The least recent are forgotten, and what
+//! is so old that Redis has forgotten it as well.
 
 use std::{
     num::NonZeroUsize,
@@ -34,7 +34,7 @@ struct Known {
 }
 
 impl Known {
-    /// What was given out in earlier epochs and is not forgotten by Redis as well. Only log time tells where it is:
+    /// What was given out in earlier epochs and is not forgotten by Redis as well. Only log time shows where it is:
     /// another call's name says nothing of it.
     fn older(&self, lifetime: Duration) -> impl Iterator<Item = Seen> {
         let is_within = move |(_, at): &&(Seen, Instant)| at.elapsed() < lifetime;

@@ -1,4 +1,4 @@
-//! The registry of channels, as writers keep it: a channel stands there before anything is written to it, for a reader
+//! The registry of channels, as writers keep it: a channel is listed before anything is written to it, for a reader
 //! that looks there must find what was published. Also what this process knows of a channel's last message.
 
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Registry {
     async fn reach_out(&self, channel: &ChannelName, deadline: Instant) -> Result<Session, Error> {
         let reached = async {
             let mut session = self.connection.session().await?;
-            // Before anything is written there: whoever writes first would take the place of what this server lacks.
+            // Before anything is written there: the first write would replace what this server lacks.
             self.losses.report_all(&self.receipts, &session).await?;
             self.register(channel, &mut session).await?;
             Ok(session)
@@ -72,15 +72,15 @@ impl Registry {
         }
     }
 
-    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well: it is told until a time at
-    /// the latest, since receipts wait for it.
+    /// Remembers the last receipt. A new epoch may mean that the registry was lost as well: it is written until a time
+    /// at the latest, since receipts wait for it.
     pub(super) async fn note(&self, channel: &ChannelName, given: Seen, session: &Session, deadline: Instant) {
         if self.receipts.remember(channel, given, session.replication, deadline.into_std()) {
             let mut unregistered = Session { generation: 0, ..session.clone() };
             let registering = timeout_at(deadline, self.register(channel, &mut unregistered));
             let registered = Box::pin(self.closing.run_until_cancelled(registering)).await;
             if let Some(Err(error)) = registered.map(|registered| registered.unwrap_or_else(|_| Err(error::slow()))) {
-                tracing::warn!(channel = channel.as_str(), %error, "the registry could not be told of a new epoch");
+                tracing::warn!(channel = channel.as_str(), %error, "a new epoch could not be written to the registry");
             }
             // Redis has lost something, perhaps also what it knew of earlier losses.
             Box::pin(self.report_older(channel, deadline)).await;

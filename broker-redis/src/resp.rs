@@ -23,7 +23,7 @@ pub(super) enum Reply {
     List(Vec<Reply>),
     /// Something that was not asked for.
     Push(Vec<Reply>),
-    /// The place of a string that was passed over, with its size; what followed it in its push is missing.
+    /// The index of a string that was passed over, with its size; what followed it in its push is missing.
     Oversized(usize),
 }
 
@@ -49,12 +49,12 @@ pub(super) struct Decoder {
     buffer: BytesMut,
     /// Bytes to pass over before anything else.
     skip: usize,
-    /// Elements of a push to pass over behind them.
+    /// Elements of a push to pass over after them.
     rest: usize,
     passed_over: Option<Reply>,
 }
 
-/// A reply whose strings are places in the buffer.
+/// A reply whose strings are ranges of the buffer.
 enum Item {
     Text(Range<usize>),
     Error(Range<usize>),
@@ -69,7 +69,7 @@ enum Parsed {
     Item(Item),
     /// The buffer ends too early.
     Incomplete,
-    /// A string that is too large begins at `data`: how large it is, what stood before it, how many elements follow.
+    /// A string that is too large begins at `data`: how large it is, what came before it, how many elements follow.
     Oversized { bytes: usize, data: usize, before: Vec<Item>, rest: usize },
 }
 
@@ -147,7 +147,7 @@ impl Item {
     }
 }
 
-/// The place of a bulk string that begins here and is whole; `None` leaves it to [`parse`].
+/// The range of a bulk string that begins here and is whole; `None` leaves it to [`parse`].
 fn short_bulk(buffer: &[u8], at: usize) -> Option<Range<usize>> {
     let rest = buffer.get(at..)?.strip_prefix(b"$")?;
     let digits = rest.iter().take(8).take_while(|byte| byte.is_ascii_digit()).count();

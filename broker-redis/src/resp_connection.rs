@@ -88,7 +88,7 @@ impl RespConnection {
         read.map(|bytes| bytes > 0).map_err(|error| error.to_string())
     }
 
-    /// Puts a command behind those that wait for [`flush`](Self::flush).
+    /// Appends a command to those that wait for [`flush`](Self::flush).
     pub(super) fn command(&mut self, words: &[&str]) {
         put_array(&mut self.out, words.len());
         for word in words {
@@ -96,7 +96,7 @@ impl RespConnection {
         }
     }
 
-    /// For whoever reads and writes at the same time.
+    /// For callers that read and write at the same time.
     pub(super) fn into_parts(self) -> (OwnedReadHalf, Decoder, OwnedWriteHalf) {
         (self.reader, self.decoder, self.writer)
     }

@@ -1,7 +1,7 @@
 //! The Lua scripts. They are called by hash; a server that has forgotten one is given it again.
 //!
 //! Each file of `scripts/` is a whole script, and each of `scripts/parts/` a whole chunk. Where a line says `--@ name`,
-//! the part of that name is put in its place, or, where it is capitals, the constants of those names. Parts are text,
+//! the part of that name is inserted, or, where it is capitals, the constants of those names. Parts are text,
 //! not functions: closures cost a publish of one message 4 % of Redis's time.
 
 use std::{fmt::Write as _, sync::OnceLock};
@@ -35,10 +35,10 @@ macro_rules! parts {
     };
 }
 
-/// What `--@ name` stands for.
+/// What `--@ name` is replaced with.
 const PARTS: [(&str, &str); 9] =
     parts!("tools", "date", "begin", "number", "append", "write", "trim", "leave", "head_of");
-/// What `--@ NAME` stands for.
+/// What `--@ NAME` is replaced with.
 const CONSTANTS: [(&str, &dyn std::fmt::Display); 5] = [
     ("FORMAT", &FORMAT),
     ("FORMAT_TEXT", &Quoted(FORMAT)),
@@ -73,7 +73,7 @@ static CAPABLE: Script = script!("capable");
 const COMMANDS: &str = "TIME EXISTS GET SET HMGET HGET HSET HLEN HDEL PTTL PEXPIRE PUBLISH XADD XRANGE XREVRANGE XTRIM XINFO ZADD ZRANGE \
                         ZCARD ZSCORE ZREM";
 
-/// Puts parts and constants in their places.
+/// Inserts parts and constants.
 fn assemble(source: &str) -> String {
     let mut code = String::with_capacity(4 * source.len());
     for line in source.lines() {

@@ -1,4 +1,4 @@
-//! Publishes that wait for replicas. WAIT covers the writes of its own connection only, and everything behind it on
+//! Publishes that wait for replicas. WAIT covers the writes of its own connection only, and everything after it on
 //! that connection waits too (see Redis's page on WAIT): so there is a small pool of connections, and each is lent to
 //! one call.
 
@@ -20,7 +20,7 @@ use super::{connection::Connection, error, script};
 
 pub(super) struct Waiters {
     connection: Arc<Connection>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<MultiplexedConnection>>,
 }
 
@@ -28,42 +28,42 @@ pub(super) struct Waiters {
 pub(super) struct Waiting {
     reached: BoxFuture<'static, RedisResult<Value>>,
     lent: MultiplexedConnection,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Waiters {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, places: Arc::new(Semaphore::new(WAIT_CONNECTIONS)), idle: Mutex::default() }
+        Self { connection, permits: Arc::new(Semaphore::new(WAIT_CONNECTIONS)), idle: Mutex::default() }
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends the script with WAIT right behind it. Answers when the script has, until a time at the latest;
+    /// Sends the script followed at once by WAIT. Answers when the script has, until a time at the latest;
     /// [`finish`](Self::finish) waits on.
     pub(super) async fn send(&self, call: &Cmd, wanted: u32, deadline: Instant) -> Result<(Value, Waiting), Error> {
         let limit = self.connection.timeout();
         let away = |_| error::away(limit, "all connections that wait for replicas are in use, or Redis gives none");
-        let (place, lent) = timeout_at(deadline, self.borrow()).await.map_err(away)??;
-        let sent = timeout_at(deadline, self.send_on(lent, place, call, wanted)).await;
+        let (permit, lent) = timeout_at(deadline, self.borrow()).await.map_err(away)??;
+        let sent = timeout_at(deadline, self.send_on(lent, permit, call, wanted)).await;
         sent.map_err(|_| error::slow())?
     }
 
     async fn send_on(
         &self,
         lent: MultiplexedConnection,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         call: &Cmd,
         wanted: u32,
     ) -> Result<(Value, Waiting), Error> {
-        let (answer, waiting) = self.on(lent, place, call, wanted).await;
+        let (answer, waiting) = self.on(lent, permit, call, wanted).await;
         match answer {
             Err(error) if script::is_missing(&error) => {
                 let mut lent = waiting.lent;
                 drop(waiting.reached);
                 script::PUBLISH.load(&mut lent).await.map_err(|error| unpublished(self.connection.failed(&error)))?;
-                let (answer, waiting) = self.on(lent, waiting.place, call, wanted).await;
+                let (answer, waiting) = self.on(lent, waiting.permit, call, wanted).await;
                 Ok((answer.map_err(|error| self.connection.failed(&error))?, waiting))
             }
             answer => Ok((answer.map_err(|error| self.connection.failed(&error))?, waiting)),
@@ -73,7 +73,7 @@ impl Waiters {
     async fn on(
         &self,
         lent: MultiplexedConnection,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         call: &Cmd,
         wanted: u32,
     ) -> (RedisResult<Value>, Waiting) {
@@ -85,7 +85,7 @@ impl Waiters {
             wait.arg(wanted).arg(limit.as_millis() as u64);
             second.send_packed_command(&wait).await.and_then(Value::extract_error)
         });
-        // Polled once in this order, both stand one behind the other in the connection's queue.
+        // Polled once in this order, they are one after the other in the connection's queue.
         let early = poll!(&mut script);
         let at_once = poll!(&mut reached);
         let answer = match early {
@@ -95,7 +95,7 @@ impl Waiters {
         if let std::task::Poll::Ready(at_once) = at_once {
             reached = Box::pin(std::future::ready(at_once));
         }
-        (answer, Waiting { reached, lent, place })
+        (answer, Waiting { reached, lent, permit })
     }
 
     /// How many replicas have what the script wrote, or how many are known to when the broker closes: none.
@@ -107,7 +107,7 @@ impl Waiters {
     ) -> Result<u32, Error> {
         let limit = self.connection.timeout();
         let short = |reached| Error::ReplicasNotReached { wanted, reached, within_ms: limit.as_millis() as u64 };
-        let Waiting { reached, lent, place } = waiting;
+        let Waiting { reached, lent, permit } = waiting;
         // Redis ends the wait itself, unless it hangs.
         let reached = timeout(limit + BACKOFF_MAX, closing.run_until_cancelled(reached)).await.unwrap_or(None);
         let reached = match reached {
@@ -116,24 +116,24 @@ impl Waiters {
             Some(_) | None => return Err(short(0)),
         };
         self.idle().push(lent);
-        drop(place);
+        drop(permit);
         if reached >= wanted { Ok(reached) } else { Err(short(reached)) }
     }
 
     async fn borrow(&self) -> Result<(OwnedSemaphorePermit, MultiplexedConnection), Error> {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.map_err(|_| Error::Unavailable("the broker is closed".to_owned()))?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|_| Error::Unavailable("the broker is closed".to_owned()))?;
         if let Some(mut idle) = self.take() {
             // One that was lost while it was idle is found out before anything is handed to it.
             let ping: RedisResult<()> = redis::cmd("PING").query_async(&mut idle).await;
             if ping.is_ok() {
-                return Ok((place, idle));
+                return Ok((permit, idle));
             }
         }
         // Twice the time, since WAIT itself takes all of it.
         let dedicated = self.connection.dedicated(self.connection.timeout() * 2).await;
         let lent = dedicated.map_err(|error| unpublished(self.connection.failed(&error)))?;
-        Ok((place, lent))
+        Ok((permit, lent))
     }
 
     fn take(&self) -> Option<MultiplexedConnection> {

@@ -27,7 +27,7 @@ const USUAL: usize = 168;
 /// Any part of a response: at most 87 bytes, where all numbers are as large as can be.
 type Part = Small<96>;
 /// A field of sixteen digits, the tag and the length of the next, which is the cursor, and how that begins.
-const BEHIND: usize = 2 + 16 + 2 + SHORT_TEXT_BYTES - OWN_TEXT_BYTES;
+const AFTER_TIME: usize = 2 + 16 + 2 + SHORT_TEXT_BYTES - OWN_TEXT_BYTES;
 const ID: usize = uuid::fmt::Hyphenated::LENGTH;
 // Lengths of one byte are written as they are.
 const _: () = assert!(ID < 128 && SHORT_TEXT_BYTES < 128);
@@ -108,10 +108,10 @@ pub(crate) struct Responder {
 struct Series {
     epoch: Epoch,
     time_ms: i64,
-    /// Channel and time, as they stand in a response.
+    /// Channel and time, as they are written in a response.
     before: Vec<u8>,
     /// The epoch, and how the cursor begins.
-    behind: [u8; BEHIND],
+    after: [u8; AFTER_TIME],
     cursors: cursor::Series,
 }
 
@@ -123,7 +123,7 @@ impl Responder {
     /// A receipt for the client, and a line in the log for who looks for it.
     pub(crate) fn respond(&mut self, receipt: &Receipt) -> PublishResponse {
         let Receipt { id, epoch, sequence, time_ms, duplicate, replicas } = *receipt;
-        self.tell(receipt);
+        self.log(receipt);
         let cursor = self.series(epoch, time_ms).cursors.text_at(sequence);
         PublishResponse {
             message_id: id.hyphenated().to_string(),
@@ -150,14 +150,14 @@ impl Responder {
         Code::Ok
     }
 
-    /// Appends a response, behind what `begin` makes of its length. What is zero is left out, as proto3 has it.
+    /// Appends a response, after what `begin` makes of its length. What is zero is left out, as proto3 has it.
     fn put(&mut self, buffer: &mut Vec<u8>, receipt: &Receipt, begin: impl FnOnce(&mut Vec<u8>, usize)) {
-        self.tell(receipt);
+        self.log(receipt);
         let Receipt { id: uuid, epoch, sequence, time_ms, duplicate, replicas } = *receipt;
-        let Series { before, behind, cursors, .. } = self.series(epoch, time_ms);
+        let Series { before, after, cursors, .. } = self.series(epoch, time_ms);
         let mut end = Part::default();
         end.number(4, sequence as u64);
-        end.bytes(*behind);
+        end.bytes(*after);
         cursors.put_own(sequence, end.room(OWN_TEXT_BYTES));
         end.number(7, duplicate.into());
         end.number(8, i32::try_from(replicas).unwrap_or(i32::MAX) as u64);
@@ -170,7 +170,7 @@ impl Responder {
         buffer.extend_from_slice(end.written());
     }
 
-    fn tell(&self, receipt: &Receipt) {
+    fn log(&self, receipt: &Receipt) {
         let Receipt { id, epoch, sequence, duplicate, .. } = *receipt;
         tracing::debug!(channel = %self.channel, %id, sequence, %epoch, duplicate, "published");
     }
@@ -196,15 +196,15 @@ impl Series {
         time.number(1, seconds);
         time.number(2, nanos);
         before.extend_from_slice(time.written());
-        let mut behind = [0; BEHIND];
-        behind[..2].copy_from_slice(&[5 << 3 | 2, 16]);
-        behind[2..18].copy_from_slice(&epoch.digits());
-        behind[18..20].copy_from_slice(&[6 << 3 | 2, SHORT_TEXT_BYTES as u8]);
-        // Where an epoch comes from is not told with each receipt, whose cursor is short therefore; readers find it
+        let mut after = [0; AFTER_TIME];
+        after[..2].copy_from_slice(&[5 << 3 | 2, 16]);
+        after[2..18].copy_from_slice(&epoch.digits());
+        after[18..20].copy_from_slice(&[6 << 3 | 2, SHORT_TEXT_BYTES as u8]);
+        // Where an epoch comes from is not part of each receipt, whose cursor is short therefore; readers find it
         // out.
         let cursors = cursor::Series::new(hash, Some(epoch), Lineage::Unknown);
-        behind[20..].copy_from_slice(cursors.same());
-        Self { epoch, time_ms, before, behind, cursors }
+        after[20..].copy_from_slice(cursors.same());
+        Self { epoch, time_ms, before, after, cursors }
     }
 }
 

@@ -12,7 +12,7 @@ use tidings::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::request::{Place, Publication, Terms, batch, single};
+use crate::request::{Publication, RequestPath, Terms, batch, single};
 
 /// What a status may take of the headers in which it travels, where clients allow 8 KiB.
 const STATUS_BYTES: usize = 4 << 10;
@@ -25,10 +25,10 @@ pub fn check_publish(bytes: &[u8]) {
     let rights = Rights::all();
     let terms = Terms { names: &names, rights: &rights, subject: None };
     let checked = match kind % 3 {
-        0 => PublishRequest::decode(bytes).map(|request| single(request, terms, Place::Whole)),
+        0 => PublishRequest::decode(bytes).map(|request| single(request, terms, RequestPath::Whole)),
         1 => PublishBatchRequest::decode(bytes).map(|request| batch(request, terms)),
         _ => PublishStreamRequest::decode(bytes)
-            .map(|request| single(request.request.unwrap_or_default(), terms, Place::Stream)),
+            .map(|request| single(request.request.unwrap_or_default(), terms, RequestPath::Stream)),
     };
     match checked {
         Ok(Ok(publication)) => check_publication(&publication),

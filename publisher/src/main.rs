@@ -16,7 +16,7 @@ use tidings_transport::descriptors;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[expect(clippy::print_stderr, reason = "what ends the program is told on the terminal, however logs are set")]
+#[expect(clippy::print_stderr, reason = "what ends the program is printed on the terminal, however logs are set")]
 fn main() -> ExitCode {
     // Clap ends the process by itself where the command line is wrong.
     let cli = Cli::parse();

@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::{
     answer::{ReceiptOfOne, Receipts},
     publisher::Publisher,
-    request::{self, Place},
+    request::{self, RequestPath},
     stream::Answers,
 };
 
@@ -32,7 +32,7 @@ impl Unary for One {
     ) -> impl Future<Output = Result<ReceiptOfOne, Status>> + Send + 'static {
         let counted = Publish::begin(1);
         let rights = context.caller().rights();
-        let checked = request::single(request, self.0.terms(context.caller(), &rights), Place::Whole);
+        let checked = request::single(request, self.0.terms(context.caller(), &rights), RequestPath::Whole);
         self.0.publish(checked, counted, ReceiptOfOne::new)
     }
 }

@@ -48,9 +48,9 @@ pub(crate) struct Publication {
     pub(crate) min_replicas: u32,
 }
 
-/// Where a `PublishRequest` stands within what was sent.
+/// Where a `PublishRequest` is within the message that was sent.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Place {
+pub(crate) enum RequestPath {
     /// It is the request.
     Whole,
     /// `request` of a `PublishStreamRequest`.
@@ -59,7 +59,7 @@ pub(crate) enum Place {
     Batch(usize),
 }
 
-impl Place {
+impl RequestPath {
     /// The path of one of its fields.
     fn field(self, name: &str) -> String {
         match self {
@@ -71,25 +71,25 @@ impl Place {
 }
 
 /// Reads one message.
-pub(crate) fn single(request: PublishRequest, terms: Terms<'_>, place: Place) -> Result<Publication, Status> {
-    let (channel, draft, min_replicas) = one(request, terms, place, None, &mut Ids::default())?;
+pub(crate) fn single(request: PublishRequest, terms: Terms<'_>, path: RequestPath) -> Result<Publication, Status> {
+    let (channel, draft, min_replicas) = one(request, terms, path, None, &mut Ids::default())?;
     Ok(Publication { channel, drafts: vec![draft], min_replicas })
 }
 
-/// The same in its parts, for whoever joins them. `known` is a channel that is likely the same.
+/// The same in its parts, for a caller that joins them. `known` is a channel that is likely the same.
 pub(crate) fn one(
     request: PublishRequest,
     terms: Terms<'_>,
-    place: Place,
+    path: RequestPath,
     known: Option<&AllowedChannel>,
     ids: &mut Ids,
 ) -> Result<(AllowedChannel, Draft, u32), Status> {
     let channel = match known.filter(|known| known.as_str() == request.channel) {
         Some(known) => known.clone(),
-        None => channel(&request.channel, terms, || place.field("channel"))?,
+        None => channel(&request.channel, terms, || path.field("channel"))?,
     };
-    let min_replicas = min_replicas(request.min_replicas, place)?;
-    Ok((channel, draft(request, terms.subject, place, ids)?, min_replicas))
+    let min_replicas = min_replicas(request.min_replicas, path)?;
+    Ok((channel, draft(request, terms.subject, path, ids)?, min_replicas))
 }
 
 /// Reads a batch: one channel, at most so many messages and bytes, and the greatest of their `min_replicas`.
@@ -105,13 +105,13 @@ pub(crate) fn batch(batch: PublishBatchRequest, terms: Terms<'_>) -> Result<Publ
     let mut publication = Publication { channel, drafts: Vec::with_capacity(count), min_replicas: 0 };
     let mut ids = Ids::default();
     for (index, request) in batch.requests.into_iter().enumerate() {
-        let place = Place::Batch(index);
+        let path = RequestPath::Batch(index);
         if !request.channel.is_empty() && request.channel != publication.channel.as_str() {
             let text = "it differs from the batch's channel; a batch has one channel";
-            return Err(status::invalid_because(reason::CHANNELS_DIFFER, place.field("channel"), text));
+            return Err(status::invalid_because(reason::CHANNELS_DIFFER, path.field("channel"), text));
         }
-        publication.min_replicas = publication.min_replicas.max(min_replicas(request.min_replicas, place)?);
-        publication.drafts.push(draft(request, terms.subject, place, &mut ids)?);
+        publication.min_replicas = publication.min_replicas.max(min_replicas(request.min_replicas, path)?);
+        publication.drafts.push(draft(request, terms.subject, path, &mut ids)?);
     }
     check_batch_size(&publication.drafts)?;
     Ok(publication)
@@ -126,33 +126,33 @@ fn channel(name: &str, terms: Terms<'_>, field: impl Fn() -> String) -> Result<A
     terms.rights.publish(channel).map_err(denied)
 }
 
-fn min_replicas(wanted: i32, place: Place) -> Result<u32, Status> {
+fn min_replicas(wanted: i32, path: RequestPath) -> Result<u32, Status> {
     let number = u32::try_from(wanted).ok().filter(|_| wanted <= limits::MIN_REPLICAS);
     number.ok_or_else(|| {
         let text = format!("it is {wanted}; it must be between 0 and {}", limits::MIN_REPLICAS);
-        status::invalid_because(reason::INVALID_MIN_REPLICAS, place.field("min_replicas"), text)
+        status::invalid_because(reason::INVALID_MIN_REPLICAS, path.field("min_replicas"), text)
     })
 }
 
-fn draft(request: PublishRequest, subject: Option<&str>, place: Place, ids: &mut Ids) -> Result<Draft, Status> {
-    let (payload, field) = payload(request.payload, place)?;
+fn draft(request: PublishRequest, subject: Option<&str>, path: RequestPath, ids: &mut Ids) -> Result<Draft, Status> {
+    let (payload, field) = payload(request.payload, path)?;
     let ordering_key = request.ordering_key;
     if ordering_key.len() > limits::ORDERING_KEY_BYTES {
         return Err(status::too_large(
             reason::ORDERING_KEY_TOO_LONG,
-            place.field("ordering_key"),
+            path.field("ordering_key"),
             "bytes",
             ordering_key.len(),
             limits::ORDERING_KEY_BYTES,
         ));
     }
-    let (id, is_given) = id(&request.message_id, place, ids)?;
+    let (id, is_given) = id(&request.message_id, path, ids)?;
     let dedup = is_given.then(|| DedupKey::new(subject, id));
-    let attributes = attributes(request.attributes, place)?;
+    let attributes = attributes(request.attributes, path)?;
     let draft = Draft { id, dedup, payload, attributes, ordering_key };
     let size = json_bytes(&draft, limits::MESSAGE_BYTES);
     if size > limits::MESSAGE_BYTES {
-        let field = place.field(field);
+        let field = path.field(field);
         return Err(status::too_large(
             reason::MESSAGE_TOO_LARGE,
             field,
@@ -165,11 +165,11 @@ fn draft(request: PublishRequest, subject: Option<&str>, place: Place, ids: &mut
 }
 
 /// The payload, and the name of its field.
-fn payload(payload: Option<publish_request::Payload>, place: Place) -> Result<(Payload, &'static str), Status> {
+fn payload(payload: Option<publish_request::Payload>, path: RequestPath) -> Result<(Payload, &'static str), Status> {
     use publish_request::Payload as P;
-    let refuse = |field: &str, reason, text: &str| Err(status::invalid_because(reason, place.field(field), text));
+    let refuse = |field: &str, reason, text: &str| Err(status::invalid_because(reason, path.field(field), text));
     match payload {
-        None => Err(status::message_missing(place.field("payload"))),
+        None => Err(status::message_missing(path.field("payload"))),
         Some(P::Text(text)) if text.is_empty() => refuse("text", reason::MESSAGE_EMPTY, "it is empty"),
         Some(P::Text(text)) => Ok((Payload::Text(text), "text")),
         Some(P::Json(json)) if json.trim_matches([' ', '\t', '\n', '\r']).is_empty() => {
@@ -186,11 +186,11 @@ fn payload(payload: Option<publish_request::Payload>, place: Place) -> Result<(P
 }
 
 /// The client's id, which makes repeats known, or a new one.
-fn id(text: &str, place: Place, ids: &mut Ids) -> Result<(Uuid, bool), Status> {
+fn id(text: &str, path: RequestPath, ids: &mut Ids) -> Result<(Uuid, bool), Status> {
     if text.is_empty() {
         return Ok((ids.next(), false));
     }
-    // Only the form with hyphens: ids are compared by people and programs as they stand.
+    // Only the form with hyphens: ids are compared as texts by people and programs.
     match Uuid::try_parse(text) {
         Ok(id) if text.len() == uuid::fmt::Hyphenated::LENGTH => Ok((id, true)),
         _ => {
@@ -198,13 +198,13 @@ fn id(text: &str, place: Place, ids: &mut Ids) -> Result<(Uuid, bool), Status> {
                 "{} is no UUID of the form 0192f0c1-2a3b-7c4d-8e5f-0123456789ab; leave it empty to get one",
                 extract(text)
             );
-            Err(status::invalid_because(reason::INVALID_MESSAGE_ID, place.field("message_id"), text))
+            Err(status::invalid_because(reason::INVALID_MESSAGE_ID, path.field("message_id"), text))
         }
     }
 }
 
-fn attributes(attributes: HashMap<String, String>, place: Place) -> Result<Vec<(String, String)>, Status> {
-    let field = || place.field("attributes");
+fn attributes(attributes: HashMap<String, String>, path: RequestPath) -> Result<Vec<(String, String)>, Status> {
+    let field = || path.field("attributes");
     if attributes.len() > limits::ATTRIBUTES {
         return Err(status::too_many_attributes(field(), attributes.len()));
     }

@@ -1,10 +1,10 @@
 //! `PublishStream`: many publishes under way on one call, answered in their order.
 //!
 //! The stream of answers drives everything: asked for the next bytes, it takes in requests as far as its bounds allow,
-//! starts them in their order, and writes what is answered. Whoever does not read the answers is not read from either,
-//! and nothing is spawned. A publish that fails is an answer; only the end of the call is a status.
+//! starts them in their order, and writes what is answered. A client that does not read the answers is not read from
+//! either, and nothing is spawned. A publish that fails is an answer; only the end of the call is a status.
 //!
-//! What stands in the way together goes to the broker together, where nothing tells the difference: neighbours of one
+//! Requests that wait together go to the broker together, where nobody can see the difference: neighbours of one
 //! channel without ids of their own, which are small.
 
 use std::{
@@ -38,7 +38,7 @@ use self::under_way::{Answered, Burst, State, UnderWay};
 use crate::{
     answer::put_error,
     publisher::Publisher,
-    request::{self, AllowedChannel, Ids, Place, Publication},
+    request::{self, AllowedChannel, Ids, Publication, RequestPath},
 };
 
 mod under_way;
@@ -57,7 +57,7 @@ pub(crate) struct Answers {
     written: Vec<u8>,
     messages_under_way: usize,
     bytes_under_way: usize,
-    /// The status behind the last answer.
+    /// The status after the last answer.
     end: Result<(), Status>,
     drain: DrainSignal,
     caller: Caller,
@@ -124,7 +124,7 @@ impl Answers {
         let checked = match message.request {
             Some(request) => {
                 let terms = self.publisher.terms(&self.caller, &self.rights);
-                request::one(request, terms, Place::Stream, known, &mut self.ids)
+                request::one(request, terms, RequestPath::Stream, known, &mut self.ids)
             }
             None => Err(status::message_missing("request")),
         };

@@ -35,7 +35,7 @@ pub use listen::{listen, listen_address};
 pub use logs::Logs;
 pub use tls::TlsFlags;
 
-/// Where the services look for Redis when they are not told.
+/// Where the services look for Redis when no URL is given.
 pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379";
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub struct Common {
     /// The Redis that carries and keeps the messages: redis://[USER:PASSWORD@]HOST:PORT[/DB]. The separate services use
     /// redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory. One deployment for
-    /// each Redis: channels are the same in all its databases, so two would hear and adopt each other's messages
+    /// each Redis: channels are the same in all its databases, so two would receive and adopt each other's messages
     #[arg(long, env = "TIDINGS_REDIS_URL", hide_env_values = true, value_name = "URL", help_heading = "Broker")]
     pub redis_url: Option<RedisUrl>,
     /// The channel of requests that name none; an empty text makes them name one
@@ -59,7 +59,7 @@ pub struct Common {
     )]
     pub default_channel: String,
     /// How the names of all keys on Redis begin; the same for all services that share messages. It does not keep two
-    /// deployments on one Redis apart: channels have no prefix, so they hear and adopt each other's messages
+    /// deployments on one Redis apart: channels have no prefix, so they receive and adopt each other's messages
     #[arg(long, env = "TIDINGS_KEY_PREFIX", value_name = "TEXT", default_value = "tidings", help_heading = "Broker",
         value_parser = parse::key_prefix)]
     pub key_prefix: String,
@@ -87,8 +87,8 @@ pub struct Common {
     #[arg(long, env = "TIDINGS_KEEPALIVE_TIMEOUT", value_name = "DURATION", default_value = "10s",
         help_heading = "Serving", value_parser = parse::duration(SECOND, 600 * SECOND))]
     pub keepalive_timeout: Duration,
-    /// How old a connection may get, give or take a tenth, before its clients are told to connect again, which spreads
-    /// them over new replicas: streams end with UNAVAILABLE and go on with their last cursor [default: no limit]
+    /// How old a connection may get, give or take a tenth, before its clients are asked to connect again, which spreads
+    /// them over new replicas: streams end with UNAVAILABLE and resume with their last cursor [default: no limit]
     #[arg(long, env = "TIDINGS_MAX_CONNECTION_AGE", value_name = "DURATION", help_heading = "Serving",
         value_parser = parse::duration(SECOND, 366 * DAY))]
     pub max_connection_age: Option<Duration>,
@@ -105,8 +105,8 @@ pub struct Common {
     #[arg(long, env = "TIDINGS_CORS_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',',
         help_heading = "Serving", value_parser = parse::origin)]
     pub cors_allow_origin: Vec<HeaderValue>,
-    /// Listen on other addresses than the loopback although nobody has to sign in: whoever reaches the port may publish
-    /// and read everything. For networks that keep strangers out [default: false]
+    /// Listen on other addresses than the loopback although nobody has to sign in: everyone who reaches the port may
+    /// publish and read everything. For networks that keep strangers out [default: false]
     #[arg(long, env = "TIDINGS_ALLOW_ANONYMOUS", help_heading = "Serving", value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
     /// How many threads serve. One costs the least for each message; more serve more connections at once [default: one
@@ -189,7 +189,7 @@ pub enum Error {
     Redis(InvalidUrl),
     /// Strangers could reach a service that asks nobody who they are.
     #[error(
-        "{flag} {address} is not a loopback address, and nobody has to sign in: whoever reaches the port could publish and \
+        "{flag} {address} is not a loopback address, and nobody has to sign in: everyone who reaches the port could publish and \
          read everything. Listen on 127.0.0.1, have callers sign in (--auth-jwks or --auth-secret-file), or give \
          --allow-anonymous (TIDINGS_ALLOW_ANONYMOUS=true) where the network keeps strangers out"
     )]
@@ -201,7 +201,7 @@ pub enum Error {
     },
     /// Strangers could look at the numbers.
     #[error(
-        "{flag} {address} is not a loopback address, and nobody has to sign in: whoever reaches the port could see how the \
+        "{flag} {address} is not a loopback address, and nobody has to sign in: everyone who reaches the port could see how the \
          service is used. Listen on 127.0.0.1, or give --allow-anonymous (TIDINGS_ALLOW_ANONYMOUS=true) where the \
          network keeps strangers out"
     )]
@@ -231,8 +231,8 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// Callers can't be told apart.
-    #[error("callers can't be told apart (--auth-…)")]
+    /// Callers can't be identified.
+    #[error("callers can't be identified (--auth-…)")]
     Auth(#[from] tidings_auth::Error),
     /// There is no TLS.
     #[error("TLS can't be served (--tls-…)")]

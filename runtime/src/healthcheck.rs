@@ -36,7 +36,7 @@ pub async fn check(listen: SocketAddr, timeout: Duration) -> Result<(), Error> {
     }
 }
 
-/// Asks the server at an endpoint, whose address is told in errors, as a whole.
+/// Asks the server at an endpoint, whose address is named in errors, as a whole.
 pub async fn check_at(endpoint: Endpoint, address: String, timeout: Duration) -> Result<(), Error> {
     let asking = ask(endpoint, address.clone());
     tokio::time::timeout(timeout, asking).await.unwrap_or(Err(Error::TimedOut(address, timeout)))

@@ -5,8 +5,8 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by SIGINT or SIGTERM. A second signal ends the process at once, for whoever can't wait for
-/// the drain. The task that listens lives as long as the process.
+/// A token that is cancelled by SIGINT or SIGTERM. A second signal ends the process at once, for people who can't wait
+/// for the drain. The task that listens lives as long as the process.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -18,8 +18,8 @@ pub enum Format {
     Json,
 }
 
-/// Sends what the program tells to standard error, as far as the filter lets it through, and panics with it. A filter
-/// is a level, which means Tidings itself (libraries tell at most `info`), or levels by module such as
+/// Sends the program's logs to standard error, as far as the filter allows, and panics too. A filter
+/// is a level, which means Tidings itself (libraries log at most `info`), or levels by module such as
 /// `info,tidings=debug,h2=debug`.
 pub fn init(filter: &str, format: Format) -> Result<(), ParseError> {
     let filter = EnvFilter::builder().parse(ours(filter))?;
@@ -30,23 +30,23 @@ pub fn init(filter: &str, format: Format) -> Result<(), ParseError> {
         Format::Json => true,
     };
     let registry = tracing_subscriber::registry().with(filter);
-    // A second call changes nothing: whoever set the logs up first keeps them.
+    // A second call changes nothing: the first setup of the logs stays.
     let _ = if json {
         registry.with(fmt::layer().json().flatten_event(true).with_writer(safe::Json(io::stderr))).try_init()
     } else {
         registry.with(fmt::layer().with_ansi(terminal).fmt_fields(safe::fields()).with_writer(io::stderr)).try_init()
     };
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
+        let location = panic.location().map(ToString::to_string);
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text");
-        tracing::error!(place, "panicked: {text}");
+        tracing::error!(location, "panicked: {text}");
     }));
     Ok(())
 }
 
-/// What HTTP/2 tells at `debug` would drown the line of a message.
+/// What HTTP/2 logs at `debug` would drown the line of a message.
 fn ours(filter: &str) -> String {
     match filter.trim() {
         level @ ("debug" | "trace") => format!("info,tidings={level}"),

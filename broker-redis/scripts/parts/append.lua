@@ -1,5 +1,5 @@
--- Appends messages to a channel's log, run by run. What stands before it has these locals: `new`, how many; `jsons`,
--- which has them behind `skipped` others; `hashes`, where they are adopted; `before`, the sequence before the first of
+-- Appends messages to a channel's log, run by run. The code before it has these locals: `new`, how many; `jsons`,
+-- which has them after `skipped` others; `hashes`, where they are adopted; `before`, the sequence before the first of
 -- them; `now`; and `bytes`, on which it counts. It leaves `append`, which appends a run and answers where the next one
 -- begins, or nothing and the error.
 local function append(from)

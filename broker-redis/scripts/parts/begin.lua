@@ -6,9 +6,9 @@
 --
 -- KEYS: head, log, and a script's own. ARGV: channel; this call's name, which a new epoch takes over; epoch, last and
 --   first sequence of the messages that the caller has receipts for ('', 0 and 0 for none; the first is 0 where it only
---   heard of the last); max messages, bytes, age (ms); how long log and head live from now on (ms); run messages, run
---   bytes; the name of the caller's last call ('' where it does not know which was carried out), and log time of the
---   last message that it has a receipt for (ms, 0 where it is not known); then a script's own.
+--   saw the last as a push); max messages, bytes, age (ms); how long log and head live from now on (ms); run messages,
+--   run bytes; the name of the caller's last call ('' where it does not know which was carried out), and log time of
+--   the last message that it has a receipt for (ms, 0 where it is not known); then a script's own.
 --@ FORMAT EPOCHS HEARSAY_RUNS WRITERS
 local head_key, log_key = KEYS[1], KEYS[2]
 local channel, candidate, seen_epoch, seen, seen_from = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -27,13 +27,13 @@ end
 if version and (tonumber(version) or FORMAT + 1) > FORMAT then
   return redis.error_reply('TIDINGS_FORMAT ' .. version .. ' of ' .. channel)
 end
--- What is counted on behind the first write.
+-- What is relied on after the first write.
 if epoch and not (last and time and bytes and last >= 0 and run_id(head[8] or '') and tonumber(head[9]) and tonumber(head[10])) then
   return not_ours('head')
 end
 local info = redis.pcall('INFO', 'replication')
 local replication = type(info) == 'string' and string.match(info, 'master_replid:(%w+)')
-if not replication then return redis.error_reply('TIDINGS_SERVER it does not tell its replication id') end
+if not replication then return redis.error_reply('TIDINGS_SERVER it does not report its replication id') end
 local may_write = redis.acl_check_cmd('XADD', log_key, '*', 'm', '') and redis.acl_check_cmd('HSET', head_key, 'v', '')
   and redis.acl_check_cmd('XTRIM', log_key, 'MINID', '0') and redis.acl_check_cmd('PEXPIRE', head_key, '1')
   and redis.acl_check_cmd('XINFO', 'STREAM', log_key) and redis.acl_check_cmd('XRANGE', log_key, '-', '+')
@@ -59,13 +59,13 @@ end
 local clock = call('TIME')
 local now = math.max(clock[1] * 1000 + math.floor(clock[2] / 1000), time)
 
--- Who wrote before the last call, each by its own last one: 'name,last;…'. Before it stands the beginning of the name
--- of the call that left it, which optimistic calls go on with, so that what a program leaves that keeps no such list is
--- seen; and the sequence behind which it is whole.
+-- Who wrote before the last call, each by its own last one: 'name,last;…'. It is preceded by the beginning of the name
+-- of the call that left it, which optimistic calls keep, so that what a program leaves that keeps no such list is
+-- seen; and the sequence after which it is whole.
 local writer = epoch and head[16]
-local keeper, whole_behind, writers = string.match(head[17] or '', '^(%x+):(%d+):(.*)$')
-whole_behind = tonumber(whole_behind)
-if not writer or keeper ~= string.sub(writer, 1, 8) then whole_behind, writers = last, '' end
+local keeper, whole_after, writers = string.match(head[17] or '', '^(%x+):(%d+):(.*)$')
+whole_after = tonumber(whole_after)
+if not writer or keeper ~= string.sub(writer, 1, 8) then whole_after, writers = last, '' end
 local is_here = own_call ~= '' and own_call == writer
 if not is_here then
   if own_call ~= '' then
@@ -77,17 +77,17 @@ if not is_here then
     local _, count = string.gsub(writers, ';', '')
     if count > WRITERS then
       local oldest_last, others = string.match(writers, '^%x+,(%d+);(.*)$')
-      whole_behind, writers = math.max(whole_behind, tonumber(oldest_last)), others
+      whole_after, writers = math.max(whole_after, tonumber(oldest_last)), others
     end
   end
 end
-local new_writers = string.sub(candidate, 1, 8) .. ':' .. int(whole_behind) .. ':' .. writers
+local new_writers = string.sub(candidate, 1, 8) .. ':' .. int(whole_after) .. ':' .. writers
 
 -- What was given out and is not in this history. Of the head's own epoch: up to `own_end`, which is `last` where
 -- nothing is missing. Of another one, or within: `lost_epoch`, from `lost_from` to `lost_to`.
 local old_epoch, history, losses = epoch, head[7] or '', head[11] or ''
 local own_end, lost_epoch, lost_from, lost_to = last, nil, 0, seen
--- What was only heard of may be forged, and must not lead far away.
+-- What was only seen as a push may be forged, and must not lead far away.
 local most = seen_from > 0 and math.huge or HEARSAY_RUNS * run_messages
 -- How far this history has the epoch.
 local there = seen_epoch == epoch and last or seen
@@ -116,8 +116,8 @@ if seen_epoch ~= '' and (seen_epoch ~= epoch or seen > last) then
   end
 end
 
--- A history that went back and was written on at once has the caller's places, with other messages. Where the caller's
--- last call is not among those that wrote here, the log tells: time never steps back in it, so what is newer than the
+-- A history that went back and was written on at once has other messages at the caller's positions. Where the caller's
+-- last call is not among those that wrote here, the log decides: time never steps back in it, so what is newer than the
 -- caller's last message was not there before that. Answers from where on.
 local function rewritten_from()
   local top, low = math.min(seen, there), math.max(seen_from, 1)
@@ -130,8 +130,8 @@ local function rewritten_from()
     return run_last and run_last - count < sequence and tonumber(field(entry, 't') or ''), run_last
   end
   local time_there = at(top)
-  -- Where all that wrote since are known, the caller is not one of them, whatever the log tells, or keeps.
-  local is_sure = own_call ~= '' and seen > whole_behind and top == seen
+  -- Where all that wrote since are known, the caller is not one of them, whatever the log shows, or keeps.
+  local is_sure = own_call ~= '' and seen > whole_after and top == seen
   if not time_there then return is_sure and low or nil end
   if time_there <= seen_time then return (is_sure or time_there < seen_time and top == seen) and low or nil end
   while low < top do
@@ -154,7 +154,7 @@ end
 local is_lost = own_end > last or lost_epoch
 local new_history, new_losses = history, losses
 
--- Begins an epoch behind what there is, whose start names what was lost.
+-- Begins an epoch after what there is, whose start names what was lost.
 local function begin_epoch()
   epoch = candidate
   local starts, lost = {}, {}

@@ -1,4 +1,4 @@
--- Leaves a channel's head as what was written makes it. What stands before it has the locals of `write.lua` and
+-- Leaves a channel's head as what was written makes it. The code before it has the locals of `write.lua` and
 -- `trim.lua`.
 if max_messages > 0 then call('PEXPIRE', log_key, log_lives) end
 call('HSET', head_key, 'v', FORMAT, 'e', epoch, 's', int(last), 't', int(now), 'b', int(bytes), 'r', replication,

@@ -1,5 +1,5 @@
--- Trims a log that may be full: the oldest run goes while what is behind it fills the limit. Its numbers are remembered
--- in the head, so that most calls look at no entry. What stands before it has these locals: `is_full`, whether to look
+-- Trims a log that may be full: the oldest run goes while what follows it fills the limit. Its numbers are remembered
+-- in the head, so that most calls look at no entry. The code before it has these locals: `is_full`, whether to look
 -- at all; `oldest`, the ID of the oldest run, its `oldest_bytes` and `oldest_time`; `last`, `bytes` and `now` of the
 -- newest.
 if is_full then

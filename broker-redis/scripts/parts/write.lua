@@ -1,9 +1,10 @@
--- Writes messages of one channel, new epochs and all. What stands before it has these locals, beside those that
--- `append.lua` and `trim.lua` need: `new_history`, the epochs; `go_on_behind_log`, for a log that is ahead of the head.
+-- Writes messages of one channel, new epochs and all. The code before it has these locals, beside those that
+-- `append.lua` and `trim.lua` need: `new_history`, the epochs; `continue_after_log`, for a log that is ahead of the
+-- head.
 if max_messages > 0 then
   local next, failed = append(1)
   if failed and string.find(failed.err, 'equal or smaller', 1, true) then
-    if not go_on_behind_log() then return not_ours('log') end
+    if not continue_after_log() then return not_ours('log') end
     next, failed = append(1)
   end
   -- The first of all writes: where it is refused, nothing is written.

@@ -1,7 +1,7 @@
-//! How long something may take on a session. It comes behind all messages that Redis had to send before, and it waits
+//! How long something may take on a session. It comes after all messages that Redis had to send before, and it waits
 //! while nobody reads the session: neither says anything about Redis. Messages alone do not make a session, though.
 
-use tidings::limits::ANSWER_BEHIND_MESSAGES;
+use tidings::limits::ANSWER_AFTER_MESSAGES;
 use tokio::time::{Duration, Instant};
 
 /// One wait.
@@ -29,8 +29,8 @@ impl Wait {
     /// Whether it has taken too long.
     pub(super) fn is_over(&self, answer_timeout: Duration) -> bool {
         let waited = self.since.elapsed();
-        let is_behind = self.messages.is_some_and(|messages| messages.elapsed() <= answer_timeout);
-        waited > answer_timeout && (!is_behind || waited > answer_timeout * ANSWER_BEHIND_MESSAGES)
+        let is_after_messages = self.messages.is_some_and(|messages| messages.elapsed() <= answer_timeout);
+        waited > answer_timeout && (!is_after_messages || waited > answer_timeout * ANSWER_AFTER_MESSAGES)
     }
 }
 

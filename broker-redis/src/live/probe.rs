@@ -23,7 +23,7 @@ pub(super) struct Probe {
     connection: Arc<Connection>,
     probed: watch::Sender<Probed>,
     state: State,
-    /// The way was whole at least once.
+    /// A probe has come back at least once.
     has_come: bool,
     number: u64,
     under_way: Option<UnderWay>,
@@ -84,12 +84,12 @@ impl Probe {
         self.probed.send_replace(Some(Instant::now()));
     }
 
-    /// Whether the way was whole since the session stands.
+    /// Whether a probe has come back on this session.
     pub(super) fn has_come(&self) -> bool {
         self.has_come
     }
 
-    /// The user may not use the channel: the session goes on without.
+    /// The user may not use the channel: the session continues without.
     pub(super) fn refused(&mut self, reason: &str) {
         self.state = State::Off;
         self.under_way = None;
@@ -98,7 +98,7 @@ impl Probe {
             tracing::warn!(
                 channel = self.channel,
                 reason,
-                "the way of messages can't be probed: give the Redis user the channels that begin with the key prefix"
+                "message delivery can't be probed: give the Redis user the channels that begin with the key prefix"
             );
         });
     }

@@ -21,7 +21,7 @@ pub(super) enum Question {
     /// Our own subscription to the channel of probes.
     Probe,
     Ping,
-    /// Its answer tells nothing that matters.
+    /// Its answer does not matter.
     Other,
 }
 
@@ -85,7 +85,7 @@ mod tests {
         questions.excuse(ANSWER_TIMEOUT, false);
         assert!(!questions.are_ignored(ANSWER_TIMEOUT));
         for _ in 0..8 {
-            assert!(!questions.are_ignored(ANSWER_TIMEOUT), "they come behind the messages");
+            assert!(!questions.are_ignored(ANSWER_TIMEOUT), "they come after the messages");
             questions.excuse(Duration::ZERO, true);
             advance(HALF).await;
         }

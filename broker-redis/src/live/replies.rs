@@ -21,8 +21,8 @@ use crate::{
 const NO_SCRIPT: &[u8] = b"NOSCRIPT";
 
 impl LiveSession {
-    /// Turns everything that is there as a whole into events. What came before an end stands among them too: messages
-    /// of plain programs come only once, and of a refusal nobody would hear again.
+    /// Turns everything that is there as a whole into events. What came before an end is among them too: messages
+    /// of plain programs come only once, and a refusal would be reported by nothing else.
     pub(super) fn decode(&mut self, topics: &mut Topics, events: &mut Vec<LiveEvent>) -> Result<(), End> {
         self.restored(events);
         loop {

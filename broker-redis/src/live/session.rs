@@ -40,7 +40,7 @@ impl LiveSession {
     }
 
     /// Subscribes to everything that is followed, and carries events and commands until the session ends. Where another
-    /// session `was_lost`, it says when all subscriptions stand again.
+    /// session `was_lost`, it says when all subscriptions are confirmed again.
     pub(super) async fn run(
         &mut self,
         was_lost: bool,
@@ -61,12 +61,12 @@ impl LiveSession {
         }
     }
 
-    /// Whether the way of messages was found whole on it.
+    /// Whether a probe has come back on it.
     pub(super) fn has_worked(&self) -> bool {
         self.probe.has_come()
     }
 
-    /// Whether all subscriptions stood again on it.
+    /// Whether all subscriptions were confirmed again on it.
     pub(super) fn has_restored(&self) -> bool {
         self.unconfirmed.is_none()
     }
@@ -78,7 +78,7 @@ impl LiveSession {
         events: &mpsc::Sender<Vec<LiveEvent>>,
     ) -> Result<(), End> {
         let mut probe = interval(PROBE_INTERVAL.min(self.settings.timeout / 2));
-        let mut heard = Instant::now();
+        let mut last_read = Instant::now();
         let mut batch = Vec::new();
         let mut decoded = self.decode(topics, &mut batch);
         loop {
@@ -89,7 +89,7 @@ impl LiveSession {
                     return Ok(());
                 }
                 // While the hub was slow nobody listened: that says nothing about Redis.
-                heard = Instant::now();
+                last_read = Instant::now();
                 self.questions.excuse(begun.elapsed(), had_messages);
                 self.probe.excuse(begun.elapsed(), had_messages);
             }
@@ -100,7 +100,7 @@ impl LiveSession {
                     if !read? {
                         return Err(End::Lost("it closed the connection".to_owned()));
                     }
-                    heard = Instant::now();
+                    last_read = Instant::now();
                     decoded = self.decode(topics, &mut batch);
                 }
                 command = commands.recv() => {
@@ -111,7 +111,7 @@ impl LiveSession {
                     }
                 }
                 _ = probe.tick() => {
-                    if let Some(reason) = self.is_useless(heard) {
+                    if let Some(reason) = self.is_useless(last_read) {
                         return Err(End::Useless(reason.to_owned()));
                     }
                     self.connection.command(&["PING"]);
@@ -125,9 +125,9 @@ impl LiveSession {
     }
 
     /// Why a session that is up in TCP is of no use, if it is not; something last came from it at that time.
-    fn is_useless(&self, heard: Instant) -> Option<&'static str> {
+    fn is_useless(&self, last_read: Instant) -> Option<&'static str> {
         let answer_timeout = self.settings.timeout;
-        if heard.elapsed() > answer_timeout {
+        if last_read.elapsed() > answer_timeout {
             return Some("it does not answer");
         }
         if self.questions.are_ignored(answer_timeout) {

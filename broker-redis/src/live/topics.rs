@@ -84,10 +84,10 @@ impl Topics {
         self.patterns.get(name)
     }
 
-    /// The channel of which a notice tells that came under this name.
+    /// The channel of a notice that came under this name.
     pub(super) fn noticed(&self, name: &[u8]) -> Option<ChannelName> {
-        let (before, behind) = self.keys.adopted_around();
-        let name = name.strip_prefix(before.as_bytes())?.strip_suffix(behind.as_bytes())?;
+        let (before, after) = self.keys.adopted_around();
+        let name = name.strip_prefix(before.as_bytes())?.strip_suffix(after.as_bytes())?;
         self.names.parse(std::str::from_utf8(name).ok()?).ok()
     }
 

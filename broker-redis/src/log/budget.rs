@@ -44,8 +44,8 @@ impl Budget {
         // A connection may have been lost for another reason.
         *bound = bound.filter(|bound| bound.since.elapsed() < PAGE_BOUND_AGE);
         let found = bound.map_or(usize::MAX, |bound| bound.bytes);
-        let told = if output_limit == 0 { usize::MAX } else { output_limit / OUTPUT_BUFFER_SHARE };
-        PageLimit { bytes: limit.bytes.min(found).min(told).max(1), ..limit }
+        let allowed = if output_limit == 0 { usize::MAX } else { output_limit / OUTPUT_BUFFER_SHARE };
+        PageLimit { bytes: limit.bytes.min(found).min(allowed).max(1), ..limit }
     }
 
     /// Waits until no other page is read, where they are bounded.

@@ -18,7 +18,7 @@ use crate::{
 pub(super) const CLOSED: &str = "it closed the connection";
 const ODD: &str = "it answered in a way that is not understood";
 
-/// One connection, made when it is needed. Whoever comes while a page is read waits for its end.
+/// One connection, made when it is needed. A call that comes while a page is read waits for its end.
 pub(crate) struct Bulk {
     url: ServerUrl,
     io_timeout: Duration,
@@ -43,12 +43,12 @@ pub(super) struct Question<'a> {
     pub(super) bytes: usize,
 }
 
-/// A page, and the head's fields as they were before and behind it.
+/// A page, and the head's fields as they were before and after it.
 pub(super) struct Answer {
     pub(super) before: Vec<String>,
     pub(super) runs: usize,
     pub(super) messages: Vec<Stored>,
-    pub(super) behind: Vec<String>,
+    pub(super) after: Vec<String>,
     /// What the server says of its replication.
     pub(super) replication: String,
 }
@@ -61,19 +61,19 @@ impl Bulk {
     /// Asks over a connection that is as young as the command connection with this number: what was made before that
     /// may lead to a server that is not the primary any more. Errors say in words what is wrong.
     pub(super) async fn ask(&self, session: u64, question: &Question<'_>) -> Result<Answer, String> {
-        let mut place = self.open.lock().await;
+        let mut slot = self.open.lock().await;
         // Taken out, so that one that is left in the middle of an answer is not used again.
-        if let Some(mut open) = place.take().filter(|open| open.session == session) {
+        if let Some(mut open) = slot.take().filter(|open| open.session == session) {
             // One that was ended while it was idle is made again.
             if let Ok(answer) = open.ask(question).await {
-                *place = Some(open);
+                *slot = Some(open);
                 return Ok(answer);
             }
         }
         let connection = RespConnection::open(&self.url, "tidings-bulk", BULK_READ_BYTES, self.io_timeout).await?;
         let mut open = Open { connection, session };
         let answer = open.ask(question).await?;
-        *place = Some(open);
+        *slot = Some(open);
         Ok(answer)
     }
 }
@@ -98,12 +98,12 @@ impl Open {
             }
         }
         let (runs, messages) = range.take(self.connection.buffer());
-        let behind = self.list().await?;
+        let after = self.list().await?;
         let replication = match self.connection.reply().await? {
             Reply::Error(text) => return Err(words(&text)),
             reply => reply.word(),
         };
-        Ok(Answer { before, runs, messages, behind, replication })
+        Ok(Answer { before, runs, messages, after, replication })
     }
 
     async fn list(&mut self) -> Result<Vec<String>, String> {

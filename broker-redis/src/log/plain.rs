@@ -1,10 +1,10 @@
 //! Reading a page of a log whose runs are large, without a script: in Lua every message would become a value and a
 //! reply again, which costs Redis several times what XRANGE does by itself.
 //!
-//! The head is asked for before and behind, in one pipeline. Where it is the same, the page and the head are of one
+//! The head is asked for before and after, in one pipeline. Where it is the same, the page and the head are of one
 //! moment. Its script would look at the oldest run as well, which costs as much as four runs of a page. Here the head's
-//! own word is taken for where the log begins, and only where the page bears it out: with the message behind the
-//! reader's position, nothing was trimmed that the reader lacks. Whatever is otherwise is left to the script. A MULTI
+//! own word is taken for where the log begins, and only where the page bears it out: with the message after the
+//! reader's position, nothing was trimmed that the reader lacks. All other cases are left to the script. A MULTI
 //! would not do: in one, a Redis without memory refuses reads as well.
 
 use std::{
@@ -69,7 +69,7 @@ impl Runs {
 }
 
 impl Reader {
-    /// A page above a sequence; `None` where the script has to read it. Whatever goes wrong here is told by that.
+    /// A page above a sequence; `None` where the script has to read it. Errors here are reported by the script.
     pub(super) async fn plain_page(
         &self,
         channel: &ChannelName,
@@ -101,15 +101,15 @@ impl Reader {
 }
 
 impl Answer {
-    /// The page above a sequence, for which so many runs were asked; `None` where it does not go on from there, or does
+    /// The page above a sequence, for which so many runs were asked; `None` where it does not follow, or does
     /// not belong to the head.
     fn page(mut self, after: i64, asked: usize, keeps_history: bool) -> Result<Option<Page>, Error> {
         self.messages.drain(..self.messages.partition_point(|stored| stored.sequence <= after));
         let goes_on = self.messages.first().is_some_and(|first| first.sequence - 1 == after);
-        if !goes_on || self.before != self.behind || !head::is_primary(&self.replication) {
+        if !goes_on || self.before != self.after || !head::is_primary(&self.replication) {
             return Ok(None);
         }
-        let Some(head) = head::read_plain(self.behind, keeps_history)?.filter(|head| head.first <= after + 1) else {
+        let Some(head) = head::read_plain(self.after, keeps_history)?.filter(|head| head.first <= after + 1) else {
             return Ok(None);
         };
         let is_end = self.messages.last().is_some_and(|last| last.sequence == head.last);
@@ -128,7 +128,7 @@ mod tests {
         let fields = fields.map(str::to_owned).to_vec();
         let messages = messages.map(|sequence| Stored { sequence, json: Bytes::new(), adopted: None }).collect();
         let replication = "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n".to_owned();
-        Answer { before: fields.clone(), runs: 2, messages, behind: fields, replication }
+        Answer { before: fields.clone(), runs: 2, messages, after: fields, replication }
     }
 
     const FIELDS: [&str; 7] = ["1", "9", "1000", "000000000000000a,1,0", "000000000000000a,7", "5-3", ""];

@@ -11,7 +11,7 @@ use tidings::{
 use super::sequences;
 use crate::resp::Malformed;
 
-/// How far an answer has been read. Behind its last byte another may stand.
+/// How far an answer has been read. After its last byte another may follow.
 #[derive(Debug, Default)]
 pub(crate) struct Range {
     /// Everything before here was read.
@@ -22,7 +22,7 @@ pub(crate) struct Range {
     found: Vec<Found>,
 }
 
-/// A message by its place.
+/// A message by its range in the buffer.
 #[derive(Debug)]
 struct Found {
     sequence: i64,
@@ -134,8 +134,8 @@ impl Range {
             return None;
         }
         let (line_end, rest) = line.get(count..)?.split_first_chunk::<2>()?;
-        let behind = rest.get(length..)?.first_chunk::<2>()?;
-        if line_end != b"\r\n" || behind != b"\r\n" {
+        let end = rest.get(length..)?.first_chunk::<2>()?;
+        if line_end != b"\r\n" || end != b"\r\n" {
             return None;
         }
         let start = self.at + NAME.len() + count + 2;
@@ -143,17 +143,17 @@ impl Range {
         Some(start..start + length)
     }
 
-    /// The place of a bulk string.
+    /// The range of a bulk string.
     fn string(&mut self, bytes: &[u8]) -> Result<ops::Range<usize>, Stop> {
         let length = self.count(bytes, b'$', MESSAGE_BYTES)?;
         let end = self.at + length;
-        let behind = bytes.get(end..end + 2).ok_or(Stop::Short)?;
-        if behind != b"\r\n" {
+        let line_end = bytes.get(end..end + 2).ok_or(Stop::Short)?;
+        if line_end != b"\r\n" {
             return Err(Stop::Odd);
         }
-        let place = self.at..end;
+        let range = self.at..end;
         self.at = end + 2;
-        Ok(place)
+        Ok(range)
     }
 
     /// The number of a line that begins with this.

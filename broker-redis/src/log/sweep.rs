@@ -38,7 +38,7 @@ impl Reader {
         let _: Option<()> = closing.run_until_cancelled(sweeping).await;
     }
 
-    /// Looks at some names that are old, behind those that were kept. Answers whether there may be more.
+    /// Looks at some names that are old, after those that were kept. Answers whether there may be more.
     async fn sweep_some(&self, kept: &mut usize) -> Result<bool, Error> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("TIME");

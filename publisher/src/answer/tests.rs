@@ -48,7 +48,7 @@ fn framed(message: &impl prost::Message) -> Vec<u8> {
 fn an_answer_has_the_epoch_and_the_cursor_of_its_own_receipt() {
     let channel = channel("orders");
     let mut responder = Responder::new(channel.clone());
-    // A repeat is told with the receipt that it had in an epoch before.
+    // A repeat is answered with the receipt that it had in an epoch before.
     for (epoch, sequence) in [(1, 7), (1, 8), (2, 9), (1, 3)] {
         let receipt = receipt(epoch, sequence);
         let answer = responder.respond(&receipt);

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-/// The bits of an id that stand for no time, version or variant.
+/// The bits of an id that hold no time, version or variant.
 const FREE: u128 = (1 << 62) - 1;
 
 /// Ids of one moment, each greater than the one before. Beyond their first, which is as random as any, they are
@@ -42,7 +42,7 @@ mod tests {
             }
         }
         let now = Uuid::now_v7();
-        assert!(now > last, "whoever comes later has a greater one");
+        assert!(now > last, "later ones are greater");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use tonic_types::StatusExt as _;
 use super::*;
 
 /// What becomes of a request of a caller who may do everything.
-fn single(request: PublishRequest, place: Place) -> Result<Publication, Status> {
-    super::single(request, Terms { names: &names(), rights: &Rights::all(), subject: None }, place)
+fn single(request: PublishRequest, path: RequestPath) -> Result<Publication, Status> {
+    super::single(request, Terms { names: &names(), rights: &Rights::all(), subject: None }, path)
 }
 
 fn batch(batch: PublishBatchRequest) -> Result<Publication, Status> {
@@ -31,7 +31,7 @@ fn with_attributes(pairs: impl IntoIterator<Item = (String, String)>) -> Publish
 }
 
 fn accept(request: PublishRequest) -> Publication {
-    single(request, Place::Whole).expect("accepted")
+    single(request, RequestPath::Whole).expect("accepted")
 }
 
 /// Code, reason and field of a refusal.
@@ -89,23 +89,23 @@ fn each_bad_request_names_its_code_reason_and_field() {
         (text(&"\0".repeat(200_000)), exhausted, "MESSAGE_TOO_LARGE", "text"),
     ];
     for (request, code, reason, field) in cases {
-        let status = single(request, Place::Whole).expect_err(reason);
+        let status = single(request, RequestPath::Whole).expect_err(reason);
         assert_eq!(refusal(&status), (code, reason.to_owned(), field.to_owned()), "{status:?}");
         assert!(status.message().len() < 500 && status.details().len() < 2_000, "too long for headers: {status:?}");
     }
-    let long_key = single(pair(&"k".repeat(129), "v"), Place::Whole).expect_err("too long");
+    let long_key = single(pair(&"k".repeat(129), "v"), RequestPath::Whole).expect_err("too long");
     assert_eq!(refusal(&long_key).1, "ATTRIBUTE_TOO_LONG");
 }
 
 #[test]
 fn a_missing_message_is_refused_in_plain_words() {
-    let status = single(PublishRequest::default(), Place::Whole).expect_err("missing");
+    let status = single(PublishRequest::default(), RequestPath::Whole).expect_err("missing");
     assert_eq!(status.message(), "the message is mandatory");
 }
 
 #[test]
 fn fields_are_named_by_their_path() {
-    let status = single(json("{"), Place::Stream).expect_err("bad");
+    let status = single(json("{"), RequestPath::Stream).expect_err("bad");
     assert_eq!(refusal(&status).2, "request.json");
     let requests = vec![text("a"), text("b"), text("c"), json("{")];
     let status = batch(PublishBatchRequest { requests, ..Default::default() }).expect_err("bad");

@@ -100,7 +100,7 @@ impl Broker for Fake {
     }
 
     async fn report_loss(&self, _: &ChannelName, _: Epoch, _: i64) -> Result<(), Error> {
-        unreachable!("a publisher hears nothing")
+        unreachable!("a publisher receives nothing")
     }
 
     async fn register_again(&self, _: &[ChannelName]) -> Result<usize, Error> {

@@ -1,4 +1,4 @@
-//! The fast path of unary calls beside the generated services: which messages it takes, and that nobody can tell the
+//! The fast path of unary calls beside the generated services: which messages it takes, and that nobody can see the
 //! difference.
 
 use std::{
@@ -151,7 +151,7 @@ async fn one_whole_message_takes_the_fast_path_however_it_comes() {
     assert_eq!(named.body, echoed("a"));
     let refused = connection.call(ECHO, &[], &[echoed("refuse")], End::Last).await;
     assert_eq!((refused.status().as_str(), refused.message().as_str()), ("10", "refused"));
-    assert!(refused.body.is_empty() && refused.trailers.is_empty(), "the status stands in the headers: {refused:?}");
+    assert!(refused.body.is_empty() && refused.trailers.is_empty(), "the status is in the headers: {refused:?}");
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn a_panic_is_an_internal_error_now_or_later_and_the_connection_continues(
     }
 }
 
-/// The answer of a publisher of its own, so that both ways find the same.
+/// The answer of a publisher of its own, so that both paths find the same.
 async fn publish(path: &str, fast_path: bool, headers: &[(&str, &str)], parts: &[Vec<u8>]) -> (Answer, Vec<String>) {
     let server = fake::start_with(Options { fast_path, ..options() }).await;
     let answer = Connection::open(server.address).await.call(path, headers, parts, End::Last).await;

@@ -1,5 +1,5 @@
 //! The publisher over a real socket: tonic clients, and plain HTTP where browsers are played. The broker is a small one
-//! that can be told to wait, to fail and to go away.
+//! that can be made to wait, to fail and to go away.
 
 mod fake;
 mod fast_path;

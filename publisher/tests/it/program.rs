@@ -12,7 +12,7 @@ const NO_REDIS: &str = "redis://me:hunter2@127.0.0.1:1";
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings-publisher"));
     command.args(args);
-    // The variables of whoever runs the tests are not the program's.
+    // The variables of the shell that runs the tests are not the program's.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDINGS_")) {
         command.env_remove(name);
     }
@@ -21,8 +21,8 @@ fn program(args: &[&str]) -> Command {
 
 fn run(args: &[&str]) -> (Output, String) {
     let output = program(args).output().expect("the program starts");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output, told)
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, stderr)
 }
 
 /// A publisher that runs; killed when the test ends, however that is.
@@ -86,10 +86,13 @@ fn what_cant_be_served_is_reported_once_with_its_remedy() {
         (vec!["--listen", "127.0.0.1:0", "--default-channel", "a b"], "--default-channel"),
         (vec!["healthcheck", "--listen", "127.0.0.1:1"], "nothing answers at 127.0.0.1:1"),
     ] {
-        let (output, told) = run(&args);
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
-        assert_eq!(told.lines().count(), 1, "{args:?}: {told}");
-        assert!(told.starts_with("error: ") && told.contains(remedy) && !told.contains("hunter2"), "{args:?}: {told}");
+        let (output, stderr) = run(&args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
+        assert!(
+            stderr.starts_with("error: ") && stderr.contains(remedy) && !stderr.contains("hunter2"),
+            "{args:?}: {stderr}"
+        );
     }
 }
 
@@ -97,9 +100,9 @@ fn what_cant_be_served_is_reported_once_with_its_remedy() {
 fn it_starts_without_redis_says_so_and_stops_on_a_signal() {
     for signal in ["-TERM", "-INT"] {
         let mut running = Running::start(&[]);
-        let (health, told) = run(&["healthcheck", "--listen", &running.address]);
-        assert_eq!(health.status.code(), Some(1), "{told}");
-        assert!(told.contains("not serving"), "{told}");
+        let (health, stderr) = run(&["healthcheck", "--listen", &running.address]);
+        assert_eq!(health.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("not serving"), "{stderr}");
         running.signal(signal);
         assert_eq!(running.child.wait().expect("it ends").code(), Some(0));
         let mut logs = String::new();

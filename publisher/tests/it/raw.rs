@@ -39,7 +39,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The status, wherever it stands.
+    /// The status, in the headers or the trailers.
     pub(crate) fn status(&self) -> String {
         let mut all = self.headers.iter().chain(&self.trailers);
         let status = all.find(|(name, _)| name == "grpc-status").map(|(_, value)| value.clone());
@@ -74,7 +74,7 @@ impl Connection {
         let socket = TcpStream::connect(address).await.expect("it listens");
         let (send, connection) = h2::client::handshake(socket).await.expect("HTTP/2");
         let driver = tokio::spawn(async move {
-            // What breaks is told to its calls.
+            // A connection that breaks fails its calls.
             let _ = connection.await;
         });
         Self { send, driver, address }

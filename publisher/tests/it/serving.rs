@@ -184,7 +184,7 @@ async fn calls_beyond_what_a_connection_may_have_wait_their_turn() {
     server.broker.until_seen(allowed).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(server.broker.seen(), allowed);
-    // Another connection has places of its own.
+    // Another connection has a limit of its own.
     let other = tokio::spawn(call(server.client().await));
     server.broker.until_seen(allowed + 1).await;
     server.broker.answering.send_replace(true);

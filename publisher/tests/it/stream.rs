@@ -201,7 +201,7 @@ async fn a_client_that_does_not_read_the_answers_is_not_read_from() {
         tokio::spawn(
             async move { while requests.send(PublishStreamRequest { request: Some(text("x")) }).await.is_ok() {} },
         );
-    // It goes on until the windows of HTTP/2 are full of answers that nobody reads, and then it stops.
+    // It continues until the windows of HTTP/2 are full of answers that nobody reads, and then it stops.
     let mut before = 0;
     let stopped = timeout(Duration::from_secs(20), async {
         loop {

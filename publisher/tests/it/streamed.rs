@@ -19,19 +19,19 @@ fn framed(message: &str) -> Vec<u8> {
 }
 
 /// The texts of errors, and sequences, in the frames of a body.
-fn told(mut body: &[u8]) -> Vec<String> {
-    let mut told = Vec::new();
+fn answers(mut body: &[u8]) -> Vec<String> {
+    let mut answers = Vec::new();
     while let Some((begin, rest)) = body.split_first_chunk::<5>() {
         let length = u32::from_be_bytes([begin[1], begin[2], begin[3], begin[4]]) as usize;
         assert_eq!(begin[0], 0);
         let answer = PublishStreamResponse::decode(&rest[..length]).expect("an answer");
-        told.push(match answer.result.expect("a result") {
+        answers.push(match answer.result.expect("a result") {
             Outcome::Response(receipt) => receipt.sequence.to_string(),
             Outcome::Error(error) => error.message,
         });
         body = &rest[length..];
     }
-    told
+    answers
 }
 
 #[tokio::test]
@@ -47,12 +47,12 @@ async fn answers_are_frames_followed_by_the_status() {
         let answer = connection.call(PATH, &[("grpc-encoding", "identity")], &parts, end).await;
         assert_eq!(answer.headers, [("content-type".to_owned(), b"application/grpc".to_vec())]);
         let number = |n: usize| (before - before / 4 + n).to_string();
-        let told = told(&answer.body);
-        assert_eq!(told, [number(1), "request.text: it is empty".to_owned(), number(2), number(3)]);
+        let received = answers(&answer.body);
+        assert_eq!(received, [number(1), "request.text: it is empty".to_owned(), number(2), number(3)]);
         assert_eq!(answer.trailers, ended("0"), "{end:?}");
         // By itself: what comes together is published together, and fails together.
         let unknown = connection.call(PATH, &[], &[framed("unknown")], end).await;
-        assert_eq!((self::told(&unknown.body).len(), unknown.trailers), (1, ended("0").to_vec()), "{end:?}");
+        assert_eq!((answers(&unknown.body).len(), unknown.trailers), (1, ended("0").to_vec()), "{end:?}");
     }
     let nothing = connection.call(PATH, &[], &[vec![]], End::Last).await;
     assert_eq!((nothing.body, nothing.trailers), (vec![], ended("0").to_vec()));
@@ -71,7 +71,7 @@ async fn more_answers_than_are_written_at_a_time_come_in_order() {
     };
     let (answer, ()) = tokio::join!(connection.call(PATH, &[], &parts, End::Last), answering);
     assert!(answer.body.len() > 2 * ANSWERS_BYTES);
-    assert_eq!(told(&answer.body), (1..=COUNT).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(answers(&answer.body), (1..=COUNT).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -83,6 +83,6 @@ async fn what_is_compressed_or_cut_off_is_refused_and_what_came_before_is_answer
     assert_eq!(server.broker.seen(), 0);
     for (odd, code) in [(frame(1, b"x"), "12"), (frame(9, b"x"), "3"), (vec![0, 0, 0, 0, 9, 1], "3")] {
         let answer = connection.call(PATH, &[], &[[framed("a"), odd].concat()], End::Last).await;
-        assert_eq!((answer.status().as_str(), told(&answer.body).len()), (code, 1), "{answer:?}");
+        assert_eq!((answer.status().as_str(), answers(&answer.body).len()), (code, 1), "{answer:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a service tells in its logs.
+//! What a service writes to its logs.
 
 use clap::Args;
 use tracing_subscriber::filter::LevelFilter;
@@ -9,7 +9,7 @@ const DEFAULT: &str = "info";
 /// How a filter is written.
 const FORM: &str =
     "Write a level (off, error, warn, info, debug, trace), or levels by module, such as info,tidings=debug";
-/// The crates of a service that log. A name of one alone means all that it tells.
+/// The crates of a service that log. A name of one alone means all that it logs.
 const MODULES: [&str; 12] = [
     "tidings",
     "tidings_publisher",
@@ -79,8 +79,8 @@ mod tests {
             "info tidings=debug",
             "info;tidings=debug",
         ] {
-            let told = filter(bad).expect_err(bad);
-            assert!(told.contains("error, warn, info, debug, trace") && told.contains("info,tidings=debug"), "{told}");
+            let text = filter(bad).expect_err(bad);
+            assert!(text.contains("error, warn, info, debug, trace") && text.contains("info,tidings=debug"), "{text}");
         }
     }
 

@@ -61,7 +61,7 @@ pub(super) fn key_prefix(text: &str) -> Result<String, String> {
 pub(super) fn origin(text: &str) -> Result<HeaderValue, String> {
     let text = text.to_ascii_lowercase();
     let is_origin = |uri: &Uri| {
-        let origin = uri.scheme_str().zip(uri.authority()).map(|(scheme, place)| format!("{scheme}://{place}"));
+        let origin = uri.scheme_str().zip(uri.authority()).map(|(scheme, authority)| format!("{scheme}://{authority}"));
         origin.as_deref() == Some(&text)
     };
     if text == "*" || text.parse().is_ok_and(|uri| is_origin(&uri)) {

@@ -37,7 +37,7 @@ impl<W: Write> Write for Fit<W> {
     }
 }
 
-/// Standard error, or what stands for it in tests, for JSON lines, each of which comes whole: JSON itself escapes
+/// Standard error, or what replaces it in tests, for JSON lines, each of which comes whole: JSON itself escapes
 /// quotes and C0 only.
 #[derive(Debug, Clone)]
 pub(super) struct Json<M>(pub(super) M);
