@@ -44,7 +44,7 @@ pub struct Settings {
     pub policy: Option<PathBuf>,
 }
 
-/// Why calls can't be told apart.
+/// Why calls can't be identified.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file can't be read.
@@ -180,7 +180,7 @@ impl Authenticator {
     pub async fn keep_current(self: Arc<Self>, shutdown: CancellationToken) {
         while shutdown.run_until_cancelled(sleep(AUTH_RELOAD_INTERVAL)).await.is_some() {
             let this = Arc::clone(&self);
-            // Files may stand on a network.
+            // Files may be on a network.
             let _ = tokio::task::spawn_blocking(move || this.reload()).await;
         }
     }
@@ -254,7 +254,7 @@ fn has_expired(caller: &Caller) -> bool {
     caller.expiry().is_some_and(|expiry| SystemTime::now() >= expiry)
 }
 
-/// What a token grants by itself. One with a grant that is none is not believed at all: whoever wrote it meant
+/// What a token grants by itself. One with a grant that is none is not believed at all: its author meant
 /// something else.
 fn rights(claims: &Claims) -> Result<Rights, Refused> {
     let mut rights = Rights::default();

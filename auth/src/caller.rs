@@ -30,12 +30,12 @@ enum Source {
 }
 
 impl Caller {
-    /// Whoever calls where nobody has to sign in: everything is allowed.
+    /// A caller where nobody has to sign in: everything is allowed.
     pub fn unrestricted() -> Self {
         Self::fixed(Named::default(), Rights::all(), None)
     }
 
-    /// Whoever calls what needs no rights: nothing is allowed.
+    /// The caller of a method that needs no rights: nothing is allowed.
     pub fn nobody() -> Self {
         Self::fixed(Named::default(), Rights::default(), None)
     }

@@ -14,8 +14,8 @@ use tidings::limits::{JWKS_KEYS, SECRET_BYTES, TOKEN_BYTES, TOKEN_LEEWAY};
 /// Where keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
-    /// A file whose bytes are a secret that who signs and who checks share: HS256, HS384, HS512. A line's end behind it
-    /// is none of it.
+    /// A file whose bytes are a secret that the signer and the checker share: HS256, HS384, HS512. A line's end after
+    /// it is none of it.
     Secret(PathBuf),
     /// A file with a JSON Web Key Set, RFC 7517, of public keys.
     Jwks(PathBuf),
@@ -120,7 +120,7 @@ impl Keys {
         let mut keys = Vec::new();
         for (index, jwk) in (1..).zip(&set.keys) {
             let wrong = |text: String| InvalidKeys::Key(index, text);
-            // Whoever may read the set could sign with it.
+            // Everyone who may read the set could sign with it.
             if matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_)) {
                 return Err(wrong(
                     "it is a secret; a key set has public keys, and a secret has a file of its own".to_owned(),

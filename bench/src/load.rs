@@ -24,8 +24,8 @@ pub(crate) trait Reader {
         1
     }
 
-    /// The counters of what came since this was asked last, as far as it can't be told from their number: messages of
-    /// several callers may overtake each other.
+    /// The counters of what came since this was asked last, as far as it can't be derived from their number: messages
+    /// of several callers may overtake each other.
     fn shuffled(&mut self) -> Option<Vec<u64>> {
         None
     }

@@ -66,7 +66,7 @@ struct Flags {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    // One thread: the load generator is to be cheap, and its share of the processors easy to tell.
+    // One thread: the load generator is to be cheap, and its share of the processors easy to see.
     let runtime = Builder::new_current_thread().enable_all().build()?;
     match cli.command {
         Some(Command::Echo { listen }) => return echo::serve(listen),

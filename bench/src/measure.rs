@@ -11,12 +11,12 @@ mod cost;
 mod fanout;
 mod latency;
 mod memory;
+mod other_streams;
 mod peers;
 mod probe;
 mod publishing;
 mod replay;
 mod start;
-mod unheard;
 
 pub(crate) use fanout::{address, open};
 pub(crate) use probe::Probe;

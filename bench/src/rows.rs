@@ -158,8 +158,8 @@ pub(crate) const ROWS: &[Row] = &[
     less("memory of an idle stream, one a connection", Memory(1), None, Unit::Kibibytes, 40.0, 30.0),
     less(
         "p99 of 100 publishes/s to a channel that none of 10,000 open streams follows / with one stream open",
-        Unheard(10_000),
-        Some(Unheard(1)),
+        OtherStreams(10_000),
+        Some(OtherStreams(1)),
         MICROS,
         2.0,
         1.2,

@@ -69,7 +69,7 @@ struct Live {
     events: mpsc::Sender<Vec<LiveEvent>>,
     topics: Topics,
     /// It was said that sessions are of no use, and none has worked since.
-    complained: bool,
+    warned: bool,
 }
 
 /// Keeps a live connection until nobody listens or the token is cancelled.
@@ -80,7 +80,7 @@ pub(super) async fn keep(
     closing: CancellationToken,
 ) {
     let topics = Topics::new(settings.keys.clone(), settings.names.clone());
-    let live = Live { settings, commands, events, topics, complained: false };
+    let live = Live { settings, commands, events, topics, warned: false };
     let _: Option<()> = closing.run_until_cancelled(live.keep_on()).await;
 }
 
@@ -99,13 +99,13 @@ impl Live {
                     }
                     let was_lost = std::mem::take(&mut is_reported);
                     let end = session.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await;
-                    // One that came too early, while Redis was still loading, has made nothing good.
+                    // One that came too early, while Redis was still loading, has restored nothing.
                     is_reported = was_lost && !session.has_restored();
-                    self.complained &= !session.has_worked();
+                    self.warned &= !session.has_worked();
                     match end {
                         End::Unwanted => return,
                         End::Lost(reason) => reason,
-                        End::Useless(reason) => self.complain(reason),
+                        End::Useless(reason) => self.warn(reason),
                     }
                 }
                 Ok(Err(reason)) => reason,
@@ -126,14 +126,14 @@ impl Live {
     }
 
     /// Says, once until a session has worked, that one was of no use; answers why it was not.
-    fn complain(&mut self, reason: String) -> String {
+    fn warn(&mut self, reason: String) -> String {
         // Where the command connection can't be used either, its keeper says so, though it may notice a moment later:
         // what counts is that it was answered while this one was silent.
         let connection = &self.settings.connection;
         let answered = connection.checked().borrow().map(|at| at.elapsed());
         let is_alone = *connection.state().borrow() == State::Up
             && answered.is_some_and(|age| age < PROBE_INTERVAL + self.settings.timeout / 2);
-        if is_alone && !std::mem::replace(&mut self.complained, true) {
+        if is_alone && !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
                 server = %self.settings.url,
                 reason,

@@ -54,7 +54,7 @@ struct Mint {
     /// A group of theirs; repeatable
     #[arg(long, value_name = "NAME")]
     group: Vec<String>,
-    /// A channel, or the beginning of names with * behind it, on which they may publish; repeatable
+    /// A channel, or the beginning of names followed by *, on which they may publish; repeatable
     #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
     publish: Vec<Grant>,
     /// The same to read; repeatable

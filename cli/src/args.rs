@@ -40,7 +40,7 @@ pub(crate) struct Cli {
     pub(crate) serve: Serve,
 }
 
-/// What to do. What each is for stands at its arguments.
+/// What to do. Each is described at its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(Box<Serve>),

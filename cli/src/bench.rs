@@ -48,13 +48,13 @@ use report::{Report, Spread};
 
 /// Measure a running deployment: messages a second, and how long they take from end to end
 ///
-/// It publishes on a channel of its own, whose name nobody has used, reads along with as many streams as it is told,
-/// and checks that each message with a receipt came to each stream once. It exits with 1 when one was lost or came
-/// twice, or when publishes failed. What it published stays in the log of its channel until that expires, like all
+/// It publishes on a channel of its own, whose name nobody has used, reads along with as many streams as --streams
+/// says, and checks that each message with a receipt came to each stream once. It exits with 1 when one was lost or
+/// came twice, or when publishes failed. What it published stays in the log of its channel until that expires, like all
 /// messages; other channels are not touched.
 ///
 /// By default it publishes 1,000 messages a second, which disturbs nobody. With --rate 0 it finds out how many there
-/// can be: then times include waiting behind the other messages, and this command's own machine is a limit as well.
+/// can be: then times include waiting for the messages before, and this command's own machine is a limit as well.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

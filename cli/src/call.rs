@@ -25,7 +25,7 @@ use crate::{
 /// What became of one publish.
 pub(crate) type Outcome = Result<PublishResponse, Status>;
 
-/// Where requests go in. Dropped, it ends the call behind the last of them.
+/// Where requests go in. Dropped, it ends the call after the last of them.
 pub(crate) struct Requests {
     queue: mpsc::Sender<PublishStreamRequest>,
     shared: Arc<Shared>,
@@ -92,7 +92,7 @@ impl Requests {
 }
 
 impl Outcomes {
-    /// Lets `sending` send, and hands each outcome to `note` with how many are owed behind it, until the call has
+    /// Runs `sending`, and hands each outcome to `note` with how many are still owed, until the call has
     /// ended. Where `note` breaks off, nothing more is sent, but what is under way is still answered. Answers what
     /// sending came to, if it came to its end, and how the call ended.
     pub(crate) async fn drive<S>(
@@ -131,7 +131,7 @@ impl Outcomes {
         }
     }
 
-    /// The outcome of the oldest request that has none yet; `None` when the call has ended behind the last. An error is
+    /// The outcome of the oldest request that has none yet; `None` when the call has ended after the last. An error is
     /// that of the whole call. Nothing is lost when the wait is given up.
     async fn next(&mut self) -> Result<Option<Outcome>, Error> {
         let (address, calls) = (self.address.clone(), self.calls.clone());

@@ -61,7 +61,7 @@ pub(crate) enum Error {
     /// A key, a token or a policy is none.
     #[error("{0}")]
     Access(String),
-    /// The answer was no, and stands on standard output.
+    /// The answer was no, and is on standard output.
     #[error("no")]
     No,
     /// The services cannot start, one of them ended, or one is not well.
@@ -200,8 +200,8 @@ mod tests {
         let mut details = ErrorDetails::new();
         details.set_error_info("\u{1b}[31m", "tidings", HashMap::new());
         details.add_bad_request_violation("\u{202e}", "\r");
-        let told = describe(&Status::with_error_details(Code::Unknown, "\u{9b}2J\n", details));
-        assert_eq!(told, "UNKNOWN: \\u{9b}2J\\n (\\u{1b}[31m)\n  \\u{202e}: \\r");
+        let text = describe(&Status::with_error_details(Code::Unknown, "\u{9b}2J\n", details));
+        assert_eq!(text, "UNKNOWN: \\u{9b}2J\\n (\\u{1b}[31m)\n  \\u{202e}: \\r");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
 
 /// List the retained messages of a channel
 ///
-/// Prints what the channel's log has, and ends. `tidings tail` goes on with what comes.
+/// Prints what the channel's log has, and ends. `tidings tail` continues with what comes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

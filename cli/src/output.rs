@@ -63,7 +63,7 @@ pub(crate) struct Out {
 /// The styles of what is printed for people; all of them plain where colours are not welcome.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Palette {
-    /// What is seldom read: times and attributes.
+    /// What is rarely read: times and attributes.
     pub(crate) faint: Style,
     /// A channel's name.
     pub(crate) channel: Style,
@@ -125,7 +125,7 @@ impl Palette {
     }
 }
 
-/// Waits until whoever reads our output has gone away, as `head` does, though there is nothing to print. It never ends
+/// Waits until the reader of our output has gone away, as `head` does, though there is nothing to print. It never ends
 /// where the system cannot tell, as of files.
 pub(crate) async fn reader_gone() {
     // A copy of the descriptor, which is only watched: nothing about the pipe itself changes.

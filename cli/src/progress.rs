@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar that is taken away when it is dropped, so that what follows stands alone.
+/// A bar that is taken away when it is dropped, so that it is not mixed with what follows.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
@@ -28,7 +28,7 @@ impl Progress {
         self.0.set_position(position);
     }
 
-    /// What stands beside it.
+    /// The text beside it.
     pub(crate) fn say(&self, text: impl Into<Cow<'static, str>>) {
         self.0.set_message(text);
     }

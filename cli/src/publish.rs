@@ -36,14 +36,14 @@ Examples:
   tidings publish orders hello
   tidings publish orders '{\"total\": 1.10}' --json     JSON, passed on byte for byte
   tidings publish orders -5                             a negative number is a message
-  tidings publish orders -- --dry-run                   behind -- everything is
+  tidings publish orders -- --dry-run                   after -- everything is
   date | tidings publish orders -                       all of standard input as one message
   tidings publish orders --lines < orders.txt           a message for each line
   tidings publish orders ping --count 600 --rate 10     ten a second, for a minute")]
 pub(crate) struct Publish {
     /// The channel; '' is the server's default channel
     channel: String,
-    /// The message; - reads it from standard input, exactly as it comes. Behind -- it may begin with a dash
+    /// The message; - reads it from standard input, exactly as it comes. After -- it may begin with a dash
     #[arg(required_unless_present_any = ["data", "lines"], conflicts_with = "data", allow_negative_numbers = true)]
     message: Option<String>,
     /// The message (with --lines, each of them) is a JSON text, passed on byte for byte. For the receipt see --output

@@ -86,7 +86,7 @@ struct JsonMessage<'a> {
     cursor: &'a str,
 }
 
-/// A message as one line of JSON, with the contract's names; a `json` payload stands in it as it was published.
+/// A message as one line of JSON, with the contract's names; a `json` payload is written in it as it was published.
 pub(crate) fn json(message: &Message) -> String {
     let mut object = JsonMessage {
         message_id: &message.message_id,
@@ -190,7 +190,7 @@ impl Cell {
         self.0.width()
     }
 
-    /// It with spaces behind it, so that it takes `width` columns, or more where it is wider.
+    /// It with spaces after it, so that it takes `width` columns, or more where it is wider.
     pub(crate) fn padded(&self, width: usize) -> impl fmt::Display {
         format!("{}{}", self.0, " ".repeat(width.saturating_sub(self.width())))
     }

@@ -51,7 +51,7 @@ pub(crate) struct Listen {
 }
 
 impl Serve {
-    /// Serves until `stop` is cancelled and both services have drained. Whatever is wrong with the flags is told, and
+    /// Serves until `stop` is cancelled and both services have drained. Wrong flags are reported, and
     /// both ports are bound, before anything is printed. `program` is how this one was called.
     pub(crate) async fn run(self, program: &str, out: &mut Out, stop: CancellationToken) -> Result<(), Error> {
         telemetry::init(&self.logs.filter, self.logs.format).map_err(Error::serve)?;
@@ -68,7 +68,7 @@ impl Serve {
         let admin = self.common.bind_admin(&parts).await.map_err(Error::serve)?;
         let broker = broker.start();
         let admin = admin.map(|server| server.open(broker.clone(), stop.clone()));
-        // Whoever closed our output still wants to be served.
+        // With our output closed, clients still want to be served.
         let _ = self.announce(&broker, &names, [&publisher, &subscriber], program, out);
         let serving = self.serve(&broker, (names, capture), server, [publisher, subscriber], stop.clone());
         let served = closed_after(&broker, &stop, self.common.shutdown_timeout, serving).await;
@@ -118,7 +118,7 @@ impl Serve {
     ) -> std::io::Result<()> {
         let (publisher, subscriber) = (publisher.local_addr()?, subscriber.local_addr()?);
         let heading = out.palette().heading;
-        let place = match self.common.redis_url {
+        let broker = match self.common.redis_url {
             Some(_) => broker.describe(),
             None => "the embedded broker".to_owned(),
         };
@@ -126,7 +126,7 @@ impl Serve {
             Some(_) => "",
             None => ": messages live in this process and are gone when it ends (--redis-url keeps them in a Redis)",
         };
-        out.line(format_args!("{heading}Tidings on {place}{heading:#}{fate}"))?;
+        out.line(format_args!("{heading}Tidings on {broker}{heading:#}{fate}"))?;
         out.line(format_args!("  publisher   {publisher}"))?;
         out.line(format_args!("  subscriber  {subscriber}"))?;
         let channel = names.default_channel().map_or("channel1", |channel| channel.as_str());

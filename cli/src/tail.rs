@@ -1,4 +1,4 @@
-//! `tidings tail`: follows a channel or a pattern, and goes on by cursor where a lost connection cut it off.
+//! `tidings tail`: follows a channel or a pattern, and resumes by cursor where a lost connection cut it off.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use start::Start;
 /// Follow a channel, or all channels that match a pattern
 ///
 /// Prints each message as it arrives, until Ctrl-C, until there were --count of them, or until nobody reads its output
-/// any more. After a lost connection it goes on where it was; what cannot be had any more is shown as a gap.
+/// any more. After a lost connection it resumes where it was; what cannot be had any more is shown as a gap.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -66,7 +66,7 @@ enum Ended {
 
 impl Tail {
     /// Prints events until `stop` is cancelled, nobody reads them any more, or there were enough. Only a stream that
-    /// stood once is resumed: an address or a request that is wrong from the start fails at once.
+    /// was open once is resumed: an address or a request that is wrong from the start fails at once.
     pub(crate) async fn run(self, out: &mut Out, stop: CancellationToken) -> Result<(), Error> {
         tokio::select! {
             done = self.follow(out) => done,

@@ -1,4 +1,4 @@
-//! The token that commands sign in with, from a file that something else may write anew at any time.
+//! The token that commands sign in with, from a file that something else may rewrite at any time.
 
 use std::{
     fs, io,

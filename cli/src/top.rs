@@ -1,5 +1,5 @@
 //! `tidings top`: the channels and how busy they are, over and over. Rates are differences of last sequences, so they
-//! are those of all publishers, whoever they are.
+//! are those of all publishers.
 
 use std::time::{Duration, Instant};
 
@@ -114,7 +114,7 @@ impl Top {
         }
     }
 
-    /// Draws over and over. When the services are away it says so and goes on.
+    /// Draws over and over. When the services are away it says so and continues.
     async fn live(
         &self,
         (mut before, mut at): (Sample, Instant),

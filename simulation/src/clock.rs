@@ -49,7 +49,7 @@ extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -
         return unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) as libc::c_int };
     }
     let ms = now_ms + if clock == libc::CLOCK_REALTIME { BEGINNING_MS } else { UPTIME_MS };
-    // SAFETY: who calls this gives a place for the answer.
+    // SAFETY: the caller gives a valid pointer for the answer.
     unsafe { *time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 } };
     0
 }
@@ -61,7 +61,7 @@ extern "C" fn getrandom(buffer: *mut u8, length: libc::size_t, flags: libc::c_ui
         return unsafe { libc::syscall(libc::SYS_getrandom, buffer, length, flags) as libc::ssize_t };
     }
     for at in 0..length {
-        // SAFETY: who calls this gives a place of this length.
+        // SAFETY: the caller gives a buffer of this length.
         unsafe { *buffer.add(at) = next() as u8 };
     }
     length as libc::ssize_t

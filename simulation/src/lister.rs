@@ -8,13 +8,13 @@ use tonic::Code;
 
 use crate::{
     schedule::CHANNELS,
-    truth::{Listed, Place},
+    truth::{Listed, Numbered},
     world,
 };
 
 const PAGE_SIZE: i32 = 2;
 
-/// One list at a time: where it goes on.
+/// One list at a time: where it continues.
 #[derive(Debug, Clone)]
 pub(crate) struct Lister {
     index: usize,
@@ -54,8 +54,8 @@ impl Lister {
         };
         let (listed, next) = match subscriber.list(request).await {
             Ok(page) => {
-                let places: Vec<Place> = page.messages.into_iter().map(place).collect();
-                (Some(Listed::Page { is_first: token.is_empty(), places }), page.next_page_token)
+                let messages: Vec<Numbered> = page.messages.into_iter().map(numbered).collect();
+                (Some(Listed::Page { is_first: token.is_empty(), messages }), page.next_page_token)
             }
             Err(status) => match status.code() {
                 Code::OutOfRange if !token.is_empty() => (Some(Listed::Gone), String::new()),
@@ -72,10 +72,10 @@ impl Lister {
     }
 }
 
-fn place(message: Message) -> Place {
+fn numbered(message: Message) -> Numbered {
     let text = match message.payload {
         Some(Payload::Text(text)) => text,
         other => format!("{other:?}"),
     };
-    Place { channel: message.channel, epoch: message.epoch, sequence: message.sequence, text }
+    Numbered { channel: message.channel, epoch: message.epoch, sequence: message.sequence, text }
 }

@@ -41,7 +41,7 @@ struct Settings {
     runs: u64,
     kinds: Kinds,
     traces: bool,
-    /// How many violations are told before it ends.
+    /// How many violations are printed before it ends.
     most: usize,
     /// Whether each schedule is run twice and compared.
     twice: bool,
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     let seconds = begun.elapsed().as_secs_f64();
     let mut done = done.into_inner().expect("whole");
     eprintln!("{seconds:.1} s, {:.0} schedules a second", done.len() as f64 / seconds);
-    // Seeds are taken in order, and what was taken was run: what is told goes up to the last violation that is asked
+    // Seeds are taken in order, and what was taken was run: what is printed goes up to the last violation that is asked
     // for, whichever thread was first.
     done.sort_by_key(|(at, _)| *at);
     let broken = done.iter().enumerate().filter(|(_, (_, outcome))| outcome.violation.is_some());
@@ -117,13 +117,13 @@ fn main() -> ExitCode {
         found.len()
     );
     let mut engine = Some(Engine::new().expect("Lua"));
-    let mut told: Vec<String> = Vec::new();
+    let mut printed: Vec<String> = Vec::new();
     for (seed, rule, how) in &found {
         println!("\nseed {seed}: {rule}: {how}");
-        if told.contains(rule) {
+        if printed.contains(rule) {
             continue;
         }
-        told.push(rule.clone());
+        printed.push(rule.clone());
         let schedule = generate::schedule(*seed, &settings.kinds);
         let (small, given_back) = shrink::shrink(schedule, rule, engine.take().expect("it was given back"));
         let (outcome, given_back) = run(&small, given_back, true);

@@ -1,4 +1,4 @@
-//! A reader: opens a stream at a subscriber, notes what it is told, and comes again with its cursors, as README has it.
+//! A reader: opens a stream at a subscriber, notes what it receives, and resumes with its cursors, as README has it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,13 +13,13 @@ use tonic::{Code, Status};
 
 use crate::{
     frames,
-    truth::{Place, Reason, Told, short},
+    truth::{Numbered, Reason, Received, short},
     world,
 };
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Where a reader goes on.
+/// Where a reader resumes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cursors {
     /// Of a channel: the newest. Of a pattern: the newest of the whole stream, then those of messages since.
@@ -46,7 +46,7 @@ impl Reading {
                 world.truth.note(|| format!("R{index}'s stream ends: {:?} {}", status.code(), status.message()))
             });
             if !matches!(status.code(), Code::Unavailable | Code::Unknown | Code::DeadlineExceeded) {
-                self.tell(Told::Refused(format!("{:?} {}", status.code(), status.message())));
+                self.record(Received::Refused(format!("{:?} {}", status.code(), status.message())));
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -79,24 +79,24 @@ impl Reading {
             let Some(taken) = taken else { return Ok(()) };
             buffer.extend_from_slice(&taken?);
             while let Some(response) = frames::next::<StreamMessagesResponse>(&mut buffer) {
-                self.hear(response.event.expect("an event"));
+                self.take(response.event.expect("an event"));
             }
         }
     }
 
-    fn tell(&self, told: Told) {
+    fn record(&self, received: Received) {
         let index = self.index;
         world::with(|world| {
             let at = world.truth.tick();
-            world.truth.note(|| match &told {
-                Told::Started => format!("R{index} starts"),
-                Told::Message(place) => format!("R{index} gets {place}"),
-                Told::Gap { channel, epoch, first, last, reason } => {
-                    format!("R{index} is told: {channel} {}:{first} to {last} are missing, {reason:?}", short(epoch))
+            world.truth.note(|| match &received {
+                Received::Started => format!("R{index} starts"),
+                Received::Message(numbered) => format!("R{index} gets {numbered}"),
+                Received::Gap { channel, epoch, first, last, reason } => {
+                    format!("R{index} gets a gap: {channel} {}:{first} to {last} are missing, {reason:?}", short(epoch))
                 }
-                Told::Refused(text) => format!("R{index} is refused: {text}"),
+                Received::Refused(text) => format!("R{index} is refused: {text}"),
             });
-            world.truth.readers[index].told.push((at, told));
+            world.truth.readers[index].received.push((at, received));
         });
     }
 
@@ -113,7 +113,7 @@ impl Reading {
         cursors.after.push(cursor);
     }
 
-    fn hear(&self, event: Event) {
+    fn take(&self, event: Event) {
         let index = self.index;
         match event {
             Event::Started(started) => {
@@ -121,7 +121,7 @@ impl Reading {
                     let at = world.truth.tick();
                     world.truth.note(|| format!("R{index}'s stream has started"));
                     world.truth.readers[index].started.get_or_insert(at);
-                    world.truth.readers[index].told.push((at, Told::Started));
+                    world.truth.readers[index].received.push((at, Received::Started));
                 });
                 self.keep(started.cursor, true);
             }
@@ -136,7 +136,7 @@ impl Reading {
                     other => format!("{other:?}"),
                 };
                 let (channel, epoch, sequence) = (message.channel, message.epoch, message.sequence);
-                self.tell(Told::Message(Place { channel, epoch, sequence, text }));
+                self.record(Received::Message(Numbered { channel, epoch, sequence, text }));
                 self.keep(message.cursor, false);
             }
             Event::Gap(gap) => {
@@ -146,7 +146,7 @@ impl Reading {
                     GapReason::EpochChanged | GapReason::Unspecified => Reason::EpochChanged,
                 };
                 let (channel, epoch) = (gap.channel, gap.epoch);
-                self.tell(Told::Gap { channel, epoch, first: gap.first_missing, last: gap.last_missing, reason });
+                self.record(Received::Gap { channel, epoch, first: gap.first_missing, last: gap.last_missing, reason });
                 self.keep(gap.cursor, false);
             }
         }

@@ -20,7 +20,7 @@ use crate::{
     reader::{Cursors, Reading},
     redis::lua::Engine,
     schedule::{CHANNELS, Schedule, Setup, Step, publisher, subscriber},
-    truth::{Acknowledged, Place, Reader},
+    truth::{Acknowledged, Numbered, Reader},
     world::{self, World},
 };
 
@@ -64,7 +64,7 @@ fn run_here(schedule: &Schedule, engine: Engine, is_traced: bool) -> (Outcome, E
     }
     for (index, reader) in setup.readers.iter().enumerate() {
         let (name, topic) = (format!("R{index}"), reader.topic.to_owned());
-        world.truth.readers.push(Reader { name, topic, started: None, told: Vec::new() });
+        world.truth.readers.push(Reader { name, topic, started: None, received: Vec::new() });
     }
     world::begin(world);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -90,7 +90,7 @@ async fn play(schedule: &Schedule) {
         if step.may_lose() {
             pass(2).await;
         }
-        // Its line stands before what comes of it.
+        // Its line comes before its effects.
         let at = world::with(|world| world.truth.trace.len());
         if stage.make(*step).await {
             world::with(|world| world.truth.note_at(at, || step.describe(&schedule.setup)));
@@ -393,11 +393,12 @@ impl<'a> Stage<'a> {
             }
             Step::Hold { client, live, commands } => {
                 let client = self.setup.client(client);
-                let ways = world.connections.values_mut();
-                for way in ways.filter(|way| way.client == client && way.is_live() == live) {
+                let connections = world.connections.values_mut();
+                for connection in connections.filter(|connection| connection.client == client && connection.is_live() == live)
+                {
                     match commands {
-                        true => way.holds_commands = true,
-                        false => way.holds_replies = true,
+                        true => connection.holds_commands = true,
+                        false => connection.holds_replies = true,
                     }
                 }
             }
@@ -472,11 +473,11 @@ impl<'a> Stage<'a> {
                         let (channel, epoch) = (name.to_string(), receipt.epoch.to_string());
                         let given = world.truth.given.entry((channel.clone(), epoch.clone())).or_default();
                         *given = (*given).max(receipt.sequence);
-                        let place = Place { channel, epoch, sequence: receipt.sequence, text };
+                        let message = Numbered { channel, epoch, sequence: receipt.sequence, text };
                         let is_duplicate = receipt.duplicate;
                         let again = if is_duplicate { ", again" } else { "" };
-                        world.truth.note(|| format!("P{index} has a receipt: {place}{again}"));
-                        world.truth.acknowledged.push(Acknowledged { place, begun, run, is_duplicate });
+                        world.truth.note(|| format!("P{index} has a receipt: {message}{again}"));
+                        world.truth.acknowledged.push(Acknowledged { message, begun, run, is_duplicate });
                     }
                 }
             });

@@ -1,4 +1,4 @@
-//! A schedule: who is there, and what happens, step by step. A step that can't be done where it stands is passed over,
+//! A schedule: who is there, and what happens, step by step. A step that can't be done at its point is passed over,
 //! so that steps can be taken out of a schedule.
 
 /// Who is there.
@@ -126,7 +126,7 @@ pub(crate) enum Step {
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     pub(crate) setup: Setup,
-    /// What happens, and how long it is waited behind it, ms; 0 for a moment.
+    /// What happens, and how long to wait after it, ms; 0 for a moment.
     pub(crate) steps: Vec<(Step, u64)>,
 }
 
@@ -199,10 +199,10 @@ impl Step {
             Self::Route { client: of, server, cuts } => {
                 format!("{} is led to S{server}{}", client(of), if *cuts { ", and cut" } else { "" })
             }
-            Self::Cut { client: of, live } => format!("{}'s {} are cut", client(of), ways(*live)),
+            Self::Cut { client: of, live } => format!("{}'s {} are cut", client(of), connections(*live)),
             Self::Hold { client: of, live, commands } => {
                 let what = if *commands { "what goes out" } else { "what comes in" };
-                format!("{what} on {}'s {} is held up", client(of), ways(*live))
+                format!("{what} on {}'s {} is held up", client(of), connections(*live))
             }
             Self::Release { client: of } => format!("{}'s connections are free", client(of)),
             Self::Flush { server } => format!("S{server} is flushed"),
@@ -216,6 +216,6 @@ impl Step {
     }
 }
 
-fn ways(live: bool) -> &'static str {
+fn connections(live: bool) -> &'static str {
     if live { "live connections" } else { "command connections" }
 }

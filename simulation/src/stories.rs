@@ -10,12 +10,12 @@ pub(crate) fn all() -> Vec<(&'static str, Schedule)> {
         ("a primary that was stopped acknowledges when it wakes", woken()),
         ("a rollback inside one epoch", rollback()),
         ("a rollback that leaves a publisher where it was", unseen_rollback()),
-        ("a pattern that resumes behind a flush", flushed_pattern()),
+        ("a pattern that resumes after a flush", flushed_pattern()),
         ("a pattern that resumes without a registry", no_registry()),
         ("a cursor from before the first message", before_the_first()),
-        ("a clock that is twenty days behind", behind_clock()),
+        ("a clock that is twenty days late", late_clock()),
         ("back to the old primary", failback()),
-        ("a rollback that nobody heard, and another publisher writes on", written_on()),
+        ("a rollback that nobody noticed, and another publisher writes on", written_on()),
         ("two flushes in a row", two_flushes()),
         ("two servers in a row without the channel", two_absences()),
         ("a rollback while the live link is down", rollback_unheard()),
@@ -147,7 +147,7 @@ fn before_the_first() -> Schedule {
     Schedule { setup: setup(1, 1, CHANNELS[0]), steps }
 }
 
-fn behind_clock() -> Schedule {
+fn late_clock() -> Schedule {
     let steps = vec![
         (Step::Clock { server: 0, ms: -20 * 86_400_000 }, 10),
         (OPEN, 50),

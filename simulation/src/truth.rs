@@ -1,12 +1,12 @@
-//! What really happened: what was given out, what was acknowledged, and what readers were told. The oracle judges it.
+//! What really happened: what was given out, what was acknowledged, and what readers received. The oracle judges it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock;
 
-/// A message's place, and what it says.
+/// A numbered message: its position and its text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct Numbered {
     pub(crate) channel: String,
     pub(crate) epoch: String,
     pub(crate) sequence: i64,
@@ -16,7 +16,7 @@ pub(crate) struct Place {
 /// An acknowledged message.
 #[derive(Debug, Clone)]
 pub(crate) struct Acknowledged {
-    pub(crate) place: Place,
+    pub(crate) message: Numbered,
     /// When its publish began.
     pub(crate) begun: u64,
     /// Which run of which publisher has the receipt.
@@ -24,7 +24,7 @@ pub(crate) struct Acknowledged {
     pub(crate) is_duplicate: bool,
 }
 
-/// Why a reader was told that messages are missing.
+/// Why a reader got a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     Trimmed,
@@ -32,12 +32,12 @@ pub(crate) enum Reason {
     NotRetained,
 }
 
-/// What a reader was told.
+/// What a reader received.
 #[derive(Debug, Clone)]
-pub(crate) enum Told {
+pub(crate) enum Received {
     /// A stream has started, from the beginning or a cursor.
     Started,
-    Message(Place),
+    Message(Numbered),
     Gap {
         channel: String,
         epoch: String,
@@ -53,8 +53,8 @@ pub(crate) enum Told {
 #[derive(Debug, Clone)]
 pub(crate) enum Listed {
     /// A page, the first of its list or a later one.
-    Page { is_first: bool, places: Vec<Place> },
-    /// The list's history is gone, as it was told.
+    Page { is_first: bool, messages: Vec<Numbered> },
+    /// The list's history is gone, as the service reported.
     Gone,
     /// For this reason, which is none of those that pass.
     Refused(String),
@@ -68,7 +68,7 @@ pub(crate) struct Reader {
     pub(crate) topic: String,
     /// When it first had its start: what is published from then on is owed to it.
     pub(crate) started: Option<u64>,
-    pub(crate) told: Vec<(u64, Told)>,
+    pub(crate) received: Vec<(u64, Received)>,
 }
 
 impl Reader {
@@ -89,14 +89,14 @@ pub(crate) struct Truth {
     /// The greatest sequence ever given out in an epoch of a channel.
     pub(crate) given: BTreeMap<(String, String), i64>,
     /// Everything ever pushed: when first, and how often.
-    pub(crate) pushed: BTreeMap<Place, (u64, usize)>,
+    pub(crate) pushed: BTreeMap<Numbered, (u64, usize)>,
     pub(crate) acknowledged: Vec<Acknowledged>,
     pub(crate) readers: Vec<Reader>,
     /// What each lister was answered, in order.
     pub(crate) lists: Vec<Vec<Listed>>,
     /// What heads ever listed, as they have it, by channel.
     pub(crate) histories: BTreeSet<(&'static str, String)>,
-    /// Runs of publishers that remember what they were told.
+    /// Runs of publishers that remember what they learned.
     pub(crate) remembering: Vec<usize>,
     pub(crate) runs: usize,
     /// Whether a server's clock was set.
@@ -125,7 +125,7 @@ impl Truth {
         }
     }
 
-    /// The same, at a place among the lines.
+    /// The same, at an index among the lines.
     pub(crate) fn note_at(&mut self, at: usize, line: impl FnOnce() -> String) {
         let end = self.trace.len();
         self.note(line);
@@ -133,14 +133,14 @@ impl Truth {
         self.trace[at..].rotate_right(new);
     }
 
-    /// A server published: where the message is one of ours, its place was given out.
+    /// A server published: where the message is one of ours, its position was given out.
     pub(crate) fn published(&mut self, server: usize, channel: &[u8], payload: &[u8]) {
-        let Some(place) = place(channel, payload) else { return };
-        let given = self.given.entry((place.channel.clone(), place.epoch.clone())).or_default();
-        *given = (*given).max(place.sequence);
-        self.note(|| format!("S{server} pushes {place}"));
+        let Some(message) = numbered(channel, payload) else { return };
+        let given = self.given.entry((message.channel.clone(), message.epoch.clone())).or_default();
+        *given = (*given).max(message.sequence);
+        self.note(|| format!("S{server} pushes {message}"));
         let now = self.tick();
-        self.pushed.entry(place).or_insert((now, 0)).1 += 1;
+        self.pushed.entry(message).or_insert((now, 0)).1 += 1;
     }
 
     pub(crate) fn begin_run(&mut self) -> usize {
@@ -150,7 +150,7 @@ impl Truth {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Numbered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}:{} {}", self.channel, short(&self.epoch), self.sequence, self.text)
     }
@@ -161,14 +161,14 @@ pub(crate) fn short(epoch: &str) -> &str {
     epoch.get(..4).unwrap_or(epoch)
 }
 
-fn place(channel: &[u8], payload: &[u8]) -> Option<Place> {
+fn numbered(channel: &[u8], payload: &[u8]) -> Option<Numbered> {
     let (channel, json) = (std::str::from_utf8(channel).ok()?, std::str::from_utf8(payload).ok()?);
-    let between = |before: &str, behind: &str| {
+    let between = |before: &str, after: &str| {
         let rest = &json[json.find(before)? + before.len()..];
-        Some(rest[..rest.find(behind)?].to_owned())
+        Some(rest[..rest.find(after)?].to_owned())
     };
     let sequence = between("\"sequence\":", ",").or_else(|| between("\"sequence\":", "}"))?.parse().ok()?;
-    Some(Place {
+    Some(Numbered {
         channel: channel.to_owned(),
         epoch: between("\"epoch\":\"", "\"")?,
         sequence,

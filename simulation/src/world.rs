@@ -1,5 +1,5 @@
 //! All servers and connections of one schedule. Bytes that a socket is handed are carried out at once, unless a fault
-//! stands between.
+//! is between them.
 
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, sync::Arc};
 
@@ -153,7 +153,7 @@ impl World {
         Ok(pipe)
     }
 
-    /// A client closes its end: what it has sent before arrives, unless the way is held.
+    /// A client closes its end: what it has sent before arrives, unless the connection is held.
     fn hang_up(&mut self, id: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match self.servers[connection.server].is_stopped || connection.holds_commands {
@@ -337,7 +337,7 @@ impl World {
         }
     }
 
-    /// Says where a history of a server begins anew.
+    /// Says where a history of a server begins again.
     pub(crate) fn note_heads(&mut self, index: usize) {
         if !self.truth.is_traced {
             return;

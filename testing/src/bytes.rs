@@ -32,7 +32,7 @@ enum Edit {
 pub fn throw(samples: &[Vec<u8>], check: fn(&[u8])) {
     for sample in samples {
         check(sample);
-        // Long samples are there for their length: a few cuts tell as much as all.
+        // Long samples are there for their length: a few cuts show as much as all.
         let step = sample.len() / 256 + 1;
         (0..sample.len()).step_by(step).for_each(|end| check(&sample[..end]));
     }
@@ -64,26 +64,26 @@ fn any_edit() -> impl Strategy<Value = Edit> {
 }
 
 fn apply(edit: &Edit, bytes: &mut Vec<u8>, samples: &[Vec<u8>]) {
-    let place = |index: &Index| index.index(bytes.len() + 1);
+    let at_index = |index: &Index| index.index(bytes.len() + 1);
     match edit {
-        Edit::Cut(at, length) => drop(bytes.drain(piece(place(at), *length, bytes.len()))),
+        Edit::Cut(at, length) => drop(bytes.drain(piece(at_index(at), *length, bytes.len()))),
         Edit::Set(at, byte) => {
-            let at = place(at);
-            if let Some(place) = bytes.get_mut(at) {
-                *place = *byte;
+            let at = at_index(at);
+            if let Some(changed) = bytes.get_mut(at) {
+                *changed = *byte;
             }
         }
-        Edit::Insert(at, more) => insert(bytes, place(at), more.clone()),
+        Edit::Insert(at, more) => insert(bytes, at_index(at), more.clone()),
         Edit::Mix(at, of, from, length) => {
             if !samples.is_empty() {
                 let other = of.get(samples);
                 let taken = other[piece(from.index(other.len() + 1), *length, other.len())].to_vec();
-                insert(bytes, place(at), taken);
+                insert(bytes, at_index(at), taken);
             }
         }
         Edit::Double(at, length) => {
-            let taken = bytes[piece(place(at), *length, bytes.len())].to_vec();
-            insert(bytes, place(at), taken);
+            let taken = bytes[piece(at_index(at), *length, bytes.len())].to_vec();
+            insert(bytes, at_index(at), taken);
         }
     }
 }

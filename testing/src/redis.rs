@@ -97,7 +97,7 @@ impl RedisServer {
         });
     }
 
-    /// Starts the process and waits for nothing: it may go on loading for a while.
+    /// Starts the process and waits for nothing: it may still be loading for a while.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the server runs already");
         let process = Command::new(&self.program)
@@ -134,7 +134,7 @@ impl RedisServer {
         self.wait_until("it has stopped", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
     }
 
-    /// Lets a process that was stopped go on.
+    /// Resumes a process that was stopped.
     pub fn resume(&self) {
         self.signal("-CONT");
     }
@@ -147,7 +147,7 @@ impl RedisServer {
         Snapshot(folder)
     }
 
-    /// Ends the process, puts files of before in the place of its own, and starts it again.
+    /// Ends the process, replaces its files with those of before, and starts it again.
     pub fn restart_from(&mut self, snapshot: &Snapshot) {
         self.kill();
         self.folder = tempfile::tempdir().expect("a temporary folder");
@@ -242,9 +242,9 @@ pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let count = PORTS.end - PORTS.start;
-    // Processes that test at the same time begin at different places.
-    let place = std::process::id().wrapping_mul(211) % count;
-    let port = |step: u32| (PORTS.start + (place + step) % count) as u16;
+    // Processes that test at the same time begin at different ports.
+    let offset = std::process::id().wrapping_mul(211) % count;
+    let port = |step: u32| (PORTS.start + (offset + step) % count) as u16;
     let mut tried = (0..count).map(|_| port(NEXT.fetch_add(1, Ordering::Relaxed)));
     tried.find(is_free).expect("a free port between 10000 and 32000")
 }

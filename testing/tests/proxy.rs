@@ -24,10 +24,10 @@ impl Client {
     }
 
     async fn expect(&mut self, end: &str) {
-        let mut heard = Vec::new();
-        while !heard.ends_with(end.as_bytes()) {
-            let read = timeout(TEST_TIMEOUT, self.0.read_buf(&mut heard)).await.expect("an answer in time");
-            assert!(read.expect("no error") > 0, "ended after {:?}", String::from_utf8_lossy(&heard));
+        let mut received = Vec::new();
+        while !received.ends_with(end.as_bytes()) {
+            let read = timeout(TEST_TIMEOUT, self.0.read_buf(&mut received)).await.expect("an answer in time");
+            assert!(read.expect("no error") > 0, "ended after {:?}", String::from_utf8_lossy(&received));
         }
     }
 

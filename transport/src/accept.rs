@@ -27,7 +27,7 @@ pub(super) async fn run(
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
     let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
-    let accepted = accept_all(&listener, &connection, &tasks, &shutdown, descriptors::places()).await;
+    let accepted = accept_all(&listener, &connection, &tasks, &shutdown, descriptors::available()).await;
     // The port is free for a successor as soon as nothing new is accepted.
     drop(listener);
     shutdown.cancel();
@@ -47,23 +47,23 @@ async fn accept_all(
     connection: &Connection,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
-    places: usize,
+    limit: usize,
 ) -> Result<(), Error> {
-    let (limit, places) = (places, Arc::new(Semaphore::new(places)));
+    let permits = Arc::new(Semaphore::new(limit));
     let (mut full, mut exhausted) = (Occasionally::default(), Occasionally::default());
     loop {
         let next = async {
-            if places.available_permits() == 0 && full.is_due() {
+            if permits.available_permits() == 0 && full.is_due() {
                 tracing::warn!(open = limit, "no more connections can be taken; clients wait until one of them ends");
             }
-            // Without a place nothing is accepted: clients wait in the kernel's queue, which is bounded as well.
-            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-            listener.accept().await.map(|(stream, _)| (stream, place))
+            // Without a permit nothing is accepted: clients wait in the kernel's queue, which is bounded as well.
+            let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
+            listener.accept().await.map(|(stream, _)| (stream, permit))
         };
         match shutdown.run_until_cancelled(next).await {
             None => return Ok(()),
-            Some(Ok((stream, place))) => {
-                tasks.spawn(connection.clone().run(stream, place));
+            Some(Ok((stream, permit))) => {
+                tasks.spawn(connection.clone().run(stream, permit));
             }
             Some(Err(error)) => match error.kind() {
                 io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
@@ -159,9 +159,9 @@ mod tests {
             let (mut first, mut second) = (connect(&listener).await, connect(&listener).await);
             assert!(is_served(&mut first, limit).await && is_served(&mut second, limit).await);
             let mut third = connect(&listener).await;
-            assert!(!is_served(&mut third, Duration::from_millis(300)).await, "there are two places");
+            assert!(!is_served(&mut third, Duration::from_millis(300)).await, "there are two permits");
             drop(first);
-            assert!(is_served(&mut third, limit).await, "a place is free");
+            assert!(is_served(&mut third, limit).await, "a permit is free");
             shutdown.cancel();
         };
         let (accepted, ()) = tokio::join!(accept_all(&listener, &connection, &tasks, &shutdown, 2), clients);

@@ -2,7 +2,7 @@
 //! the services drain, and closes last.
 //!
 //! Each connection carries one request, in a bounded time, and there are few of them: neither a scraper that hangs nor
-//! a stranger costs more. Nothing here tells a channel's name or anything of a message.
+//! a stranger costs more. Nothing here reveals a channel's name or anything of a message.
 
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ impl Admin {
 }
 
 async fn serve(listener: TcpListener, answers: Arc<Answers>, stop: CancellationToken) {
-    let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(ADMIN_CONNECTIONS)));
+    let (tasks, permits) = (TaskTracker::new(), Arc::new(Semaphore::new(ADMIN_CONNECTIONS)));
     let cut = CancellationToken::new();
     let mut tidy = interval(METRICS_TIDY);
     tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,9 +84,9 @@ async fn serve(listener: TcpListener, answers: Arc<Answers>, stop: CancellationT
         tokio::select! {
             () = stop.cancelled() => break,
             _ = tidy.tick() => answers.scrape.tidy(),
-            (connected, place) = accept(&listener, &places) => match connected {
+            (connected, permit) = accept(&listener, &permits) => match connected {
                 Some(stream) => {
-                    let (connected, cut) = (connection(stream, Arc::clone(&answers), place), cut.clone());
+                    let (connected, cut) = (connection(stream, Arc::clone(&answers), permit), cut.clone());
                     tasks.spawn(async move { cut.run_until_cancelled(connected).await });
                 }
                 None => sleep(ACCEPT_PAUSE).await,
@@ -101,16 +101,16 @@ async fn serve(listener: TcpListener, answers: Arc<Answers>, stop: CancellationT
     }
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (Option<TcpStream>, OwnedSemaphorePermit) {
-    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (Option<TcpStream>, OwnedSemaphorePermit) {
+    let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
     let accepted = listener.accept().await;
     if let Err(error) = &accepted {
         tracing::debug!(%error, "the admin listener can't accept a connection");
     }
-    (accepted.ok().map(|(stream, _)| stream), place)
+    (accepted.ok().map(|(stream, _)| stream), permit)
 }
 
-async fn connection(stream: TcpStream, answers: Arc<Answers>, _place: OwnedSemaphorePermit) {
+async fn connection(stream: TcpStream, answers: Arc<Answers>, _permit: OwnedSemaphorePermit) {
     let service = service_fn(move |request| {
         let answer = answers.answer(&request);
         async move { Ok::<_, std::convert::Infallible>(answer) }

@@ -54,7 +54,7 @@ impl Bodies {
         if let Ok(share) = Arc::clone(&of).try_acquire_many_owned(bytes) {
             return Ok(share);
         }
-        let _place = self.waiting.try_acquire().map_err(|_| status::connection_full())?;
+        let _permit = self.waiting.try_acquire().map_err(|_| status::connection_full())?;
         match timeout(BODY_WAIT, of.acquire_many_owned(bytes)).await {
             Ok(Ok(share)) => Ok(share),
             // Nobody closes it.
@@ -87,7 +87,7 @@ pub(super) struct Meter {
     decoding: Option<Open>,
 }
 
-/// A message that is not whole yet, or the only one, behind which the body does not end.
+/// A message that is not whole yet, or the only one, after which the body does not end.
 struct Open {
     time: Pin<Box<Sleep>>,
     share: Share,
@@ -187,7 +187,7 @@ impl Meter {
         }
     }
 
-    /// Waits until more may be read. Whoever asks has decoded what was whole.
+    /// Waits until more may be read. The caller has decoded what was whole.
     pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
         self.decoding = None;
         let Some(Open { share, .. }) = &mut self.open else { return Poll::Ready(Ok(())) };
@@ -195,7 +195,7 @@ impl Meter {
         asked.poll_unpin(context).map_ok(|bytes| *share = Share::Has { _bytes: bytes })
     }
 
-    /// What was taken last, in what belongs to whole messages of many and what is behind them; `None` where that is
+    /// What was taken last, in what belongs to whole messages of many and what comes after them; `None` where that is
     /// nothing.
     fn whole_of(&self, data: &Bytes) -> Option<(Bytes, Bytes)> {
         let is_some = self.whole > 0 && self.takes == Takes::Many;
@@ -207,7 +207,7 @@ impl Meter {
         matches!(self.open, Some(Open { share: Share::Asked(_), .. }))
     }
 
-    /// Whether a message has its share: whoever reads it may make room for all of it.
+    /// Whether a message has its share: its reader may make room for all of it.
     pub(super) fn has_share(&self) -> bool {
         matches!(self.open, Some(Open { share: Share::Has { .. }, .. }))
     }

@@ -95,7 +95,7 @@ impl CallContext {
         Deadline::new(self.deadline, self.call)
     }
 
-    /// Ends a call that goes on: also when its caller is believed no longer.
+    /// Ends a call that continues: also when its caller is believed no longer.
     pub(super) fn lifetime(&self) -> Deadline {
         let expiry = self.caller.expiry().map(|expiry| {
             let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();

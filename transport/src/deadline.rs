@@ -1,4 +1,4 @@
-//! The `grpc-timeout` header: how long a client waits, and what it is told when that is over.
+//! The `grpc-timeout` header: how long a client waits, and its answer when that is over.
 
 use std::{
     pin::Pin,

@@ -14,7 +14,7 @@ pub fn raise() {
 }
 
 /// How many connections a listener may have.
-pub(super) fn places() -> usize {
+pub(super) fn available() -> usize {
     of(allowed())
 }
 

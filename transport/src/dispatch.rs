@@ -1,9 +1,9 @@
 //! One way in: every request of every protocol passes here, and nothing reaches an operation past it. A request's path
-//! is looked up in the table of [`Methods`], its headers become a [`CallContext`], and it goes on the method's fast
-//! path or to the generated service.
+//! is looked up in the table of [`Methods`], its headers become a [`CallContext`], and it takes the method's fast
+//! path or goes to the generated service.
 //!
-//! Who calls is asked here, once, before anything else is said: also whether there is such a method is told to those
-//! who may know.
+//! Who calls is asked here, once, before anything else is said: even whether there is such a method is said only to
+//! callers that may know.
 //!
 //! What holds for every call holds here: its `grpc-timeout`, INTERNAL for a panic, requests that are not compressed,
 //! and bodies that are looked after ([`bodies`](super::bodies)).
@@ -38,14 +38,14 @@ mod call;
 mod faulty;
 mod message;
 
-/// The service behind all protocols. As a tower service, behind gRPC-Web's, it finds the [`Connection`] among the
+/// The service behind all protocols. As a tower service, inside gRPC-Web's, it finds the [`Connection`] among the
 /// request's extensions.
 #[derive(Clone)]
 pub(super) struct Dispatch {
     methods: Arc<Methods>,
     routes: Routes,
     auth: Option<Auth>,
-    /// Whoever calls without being asked: one for all calls, since most services ask nobody.
+    /// The caller that is not asked to sign in: one for all calls, since most services ask nobody.
     unasked: Caller,
 }
 

@@ -1,5 +1,5 @@
 //! How a call learns that its connection is about to end, by its age or because the server stops. Every call has
-//! one in its context; calls that go on for long end themselves when it begins, and say why.
+//! one in its context; long calls end themselves when it begins, and say why.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The first to see a request: lets gRPC pass straight to [`Dispatch`], sends browsers there through CORS and gRPC-Web,
-//! turns away pages of origins that are not allowed, and tells HTTP clients that this is no web server.
+//! The first to see a request: passes gRPC straight to [`Dispatch`], sends browsers there through CORS and gRPC-Web,
+//! turns away pages of origins that are not allowed, and answers HTTP clients that this is no web server.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -43,7 +43,7 @@ impl Front {
     pub(super) fn call(&self, mut request: Request<Incoming>, connection: &Arc<Connection>) -> Calling {
         let is_of_page = request.headers().contains_key(header::ORIGIN);
         // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS. No browser
-        // sends two, and what stands between may look at another one than we.
+        // sends two, and what is in between may look at another one than we.
         if is_of_page && !request.headers().get_all(header::ORIGIN).iter().all(|origin| self.origins.allow(origin)) {
             return refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN);
         }
@@ -85,7 +85,7 @@ fn kind(request: &Request<Incoming>) -> Kind {
     }
 }
 
-/// Whether a content type is this one, perhaps with a message's format (`+proto`) or parameters behind it.
+/// Whether a content type is this one, perhaps with a message's format (`+proto`) or parameters after it.
 fn is(content: &[u8], kind: &str) -> bool {
     content.strip_prefix(kind.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }

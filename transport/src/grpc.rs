@@ -1,4 +1,4 @@
-//! What gRPC puts around messages over HTTP/2: a prefix before each, a head before all of them, and a status behind.
+//! What gRPC puts around messages over HTTP/2: a prefix before each, a head before all of them, and a status after.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
@@ -13,7 +13,7 @@ mod framed;
 /// Bytes before each message: a flag, which says whether it is compressed, and its length.
 pub const PREFIX: usize = 5;
 
-/// Writes what stands before a message of this length, which is below 4 GiB.
+/// Writes what precedes a message of this length, which is below 4 GiB.
 pub fn put_prefix(buffer: &mut Vec<u8>, length: usize) {
     buffer.push(0);
     buffer.extend_from_slice(&(length as u32).to_be_bytes());

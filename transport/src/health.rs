@@ -1,5 +1,5 @@
 //! `grpc.health.v1`, answered from the broker's state and the shutdown token at the moment of asking: there is no
-//! second truth to keep up to date. Watchers are told of the end and let go, so that they hold up no drain.
+//! second truth to keep up to date. Watchers are notified of the end and released, so that they hold up no drain.
 
 use std::{future::poll_fn, pin::Pin};
 
@@ -65,14 +65,14 @@ impl Health for Reporter {
         let known = self.knows(&request.get_ref().service);
         let context = CallContext::of(request.extensions())?;
         let (state, shutdown) = (self.state.clone(), self.shutdown.clone());
-        let watcher = Watcher { known, told: None, state, shutdown, context, over: false };
+        let watcher = Watcher { known, sent: None, state, shutdown, context, over: false };
         Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
     }
 }
 
 struct Watcher {
     known: bool,
-    told: Option<ServingStatus>,
+    sent: Option<ServingStatus>,
     state: watch::Receiver<State>,
     shutdown: CancellationToken,
     context: CallContext,
@@ -92,13 +92,13 @@ impl Watcher {
                 true => serving(&self.state, &self.shutdown),
                 false => ServingStatus::ServiceUnknown,
             };
-            if self.told != Some(now) {
-                self.told = Some(now);
+            if self.sent != Some(now) {
+                self.sent = Some(now);
                 return Some((Ok(answer(now)), self));
             }
             if drain {
                 self.over = true;
-                // Whoever was told that the server stops needs no status; a connection that ends by its age is
+                // A watcher that got the last status needs no other; a connection that ends by its age is
                 // another's.
                 let aged = !self.shutdown.is_cancelled();
                 return aged.then(|| (Err(self.context.drain().status(Call::Read)), self));

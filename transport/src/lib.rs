@@ -65,20 +65,20 @@ pub struct Options {
     pub keepalive_timeout: Duration,
     /// How old a connection may get, give or take a tenth; `None` for as old as it likes.
     pub max_connection_age: Option<Duration>,
-    /// How long the calls of a connection that is too old may go on.
+    /// How long the calls of a connection that is too old may continue.
     pub max_connection_age_grace: Duration,
     /// How long open calls may take to finish once the server stops.
     pub shutdown_timeout: Duration,
     /// Which browser pages may call.
     pub origins: Origins,
-    /// Whether calls may take the fast paths, past the generated services. Nobody can tell but by the time that it
-    /// takes.
+    /// Whether calls may take the fast paths, past the generated services. The only visible difference is the time that
+    /// it takes.
     pub fast_path: bool,
     /// TLS on the port; `None` where it is spoken to in plain text.
     pub tls: Option<Arc<Tls>>,
     /// Who may call; `None` where nobody has to sign in.
     pub auth: Option<Auth>,
-    /// Where the other service listens, as far as that is known; otherwise its default is told.
+    /// Where the other service listens, as far as that is known; otherwise its default is named.
     pub elsewhere: Option<SocketAddr>,
 }
 
@@ -106,7 +106,7 @@ impl Services {
     }
 
     /// Adds a service: a generated server, or any tower service that has a name and answers with a
-    /// [`Body`]. A generated server decodes 4 MiB unless it is told otherwise: set
+    /// [`Body`]. A generated server decodes 4 MiB unless it is set otherwise: set
     /// `max_decoding_message_size(`[`DECODE_BYTES`](tidings::limits::DECODE_BYTES)`)` on it.
     #[must_use]
     pub fn with<S>(mut self, service: S) -> Self

@@ -47,7 +47,7 @@ pub enum Permission {
     Publish,
     /// To be signed in; what is read needs the right to subscribe.
     Subscribe,
-    /// Nothing, unless the server is told otherwise: health and reflection, which say nothing of channels.
+    /// Nothing, unless the server is set otherwise: health and reflection, which say nothing of channels.
     Open,
 }
 
@@ -166,7 +166,7 @@ impl Methods {
         let other = SERVICES.iter().find(|(name, _)| *name == service && !self.served.contains(name));
         match (other, self.elsewhere) {
             (Some(_), Some(address)) => status::wrong_service(service, &format!("the server at {address}")),
-            (Some((_, place)), None) => status::wrong_service(service, place),
+            (Some((_, location)), None) => status::wrong_service(service, location),
             (None, _) => status::unknown_method(path, status::LISTED),
         }
     }

@@ -63,7 +63,7 @@ pub enum TlsError {
         /// What is wrong.
         source: tokio_rustls::rustls::Error,
     },
-    /// Clients can't be told by these certificates.
+    /// Clients can't be identified by these certificates.
     #[error("{path}")]
     ClientCa {
         /// The file.
@@ -106,7 +106,7 @@ impl Tls {
         Ok(Arc::new(Self { config: ArcSwap::from_pointee(config), files: Mutex::new(files) }))
     }
 
-    /// Makes TLS of a connection. How many there are at once is bounded by the places for connections: a bound of its
+    /// Makes TLS of a connection. How many there are at once is bounded by the permits for connections: a bound of its
     /// own would let a few that stop in the middle keep all others out.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let acceptor = TlsAcceptor::from(self.config.load_full());

@@ -90,7 +90,7 @@ fn what_is_not_right_is_not_believed() {
         &EncodingKey::from_secret(b"another secret that is long enough").expect("a key"),
     )
     .expect("a token");
-    // Of a stranger's nothing is told, not even that it is too late.
+    // Nothing is said of a stranger's token, not even that it is too late.
     assert_eq!(keys().check(&other, &expected()).err(), Some(Refused::Untrusted));
     let critical = Header { crit: Some(vec!["exp".to_owned()]), ..Header::new(Algorithm::HS256) };
     assert_eq!(keys().check(&signed_with(&critical, &good()), &expected()).err(), Some(Refused::Untrusted));

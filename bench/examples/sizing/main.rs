@@ -1,7 +1,7 @@
 //! `make sizing`: what messages cost Redis, and what streams and channels cost the services, in bytes. The tables of
 //! `docs/sizing.md` are what it prints.
 //!
-//! It starts `redis-server`s of its own, and the services' own optimised binaries, whose memory the system tells.
+//! It starts `redis-server`s of its own, and the services' own optimised binaries, whose memory the system reports.
 
 mod history;
 mod memory;

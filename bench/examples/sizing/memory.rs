@@ -135,7 +135,7 @@ async fn start(name: &str, redis: &RedisServer) -> anyhow::Result<Service> {
     Ok(service)
 }
 
-/// A service's program stands beside this one's folder.
+/// A service's program is beside this one's folder.
 fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let own = env::current_exe()?;
     let folder = own.ancestors().nth(2).context("a folder of binaries")?;

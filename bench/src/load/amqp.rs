@@ -20,7 +20,7 @@ const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const END: u8 = 0xCE;
-/// Type, channel, size; and the end behind the payload.
+/// Type, channel, size; and the end after the payload.
 const FRAME_BYTES: usize = 7;
 /// What the server may send at a time.
 const FRAME_MAX: u32 = 128 << 10;

@@ -96,7 +96,7 @@ impl State {
                     self.open.insert(stream);
                 }
             }
-            // Without a message before them, trailers tell what went wrong.
+            // Without a message before them, trailers say what went wrong.
             Part::Frame { kind: HEADERS, flags, stream, .. } if flags & END_STREAM != 0 => {
                 ensure!(self.open.remove(&stream), "call {stream} failed");
                 self.done += 1;

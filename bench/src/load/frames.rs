@@ -40,12 +40,12 @@ pub(crate) enum Order {
     Shuffled,
 }
 
-/// Where the fields stood in the message before: most often the next one is as long, and they stand there again.
+/// Where the fields were in the message before: most often the next one is as long, and they are there again.
 #[derive(Debug, Default)]
 struct Layout {
     frame_bytes: usize,
     text: usize,
-    /// Behind its tag.
+    /// After its tag.
     sequence: usize,
 }
 
@@ -107,7 +107,7 @@ impl Frames {
 
     /// The general decoder, which finds where things are.
     fn parse(&mut self, frame: &[u8]) -> anyhow::Result<()> {
-        let place = |rest: &[u8]| frame.len() - rest.len();
+        let offset = |rest: &[u8]| frame.len() - rest.len();
         let mut response = frame.get(PREFIX_BYTES..).context("no body")?;
         let (event, value) = field(&mut response).context("not an event")?;
         ensure!(event != EVENT_GAP, "a gap after {} messages", self.seen);
@@ -116,9 +116,9 @@ impl Frames {
         let (mut found, mut number) = (None, 0);
         let mut layout = Layout { frame_bytes: frame.len(), ..Layout::default() };
         while !rest.is_empty() {
-            let before = place(rest);
+            let before = offset(rest);
             match field(&mut rest).context("not protobuf")? {
-                (TEXT, Field::Bytes(text)) => (found, layout.text) = (Some(text), place(rest) - text.len()),
+                (TEXT, Field::Bytes(text)) => (found, layout.text) = (Some(text), offset(rest) - text.len()),
                 (SEQUENCE, Field::Number(sequence)) => (number, layout.sequence) = (sequence, before + 1),
                 _ => {}
             }

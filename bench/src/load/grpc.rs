@@ -27,7 +27,7 @@ pub(crate) const PUBLISH_BATCH: &str = "/tidings.v1.PublisherService/PublishBatc
 pub(crate) const PUBLISH_STREAM: &str = "/tidings.v1.PublisherService/PublishStream";
 pub(super) const STREAM_MESSAGES: &str = "/tidings.v1.SubscriberService/StreamMessages";
 
-/// A message as it stands in a gRPC body.
+/// A message as it is in a gRPC body.
 pub(crate) fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(5 + length);
@@ -61,7 +61,7 @@ impl Connection {
             .handshake(socket)
             .await?;
         let driver = tokio::task::spawn_local(async move {
-            // What went wrong is told to every call on it.
+            // What went wrong is reported to every call on it.
             let _ = connection.await;
         });
         Ok(Self { send, driver, authority: address.to_string() })

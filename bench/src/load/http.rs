@@ -15,7 +15,7 @@ use super::{
     text::{self, Pattern},
 };
 
-/// A POST of a message, as it stands on the wire.
+/// A POST of a message, as it is on the wire.
 pub(crate) fn post(channel: &str) -> Pattern {
     let body = format!(r#"{{"channel":"{channel}","message":"{}"}}"#, text::first());
     Pattern::new(format!(

@@ -21,7 +21,7 @@ pub(super) const PADDED: u8 = 8;
 const FIRST_WINDOW_BYTES: u32 = 65_535;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// The request's headers in HPACK: by their place in its static table, or as they are.
+/// The request's headers in HPACK: by their index in its static table, or as they are.
 pub(super) fn headers(authority: &str, path: &str) -> Vec<u8> {
     let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
     const METHOD_POST: u8 = 0x83;
@@ -123,9 +123,9 @@ impl Parser {
         if self.part.len() < HEADER_BYTES + length {
             return Ok(());
         }
-        let told = on(Part::Frame { kind, flags, stream, payload: &self.part[HEADER_BYTES..] });
+        let result = on(Part::Frame { kind, flags, stream, payload: &self.part[HEADER_BYTES..] });
         self.part.clear();
-        told
+        result
     }
 }
 

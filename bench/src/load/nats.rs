@@ -72,7 +72,7 @@ struct Inbox {
     part: Vec<u8>,
     /// What comes next for each subscription, and how much came.
     next: Vec<(Pattern, u64)>,
-    /// Where a subscription's digit stands in a message.
+    /// The offset of a subscription's digit in a message.
     digit: usize,
 }
 
@@ -226,7 +226,7 @@ impl Acknowledged {
         while let Some(end) = part[from..].iter().position(|byte| *byte == b'\n') {
             let line = &part[from..from + end];
             from += end + 1;
-            // `MSG …`, and behind it `{"stream":"…","seq":1}`.
+            // `MSG …`, and after it `{"stream":"…","seq":1}`.
             if line.first() == Some(&b'{') {
                 self.one(std::str::from_utf8(line)?)?;
             } else {

@@ -1,4 +1,4 @@
-//! Keeps a publisher from running ahead of the slowest reader by more than a window, so that a measurement tells what
+//! Keeps a publisher from running ahead of the slowest reader by more than a window, so that a measurement shows what
 //! can be sustained and not how a flood is caught up with. All on one thread.
 
 use std::{
@@ -17,7 +17,7 @@ struct Inner {
     read: RefCell<Vec<u64>>,
     /// What the publisher waits for, and how many readers are not there yet.
     goal: Cell<u64>,
-    behind: Cell<usize>,
+    late: Cell<usize>,
     reached: Notify,
 }
 
@@ -25,15 +25,15 @@ impl Pace {
     /// Of this many readers.
     pub(crate) fn new(readers: usize) -> Self {
         let (read, goal) = (RefCell::new(vec![0; readers]), Cell::new(0));
-        Self(Rc::new(Inner { read, goal, behind: Cell::new(0), reached: Notify::new() }))
+        Self(Rc::new(Inner { read, goal, late: Cell::new(0), reached: Notify::new() }))
     }
 
     /// A reader has read so many.
     pub(crate) fn read(&self, reader: usize, count: u64) {
         let before = std::mem::replace(&mut self.0.read.borrow_mut()[reader], count);
         if before < self.0.goal.get() && self.0.goal.get() <= count {
-            self.0.behind.set(self.0.behind.get() - 1);
-            if self.0.behind.get() == 0 {
+            self.0.late.set(self.0.late.get() - 1);
+            if self.0.late.get() == 0 {
                 self.0.reached.notify_one();
             }
         }
@@ -41,10 +41,10 @@ impl Pace {
 
     /// Waits until all have read so many. One may wait at a time.
     pub(crate) async fn wait(&self, goal: u64) {
-        let behind = self.0.read.borrow().iter().filter(|read| **read < goal).count();
+        let late = self.0.read.borrow().iter().filter(|read| **read < goal).count();
         self.0.goal.set(goal);
-        self.0.behind.set(behind);
-        if behind > 0 {
+        self.0.late.set(late);
+        if late > 0 {
             self.0.reached.notified().await;
         }
     }

@@ -90,11 +90,11 @@ impl Stream {
         let connection = Connection::open(publisher).await?;
         let (response, send) = connection.begin(&connection.method(PUBLISH_STREAM)?).await?;
         let answers = Rc::new(Answers::default());
-        let told = Rc::clone(&answers);
+        let own = Rc::clone(&answers);
         let reader = tokio::task::spawn_local(async move {
-            let read = read(accepted(response).await?, &told, alone).await;
-            // Whoever waits must not wait for what will not come.
-            told.more.notify_one();
+            let read = read(accepted(response).await?, &own, alone).await;
+            // Nothing more will come: end the wait.
+            own.more.notify_one();
             read
         });
         let request = PublishStreamRequest { request: Some(request(channel)) };

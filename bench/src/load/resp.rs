@@ -46,9 +46,9 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// A connection that publishes to a channel with so many subscribers.
-    pub(crate) async fn open(address: SocketAddr, channel: &str, json: &str, heard_by: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn open(address: SocketAddr, channel: &str, json: &str, receivers: usize) -> anyhow::Result<Self> {
         let publish = Pattern::new(command(&["PUBLISH", channel, json]));
-        let answers = Expected::new(format!(":{heard_by}\r\n"));
+        let answers = Expected::new(format!(":{receivers}\r\n"));
         Ok(Self { socket: connect(address).await?, publish, buffer: Vec::new(), answers, sent: 0 })
     }
 

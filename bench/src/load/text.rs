@@ -48,7 +48,7 @@ impl Pattern {
         &self.bytes
     }
 
-    /// Goes on to the next repetition.
+    /// Continues with the next repetition.
     pub(crate) fn step(&mut self) {
         let Some(at) = self.counter else { return };
         for digit in self.bytes[at..at + DIGITS].iter_mut().rev() {

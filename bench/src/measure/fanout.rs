@@ -71,8 +71,8 @@ async fn fed_by_stream(plan: &mut Plan<'_>, streams: usize, stalled: bool) -> an
     let redis = plan.stage.redis(Disk::None);
     let servers = [Watched::from(&*subscriber), Watched::from(&*publisher), Watched::from(&*redis)];
     let readers = read(subscriber.address, &plan.channel, streams, Order::Numbered).await?;
-    let aside = usize::from(stalled);
-    let mut opened = open(subscriber.address, &plan.channel, aside, 1, Order::Numbered).await?;
+    let stalled_streams = usize::from(stalled);
+    let mut opened = open(subscriber.address, &plan.channel, stalled_streams, 1, Order::Numbered).await?;
     let mut feeder = publishing::Stream::open(publisher.address, &plan.channel, true).await?;
     let sample = deliver(readers, &mut feeder, &servers, plan.time, SATURATED).await?;
     if let Some(mut stream) = opened.streams.pop() {

@@ -1,6 +1,6 @@
 //! All probes.
 
-use super::{Plan, Sample, calls, cost, fanout, latency, memory, peers, publishing, replay, start, unheard};
+use super::{Plan, Sample, calls, cost, fanout, latency, memory, other_streams, peers, publishing, replay, start};
 use crate::stage::{
     Disk::{EverySecond, None as NoDisk},
     History, Service,
@@ -31,7 +31,7 @@ pub(crate) enum Probe {
     Replay,
     Xrange,
     Memory(usize),
-    Unheard(usize),
+    OtherStreams(usize),
     Stalled(usize),
     NoneStalled(usize),
     Cost(usize),
@@ -66,7 +66,7 @@ impl Probe {
             Self::Replay => replay::tidings(plan).await,
             Self::Xrange => replay::bare(plan).await,
             Self::Memory(each) => memory::idle(plan, each).await,
-            Self::Unheard(streams) => unheard::unheard(plan, streams).await,
+            Self::OtherStreams(streams) => other_streams::other_streams(plan, streams).await,
             Self::Stalled(streams) => fanout::stalled(plan, streams).await,
             Self::Cost(streams) => cost::delivery(plan, streams).await,
             Self::StartPublisher => start::first_answer(plan, publisher(History::Default)).await,

@@ -127,15 +127,15 @@ impl Log {
         }
     }
 
-    /// The place of a bulk string.
+    /// The range of a bulk string.
     async fn string(&mut self) -> anyhow::Result<std::ops::Range<usize>> {
         let length = self.number(b'$').await?;
         while self.buffer.len() < self.at + length + 2 {
             self.more().await?;
         }
-        let place = self.at..self.at + length;
+        let range = self.at..self.at + length;
         self.at += length + 2;
-        Ok(place)
+        Ok(range)
     }
 
     async fn more(&mut self) -> anyhow::Result<()> {

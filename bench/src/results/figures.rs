@@ -40,7 +40,7 @@ impl Unit {
     }
 }
 
-/// With as many places as tell something.
+/// With as many digits as mean something.
 pub(super) fn ratio(ratio: f64) -> String {
     if ratio < 0.1 { format!("{ratio:.3}") } else { format!("{ratio:.2}") }
 }

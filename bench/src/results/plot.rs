@@ -6,7 +6,7 @@ use super::figures::Spread;
 use crate::rows::Unit;
 
 const WIDTH: f64 = 860.0;
-/// Where bars begin and end; names stand left, figures right.
+/// Where bars begin and end; names are left, figures right.
 const LEFT: f64 = 250.0;
 const RIGHT: f64 = 690.0;
 const BAR: f64 = 18.0;
@@ -37,7 +37,7 @@ pub(super) fn bars(title: &str, unit: Unit, scale: Scale, bars: &[Bar]) -> Strin
     let height = TOP + bars.len() as f64 * STEP + groups * STEP / 2.0 + 16.0;
     let most = bars.iter().map(|bar| bar.spread.most).fold(f64::MIN_POSITIVE, f64::max);
     let least = bars.iter().map(|bar| bar.spread.least).fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE) / 2.0;
-    let place = |figure: f64| {
+    let scale = |figure: f64| {
         let part = match scale {
             Scale::Linear => figure / most,
             Scale::Logarithmic => (figure / least).ln() / (most / least).ln(),
@@ -53,8 +53,8 @@ pub(super) fn bars(title: &str, unit: Unit, scale: Scale, bars: &[Bar]) -> Strin
     let mut y = TOP - STEP / 2.0;
     for Bar { name, spread, ours, begins } in bars {
         y += if *begins { STEP / 2.0 } else { 0.0 };
-        let (middle, end) = (y + BAR / 2.0, place(spread.median));
-        let (least, most) = (place(spread.least), place(spread.most));
+        let (middle, end) = (y + BAR / 2.0, scale(spread.median));
+        let (least, most) = (scale(spread.least), scale(spread.most));
         let colour = if *ours { "#0f766e" } else { "#9aa5b1" };
         let _ = writeln!(
             svg,

@@ -1,4 +1,4 @@
-//! `BENCHMARKS.md`: what stands between its two marks is written anew by each run, with the plots beside it.
+//! `BENCHMARKS.md`: the part between its two marks is rewritten by each run, with the plots beside it.
 
 use std::{fmt::Write as _, fs};
 

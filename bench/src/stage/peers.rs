@@ -27,7 +27,7 @@ pub(super) async fn nats() -> anyhow::Result<Process> {
     let (folder, port) = (tempfile::tempdir()?, free_port());
     let config = folder.path().join("nats.conf");
     let store = folder.path().join("jetstream");
-    // Its question whether a client is still there would stand between messages.
+    // Its question whether a client is still there would come between messages.
     let text = format!(
         "listen: 127.0.0.1:{port}\nping_interval: \"1h\"\njetstream {{ store_dir: {:?} }}\n",
         store.display().to_string()
@@ -45,9 +45,9 @@ pub(super) async fn rabbitmq() -> anyhow::Result<(Process, Process)> {
     let mut mapper = Process::start("epmd", Command::new("epmd").args(mapper), mapper_port)?;
     mapper.listens().await?;
     let mut command = Command::new(program);
-    let place = |name: &str| folder.path().join(name);
+    let path = |name: &str| folder.path().join(name);
     command
-        // The program takes the script's place, and so its process id.
+        // The program replaces the script, and so has its process id.
         .env("detached", "true")
         .env("HOME", folder.path())
         .env("ERL_EPMD_PORT", mapper_port.to_string())
@@ -56,12 +56,12 @@ pub(super) async fn rabbitmq() -> anyhow::Result<(Process, Process)> {
         .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODE_PORT", port.to_string())
         .env("RABBITMQ_DIST_PORT", free_port().to_string())
-        .env("RABBITMQ_MNESIA_BASE", place("mnesia"))
-        .env("RABBITMQ_LOG_BASE", place("log"))
-        .env("RABBITMQ_ENABLED_PLUGINS_FILE", place("plugins"))
-        .env("RABBITMQ_CONFIG_FILE", place("rabbitmq"))
+        .env("RABBITMQ_MNESIA_BASE", path("mnesia"))
+        .env("RABBITMQ_LOG_BASE", path("log"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", path("plugins"))
+        .env("RABBITMQ_CONFIG_FILE", path("rabbitmq"))
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
-        .env("RABBITMQ_PID_FILE", place("pid"));
+        .env("RABBITMQ_PID_FILE", path("pid"));
     let process = up(Process::start("rabbitmq-server", &mut command, port)?, folder).await?;
     // It takes connections before it takes logins.
     let end = Instant::now() + TEST_TIMEOUT;

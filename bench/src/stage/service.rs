@@ -1,4 +1,4 @@
-//! The services' own binaries, which stand beside this one, and the echo, which is part of it.
+//! The services' own binaries, which are beside this one, and the echo, which is part of it.
 
 use std::{
     env,

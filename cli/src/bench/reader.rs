@@ -1,4 +1,4 @@
-//! One stream of a measurement: receives until it has all that has a receipt, and goes on where a lost connection cut
+//! One stream of a measurement: receives until it has all that has a receipt, and resumes where a lost connection cut
 //! it off.
 
 use std::{

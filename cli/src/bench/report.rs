@@ -72,10 +72,10 @@ impl Report {
             ("lost", self.lost.to_string()),
             ("doubled", self.doubled.to_string()),
         ];
-        let seldom = [("failed", self.failed), ("gaps", self.gaps), ("reconnected", self.reconnections)];
-        let seldom = seldom.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name, count.to_string()));
+        let rare = [("failed", self.failed), ("gaps", self.gaps), ("reconnected", self.reconnections)];
+        let rare = rare.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name, count.to_string()));
         let faint = out.palette().faint;
-        for (name, value) in rows.into_iter().chain(seldom) {
+        for (name, value) in rows.into_iter().chain(rare) {
             out.line(format_args!("{faint}{name:<12}{faint:#} {value}"))?;
         }
         out.flush()

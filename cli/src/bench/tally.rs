@@ -23,7 +23,7 @@ pub(super) struct Tally {
 
 #[derive(Debug, Clone, Default)]
 struct Seen {
-    /// Behind the greatest number received.
+    /// After the greatest number received.
     next: u64,
     /// Below it, what was not received: where each range begins, and its end.
     missing: BTreeMap<u64, u64>,

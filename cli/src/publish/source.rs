@@ -77,7 +77,7 @@ impl Lines {
     }
 }
 
-/// Reads one line without its end; `None` behind the last. What is surely more than a message may have is an error.
+/// Reads one line without its end; `None` after the last. What is surely more than a message may have is an error.
 fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     // Two for the line's end.

@@ -1,4 +1,4 @@
-//! From where a stream that was cut off goes on. Pure: it sees requests and events, no connection.
+//! From where a stream that was cut off resumes. Pure: it sees requests and events, no connection.
 //!
 //! On a channel that is the last cursor received. On a pattern it is the last whole-stream cursor, and the latest
 //! cursor of each channel that sent messages since; the next whole-stream cursor makes those needless.
@@ -34,7 +34,7 @@ impl Resume {
         target.contains(['*', '?', '[', ']', '\\'])
     }
 
-    /// Whether [`request`](Self::request) goes on without losing or repeating anything.
+    /// Whether [`request`](Self::request) resumes without losing or repeating anything.
     pub(crate) fn is_possible(&self) -> bool {
         !self.is_started || self.cursor.is_some()
     }
@@ -58,7 +58,7 @@ impl Resume {
             Event::Started(started) => (None, started.cursor),
             Event::CaughtUp(caught_up) => (None, caught_up.cursor),
             Event::Heartbeat(heartbeat) => (None, heartbeat.cursor),
-            // Without a place of its own: its cursor is that of its predecessor.
+            // Without a sequence of its own: its cursor is that of its predecessor.
             Event::Message(message) if message.sequence == 0 => return,
             Event::Message(message) => (Some(message.channel), message.cursor),
             Event::Gap(gap) => (Some(gap.channel), gap.cursor),

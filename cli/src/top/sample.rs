@@ -48,7 +48,7 @@ pub(super) fn rows<'a>(sample: &'a Sample, before: Option<(&Sample, Duration)>) 
     rows
 }
 
-/// How many messages came in between. Where a flush let a channel begin anew, its number is what came since.
+/// How many messages came in between. Where a channel began again after a flush, its number is what came since.
 fn published(now: &Channel, before: &Channel) -> i64 {
     match now.last_sequence - before.last_sequence {
         count if count >= 0 => count,

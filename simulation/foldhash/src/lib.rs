@@ -1,4 +1,4 @@
-//! Stands in for the crate of this name: its tables are seeded by addresses, so that their order is another in each
+//! Replaces the crate of this name: its tables are seeded by addresses, so that their order is another in each
 //! process.
 
 pub use fast::RandomState;

@@ -2,37 +2,37 @@
 
 use crate::{
     lister,
-    truth::{Listed, Place, Truth, short},
+    truth::{Listed, Numbered, Truth, short},
 };
 
 /// The first rule that a list broke, and how.
 pub(super) fn judge(truth: &Truth) -> Option<(String, String)> {
-    truth.lists.iter().enumerate().find_map(|(index, told)| {
-        let (rule, how) = list(truth, index, told).err()?;
+    truth.lists.iter().enumerate().find_map(|(index, received)| {
+        let (rule, how) = list(truth, index, received).err()?;
         Some((rule.to_owned(), format!("L{index}: {how}")))
     })
 }
 
-fn list(truth: &Truth, index: usize, told: &[Listed]) -> Result<(), (&'static str, String)> {
-    let mut last: Option<&Place> = None;
-    for listed in told {
+fn list(truth: &Truth, index: usize, received: &[Listed]) -> Result<(), (&'static str, String)> {
+    let mut last: Option<&Numbered> = None;
+    for listed in received {
         match listed {
             Listed::Refused(text) => return Err(("list refused", text.clone())),
             Listed::Gone => last = None,
-            Listed::Page { is_first, places } => {
+            Listed::Page { is_first, messages } => {
                 last = last.filter(|_| !is_first);
-                for place in places {
-                    if !truth.pushed.contains_key(place)
-                        && !truth.acknowledged.iter().any(|known| known.place == *place)
+                for message in messages {
+                    if !truth.pushed.contains_key(message)
+                        && !truth.acknowledged.iter().any(|known| known.message == *message)
                     {
-                        return Err(("list of foreign", format!("{place} was never given out")));
+                        return Err(("list of foreign", format!("{message} was never given out")));
                     }
                     if let Some(before) = last {
                         let (older, newer) =
-                            if lister::is_newest_first(index) { (place, before) } else { (before, place) };
+                            if lister::is_newest_first(index) { (message, before) } else { (before, message) };
                         follows(truth, older, newer)?;
                     }
-                    last = Some(place);
+                    last = Some(message);
                 }
             }
         }
@@ -40,7 +40,7 @@ fn list(truth: &Truth, index: usize, told: &[Listed]) -> Result<(), (&'static st
     Ok(())
 }
 
-fn follows(truth: &Truth, older: &Place, newer: &Place) -> Result<(), (&'static str, String)> {
+fn follows(truth: &Truth, older: &Numbered, newer: &Numbered) -> Result<(), (&'static str, String)> {
     let both = || format!("{older}, and then {newer}");
     if newer.sequence <= older.sequence {
         return Err(("list out of order", both()));

@@ -356,11 +356,11 @@ impl Context {
                 all = all.into_iter().skip(skip).take(if count < 0 { usize::MAX } else { count as usize }).collect();
             }
         } else {
-            let place = |word: &[u8]| match int(word) {
+            let bound = |word: &[u8]| match int(word) {
                 at if at < 0 => (all.len() as i64 + at).max(0) as usize,
                 at => at as usize,
             };
-            let (from, to) = (place(words[2]), place(words[3]));
+            let (from, to) = (bound(words[2]), bound(words[3]));
             all = all.into_iter().skip(from).take((to + 1).saturating_sub(from)).collect();
         }
         let member = |(name, score): (&Vec<u8>, &f64)| match with_scores {

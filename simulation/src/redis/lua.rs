@@ -11,7 +11,7 @@ thread_local! {
     static CONTEXT: RefCell<Option<Context>> = const { RefCell::new(None) };
 }
 
-/// All scripts, compiled once. It outlives schedules: scripts leave nothing behind.
+/// All scripts, compiled once. It outlives schedules: scripts keep no state.
 pub(crate) struct Engine {
     lua: Lua,
     by_code: HashMap<Vec<u8>, String>,

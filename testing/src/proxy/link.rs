@@ -144,7 +144,7 @@ impl Link {
         }
     }
 
-    /// Notices the first subscription. `end` is the end of what was heard before.
+    /// Notices the first subscription. `end` is the end of what was received before.
     fn listen(&self, bytes: &[u8], end: &mut Vec<u8>) {
         if self.has_subscribed.load(Ordering::Relaxed) {
             return;

@@ -67,7 +67,7 @@ impl Connection {
         Self { builder: Arc::new(builder(options, tasks)), front, terms, tls, drain, cut }
     }
 
-    pub(super) async fn run(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    pub(super) async fn run(self, stream: TcpStream, _permit: OwnedSemaphorePermit) {
         let _counted = metrics::Client::connected();
         let cut = self.cut.clone();
         cut.run_until_cancelled(self.serve(stream)).await;
@@ -90,11 +90,11 @@ impl Connection {
                 connection.await
             }
             () = aged(terms.age) => {
-                // Calls are told first: a stream that ends in time needs no grace.
+                // Calls are notified first: a stream that ends in time needs no grace.
                 signal.begin();
                 connection.as_mut().connection().graceful_shutdown();
                 timeout(terms.grace, connection).await.unwrap_or_else(|_| {
-                    tracing::debug!(grace = ?terms.grace, "cut a connection whose calls went on beyond its age");
+                    tracing::debug!(grace = ?terms.grace, "cut a connection whose calls continued beyond its maximum age");
                     Ok(())
                 })
             }
@@ -127,8 +127,8 @@ fn prepare(stream: &TcpStream, terms: &Terms) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-/// Waits for the client's first words, as many as tell HTTP/2 from HTTP/1: hyper's own limits begin only after them.
-/// Where there is TLS, its handshake comes before, in the same time.
+/// Waits for the client's first words, as many as distinguish HTTP/2 from HTTP/1: hyper's own limits begin only after
+/// them. Where there is TLS, its handshake comes before, in the same time.
 async fn greet(
     stream: TcpStream,
     terms: Terms,

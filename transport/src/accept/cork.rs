@@ -27,7 +27,7 @@ struct Gathered<W> {
     written: usize,
     /// The socket took less than there was: nothing more is gathered until it has taken that.
     is_blocked: bool,
-    /// Told at the next write.
+    /// Reported at the next write.
     failed: Option<io::Error>,
 }
 
@@ -46,7 +46,7 @@ impl<W> Cork<W> {
         Self(Arc::new(Mutex::new(gathered)))
     }
 
-    /// The other end, for whoever runs the connection.
+    /// The other end, for the task that runs the connection.
     pub(super) fn handle(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -89,7 +89,7 @@ impl<W: AsyncWrite + Unpin> Gathered<W> {
         if self.is_blocked || self.bytes.len() + length > CORK_BYTES {
             ready!(self.poll_let_go(context))?;
         }
-        // A lone small answer needs little; whoever writes twice writes more.
+        // A lone small answer needs little; a connection that writes twice writes more.
         let room = if self.bytes.is_empty() { length } else { CORK_BYTES - self.bytes.len() };
         self.bytes.reserve_exact(room.max(length));
         Poll::Ready(Ok(()))

@@ -89,7 +89,7 @@ mod tests {
             }
             theirs
         });
-        patient.write_all(&[0; 88]).await.expect("it goes on, however slowly");
+        patient.write_all(&[0; 88]).await.expect("it continues, however slowly");
         let theirs = slow.await.expect("no panic");
         let began = Instant::now();
         let error = patient.write_all(&[0; 9]).await.expect_err("nobody reads");

@@ -53,7 +53,7 @@ impl Answers {
         match &*self.state.borrow() {
             State::Up => {
                 let age = self.probe_age().as_secs_f64();
-                text(StatusCode::OK, format!("ready: the broker was last heard {age:.1} s ago\n"))
+                text(StatusCode::OK, format!("ready: the broker last answered {age:.1} s ago\n"))
             }
             State::Down(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
         }

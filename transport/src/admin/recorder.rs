@@ -52,13 +52,13 @@ impl Scrape {
 
     /// All of it, in Prometheus's text format. `probe_age` is how long ago a probe came back.
     pub fn text(&self, probe_age: Duration) -> String {
-        // What changes by itself is told when it is asked for.
+        // Values that change by themselves are read when they are asked for.
         gauge!(PROBE_AGE).set(probe_age);
         process::measure();
         self.0.render()
     }
 
-    /// Sorts what was measured into its buckets. Until then each measurement takes place of its own, so this is to be
+    /// Sorts what was measured into its buckets. Until then each measurement takes space of its own, so this is to be
     /// called about once a second.
     pub fn tidy(&self) {
         self.0.run_upkeep();

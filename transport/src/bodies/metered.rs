@@ -17,17 +17,17 @@ use super::Meter;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 pin_project! {
-    /// Fails with a status where the body is not as it must be, behind what came before it on a stream. What is read of
+    /// Fails with a status where the body is not as it must be, after what came before it on a stream. What is read of
     /// a message before it has its share is kept until then.
     pub(crate) struct Metered<B> {
         #[pin]
         inner: B,
         meter: Meter,
-        // What comes behind the whole messages that were handed out.
+        // What comes after the whole messages that were handed out.
         kept: Option<Result<Frame<Bytes>, Error>>,
         // Why it failed, for whoever answers: what reads a stream may take a failure for its end.
         fault: Arc<OnceLock<Status>>,
-        // Since when a part of a message is with whoever reads.
+        // Since when a part of a message is with the reader.
         given: Option<Instant>,
         is_over: bool,
     }

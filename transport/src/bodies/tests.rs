@@ -16,7 +16,7 @@ fn frame(length: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// What comes of a body that comes in parts of a size: its bytes, or the code that it fails with.
-fn told(bytes: &[u8], size: usize, takes: Takes) -> Result<(), Code> {
+fn outcome(bytes: &[u8], size: usize, takes: Takes) -> Result<(), Code> {
     let mut meter = Meter::new(Bodies::default(), takes);
     let taken = bytes.chunks(size).try_for_each(|part| meter.take(part));
     taken.and_then(|()| meter.end()).map_err(|status| status.code())
@@ -42,7 +42,7 @@ async fn a_body_is_recognised_by_its_frames_in_any_parts() {
         (&frame(DECODE_BYTES + 1, b""), Many, Err(Code::ResourceExhausted)),
     ] {
         for size in 1..=bytes.len().max(1) {
-            assert_eq!(told(bytes, size, takes), expected, "{bytes:?} by {size}, {takes:?}");
+            assert_eq!(outcome(bytes, size, takes), expected, "{bytes:?} by {size}, {takes:?}");
         }
     }
 }
@@ -54,10 +54,10 @@ fn any_bytes_are_messages_or_an_error() {
     let _entered = runtime.enter();
     let seeds = [frame(3, b"abc"), [frame(1, b"a"), frame(0, b"")].concat()];
     tidings_testing::bytes::throw(&seeds, |bytes| {
-        let whole = told(bytes, bytes.len().max(1), Takes::Many);
-        assert_eq!(told(bytes, 1, Takes::Many), whole);
+        let whole = outcome(bytes, bytes.len().max(1), Takes::Many);
+        assert_eq!(outcome(bytes, 1, Takes::Many), whole);
         if whole.is_err() {
-            assert!(told(bytes, 3, Takes::One).is_err());
+            assert!(outcome(bytes, 3, Takes::One).is_err());
         }
     });
 }
@@ -99,13 +99,13 @@ async fn a_message_is_read_when_it_has_its_share_which_it_gives_back() {
     let (waits, mut waiting) = body(&bodies, Takes::Many);
     send(&waits, frame(DECODE_BYTES, b"a")).await;
     assert!(timeout(BODY_WAIT / 2, waiting.frame()).await.is_err(), "nothing of it is handed out");
-    // Small ones are not in its way, nor it in theirs, and whoever goes makes room.
+    // Small ones are not in its way, nor it in theirs, and calls that end make room.
     let (small, mut other) = body(&bodies, Takes::One);
     send(&small, frame(SMALL_BODY_BYTES, b"a")).await;
     timeout(Duration::from_millis(1), other.frame()).await.expect("at once").expect("a frame").expect("its share");
     held.pop();
     timeout(Duration::from_millis(1), waiting.frame()).await.expect("at once").expect("a frame").expect("its share");
-    // Whoever waits for too long is told so.
+    // A call that waits for too long fails with that reason.
     let (waits, mut waiting) = body(&bodies, Takes::Many);
     send(&waits, frame(DECODE_BYTES, b"a")).await;
     let began = Instant::now();
@@ -128,7 +128,7 @@ async fn no_more_wait_than_may() {
     assert_eq!(bodies.clone().share(DECODE_BYTES).await.expect_err("no room").code(), Code::ResourceExhausted);
     assert!(began.elapsed().is_zero());
     waiting.pop();
-    assert!(timeout(BODY_WAIT / 2, bodies.share(DECODE_BYTES)).await.is_err(), "there is a place to wait in");
+    assert!(timeout(BODY_WAIT / 2, bodies.share(DECODE_BYTES)).await.is_err(), "there is room to wait");
 }
 
 #[tokio::test(start_paused = true)]

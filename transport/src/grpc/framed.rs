@@ -1,4 +1,4 @@
-//! The body of a response: frames, and the status behind them as trailers.
+//! The body of a response: frames, and the status after them as trailers.
 
 use std::{
     convert::Infallible,

@@ -23,7 +23,7 @@ const STREAMS_EACH: usize = 100;
 
 /// p99, in microseconds, of 100 publishes a second to a channel that none of so many open streams follows: each of them
 /// follows a channel of its own.
-pub(crate) async fn unheard(plan: &mut Plan<'_>, streams: usize) -> anyhow::Result<Sample> {
+pub(crate) async fn other_streams(plan: &mut Plan<'_>, streams: usize) -> anyhow::Result<Sample> {
     let publisher = plan.stage.service(Service::Publisher(Disk::None, History::Default)).await?;
     // A subscriber of its own, which is gone with the streams.
     let subscriber = plan.stage.start(Service::Subscriber(Disk::None))?;
