@@ -1,9 +1,9 @@
 //! Capture: what plain programs publish on some channels is taken into the log, once, by whichever replica comes first.
 //!
-//! The hub tells what it hears on captured channels: messages of plain programs, which no stream gets; notices of what
-//! was adopted, which all streams get as they get numbered messages; and how far the numbered messages go.
+//! The hub reports what it receives on captured channels: messages of plain programs, which no stream gets; notices of
+//! what was adopted, which all streams get as they get numbered messages; and how far the numbered messages go.
 //! [`adoption_state`] makes of that what is still to be adopted. A single task adopts, reads the log where notices were
-//! missed, and has heads told. The hub waits for none of it.
+//! missed, and has heads read. The hub waits for none of it.
 //!
 //! What this module must not know: how streams get messages, and what is on Redis.
 
@@ -79,59 +79,59 @@ impl Capture {
 
     /// Holds what a plain program published.
     pub(crate) fn hold(&self, channel: &ChannelName, raw: Raw) {
-        self.tell(|table, now| table.hold(channel, raw, now));
+        self.update(|table, now| table.hold(channel, raw, now));
     }
 
     /// The live connection was lost.
     pub(crate) fn break_off(&self) {
-        self.tell(|table, _| table.break_off());
+        self.update(|table, _| table.break_off());
     }
 
-    /// What was held last on a channel was heard before the live connection was lost.
+    /// What was held last on a channel was received before the live connection was lost.
     pub(crate) fn held_before_break(&self, channel: &ChannelName) {
-        self.tell(|table, _| table.break_off_one(channel));
+        self.update(|table, _| table.break_off_one(channel));
     }
 
-    /// Numbered messages were heard: those behind `before`, up to `last`, in one epoch.
+    /// Numbered messages were received: those after `before`, up to `last`, in one epoch.
     pub(crate) fn pass(&self, channel: &ChannelName, before: Position, last: Position) {
-        self.tell(|table, _| table.pass(channel, before, last));
+        self.update(|table, _| table.pass(channel, before, last));
     }
 
-    /// Other messages are in the place of those that were heard beyond a position.
+    /// Other messages have replaced those that were received beyond a position.
     pub(crate) fn rewrite(&self, channel: &ChannelName, to: Position) {
-        self.tell(|table, _| table.rewrite(channel, to));
+        self.update(|table, _| table.rewrite(channel, to));
     }
 
-    /// A message was adopted: the one at `at`, behind `before`.
+    /// A message was adopted: the one at `at`, after `before`.
     pub(crate) fn notice(&self, channel: &ChannelName, before: Position, at: Position, hash: &[u8; Raw::HASH_BYTES]) {
-        self.tell(|table, now| table.notice(channel, before, at, hash, now));
+        self.update(|table, now| table.notice(channel, before, at, hash, now));
     }
 
-    /// A channel's head was told, behind all that was heard before.
+    /// A channel's head was read, after all that was received before.
     pub(crate) fn look(&self, channel: &ChannelName, head: Option<&Head>) {
-        self.tell(|table, _| table.look(channel, head));
+        self.update(|table, _| table.look(channel, head));
     }
 
     /// Says how long the oldest message waits.
     pub(crate) fn report(&self) {
         let table = self.table();
         let since = table.since();
-        // Of a topic that is not captured now nobody adopts, whoever did last.
+        // Of a topic that is not captured now nobody adopts any more.
         metrics::leads(table.leads(|channel| self.source(channel).is_some()));
         drop(table);
         metrics::capture_wait(since.map_or(Duration::ZERO, |since| since.elapsed()));
     }
 
-    fn tell(&self, tell: impl FnOnce(&mut Table, Instant)) {
+    fn update(&self, change: impl FnOnce(&mut Table, Instant)) {
         let mut table = self.table();
-        tell(&mut table, Instant::now());
+        change(&mut table, Instant::now());
         if table.is_due() {
             self.wake.notify_one();
         }
     }
 }
 
-/// Has a channel's head looked at behind all that was heard of it before, and passed to [`Capture::look`].
+/// Reads a channel's head after all that was received of it before, and passes it to [`Capture::look`].
 pub(crate) trait HeadCheck: Send + Sync + 'static {
     /// Returns when that has been done, or says why it can't be.
     fn check_head<'a>(&'a self, channel: &'a ChannelName) -> BoxFuture<'a, Result<(), String>>;
@@ -145,7 +145,7 @@ pub(crate) struct Adopting {
 }
 
 impl Adopting {
-    /// Adopts what the hub hears, until it is stopped.
+    /// Adopts what the hub receives, until it is stopped.
     pub(crate) fn start(
         capture: Arc<Capture>,
         heads: Arc<dyn HeadCheck>,
@@ -164,7 +164,7 @@ impl Adopting {
         let mut task = self.task;
         if tokio::time::timeout(limit, &mut task).await.is_err() {
             task.abort();
-            // What it did not adopt, another replica does, if there is one that heard it.
+            // What it did not adopt, another replica does, if there is one that received it.
             let _ = task.await;
         }
     }

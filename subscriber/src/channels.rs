@@ -29,7 +29,7 @@ pub(crate) async fn page(
             .map_err(|error| status::invalid_page_token("page_token", error))?,
     };
     let unavailable = |error| status::from_broker(error, Call::Read);
-    // One more than asked for tells whether there is a next page.
+    // One more than asked for shows whether there is a next page.
     let mut names = readable(broker, rights, pattern.as_ref(), after, page_size + 1).await.map_err(unavailable)?;
     let more = names.len() > page_size;
     names.truncate(page_size);
@@ -38,7 +38,7 @@ pub(crate) async fn page(
         _ => String::new(),
     };
     let heads = broker.heads(&names).await.map_err(unavailable)?;
-    // The registry is told before a publish; where that was refused, there is a name and nothing else.
+    // The registry is written before a publish; where that was refused, there is a name and nothing else.
     let counts = hub.subscribers(&names);
     let there = names.iter().zip(heads).zip(counts);
     let mut channels = Vec::with_capacity(names.len());

@@ -139,7 +139,7 @@ impl Hub {
     }
 
     /// A channel could not be read while others can: it is named, and looked after. Streams of patterns that cover it
-    /// are told to look when it can be.
+    /// are notified when it can be.
     pub(crate) async fn unreadable(&self, channel: &ChannelName, error: Error) {
         // Where the hub has ended, so have its streams.
         let _ = self.asks.send(Ask::Unreadable(channel.clone(), error)).await;

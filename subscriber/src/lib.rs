@@ -1,10 +1,10 @@
 //! The subscriber: listens to channels and serves `ListMessages`, `StreamMessages` and `ListChannels`.
 //!
 //! A stream's way: [`operation`] checks the request ([`request`]) and opens a session ([`stream`]) on a [`feed`] of the
-//! [`hub`]; it catches up from the broker's log (through [`pages`], which all share) and follows. What the hub hears,
-//! and what one stream has read of the log, is framed once, by [`frames`], for all. [`service`] is the tonic service
-//! over the operations, and the table of its methods. What plain programs publish on captured channels is taken into
-//! the log by [`capture`].
+//! [`hub`]; it catches up from the broker's log (through [`pages`], which all share) and follows. What the hub
+//! receives, and what one stream has read of the log, is framed once, by [`frames`], for all. [`service`] is the tonic
+//! service over the operations, and the table of its methods. What plain programs publish on captured channels is taken
+//! into the log by [`capture`].
 
 mod capture;
 mod channels;
@@ -80,7 +80,7 @@ pub async fn serve(
     served
 }
 
-/// The service, and the tasks behind it, before anything is listened to.
+/// The service, and its tasks, before anything is listened to.
 struct Assembled {
     service: Service,
     hub: Arc<hub::Hub>,

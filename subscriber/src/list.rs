@@ -23,7 +23,7 @@ pub(crate) struct Query<'a> {
     pub(crate) page_token: &'a str,
 }
 
-/// A tag and a length of at most 4 bytes each stand before every message of a page.
+/// A tag and a length of at most 4 bytes each precede every message of a page.
 const MESSAGE_OVERHEAD: usize = 8;
 
 /// Reads one page. It is full at `page_size` messages or before [`PAGE_BYTES`], but has one message at least.

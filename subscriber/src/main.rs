@@ -13,7 +13,7 @@ use tidings_runtime::{
 use tidings_subscriber::config::{Cli, Command, LISTEN_FLAG, Serve};
 use tidings_transport::descriptors;
 
-#[expect(clippy::print_stderr, reason = "what ends the program is told on the terminal, however logs are set")]
+#[expect(clippy::print_stderr, reason = "what ends the program is printed on the terminal, however logs are set")]
 fn main() -> ExitCode {
     // Clap ends the process by itself where the command line is wrong.
     match run(Cli::parse()) {

@@ -151,7 +151,7 @@ async fn readiness_follows_redis_and_liveness_does_not() {
     let (subscriber, subscriber_admin) = subscriber(&redis, &args).await;
     let admins = [publisher_admin, subscriber_admin];
     for admin in admins {
-        assert!(admin.becomes("/readyz", 200).await.starts_with("ready: the broker was last heard"));
+        assert!(admin.becomes("/readyz", 200).await.starts_with("ready: the broker last answered"));
     }
     signal(&redis, "-STOP");
     for admin in admins {
@@ -225,7 +225,7 @@ async fn one_admin_listener_reports_both_services_in_one_process() {
     assert_eq!(published(&scraped, "OK"), 1.0);
     assert_eq!(scraped.value("tidings_streams{mode=\"live\"}"), 0.0);
     assert!(!scraped.families.contains_key("tidings_redis_up"), "there is none");
-    assert_eq!(admin.get("/readyz").body, "ready: the broker was last heard 0.0 s ago\n");
+    assert_eq!(admin.get("/readyz").body, "ready: the broker last answered 0.0 s ago\n");
     served.stop();
 }
 

@@ -1,10 +1,10 @@
-//! What one captured channel's messages of plain programs are known to have become. A plain value: it is told what the
-//! live connection tells, in that order, and says what to do next.
+//! What one captured channel's messages of plain programs are known to have become. A plain value: it gets what the
+//! live connection delivers, in that order, and says what to do next.
 //!
-//! Whatever this replica has heard is held until it is known to be adopted: by a notice, or by the log where notices
-//! were missed. Every numbered message of the channel moves the `place`; one that does not follow it leaves a `missed`
-//! range, which is read before anything is adopted. A message comes before its notice on the connection, so what a
-//! range tells of was heard before the range was found, or will not be heard at all.
+//! All that this replica has received is held until it is known to be adopted: by a notice, or by the log where notices
+//! were missed. Every numbered message of the channel moves the `position`; one that does not follow it leaves a
+//! `missed` range, which is read before anything is adopted. A message comes before its notice on the connection, so
+//! what a range contains was received before the range was found, or will not be received at all.
 //!
 //! Should the state be wrong all the same, adopting changes nothing (see [`adopt`](tidings::broker::adopt)), and the
 //! head is looked at again.
@@ -31,8 +31,8 @@ use work::Work;
 #[derive(Debug, Default)]
 pub(super) struct AdoptionState {
     held: Held,
-    /// Just after the last numbered message that was heard of; `None` before a head was seen.
-    place: Option<Position>,
+    /// Just after the last numbered message that was received; `None` before a head was seen.
+    position: Option<Position>,
     /// The last adopted message.
     adopted: Position,
     missed: VecDeque<Range>,
@@ -44,12 +44,12 @@ pub(super) struct AdoptionState {
     leads: bool,
     /// The lease was asked for.
     asked: bool,
-    /// The place of the last message that was adopted here, and until when its notice is waited for.
+    /// The position of the last message that was adopted here, and until when its notice is waited for.
     awaited: Option<(Position, Instant)>,
     work: Option<Work>,
     not_before: Option<Instant>,
     failures: u32,
-    /// A failure was told since the last success.
+    /// A failure was logged since the last success.
     complained: bool,
 }
 
@@ -63,52 +63,53 @@ enum Lease {
     Other(Instant),
 }
 
-/// Numbered messages that were not heard of: those behind `from`, up to `to`.
+/// Numbered messages that were not received: those after `from`, up to `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) from: Position,
     pub(super) to: Position,
-    /// What was adopted behind it is known already.
+    /// What was adopted after it is known already.
     outdated: bool,
 }
 
 impl AdoptionState {
-    /// A message of a plain program was heard.
+    /// A message of a plain program was received.
     pub(super) fn hold(&mut self, raw: Raw, now: Instant) {
         self.held.push(raw, now);
     }
 
-    /// The live connection was lost. What was heard before the first head may have been adopted anywhere in the log by
-    /// now: nothing tells where it was heard.
+    /// The live connection was lost. What was received before the first head may have been adopted anywhere in the log
+    /// by now: its position when it was received is unknown.
     pub(super) fn break_off(&mut self) {
-        if self.place.is_none() && !self.held.is_empty() {
-            self.place = Some(Position::START);
+        if self.position.is_none() && !self.held.is_empty() {
+            self.position = Some(Position::START);
         }
     }
 
-    /// Numbered messages were heard of: those behind `before`, up to `last`, in one epoch.
+    /// Numbered messages were received: those after `before`, up to `last`, in one epoch.
     pub(super) fn pass(&mut self, before: Position, last: Position) -> bool {
-        let Some(place) = self.place else { return true };
-        let same = place.epoch == last.epoch;
-        if same && last.sequence <= place.sequence {
+        let Some(position) = self.position else { return true };
+        let same = position.epoch == last.epoch;
+        if same && last.sequence <= position.sequence {
             return false;
         }
-        let follows = same && before.sequence <= place.sequence || place == Position::START && before.sequence == 0;
+        let follows =
+            same && before.sequence <= position.sequence || position == Position::START && before.sequence == 0;
         if !follows {
-            self.miss(place, before);
+            self.miss(position, before);
         }
-        self.place = Some(last);
+        self.position = Some(last);
         true
     }
 
     /// Redis went back to a position within its epoch, and other messages follow there. Which was adopted last, the
-    /// head tells.
+    /// head says.
     pub(super) fn rewrite(&mut self, to: Position) {
-        if let Some(place) = &mut self.place
-            && place.epoch == to.epoch
-            && place.sequence > to.sequence
+        if let Some(position) = &mut self.position
+            && position.epoch == to.epoch
+            && position.sequence > to.sequence
         {
-            *place = to;
+            *position = to;
             self.unsure = true;
         }
     }
@@ -131,18 +132,18 @@ impl AdoptionState {
         }
     }
 
-    /// The channel's head, at this point among what was heard.
+    /// The channel's head, at this point among what was received.
     pub(super) fn look(&mut self, head: Option<&Head>) {
         let end = head.map_or(Position::START, Head::end);
         self.forgetful = head.is_some_and(|head| !head.keeps_history);
-        match self.place.replace(end) {
+        match self.position.replace(end) {
             // Where the head fell back or is gone, the log has nothing that was missed.
-            Some(place)
-                if place != end
+            Some(position)
+                if position != end
                     && end.epoch.is_some()
-                    && (place.epoch != end.epoch || place.sequence < end.sequence) =>
+                    && (position.epoch != end.epoch || position.sequence < end.sequence) =>
             {
-                self.miss(place, end);
+                self.miss(position, end);
             }
             _ => {}
         }
@@ -159,7 +160,7 @@ impl AdoptionState {
 
     fn miss(&mut self, from: Position, to: Position) {
         if self.held.is_empty() || self.forgetful {
-            // Nothing is held of which the log could tell, or there is no log; only what was adopted last is unknown.
+            // Nothing is held that the log could have, or there is no log; only what was adopted last is unknown.
             self.unsure = true;
             return;
         }
@@ -172,7 +173,7 @@ impl AdoptionState {
         self.missed.push_back(Range { from, to, outdated: false });
     }
 
-    /// The log has told of messages of the first missed range, and leads on from a place.
+    /// Messages of the first missed range were read from the log, and reading continues at a position.
     pub(super) fn read(&mut self, adopted: impl Iterator<Item = (Position, Adopted)>, on: Position) {
         let Some(range) = self.missed.front_mut() else { return };
         range.from = on;

@@ -39,7 +39,7 @@ pub enum InvalidCapture {
     Open(String),
 }
 
-/// Whether a pattern ends where it ends, also with something behind it: as Redis reads it, a `]` may be a range's end.
+/// Whether a pattern ends where it ends, also with something after it: as Redis reads it, a `]` may be a range's end.
 fn is_closed(pattern: &str) -> bool {
     let mut rest = pattern.bytes().peekable();
     let mut in_class = false;

@@ -1,4 +1,4 @@
-//! Messages of plain programs that were heard on a channel and wait to be adopted, in order.
+//! Messages of plain programs that were received on a channel and wait to be adopted, in order.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     messages: BTreeMap<u64, (Instant, Arc<Raw>)>,
-    /// The places of equal bytes, oldest first: what was adopted elsewhere is found at once, however much is held.
-    places: HashMap<[u8; Raw::HASH_BYTES], VecDeque<u64>>,
+    /// The indexes of equal bytes, oldest first: what was adopted elsewhere is found at once, however much is held.
+    indexes: HashMap<[u8; Raw::HASH_BYTES], VecDeque<u64>>,
     next: u64,
     bytes: usize,
 }
@@ -23,33 +23,33 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn push(&mut self, raw: Raw, now: Instant) {
         self.bytes += cost(&raw);
-        self.places.entry(raw.hash).or_default().push_back(self.next);
+        self.indexes.entry(raw.hash).or_default().push_back(self.next);
         self.messages.insert(self.next, (now, Arc::new(raw)));
         self.next += 1;
     }
 
     /// Takes out the oldest message with these bytes. False where there is none.
     pub(super) fn take(&mut self, hash: &[u8; Raw::HASH_BYTES]) -> bool {
-        let Some(place) = self.places.get(hash).and_then(VecDeque::front).copied() else { return false };
-        self.remove(place);
+        let Some(index) = self.indexes.get(hash).and_then(VecDeque::front).copied() else { return false };
+        self.remove(index);
         true
     }
 
     /// Drops the oldest message. False where there is none.
     pub(super) fn drop_oldest(&mut self) -> bool {
-        let Some((place, _)) = self.messages.first_key_value() else { return false };
-        self.remove(*place);
+        let Some((index, _)) = self.messages.first_key_value() else { return false };
+        self.remove(*index);
         true
     }
 
-    fn remove(&mut self, place: u64) {
-        let Some((_, raw)) = self.messages.remove(&place) else { return };
+    fn remove(&mut self, index: u64) {
+        let Some((_, raw)) = self.messages.remove(&index) else { return };
         self.bytes -= cost(&raw);
-        if let Some(places) = self.places.get_mut(&raw.hash) {
+        if let Some(indexes) = self.indexes.get_mut(&raw.hash) {
             // The oldest of its bytes, whichever way it was found.
-            places.pop_front();
-            if places.is_empty() {
-                self.places.remove(&raw.hash);
+            indexes.pop_front();
+            if indexes.is_empty() {
+                self.indexes.remove(&raw.hash);
             }
         }
     }
@@ -114,7 +114,7 @@ mod tests {
         assert!(held.drop_oldest());
         assert!(held.take(&hash("a")) && !held.take(&hash("a")) && !held.take(&hash("b")));
         assert!(held.drop_oldest() && !held.drop_oldest());
-        assert_eq!((held.bytes(), held.is_empty(), held.places.len()), (0, true, 0));
+        assert_eq!((held.bytes(), held.is_empty(), held.indexes.len()), (0, true, 0));
     }
 
     #[test]

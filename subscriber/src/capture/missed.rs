@@ -18,9 +18,9 @@ pub(super) struct Walk {
     to: Position,
 }
 
-/// What one page told.
+/// What one page contained.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Told {
+pub(super) struct PageOutcome {
     pub(super) adopted: Vec<(Position, Adopted)>,
     /// The range has no more.
     pub(super) is_over: bool,
@@ -31,15 +31,15 @@ impl Walk {
         Self { reader: Reader::new(range.from), to: range.to }
     }
 
-    /// Where the walk stands: the next page begins behind its sequence.
+    /// The walk's position: the next page begins after its sequence.
     pub(super) fn position(&self) -> Position {
         self.reader.position
     }
 
-    /// Goes on with a page that was read from the walk's position. Gaps are no concern here: of what the log lacks,
-    /// what was heard is adopted again.
-    pub(super) fn take(&mut self, page: &Page) -> Told {
-        let mut told = Told::default();
+    /// Continues with a page that was read from the walk's position. Gaps are no concern here: of what the log lacks,
+    /// what was received is adopted again.
+    pub(super) fn take(&mut self, page: &Page) -> PageOutcome {
+        let mut outcome = PageOutcome::default();
         let start = self.reader.position.sequence;
         let head = page.head.as_ref();
         while !self.is_beyond(head) {
@@ -53,25 +53,25 @@ impl Walk {
                 (Next::Read { .. }, _) if self.is_beyond(head) => break,
                 (Next::Read { to }, _) => {
                     // A new epoch may begin below the old position, and this page above it.
-                    if self.reader.position.sequence < start || !self.take_epoch(page, to, &mut told) {
-                        return told;
+                    if self.reader.position.sequence < start || !self.take_epoch(page, to, &mut outcome) {
+                        return outcome;
                     }
                 }
             }
         }
-        told.is_over = true;
-        told
+        outcome.is_over = true;
+        outcome
     }
 
     /// Takes what a page has of the walk's epoch, which ends at `limit`. False when another page has more of it.
-    fn take_epoch(&mut self, page: &Page, limit: i64, told: &mut Told) -> bool {
+    fn take_epoch(&mut self, page: &Page, limit: i64, outcome: &mut PageOutcome) -> bool {
         let at = &mut self.reader.position;
         let limit = if at.epoch == self.to.epoch { limit.min(self.to.sequence) } else { limit };
         let unread = page.messages.partition_point(|stored| stored.sequence <= at.sequence);
         let own = page.messages[unread..].iter().take_while(|stored| stored.sequence <= limit);
         for stored in own {
             at.sequence = stored.sequence;
-            told.adopted.extend(stored.adopted.map(|adopted| (*at, adopted)));
+            outcome.adopted.extend(stored.adopted.map(|adopted| (*at, adopted)));
         }
         let has_all = page.is_last || page.messages.last().is_some_and(|last| last.sequence >= limit);
         if has_all {
@@ -86,10 +86,10 @@ impl Walk {
         if at.epoch == self.to.epoch {
             return at.sequence >= self.to.sequence;
         }
-        let place = |epoch: Option<Epoch>| {
+        let index_of = |epoch: Option<Epoch>| {
             head.and_then(|head| head.epochs.iter().position(|start| Some(start.epoch) == epoch))
         };
-        matches!((place(at.epoch), place(self.to.epoch)), (Some(at), Some(to)) if at > to)
+        matches!((index_of(at.epoch), index_of(self.to.epoch)), (Some(at), Some(to)) if at > to)
     }
 }
 

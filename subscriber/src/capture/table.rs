@@ -36,7 +36,7 @@ impl Table {
             }
             self.states.insert(channel.clone(), AdoptionState::default());
         }
-        self.tell(channel, |state| state.hold(raw, now));
+        self.update(channel, |state| state.hold(raw, now));
         while self.bytes > CAPTURE_BYTES && self.drop_one(channel) {}
         if self.bytes < CAPTURE_BYTES / 2 {
             self.overflowed = false;
@@ -46,23 +46,23 @@ impl Table {
     /// The live connection was lost: nothing that was asked on it is answered.
     pub(super) fn break_off(&mut self) {
         for channel in self.states.keys().cloned().collect::<Vec<_>>() {
-            self.tell(&channel, AdoptionState::break_off);
+            self.update(&channel, AdoptionState::break_off);
         }
     }
 
-    /// The live connection was lost since this channel's messages were heard.
+    /// The live connection was lost since this channel's messages were received.
     pub(super) fn break_off_one(&mut self, channel: &ChannelName) {
-        self.tell(channel, AdoptionState::break_off);
+        self.update(channel, AdoptionState::break_off);
     }
 
-    /// Numbered messages of a channel were heard of.
+    /// Numbered messages of a channel were received.
     pub(super) fn pass(&mut self, channel: &ChannelName, before: Position, last: Position) {
-        self.tell(channel, |state| state.pass(before, last));
+        self.update(channel, |state| state.pass(before, last));
     }
 
-    /// Other messages are in the place of those that were heard of beyond a position.
+    /// Other messages have replaced those that were received beyond a position.
     pub(super) fn rewrite(&mut self, channel: &ChannelName, to: Position) {
-        self.tell(channel, |state| state.rewrite(to));
+        self.update(channel, |state| state.rewrite(to));
     }
 
     /// A message was adopted.
@@ -74,12 +74,12 @@ impl Table {
         hash: &[u8; Raw::HASH_BYTES],
         now: Instant,
     ) {
-        self.tell(channel, |state| state.notice(before, at, hash, now));
+        self.update(channel, |state| state.notice(before, at, hash, now));
     }
 
-    /// A channel's head was told.
+    /// A channel's head was read.
     pub(super) fn look(&mut self, channel: &ChannelName, head: Option<&Head>) {
-        self.tell(channel, |state| state.look(head));
+        self.update(channel, |state| state.look(head));
     }
 
     /// Does something to a state, if there is one, and counts what that changes.
@@ -91,7 +91,7 @@ impl Table {
         Some(done)
     }
 
-    fn tell<T>(&mut self, channel: &ChannelName, act: impl FnOnce(&mut AdoptionState) -> T) {
+    fn update<T>(&mut self, channel: &ChannelName, act: impl FnOnce(&mut AdoptionState) -> T) {
         let is_due = self.with(channel, |state| {
             act(state);
             !state.is_idle()
@@ -125,7 +125,7 @@ impl Table {
         self.bytes == 0
     }
 
-    /// Drops the oldest message of the channel that has heard too much: the given one where most is its own, or else
+    /// Drops the oldest message of the channel that holds too much: the given one where most is its own, or else
     /// the one that holds most, so that a flood costs the others nothing.
     fn drop_one(&mut self, channel: &ChannelName) -> bool {
         let own = self.states.get(channel).map_or(0, AdoptionState::held_bytes);

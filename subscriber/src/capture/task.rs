@@ -58,10 +58,10 @@ impl Task {
         }
     }
 
-    /// Goes on until it is stopped and nothing is held.
+    /// Runs until it is stopped and nothing is held.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
-            self.go_on();
+            self.advance();
             if stop.is_cancelled() && self.steps.is_empty() && self.capture.table().is_empty() {
                 return;
             }
@@ -81,7 +81,7 @@ impl Task {
     }
 
     /// Begins what the states want, as many steps at once as there may be.
-    fn go_on(&mut self) {
+    fn advance(&mut self) {
         let capture = Arc::clone(&self.capture);
         let mut table = capture.table();
         for channel in table.take_due() {
@@ -156,10 +156,10 @@ impl Source {
         let mut walk = Walk::new(range);
         loop {
             let page = self.broker.read(channel, From::After(walk.position().sequence), limit).await;
-            let told = walk.take(&page.map_err(|error| error.to_string())?);
+            let outcome = walk.take(&page.map_err(|error| error.to_string())?);
             let mut table = capture.table();
-            table.with(channel, |state| state.read(told.adopted.into_iter(), walk.position()));
-            if told.is_over {
+            table.with(channel, |state| state.read(outcome.adopted.into_iter(), walk.position()));
+            if outcome.is_over {
                 table.with(channel, |state| state.read_all());
                 return Ok(());
             }

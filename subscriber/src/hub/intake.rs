@@ -1,7 +1,7 @@
-//! What a feed makes of pushes: which messages have a place in their channel's history, and which only say so.
+//! What a feed makes of pushes: which messages are numbered in their channel's history, and which only claim to be.
 //!
 //! A claim (sequence and epoch in the JSON) that follows the last one is believed. For any other the channel's head is
-//! looked up, over the live connection itself, or, where it is at or below what was heard, the log ([`claims`]
+//! looked up, over the live connection itself, or, where it is at or below what was received, the log ([`claims`]
 //! decides); until the answer comes the channel's pushes are held, in order. They are believed or not, never lost for
 //! being early: what does not fit into the bound is in the log if it was ours.
 //!
@@ -42,7 +42,7 @@ use held::Held;
 use known::{Asked, Captured, Channels, Hash, Known, Stage, State, Waiting};
 use verdict::{Last, Mark};
 
-/// What must be asked before a channel's pushes go on.
+/// What must be asked before a channel's pushes continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ask {
     /// Its head, over the live connection.
@@ -51,17 +51,17 @@ pub(super) enum Ask {
     Log(Question),
 }
 
-/// What a head says of what was heard.
+/// What a head says of what was received.
 #[derive(Debug)]
 pub(super) enum Missed {
     Nothing,
     /// Something was missed: it is elsewhere.
     Look,
-    /// The log must be asked whether the history is still the one that was heard.
+    /// The log must be asked whether the history is still the one that was received.
     Ask(Question),
 }
 
-/// Messages of an ended epoch that were heard, and that this history does not have.
+/// Messages of an ended epoch that were received, and that this history does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Late {
     pub(super) channel: ChannelName,
@@ -77,9 +77,9 @@ pub(super) struct Intake {
     channels: Channels,
     capture_forwarder: CaptureForwarder,
     builder: Builder,
-    /// What stands before the chunk that is being built.
+    /// What precedes the chunk that is being built.
     items: Vec<Item>,
-    /// Losses that were heard of.
+    /// Losses that pushes showed.
     late: Vec<Late>,
     /// How many pushes were dropped that Redis has lost.
     lost: usize,
@@ -142,7 +142,7 @@ impl Intake {
         self.channels.recapture();
     }
 
-    /// Tells the capture how far the numbered messages of its channel went.
+    /// Reports to the capture how far the numbered messages of its channel went.
     pub(super) fn report_passed(&mut self) {
         self.capture_forwarder.flush();
     }
@@ -159,7 +159,7 @@ impl Intake {
         self.items.extend(self.builder.finish().into_iter().map(|chunk| Item::Chunk(Arc::new(chunk))));
     }
 
-    /// The losses that were heard of since this was last asked.
+    /// The losses that pushes showed since this was last asked.
     pub(super) fn take_late(&mut self) -> Vec<Late> {
         std::mem::take(&mut self.late)
     }
@@ -174,7 +174,7 @@ impl Intake {
         std::mem::take(&mut self.loss)
     }
 
-    /// The channels of which nothing was heard since this was last asked.
+    /// The channels of which nothing was received since this was last asked.
     pub(super) fn quiet(&mut self) -> impl Iterator<Item = &ChannelName> {
         self.channels.quiet()
     }
@@ -194,7 +194,7 @@ impl Intake {
         self.channels.holds(channel)
     }
 
-    /// Whether the feed has missed something of a channel that belongs to it: the head, which comes behind all pushes
+    /// Whether the feed has missed something of a channel that belongs to it: the head, which comes after all pushes
     /// before it, is elsewhere than the pushes led to.
     pub(super) fn has_missed(&mut self, channel: &ChannelName, head: Option<&Head>) -> Missed {
         match self.channels.compare(channel, head) {
@@ -213,7 +213,7 @@ impl Intake {
         self.channels.outlive();
     }
 
-    /// Pushes were missed: what was known of the channels may be old. Those that wait for their head go on waiting.
+    /// Pushes were missed: what was known of the channels may be old. Those that wait for their head keep waiting.
     pub(super) fn forget(&mut self) {
         self.channels.forget();
     }
@@ -224,15 +224,15 @@ impl Intake {
             Some(channel) => channel.clone(),
             None => self.channels.named(name)?,
         };
-        self.hear(channel, payload, None)
+        self.receive(channel, payload, None)
     }
 
     /// Takes a notice of a channel that belongs to the feed. Answers the same.
     pub(super) fn notice(&mut self, channel: &ChannelName, hash: &Hash, json: &[u8]) -> Option<Ask> {
-        self.hear(channel.clone(), json, Some(*hash))
+        self.receive(channel.clone(), json, Some(*hash))
     }
 
-    fn hear(&mut self, channel: ChannelName, payload: &[u8], notice: Option<Hash>) -> Option<Ask> {
+    fn receive(&mut self, channel: ChannelName, payload: &[u8], notice: Option<Hash>) -> Option<Ask> {
         let arrival_ms = self.arrival_ms;
         match self.channels.stage(&channel) {
             Stage::New if !self.channels.add(&channel, State::Asked(Box::default())) => {
@@ -249,8 +249,8 @@ impl Intake {
             }
             Stage::Read => {}
         }
-        let heard = EnvelopeRef::read(payload, arrival_ms);
-        if self.place(&channel, &heard, payload, arrival_ms, notice) {
+        let envelope = EnvelopeRef::read(payload, arrival_ms);
+        if self.accept(&channel, &envelope, payload, arrival_ms, notice) {
             return None;
         }
         self.doubt_push(&channel, payload, arrival_ms, notice)
@@ -258,10 +258,10 @@ impl Intake {
 
     /// Puts a message into the chunk, or where it belongs on a captured channel; false when its claim is not what comes
     /// next.
-    fn place(
+    fn accept(
         &mut self,
         channel: &ChannelName,
-        heard: &EnvelopeRef<'_>,
+        envelope: &EnvelopeRef<'_>,
         payload: &[u8],
         arrival_ms: i64,
         notice: Option<Hash>,
@@ -269,30 +269,30 @@ impl Intake {
         let Some(known) = self.channels.get_mut(channel) else { return false };
         let State::Head(course) = &mut known.state else { return false };
         let (hash, captured) = (known.hash, known.captured);
-        let place = match heard.claim() {
+        let place = match envelope.claim() {
             Some(claim) if !course.follows(claim) => return false,
             Some(claim @ Claim { epoch, sequence }) => {
                 let bits = Mark::bits(payload);
                 // The date of what was adopted is a plain program's own; it is in the log since just now.
                 let (time_ms, mark) = match notice {
                     Some(_) => (arrival_ms, Mark { time_ms: 0, bits }),
-                    None => (heard.time_ms(), Mark { time_ms: heard.time_ms(), bits }),
+                    None => (envelope.time_ms(), Mark { time_ms: envelope.time_ms(), bits }),
                 };
                 course.pass(claim, mark);
                 Place { before: Position::new(epoch, sequence - 1), sequence, position: course.position, time_ms }
             }
             None => {
                 let before = course.position;
-                Place { before, sequence: 0, position: before, time_ms: heard.time_ms() }
+                Place { before, sequence: 0, position: before, time_ms: envelope.time_ms() }
             }
         };
-        // What has no place says nothing of numbered messages: one may have been lost all the same.
-        known.heard |= place.sequence > 0;
+        // An unnumbered message says nothing of numbered messages: one may have been lost all the same.
+        known.received |= place.sequence > 0;
         match (captured, notice) {
-            // Whoever published this as a notice was a stranger.
+            // A stranger published this as a notice.
             (_, Some(_)) if place.sequence == 0 => return true,
             (Captured::Here | Captured::Elsewhere, None) if place.sequence == 0 => {
-                if self.capture_forwarder.plain(channel, captured, payload, &heard.envelope()) {
+                if self.capture_forwarder.plain(channel, captured, payload, &envelope.envelope()) {
                     return true;
                 }
             }
@@ -300,15 +300,15 @@ impl Intake {
             (Captured::Here, None) => self.capture_forwarder.pass(channel, place),
             (Captured::No | Captured::Elsewhere, _) => {}
         }
-        tracing::debug!(channel = channel.as_str(), id = %heard.envelope().id, sequence = place.sequence, "heard");
+        tracing::debug!(channel = channel.as_str(), id = %envelope.envelope().id, sequence = place.sequence, "received");
         self.news = true;
         if !self.silent {
-            self.builder.push(channel, hash, place, &heard.parts(), || course.origin(place.position));
+            self.builder.push(channel, hash, place, &envelope.parts(), || course.origin(place.position));
         }
         true
     }
 
-    /// The epoch of a channel was written anew from a sequence on: streams that stand in what was there go back.
+    /// The epoch of a channel was rewritten from a sequence on: streams that have what was there go back.
     fn rewrite(&mut self, channel: &ChannelName, from: i64, last: Last) {
         let Some(epoch) = last.position.epoch else { return };
         tracing::warn!(
@@ -316,7 +316,7 @@ impl Intake {
             %epoch,
             from,
             to = last.position.sequence,
-            "Redis went back within an epoch, and other messages have taken the place of those that were delivered; streams are told"
+            "Redis went back within an epoch, and other messages have replaced those that were delivered; streams are notified"
         );
         self.capture_forwarder.rewrite(channel, Position::new(epoch, from - 1));
         if !self.silent {

@@ -1,5 +1,5 @@
 //! Putting channels back into the registry that readers know and it lacks: it was deleted, or an older copy of it came
-//! back. Whoever lists channels, and every new stream of a pattern, finds them again.
+//! back. Lists of channels, and every new stream of a pattern, find them again.
 
 use std::{
     collections::HashSet,

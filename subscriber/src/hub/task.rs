@@ -67,7 +67,7 @@ pub(super) struct Task {
     recaptures: (Instant, u32),
     /// When it was last said that something was too large, and how many of it there were since.
     oversized: (Option<Instant>, usize),
-    /// Subscriptions stand and nothing was missed.
+    /// Subscriptions are confirmed and nothing was missed.
     linked: bool,
     /// What could not be handed to the connection yet: it is never waited for.
     outbox: VecDeque<LiveCommand>,
@@ -147,7 +147,7 @@ impl Task {
         }
     }
 
-    /// Passes over what is larger than a message may be. One line for many: whoever sends one sends more.
+    /// Passes over what is larger than a message may be. One line for many: a program that sends one sends more.
     fn skip(&mut self, topic: &Topic, bytes: usize) {
         metrics::dropped(Dropped::Oversized, 1);
         let (said, messages) = &mut self.oversized;
@@ -219,15 +219,15 @@ impl Task {
                 Missed::Ask(question) => self.ask(&topic, Needs::Log(question)),
             }
         }
-        // What is still held was heard before this head, and is not told yet. An answer comes later, and the capture
-        // asks again until then.
+        // What is still held was received before this head, and is not reported yet. An answer comes later, and the
+        // capture asks again until then.
         if !holds {
             self.capture.look(channel, head.as_ref());
         }
         // The head's answer must not overtake the pushes before it.
         self.flush(touched);
         if self.unreadable.read(channel, Instant::now()) {
-            // Streams that had to set it aside have missed what was pushed meanwhile.
+            // Streams that had to skip it have missed what was pushed meanwhile.
             missed = self.covering(channel);
         }
         let end = head.as_ref().map_or(Position::START, Head::end);
@@ -277,7 +277,7 @@ impl Task {
         topics.any(|topic| self.topics.get(topic).is_some_and(|followed| followed.intake.waits_for(channel)))
     }
 
-    /// Hands what was heard to the streams.
+    /// Hands what was received to the streams.
     pub(super) fn flush(&mut self, touched: &mut Vec<Topic>) {
         for topic in touched.drain(..) {
             if let Some(followed) = self.topics.get_mut(&topic) {
@@ -303,7 +303,7 @@ impl Task {
     fn lose(&mut self, reason: &str) {
         tracing::debug!(reason, "the live connection was lost");
         self.linked = false;
-        self.losses.has_told = false;
+        self.losses.has_warned = false;
         self.capture.break_off();
         for followed in self.topics.values_mut() {
             followed.intake.outlive();

@@ -41,7 +41,7 @@ async fn streams_are_counted_by_name_and_by_pattern() {
     let topics = [Topic::Channel(channel("a.1")), Topic::Channel(channel("a.1")), pattern("a.*"), pattern("*")];
     let mut followers = Vec::new();
     for topic in topics {
-        followers.push(hub.follow(allowed(topic)).await.expect("a place"));
+        followers.push(hub.follow(allowed(topic)).await.expect("a slot"));
     }
     let channels = [channel("a.1"), channel("a.2"), channel("b")];
     assert_eq!(hub.subscribers(&channels), [4, 2, 1]);
@@ -59,10 +59,10 @@ async fn beyond_the_limit_new_topics_are_refused_in_words_and_known_ones_are_not
     let topic = |n: usize| Topic::Channel(channel(&format!("c{n}")));
     for begin in (0..TOPICS).step_by(HUB_REQUESTS) {
         let some = (begin..TOPICS.min(begin + HUB_REQUESTS)).map(|n| hub.follow(allowed(topic(n))));
-        followers.extend(join_all(some).await.into_iter().map(|follower| follower.expect("a place")));
+        followers.extend(join_all(some).await.into_iter().map(|follower| follower.expect("a slot")));
     }
     for beyond in [topic(TOPICS), pattern("*")] {
-        let status = Status::from(hub.follow(allowed(beyond)).await.expect_err("no place"));
+        let status = Status::from(hub.follow(allowed(beyond)).await.expect_err("no slot"));
         assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
         assert!(status.message().contains("100000 channels and patterns"), "{status:?}");
         assert!(status.message().contains("another replica"), "{status:?}");

@@ -1,9 +1,9 @@
-//! Channels that can't be read, each for a reason of its own: what stands on the broker for one is damaged, or is
+//! Channels that can't be read, each for a reason of its own: what is on the broker for one is damaged, or is
 //! refused.
 //!
-//! Each is named in the log once, and asked for again ever more seldom; all others go on. Streams of patterns have set
-//! it aside, and are told to look when it can be read. One that was read is remembered for a while: where only a part
-//! of it can be, a stream reports it again, and the pauses go on growing. This module knows no stream and no Redis.
+//! Each is named in the log once, and asked for again less and less often; all others continue. Streams of patterns
+//! have skipped it, and are notified when it can be read. One that was read is remembered for a while: where only a
+//! part of it can be, a stream reports it again, and the pauses keep growing. This module knows no stream and no Redis.
 
 use std::time::{Duration, Instant};
 
@@ -114,7 +114,7 @@ impl Unreadable {
         let (since, lines) = self.said.filter(|(since, _)| now - *since < UNREADABLE_QUIET).unwrap_or((now, 0));
         self.said = Some((since, lines + 1));
         if lines < UNREADABLE_LINES {
-            tracing::warn!(channel = channel.as_str(), %error, "a channel can't be read; it is tried again, and the others go on");
+            tracing::warn!(channel = channel.as_str(), %error, "a channel can't be read; it is tried again, and the others continue");
         } else if lines == UNREADABLE_LINES {
             tracing::warn!("many channels can't be read; further ones are not named for a while");
         }
@@ -165,7 +165,7 @@ mod tests {
         unreadable.lost(now);
         assert_eq!(unreadable.due(9, now), [name("a")], "the answer was lost with its connection");
         assert!(unreadable.read(&channel, now) && !unreadable.read(&channel, now) && !unreadable.has(&channel));
-        // What a stream could not read behind the head goes on where it was.
+        // What a stream could not read after the head continues where it was.
         unreadable.note(&channel, &error(), false, now);
         assert_eq!(unreadable.due(9, now + UNREADABLE_RETRY_MAX / 2), []);
         assert_eq!(unreadable.due(9, now + UNREADABLE_RETRY_MAX), [name("a")]);

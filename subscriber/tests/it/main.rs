@@ -7,13 +7,13 @@ use std::{
 
 fn run(args: &[&str]) -> (Output, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings-subscriber"));
-    // The variables of whoever runs the tests are not the program's.
+    // The variables of the shell that runs the tests are not the program's.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDINGS_")) {
         command.env_remove(name);
     }
     let output = command.args(args).output().expect("the program starts");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output, told)
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, stderr)
 }
 
 #[test]
@@ -41,16 +41,16 @@ fn what_cant_be_served_is_reported_with_its_remedy() {
         (vec!["--default-channel", "no good"], "--default-channel"),
     ];
     for (args, remedy) in cases {
-        let (output, told) = run(&args);
+        let (output, stderr) = run(&args);
         assert!(!output.status.success(), "{args:?}");
-        assert!(told.contains(remedy) && !told.contains("hunter2"), "{args:?}: {told}");
+        assert!(stderr.contains(remedy) && !stderr.contains("hunter2"), "{args:?}: {stderr}");
     }
 }
 
 #[test]
 fn a_health_check_where_nobody_listens_fails() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").to_string();
-    let (output, told) = run(&["healthcheck", "--listen", &free]);
+    let (output, stderr) = run(&["healthcheck", "--listen", &free]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(told.contains(&free), "{told}");
+    assert!(stderr.contains(&free), "{stderr}");
 }

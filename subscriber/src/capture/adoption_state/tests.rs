@@ -126,7 +126,7 @@ fn a_jump_is_read_before_anything_is_adopted() {
     let Step::Read(range) = state.next(now) else { panic!("the log must be read") };
     assert_eq!((range.from, range.to), (at(1, 2), at(1, 4)));
     state.read([(at(1, 3), adopted("a"))].into_iter(), at(1, 3));
-    // The next page fails: it goes on where it was.
+    // The next page fails: it continues where it was.
     assert!(state.fail(now));
     assert!(!state.fail(now), "said once");
     // The notice was another replica's, and so is the lease.
@@ -224,7 +224,7 @@ fn anothers_lease_is_waited_for_and_asked_for_once() {
     assert!(!adoption(state.next(now), &["a"], Position::START));
     state.settle(Adoption::Other { for_ms: 2_000 }, false, now);
     assert_eq!(state.next(now), Step::Wait(now + ms(2_000)));
-    // Its holder goes on with what others heard, and with it the lease.
+    // Its holder continues with what others received, and with it the lease.
     state.notice(at(1, 2), at(1, 3), &raw("x").hash, now + ms(1_900));
     assert_eq!(state.next(now + ms(2_000)), Step::Wait(now + LEASE), "it asks when it has waited that long");
     let asking = now + LEASE;
@@ -284,8 +284,8 @@ fn ranges_are_bounded() {
     assert!(state.missed.is_empty() && state.unsure);
 }
 
-/// Before the first head there is no place from which the log could be read: the other replica's notices may be lost as
-/// well.
+/// Before the first head there is no position from which the log could be read: the other replica's notices may be lost
+/// as well.
 #[test]
 fn what_was_received_before_the_first_head_is_looked_for_in_the_whole_log_after_a_break() {
     let now = Instant::now();

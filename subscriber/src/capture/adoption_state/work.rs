@@ -19,14 +19,14 @@ pub(super) enum Work {
     Adopt,
 }
 
-/// What to do next. Until it is told how that went, a state says nothing else.
+/// What to do next. Until it gets the result, a state returns nothing else.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::capture) enum Step {
     /// Nothing.
     Rest,
-    /// Nothing before this time, unless something is heard.
+    /// Nothing before this time, unless something is received.
     Wait(Instant),
-    /// Have the head told, on the live connection.
+    /// Read the head, on the live connection.
     Check,
     /// Read this from the log.
     Read(Range),
@@ -48,8 +48,8 @@ impl AdoptionState {
         if let Some(not_before) = self.not_before.filter(|not_before| now < *not_before) {
             return Step::Wait(not_before);
         }
-        let seen = match self.place {
-            Some(place) if !self.unsure => place,
+        let seen = match self.position {
+            Some(position) if !self.unsure => position,
             _ => return self.begin(Work::Check, Step::Check),
         };
         if let Some(range) = self.missed.front() {
@@ -82,12 +82,12 @@ impl AdoptionState {
         step
     }
 
-    /// The head was told, and [`look`](Self::look) has seen it.
+    /// The head was read, and [`look`](Self::look) has seen it.
     pub(in crate::capture) fn checked(&mut self, now: Instant) {
         self.work = None;
-        match self.place {
+        match self.position {
             Some(_) if !self.unsure => {}
-            // It was not told here after all.
+            // It was not read here after all.
             _ => self.pause(now),
         }
     }

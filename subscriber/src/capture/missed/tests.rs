@@ -41,8 +41,9 @@ fn walk(from: Position, to: Position) -> Walk {
     Walk { reader: Reader::new(from), to }
 }
 
-fn told(told: &Told) -> Vec<Position> {
-    told.adopted
+fn adopted(outcome: &PageOutcome) -> Vec<Position> {
+    outcome
+        .adopted
         .iter()
         .inspect(|(at, adopted)| assert_eq!(adopted.hash, hash(at.sequence)))
         .map(|(at, _)| *at)
@@ -53,9 +54,9 @@ fn told(told: &Told) -> Vec<Position> {
 fn a_range_ends_where_it_ends() {
     let mut walk = walk(at(1, 2), at(1, 6));
     let first = walk.take(&page(&[(1, 1)], (1, 9), 3..=4));
-    assert_eq!((told(&first), first.is_over, walk.position()), (vec![at(1, 3)], false, at(1, 4)));
+    assert_eq!((adopted(&first), first.is_over, walk.position()), (vec![at(1, 3)], false, at(1, 4)));
     let second = walk.take(&page(&[(1, 1)], (1, 9), 5..=9));
-    assert_eq!((told(&second), second.is_over), (vec![at(1, 5)], true));
+    assert_eq!((adopted(&second), second.is_over), (vec![at(1, 5)], true));
 }
 
 #[test]
@@ -63,9 +64,9 @@ fn it_leads_through_epochs() {
     let mut walk = walk(at(1, 2), at(3, 8));
     let epochs = [(1, 1), (2, 5), (3, 7)];
     let first = walk.take(&page(&epochs, (1, 9), 3..=7));
-    assert_eq!((told(&first), first.is_over), (vec![at(1, 3), at(2, 5), at(3, 7)], false));
+    assert_eq!((adopted(&first), first.is_over), (vec![at(1, 3), at(2, 5), at(3, 7)], false));
     let second = walk.take(&page(&epochs, (1, 9), 8..=9));
-    assert_eq!((told(&second), second.is_over), (vec![], true));
+    assert_eq!((adopted(&second), second.is_over), (vec![], true));
 }
 
 #[test]
@@ -73,37 +74,40 @@ fn a_new_epoch_below_the_old_position_is_read_from_its_beginning() {
     let mut walk = walk(at(1, 7), at(2, 6));
     let epochs = [(1, 1), (2, 4)];
     let first = walk.take(&page(&epochs, (1, 9), 8..=9));
-    assert_eq!((told(&first), first.is_over, walk.position()), (vec![], false, at(2, 3)));
+    assert_eq!((adopted(&first), first.is_over, walk.position()), (vec![], false, at(2, 3)));
     let second = walk.take(&page(&epochs, (1, 9), 4..=9));
-    assert_eq!((told(&second), second.is_over), (vec![at(2, 5)], true));
+    assert_eq!((adopted(&second), second.is_over), (vec![at(2, 5)], true));
 }
 
 #[test]
 fn what_the_log_lacks_is_passed() {
     // Trimmed.
     let mut trimmed = walk(at(1, 2), at(1, 6));
-    let page_told = trimmed.take(&page(&[(1, 1)], (5, 9), 5..=9));
-    assert_eq!((told(&page_told), page_told.is_over), (vec![at(1, 5)], true));
+    let outcome = trimmed.take(&page(&[(1, 1)], (5, 9), 5..=9));
+    assert_eq!((adopted(&outcome), outcome.is_over), (vec![at(1, 5)], true));
     // All of it trimmed.
     let mut gone = walk(at(1, 2), at(1, 6));
-    let page_told = gone.take(&page(&[(1, 1)], (9, 9), 9..=9));
-    assert_eq!((told(&page_told), page_told.is_over), (vec![], true));
+    let outcome = gone.take(&page(&[(1, 1)], (9, 9), 9..=9));
+    assert_eq!((adopted(&outcome), outcome.is_over), (vec![], true));
     // Flushed.
     let mut flushed = walk(at(1, 2), at(1, 6));
-    assert_eq!(flushed.take(&Page { is_last: true, ..Page::default() }), Told { is_over: true, ..Told::default() });
+    assert_eq!(
+        flushed.take(&Page { is_last: true, ..Page::default() }),
+        PageOutcome { is_over: true, ..PageOutcome::default() }
+    );
     // Fallen back.
     let mut fallen = walk(at(1, 2), at(1, 6));
-    let page_told = fallen.take(&page(&[(1, 1)], (1, 4), 3..=4));
-    assert_eq!((told(&page_told), page_told.is_over), (vec![at(1, 3)], true));
+    let outcome = fallen.take(&page(&[(1, 1)], (1, 4), 3..=4));
+    assert_eq!((adopted(&outcome), outcome.is_over), (vec![at(1, 3)], true));
     // An epoch that is listed no more.
     let mut unlisted = walk(at(9, 2), at(1, 6));
-    let page_told = unlisted.take(&page(&[(1, 1)], (3, 9), 3..=9));
-    assert_eq!((told(&page_told), page_told.is_over), (vec![at(1, 3), at(1, 5)], true));
+    let outcome = unlisted.take(&page(&[(1, 1)], (3, 9), 3..=9));
+    assert_eq!((adopted(&outcome), outcome.is_over), (vec![at(1, 3), at(1, 5)], true));
 }
 
 #[test]
 fn it_never_leads_beyond_the_epoch_it_is_to_end_in() {
     let mut walk = walk(at(1, 2), at(2, 50));
-    let page_told = walk.take(&page(&[(1, 1), (2, 5), (3, 7)], (1, 9), 3..=9));
-    assert_eq!((told(&page_told), page_told.is_over), (vec![at(1, 3), at(2, 5)], true));
+    let outcome = walk.take(&page(&[(1, 1), (2, 5), (3, 7)], (1, 9), 3..=9));
+    assert_eq!((adopted(&outcome), outcome.is_over), (vec![at(1, 3), at(2, 5)], true));
 }

@@ -1,7 +1,7 @@
-//! What the capture is told of what a feed hears.
+//! What the capture learns of what a feed receives.
 //!
-//! Numbered messages are many and follow each other, so that it is told of a whole stretch at once: before anything
-//! else that it is told, and before the feed hands its chunk out.
+//! Numbered messages are many and follow each other, so that a whole stretch is reported at once: before anything
+//! else is reported, and before the feed hands its chunk out.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{capture::Capture, frames::Place};
 
 pub(super) struct CaptureForwarder {
     capture: Arc<Capture>,
-    /// Numbered messages that it has not been told of: those of a channel behind a position, up to another.
+    /// Numbered messages that were not reported yet: those of a channel after a position, up to another.
     passed: Option<(ChannelName, Position, Position)>,
 }
 
@@ -21,7 +21,7 @@ impl CaptureForwarder {
         Self { capture, passed: None }
     }
 
-    /// A numbered message was heard.
+    /// A numbered message was received.
     pub(super) fn pass(&mut self, channel: &ChannelName, place: Place) {
         if let Some((of, _, last)) = &mut self.passed
             && *last == place.before
@@ -34,7 +34,7 @@ impl CaptureForwarder {
         self.passed = Some((channel.clone(), place.before, place.position));
     }
 
-    /// Tells how far the numbered messages went.
+    /// Reports how far the numbered messages went.
     pub(super) fn flush(&mut self) {
         if let Some((channel, before, last)) = self.passed.take() {
             self.capture.pass(&channel, before, last);
@@ -47,7 +47,7 @@ impl CaptureForwarder {
         self.capture.notice(channel, place.before, place.position, hash);
     }
 
-    /// Of what was heard beyond a position nothing is left: other messages are in its place.
+    /// Of what was received beyond a position nothing is left: other messages have replaced it.
     pub(super) fn rewrite(&mut self, channel: &ChannelName, to: Position) {
         self.flush();
         self.capture.rewrite(channel, to);
@@ -70,7 +70,7 @@ impl CaptureForwarder {
         true
     }
 
-    /// What was last told of a channel was heard before the live connection was lost.
+    /// What was last reported of a channel was received before the live connection was lost.
     pub(super) fn before_break(&self, channel: &ChannelName) {
         self.capture.held_before_break(channel);
     }

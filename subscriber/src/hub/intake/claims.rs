@@ -1,8 +1,9 @@
-//! What a feed knows of one channel's history, and what it makes of a claim: pure, and told all it decides by.
+//! What a feed knows of one channel's history, and what it makes of a claim: pure, with all that it decides by as
+//! arguments.
 //!
 //! What follows the last message is believed at once. For anything else the head is asked first, or, where the claim is
-//! at or below what was heard, the log: that is a copy of a message, a plain program's message with a copied claim, or
-//! the sign that Redis went back and the history was written anew from there.
+//! at or below what was received, the log: that is a copy of a message, a plain program's message with a copied claim,
+//! or the sign that Redis went back and the history was rewritten from there.
 
 use tidings::{
     broker::{
@@ -25,11 +26,11 @@ pub(super) struct Course {
     pub(super) epochs: Vec<EpochStart>,
     losses: Vec<Loss>,
     data_set: Option<DataSet>,
-    /// After the last message with a place that the feed has seen.
+    /// After the last numbered message that the feed has seen.
     pub(super) position: Position,
     mark: Mark,
-    /// What was heard before the head fell back within its epoch. Where it rises again, the log tells whether that is
-    /// back (the connection led to an older copy for a while), or others take its place.
+    /// What was received before the head fell back within its epoch. Where it rises again, the log shows whether that
+    /// is back (the connection led to an older copy for a while), or others replace it.
     fallen: Option<Box<Last>>,
 }
 
@@ -37,7 +38,7 @@ pub(super) struct Course {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Evidence<'a> {
     Nothing,
-    /// The head has just been read, behind all pushes that wait. Its last sequence, and whether it was found in another
+    /// The head has just been read, after all pushes that wait. Its last sequence, and whether it was found in another
     /// data set than before.
     Head {
         last: i64,
@@ -48,7 +49,7 @@ pub(super) enum Evidence<'a> {
 }
 
 impl Course {
-    /// What a head says, where nothing was heard before.
+    /// What a head says, where nothing was received before.
     pub(super) fn read(head: Option<&Head>) -> Self {
         let Some(head) = head else { return Self::default() };
         Self {
@@ -61,9 +62,9 @@ impl Course {
         }
     }
 
-    /// What a head says that was read behind pushes which wait, with these claims. What was heard before stays, where
+    /// What a head says that was read after pushes which wait, with these claims. What was received before stays, where
     /// it is part of this history; else the course begins before those of the pushes that lead to the head's end.
-    pub(super) fn go_on(
+    pub(super) fn resume(
         before: Option<&Self>,
         head: Option<&Head>,
         claims: impl DoubleEndedIterator<Item = Claim>,
@@ -95,7 +96,7 @@ impl Course {
         course
     }
 
-    /// Takes a head that was read behind all that was heard. What it shows.
+    /// Takes a head that was read after all that was received. Returns what it shows.
     pub(super) fn compare(&mut self, head: Option<&Head>) -> Shown {
         let end = head.map_or(Position::START, Head::end);
         let time_ms = head.map_or(0, |head| head.time_ms);
@@ -124,14 +125,14 @@ impl Course {
         Shown::Elsewhere
     }
 
-    /// Whether a claim is the place just after the last message.
+    /// Whether a claim is the position just after the last message.
     pub(super) fn follows(&self, claim: Claim) -> bool {
         self.position.epoch == Some(claim.epoch)
             && self.position.sequence + 1 == claim.sequence
             && self.fallen.is_none()
     }
 
-    /// The message with this claim was heard.
+    /// The message with this claim was received.
     pub(super) fn pass(&mut self, claim: Claim, mark: Mark) {
         self.position = Position::new(claim.epoch, claim.sequence);
         self.mark = mark;
@@ -143,7 +144,7 @@ impl Course {
         self.fallen = None;
     }
 
-    /// The present epoch of the position was written anew from this sequence on.
+    /// The present epoch of the position was rewritten from this sequence on.
     pub(super) fn rewrite(&mut self, from: i64) {
         self.position.sequence = from - 1;
         self.mark = Mark::default();
@@ -160,7 +161,7 @@ impl Course {
         self.fallen.is_some()
     }
 
-    /// The last message that was heard, also where the head has fallen back behind it.
+    /// The last message that was received, also where the head has fallen back below it.
     pub(super) fn last(&self) -> Last {
         match &self.fallen {
             Some(last) => **last,
@@ -174,7 +175,7 @@ impl Course {
         self.data_set.is_some() && present.is_some() && self.data_set != present
     }
 
-    /// What a claim comes to. `outlived`: the live connection was lost since the message was heard.
+    /// What a claim comes to. `outlived`: the live connection was lost since the message was received.
     pub(super) fn judge(&self, claim: Claim, payload: &[u8], outlived: bool, evidence: Evidence<'_>) -> Verdict {
         let is_gone = outlived || matches!(evidence, Evidence::Head { is_other: true, .. });
         let Some(index) = self.index(claim.epoch) else {
@@ -254,7 +255,7 @@ impl Course {
     }
 }
 
-/// What a head shows that was read behind all that was heard.
+/// What a head shows that was read after all that was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::hub) enum Shown {
     /// Nothing: it is where that led to.
@@ -263,6 +264,6 @@ pub(in crate::hub) enum Shown {
     Elsewhere,
     /// It is where that led to, with another message: the log must be asked.
     Doubt,
-    /// The epoch was written anew from here on; what was last heard of it before.
+    /// The epoch was rewritten from here on; what was last received of it before.
     Rewritten { from: i64, last: Last },
 }

@@ -1,7 +1,7 @@
 //! What a feed knows of its channels: whether their heads were read, what those said, and what waits for them.
 //!
 //! A channel of which pushes wait is never forgotten, since its pushes would be lost with it. The others may be at any
-//! time: they are looked up again when they are heard.
+//! time: they are looked up again when they receive a push.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -29,8 +29,8 @@ pub(super) struct Channels {
 
 pub(super) struct Known {
     pub(super) hash: ChannelHash,
-    /// Something was heard since that was last asked.
-    pub(super) heard: bool,
+    /// Something was received since that was last asked.
+    pub(super) received: bool,
     pub(super) captured: Captured,
     pub(super) state: State,
 }
@@ -39,9 +39,9 @@ pub(super) struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Captured {
     No,
-    /// They are, and heard of through this feed.
+    /// They are, and received through this feed.
     Here,
-    /// They are, and heard of through another one.
+    /// They are, received through another one.
     Elsewhere,
 }
 
@@ -129,11 +129,11 @@ impl Channels {
             return false;
         }
         let (hash, captured) = (channel_hash(channel.as_str()), captured(&self.capture, &self.topic, channel));
-        self.known.insert(channel.clone(), Known { hash, heard: true, captured, state });
+        self.known.insert(channel.clone(), Known { hash, received: true, captured, state });
         true
     }
 
-    /// Takes a head that was read for whatever reason. Answers whether it is elsewhere than what was heard has led to.
+    /// Takes a head that was read for any reason. Returns whether it is elsewhere than what was received has led to.
     pub(super) fn compare(&mut self, channel: &ChannelName, head: Option<&Head>) -> Shown {
         match self.known.get_mut(channel).map(|known| &mut known.state) {
             None => {
@@ -149,10 +149,10 @@ impl Channels {
         }
     }
 
-    /// The channels of which nothing was heard since this was last asked.
+    /// The channels of which nothing was received since this was last asked.
     pub(super) fn quiet(&mut self) -> impl Iterator<Item = &ChannelName> {
         let known = self.known.iter_mut();
-        known.filter_map(|(channel, known)| (!std::mem::take(&mut known.heard)).then_some(channel))
+        known.filter_map(|(channel, known)| (!std::mem::take(&mut known.received)).then_some(channel))
     }
 
     /// Finds out again which of them are captured.

@@ -1,4 +1,4 @@
-//! What the log says of claims at or below what was heard.
+//! What the log says of claims at or below what was received.
 
 use tidings::{
     broker::{Broker, Error, From, PageLimit, Stored},
@@ -14,14 +14,14 @@ use super::verdict::{Last, Mark, Verdict};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::hub) struct Question {
     pub(in crate::hub) channel: ChannelName,
-    /// The messages that are claimed: those behind this sequence, up to the other.
+    /// The messages that are claimed: those after this sequence, up to the other.
     pub(super) after: i64,
     pub(super) to: i64,
-    /// The last message that was heard: whether it is still there.
+    /// The last message that was received: whether it is still there.
     pub(super) last: Last,
     /// The head itself gives the reason to ask: if the message is not there any more, that is news whatever waits.
     pub(super) by_head: bool,
-    /// The head fell back behind the last message, and has risen again.
+    /// The head fell back below the last message, and has risen again.
     pub(super) has_fallen: bool,
 }
 
@@ -35,7 +35,8 @@ pub(in crate::hub) struct Looked {
     is_last: bool,
     /// The channel keeps no history: the log says nothing, whatever happened.
     is_unkept: bool,
-    /// The first sequence of what was written since the last message was heard, where that one is not there any more.
+    /// The first sequence of what was written since the last message was received, where that one is not there any
+    /// more.
     rewritten_from: Option<i64>,
 }
 
@@ -58,7 +59,7 @@ impl Looked {
         let is_changed = match &there {
             Some(stored) => !is(stored, mark),
             None => head.is_some_and(|head| {
-                // Where it is not in the log any more, nothing tells that it came back.
+                // Where it is not in the log any more, nothing shows that it came back.
                 let is_trimmed = *has_fallen && head.first > position.sequence;
                 head.epoch() == position.epoch && (head.last < position.sequence || is_trimmed)
             }),
@@ -108,13 +109,13 @@ impl Looked {
         self.rewritten_from(last).filter(|_| self.by_head)
     }
 
-    /// Where the history was written anew, if the last message that was heard is not there any more.
+    /// Where the history was rewritten, if the last message that was received is not there any more.
     pub(super) fn rewritten_from(&self, last: Last) -> Option<i64> {
         self.rewritten_from.filter(|_| self.last == last).map(|from| from.min(last.position.sequence))
     }
 
-    /// What a claim comes to that is ahead of the head's end, of where it fell back to, behind the last message that
-    /// was heard.
+    /// What a claim comes to that is ahead of the head's end, of where it fell back to, after the last message that
+    /// was received.
     pub(super) fn judge_fallen(&self, end: Position, last: Last) -> Verdict {
         match self.rewritten_from(last) {
             _ if self.last != last => Verdict::AskLog,
@@ -124,17 +125,17 @@ impl Looked {
         }
     }
 
-    /// What a claim comes to that is at or below the last message that was heard; `is_own` says whether it is of that
-    /// one's epoch.
+    /// What a claim comes to that is at or below the last message that was received; `is_own` says whether it is of
+    /// that one's epoch.
     pub(super) fn judge(&self, claim: Claim, payload: &[u8], last: Last, is_own: bool) -> Verdict {
         match self.messages.iter().find(|stored| stored.sequence == claim.sequence) {
-            // Without a log only its date can tell that it was not there before: a bridge that copies a claim copies
+            // Without a log only its date can show that it was not there before: a bridge that copies a claim copies
             // that as well.
             None if self.is_unkept && is_own && is_newer(payload, last.mark) => {
                 Verdict::Rewritten { from: claim.sequence }
             }
             None => Verdict::Unlogged,
-            // Where another epoch is by now, nothing tells what stood there.
+            // Where another epoch is by now, nothing shows what was there.
             Some(stored) if epoch(stored).is_some_and(|there| there != claim.epoch) => Verdict::Unlogged,
             Some(stored) if stored.json != payload => Verdict::Plain,
             Some(_) => match self.rewritten_from(last).filter(|_| is_own) {

@@ -60,7 +60,7 @@ fn chunks(intake: &mut Intake) -> Vec<Arc<Chunk>> {
 }
 
 /// (before, last) of each run, and the sequences of the frames.
-fn heard(intake: &mut Intake) -> (Vec<(Position, i64)>, Vec<i64>) {
+fn received(intake: &mut Intake) -> (Vec<(Position, i64)>, Vec<i64>) {
     let chunks = chunks(intake);
     let runs = chunks.iter().flat_map(|chunk| &chunk.runs).map(|run| (run.before, run.last)).collect();
     (runs, chunks.iter().flat_map(|chunk| &chunk.entries).map(|entry| entry.sequence).collect())
@@ -87,7 +87,7 @@ fn pushes_wait_for_the_head_and_keep_their_order() {
     assert!(!intake.has_news());
     assert!(intake.learn(&name("c"), Some(&head(1, 5))).0);
     let at = |sequence| Position::new(epoch(1), sequence);
-    assert_eq!(heard(&mut intake), (vec![(at(3), 5)], vec![4, 0, 5]));
+    assert_eq!(received(&mut intake), (vec![(at(3), 5)], vec![4, 0, 5]));
     assert_eq!(intake.held.bytes(), 0);
 }
 
@@ -97,8 +97,8 @@ fn a_plain_message_comes_after_what_came_before_it() {
     assert!(intake.push(b"c", b"first").is_some());
     assert!(intake.push(b"c", &numbered(1, 1)).is_none());
     intake.learn(&name("c"), Some(&head(1, 1)));
-    let (runs, sequences) = heard(&mut intake);
-    assert_eq!((runs[0].0.sequence, sequences), (0, vec![0, 1]), "not behind message 1, which comes later");
+    let (runs, sequences) = received(&mut intake);
+    assert_eq!((runs[0].0.sequence, sequences), (0, vec![0, 1]), "not after message 1, which comes later");
 }
 
 #[test]
@@ -106,13 +106,13 @@ fn an_unknown_epoch_is_looked_up_once_and_then_not_believed() {
     let mut intake = intake();
     intake.push(b"c", &numbered(1, 1));
     intake.learn(&name("c"), Some(&head(1, 1)));
-    assert_eq!(heard(&mut intake).1, [1]);
+    assert_eq!(received(&mut intake).1, [1]);
     assert_eq!(intake.push(b"c", &numbered(9, 2)), ask("c"));
     intake.learn(&name("c"), Some(&head(1, 1)));
-    assert_eq!(heard(&mut intake).1, [0], "a stranger's claim is a plain message");
+    assert_eq!(received(&mut intake).1, [0], "a stranger's claim is a plain message");
     assert_eq!(intake.push(b"c", &numbered(2, 2)), ask("c"));
     intake.learn(&name("c"), Some(&head(2, 2)));
-    assert_eq!(heard(&mut intake).1, [2]);
+    assert_eq!(received(&mut intake).1, [2]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn what_waits_is_bounded() {
     }
     assert!(intake.held.bytes() <= HELD_BYTES && intake.take_loss());
     intake.learn(&name("c"), None);
-    assert_eq!(heard(&mut intake).1.len(), HELD_BYTES / (large.len() + HELD_PUSH_COST));
+    assert_eq!(received(&mut intake).1.len(), HELD_BYTES / (large.len() + HELD_PUSH_COST));
     assert_eq!(intake.held.bytes(), 0);
 }
 
@@ -196,7 +196,7 @@ fn what_waits_for_a_channel_that_can_not_be_read_leaves_room_for_others() {
         assert!(!intake.take_loss(), "nobody has to look into all logs");
         intake.learn(&name("bad"), None);
         assert!(intake.unreadable.is_empty() && intake.held.bytes() == 0);
-        heard(&mut intake);
+        received(&mut intake);
         intake.forget();
     }
 }

@@ -1,4 +1,4 @@
-//! Pushes that wait for their channel's head or log, and how they go on when it has told.
+//! Pushes that wait for their channel's head or log, and how they continue when it has answered.
 
 use std::collections::VecDeque;
 
@@ -24,11 +24,11 @@ impl Intake {
         let Asked { held, before, .. } = *asked;
         let is_other = before.as_ref().is_some_and(|before| before.is_other(head));
         let claims: Vec<Claim> = held.iter().filter_map(claim).collect();
-        let course = Course::go_on(before.as_ref(), head, claims.into_iter());
+        let course = Course::resume(before.as_ref(), head, claims.into_iter());
         let evidence = Evidence::Head { last: head.map_or(0, |head| head.last), is_other };
         let had_news = self.news;
         let is_due = !held.is_empty() || self.loss;
-        let ask = self.go_on(channel, course, held, evidence);
+        let ask = self.advance(channel, course, held, evidence);
         (is_due && !had_news, ask)
     }
 
@@ -48,11 +48,11 @@ impl Intake {
             course.restore();
             is_open = true;
         }
-        let ask = self.go_on(channel, course, held, Evidence::Log(looked));
+        let ask = self.advance(channel, course, held, Evidence::Log(looked));
         ask.or_else(|| is_open.then(|| Ask::Head(channel.clone())))
     }
 
-    /// A push that is not what comes next: it waits for whatever tells what it is.
+    /// A push that is not what comes next: it waits for the head or the log to decide what it is.
     pub(super) fn doubt_push(
         &mut self,
         channel: &ChannelName,
@@ -65,10 +65,10 @@ impl Intake {
         let course = std::mem::take(course);
         self.held.add(payload);
         let held = VecDeque::from([waiting(payload, arrival_ms, notice)]);
-        self.go_on(channel, course, held, Evidence::Nothing)
+        self.advance(channel, course, held, Evidence::Nothing)
     }
 
-    /// The head is where the pushes led to, and says that another message stands there.
+    /// The head is where the pushes led to, and says that another message is there.
     pub(super) fn doubt(&mut self, channel: &ChannelName) -> Option<Question> {
         let Known { state, .. } = self.channels.get_mut(channel)?;
         let State::Head(course) = state else { return None };
@@ -84,8 +84,8 @@ impl Intake {
         (asked.is_log == is_log).then(|| std::mem::take(asked))
     }
 
-    /// Goes on with pushes that waited, until one needs something else first.
-    fn go_on(
+    /// Continues with pushes that waited, until one needs something else first.
+    fn advance(
         &mut self,
         channel: &ChannelName,
         course: Course,
@@ -94,16 +94,16 @@ impl Intake {
     ) -> Option<Ask> {
         self.channels.get_mut(channel)?.state = State::Head(course);
         while let Some(waiting) = held.pop_front() {
-            let mut heard = EnvelopeRef::read(&waiting.payload, waiting.arrival_ms);
-            if let Some(claim) = heard.claim() {
+            let mut envelope = EnvelopeRef::read(&waiting.payload, waiting.arrival_ms);
+            if let Some(claim) = envelope.claim() {
                 let State::Head(course) = &mut self.channels.get_mut(channel)?.state else { return None };
                 let last = course.last();
                 match course.judge(claim, &waiting.payload, waiting.outlived, evidence) {
                     Verdict::Believed => course.expect(claim),
-                    Verdict::Plain => heard.disbelieve(),
+                    Verdict::Plain => envelope.disbelieve(),
                     Verdict::Foreign => {
                         foreign(channel, claim);
-                        heard.disbelieve();
+                        envelope.disbelieve();
                     }
                     Verdict::Rewritten { from } => {
                         course.rewrite(from);
@@ -128,7 +128,7 @@ impl Intake {
                 }
             }
             self.held.remove(&waiting.payload);
-            self.place(channel, &heard, &waiting.payload, waiting.arrival_ms, waiting.notice);
+            self.accept(channel, &envelope, &waiting.payload, waiting.arrival_ms, waiting.notice);
             if waiting.outlived {
                 self.capture_forwarder.before_break(channel);
             }
@@ -224,7 +224,7 @@ fn claim(waiting: &Waiting) -> Option<Claim> {
     EnvelopeRef::read(&waiting.payload, waiting.arrival_ms).claim()
 }
 
-/// What the log is asked: about the first push that waits, and those behind it whose claims are near.
+/// What the log is asked: about the first push that waits, and those after it whose claims are near.
 fn question(channel: &ChannelName, held: &VecDeque<Waiting>, course: &Course) -> Question {
     let (last, has_fallen) = (course.last(), course.has_fallen());
     let claims: Vec<i64> = held.iter().filter_map(claim).map(|claim| claim.sequence).collect();

@@ -26,7 +26,7 @@ impl Task {
         }
     }
 
-    /// Asks again for topics that were refused, ever more seldom: rights may have been mended since.
+    /// Asks again for topics that were refused, less and less often: rights may have been mended since.
     pub(super) fn capture_again(&mut self, now: Instant) {
         let (at, tries) = self.recaptures;
         if self.uncaptured.is_empty() {

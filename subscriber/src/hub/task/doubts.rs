@@ -1,4 +1,4 @@
-//! Questions to the logs: what stands where pushes claim to be that come at or below what was heard.
+//! Questions to the logs: what is at the positions that pushes claim which come at or below what was received.
 //!
 //! Each goes for one channel of one topic, whose pushes wait for the answer. They wait in a queue, so that Redis is
 //! asked for some at a time, and are asked again while Redis is away.
@@ -29,10 +29,10 @@ impl Doubts {
 
     fn add(&mut self, topic: Topic, question: Question) {
         self.waiting.push_back((topic, question));
-        self.go_on();
+        self.advance();
     }
 
-    fn go_on(&mut self) {
+    fn advance(&mut self) {
         while self.asked.len() < COMPARED_CHANNELS
             && let Some((topic, question)) = self.waiting.pop_front()
         {
@@ -64,7 +64,7 @@ async fn look(broker: &Shared, question: &Question) -> Looked {
                 tracing::warn!(
                     channel = question.channel.as_str(),
                     %error,
-                    "a channel's log can't be read, and what claims a place in it is not delivered"
+                    "a channel's log can't be read, and pushes that claim a position in it are not delivered"
                 );
                 return Looked::unreadable(question);
             }
@@ -73,7 +73,7 @@ async fn look(broker: &Shared, question: &Question) -> Looked {
 }
 
 impl Task {
-    /// Asks what a feed must know before its pushes go on.
+    /// Asks what a feed must know before its pushes continue.
     pub(super) fn ask(&mut self, topic: &Topic, ask: Ask) {
         match ask {
             Ask::Head(channel) => self.check(channel, None),
@@ -83,7 +83,7 @@ impl Task {
 
     /// Takes an answer of a log.
     pub(super) fn looked(&mut self, topic: Topic, question: &Question, looked: &Looked) {
-        self.doubts.go_on();
+        self.doubts.advance();
         let Some(followed) = self.topics.get_mut(&topic) else { return };
         let ask = followed.intake.compare(&question.channel, looked);
         if let Some(ask) = ask {

@@ -1,8 +1,8 @@
-//! Looking for what no push can tell: a lost last message, the lost first message of a new channel, a flush.
+//! Looking for what no push can show: a lost last message, the lost first message of a new channel, a flush.
 //!
-//! Every few seconds, and after each reconnection, the heads of channels of which nothing was heard are read over the
-//! live connection itself, all in one pipeline. An answer comes behind every push before it, so that a head which is
-//! elsewhere than the pushes led to means that some were lost. Which channels are new to a pattern, the registry tells.
+//! Every few seconds, and after each reconnection, the heads of channels of which nothing was received are read over
+//! the live connection itself, all in one pipeline. An answer comes after every push before it, so that a head which is
+//! elsewhere than the pushes led to means that some were lost. The registry shows which channels are new to a pattern.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -21,14 +21,14 @@ pub(super) struct GapDetection {
     ticks: u32,
     /// Channels whose head is still to be asked for in this round.
     due: VecDeque<ChannelName>,
-    /// How many of the registry's recent names were told in this round, where there are more.
+    /// How many of the registry's recent names were reported in this round, where there are more.
     skip: Option<usize>,
     /// How many channels the registry had.
     registered: usize,
 }
 
 impl Task {
-    /// Goes on with the round, or begins one when it is time.
+    /// Continues the round, or begins one when it is time.
     pub(super) fn go_round(&mut self) {
         self.gap_detection.ticks += 1;
         // A page at a time: while many channels are new, a round takes longer, and publishers do not wait for it.
@@ -56,7 +56,7 @@ impl Task {
     }
 
     /// After a reconnection every channel's head is asked for at once. Streams of patterns look into the registry and
-    /// the logs themselves, since they know channels of which nothing was ever heard here.
+    /// the logs themselves, since they know channels of which nothing was ever received here.
     pub(super) fn check_all(&mut self) {
         self.gap_detection.due.clear();
         self.gap_detection.skip = None;
@@ -115,7 +115,7 @@ impl Task {
         self.repair.put_back(channels.collect());
     }
 
-    /// The registry has lost channels, perhaps by a flush: streams of patterns may stand in what is gone.
+    /// The registry has lost channels, perhaps by a flush: streams of patterns may have positions in what is gone.
     fn break_patterns(&self) {
         for topic in &self.patterns {
             if let Some(followed) = self.topics.get(topic) {

@@ -1,5 +1,5 @@
 //! What pushes show to be lost: messages of an ended epoch beyond what its history has of it. They were given out, and
-//! whoever has not heard them can't know; so Redis is told, and a new epoch tells every reader.
+//! readers that did not receive them can't know; so they are reported to Redis, and a new epoch shows every reader.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -32,7 +32,7 @@ pub(super) struct Losses {
     /// When it was last said that a claim is too far away.
     said: Option<Instant>,
     /// It was said since the connection was last lost that pushes were lost with it.
-    pub(super) has_told: bool,
+    pub(super) has_warned: bool,
 }
 
 impl Losses {
@@ -43,11 +43,11 @@ impl Losses {
             due: VecDeque::new(),
             under_way: FuturesUnordered::new(),
             said: None,
-            has_told: false,
+            has_warned: false,
         }
     }
 
-    /// Takes what a feed has heard of. The feeds of one channel hear of the same.
+    /// Takes what a feed has found. The feeds of one channel find the same.
     pub(super) fn add(&mut self, late: Late) {
         let Late { channel, epoch, from, to } = late;
         if to - from >= LATE_MESSAGES {
@@ -55,7 +55,7 @@ impl Losses {
                 self.said = Some(Instant::now());
                 tracing::warn!(
                     channel = channel.as_str(), %epoch, sequence = to, known = from - 1,
-                    "a message claims a place far beyond the end of an epoch; if it is one of ours, those in between are lost"
+                    "a message claims a position far beyond the end of an epoch; if it is one of ours, those in between are lost"
                 );
             }
             return;
@@ -67,21 +67,21 @@ impl Losses {
                 *known = (known.0.min(from), known.1.max(to), 0);
             }
             Entry::Vacant(_) if is_full => return,
-            Entry::Vacant(place) => {
-                self.due.push_back(place.key().clone());
-                place.insert((from, to, 0));
+            Entry::Vacant(slot) => {
+                self.due.push_back(slot.key().clone());
+                slot.insert((from, to, 0));
             }
         }
-        self.go_on();
+        self.advance();
     }
 
     /// Reports again what could not be reported.
     pub(super) fn tick(&mut self) {
         self.due = self.waiting.keys().cloned().collect();
-        self.go_on();
+        self.advance();
     }
 
-    fn go_on(&mut self) {
+    fn advance(&mut self) {
         while self.under_way.len() < LATE_REPORTS
             && let Some(key) = self.due.pop_front()
         {
@@ -104,7 +104,7 @@ impl Losses {
 }
 
 impl Task {
-    /// A report was made: the head tells the streams here at once, and others when they look.
+    /// A report was made: the head informs the streams here at once, and others when they look.
     pub(super) fn reported(&mut self, late: Late, tries: u32, reported: Result<(), Error>) {
         match reported {
             Ok(()) => self.check(late.channel, None),
@@ -116,15 +116,15 @@ impl Task {
             }
             Err(error) => {
                 tracing::warn!(channel = late.channel.as_str(), epoch = %late.epoch, from = late.from, to = late.to, %error,
-                    "a loss could not be reported; streams that did not hear those messages are not told");
+                    "a loss could not be reported; streams that did not receive those messages get no gap");
             }
         }
-        self.losses.go_on();
+        self.losses.advance();
     }
 
     /// Says once an outage that messages were lost with it.
     pub(super) fn report_lost(&mut self, pushes: usize) {
-        if pushes > 0 && !std::mem::replace(&mut self.losses.has_told, true) {
+        if pushes > 0 && !std::mem::replace(&mut self.losses.has_warned, true) {
             tracing::warn!(
                 pushes,
                 "dropped messages that Redis lost before it was known where they belong; what is published again is delivered"

@@ -68,7 +68,7 @@ impl Task {
         }
     }
 
-    /// Nothing will come through a topic: whoever waits for it or follows it is told.
+    /// Nothing will come through a topic: all that wait for it or follow it get an error.
     pub(super) fn refuse(&mut self, topic: &Topic, reason: String) {
         if self.refused.len() >= TOPICS {
             self.refused.clear();
@@ -107,7 +107,7 @@ impl Task {
 }
 
 impl Followed {
-    /// Lets those in who wait, once the subscription is confirmed and the link stands.
+    /// Admits those that wait, once the subscription is confirmed and the link is up.
     pub(super) fn admit(&mut self, linked: bool) {
         if !(self.confirmed && linked) {
             return;
@@ -116,7 +116,7 @@ impl Followed {
             self.intake.set_silent(false);
         }
         for reply in self.waiting.drain(..) {
-            // Whoever stopped waiting drops the follower, and with it its place.
+            // A stream that stopped waiting drops the follower, and with it its slot.
             let _ = reply.send(Ok(self.feed.follow()));
         }
     }
