@@ -26,11 +26,13 @@ mod closing;
 pub mod history;
 mod live;
 pub mod memory;
+mod walk;
 
 pub use adopt::Adopter;
 pub use closing::closed_after;
 pub use history::{Absence, Gap, GapReason, Head, Loss};
 pub use live::{LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic};
+pub use walk::{Walk, busy_listing};
 
 /// The two sides share one broker.
 pub type Shared = Arc<dyn Broker>;
@@ -65,7 +67,11 @@ pub trait Broker: Send + Sync + 'static {
     /// channel's last sequence where all is older, one below the first retained where nothing is.
     async fn sequence_before(&self, channel: &ChannelName, time_ms: i64) -> Result<i64, Error>;
 
-    /// The lowest `limit` names of the registry, in byte order, that come after `after` and match the pattern.
+    /// The lowest `limit` names of the registry, in byte order, that come after `after` and match the pattern. Names
+    /// that come or go meanwhile may be in it or not.
+    ///
+    /// One call at a time goes through the names, a piece of them at a time ([`Walk`]); the others wait for their turn,
+    /// [`LIST_WAIT`](crate::limits::LIST_WAIT) at most.
     async fn channels(&self, pattern: Option<&Pattern>, after: &str, limit: usize) -> Result<Vec<ChannelName>, Error>;
 
     /// Puts those of the channels that have a head and that the registry lacks back into it. Answers how many that

@@ -134,8 +134,21 @@ pub const HEAD_LINGER: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const THREADS: usize = 256;
 /// What all keys begin with: it stands in every key and call.
 pub const KEY_PREFIX_BYTES: usize = 64;
-/// Names of the registry read in one round trip, about: some milliseconds of Redis's one thread.
-pub const REGISTRY_PAGE: usize = 10_000;
+/// Names of the registry read in one round trip, about: a millisecond of Redis's one thread.
+pub const REGISTRY_PAGE: usize = 2_000;
+/// Names that one request may go through before others get their turn: some tens of microseconds.
+pub const NAMES_AT_ONCE: usize = 256;
+/// How long a request waits until those before it have gone through the names of all channels. One takes tens of
+/// milliseconds where there are a hundred thousand.
+pub const LIST_WAIT: Duration = Duration::from_secs(5);
+/// Names of the registry that a process keeps in order, so that a page of them is a range: thirty megabytes of the
+/// longest. Of a larger registry each page is looked for in all of it.
+pub const REGISTRY_NAMES: usize = 100_000;
+/// How far Redis's clock may step back while such a process finds out what is new by time. What it misses all the same
+/// the count of the names shows.
+pub const REGISTRY_SLACK: Duration = Duration::from_secs(10);
+/// How soon a registry is read as a whole again that has lost names since: each time it is swept, it has.
+pub const REGISTRY_REREAD: Duration = Duration::from_secs(10);
 /// How often a publisher renews the place in the registry of a channel that is published on.
 pub const REGISTRY_RENEWAL: Duration = Duration::from_secs(60);
 /// How far back a channel of the registry counts as published on lately: twice the time of its renewal.

@@ -134,6 +134,7 @@ impl Redis {
             runs: log::Runs::new(),
             budget: log::Budget::new(),
             bulk: log::Bulk::new(url.clone(), timeout),
+            index: log::NameIndex::default(),
         });
         tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
         if role != Role::Subscriber {

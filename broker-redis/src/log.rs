@@ -1,13 +1,12 @@
 //! Reading logs, heads and the registry. All reads ask the primary, over the shared connection.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tidings::{
     broker::{DataSetNow, Error, From, Head, HeadOf, Page, PageLimit, Retention, Stored, adopt::Adopted},
-    channel::{ChannelName, Names, Pattern},
-    limits::REGISTRY_PAGE,
+    channel::{ChannelName, Names},
     message::DataSet,
     metrics::{self, Call},
 };
@@ -23,13 +22,14 @@ use super::{
 
 mod budget;
 mod bulk;
+mod names;
 mod plain;
 mod range;
 mod sweep;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use self::range::Range;
-pub(super) use self::{budget::Budget, bulk::Bulk, plain::Runs};
+pub(super) use self::{budget::Budget, bulk::Bulk, names::NameIndex, plain::Runs};
 
 /// The reading side of the broker.
 pub(super) struct Reader {
@@ -40,6 +40,7 @@ pub(super) struct Reader {
     pub(super) runs: Runs,
     pub(super) bulk: Bulk,
     pub(super) budget: Budget,
+    pub(super) index: NameIndex,
 }
 
 impl Reader {
@@ -141,39 +142,6 @@ impl Reader {
         pipeline.ignore_errors().add_command(call);
         let answer = self.query_each(&pipeline, &[&script::SINCE]).await?.into_iter().next().unwrap_or(Ok(Value::Nil));
         redis::from_redis_value(self.of_channel(answer)?).map_err(|_| damaged())
-    }
-
-    pub(super) async fn channels(
-        &self,
-        pattern: Option<&Pattern>,
-        after: &str,
-        limit: usize,
-    ) -> Result<Vec<ChannelName>, Error> {
-        // The registry is ordered by time; the lowest names are picked out while it is scanned. A scan may return a
-        // name twice, but misses none that is there all the while.
-        let mut lowest: BTreeSet<ChannelName> = BTreeSet::new();
-        let mut cursor = "0".to_owned();
-        loop {
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("ZSCAN").arg(self.keys.registry()).arg(&cursor).arg("COUNT").arg(REGISTRY_PAGE);
-            let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
-            let (next, names): (String, Vec<(Vec<u8>, String)>) =
-                redis::from_redis_value(answer).map_err(|_| malformed_reply())?;
-            for (name, _) in names {
-                let Ok(name) = String::from_utf8(name) else { continue };
-                let fits = name.as_str() > after && pattern.is_none_or(|pattern| pattern.matches(&name));
-                if let (true, Ok(name)) = (fits, self.names.parse(&name)) {
-                    lowest.insert(name);
-                    if lowest.len() > limit {
-                        lowest.pop_last();
-                    }
-                }
-            }
-            if next == "0" {
-                return Ok(lowest.into_iter().collect());
-            }
-            cursor = next;
-        }
     }
 
     fn head_call(&self, channel: &ChannelName) -> Cmd {

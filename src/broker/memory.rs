@@ -14,7 +14,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::timeout,
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -26,14 +29,14 @@ use self::{
 };
 use super::{
     Broker, DataSetNow, Error, From, Head, HeadOf, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit,
-    Published, Receipt, Retention, State,
+    Published, Receipt, Retention, State, Walk, busy_listing,
 };
 use crate::{
     channel::{ChannelName, Pattern},
     envelope,
     limits::{
         BATCH_MESSAGES, EMBEDDED_BYTES, EMBEDDED_CHANNELS, EMBEDDED_COMMANDS, EMBEDDED_EVENTS, EMBEDDED_QUEUE_BYTES,
-        EMBEDDED_SWEPT, MESSAGE_BYTES, REGISTRY_RECENT_NAMES,
+        EMBEDDED_SWEPT, LIST_WAIT, MESSAGE_BYTES, REGISTRY_RECENT_NAMES,
     },
     message::{DataSet, Draft, Epoch},
 };
@@ -48,6 +51,8 @@ pub struct Memory {
     state: watch::Sender<State>,
     tasks: TaskTracker,
     closing: CancellationToken,
+    /// Whose turn it is to go through the names of all channels.
+    listing: Semaphore,
     /// Ends the tasks also where nobody calls `close`.
     _end: DropGuard,
 }
@@ -96,6 +101,7 @@ impl Memory {
             inner: Arc::new(Inner { retention, bounds, clock, data_set: DataSet::random(), core: Mutex::default() }),
             state: watch::Sender::new(State::Up),
             tasks: TaskTracker::new(),
+            listing: Semaphore::new(1),
             _end: closing.clone().drop_guard(),
             closing,
         })
@@ -154,13 +160,14 @@ impl Broker for Memory {
     }
 
     async fn channels(&self, pattern: Option<&Pattern>, after: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
-        let core = self.inner.open()?;
-        let now_ms = (self.inner.clock)();
-        let range = core.channels.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
-        let matching = range
-            .filter(|(name, _)| pattern.is_none_or(|pattern| pattern.matches(name.as_str())))
-            .filter(|(_, channel)| !channel.is_gone(&self.inner.retention, now_ms));
-        Ok(matching.take(limit).map(|(name, _)| name.clone()).collect())
+        // One at a time: who lists waits for who lists, and nobody else does.
+        let _turn = timeout(LIST_WAIT, self.listing.acquire()).await.map_err(|_| busy_listing())?;
+        let mut walk = Walk::new(pattern, after, limit);
+        while !walk.is_over() {
+            self.inner.walk(&mut walk)?;
+            tokio::task::yield_now().await;
+        }
+        Ok(walk.found)
     }
 
     fn live(&self) -> (LiveControl, LiveEvents) {
@@ -229,6 +236,15 @@ impl Inner {
 
     fn head(&self, core: &mut Core, name: &ChannelName) -> Option<Head> {
         self.channel(core, name).map(|channel| channel.head(&self.retention, self.data_set))
+    }
+
+    /// Goes on with a walk over the names, for as long as publishes can wait.
+    fn walk(&self, walk: &mut Walk<'_>) -> Result<(), Error> {
+        let core = self.open()?;
+        let now_ms = (self.clock)();
+        let is_there = |channel: &Channel| !channel.is_gone(&self.retention, now_ms);
+        walk.step(core.channels.range::<str, _>(walk.rest()).map(|(name, channel)| (name, is_there(channel))));
+        Ok(())
     }
 
     fn carry_out(&self, id: u64, command: LiveCommand) {

@@ -4,7 +4,9 @@ use tidings::{
     access::{Rights, Verb},
     broker::{self, Broker, Head},
     channel::{ChannelName, Pattern},
-    cursor, pb,
+    cursor,
+    limits::PAGE_MESSAGES,
+    pb,
     status::{self, Call},
 };
 use tonic::Status;
@@ -65,10 +67,10 @@ async fn readable(
     mut after: String,
     count: usize,
 ) -> Result<Vec<ChannelName>, broker::Error> {
-    let mut readable = Vec::new();
+    let (mut readable, mut asked) = (Vec::new(), count);
     loop {
-        let names = broker.channels(pattern, &after, count).await?;
-        let is_last = names.len() < count;
+        let names = broker.channels(pattern, &after, asked).await?;
+        let is_last = names.len() < asked;
         let Some(last) = names.last().map(|name| name.as_str().to_owned()) else { return Ok(readable) };
         let room = count - readable.len();
         readable.extend(names.into_iter().filter(|name| rights.covers(Verb::Subscribe, name.as_str())).take(room));
@@ -76,6 +78,8 @@ async fn readable(
             return Ok(readable);
         }
         after = last;
+        // Some may not be read, perhaps very many: a small page must not take a call for each few of them.
+        asked = count.max(PAGE_MESSAGES);
     }
 }
 

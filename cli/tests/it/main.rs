@@ -11,6 +11,7 @@ mod circles;
 mod claims;
 mod commands;
 mod connections;
+mod costs;
 mod cursors;
 mod fast_path;
 mod faults;
