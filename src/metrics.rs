@@ -15,7 +15,7 @@ mod publishing;
 mod redis;
 mod streaming;
 
-pub use access::{File, Refused, read_again, refused};
+pub use access::{File, Limit, Refused, limited, read_again, refused};
 pub use connections::Client;
 pub use parts::{Part, begin};
 pub use publishing::Publish;
@@ -59,6 +59,7 @@ const CAPTURE_LEADER: &str = "tidings_capture_leader";
 const CAPTURE_WAIT: &str = "tidings_capture_wait_seconds";
 const CONNECTIONS: &str = "tidings_connections";
 const REFUSED: &str = "tidings_refused_total";
+const LIMITED: &str = "tidings_limited_total";
 const FILES: &str = "tidings_files_read_again_total";
 const TOPICS: &str = "tidings_topics";
 const UNCAPTURED: &str = "tidings_uncaptured_topics";
@@ -67,7 +68,7 @@ const UNREADABLE: &str = "tidings_unreadable_channels";
 pub const BUILD_INFO: &str = "tidings_build_info";
 
 /// All metrics of our own; beside them are those that the operating system keeps of the process.
-pub const FAMILIES: [Family; 21] = [
+pub const FAMILIES: [Family; 22] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -139,6 +140,11 @@ pub const FAMILIES: [Family; 21] = [
         REFUSED,
         Kind::Counter,
         "Calls that were refused for who made them, by reason: unauthenticated (no token that is believed), expired, denied (not with this channel). Each message of a PublishStream counts.",
+    ),
+    (
+        LIMITED,
+        Kind::Counter,
+        "Times that a peer met a limit of its connection, its address or its subject, by limit: connections, control_frames and proxy_headers closed a connection, unread_answers ended a call, the others refused one (streams, patterns, publishes, bytes_in, lists, bytes_out, new_channels). Each message of a PublishStream counts.",
     ),
     (
         FILES,

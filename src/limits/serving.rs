@@ -17,11 +17,26 @@ pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TCP_PROBES: u32 = 3;
 /// The shortest time between two of them: the kernel counts in seconds.
 pub const TCP_PROBE_PAUSE: Duration = Duration::from_secs(1);
-/// Calls at once on one connection.
-pub const CALLS_PER_CONNECTION: u32 = 1_000;
+/// Calls at once on one connection: what browsers and gRPC libraries share among all of a program's calls; 100 is what
+/// servers allow at least (RFC 9113, 6.5.2). What a client may do to all of its calls with one frame costs so much more
+/// for each of them.
+pub const CALLS_PER_CONNECTION: u32 = 250;
 /// Calls that a client may cancel before the server has looked at them: as many as it may have open, whatever their
 /// deadlines. More of them at a time are an attack (rapid reset), and end the connection.
 pub const CANCELLED_CALLS: usize = CALLS_PER_CONNECTION as usize;
+/// Frames of HTTP/2 that carry no call (SETTINGS, PING, RST_STREAM, WINDOW_UPDATE, PRIORITY and unknown ones) which a
+/// connection may send at once: a client that has been stopped for some seconds sends what has gathered.
+pub const CONTROL_FRAMES_AT_ONCE: u64 = 10_000;
+/// How many of them may come every second beside that: a handful is what clients send, and so many cost the server some
+/// milliseconds.
+pub const CONTROL_FRAMES_PER_SECOND: u64 = 2_000;
+/// For how many bytes that are sent to a client one more may come: a window update for the smallest message, and less
+/// than a ping is answered with.
+pub const CONTROL_FRAME_BYTES: u64 = 64;
+/// For each call so many more: it may be cancelled, and have its window enlarged.
+pub const CONTROL_FRAMES_PER_CALL: u64 = 2;
+/// For how many others a SETTINGS frame counts, which may change the window of every open call. Clients send one or two.
+pub const SETTINGS_COST: u64 = 100;
 /// HTTP headers of one request, as HTTP/2 counts them.
 pub const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// What gRPC may decode: above our own limits, so that what is too large is refused in our words.

@@ -4,17 +4,19 @@ use std::sync::LazyLock;
 
 use ::metrics::{Counter, counter};
 
-use super::{FILES, REFUSED};
+use super::{FILES, LIMITED, REFUSED};
 
 pub(super) struct Access {
     refused: [Counter; 3],
     files: [[Counter; 2]; 3],
+    limited: [Counter; LIMITS.len()],
 }
 
 pub(super) static ACCESS: LazyLock<Access> = LazyLock::new(|| Access {
     refused: ["unauthenticated", "expired", "denied"].map(|reason| counter!(REFUSED, "reason" => reason)),
     files: ["keys", "policy", "certificate"]
         .map(|file| ["ok", "failed"].map(|result| counter!(FILES, "file" => file, "result" => result))),
+    limited: LIMITS.map(|(_, limit)| counter!(LIMITED, "limit" => limit)),
 });
 
 /// Why a call is refused.
@@ -47,4 +49,68 @@ pub enum File {
 /// A file had changed, and was taken up or not.
 pub fn read_again(file: File, is_ok: bool) {
     ACCESS.files[file as usize][usize::from(!is_ok)].increment(1);
+}
+
+/// What a peer may take, by connection, address or subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Connections of an address.
+    Connections = 0,
+    /// Open streams of an address or a subject.
+    Streams = 1,
+    /// Different patterns that it follows.
+    Patterns = 2,
+    /// Messages that it publishes.
+    Publishes = 3,
+    /// Bytes of them.
+    BytesIn = 4,
+    /// Lists that it asks for.
+    Lists = 5,
+    /// Bytes of answers.
+    BytesOut = 6,
+    /// Channels that it creates.
+    NewChannels = 7,
+    /// Frames of HTTP/2 that carry no call.
+    ControlFrames = 8,
+    /// Answers that are not read.
+    UnreadAnswers = 9,
+    /// PROXY headers that are missing, or none.
+    ProxyHeaders = 10,
+}
+
+/// Each at the position of its number, by its label.
+const LIMITS: [(Limit, &str); 11] = [
+    (Limit::Connections, "connections"),
+    (Limit::Streams, "streams"),
+    (Limit::Patterns, "patterns"),
+    (Limit::Publishes, "publishes"),
+    (Limit::BytesIn, "bytes_in"),
+    (Limit::Lists, "lists"),
+    (Limit::BytesOut, "bytes_out"),
+    (Limit::NewChannels, "new_channels"),
+    (Limit::ControlFrames, "control_frames"),
+    (Limit::UnreadAnswers, "unread_answers"),
+    (Limit::ProxyHeaders, "proxy_headers"),
+];
+
+impl Limit {
+    /// How it is called in metrics and errors.
+    pub fn name(self) -> &'static str {
+        LIMITS[self as usize].1
+    }
+}
+
+/// A peer has met a limit.
+pub fn limited(limit: Limit) {
+    ACCESS.limited[limit as usize].increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_stand_at_their_numbers() {
+        assert!(LIMITS.iter().enumerate().all(|(at, (limit, _))| *limit as usize == at));
+    }
 }

@@ -14,6 +14,7 @@ use self::connection::Connection;
 use super::{Error, Options, descriptors, front::Front};
 
 mod connection;
+mod control_frames;
 mod cork;
 mod write_timeout;
 

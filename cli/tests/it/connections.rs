@@ -90,7 +90,7 @@ async fn a_peer_whose_socket_is_full_loses_its_stream() {
 /// A shared connection whose calls all have short deadlines: the server sees their ends together with their beginnings.
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_calls_may_be_cancelled_as_may_be_open() {
-    const CALLS: u32 = 1_000;
+    const CALLS: u32 = tidings::limits::CALLS_PER_CONNECTION;
     let (_redis, publisher, subscriber) = services(&QUICK).await;
     let mut peer = Peer::connect(subscriber.address).await;
     peer.greet().await;

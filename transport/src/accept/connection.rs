@@ -20,6 +20,7 @@ use tokio::{
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    control_frames::CountControlFrames,
     cork::{Cork, Corked},
     write_timeout::WithWriteTimeout,
 };
@@ -152,10 +153,18 @@ async fn greet(
             some => length += some,
         }
     }
+    let is_http2 = said[..length] == *PREFACE;
     let said = io::Cursor::new(said).take(length as u64);
     let write_timeout = terms.keepalive_interval + terms.keepalive_timeout;
     let cork = Cork::new(WithWriteTimeout::new(write, write_timeout));
     let handle = cork.handle();
+    let read = match is_http2 {
+        true => {
+            let sent = cork.handle();
+            Either::Left(CountControlFrames::new(read, move || sent.taken()))
+        }
+        false => Either::Right(read),
+    };
     Ok((tokio::io::join(said.chain(read), cork), handle))
 }
 

@@ -25,6 +25,8 @@ struct Gathered<W> {
     bytes: Vec<u8>,
     /// How many of the bytes are written.
     written: usize,
+    /// How many bytes were ever taken.
+    taken: u64,
     /// The socket took less than there was: nothing more is gathered until it has taken that.
     is_blocked: bool,
     /// Reported at the next write.
@@ -42,13 +44,18 @@ pin_project! {
 
 impl<W> Cork<W> {
     pub(super) fn new(inner: W) -> Self {
-        let gathered = Gathered { inner, bytes: Vec::new(), written: 0, is_blocked: false, failed: None };
+        let gathered = Gathered { inner, bytes: Vec::new(), written: 0, taken: 0, is_blocked: false, failed: None };
         Self(Arc::new(Mutex::new(gathered)))
     }
 
     /// The other end, for the task that runs the connection.
     pub(super) fn handle(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+
+    /// How many bytes the protocol has written so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.gathered().taken
     }
 
     fn gathered(&self) -> MutexGuard<'_, Gathered<W>> {
@@ -102,6 +109,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Cork<W> {
         let bytes = &bytes[..bytes.len().min(CORK_BYTES)];
         ready!(gathered.poll_room(context, bytes.len()))?;
         gathered.bytes.extend_from_slice(bytes);
+        gathered.taken += bytes.len() as u64;
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -119,6 +127,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Cork<W> {
             gathered.bytes.extend_from_slice(&slice[..taken]);
             rest -= taken;
         }
+        gathered.taken += length as u64;
         Poll::Ready(Ok(length))
     }
 
