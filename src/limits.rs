@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-pub use self::{commands::*, serving::*};
+pub use self::{callers::*, commands::*, serving::*};
 
+mod callers;
 mod commands;
 mod serving;
 
@@ -215,6 +216,8 @@ pub const PAGE_DEFAULT: usize = 100;
 pub const PAGE_MESSAGES: usize = 1_000;
 /// Bytes of a page, as protobuf: gRPC libraries refuse answers over 4 MiB.
 pub const PAGE_BYTES: usize = 3 << 20;
+/// Bytes of a page of channels: a thousand of the longest names, and what is said of each.
+pub const CHANNELS_PAGE_BYTES: usize = PAGE_MESSAGES * (CHANNEL_NAME_BYTES + 128);
 /// Bytes a stream reads from the log at a time; less where many read.
 pub const REPLAY_BYTES: usize = 1 << 20;
 /// Messages a stream reads from the log at a time: a few milliseconds of Redis's one thread.

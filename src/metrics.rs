@@ -144,7 +144,7 @@ pub const FAMILIES: [Family; 22] = [
     (
         LIMITED,
         Kind::Counter,
-        "Times that a peer met a limit of its connection, its address or its subject, by limit: connections, control_frames and proxy_headers closed a connection, unread_answers ended a call, the others refused one (streams, patterns, publishes, bytes_in, lists, bytes_out, new_channels). Each message of a PublishStream counts.",
+        "Times that a peer met a limit of its connection, its address or its subject, by limit: connections, control_frames and proxy_headers closed a connection, unread_answers ended a call, the others refused one (streams, patterns, positions, publishes, bytes_in, lists, bytes_out, new_channels). Each message of a PublishStream counts.",
     ),
     (
         FILES,

@@ -16,6 +16,7 @@ use crate::{
     channel::InvalidName,
     cursor::InvalidCursor,
     limits::{AFTER_CURSORS, ATTRIBUTES, BATCH_MESSAGES, BODIES_BYTES, EXTRACT_BYTES, RETRY_AFTER, SMALL_BODIES_BYTES},
+    metrics::Limit,
     pb,
 };
 
@@ -192,6 +193,28 @@ pub fn server_limit(description: impl Into<String>) -> Status {
     let mut details = info(reason::SERVER_LIMIT);
     details.set_retry_info(Some(RETRY_AFTER));
     Status::with_error_details(Code::ResourceExhausted, description, details)
+}
+
+/// The caller's address, or the subject that it signed in as, has used up a limit: RESOURCE_EXHAUSTED, CALLER_LIMIT, with
+/// the limit's name in the metadata. `wait` is when there is room again, as far as that is known.
+pub fn caller_limit(limit: Limit, most: u64, wait: Option<Duration>) -> Status {
+    let what = match limit {
+        Limit::Connections => format!("it has {most} connections (--address-max-connections)"),
+        Limit::Streams => format!("it has {most} open streams (--caller-max-streams)"),
+        Limit::Patterns => format!("it follows {most} different patterns (--caller-max-patterns)"),
+        Limit::Positions => format!("its pattern streams follow {most} channels together (--caller-max-positions)"),
+        Limit::Publishes => format!("it may publish {most} messages a second (--caller-publish-rate)"),
+        Limit::BytesIn => format!("it may publish {most} bytes a second (--caller-bytes-in-rate)"),
+        Limit::Lists => format!("it may ask for {most} lists a second (--caller-list-rate)"),
+        Limit::BytesOut => format!("it may be sent {most} bytes a second (--caller-bytes-out-rate)"),
+        Limit::NewChannels => format!("it may create {most} channels a minute (--caller-new-channels)"),
+        Limit::UnreadAnswers => format!("{most} bytes of answers wait to be read by it"),
+        Limit::ControlFrames | Limit::ProxyHeaders => format!("it may have {most}"),
+    };
+    let text = format!("the caller's limit is reached: {what}, all calls of one subject or address taken together");
+    let mut details = info_with(reason::CALLER_LIMIT, [("limit", limit.name().to_owned())]);
+    details.set_retry_info(Some(wait.unwrap_or(RETRY_AFTER)));
+    Status::with_error_details(Code::ResourceExhausted, text, details)
 }
 
 /// What a position or token points at is gone: OUT_OF_RANGE. `reason` says why

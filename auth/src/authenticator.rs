@@ -26,6 +26,7 @@ use crate::{
     Caller,
     keys::{Claims, Expected, InvalidKeys, KeySource, Keys, Refused},
     policy::{Current, InvalidPolicy, Named, Policy},
+    quota::Accounts,
     watched::Watched,
 };
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub groups_claim: String,
     /// The policy file; without one, tokens say by themselves what they allow.
     pub policy: Option<PathBuf>,
+    /// What subjects have taken.
+    pub accounts: Arc<Accounts>,
 }
 
 /// Why calls can't be identified.
@@ -82,6 +85,7 @@ pub struct Authenticator {
     /// Callers whose tokens were found good, by a hash of these: to check a signature costs a hundred times as much.
     /// Nothing is remembered of tokens that were not.
     known: Mutex<LruCache<blake3::Hash, Caller>>,
+    accounts: Arc<Accounts>,
     files: Mutex<Files>,
 }
 
@@ -99,7 +103,7 @@ impl Authenticator {
     ///
     /// One of them can't be read: nothing is served then.
     pub fn open(settings: Settings) -> Result<Arc<Self>, Error> {
-        let Settings { keys: source, issuer, audience, groups_claim, policy } = settings;
+        let Settings { keys: source, issuer, audience, groups_claim, policy, accounts } = settings;
         let mut files = Files { keys: Watched::new(source.path().clone()), source, policy: policy.map(Watched::new) };
         let keys = files.read_keys()?.unwrap_or_default();
         let policy = files.read_policy()?.map(Current::new);
@@ -110,6 +114,7 @@ impl Authenticator {
             groups_claim,
             policy,
             known: Mutex::new(known),
+            accounts,
             files: Mutex::new(files),
         }))
     }
@@ -170,10 +175,11 @@ impl Authenticator {
             _ => Vec::new(),
         };
         let named = Named { subject: Some(claims.sub.clone()), groups };
-        match &self.policy {
-            Some(policy) => Ok(Caller::of_policy(named, policy.clone(), expiry)),
-            None => Ok(Caller::fixed(named, rights(claims)?, expiry)),
-        }
+        let caller = match &self.policy {
+            Some(policy) => Caller::of_policy(named, policy.clone(), expiry),
+            None => Caller::fixed(named, rights(claims)?, expiry),
+        };
+        Ok(caller.with_account(self.accounts.of_subject(&claims.sub)))
     }
 
     /// Reads the files again whenever they change, until the token is cancelled.

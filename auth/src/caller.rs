@@ -6,7 +6,10 @@ use arc_swap::ArcSwapOption;
 use tidings::access::Rights;
 use tokio::sync::watch;
 
-use crate::policy::{Current, Named};
+use crate::{
+    policy::{Current, Named},
+    quota::Account,
+};
 
 /// Who makes a call, for as long as it lasts. Cheap to clone.
 #[derive(Clone)]
@@ -16,6 +19,7 @@ struct Inner {
     named: Named,
     rights: Source,
     expiry: Option<SystemTime>,
+    account: Option<Arc<Account>>,
 }
 
 /// Where rights come from.
@@ -41,12 +45,26 @@ impl Caller {
     }
 
     pub(crate) fn fixed(named: Named, rights: Rights, expiry: Option<SystemTime>) -> Self {
-        Self(Arc::new(Inner { named, rights: Source::Fixed(Arc::new(rights)), expiry }))
+        Self(Arc::new(Inner { named, rights: Source::Fixed(Arc::new(rights)), expiry, account: None }))
     }
 
     pub(crate) fn of_policy(named: Named, policy: Current, expiry: Option<SystemTime>) -> Self {
         let rights = Source::Policy { policy, known: ArcSwapOption::empty() };
-        Self(Arc::new(Inner { named, rights, expiry }))
+        Self(Arc::new(Inner { named, rights, expiry, account: None }))
+    }
+
+    /// The same, with the account of its subject.
+    pub(crate) fn with_account(mut self, account: Arc<Account>) -> Self {
+        // It was just made, so nobody else has it.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.account = Some(account);
+        }
+        self
+    }
+
+    /// What its subject has taken; `None` where it has not signed in.
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.0.account.as_ref()
     }
 
     /// The `sub` of its token; `None` where it has not signed in.

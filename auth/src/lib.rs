@@ -1,4 +1,4 @@
-//! Who calls, and what they may do.
+//! Who calls, what they may do, and how much of it.
 //!
 //! A token becomes a [`Caller`], once for each call, before any operation sees it; a caller has
 //! [`Rights`](tidings::access::Rights), from the token's claims or from a [policy](Policy) file. Files are read again
@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod keys;
 mod mint;
 mod policy;
+mod quota;
 mod watched;
 
 pub use authenticator::{Authenticator, Error, Settings};
@@ -26,4 +27,5 @@ pub use caller::Caller;
 pub use keys::{InvalidKeys, KeySource};
 pub use mint::{CantSign, SigningKey, Wanted};
 pub use policy::{Decision, InvalidPolicy, Policy};
+pub use quota::{Account, Accounts, Exceeded, Held, HeldPattern, Quotas, Rated};
 pub use watched::Watched;

@@ -14,6 +14,7 @@ mod answer;
 pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod new_channels;
 mod operation;
 mod publisher;
 mod request;

@@ -1,5 +1,6 @@
 //! The operations: a request is checked, its drafts go to the broker, receipts come back. They know no protocol.
 
+use prost::Message as _;
 use tidings::{
     metrics::Publish,
     pb::{PublishBatchRequest, PublishRequest, PublishStreamRequest, PublishStreamResponse},
@@ -12,7 +13,7 @@ use tonic::Status;
 
 use crate::{
     answer::{ReceiptOfOne, Receipts},
-    publisher::Publisher,
+    publisher::{Publisher, charge},
     request::{self, RequestPath},
     stream::Answers,
 };
@@ -32,8 +33,10 @@ impl Unary for One {
     ) -> impl Future<Output = Result<ReceiptOfOne, Status>> + Send + 'static {
         let counted = Publish::begin(1);
         let rights = context.caller().rights();
-        let checked = request::single(request, self.0.terms(context.caller(), &rights), RequestPath::Whole);
-        self.0.publish(checked, counted, ReceiptOfOne::new)
+        let charged = charge(&context, 1, || request.encoded_len());
+        let checked =
+            charged.and_then(|()| request::single(request, self.0.terms(context.caller(), &rights), RequestPath::Whole));
+        self.0.publish(&context, checked, counted, ReceiptOfOne::new)
     }
 }
 
@@ -52,8 +55,9 @@ impl Unary for Batch {
     ) -> impl Future<Output = Result<Receipts, Status>> + Send + 'static {
         let counted = Publish::begin(request.requests.len());
         let rights = context.caller().rights();
-        let checked = request::batch(request, self.0.terms(context.caller(), &rights));
-        self.0.publish(checked, counted, |responder, receipts| Ok(Receipts::new(responder, receipts)))
+        let charged = charge(&context, request.requests.len(), || request.encoded_len());
+        let checked = charged.and_then(|()| request::batch(request, self.0.terms(context.caller(), &rights)));
+        self.0.publish(&context, checked, counted, |responder, receipts| Ok(Receipts::new(responder, receipts)))
     }
 }
 

@@ -10,17 +10,28 @@ use tidings::{
     metrics::Publish,
     status::{self, Call},
 };
-use tidings_transport::Caller;
+use tidings_transport::{Account, CallContext, Caller, Rated};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::{
     answer::Responder,
+    new_channels::NewChannels,
     request::{Publication, Terms},
 };
 
 /// A channel, and what will become of the messages that were handed to the broker for it.
 pub(crate) type Started = (ChannelName, BoxFuture<'static, Published>);
+
+/// Takes messages, and the bytes of their request, from what the caller may publish.
+///
+/// # Errors
+///
+/// RESOURCE_EXHAUSTED: it may not publish so many now.
+pub(crate) fn charge(context: &CallContext, messages: usize, bytes: impl FnOnce() -> usize) -> Result<(), Status> {
+    context.take(Rated::Publishes, || messages as u64)?;
+    context.take(Rated::BytesIn, || bytes() as u64)
+}
 
 /// What publishes, shared by all calls.
 #[derive(Clone)]
@@ -29,13 +40,14 @@ pub(crate) struct Publisher(Arc<Shared>);
 struct Shared {
     broker: broker::Shared,
     names: Names,
+    new_channels: Arc<NewChannels>,
     shutdown: CancellationToken,
 }
 
 impl Publisher {
     /// Publishes through the broker until the token is cancelled; from then on everything is refused.
     pub(crate) fn new(broker: broker::Shared, names: Names, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Shared { broker, names, shutdown }))
+        Self(Arc::new(Shared { broker, names, new_channels: NewChannels::new(), shutdown }))
     }
 
     /// What is asked of a request of a caller with these rights.
@@ -44,24 +56,30 @@ impl Publisher {
     }
 
     /// Takes the messages' position in their channel's order, now; what it answers need only be awaited.
-    pub(crate) fn start(&self, publication: Publication) -> Started {
+    ///
+    /// # Errors
+    ///
+    /// The account may not create the channel.
+    pub(crate) fn start(&self, publication: Publication, account: Option<&Arc<Account>>) -> Result<Started, Status> {
         let Publication { channel, drafts, min_replicas } = publication;
         let channel = channel.into_inner();
-        let published = self.0.broker.publish(&channel, drafts, min_replicas);
-        (channel, published)
+        let publish = || self.0.broker.publish(&channel, drafts, min_replicas);
+        let published = self.0.new_channels.publish(&channel, account, publish)?;
+        Ok((channel, published))
     }
 
     /// All of a `Publish` or a `PublishBatch`, once its request was checked: the messages take their position now.
     /// `answer` makes of the receipts what the call is answered with, and `counted` ends with its code.
     pub(crate) fn publish<T: Send + 'static>(
         &self,
+        context: &CallContext,
         checked: Result<Publication, Status>,
         counted: Publish,
         answer: fn(Responder, Vec<Receipt>) -> Result<T, Status>,
     ) -> impl Future<Output = Result<T, Status>> + Send + use<T> {
         let started = checked.and_then(|publication| match self.0.shutdown.is_cancelled() {
             true => Err(status::draining(Call::Publish)),
-            false => Ok(self.start(publication)),
+            false => self.start(publication, context.account()),
         });
         async move {
             let answered = match started {

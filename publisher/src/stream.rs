@@ -28,7 +28,7 @@ use tidings::{
     status::{self, Call},
 };
 use tidings_transport::{
-    CallContext, Caller, DrainSignal,
+    CallContext, DrainSignal,
     operation::{Received, Requests},
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -37,7 +37,7 @@ use tonic::Status;
 use self::under_way::{Answered, Burst, State, UnderWay};
 use crate::{
     answer::put_error,
-    publisher::Publisher,
+    publisher::{Publisher, charge},
     request::{self, AllowedChannel, Ids, Publication, RequestPath},
 };
 
@@ -60,7 +60,8 @@ pub(crate) struct Answers {
     /// The status after the last answer.
     end: Result<(), Status>,
     drain: DrainSignal,
-    caller: Caller,
+    /// Whose call it is.
+    call: CallContext,
     /// Those that the caller has while some are taken in.
     rights: Arc<Rights>,
     ended: Pin<Box<Fuse<WaitForCancellationFutureOwned>>>,
@@ -69,7 +70,7 @@ pub(crate) struct Answers {
 impl Answers {
     /// Answers what comes in, until the connection drains.
     pub(crate) fn new(publisher: Publisher, intake: Requests<PublishStreamRequest>, context: &CallContext) -> Self {
-        let (drain, caller) = (context.drain().clone(), context.caller().clone());
+        let (drain, caller) = (context.drain().clone(), context.caller());
         let ended = Box::pin(drain.begun().fuse());
         Self {
             publisher,
@@ -84,7 +85,7 @@ impl Answers {
             end: Ok(()),
             drain,
             rights: caller.rights(),
-            caller,
+            call: context.clone(),
             ended,
         }
     }
@@ -96,7 +97,7 @@ impl Answers {
         }
         // What is taken in together gets ids of one moment, and is allowed at that moment.
         self.ids = Ids::default();
-        self.rights = self.caller.rights();
+        self.rights = self.call.caller().rights();
         // One message more than the bytes allow may be under way: the largest must pass.
         while self.messages_under_way < PUBLISH_STREAM_IN_FLIGHT && self.bytes_under_way < PUBLISH_STREAM_BYTES {
             let Some(intake) = &mut self.intake else { break };
@@ -122,10 +123,10 @@ impl Answers {
         self.bytes_under_way += bytes;
         let known = self.burst.as_ref().map(|burst| &burst.channel);
         let checked = match message.request {
-            Some(request) => {
-                let terms = self.publisher.terms(&self.caller, &self.rights);
+            Some(request) => charge(&self.call, 1, || bytes).and_then(|()| {
+                let terms = self.publisher.terms(self.call.caller(), &self.rights);
                 request::one(request, terms, RequestPath::Stream, known, &mut self.ids)
-            }
+            }),
             None => Err(status::message_missing("request")),
         };
         match checked {
@@ -135,9 +136,7 @@ impl Answers {
             Ok((channel, draft, min_replicas)) => {
                 self.start_burst();
                 let publication = Publication { channel, drafts: vec![draft], min_replicas };
-                let (channel, published) = self.publisher.start(publication);
-                let state = State::Started(channel, published);
-                self.under_way.push_back(UnderWay { bytes, state, counted: vec![counted] });
+                self.publish(publication, bytes, vec![counted]);
             }
             Err(status) => {
                 self.start_burst();
@@ -159,8 +158,15 @@ impl Answers {
 
     fn start_burst(&mut self) {
         let Some(Burst { channel, drafts, bytes, counted }) = self.burst.take() else { return };
-        let (channel, published) = self.publisher.start(Publication { channel, drafts, min_replicas: 0 });
-        self.under_way.push_back(UnderWay { bytes, state: State::Started(channel, published), counted });
+        self.publish(Publication { channel, drafts, min_replicas: 0 }, bytes, counted);
+    }
+
+    fn publish(&mut self, publication: Publication, bytes: usize, counted: Vec<Publish>) {
+        let state = match self.publisher.start(publication, self.call.account()) {
+            Ok((channel, published)) => State::Started(channel, published),
+            Err(status) => State::Refused(status),
+        };
+        self.under_way.push_back(UnderWay { bytes, state, counted });
     }
 
     /// Writes the next answer of what is answered, where there is one.

@@ -17,6 +17,7 @@ use http::HeaderValue;
 use tidings::{
     broker::Retention,
     channel::{InvalidName, Names},
+    limits::TRUSTED_PROXIES,
 };
 use tidings_redis::InvalidUrl;
 use tidings_transport::{Options, Origins, TlsError, admin::AlreadyInstalled};
@@ -27,12 +28,14 @@ mod broker;
 mod listen;
 mod logs;
 mod parse;
+mod quotas;
 mod tls;
 
 pub use auth::AuthFlags;
 pub use broker::Choice;
 pub use listen::{listen, listen_address};
 pub use logs::Logs;
+pub use quotas::QuotaFlags;
 pub use tls::TlsFlags;
 
 /// Where the services look for Redis when no URL is given.
@@ -78,6 +81,9 @@ pub struct Common {
     /// Who may call.
     #[command(flatten)]
     pub auth: AuthFlags,
+    /// How much a caller may take.
+    #[command(flatten)]
+    pub quotas: QuotaFlags,
 
     /// How often an idle connection is pinged; shorter than what proxies and firewalls in between allow
     #[arg(long, env = "TIDINGS_KEEPALIVE_INTERVAL", value_name = "DURATION", default_value = "30s",
@@ -237,6 +243,14 @@ pub enum Error {
     /// There is no TLS.
     #[error("TLS can't be served (--tls-…)")]
     Tls(#[from] TlsError),
+    /// Each connection is compared with each network.
+    #[error(
+        "--trusted-proxies: {count} networks; at most {TRUSTED_PROXIES} are taken: name the network that holds them"
+    )]
+    TrustedProxies {
+        /// How many were given.
+        count: usize,
+    },
     /// Metrics can't be counted.
     #[error("--admin-listen can't be had")]
     Metrics(#[from] AlreadyInstalled),
@@ -254,7 +268,9 @@ impl Common {
     ///
     /// A file can't be used.
     pub fn open(&self) -> Result<Options, Error> {
-        Ok(Options { tls: self.tls.open()?, auth: self.auth.open()?, ..self.server() })
+        let server = self.server();
+        let (tls, auth) = (self.tls.open()?, self.auth.open(&server.accounts)?);
+        Ok(Options { tls, auth, trusted_proxies: self.quotas.proxies()?, ..server })
     }
 
     /// The same without files.
@@ -274,6 +290,8 @@ impl Common {
             fast_path: !self.no_fast_path,
             tls: None,
             auth: None,
+            accounts: self.quotas.accounts(),
+            trusted_proxies: self.quotas.trusted_proxies.clone(),
             elsewhere: None,
         }
     }

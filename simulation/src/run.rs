@@ -225,6 +225,8 @@ impl<'a> Stage<'a> {
                 fast_path: true,
                 tls: None,
                 auth: None,
+                accounts: tidings_transport::Accounts::new(tidings_transport::Quotas::UNLIMITED),
+                trusted_proxies: Vec::new(),
                 elsewhere: None,
             },
         };

@@ -60,6 +60,8 @@ pub enum Limit {
     Streams = 1,
     /// Different patterns that it follows.
     Patterns = 2,
+    /// Channels that its pattern streams follow.
+    Positions = 11,
     /// Messages that it publishes.
     Publishes = 3,
     /// Bytes of them.
@@ -79,7 +81,7 @@ pub enum Limit {
 }
 
 /// Each at the position of its number, by its label.
-const LIMITS: [(Limit, &str); 11] = [
+const LIMITS: [(Limit, &str); 12] = [
     (Limit::Connections, "connections"),
     (Limit::Streams, "streams"),
     (Limit::Patterns, "patterns"),
@@ -91,6 +93,7 @@ const LIMITS: [(Limit, &str); 11] = [
     (Limit::ControlFrames, "control_frames"),
     (Limit::UnreadAnswers, "unread_answers"),
     (Limit::ProxyHeaders, "proxy_headers"),
+    (Limit::Positions, "positions"),
 ];
 
 impl Limit {

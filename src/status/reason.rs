@@ -49,6 +49,8 @@ pub const ORDERING_KEY_TOO_LONG: &str = "ORDERING_KEY_TOO_LONG";
 pub const REQUEST_TOO_LARGE: &str = "REQUEST_TOO_LARGE";
 /// The requests under way on this connection are too large together.
 pub const CONNECTION_LIMIT: &str = "CONNECTION_LIMIT";
+/// The caller's address or subject has used up what it may have; the message names the flag.
+pub const CALLER_LIMIT: &str = "CALLER_LIMIT";
 /// A pattern matches more channels than a stream may follow.
 pub const PATTERN_TOO_WIDE: &str = "PATTERN_TOO_WIDE";
 /// The server is at a limit of its own.

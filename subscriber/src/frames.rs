@@ -79,6 +79,13 @@ pub(crate) fn put(buffer: &mut BytesMut, event: Event) {
     response.encode_raw(buffer);
 }
 
+/// One event as a frame.
+pub(crate) fn frame(event: Event) -> Bytes {
+    let mut frame = BytesMut::new();
+    put(&mut frame, event);
+    frame.freeze()
+}
+
 /// Appends a message's frame with another cursor: that of a stream which stands elsewhere than the chunk's messages
 /// lead to.
 pub(crate) fn put_with_cursor(buffer: &mut BytesMut, frame: &[u8], cursor: String) {

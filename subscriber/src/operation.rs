@@ -13,7 +13,7 @@ use tidings::{
     },
 };
 use tidings_transport::{
-    CallContext, Caller,
+    CallContext, Caller, Rated,
     operation::{ServerStreaming, Unary},
 };
 use tonic::Status;
@@ -76,6 +76,7 @@ impl Unary for ListMessages {
     ) -> impl Future<Output = Result<ListMessagesResponse, Status>> + Send + 'static {
         let Self(subscriber) = self.clone();
         async move {
+            context.take(Rated::Lists, || 1)?;
             let rights = context.caller().rights();
             let channel = request::channel(&request.channel, subscriber.terms(&rights))?;
             let query = list::Query {
@@ -104,6 +105,7 @@ impl Unary for ListChannels {
     ) -> impl Future<Output = Result<ListChannelsResponse, Status>> + Send + 'static {
         let Self(subscriber) = self.clone();
         async move {
+            context.take(Rated::Lists, || 1)?;
             let rights = context.caller().rights();
             channels::page(&*subscriber.broker, &subscriber.hub, &rights, &request).await
         }
@@ -131,12 +133,17 @@ impl ServerStreaming for StreamMessages {
                 return Err(drain.status(context.call()));
             }
             let plan = request::plan(&request, subscriber.terms(&context.caller().rights()))?;
+            let followed = match &*plan.topic {
+                Topic::Pattern(pattern) => context.follow(pattern.as_str())?,
+                Topic::Channel(_) => None,
+            };
             // When it is open, its subscription is confirmed.
             let session = tokio::select! {
-                opened = Session::open(&subscriber.source, &plan) => opened?,
+                opened = Session::open(&subscriber.source, &plan, &context) => opened?,
                 () = drain.begun() => return Err(drain.status(context.call())),
             };
-            Ok(Events::new(session, plan.heartbeat, drain.clone(), revoked(context.caller().clone(), plan.topic)))
+            let revoked = revoked(context.caller().clone(), plan.topic);
+            Ok(Events::new(session, plan.heartbeat, drain.clone(), revoked, followed))
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tidings::{
-    limits::DECODE_BYTES,
+    limits::{CHANNELS_PAGE_BYTES, DECODE_BYTES, PAGE_BYTES},
     pb::{
         ListChannelsRequest, ListChannelsResponse, ListMessagesRequest, ListMessagesResponse, StreamMessagesRequest,
         StreamMessagesResponse,
@@ -38,8 +38,10 @@ impl Service {
         let (read, stream) = (Permission::Subscribe, self.stream_messages.clone());
         [
             Method::server_streaming("/tidings.v1.SubscriberService/StreamMessages", read, stream),
-            Method::generated("/tidings.v1.SubscriberService/ListMessages", Shape::Unary, read),
-            Method::generated("/tidings.v1.SubscriberService/ListChannels", Shape::Unary, read),
+            Method::generated("/tidings.v1.SubscriberService/ListMessages", Shape::Unary, read)
+                .with_large_answer(PAGE_BYTES),
+            Method::generated("/tidings.v1.SubscriberService/ListChannels", Shape::Unary, read)
+                .with_large_answer(CHANNELS_PAGE_BYTES),
         ]
     }
 

@@ -338,11 +338,13 @@ impl Session {
         Ok(())
     }
 
+    fn is_pattern(&self) -> bool {
+        self.positions.is_pattern()
+    }
+
     /// An event with the stream's cursor.
     fn event(&self, make: impl FnOnce(String) -> Event) -> Bytes {
-        let mut frame = BytesMut::new();
-        frames::put(&mut frame, make(self.positions.cursor()));
-        frame.freeze()
+        frames::frame(make(self.positions.cursor()))
     }
 }
 

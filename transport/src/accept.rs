@@ -16,6 +16,7 @@ use super::{Error, Options, descriptors, front::Front};
 mod connection;
 mod control_frames;
 mod cork;
+mod peers;
 mod write_timeout;
 
 /// Runs the loop until the token is cancelled, then drains.
@@ -106,6 +107,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use tidings_auth::{Accounts, Quotas};
     use tokio::{io::AsyncReadExt as _, net::TcpStream};
     use tonic::service::Routes;
 
@@ -148,6 +150,8 @@ mod tests {
             fast_path: true,
             tls: None,
             auth: None,
+            accounts: Accounts::new(Quotas::UNLIMITED),
+            trusted_proxies: Vec::new(),
             elsewhere: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

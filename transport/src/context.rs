@@ -4,24 +4,31 @@ use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use http::Extensions;
 use tidings::status::{self, Call};
-use tidings_auth::Caller;
+use tidings_auth::{Account, Caller};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{DrainSignal, bodies::Bodies, deadline::Deadline};
+use super::{DrainSignal, bodies::Bodies, deadline::Deadline, unread::Unread};
 
 /// What the calls of a connection share.
 #[derive(Debug)]
 pub(super) struct Connection {
     drain: DrainSignal,
     peer: Option<SocketAddr>,
+    /// What the peer's address has taken.
+    address: Option<Arc<Account>>,
     bodies: Bodies,
+    unread: Unread,
 }
 
 impl Connection {
-    pub(super) fn new(drain: DrainSignal, peer: Option<SocketAddr>) -> Arc<Self> {
-        Arc::new(Self { drain, peer, bodies: Bodies::default() })
+    pub(super) fn new(drain: DrainSignal, peer: Option<SocketAddr>, address: Option<Arc<Account>>) -> Arc<Self> {
+        Arc::new(Self { drain, peer, address, bodies: Bodies::default(), unread: Unread::default() })
+    }
+
+    pub(super) fn unread(&self) -> &Unread {
+        &self.unread
     }
 
     pub(super) fn bodies(&self) -> &Bodies {
@@ -46,7 +53,7 @@ impl CallContext {
 
     /// That of a call that came through no connection: it ends with the server alone, and may do everything.
     pub fn detached(call: Call, server: &CancellationToken) -> Self {
-        Self::new(Connection::new(DrainSignal::new(server), None), Caller::unrestricted(), call, None)
+        Self::new(Connection::new(DrainSignal::new(server), None, None), Caller::unrestricted(), call, None)
     }
 
     /// That of a request which a generated service was given.
@@ -88,6 +95,15 @@ impl CallContext {
 
     pub(super) fn bodies(&self) -> &Bodies {
         self.connection.bodies()
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// What the peer's address has taken.
+    pub(super) fn address(&self) -> Option<&Arc<Account>> {
+        self.connection.address.as_ref()
     }
 
     /// Ends a call that has one answer.

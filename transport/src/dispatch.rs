@@ -32,6 +32,7 @@ use super::{
     context::Connection,
     deadline, grpc,
     methods::{FastPath, Method, Methods, Shape},
+    unread,
 };
 
 mod call;
@@ -89,6 +90,10 @@ impl Dispatch {
         }
         let deadline = deadline::of(request.headers()).and_then(|time| Instant::now().checked_add(time));
         let context = CallContext::new(Arc::clone(connection), caller, method.call(), deadline);
+        let open = match context.begin(method.shape()) {
+            Ok(open) => open,
+            Err(status) => return Call::refused(status),
+        };
         let timer = context.timer();
         let state = match method.fast_path() {
             Some(FastPath::OfOne(operation)) => State::read(request.into_body(), context, Arc::clone(operation)),
@@ -99,7 +104,7 @@ impl Dispatch {
             }
             None => self.route(request, context, method),
         };
-        Call::new(state, timer)
+        Call::new(state, timer, open)
     }
 
     /// Hands a request to its generated service.
@@ -112,9 +117,16 @@ impl Dispatch {
         let (mut head, body) = request.into_parts();
         let body = Metered::new(body, Meter::new(context.bodies().clone(), takes));
         let fault = body.fault();
+        let large = (method.answer_bytes() > 0).then(|| (Arc::clone(context.connection()), method.answer_bytes()));
+        let address = context.address().cloned();
         head.extensions.insert(context);
         let answer = self.routes.clone().oneshot(Request::from_parts(head, Body::new(body)));
         State::Answering(Box::pin(async move {
+            if let Some((connection, bytes)) = large {
+                let share = unread::share(address, bytes).await?;
+                let response = call::in_our_words(answer.await.unwrap_or_else(|never| match never {}));
+                return Ok(response.map(|body| connection.unread().watched(body, share)));
+            }
             let response = answer.await.unwrap_or_else(|never| match never {});
             Ok(match takes {
                 Takes::One => call::in_our_words(response),

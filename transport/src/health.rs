@@ -158,7 +158,7 @@ mod tests {
         let (_broker, state) = watch::channel(State::Up);
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
         let drain = DrainSignal::new(&reporter.shutdown);
-        let context = CallContext::new(Connection::new(drain.clone(), None), Caller::nobody(), Call::Read, None);
+        let context = CallContext::new(Connection::new(drain.clone(), None, None), Caller::nobody(), Call::Read, None);
         let mut watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
         assert_eq!(watched.next().await.map(|item| item.expect("no error").status()), Some(ServingStatus::Serving));
         drain.begin();
@@ -172,7 +172,7 @@ mod tests {
         let (_broker, state) = watch::channel(State::Up);
         let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
-        let connection = Connection::new(DrainSignal::new(&reporter.shutdown), None);
+        let connection = Connection::new(DrainSignal::new(&reporter.shutdown), None, None);
         let context = CallContext::new(connection, Caller::nobody(), Call::Read, Some(until));
         let watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
         let all: Vec<_> = watched.collect().await;

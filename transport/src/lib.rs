@@ -46,14 +46,18 @@ pub mod grpc;
 mod health;
 mod methods;
 pub mod operation;
+mod proxied;
 mod reflection;
 mod tls;
+mod unread;
+mod usage;
 
 pub use context::CallContext;
 pub use cors::Origins;
 pub use drain_signal::DrainSignal;
 pub use methods::{Method, Permission, Shape};
-pub use tidings_auth::Caller;
+pub use proxied::{InvalidNetwork, Network};
+pub use tidings_auth::{Account, Accounts, Caller, Held, HeldPattern, Quotas, Rated};
 pub use tls::{Tls, TlsError, TlsFiles};
 
 /// How to serve. The flags' defaults are the runtime's.
@@ -78,6 +82,10 @@ pub struct Options {
     pub tls: Option<Arc<Tls>>,
     /// Who may call; `None` where nobody has to sign in.
     pub auth: Option<Auth>,
+    /// What addresses and subjects have taken; of all servers of a process.
+    pub accounts: Arc<Accounts>,
+    /// Whose connections begin with a PROXY header, which says where their client is.
+    pub trusted_proxies: Vec<Network>,
     /// Where the other service listens, as far as that is known; otherwise its default is named.
     pub elsewhere: Option<SocketAddr>,
 }

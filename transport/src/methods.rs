@@ -66,6 +66,7 @@ pub struct Method {
     shape: Shape,
     permission: Permission,
     fast_path: Option<FastPath>,
+    answer_bytes: usize,
 }
 
 /// A way to an operation past the router and the generated service, which answers the same.
@@ -87,25 +88,32 @@ pub(super) trait OfMany: Send + Sync {
 impl Method {
     /// A method that the generated service alone answers. Its path is such as `/tidings.v1.PublisherService/Publish`.
     pub const fn generated(path: &'static str, shape: Shape, permission: Permission) -> Self {
-        Self { path, shape, permission, fast_path: None }
+        Self { path, shape, permission, fast_path: None, answer_bytes: 0 }
     }
 
     /// A method that has a fast path.
     pub fn unary(path: &'static str, permission: Permission, operation: impl Unary) -> Self {
         let fast_path = FastPath::OfOne(Arc::new(Single(operation)));
-        Self { path, shape: Shape::Unary, permission, fast_path: Some(fast_path) }
+        Self { path, shape: Shape::Unary, permission, fast_path: Some(fast_path), answer_bytes: 0 }
     }
 
     /// A method that has a fast path.
     pub fn server_streaming(path: &'static str, permission: Permission, operation: impl ServerStreaming) -> Self {
         let fast_path = FastPath::OfOne(Arc::new(Streamed(operation)));
-        Self { path, shape: Shape::ServerStreaming, permission, fast_path: Some(fast_path) }
+        Self { path, shape: Shape::ServerStreaming, permission, fast_path: Some(fast_path), answer_bytes: 0 }
     }
 
     /// A method that has a fast path.
     pub fn bidirectional(path: &'static str, permission: Permission, operation: impl Bidirectional) -> Self {
         let fast_path = FastPath::OfMany(Arc::new(Both(operation)));
-        Self { path, shape: Shape::Bidirectional, permission, fast_path: Some(fast_path) }
+        Self { path, shape: Shape::Bidirectional, permission, fast_path: Some(fast_path), answer_bytes: 0 }
+    }
+
+    /// A method whose one answer may be so long: it has a share of what may lie unread.
+    #[must_use]
+    pub const fn with_large_answer(mut self, bytes: usize) -> Self {
+        self.answer_bytes = bytes;
+        self
     }
 
     /// Where it is called.
@@ -125,6 +133,11 @@ impl Method {
 
     pub(super) fn call(&self) -> Call {
         self.permission.call()
+    }
+
+    /// How long a large answer may be; 0 where answers are small, or many.
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.answer_bytes
     }
 
     pub(super) fn fast_path(&self) -> Option<&FastPath> {

@@ -68,6 +68,7 @@ impl Files {
             audience: "tidings".to_owned(),
             groups_claim: "groups".to_owned(),
             policy: policy.then(|| self.folder.path().join("policy.toml")),
+            accounts: crate::Accounts::new(crate::Quotas::UNLIMITED),
         }
     }
 

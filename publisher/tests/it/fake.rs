@@ -174,6 +174,8 @@ pub(crate) fn options() -> Options {
         fast_path: std::env::var_os("WITHOUT_FAST_PATHS").is_none(),
         tls: None,
         auth: None,
+        accounts: tidings_transport::Accounts::new(tidings_transport::Quotas::UNLIMITED),
+        trusted_proxies: Vec::new(),
         elsewhere: None,
     }
 }

@@ -1,9 +1,9 @@
 //! Who may call.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{ArgGroup, Args, builder::BoolishValueParser};
-use tidings_auth::{Authenticator, KeySource, Settings};
+use tidings_auth::{Accounts, Authenticator, KeySource, Settings};
 use tidings_transport::Auth;
 
 use super::Error;
@@ -64,12 +64,12 @@ impl AuthFlags {
         jwks.or_else(|| self.auth_secret_file.clone().map(KeySource::Secret))
     }
 
-    /// Reads keys and policy, where there are any.
+    /// Reads keys and policy, where there are any. What callers take is counted there.
     ///
     /// # Errors
     ///
     /// A file can't be read: then nothing is served.
-    pub fn open(&self) -> Result<Option<Auth>, Error> {
+    pub fn open(&self, accounts: &Arc<Accounts>) -> Result<Option<Auth>, Error> {
         let Some(keys) = self.keys() else { return Ok(None) };
         let settings = Settings {
             keys,
@@ -77,6 +77,7 @@ impl AuthFlags {
             audience: self.auth_audience.clone().unwrap_or_default(),
             groups_claim: self.auth_groups_claim.clone(),
             policy: self.auth_policy.clone(),
+            accounts: Arc::clone(accounts),
         };
         Ok(Some(Auth { authenticator: Authenticator::open(settings)?, closed: self.auth_closed }))
     }

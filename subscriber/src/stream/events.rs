@@ -12,15 +12,17 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, future::BoxFuture};
 use tidings::{
+    limits::HEARTBEAT_CURSOR_BYTES,
     pb::{CaughtUp, Heartbeat, Started, stream_messages_response::Event},
     status::Call,
 };
-use tidings_transport::DrainSignal;
+use tidings_transport::{DrainSignal, HeldPattern};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::{Live, Session};
+use crate::frames;
 
 /// The events of a stream, as frames.
 pub(crate) struct Events {
@@ -29,10 +31,32 @@ pub(crate) struct Events {
     first: Option<Bytes>,
     caught_up: bool,
     heartbeat: Option<Pin<Box<Interval>>>,
+    whole_cursors: WholeCursors,
     /// Why its caller may follow it no longer, once that is so.
     revoked: Option<BoxFuture<'static, Status>>,
+    /// Its pattern, which counts for its caller.
+    _followed: Option<HeldPattern>,
     drain: DrainSignal,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// When the cursor of a whole pattern stream may be sent again: it is as long as its channels are many, and heartbeats may
+/// come ten times a second.
+struct WholeCursors {
+    due: Instant,
+}
+
+impl WholeCursors {
+    /// A heartbeat, whose cursor is empty where the last one was sent lately.
+    fn heartbeat(&mut self, session: &Session) -> Bytes {
+        let now = Instant::now();
+        if session.is_pattern() && now < self.due {
+            return frames::frame(Event::Heartbeat(Heartbeat::default()));
+        }
+        let frame = session.event(|cursor| Event::Heartbeat(Heartbeat { cursor }));
+        self.due = now + Duration::from_secs(frame.len() as u64) / HEARTBEAT_CURSOR_BYTES;
+        frame
+    }
 }
 
 enum State {
@@ -49,6 +73,7 @@ impl Events {
         heartbeat: Option<Duration>,
         drain: DrainSignal,
         revoked: Option<BoxFuture<'static, Status>>,
+        followed: Option<HeldPattern>,
     ) -> Self {
         let heartbeat = heartbeat.map(|period| {
             let mut interval = interval_at(Instant::now() + period, period);
@@ -65,7 +90,9 @@ impl Events {
             first: Some(first.freeze()),
             caught_up,
             heartbeat,
+            whole_cursors: WholeCursors { due: Instant::now() },
             revoked,
+            _followed: followed,
             ended: Box::pin(drain.begun()),
             drain,
         }
@@ -112,7 +139,7 @@ impl Stream for Events {
                     if let Some(heartbeat) = &mut this.heartbeat
                         && heartbeat.as_mut().poll_tick(cx).is_ready()
                     {
-                        let frame = session.event(|cursor| Event::Heartbeat(Heartbeat { cursor }));
+                        let frame = this.whole_cursors.heartbeat(session);
                         return Poll::Ready(Some(Ok(frame)));
                     }
                     if session.is_behind() {

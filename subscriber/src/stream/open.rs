@@ -14,6 +14,7 @@ use tidings::{
     metrics::{self, Mode},
     status::{self, Call},
 };
+use tidings_transport::CallContext;
 use tonic::Status;
 
 use super::{
@@ -39,7 +40,7 @@ pub(crate) struct Source {
 
 impl Session {
     /// Opens a stream. When this returns, its subscription is confirmed: whatever is published from now on, arrives.
-    pub(crate) async fn open(source: &Source, plan: &Plan) -> Result<Self, Status> {
+    pub(crate) async fn open(source: &Source, plan: &Plan, context: &CallContext) -> Result<Self, Status> {
         let broker = &source.broker;
         let follower = source.hub.follow(plan.topic.clone()).await?;
         let mut unstarted = HashMap::new();
@@ -56,7 +57,7 @@ impl Session {
                 Positions { places: Places::Channel(channel.clone(), track), data_set }
             }
             Topic::Pattern(pattern) => {
-                let (positions, unreadable) = everywhere(source, pattern, &plan.start).await?;
+                let (positions, unreadable) = everywhere(source, pattern, &plan.start, context).await?;
                 for (channel, error) in unreadable {
                     source.hub.unreadable(&channel, error).await;
                     unstarted.insert(channel, aside::later(&plan.start));
@@ -99,6 +100,7 @@ async fn everywhere(
     source: &Source,
     pattern: &Pattern,
     plan: &Start,
+    context: &CallContext,
 ) -> Result<(Positions, Vec<(ChannelName, Error)>), Status> {
     let broker = &source.broker;
     // Before the channels: what is flushed in between is rather told twice than never.
@@ -109,6 +111,8 @@ async fn everywhere(
         false => Ok(()),
     };
     bounded(channels.len())?;
+    let registered = channels.len();
+    let mut held = context.positions(registered)?;
     let mut tracks = HashMap::with_capacity(channels.len());
     let mut unheard = Unheard::default();
     let mut unreadable = Vec::new();
@@ -131,11 +135,14 @@ async fn everywhere(
         }
     }
     bounded(tracks.len())?;
+    if let Some(held) = &mut held {
+        held.grow(tracks.len().saturating_sub(registered))?;
+    }
     let not_before_ms = match plan {
         Start::Since(time_ms) => Some(*time_ms),
         _ => None,
     };
-    let places = Places::Pattern { pattern: pattern.clone(), tracks, unheard, not_before_ms };
+    let places = Places::Pattern { pattern: pattern.clone(), tracks, unheard, not_before_ms, held };
     Ok((Positions { places, data_set }, unreadable))
 }
 

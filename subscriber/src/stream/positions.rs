@@ -10,6 +10,7 @@ use tidings::{
     message::{DataSet, Lineage, Mark, Position},
     status,
 };
+use tidings_transport::Held;
 use tonic::Status;
 
 use crate::frames::Run;
@@ -46,6 +47,8 @@ pub(super) enum Places {
         unheard: Unheard,
         /// For channels that appear later.
         not_before_ms: Option<i64>,
+        /// The channels, which count for the stream's caller.
+        held: Option<Held>,
     },
 }
 
@@ -136,10 +139,13 @@ impl Positions {
     pub(super) fn track(&mut self, channel: &ChannelName) -> Result<&mut Track, Status> {
         match &mut self.places {
             Places::Channel(_, track) => Ok(track),
-            Places::Pattern { tracks, unheard, not_before_ms, .. } => {
+            Places::Pattern { tracks, unheard, not_before_ms, held, .. } => {
                 if !tracks.contains_key(channel) {
                     if tracks.len() >= PATTERN_CHANNELS {
                         return Err(status::pattern_too_wide("pattern", PATTERN_CHANNELS));
+                    }
+                    if let Some(held) = held {
+                        held.grow(1)?;
                     }
                     let reader = match unheard.take(channel) {
                         Some(mark) => Reader::resume(mark),

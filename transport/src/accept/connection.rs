@@ -22,6 +22,7 @@ use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use super::{
     control_frames::CountControlFrames,
     cork::{Cork, Corked},
+    peers::Peers,
     write_timeout::WithWriteTimeout,
 };
 use crate::{Options, Tls, context, drain_signal::DrainSignal, front::Front};
@@ -35,6 +36,7 @@ pub(super) struct Connection {
     builder: Arc<auto::Builder<Tracked>>,
     front: Front,
     terms: Terms,
+    peers: Arc<Peers>,
     tls: Option<Arc<Tls>>,
     drain: CancellationToken,
     cut: CancellationToken,
@@ -64,8 +66,8 @@ impl Connection {
             age: options.max_connection_age,
             grace: options.max_connection_age_grace,
         };
-        let tls = options.tls.clone();
-        Self { builder: Arc::new(builder(options, tasks)), front, terms, tls, drain, cut }
+        let (peers, tls) = (Arc::new(Peers::new(options)), options.tls.clone());
+        Self { builder: Arc::new(builder(options, tasks)), front, terms, peers, tls, drain, cut }
     }
 
     pub(super) async fn run(self, stream: TcpStream, _permit: OwnedSemaphorePermit) {
@@ -75,13 +77,16 @@ impl Connection {
     }
 
     async fn serve(self, stream: TcpStream) {
-        let Self { builder, front, terms, tls, drain, .. } = self;
+        let Self { builder, front, terms, peers, tls, drain, .. } = self;
         prepare(&stream, &terms);
-        let peer = stream.peer_addr().ok();
-        let greeted = timeout(limits::GREETING_TIMEOUT, greet(stream, terms, tls));
-        let Some(Ok(Ok((io, cork)))) = drain.run_until_cancelled(greeted).await else { return };
+        let greeted = timeout(limits::GREETING_TIMEOUT, async {
+            let (peer, stream) = peers.admit(stream).await?;
+            Some((peer, greet(stream, terms, tls).await.ok()?))
+        });
+        let Some(Ok(Some((peer, (io, cork))))) = drain.run_until_cancelled(greeted).await else { return };
         let signal = DrainSignal::new(&drain);
-        let shared = context::Connection::new(signal.clone(), peer);
+        let shared = context::Connection::new(signal.clone(), peer.address, peer.account);
+        let unread = Arc::clone(&shared);
         let calls = service_fn(move |request: Request<Incoming>| front.call(request, &shared));
         let mut connection = std::pin::pin!(Corked::new(builder.serve_connection(TokioIo::new(io), calls), cork));
         let ended = tokio::select! {
@@ -90,6 +95,7 @@ impl Connection {
                 connection.as_mut().connection().graceful_shutdown();
                 connection.await
             }
+            () = unread.unread().watch() => return,
             () = aged(terms.age) => {
                 // Calls are notified first: a stream that ends in time needs no grace.
                 signal.begin();

@@ -27,12 +27,15 @@ use crate::{
     deadline::Deadline,
     grpc::PREFIX,
     methods::OfOne,
+    usage::Open,
 };
 
 /// A call until its headers.
 pub(crate) struct Call<B> {
     state: State<B>,
     deadline: Deadline,
+    /// What it counts for, where it does.
+    open: Option<Box<Open>>,
 }
 
 pub(super) enum State<B> {
@@ -65,12 +68,12 @@ impl<B> State<B> {
 }
 
 impl<B> Call<B> {
-    pub(super) fn new(state: State<B>, deadline: Deadline) -> Self {
-        Self { state, deadline }
+    pub(super) fn new(state: State<B>, deadline: Deadline, open: Option<Box<Open>>) -> Self {
+        Self { state, deadline, open }
     }
 
     pub(super) fn refused(status: Status) -> Self {
-        Self { state: State::Refused(status), deadline: Deadline::none() }
+        Self { state: State::Refused(status), deadline: Deadline::none(), open: None }
     }
 }
 
@@ -189,7 +192,12 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Future for Call<B> {
             // The panic hook has logged it.
             Err(_panic) => Err(status::internal()),
         };
-        Poll::Ready(Ok(answered.unwrap_or_else(Status::into_http)))
+        let open = this.open.take();
+        Poll::Ready(Ok(match (answered, open) {
+            (Ok(response), Some(open)) => response.map(|body| open.until_end_of(body)),
+            (Ok(response), None) => response,
+            (Err(status), _) => status.into_http(),
+        }))
     }
 }
 

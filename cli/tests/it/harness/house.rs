@@ -300,6 +300,8 @@ fn options() -> Options {
         fast_path: with_fast_paths(),
         tls: None,
         auth: None,
+        accounts: tidings_transport::Accounts::new(tidings_transport::Quotas::UNLIMITED),
+        trusted_proxies: Vec::new(),
         elsewhere: None,
     }
 }
