@@ -34,8 +34,8 @@ impl Unary for One {
         let counted = Publish::begin(1);
         let rights = context.caller().rights();
         let charged = charge(&context, 1, || request.encoded_len());
-        let checked =
-            charged.and_then(|()| request::single(request, self.0.terms(context.caller(), &rights), RequestPath::Whole));
+        let checked = charged
+            .and_then(|()| request::single(request, self.0.terms(context.caller(), &rights), RequestPath::Whole));
         self.0.publish(&context, checked, counted, ReceiptOfOne::new)
     }
 }
