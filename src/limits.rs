@@ -174,6 +174,18 @@ pub const REGISTRY_LOOKS: usize = 32;
 pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
 /// The longest: Redis is found within a second of its return.
 pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// Which part of `--redis-timeout` an attempt to connect may take (a half): a call that waits for Redis sees one attempt
+/// fail, and has time for another. It covers all of the attempt: the name, the connection, TLS, signing in, and what is
+/// asked first.
+pub const CONNECT_PART: u32 = 2;
+/// How soon the next address of a name is tried as well when the one before does not answer: what RFC 8305 recommends.
+pub const DIAL_PAUSE: Duration = Duration::from_millis(250);
+/// Addresses of a name that are tried in one attempt.
+pub const DIAL_ADDRESSES: usize = 8;
+/// How long the result of a look-up is believed that ended when nobody waited for it any more.
+pub const LOOKUP_AGE: Duration = Duration::from_secs(10);
+/// Bytes of `--redis-password-file`: more is another file.
+pub const REDIS_PASSWORD_BYTES: usize = 4 << 10;
 /// How often the command connection is asked whether it works, and the way of messages is probed: seldom enough to cost
 /// nothing, and often enough to be within `PROBE_GRACE`.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);

@@ -108,10 +108,10 @@ async fn connect(server: &RedisServer) -> Shared {
         dedup_window_ms: 120_000,
         dedup_max_ids: 1_000_000,
     };
-    let url = ServerUrl::parse(&server.url()).expect("a URL");
+    let server = ServerUrl::parse(&server.url()).expect("a URL").into();
     let timeout = Duration::from_secs(10);
     let broker: Shared =
-        Redis::start(Settings { url, key_prefix: "tidings".to_owned(), timeout, retention, role: Role::Publisher });
+        Redis::start(Settings { server, key_prefix: "tidings".to_owned(), timeout, retention, role: Role::Publisher });
     let mut state = broker.state();
     let up = tokio::time::timeout(timeout, state.wait_for(|state| *state == State::Up)).await;
     assert!(up.is_ok(), "Redis is not up");

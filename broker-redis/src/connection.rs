@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::future::OptionFuture;
-use redis::{AsyncConnectionConfig, RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, RedisError, RedisResult};
 use tidings::{
     broker::{Error, State},
     limits::{BACKOFF_MAX, BACKOFF_MIN, OUTPUT_BUFFER_BYTES, PROBE_INTERVAL, PUBLISH_READ_BYTES},
@@ -26,14 +26,16 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Role, ServerUrl, error,
+    Role, error,
     log_throttle::LogThrottle,
-    net, output_limit,
+    multiplexed::MultiplexedConnection,
+    output_limit,
     publish_connection::{Driver, PublishConnection},
     readiness::Probed,
     receipts::{ReplicationId, replication_id},
     resp_connection::RespConnection,
     script,
+    server::{Server, Steps},
 };
 
 /// The oldest Redis whose scripts can check permissions and be refused whole.
@@ -62,7 +64,7 @@ pub(super) enum Published {
 
 /// The shared side of the command connection.
 pub(super) struct Connection {
-    url: ServerUrl,
+    server: Server,
     timeout: Duration,
     role: Role,
     session: watch::Sender<Option<Session>>,
@@ -76,10 +78,10 @@ pub(super) struct Connection {
 
 impl Connection {
     /// For a process of this role: for who publishes there is to be a connection for optimistic calls as well.
-    pub(super) fn new(url: ServerUrl, timeout: Duration, role: Role) -> Arc<Self> {
+    pub(super) fn new(server: Server, timeout: Duration, role: Role) -> Arc<Self> {
         let state = State::Down("Redis is not connected yet".to_owned());
         Arc::new(Self {
-            url,
+            server,
             timeout,
             role,
             session: watch::Sender::new(None),
@@ -105,8 +107,8 @@ impl Connection {
         self.output_limit.load(Ordering::Relaxed)
     }
 
-    pub(super) fn url(&self) -> &ServerUrl {
-        &self.url
+    pub(super) fn server(&self) -> &Server {
+        &self.server
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -174,17 +176,20 @@ impl Connection {
         meaning
     }
 
-    /// A connection of one's own, for calls that others must not wait for.
-    pub(super) async fn dedicated(&self, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
-        let config = self.config().set_response_timeout(Some(response_timeout));
-        net::multiplexed(&self.url, &config).await
+    /// A connection of one's own under a name, for calls that others must not wait for. Errors say in words why there is
+    /// none.
+    pub(super) async fn dedicated(
+        &self,
+        name: &str,
+        response_timeout: Duration,
+    ) -> Result<MultiplexedConnection, String> {
+        let steps = Steps::default();
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(response_timeout));
+        let opening = MultiplexedConnection::open(&self.server, &steps, name, config, self.timeout);
+        steps.within(Server::attempt_limit(self.timeout), opening).await
     }
 
-    fn config(&self) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout))
-    }
-
-    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+    async fn connect(&self, steps: &Steps) -> Result<MultiplexedConnection, String> {
         let broken = Arc::clone(&self.broken);
         let disconnected = move |push: redis::PushInfo| {
             if push.kind == redis::PushKind::Disconnection {
@@ -194,8 +199,9 @@ impl Connection {
             }
             Ok::<(), redis::aio::SendError>(())
         };
-        let config = self.config().set_response_timeout(Some(self.timeout)).set_push_sender(disconnected);
-        net::multiplexed(&self.url, &config).await
+        let config =
+            AsyncConnectionConfig::new().set_response_timeout(Some(self.timeout)).set_push_sender(disconnected);
+        MultiplexedConnection::open(&self.server, steps, "tidings-command", config, self.timeout).await
     }
 
     /// Keeps the connection until the token is cancelled.
@@ -235,10 +241,18 @@ impl Connection {
         }
     }
 
+    /// One attempt: everything that it takes until the server can be worked with.
     async fn open(&self) -> Result<(MultiplexedConnection, Option<RespConnection>, ReplicationId), String> {
-        let connected = timeout(self.timeout, self.connect()).await;
-        let mut connection =
-            connected.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error::of_connecting(&error))?;
+        let steps = Steps::default();
+        steps.within(Server::attempt_limit(self.timeout), self.open_by(&steps)).await
+    }
+
+    async fn open_by(
+        &self,
+        steps: &Steps,
+    ) -> Result<(MultiplexedConnection, Option<RespConnection>, ReplicationId), String> {
+        let mut connection = self.connect(steps).await?;
+        steps.begin("what is asked of Redis first".to_owned());
         let replication = check(&mut connection).await?;
         self.warn_of_eviction(&mut connection).await;
         self.ask_for_output_limit(&mut connection).await;
@@ -250,16 +264,14 @@ impl Connection {
             return Err(format!("this server can't be worked with: {lacks}"));
         }
         let publish_connection = match self.role {
-            Role::Publisher | Role::Both => Some(self.open_publish_connection().await?),
+            Role::Publisher | Role::Both => {
+                let (server, read_bytes) = (&self.server, PUBLISH_READ_BYTES);
+                Some(RespConnection::greet(server, steps, "tidings-publish", read_bytes, self.timeout).await?)
+            }
             Role::Subscriber => None,
         };
         self.checked.send_replace(Some(Instant::now()));
         Ok((connection, publish_connection, replication))
-    }
-
-    async fn open_publish_connection(&self) -> Result<RespConnection, String> {
-        let opening = RespConnection::open(&self.url, "tidings-publish", PUBLISH_READ_BYTES, self.timeout);
-        timeout(self.timeout, opening).await.unwrap_or_else(|_| Err("it does not answer".to_owned()))
     }
 
     /// Probes the connection, beside the task of its publish connection; answers why it is of no use any more.
@@ -290,14 +302,14 @@ impl Connection {
         metrics::redis_up(true);
         self.log_throttle.is_well();
         if self.state.send_replace(State::Up) != State::Up {
-            tracing::info!(server = %self.url, "connected to Redis");
+            tracing::info!(server = %self.server, "connected to Redis");
         }
     }
 
     fn down(&self, reason: String) {
         metrics::redis_up(false);
         if self.log_throttle.is_new_reason(&reason) {
-            tracing::warn!(server = %self.url, reason, "Redis can't be used now; trying again until it can");
+            tracing::warn!(server = %self.server, reason, "Redis can't be used now; trying again until it can");
         }
         self.state.send_replace(State::Down(reason));
     }

@@ -14,8 +14,8 @@ const REFUSALS: [(&str, &str); 12] = [
     ("MASTERDOWN", "Redis has lost its primary"),
     ("NOREPLICAS", "Redis has too few replicas for its min-replicas-to-write"),
     ("MISCONF", "Redis can't write to its disk (MISCONF): see its log, and free or mend the disk"),
-    ("NOAUTH", "Redis wants a password; give it in --redis-url"),
-    ("WRONGPASS", "Redis refuses the user or password in --redis-url"),
+    ("NOAUTH", "Redis wants a password; give it in --redis-password-file or --redis-url"),
+    ("WRONGPASS", "Redis refuses the user or password (--redis-url, --redis-password-file)"),
     ("NOPERM", "the Redis user in --redis-url may not do this; see its ACL"),
     ("TIDINGS_REPLICAS", "fewer Redis replicas are connected than min_replicas asks for"),
     ("MOVED", "this is a Redis Cluster, which is not supported yet; give one server"),
@@ -31,6 +31,10 @@ const NEWER_FORMAT: &str = "TIDINGS_FORMAT";
 const UNFIT_SERVER: &str = "TIDINGS_SERVER";
 /// What Redis says of a key of another type.
 const WRONG_TYPE: &str = "WRONGTYPE";
+
+/// It speaks an older protocol.
+pub(super) const NO_RESP3: &str =
+    "this server can't be worked with: it does not speak RESP3 (HELLO 3), which Redis does from 6.0 on";
 
 /// The channel's keys are of a version that is not understood here.
 pub(super) const NEWER: &str = "the channel was written by a newer version of Tidings; upgrade this one";
@@ -91,7 +95,7 @@ impl Said {
     }
 
     /// The command that the server does not know, or not under this name.
-    fn unknown_command(&self) -> Option<&str> {
+    pub(super) fn unknown_command(&self) -> Option<&str> {
         // In quotes of one kind or the other, followed by the arguments, which are not for others.
         let rest = self.detail.strip_prefix("unknown command ").filter(|_| self.code == "ERR")?;
         let quote = rest.chars().next()?;
@@ -158,20 +162,22 @@ pub(super) fn of_reading(said: &Said) -> Error {
 /// Why a connection could not be made, in words.
 pub(super) fn of_connecting(error: &RedisError) -> String {
     match first(error) {
-        // Not a channel's, but a command's: Redis names it.
-        Some(said) if said.code == "NOPERM" => format!("{} ({})", said.words(), said.detail),
-        Some(said) => said.words(),
+        Some(said) => in_connecting(&said),
         None if error.is_connection_refusal() => "it refuses connections".to_owned(),
         None if error.is_timeout() => "it does not answer".to_owned(),
         None => match error.kind() {
-            // The client library hides the code in the kind here.
-            redis::ErrorKind::AuthenticationFailed => "it refuses the user or password in --redis-url".to_owned(),
-            redis::ErrorKind::RESP3NotSupported => {
-                "this server can't be worked with: it does not speak RESP3 (HELLO 3), which Redis does from 6.0 on"
-                    .to_owned()
-            }
+            redis::ErrorKind::RESP3NotSupported => NO_RESP3.to_owned(),
             _ => error.to_string(),
         },
+    }
+}
+
+/// The same of what Redis answered.
+pub(super) fn in_connecting(said: &Said) -> String {
+    match said.code.as_str() {
+        // Not a channel's, but a command's: Redis names it.
+        "NOPERM" => format!("{} ({})", said.words(), said.detail),
+        _ => said.words(),
     }
 }
 

@@ -28,6 +28,7 @@ mod live;
 mod log;
 mod log_throttle;
 mod losses;
+mod multiplexed;
 mod net;
 mod optimistic;
 mod output_limit;
@@ -42,6 +43,7 @@ mod resp;
 mod resp_connection;
 mod run_id;
 mod script;
+mod server;
 #[cfg(simulation)]
 pub mod simulation;
 mod url;
@@ -69,13 +71,16 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use self::url::{InvalidUrl, ServerUrl};
+pub use self::{
+    server::{PasswordError, Server, ServerError, ServerFiles, TlsError, TlsFiles},
+    url::{InvalidUrl, ServerUrl},
+};
 
 /// What the Redis broker needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The server.
-    pub url: ServerUrl,
+    pub server: Server,
     /// What all keys begin with.
     pub key_prefix: String,
     /// How long a call may take.
@@ -121,8 +126,8 @@ impl Redis {
     ///
     /// When the key prefix can't begin a name; the flags check it before.
     pub fn start(settings: Settings) -> Arc<Self> {
-        let Settings { url, key_prefix, timeout, retention, role } = settings;
-        let connection = connection::Connection::new(url.clone(), timeout, role);
+        let Settings { server, key_prefix, timeout, retention, role } = settings;
+        let connection = connection::Connection::new(server.clone(), timeout, role);
         let keys = keys::Keys::new(&key_prefix);
         let names = Names::new(&key_prefix, "").expect("an empty default channel is always valid");
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
@@ -133,7 +138,7 @@ impl Redis {
             retention,
             runs: log::Runs::new(),
             budget: log::Budget::new(),
-            bulk: log::Bulk::new(url.clone(), timeout),
+            bulk: log::Bulk::new(server.clone(), timeout),
             index: log::NameIndex::default(),
         });
         tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
@@ -161,7 +166,7 @@ impl Redis {
         let (judge, state, until) = (Arc::clone(&readiness), connection.state(), closing.clone());
         tasks.spawn(async move { judge.keep(state, timeout + PROBE_GRACE, until).await });
         let live = live::Settings {
-            url,
+            server,
             keys: keys.clone(),
             names,
             connection: Arc::clone(&connection),
@@ -248,7 +253,7 @@ impl Broker for Redis {
     }
 
     fn describe(&self) -> String {
-        format!("Redis at {}", self.connection.url())
+        format!("Redis at {}", self.connection.server())
     }
 
     async fn close(&self) {

@@ -22,21 +22,21 @@ use tidings::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{session::LiveSession, topics::Topics};
 use super::{
-    ServerUrl,
     connection::{Backoff, Connection},
     keys::Keys,
     readiness::Probed,
+    server::Server,
 };
 
 /// What a live connection needs.
 pub(super) struct Settings {
-    pub(super) url: ServerUrl,
+    pub(super) server: Server,
     pub(super) keys: Keys,
     pub(super) names: Names,
     /// Where probes are published.
@@ -90,9 +90,8 @@ impl Live {
         let (mut is_reported, mut connected) = (false, false);
         loop {
             let settings = Arc::clone(&self.settings);
-            let opened = timeout(settings.timeout, LiveSession::open(settings)).await;
-            let reason = match opened {
-                Ok(Ok(mut session)) => {
+            let reason = match LiveSession::open(settings).await {
+                Ok(mut session) => {
                     backoff = Backoff::default();
                     if std::mem::replace(&mut connected, true) {
                         metrics::reconnected(metrics::Connection::Live);
@@ -108,8 +107,7 @@ impl Live {
                         End::Useless(reason) => self.warn(reason),
                     }
                 }
-                Ok(Err(reason)) => reason,
-                Err(_) => "it does not answer".to_owned(),
+                Err(reason) => reason,
             };
             if !is_reported {
                 // The command connection logs that Redis is away; here it is one more symptom.
@@ -135,7 +133,7 @@ impl Live {
             && answered.is_some_and(|age| age < PROBE_INTERVAL + self.settings.timeout / 2);
         if is_alone && !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
-                server = %self.settings.url,
+                server = %self.settings.server,
                 reason,
                 "replacing a live connection to Redis that is up and of no use; streams get from the log what it kept back"
             );

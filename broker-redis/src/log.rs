@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tidings::{
     broker::{DataSetNow, Error, From, Head, HeadOf, Page, PageLimit, Retention, Stored, adopt::Adopted},
     channel::{ChannelName, Names},
@@ -16,6 +16,7 @@ use super::{
     connection::Connection,
     error, head,
     keys::Keys,
+    multiplexed::MultiplexedConnection,
     run_id::sequences,
     script::{self, Script},
 };

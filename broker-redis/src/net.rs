@@ -1,29 +1,165 @@
-//! Sockets to Redis: the operating system's, or those of a simulated network.
+//! The two halves of a connection to Redis: over a socket of the operating system, plain or encrypted, or over one of a
+//! simulated network.
 
-use redis::{AsyncConnectionConfig, RedisResult, aio::MultiplexedConnection};
-#[cfg(not(simulation))]
-pub(super) use tokio::net::{
-    TcpStream,
-    tcp::{OwnedReadHalf, OwnedWriteHalf},
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
 };
 
-use super::ServerUrl;
-#[cfg(simulation)]
-pub(super) use crate::simulation::{OwnedReadHalf, OwnedWriteHalf, TcpStream};
-
-/// Opens a connection of the `redis` crate.
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[cfg(not(simulation))]
-pub(super) async fn multiplexed(url: &ServerUrl, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
-    redis::Client::open(url.info())?.get_multiplexed_async_connection_with_config(config).await
+use {
+    std::{
+        future::poll_fn,
+        sync::{Mutex, MutexGuard, PoisonError},
+        task::Waker,
+    },
+    tokio::{
+        io::{ReadHalf, WriteHalf, split},
+        net::{
+            TcpStream,
+            tcp::{OwnedReadHalf, OwnedWriteHalf},
+        },
+    },
+    tokio_rustls::client::TlsStream,
+};
+
+#[cfg(simulation)]
+use crate::simulation::{OwnedReadHalf, OwnedWriteHalf, TcpStream};
+
+#[cfg(not(simulation))]
+type Tls = TlsStream<TcpStream>;
+
+/// What comes from Redis.
+pub(super) enum Reader {
+    Plain(OwnedReadHalf),
+    #[cfg(not(simulation))]
+    Tls(ReadHalf<Tls>),
 }
 
-/// The same over a simulated socket. Its task ends with the last handle.
-#[cfg(simulation)]
-pub(super) async fn multiplexed(url: &ServerUrl, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
-    let socket = TcpStream::connect(url.address()).await?;
-    let info = url.info();
-    let opened = MultiplexedConnection::new_with_config(info.redis_settings(), socket, config.clone()).await;
-    let (connection, driver) = opened?;
-    tokio::spawn(driver);
-    Ok(connection)
+/// What goes to Redis. Beside the usual way it can be written to through a shared reference, which never waits; whoever
+/// does so keeps others from doing it at the same time.
+pub(super) enum Writer {
+    Plain(OwnedWriteHalf),
+    #[cfg(not(simulation))]
+    Tls(Mutex<WriteHalf<Tls>>),
+}
+
+/// The halves of a socket.
+pub(super) fn plain(socket: TcpStream) -> (Reader, Writer) {
+    let (reader, writer) = socket.into_split();
+    (Reader::Plain(reader), Writer::Plain(writer))
+}
+
+/// The halves of an encrypted connection.
+#[cfg(not(simulation))]
+pub(super) fn encrypted(stream: Tls) -> (Reader, Writer) {
+    let (reader, writer) = split(stream);
+    (Reader::Tls(reader), Writer::Tls(Mutex::new(writer)))
+}
+
+impl Writer {
+    /// Writes what is taken now, or WouldBlock. Encrypted bytes may wait for [`try_flush`](Self::try_flush).
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(half) => half.try_write(bytes),
+            #[cfg(not(simulation))]
+            Self::Tls(half) => {
+                let polled = Pin::new(&mut *lock(half)).poll_write(&mut Context::from_waker(Waker::noop()), bytes);
+                match polled {
+                    Poll::Ready(written) => written,
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+        }
+    }
+
+    /// Whether all that was written has left for the socket; tries to see to it. Where it has not, somebody is to wait
+    /// for [`writable`](Self::writable).
+    pub(super) fn try_flush(&self) -> io::Result<bool> {
+        match self {
+            Self::Plain(_) => Ok(true),
+            #[cfg(not(simulation))]
+            Self::Tls(half) => {
+                let polled = Pin::new(&mut *lock(half)).poll_flush(&mut Context::from_waker(Waker::noop()));
+                match polled {
+                    Poll::Ready(flushed) => flushed.map(|()| true),
+                    Poll::Pending => Ok(false),
+                }
+            }
+        }
+    }
+
+    /// Waits until something can be written. For one task, which begins again when somebody else has written meanwhile:
+    /// of an encrypted connection only the last who tried is woken.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(half) => half.writable().await,
+            #[cfg(not(simulation))]
+            Self::Tls(half) => poll_fn(|cx| Pin::new(&mut *lock(half)).poll_flush(cx)).await,
+        }
+    }
+}
+
+#[cfg(not(simulation))]
+fn lock<T>(half: &Mutex<T>) -> MutexGuard<'_, T> {
+    half.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(half) => Pin::new(half).poll_read(cx, buffer),
+            #[cfg(not(simulation))]
+            Self::Tls(half) => Pin::new(half).poll_read(cx, buffer),
+        }
+    }
+}
+
+/// Calls the half that there is.
+macro_rules! of_half {
+    ($this:expr, $half:ident => $call:expr) => {
+        match $this.get_mut() {
+            Writer::Plain(half) => {
+                let $half = Pin::new(half);
+                $call
+            }
+            #[cfg(not(simulation))]
+            Writer::Tls(half) => {
+                let $half = Pin::new(half.get_mut().unwrap_or_else(PoisonError::into_inner));
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        of_half!(self, half => half.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        of_half!(self, half => half.poll_write_vectored(cx, pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(half) => half.is_write_vectored(),
+            #[cfg(not(simulation))]
+            Self::Tls(half) => lock(half).is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        of_half!(self, half => half.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        of_half!(self, half => half.poll_shutdown(cx))
+    }
 }

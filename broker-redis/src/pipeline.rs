@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn the_task_that_a_publish_may_begin_is_small() {
         let connection = Connection::new(
-            ServerUrl::parse("redis://localhost").expect("valid"),
+            ServerUrl::parse("redis://localhost").expect("valid").into(),
             Duration::from_secs(1),
             Role::Publisher,
         );

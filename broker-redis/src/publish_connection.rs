@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    net::{OwnedReadHalf, OwnedWriteHalf},
+    net::{Reader, Writer},
     resp::{Decoder, Reply},
     resp_connection::RespConnection,
 };
@@ -36,7 +36,7 @@ const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 pub(super) struct PublishConnection {
     calls: Mutex<Calls>,
     /// Written to under the lock only, so that nothing comes out of order.
-    writer: OwnedWriteHalf,
+    writer: Writer,
     /// There is something to write.
     filled: Notify,
     /// An answer did not come in time.
@@ -55,7 +55,7 @@ struct Calls {
 /// The connection's other end, for the task that keeps both going.
 pub(super) struct Driver {
     connection: Arc<PublishConnection>,
-    reader: OwnedReadHalf,
+    reader: Reader,
     decoder: Decoder,
 }
 
@@ -82,7 +82,7 @@ impl PublishConnection {
         calls.waiting.extend([None, Some(answer)]);
         // A lone call leaves at once; those of a crowd leave together, when the task comes to them. What goes wrong
         // here is met by the task as well.
-        if !is_alone || self.write(&mut calls).is_err() || !calls.out.is_empty() {
+        if !is_alone || !self.write(&mut calls).is_ok_and(|has_left| has_left) {
             self.filled.notify_one();
         }
         Some(answered)
@@ -96,24 +96,24 @@ impl PublishConnection {
         }
         calls.out.extend_from_slice(PING);
         calls.waiting.push_back(None);
-        if self.write(&mut calls).is_err() || !calls.out.is_empty() {
+        if !self.write(&mut calls).is_ok_and(|has_left| has_left) {
             self.filled.notify_one();
         }
     }
 
-    /// Writes as much as the socket takes now.
-    fn write(&self, calls: &mut Calls) -> io::Result<()> {
+    /// Writes as much as the socket takes now; answers whether that was all.
+    fn write(&self, calls: &mut Calls) -> io::Result<bool> {
         while !calls.out.is_empty() {
             match self.writer.try_write(&calls.out) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => calls.out.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
         // Nothing is kept of a large call.
         calls.out = BytesMut::new();
-        Ok(())
+        self.writer.try_flush()
     }
 
     /// An answer did not come in time: no more calls, and another connection instead. It may be this connection alone
@@ -163,14 +163,17 @@ impl Drop for Driver {
 async fn write(connection: &PublishConnection) -> io::Result<()> {
     loop {
         connection.filled.notified().await;
-        while !connection.calls().out.is_empty() {
-            connection.writer.writable().await?;
-            connection.write(&mut connection.calls())?;
+        while !connection.write(&mut connection.calls())? {
+            tokio::select! {
+                writable = connection.writer.writable() => writable?,
+                // Somebody else wrote, who may have been told of room in the place of this task.
+                () = connection.filled.notified() => {}
+            }
         }
     }
 }
 
-async fn read(connection: &PublishConnection, reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> io::Result<()> {
+async fn read(connection: &PublishConnection, reader: &mut Reader, decoder: &mut Decoder) -> io::Result<()> {
     let malformed_reply = || io::Error::new(io::ErrorKind::InvalidData, "it answered in a way that is not understood");
     loop {
         decoder.buffer().reserve(PUBLISH_READ_BYTES);

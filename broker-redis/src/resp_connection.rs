@@ -1,6 +1,8 @@
 //! A connection whose bytes we read ourselves: commands out, replies in. Live connections are such, and the one over
 //! which long parts of logs are read.
 
+use std::{io, net::SocketAddr};
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -8,15 +10,16 @@ use tokio::{
 };
 
 use super::{
-    ServerUrl,
-    error::Said,
-    net::{OwnedReadHalf, OwnedWriteHalf, TcpStream},
+    error::{self, Said},
+    net::{Reader, Writer},
     resp::{Decoder, Reply},
+    server::{self, Server, Steps},
 };
 
 pub(super) struct RespConnection {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
+    reader: Reader,
+    writer: Writer,
+    address: SocketAddr,
     decoder: Decoder,
     out: BytesMut,
     read_bytes: usize,
@@ -25,33 +28,79 @@ pub(super) struct RespConnection {
 }
 
 impl RespConnection {
-    /// Connects to a primary and greets it under a name, which `CLIENT LIST` shows. Reads take so many bytes at a time.
+    /// Connects to a primary and signs in under a name, which `CLIENT LIST` shows; all of that in less time than a call
+    /// may take (`timeout`), which is also how long a write may take. Reads take so many bytes at a time.
     pub(super) async fn open(
-        url: &ServerUrl,
+        server: &Server,
+        name: &str,
+        read_bytes: usize,
+        timeout: Duration,
+    ) -> Result<Self, String> {
+        let steps = Steps::default();
+        let opening = Self::greet(server, &steps, name, read_bytes, timeout);
+        steps.within(Server::attempt_limit(timeout), opening).await
+    }
+
+    /// The same as a part of an attempt, which has its own limit.
+    pub(super) async fn greet(
+        server: &Server,
+        steps: &Steps,
         name: &str,
         read_bytes: usize,
         write_timeout: Duration,
     ) -> Result<Self, String> {
-        let socket = TcpStream::connect(url.address()).await.map_err(|error| error.to_string())?;
-        socket.set_nodelay(true).map_err(|error| error.to_string())?;
-        let (reader, writer) = socket.into_split();
-        let mut connection =
-            Self { reader, writer, decoder: Decoder::default(), out: BytesMut::new(), read_bytes, write_timeout };
-        match url.credentials() {
-            Some((user, password)) => connection.command(&["HELLO", "3", "AUTH", user, password, "SETNAME", name]),
+        steps.begin("reading --redis-password-file".to_owned());
+        let credentials = server.credentials().await?;
+        let (reader, writer, address) = server.connect(steps).await?;
+        let mut connection = Self {
+            reader,
+            writer,
+            address,
+            decoder: Decoder::default(),
+            out: BytesMut::new(),
+            read_bytes,
+            write_timeout,
+        };
+        steps.begin(format!("the answer of {address} to HELLO"));
+        match &credentials {
+            Some((user, password)) => {
+                connection.command(&["HELLO", "3", "AUTH", user, password.reveal(), "SETNAME", name]);
+            }
             None => connection.command(&["HELLO", "3", "SETNAME", name]),
         }
-        connection.command(&["SELECT", &url.database().to_string()]);
+        connection.command(&["SELECT", &server.database().to_string()]);
         connection.flush().await?;
         for _ in 0..2 {
-            match connection.reply().await? {
-                Reply::Error(text) => return Err(words(&text)),
+            match connection.greeting().await? {
+                Reply::Error(text) => return Err(of_greeting(&text)),
                 // Known before anything is asked: as long as the name leads to a replica, there is no session.
                 Reply::List(greeting) if !is_primary(&greeting) => return Err(words(b"READONLY")),
                 _ => {}
             }
         }
         Ok(connection)
+    }
+
+    /// The next of the first replies. One that speaks TLS answers a plain HELLO with an alert, or hangs up.
+    async fn greeting(&mut self) -> Result<Reply, String> {
+        const PERHAPS_TLS: &str = "if it speaks TLS, write rediss:// in --redis-url";
+        let address = self.address;
+        loop {
+            match self.decoder.next() {
+                Ok(Some(reply)) => return Ok(reply),
+                Ok(None) => {}
+                Err(error) => {
+                    return Err(format!("{address} does not answer HELLO as Redis does ({error}); {PERHAPS_TLS}"));
+                }
+            }
+            match self.read().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Err(format!("{address} closed the connection instead of answering HELLO; {PERHAPS_TLS}"));
+                }
+                Err(reason) => return Err(reason),
+            }
+        }
     }
 
     /// What was read and not taken.
@@ -85,7 +134,7 @@ impl RespConnection {
     pub(super) async fn read(&mut self) -> Result<bool, String> {
         self.decoder.buffer().reserve(self.read_bytes);
         let read = self.reader.read_buf(self.decoder.buffer()).await;
-        read.map(|bytes| bytes > 0).map_err(|error| error.to_string())
+        read.map(|bytes| bytes > 0).map_err(|error| server::words(&error, self.address))
     }
 
     /// Appends a command to those that wait for [`flush`](Self::flush).
@@ -97,7 +146,7 @@ impl RespConnection {
     }
 
     /// For callers that read and write at the same time.
-    pub(super) fn into_parts(self) -> (OwnedReadHalf, Decoder, OwnedWriteHalf) {
+    pub(super) fn into_parts(self) -> (Reader, Decoder, Writer) {
         (self.reader, self.decoder, self.writer)
     }
 
@@ -106,8 +155,14 @@ impl RespConnection {
             return Ok(());
         }
         let out = self.out.split().freeze();
-        match timeout(self.write_timeout, self.writer.write_all(&out)).await {
-            Ok(written) => written.map_err(|error| error.to_string()),
+        let (writer, address) = (&mut self.writer, self.address);
+        let written = async {
+            writer.write_all(&out).await?;
+            // Encrypted bytes may wait for it.
+            writer.flush().await
+        };
+        match timeout(self.write_timeout, written).await {
+            Ok(written) => written.map_err(|error: io::Error| server::words(&error, address)),
             Err(_) => Err("it takes no commands".to_owned()),
         }
     }
@@ -151,6 +206,18 @@ fn put_count(out: &mut BytesMut, kind: u8, count: usize) {
 fn is_primary(greeting: &[Reply]) -> bool {
     let role = greeting.chunks_exact(2).find(|pair| pair[0].word() == "role").map(|pair| pair[1].word());
     role.is_none_or(|role| role == "master")
+}
+
+/// What an error means with which a server answers its greeting.
+fn of_greeting(text: &[u8]) -> String {
+    let said = Said::parse(text);
+    match said.code.as_str() {
+        "NOPROTO" => error::NO_RESP3.to_owned(),
+        _ if said.unknown_command().is_some_and(|command| command.eq_ignore_ascii_case("HELLO")) => {
+            error::NO_RESP3.to_owned()
+        }
+        _ => error::in_connecting(&said),
+    }
 }
 
 /// An error's text, or what it means where that is known.

@@ -6,10 +6,10 @@
 
 use std::{fmt::Write as _, sync::OnceLock};
 
-use redis::{Cmd, RedisResult, Script as Hashed, Value, aio::MultiplexedConnection};
+use redis::{Cmd, RedisResult, Script as Hashed, Value};
 use tidings::limits::{HEAD_EPOCHS, HEAD_WRITERS, HEARSAY_RUNS};
 
-use crate::head::FORMAT;
+use crate::{head::FORMAT, multiplexed::MultiplexedConnection};
 
 /// One script.
 pub(super) struct Script {
@@ -160,9 +160,12 @@ pub(super) async fn lacks(connection: &mut MultiplexedConnection, listens: bool)
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tidings_testing::RedisServer;
 
     use super::*;
+    use crate::server::Steps;
 
     const ALL: [(&str, &Script); 11] = [
         ("publish", &PUBLISH),
@@ -201,8 +204,10 @@ mod tests {
     #[tokio::test]
     async fn scripts_are_whole_and_have_no_globals() {
         let server = RedisServer::start();
-        let client = redis::Client::open(server.url()).expect("an address");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("it listens");
+        let (address, timeout) = (crate::ServerUrl::parse(&server.url()).expect("an address"), Duration::from_secs(20));
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(timeout));
+        let opened = MultiplexedConnection::open(&address.into(), &Steps::default(), "test", config, timeout).await;
+        let mut connection = opened.expect("it listens");
         for (name, source) in ALL.iter().map(|(name, script)| (*name, script.source)).chain(PARTS) {
             let loaded: RedisResult<String> =
                 redis::cmd("SCRIPT").arg("LOAD").arg(source).query_async(&mut connection).await;

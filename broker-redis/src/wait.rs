@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{future::BoxFuture, poll};
-use redis::{Cmd, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Cmd, RedisResult, Value};
 use tidings::{
     broker::Error,
     limits::{BACKOFF_MAX, WAIT_CONNECTIONS},
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{connection::Connection, error, script};
+use super::{connection::Connection, error, multiplexed::MultiplexedConnection, script};
 
 pub(super) struct Waiters {
     connection: Arc<Connection>,
@@ -131,8 +131,8 @@ impl Waiters {
             }
         }
         // Twice the time, since WAIT itself takes all of it.
-        let dedicated = self.connection.dedicated(self.connection.timeout() * 2).await;
-        let lent = dedicated.map_err(|error| unpublished(self.connection.failed(&error)))?;
+        let dedicated = self.connection.dedicated("tidings-wait", self.connection.timeout() * 2).await;
+        let lent = dedicated.map_err(|reason| Error::Unavailable(format!("Redis could not be reached: {reason}")))?;
         Ok((permit, lent))
     }
 

@@ -19,7 +19,7 @@ use tidings::{
     channel::{InvalidName, Names},
     limits::TRUSTED_PROXIES,
 };
-use tidings_redis::InvalidUrl;
+use tidings_redis::{InvalidUrl, ServerError};
 use tidings_transport::{Options, Origins, TlsError, admin::AlreadyInstalled};
 
 mod admin;
@@ -29,6 +29,7 @@ mod listen;
 mod logs;
 mod parse;
 mod quotas;
+mod redis;
 mod tls;
 
 pub use auth::AuthFlags;
@@ -36,6 +37,7 @@ pub use broker::Choice;
 pub use listen::{listen, listen_address};
 pub use logs::Logs;
 pub use quotas::QuotaFlags;
+pub use redis::RedisFlags;
 pub use tls::TlsFlags;
 
 /// Where the services look for Redis when no URL is given.
@@ -47,11 +49,16 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What both services need to know: the broker, what it keeps, and how to serve.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The Redis that carries and keeps the messages: redis://[USER:PASSWORD@]HOST:PORT[/DB]. The separate services use
-    /// redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory. One deployment for
-    /// each Redis: channels are the same in all its databases, so two would receive and adopt each other's messages
+    /// The Redis that carries and keeps the messages: redis://[USER[:PASSWORD]@]HOST:PORT[/DB], or rediss:// for TLS.
+    /// Others on the machine can read a password on the command line: give it in --redis-password-file. The separate
+    /// services use redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory. One
+    /// deployment for each Redis: channels are the same in all its databases, so two would receive and adopt each
+    /// other's messages
     #[arg(long, env = "TIDINGS_REDIS_URL", hide_env_values = true, value_name = "URL", help_heading = "Broker")]
     pub redis_url: Option<RedisUrl>,
+    /// What a connection to it needs besides.
+    #[command(flatten)]
+    pub redis: RedisFlags,
     /// The channel of requests that name none; an empty text makes them name one
     #[arg(
         long,
@@ -193,6 +200,12 @@ pub enum Error {
     /// The Redis URL can't be used. Its text is not repeated: it may hold a password.
     #[error("--redis-url: {0}")]
     Redis(InvalidUrl),
+    /// What a connection to Redis needs can't be had.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// Files for a Redis that was not asked for.
+    #[error("--redis-password-file, --redis-ca, --redis-cert and --redis-key need --redis-url")]
+    NoRedis,
     /// Strangers could reach a service that asks nobody who they are.
     #[error(
         "{flag} {address} is not a loopback address, and nobody has to sign in: everyone who reaches the port could publish and \

@@ -192,9 +192,9 @@ impl<'a> Stage<'a> {
         if let Some(memory) = &self.memory {
             return Arc::clone(memory);
         }
-        let url = ServerUrl::parse(&format!("redis://{host}")).expect("an address");
+        let server = ServerUrl::parse(&format!("redis://{host}")).expect("an address").into();
         let retention = self.retention();
-        Redis::start(Settings { url, key_prefix: "tidings".to_owned(), timeout: TIMEOUT, retention, role })
+        Redis::start(Settings { server, key_prefix: "tidings".to_owned(), timeout: TIMEOUT, retention, role })
     }
 
     fn publisher(&self, index: usize) -> Publisher {

@@ -108,9 +108,9 @@ async fn connect(server: &RedisServer) -> anyhow::Result<Shared> {
         dedup_window_ms: 1_000_000_000_000,
         dedup_max_ids: 10_000_000,
     };
-    let url = ServerUrl::parse(&server.url())?;
+    let server = ServerUrl::parse(&server.url())?.into();
     let settings =
-        Settings { url, key_prefix: "tidings".to_owned(), timeout: TEST_TIMEOUT, retention, role: Role::Publisher };
+        Settings { server, key_prefix: "tidings".to_owned(), timeout: TEST_TIMEOUT, retention, role: Role::Publisher };
     let broker: Shared = Redis::start(settings);
     let mut state = broker.state();
     tokio::time::timeout(TEST_TIMEOUT, state.wait_for(|state| *state == State::Up)).await??;

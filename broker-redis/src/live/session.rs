@@ -34,7 +34,8 @@ pub(super) struct LiveSession {
 impl LiveSession {
     /// Connects and greets the server.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, String> {
-        let connection = RespConnection::open(&settings.url, "tidings-live", LIVE_READ_BYTES, settings.timeout).await?;
+        let connection =
+            RespConnection::open(&settings.server, "tidings-live", LIVE_READ_BYTES, settings.timeout).await?;
         let probe = Probe::new(&settings.keys, Arc::clone(&settings.connection), settings.probed.clone());
         Ok(Self { settings, connection, probe, questions: Questions::new(), unconfirmed: None, loading: 0 })
     }

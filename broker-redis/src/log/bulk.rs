@@ -9,9 +9,10 @@ use tokio::sync::Mutex;
 
 use super::range::Range;
 use crate::{
-    ServerUrl, head,
+    head,
     resp::Reply,
     resp_connection::{RespConnection, words},
+    server::Server,
 };
 
 /// What [`RespConnection`] says as well.
@@ -20,7 +21,7 @@ const ODD: &str = "it answered in a way that is not understood";
 
 /// One connection, made when it is needed. A call that comes while a page is read waits for its end.
 pub(crate) struct Bulk {
-    url: ServerUrl,
+    server: Server,
     io_timeout: Duration,
     open: Mutex<Option<Open>>,
 }
@@ -54,8 +55,8 @@ pub(super) struct Answer {
 }
 
 impl Bulk {
-    pub(crate) fn new(url: ServerUrl, io_timeout: Duration) -> Self {
-        Self { url, io_timeout, open: Mutex::new(None) }
+    pub(crate) fn new(server: Server, io_timeout: Duration) -> Self {
+        Self { server, io_timeout, open: Mutex::new(None) }
     }
 
     /// Asks over a connection that is as young as the command connection with this number: what was made before that
@@ -70,7 +71,7 @@ impl Bulk {
                 return Ok(answer);
             }
         }
-        let connection = RespConnection::open(&self.url, "tidings-bulk", BULK_READ_BYTES, self.io_timeout).await?;
+        let connection = RespConnection::open(&self.server, "tidings-bulk", BULK_READ_BYTES, self.io_timeout).await?;
         let mut open = Open { connection, session };
         let answer = open.ask(question).await?;
         *slot = Some(open);

@@ -27,7 +27,7 @@ pub(crate) const KEEP_ALL: Retention = Retention {
 
 pub(crate) fn settings(url: &str) -> Settings {
     Settings {
-        url: ServerUrl::parse(url).expect("a valid URL"),
+        server: ServerUrl::parse(url).expect("a valid URL").into(),
         key_prefix: "tidings".to_owned(),
         timeout: TIMEOUT,
         retention: KEEP_ALL,

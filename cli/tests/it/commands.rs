@@ -123,13 +123,13 @@ fn serving_is_refused_with_the_flag_to_change() {
             vec![
                 "serve",
                 "--redis-url",
-                "rediss://localhost:1",
+                "redis+cluster://localhost:1",
                 "--publisher-listen",
                 "127.0.0.1:0",
                 "--subscriber-listen",
                 "127.0.0.1:0",
             ],
-            "rediss",
+            "redis+cluster",
         ),
         (
             vec![

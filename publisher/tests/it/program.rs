@@ -82,7 +82,10 @@ fn what_cant_be_served_is_reported_once_with_its_remedy() {
     for (args, remedy) in [
         (vec!["--listen", "0.0.0.0:0"], "--allow-anonymous"),
         (vec!["--listen", &taken.1], "choose another port with --listen"),
-        (vec!["--listen", "127.0.0.1:0", "--redis-url", "rediss://me:hunter2@h"], "--redis-url: rediss://"),
+        (
+            vec!["--listen", "127.0.0.1:0", "--redis-url", "redis+cluster://me:hunter2@h"],
+            "--redis-url: redis+cluster://",
+        ),
         (vec!["--listen", "127.0.0.1:0", "--default-channel", "a b"], "--default-channel"),
         (vec!["healthcheck", "--listen", "127.0.0.1:1"], "nothing answers at 127.0.0.1:1"),
     ] {

@@ -1,7 +1,7 @@
 //! Which broker to use.
 
 use tidings::broker::{Retention, Shared, memory::Memory};
-use tidings_redis::{Redis, Role, ServerUrl, Settings};
+use tidings_redis::{Redis, Role, Server, ServerUrl, Settings};
 
 use super::{Common, Error, RedisUrl};
 
@@ -26,14 +26,22 @@ impl Choice {
 
 impl Common {
     /// The Redis that is asked for, or else the one at `default_url`, or else the embedded broker.
+    ///
+    /// # Errors
+    ///
+    /// The address or one of the files can't be used.
     pub fn choose_broker(&self, default_url: Option<&str>, role: Role) -> Result<Choice, Error> {
         let retention = self.history.retention();
         let Some(url) = self.redis_url.as_ref().map(RedisUrl::reveal).or(default_url) else {
-            return Ok(Choice::Embedded(retention));
+            return match self.redis.is_empty() {
+                true => Ok(Choice::Embedded(retention)),
+                false => Err(Error::NoRedis),
+            };
         };
         let url = ServerUrl::parse(url).map_err(Error::Redis)?;
+        let server = Server::open(url, self.redis.files())?;
         Ok(Choice::Redis(Box::new(Settings {
-            url,
+            server,
             key_prefix: self.key_prefix.clone(),
             timeout: self.redis_timeout,
             retention,

@@ -94,7 +94,7 @@ async fn the_broker_is_chosen_by_the_url_and_a_bad_one_is_named_but_not_shown() 
     assert!(matches!(choose(&[], Some(DEFAULT_REDIS_URL)), Ok(Choice::Redis(_))));
     let given = choose(&["--redis-url", "redis://me:hunter2@there:7000"], None).expect("valid");
     assert!(format!("{given:?}").contains("there:7000") && !format!("{given:?}").contains("hunter2"), "{given:?}");
-    for bad in ["rediss://me:hunter2@h", "redis+cluster://me:hunter2@h", "localhost:6379", ""] {
+    for bad in ["rediss+sentinel://me:hunter2@h", "redis+cluster://me:hunter2@h", "localhost:6379", ""] {
         let error = choose(&["--redis-url", bad], None).expect_err(bad).to_string();
         assert!(error.starts_with("--redis-url: ") && !error.contains("hunter2"), "{error}");
     }
