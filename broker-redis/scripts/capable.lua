@@ -1,22 +1,22 @@
 #!lua flags=no-writes
 -- What a server lacks of what we need, in words, or ''. Rights to keys and channels are another matter: they differ
--- from channel to channel.
+-- from channel to channel. So do those to write, which scripts check before they do.
 --
--- ARGV: commands of our scripts, which a user may lack for some channels; 1 where messages are to be received as well.
+-- ARGV: commands of our scripts, which the server must know; commands that the user must have as well.
 local lacks = {}
 local info = redis.pcall('INFO', 'replication')
-local is_reported = type(info) == 'string' and string.find(info, 'role:%w') and string.find(info, 'master_replid:%w')
-if not is_reported then lacks[1] = 'it does not report to scripts its role and replication id (INFO replication)' end
+local is_told = type(info) == 'string' and string.find(info, 'role:%w') and string.find(info, 'master_replid:%w')
+if not is_told then lacks[1] = 'it does not tell scripts its role and replication id (INFO replication)' end
 if redis.acl_check_cmd then
   for command in string.gmatch(ARGV[1], '%u+') do
     if not pcall(redis.acl_check_cmd, command) then lacks[#lacks + 1] = 'it does not know ' .. command end
   end
-  if ARGV[2] == '1' then
-    local is_known, may = pcall(redis.acl_check_cmd, 'SUBSCRIBE')
-    if not is_known then
-      lacks[#lacks + 1] = 'it does not know SUBSCRIBE'
-    elseif not may then
-      lacks[#lacks + 1] = 'its user may not run SUBSCRIBE'
+  for command, part in string.gmatch(ARGV[2], '(%u+)|?(%u*)') do
+    local is_known, may = pcall(redis.acl_check_cmd, unpack(part == '' and { command } or { command, part }))
+    if not is_known and not string.find(ARGV[1], command, 1, true) then
+      lacks[#lacks + 1] = 'it does not know ' .. command
+    elseif is_known and not may then
+      lacks[#lacks + 1] = 'its user may not run ' .. command
     end
   end
 else

@@ -257,9 +257,7 @@ impl Connection {
         self.warn_of_eviction(&mut connection).await;
         self.ask_for_output_limit(&mut connection).await;
         script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
-        let lacks = script::lacks(&mut connection, self.role != Role::Publisher)
-            .await
-            .map_err(|error| error::of_connecting(&error))?;
+        let lacks = script::lacks(&mut connection, self.role).await.map_err(|error| error::of_connecting(&error))?;
         if !lacks.is_empty() {
             return Err(format!("this server can't be worked with: {lacks}"));
         }

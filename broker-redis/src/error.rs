@@ -16,10 +16,12 @@ const REFUSALS: [(&str, &str); 12] = [
     ("MISCONF", "Redis can't write to its disk (MISCONF): see its log, and free or mend the disk"),
     ("NOAUTH", "Redis wants a password; give it in --redis-password-file or --redis-url"),
     ("WRONGPASS", "Redis refuses the user or password (--redis-url, --redis-password-file)"),
-    ("NOPERM", "the Redis user in --redis-url may not do this; see its ACL"),
+    ("NOPERM", NO_RIGHT),
     ("TIDINGS_REPLICAS", "fewer Redis replicas are connected than min_replicas asks for"),
     ("MOVED", "this is a Redis Cluster, which is not supported yet; give one server"),
 ];
+
+const NO_RIGHT: &str = "the Redis user in --redis-url may not do this; see its ACL";
 
 /// Refused as well, with a kind of its own.
 const OUT_OF_MEMORY: &str = "OOM";
@@ -76,6 +78,12 @@ impl Said {
             },
             (WRONG_TYPE, _) => format!("{DAMAGED} (a key of another type)"),
             (UNFIT_SERVER, detail) => format!("this server can't be worked with: {detail}"),
+            // Redis, or the script, says what.
+            ("NOPERM", detail) => format!("{NO_RIGHT} ({detail})"),
+            // Redis 7.0, of a command within a script.
+            ("ERR", detail) if detail.starts_with("The user executing the script can't") => {
+                format!("{NO_RIGHT} ({detail})")
+            }
             (code, detail) => match (refusal(code), self.unknown_command()) {
                 (Some(text), _) => text.to_owned(),
                 (None, Some(command)) => {
@@ -162,22 +170,13 @@ pub(super) fn of_reading(said: &Said) -> Error {
 /// Why a connection could not be made, in words.
 pub(super) fn of_connecting(error: &RedisError) -> String {
     match first(error) {
-        Some(said) => in_connecting(&said),
+        Some(said) => said.words(),
         None if error.is_connection_refusal() => "it refuses connections".to_owned(),
         None if error.is_timeout() => "it does not answer".to_owned(),
         None => match error.kind() {
             redis::ErrorKind::RESP3NotSupported => NO_RESP3.to_owned(),
             _ => error.to_string(),
         },
-    }
-}
-
-/// The same of what Redis answered.
-pub(super) fn in_connecting(said: &Said) -> String {
-    match said.code.as_str() {
-        // Not a channel's, but a command's: Redis names it.
-        "NOPERM" => format!("{} ({})", said.words(), said.detail),
-        _ => said.words(),
     }
 }
 

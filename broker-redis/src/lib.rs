@@ -14,7 +14,7 @@
 //!
 //! Five kinds of connections: one shared for commands (`connection`), one for optimistic publishes
 //! (`publish_connection`), a few that wait for replicas (`wait`), one for long reads of logs (`log/bulk`), and the live
-//! ones (`live`). Only this crate knows the `redis` crate.
+//! ones (`live`). All are made in `server`. Only this crate knows the `redis` crate.
 
 mod adopt;
 mod call;

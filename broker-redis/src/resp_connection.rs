@@ -93,12 +93,14 @@ impl RespConnection {
                     return Err(format!("{address} does not answer HELLO as Redis does ({error}); {PERHAPS_TLS}"));
                 }
             }
-            match self.read().await {
-                Ok(true) => {}
-                Ok(false) => {
-                    return Err(format!("{address} closed the connection instead of answering HELLO; {PERHAPS_TLS}"));
-                }
-                Err(reason) => return Err(reason),
+            self.decoder.buffer().reserve(self.read_bytes);
+            let hangs_up = match self.reader.read_buf(self.decoder.buffer()).await {
+                Ok(read) => read == 0,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
+                Err(error) => return Err(server::words(&error, address)),
+            };
+            if hangs_up {
+                return Err(format!("{address} closed the connection instead of answering HELLO; {PERHAPS_TLS}"));
             }
         }
     }
@@ -216,7 +218,7 @@ fn of_greeting(text: &[u8]) -> String {
         _ if said.unknown_command().is_some_and(|command| command.eq_ignore_ascii_case("HELLO")) => {
             error::NO_RESP3.to_owned()
         }
-        _ => error::in_connecting(&said),
+        _ => said.words(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{fmt::Write as _, sync::OnceLock};
 use redis::{Cmd, RedisResult, Script as Hashed, Value};
 use tidings::limits::{HEAD_EPOCHS, HEAD_WRITERS, HEARSAY_RUNS};
 
-use crate::{head::FORMAT, multiplexed::MultiplexedConnection};
+use crate::{Role, head::FORMAT, multiplexed::MultiplexedConnection};
 
 /// One script.
 pub(super) struct Script {
@@ -72,6 +72,11 @@ static CAPABLE: Script = script!("capable");
 /// The commands that the scripts use, beside INFO.
 const COMMANDS: &str = "TIME EXISTS GET SET HMGET HGET HSET HLEN HDEL PTTL PEXPIRE PUBLISH XADD XRANGE XREVRANGE XTRIM XINFO ZADD ZRANGE \
                         ZCARD ZSCORE ZREM";
+/// Those that a publisher's user must have, and whose absence the scripts do not name by themselves.
+const PUBLISHER_COMMANDS: &str = "TIME HMGET HGET HLEN PTTL XINFO|STREAM";
+/// The same of a subscriber's user, with what receives messages.
+const SUBSCRIBER_COMMANDS: &str = "TIME HMGET HGET GET EXISTS XRANGE XREVRANGE XINFO|STREAM ZRANGE ZCARD \
+                                   SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE PUNSUBSCRIBE";
 
 /// Inserts parts and constants.
 fn assemble(source: &str) -> String {
@@ -149,12 +154,17 @@ pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<
     Ok(())
 }
 
-/// Finds out what a server lacks of what the scripts need; answers it in words, '' for nothing.
-/// `listens`: messages are to be received as well.
-pub(super) async fn lacks(connection: &mut MultiplexedConnection, listens: bool) -> RedisResult<String> {
+/// Finds out what a server lacks of what the scripts need, or its user of what this role does; answers it in words, ''
+/// for nothing.
+pub(super) async fn lacks(connection: &mut MultiplexedConnection, role: Role) -> RedisResult<String> {
     CAPABLE.load(connection).await?;
+    let needed = match role {
+        Role::Publisher => PUBLISHER_COMMANDS.to_owned(),
+        Role::Subscriber => SUBSCRIBER_COMMANDS.to_owned(),
+        Role::Both => format!("{PUBLISHER_COMMANDS} {SUBSCRIBER_COMMANDS}"),
+    };
     let mut call = CAPABLE.call();
-    call.arg(0).arg(COMMANDS).arg(i32::from(listens));
+    call.arg(0).arg(COMMANDS).arg(needed);
     call.query_async(connection).await
 }
 

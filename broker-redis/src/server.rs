@@ -137,7 +137,7 @@ impl Server {
         };
         steps.begin(format!("the TLS handshake with {address} (a server without TLS is at redis://)"));
         let stream = tls.connect(config, socket).await.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
                 format!("{address} closed the connection in the TLS handshake: it may not speak TLS (redis://)")
             }
             _ => words(&error, address),

@@ -112,8 +112,13 @@ impl Waiters {
         let reached = timeout(limit + BACKOFF_MAX, closing.run_until_cancelled(reached)).await.unwrap_or(None);
         let reached = match reached {
             Some(Ok(Value::Int(reached))) => u32::try_from(reached).unwrap_or(0),
-            // Published, and the connection was lost before anyone could say where it is.
-            Some(_) | None => return Err(short(0)),
+            // Published, and nobody can say where it is: the connection was lost, or the user may not run WAIT, which
+            // the log names.
+            Some(Err(error)) => {
+                self.connection.failed(&error);
+                return Err(short(0));
+            }
+            Some(Ok(_)) | None => return Err(short(0)),
         };
         self.idle().push(lent);
         drop(permit);

@@ -3,9 +3,12 @@
 //! install it.
 
 pub mod bytes;
+pub mod certificates;
 pub mod contract;
 mod proxy;
 mod redis;
+mod tls_redis;
 
 pub use proxy::{Direction, Flow, How, Links, Proxy};
 pub use redis::{DURABLE, RedisServer, Snapshot, free_port};
+pub use tls_redis::TlsRedis;

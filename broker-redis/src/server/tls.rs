@@ -179,7 +179,8 @@ pub(super) fn words(error: &io::Error, address: SocketAddr) -> Option<String> {
 
 fn of_certificate(reason: &CertificateError) -> String {
     match reason {
-        CertificateError::UnknownIssuer => {
+        // A root of the same name with another key is another root.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "is not signed by anyone trusted here (--redis-ca, or else the system's roots)".to_owned()
         }
         CertificateError::NotValidForName => "is for another name than the host in --redis-url".to_owned(),

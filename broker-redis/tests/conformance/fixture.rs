@@ -15,7 +15,10 @@ use tidings::{
 use tidings_testing::{DURABLE, RedisServer};
 use uuid::Uuid;
 
+use self::rights::Rights;
+
 mod redis;
+pub(crate) mod rights;
 
 /// How long an answer may take on a busy machine.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -32,21 +35,27 @@ pub(crate) const KEEP_ALL: Retention = Retention {
 /// Starts brokers of one kind, and ends them.
 pub(crate) struct Fixture {
     server: Option<RedisServer>,
+    rights: Option<Box<Rights>>,
     started: Mutex<Vec<Shared>>,
 }
 
 impl Fixture {
     pub(crate) fn memory() -> Self {
-        Self { server: None, started: Mutex::default() }
+        Self { server: None, rights: None, started: Mutex::default() }
+    }
+
+    /// A Redis of which each service may do what it needs, and no more.
+    pub(crate) fn least_rights() -> Self {
+        Self { rights: Some(Box::new(Rights::new())), ..Self::memory() }
     }
 
     pub(crate) fn redis() -> Self {
-        Self { server: Some(RedisServer::start()), started: Mutex::default() }
+        Self { server: Some(RedisServer::start()), ..Self::memory() }
     }
 
     /// A Redis that loses nothing when it is restarted.
     pub(crate) fn durable_redis() -> Self {
-        Self { server: Some(RedisServer::start_with(&DURABLE)), started: Mutex::default() }
+        Self { server: Some(RedisServer::start_with(&DURABLE)), ..Self::memory() }
     }
 
     /// Kills the server, if there is one, and starts it again.
@@ -61,17 +70,19 @@ impl Fixture {
     /// Brokers that share their channels, as two processes do: on Redis each has connections of its own, in memory they
     /// are one and the same.
     pub(crate) async fn brokers(&self, retention: Retention, count: usize) -> Vec<Shared> {
-        let brokers: Vec<Shared> = match &self.server {
-            None => {
+        let brokers: Vec<Shared> = match (&self.server, &self.rights) {
+            (None, None) => {
                 let memory: Shared = Memory::new(retention);
                 vec![memory; count]
             }
-            Some(server) => (0..count).map(|_| redis::start(server, retention)).collect(),
+            (Some(server), _) => (0..count).map(|_| redis::start(server, retention)).collect(),
+            (None, Some(rights)) => (0..count).map(|_| rights.services(retention)).collect(),
         };
         for broker in &brokers {
             let mut state = broker.state();
             let up = state.wait_for(|state| *state == State::Up);
-            within(up, "the broker is up").await.expect("the broker tells its state");
+            let up = tokio::time::timeout(TEST_TIMEOUT, up).await.is_ok_and(|up| up.is_ok());
+            assert!(up, "gave up waiting: the broker is up; it is {:?}", *broker.state().borrow());
         }
         self.started.lock().expect("no panic").extend(brokers.iter().cloned());
         brokers

@@ -1,5 +1,5 @@
 //! One suite that holds both brokers to the same meaning: the embedded one, and Redis with a server of its own for each
-//! test. What stands in these modules knows only [`Broker`](tidings::broker::Broker).
+//! test, once without users and TLS and once over TLS with the users of `docs/security.md`. What stands in these modules knows only [`Broker`](tidings::broker::Broker).
 
 use fixture::Fixture;
 
@@ -8,6 +8,7 @@ mod fixture;
 mod live;
 mod log;
 mod publish;
+mod rights;
 mod trim;
 mod twins;
 
@@ -15,6 +16,7 @@ macro_rules! conformance {
     ($($module:ident: $($test:ident),+;)+) => {
         conformance!(@ memory $($module $($test)+;)+);
         conformance!(@ redis $($module $($test)+;)+);
+        conformance!(@ least_rights $($module $($test)+;)+);
     };
     (@ $broker:ident $($module:ident $($test:ident)+;)+) => {
         mod $broker {

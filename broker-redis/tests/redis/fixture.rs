@@ -48,7 +48,8 @@ pub(crate) async fn broker(server: &RedisServer) -> Shared {
 
 pub(crate) async fn up(broker: &Shared) {
     let mut state = broker.state();
-    within(state.wait_for(|state| *state == State::Up), "the broker is up").await.expect("it tells its state");
+    let up = tokio::time::timeout(TEST_TIMEOUT, state.wait_for(|state| *state == State::Up)).await.map(|up| up.is_ok());
+    assert_eq!(up, Ok(true), "gave up waiting: the broker is up; it is {:?}", *broker.state().borrow());
 }
 
 /// Waits until the broker is down, and answers why.

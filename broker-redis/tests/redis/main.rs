@@ -18,3 +18,5 @@ mod publish_connection;
 mod refusals;
 mod registry;
 mod replicas;
+mod sign_in;
+mod tls;

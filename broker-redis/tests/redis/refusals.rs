@@ -1,7 +1,7 @@
 //! A Redis that does not do what is asked: the error says whether anything was done, and what to do.
 
 use tidings::broker::{Error, From, PageLimit, Retention};
-use tidings_redis::Settings;
+use tidings_redis::{Role, Settings};
 use tidings_testing::RedisServer;
 use uuid::Uuid;
 
@@ -95,7 +95,7 @@ async fn a_user_without_a_command_the_script_needs_writes_nothing() {
         server.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all", &format!("-{missing}")]);
         let retention = Retention { dedup_window_ms: 50, max_messages: 1, ..KEEP_ALL };
         let url = format!("redis://bob:pw@127.0.0.1:{}", server.port());
-        let broker = connect(Settings { retention, ..settings(&url) }).await;
+        let broker = connect(Settings { retention, role: Role::Publisher, ..settings(&url) }).await;
         for _ in 0..4 {
             let refused = broker.publish(&name("orders"), vec![with_id(Uuid::now_v7())], 0).await;
             assert!(matches!(&refused, Err(Error::Unavailable(_))), "without {missing}: {refused:?}");

@@ -104,6 +104,31 @@ async fn the_broker_is_chosen_by_the_url_and_a_bad_one_is_named_but_not_shown() 
     );
 }
 
+#[tokio::test]
+async fn files_for_redis_need_one_and_passwords_are_given_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "hunter2\n").expect("written");
+    let flag = format!("--redis-password-file={}", file.display());
+    let choose = |args: &[&str], default| {
+        let chosen = parse(args).expect("valid").common.choose_broker(default, Role::Both);
+        chosen.map_err(|error| tidings::printable::chain(&error))
+    };
+    assert!(matches!(choose(&[&flag], Some(DEFAULT_REDIS_URL)), Ok(Choice::Redis(_))));
+    for (args, words) in [
+        (vec![flag.as_str()], "need --redis-url"),
+        (vec!["--redis-url=redis://me:hunter3@h", &flag], "the URL has a password as well"),
+        (vec!["--redis-url=redis://h", "--redis-password-file=/nowhere/at/all"], "can't be read"),
+        (vec!["--redis-url=redis://h", "--redis-ca=/nowhere/at/all"], "write rediss://"),
+        (vec!["--redis-url=rediss://h", "--redis-ca=/nowhere/at/all"], "/nowhere/at/all can't be read"),
+        (vec!["--redis-url=rediss://h/#insecure"], "#insecure is not supported"),
+    ] {
+        let error = choose(&args, None).expect_err(args[0]);
+        assert!(error.contains(words) && !error.contains("hunter"), "{args:?}: {error}");
+    }
+    assert!(parse(&["--redis-cert=a"]).expect_err("a key is needed").contains("--redis-key"));
+}
+
 #[test]
 fn every_flag_has_a_variable_a_default_and_a_help_text() {
     let mut command = Cli::command();

@@ -1,5 +1,7 @@
 //! What Redis refuses is adopted not at all, rather than in part.
 
+use tidings_redis::{Role, Settings};
+
 use super::*;
 use crate::fixture::{connect, settings};
 
@@ -26,7 +28,9 @@ async fn a_user_without_a_right_that_adoption_needs_writes_nothing() {
     for missing in rights {
         let words = ["ACL", "SETUSER", "bob", "reset", "on", ">pw", "~*", "&*", "+@all"];
         server.command(&words.into_iter().chain(missing.split(' ')).collect::<Vec<_>>());
-        let broker = connect(settings(&format!("redis://bob:pw@127.0.0.1:{}", server.port()))).await;
+        let url = format!("redis://bob:pw@127.0.0.1:{}", server.port());
+        // Who reads is refused without XRANGE before anything else.
+        let broker = connect(Settings { role: Role::Publisher, ..settings(&url) }).await;
         let refused = Replica::new(&broker).adopt(Position::START, raws(1)).await;
         assert!(matches!(&refused, Err(Error::Unavailable(_))), "{missing}: {refused:?}");
         assert_eq!(server.command(&["EXISTS", LOG, HEAD, LEASE_KEY]), ":0", "{missing}");
