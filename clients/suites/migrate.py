@@ -119,7 +119,7 @@ def run(report, tools):
                 continue
             first = block.text.strip().splitlines()[0]
             with report.check(f"line {block.line}: {first[:90]}"):
-                if block.section == "All the way back":
+                if block.section == "Complete rollback":
                     reader.stop()
                 if first.startswith(SERVICES):
                     reader.serve(first)

@@ -98,7 +98,7 @@ fn the_page_on_clients_has_the_limits_of_the_code() {
         let said = format!("{before}{}{behind}", with_commas(limit));
         assert!(page.contains(&said), "it does not say {said:?}");
     }
-    assert!(HEARTBEAT_PATTERN.as_secs() == 5 && page.contains("a heartbeat every five seconds unless told otherwise"));
+    assert!(HEARTBEAT_PATTERN.as_secs() == 5 && page.contains("a heartbeat every five seconds by default"));
 }
 
 /// As pages write numbers: 20,000.
