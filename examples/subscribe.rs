@@ -1,9 +1,9 @@
-//! Follows a channel, or all channels that match a pattern, from the oldest message on, and goes on where it was when
+//! Follows a channel, or all channels that match a pattern, from the oldest message on, and resumes where it was when
 //! the connection is lost.
 //!
 //! All it takes to lose nothing is to remember cursors. On a channel that is the last one received. On a pattern it is
 //! the last one of the whole stream, and the last one of each channel since. Run `cargo run --locked` in one terminal
-//! and `cargo run --locked -p tidings --example subscribe` in another; behind a `--` it takes another channel or
+//! and `cargo run --locked -p tidings --example subscribe` in another; after a `--` it takes another channel or
 //! pattern.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Status, transport::Channel, transport::Endpoint};
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// Two heartbeats, which are asked for every five seconds, and some patience. A frozen server is noticed by it even
+/// Two heartbeats, which are asked for every five seconds, and some reserve. A frozen server is noticed by it even
 /// through a proxy that answers pings itself.
 const SILENCE: Duration = Duration::from_secs(12);
 
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Follows until the stream ends; `position` is where to go on.
+/// Follows until the stream ends; `position` is where to resume.
 async fn follow(
     subscriber: &mut SubscriberServiceClient<Channel>,
     topic: &str,
@@ -61,7 +61,7 @@ async fn follow(
             Some(Event::Message(message)) => {
                 handle(&message);
                 // Only now: a message that was not handled comes again. What has no sequence is not kept, so nothing
-                // can go on behind it.
+                // can resume after it.
                 if message.sequence > 0 {
                     position.since.insert(message.channel, message.cursor);
                 }
@@ -86,7 +86,7 @@ async fn follow(
     Ok(())
 }
 
-/// Where a stream goes on.
+/// Where a stream resumes.
 #[derive(Default)]
 struct Position {
     /// The last cursor of the whole stream.
@@ -111,7 +111,7 @@ impl Position {
             channel: if is_pattern { String::new() } else { topic.to_owned() },
             pattern: if is_pattern { topic.to_owned() } else { String::new() },
             earliest: self.whole.is_empty(),
-            // A channel goes on behind its last cursor, which is the only one it takes.
+            // A channel resumes after its last cursor, which is the only one it takes.
             after: if is_pattern {
                 cursors.cloned().collect()
             } else {

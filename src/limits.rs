@@ -1,6 +1,6 @@
 //! Every limit of the service, each with its reason: nothing that a stranger can make grow is without one.
 //!
-//! Limits that operators set are flags: their defaults, and how far they may be set, stand in `config`. What stands
+//! Limits that operators set are flags: their defaults, and how far they may be set, are in `config`. What is
 //! here is the same everywhere, because clients, both brokers and readers of the log rely on it.
 
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub const MIN_REPLICAS: i32 = 16;
 pub const GROUP_BYTES: usize = 256 << 10;
 /// Bytes of publishes that wait for Redis, over all channels of a process: beyond it publishes are refused at once.
 pub const WAITING_BYTES: usize = 64 << 20;
-/// Messages that wait behind a call for which a second call is made before the first has its answer: fewer are not
+/// Messages that wait for a call for which a second call is made before the first has its answer: fewer are not
 /// worth a call's fixed cost, which is that of some thirty messages.
 pub const PIPELINED_MESSAGES: usize = 64;
 /// How long Redis's clock is known from an answer. The script takes a log time that is at most a second from its own.
@@ -78,7 +78,7 @@ pub const PUBLISH_STREAM_BYTES: usize = 4 << 20;
 pub const ANSWERS_BYTES: usize = 32 << 10;
 /// Connections for publishes that wait for replicas: `WAIT` holds a connection for as long as it takes.
 pub const WAIT_CONNECTIONS: usize = 8;
-/// Channels whose last receipts a publisher remembers, to tell what a failover lost; the least recent go first.
+/// Channels whose last receipts a publisher remembers, to report what a failover lost; the least recent go first.
 pub const REMEMBERED_RECEIPTS: usize = 10_000;
 /// Earlier epochs of a channel whose receipts a publisher remembers as well: what Redis says of a loss may itself be
 /// lost, several times in a row, and each epoch is 64 bytes of memory.
@@ -86,8 +86,8 @@ pub const REMEMBERED_EPOCHS: usize = 4;
 /// Receipts that are reported to a new server in one pipeline: some 5 µs of Redis each, and others get their turn in
 /// between.
 pub const REPORTS_PER_CALL: usize = 256;
-/// How long publishes under way may go on when a broker on Redis is closed: one that answers does so in this time, and
-/// one that hangs must not keep the process.
+/// How long publishes under way may continue when a broker on Redis is closed: one that answers does so in this time,
+/// and one that hangs must not keep the process.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long before calls are cut at a stop those that wait for the broker are answered: time for it to give up in good
 /// order, and for the answers to travel.
@@ -120,20 +120,20 @@ pub const HEAD_EPOCHS: usize = 16;
 /// Who wrote on a channel lately, each by its last call: as many publishers as may take turns before one of them has to
 /// look at the log to see whether its last messages are there.
 pub const HEAD_WRITERS: usize = 16;
-/// Runs by which what a publisher only heard of may be ahead of a channel: it may be forged, and must not lead far
+/// Runs by which what a publisher only saw as a push may be ahead of a channel: it may be forged, and must not lead far
 /// away.
 pub const HEARSAY_RUNS: usize = 64;
-/// Servers in a row that do not have a channel behind which a reader remembers what it was before: a failover and back
+/// Servers in a row that do not have a channel, after which a reader remembers what it was before: a failover and back
 /// is one.
 pub const ABSENCES: usize = 4;
 /// Losses that a reader remembers to have reported on a channel, as long as they do not touch each other: as many as a
 /// head may name, of its epochs and between them.
 pub const REPORTED_RANGES: usize = 2 * HEAD_EPOCHS;
-/// How long a head outlives its log: whoever resumes later learns of the loss without the exact range.
+/// How long a head outlives its log: a reader that resumes later learns of the loss without the exact range.
 pub const HEAD_LINGER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Threads of one process: beyond it they only wait for each other.
 pub const THREADS: usize = 256;
-/// What all keys begin with: it stands in every key and call.
+/// What all keys begin with: it is in every key and call.
 pub const KEY_PREFIX_BYTES: usize = 64;
 /// Names of the registry read in one round trip, about: a millisecond of Redis's one thread.
 pub const REGISTRY_PAGE: usize = 2_000;
@@ -150,11 +150,11 @@ pub const REGISTRY_NAMES: usize = 100_000;
 pub const REGISTRY_SLACK: Duration = Duration::from_secs(10);
 /// How soon a registry is read as a whole again that has lost names since: each time it is swept, it has.
 pub const REGISTRY_REREAD: Duration = Duration::from_secs(10);
-/// How often a publisher renews the place in the registry of a channel that is published on.
+/// How often a publisher renews the entry in the registry of a channel that is published on.
 pub const REGISTRY_RENEWAL: Duration = Duration::from_secs(60);
 /// How far back a channel of the registry counts as published on lately: twice the time of its renewal.
 pub const REGISTRY_RECENT: Duration = Duration::from_secs(120);
-/// Names of such channels told at a time: some milliseconds of Redis's one thread, and less than a reply may have.
+/// Names of such channels returned at a time: some milliseconds of Redis's one thread, and less than a reply may have.
 pub const REGISTRY_RECENT_NAMES: usize = 2_000;
 const _: () = assert!(REGISTRY_RECENT_NAMES + 2 <= REPLY_ELEMENTS);
 /// How often publishers look the registry through for channels whose head has expired.
@@ -174,9 +174,9 @@ pub const REGISTRY_LOOKS: usize = 32;
 pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
 /// The longest: Redis is found within a second of its return.
 pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
-/// Which part of `--redis-timeout` an attempt to connect may take (a half): a call that waits for Redis sees one attempt
-/// fail, and has time for another. It covers all of the attempt: the name, the connection, TLS, signing in, and what is
-/// asked first.
+/// Which part of `--redis-timeout` an attempt to connect may take (a half): a call that waits for Redis sees one
+/// attempt fail, and has time for another. It covers all of the attempt: the name, the connection, TLS, signing in, and
+/// what is asked first.
 pub const CONNECT_PART: u32 = 2;
 /// How soon the next address of a name is tried as well when the one before does not answer: what RFC 8305 recommends.
 pub const DIAL_PAUSE: Duration = Duration::from_millis(250);
@@ -186,13 +186,13 @@ pub const DIAL_ADDRESSES: usize = 8;
 pub const LOOKUP_AGE: Duration = Duration::from_secs(10);
 /// Bytes of `--redis-password-file`: more is another file.
 pub const REDIS_PASSWORD_BYTES: usize = 4 << 10;
-/// How often the command connection is asked whether it works, and the way of messages is probed: seldom enough to cost
+/// How often the command connection is asked whether it works, and message delivery is probed: rarely enough to cost
 /// nothing, and often enough to be within `PROBE_GRACE`.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How much longer than `--redis-timeout` no probe may have come through before streams are not served any more: probes
 /// go out every second or two, and one may be lost with a connection.
 pub const PROBE_GRACE: Duration = Duration::from_secs(3);
-/// How many times `--redis-timeout` an answer may take on the live connection while messages come: it stands behind all
+/// How many times `--redis-timeout` an answer may take on the live connection while messages come: it comes after all
 /// that Redis had to send before.
 pub const ANSWER_AFTER_MESSAGES: u32 = 4;
 /// One read of the socket over which answers to optimistic publishes come, which are a number each.
@@ -206,8 +206,8 @@ pub const LIVE_COMMANDS: usize = 1_024;
 pub const LIVE_BATCHES: usize = 16;
 /// How long a refusal by Redis must not have been met to be said in the log again.
 pub const LOG_QUIET: Duration = Duration::from_secs(60);
-/// Refusals that a publisher tells apart in its log, by channel where they are of one: further ones are not named until
-/// others are quiet.
+/// Refusals that a publisher distinguishes in its log, by channel where they are of one: further ones are not named
+/// until others are quiet.
 pub const LOG_CHANNELS: usize = 64;
 /// How often the log says that plain programs publish what is larger than a message may be.
 pub const OVERSIZED_QUIET: Duration = Duration::from_secs(60);
@@ -239,7 +239,8 @@ pub const REPLAY_MESSAGES: usize = 4_096;
 pub const OUTPUT_BUFFER_SHARE: usize = 4;
 /// How long pages stay small after a connection was lost while one was read: mostly it was for another reason.
 pub const PAGE_BOUND_AGE: Duration = Duration::from_secs(600);
-/// What Redis may let wait for a client at least, so that nobody has to be told: many pages, heads and names together.
+/// What Redis may let wait for a client at least, so that nobody has to be warned: many pages, heads and names
+/// together.
 pub const OUTPUT_BUFFER_BYTES: usize = 16 << 20;
 /// Channels whose heads one stream reads in a round trip: a short call on a connection that all share.
 pub const HEADS_PER_READ: usize = 256;
@@ -259,7 +260,7 @@ pub const PAGES_BYTES: usize = 32 << 20;
 pub const PAGES_AGE: Duration = Duration::from_secs(5);
 /// How long a stream waits for another's read of the same page, before it reads for itself.
 pub const PAGES_JOIN: Duration = Duration::from_secs(1);
-/// Cursors in `after` behind a whole-stream cursor.
+/// Cursors in `after` that follow a whole-stream cursor.
 pub const AFTER_CURSORS: usize = 1_000;
 /// Channels that a whole-stream cursor covers: some 30 kB of text where their names begin alike.
 pub const CURSOR_CHANNELS: usize = 1_000;
@@ -268,7 +269,7 @@ pub const CURSOR_CHANNELS: usize = 1_000;
 pub const CURSOR_BYTES: usize = 256 << 10;
 /// Names that are hashed before other streams get their turn: some hundred microseconds.
 pub const HASHES_AT_ONCE: usize = 1_000;
-/// Channels one pattern stream may follow: each costs it a place in a table.
+/// Channels one pattern stream may follow: each costs it an entry in a table.
 pub const PATTERN_CHANNELS: usize = 10_000;
 /// The shortest heartbeat.
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
@@ -280,7 +281,7 @@ pub const HEARTBEAT_PATTERN: Duration = Duration::from_secs(5);
 
 // Following live.
 
-/// Bytes of chunks that a topic's ring keeps for streams that are slower than others; behind it they read the log.
+/// Bytes of chunks that a topic's ring keeps for streams that are slower than others; beyond it they read the log.
 pub const RING_BYTES: usize = 1 << 20;
 /// How long a ring keeps chunks: a quiet channel holds no memory.
 pub const RING_AGE: Duration = Duration::from_secs(5);
@@ -293,8 +294,8 @@ pub const LOG_CHUNK_BYTES: usize = 16 << 10;
 pub const HELD_BYTES: usize = 16 << 20;
 /// What each of them counts for beside its bytes: even empty ones fill memory.
 pub const HELD_PUSH_COST: usize = 256;
-/// Channels whose logs the hub compares at once with pushes that claim a place at or below what was heard: enough to
-/// fill round trips. Others wait within [`HELD_BYTES`].
+/// Channels whose logs the hub compares at once with pushes that claim a position at or below what was received: enough
+/// to fill round trips. Others wait within [`HELD_BYTES`].
 pub const COMPARED_CHANNELS: usize = 64;
 /// Messages of a log that are read at a time to compare them with such pushes: as many as one run has.
 pub const COMPARED_MESSAGES: usize = RUN_MESSAGES;
@@ -303,7 +304,7 @@ pub const COMPARED_BYTES: usize = 256 << 10;
 /// How far beyond the known end of an ended epoch a push is believed to show a loss that is worth to be remembered on
 /// Redis: sixty-four runs. Anyone who may publish can claim more.
 pub const LATE_MESSAGES: i64 = 64 * RUN_MESSAGES as i64;
-/// Losses that were heard of and wait to be reported, by channel and epoch; others are in the log alone.
+/// Losses that pushes showed and that wait to be reported, by channel and epoch; others are in the log alone.
 pub const LATE_LOSSES: usize = 1_000;
 /// How many of them are reported at once.
 pub const LATE_REPORTS: usize = 16;
@@ -311,7 +312,7 @@ pub const LATE_REPORTS: usize = 16;
 pub const LATE_TRIES: u32 = 30;
 /// How often the log says that pushes claim what can't be.
 pub const CLAIMS_QUIET: Duration = Duration::from_secs(60);
-/// Rewritten histories of a topic's channels that are remembered for streams which fall behind: such a thing takes
+/// Rewritten histories of a topic's channels that are remembered for streams that lag: such a thing takes
 /// somebody who puts back keys by hand.
 pub const FEED_REWRITES: usize = 1_000;
 /// Topics (channels and patterns) one subscriber follows.
@@ -326,13 +327,13 @@ pub const HUB_TICK: Duration = Duration::from_secs(1);
 pub const HUB_ROUND_TICKS: u32 = 3;
 /// How soon a captured topic is asked for again that was refused.
 pub const CAPTURE_RETRY_MIN: Duration = Duration::from_secs(1);
-/// The longest such pause: whoever mends the rights sees it captured within half a minute.
+/// The longest such pause: an operator who mends the rights sees it captured within half a minute.
 pub const CAPTURE_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Heads that are asked for in one tick: a few milliseconds of Redis's one thread.
 pub const HUB_ROUND_HEADS: usize = 1_000;
 /// The first pause before a channel that can't be read is asked for again: a tick of the hub.
 pub const UNREADABLE_RETRY_MIN: Duration = Duration::from_secs(1);
-/// The longest: whoever mends it sees it read within half a minute, and a thousand of them are no load.
+/// The longest: an operator who mends it sees it read within half a minute, and a thousand of them are no load.
 pub const UNREADABLE_RETRY_MAX: Duration = Duration::from_secs(30);
 /// How long a channel must have been readable again to be forgotten: longer than the longest pause.
 pub const UNREADABLE_TRIAL: Duration = Duration::from_secs(60);
@@ -350,8 +351,8 @@ pub const REPAIR_PAUSE: Duration = Duration::from_secs(1);
 
 // Capture.
 
-/// How long a replica that has adopted what plain programs publish goes on alone: when it dies, another takes over
-/// after this time.
+/// How long a replica that has adopted what plain programs publish keeps doing so alone: when it dies, another takes
+/// over after this time.
 pub const LEASE: Duration = Duration::from_secs(3);
 /// Bytes of what plain programs published on captured channels that a replica holds until it is adopted: some seconds
 /// of a flood.
@@ -389,10 +390,10 @@ pub const METRICS_TIDY: Duration = Duration::from_secs(1);
 /// Channels that the embedded broker keeps: under a kilobyte each while they are empty.
 pub const EMBEDDED_CHANNELS: usize = 100_000;
 /// Bytes of messages and ids that the embedded broker keeps, over all channels: sixteen channels at their default
-/// limit, and a laptop goes on working.
+/// limit, and a laptop keeps working.
 pub const EMBEDDED_BYTES: usize = 1 << 30;
 /// Bytes that wait in the embedded broker for a live connection's reader: what Redis's default limit for Pub/Sub
-/// clients bears for a minute. Beyond it the reader is told that pushes are lost, and reads the log.
+/// clients bears for a minute. Beyond it the reader gets an event that pushes are lost, and reads the log.
 pub const EMBEDDED_QUEUE_BYTES: usize = 8 << 20;
 /// Bytes that the embedded broker hands to a reader together, unless one publish is larger: like one read of a socket.
 pub const EMBEDDED_READ_BYTES: usize = 256 << 10;

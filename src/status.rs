@@ -195,8 +195,8 @@ pub fn server_limit(description: impl Into<String>) -> Status {
     Status::with_error_details(Code::ResourceExhausted, description, details)
 }
 
-/// The caller's address, or the subject that it signed in as, has used up a limit: RESOURCE_EXHAUSTED, CALLER_LIMIT, with
-/// the limit's name in the metadata. `wait` is when there is room again, as far as that is known.
+/// The caller's address, or the subject that it signed in as, has used up a limit: RESOURCE_EXHAUSTED, CALLER_LIMIT,
+/// with the limit's name in the metadata. `wait` is when there is room again, as far as that is known.
 pub fn caller_limit(limit: Limit, most: u64, wait: Option<Duration>) -> Status {
     let what = match limit {
         Limit::Connections => format!("it has {most} connections (--address-max-connections)"),

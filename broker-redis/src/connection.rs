@@ -176,8 +176,8 @@ impl Connection {
         meaning
     }
 
-    /// A connection of one's own under a name, for calls that others must not wait for. Errors say in words why there is
-    /// none.
+    /// A connection of one's own under a name, for calls that others must not wait for. Errors say in words why there
+    /// is none.
     pub(super) async fn dedicated(
         &self,
         name: &str,

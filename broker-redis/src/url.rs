@@ -6,8 +6,8 @@ use redis::{ConnectionAddr, IntoConnectionInfo as _};
 
 use super::server::Password;
 
-/// A checked `redis://[user[:password]@]host[:port][/database]`, or the same with `rediss://` for TLS. Its `Display` and
-/// `Debug` keep the password to themselves.
+/// A checked `redis://[user[:password]@]host[:port][/database]`, or the same with `rediss://` for TLS. Its `Display`
+/// and `Debug` keep the password to themselves.
 #[derive(Clone)]
 pub struct ServerUrl {
     host: String,

@@ -16,11 +16,11 @@ import (
 	pb "tidings.example/client/tidingsv1"
 )
 
-// Heartbeats are asked for every five seconds: two of them, and some patience. Pings (see connect) notice a frozen server as
+// Heartbeats are asked for every five seconds: two of them, and some reserve. Pings (see connect) notice a frozen server as
 // well, but not through a proxy that answers them itself.
 const silence = 12 * time.Second
 
-// position is where a stream goes on: on a channel behind the last cursor received; on a pattern behind the last one of the
+// position is where a stream resumes: on a channel after the last cursor received; on a pattern after the last one of the
 // whole stream, and the last one of each channel since.
 type position struct {
 	whole string
@@ -51,7 +51,7 @@ func (p *position) atWhole(cursor string) {
 	}
 }
 
-// follow prints the messages of a channel or a pattern from the oldest on, and goes on where it was when the connection is
+// follow prints the messages of a channel or a pattern from the oldest on, and resumes where it was when the connection is
 // lost. It returns when the server refuses the request.
 func follow(ctx context.Context, subscriber pb.SubscriberServiceClient, topic string) error {
 	at := position{since: map[string]string{}}
@@ -86,7 +86,7 @@ func stream(ctx context.Context, subscriber pb.SubscriberServiceClient, topic st
 		case *pb.StreamMessagesResponse_Message:
 			message := event.Message
 			fmt.Printf("received #%d %s\n", message.Sequence, message.GetJson())
-			// What has no sequence is not kept: nothing can go on behind it.
+			// What has no sequence is not kept: no stream can resume after it.
 			if message.Sequence > 0 {
 				at.since[message.Channel] = message.Cursor
 			}

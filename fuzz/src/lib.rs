@@ -1,4 +1,4 @@
-//! Fuzz targets over the checks that stand beside what they look into: `tidings::fuzzing` and its like in the other
+//! Fuzz targets over the checks that are beside what they check: `tidings::fuzzing` and its like in the other
 //! crates. `make test` runs the same checks for a moment; here a fuzzer runs them for as long as one likes:
 //! `make fuzz TARGET=envelopes SECONDS=600`.
 

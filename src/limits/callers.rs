@@ -1,4 +1,4 @@
-//! What one address or one subject may take. How much that is are flags; here stand their defaults, and what they go by.
+//! What one address or one subject may take. How much that is are flags; here are their defaults, and what they go by.
 //!
 //! Where nobody is asked who they are, all that a stranger can make a process hold is at most 64 MiB. What each default
 //! comes to is beside it.
@@ -20,19 +20,19 @@ pub const CALLER_NEW_CHANNELS: u64 = 20_000;
 pub const CALLER_LISTS: u64 = 1_000;
 /// What rates are counted by.
 pub const QUOTA_PER: Duration = Duration::from_secs(1);
-/// What may come together of a rate: whoever was quiet for so long has the whole of it at once.
+/// What may come together of a rate: a caller that was quiet for so long has the whole of it at once.
 pub const QUOTA_BURST: Duration = Duration::from_secs(2);
 /// What new channels are counted by: programs that start create theirs together.
 pub const NEW_CHANNELS_PER: Duration = Duration::from_secs(60);
-/// Channels of which a publisher knows that there are, 8 bytes each, to tell those that a publish creates: as many as
-/// are published on at a time.
+/// Channels of which a publisher knows that there are, 8 bytes each, to recognise those that a publish creates: as many
+/// as are published on at a time.
 pub const KNOWN_CHANNELS: usize = 1 << 16;
 /// Addresses whose counters are kept, and as many subjects: some 400 bytes each, and more than are connected.
 pub const ACCOUNTS: usize = 1 << 16;
 /// How many of them are looked at to find one that nobody uses.
 pub const ACCOUNTS_LOOKED_AT: usize = 64;
-/// Bytes of lists that one address may have under way and unread: eight of the largest pages, each of which is held two or
-/// three times while it is made.
+/// Bytes of lists that one address may have under way and unread: eight of the largest pages, each of which is held two
+/// or three times while it is made.
 pub const UNREAD_ANSWERS_BYTES: usize = 24 << 20;
 /// How long a list waits for its share of them.
 pub const UNREAD_ANSWERS_WAIT: Duration = Duration::from_secs(15);
@@ -48,6 +48,6 @@ pub const ANSWER_PART_BYTES: usize = 16 << 10;
 pub const PROXY_HEADER_BYTES: usize = 4 << 10;
 /// Networks of trusted proxies.
 pub const TRUSTED_PROXIES: usize = 64;
-/// Bytes a second of cursors that cover a whole pattern stream, which its heartbeats carry. One of a thousand channels has
-/// 30 kB, and comes with every default heartbeat.
+/// Bytes a second of cursors that cover a whole pattern stream, which its heartbeats carry. One of a thousand channels
+/// has 30 kB, and comes with every default heartbeat.
 pub const HEARTBEAT_CURSOR_BYTES: u32 = 8 << 10;

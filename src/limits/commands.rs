@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use super::{CALLS_PER_CONNECTION, MESSAGE_BYTES, PAGE_MESSAGES, PUBLISH_STREAM_IN_FLIGHT};
 
-/// How long the client commands wait for a connection or an answer, when not told: twice what a service waits for its
+/// How long the client commands wait for a connection or an answer, by default: twice what a service waits for its
 /// Redis.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-/// The shortest time that they can be told to wait: a network's round trip.
+/// The shortest time that they can be set to wait: a network's round trip.
 pub const COMMAND_TIMEOUT_MIN: Duration = Duration::from_millis(10);
-/// The longest: whoever waits for longer has surely mistaken the unit.
+/// The longest: a user who sets more has surely mistaken the unit.
 pub const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// The same of `tidings healthcheck`: containers ask every few seconds, and want to know soon.
 pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Publishes of one command that have no receipt yet: as many as the service takes in on one call.
 pub const COMMAND_IN_FLIGHT: usize = PUBLISH_STREAM_IN_FLIGHT;
-/// Requests that stand between a command's input and its call: enough to fill a frame of HTTP/2, few beside those under
+/// Requests that wait between a command's input and its call: enough to fill a frame of HTTP/2, few beside those under
 /// way.
 pub const COMMAND_QUEUE: usize = 128;
 /// Lines of standard input that wait to be published, each of which may have a megabyte.
@@ -45,13 +45,13 @@ pub const BENCH_PUBLISHERS: u32 = 64;
 pub const BENCH_IN_FLIGHT: usize = 64;
 /// How long one may last.
 pub const BENCH_SECONDS: u32 = 3_600;
-/// The smallest message that it sends: a publisher, a number and a time must stand in it.
+/// The smallest message that it sends: a publisher, a number and a time must fit in it.
 pub const BENCH_SIZE_MIN: u64 = 64;
 /// The largest: half of what a message may have.
 pub const BENCH_SIZE_MAX: u64 = MESSAGE_BYTES as u64 / 2;
 /// Publishes that may fail before a publisher gives up: what is away is not measured.
 pub const BENCH_FAILURES: usize = 1_000;
-/// The longest time that it tells apart from longer ones.
+/// The longest time that it distinguishes from longer ones.
 pub const BENCH_LONGEST: Duration = Duration::from_secs(600);
 /// How often it looks how far it has come.
 pub const BENCH_TICK: Duration = Duration::from_millis(100);
@@ -59,11 +59,11 @@ pub const BENCH_TICK: Duration = Duration::from_millis(100);
 pub const BENCH_LINGER: Duration = Duration::from_millis(500);
 /// Channels that `tidings top` looks at: ten pages at each look.
 pub const TOP_CHANNELS: usize = 10 * PAGE_MESSAGES;
-/// How often it looks, when not told.
+/// How often it looks, by default.
 pub const TOP_INTERVAL: Duration = Duration::from_secs(2);
 /// The shortest time between two looks, each of which costs Redis a read of every channel's head.
 pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// How long a token is good that `tidings token mint` signs, unless it is told otherwise.
+/// How long a token is good that `tidings token mint` signs, by default.
 pub const COMMAND_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// How long they take a token's file for what it was.
 pub const COMMAND_TOKEN_FRESH: Duration = Duration::from_secs(1);

@@ -35,7 +35,8 @@ pub const CONTROL_FRAMES_PER_SECOND: u64 = 2_000;
 pub const CONTROL_FRAME_BYTES: u64 = 64;
 /// For each call so many more: it may be cancelled, and have its window enlarged.
 pub const CONTROL_FRAMES_PER_CALL: u64 = 2;
-/// For how many others a SETTINGS frame counts, which may change the window of every open call. Clients send one or two.
+/// For how many others a SETTINGS frame counts, which may change the window of every open call. Clients send one or
+/// two.
 pub const SETTINGS_COST: u64 = 100;
 /// HTTP headers of one request, as HTTP/2 counts them.
 pub const HEADER_LIST_BYTES: u32 = 16 << 10;
@@ -82,7 +83,8 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 pub const CUT_GRACE: Duration = Duration::from_millis(250);
 /// How long a browser may remember the answer to its preflight; browsers cap it at about this.
 pub const PREFLIGHT_AGE: Duration = Duration::from_secs(7_200);
-/// What clients are told to wait before they try again: about as long as a failover or a restart takes to be noticed.
+/// How long clients are asked to wait before they try again: about as long as a failover or a restart takes to be
+/// noticed.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of a stranger's own text that an error or a line of the log repeats.
 pub const EXTRACT_BYTES: usize = 64;

@@ -1,6 +1,6 @@
 //! Connections that come through a balancer or proxy: what it says of its client before anything else (the PROXY
-//! protocol, versions 1 and 2, <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>). It is required of trusted
-//! proxies, and read of nobody else, who could say anything.
+//! protocol, versions 1 and 2, <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>). It is required of
+//! trusted proxies, and read of nobody else, who could say anything.
 
 use std::{
     io,
@@ -63,8 +63,8 @@ fn as_bits(address: IpAddr) -> (u128, bool, u32) {
     }
 }
 
-/// Reads the header that a proxy sends first, and nothing behind it: where its client is, or `None` where the connection
-/// is the proxy's own, such as a health check.
+/// Reads the header that a proxy sends first, and nothing behind it: where its client is, or `None` where the
+/// connection is the proxy's own, such as a health check.
 ///
 /// # Errors
 ///

@@ -2,8 +2,8 @@
 //! large answers have a share of what one address may have lie, before they are made; and one of which nothing is taken
 //! for too long is dropped.
 //!
-//! hyper asks a body for more only when there is a window, so a body can't look after its own time. The connection does,
-//! which holds its answers weakly.
+//! hyper asks a body for more only when there is a window, so a body can't look after its own time. The connection
+//! does, which holds its answers weakly.
 
 use std::{
     pin::Pin,

@@ -41,8 +41,8 @@ impl Rate {
         u64::try_from(cost).unwrap_or(u64::MAX)
     }
 
-    /// Takes an amount, unless that is too much now; then it says when it is not. More than a burst can be had by whoever
-    /// took nothing before.
+    /// Takes an amount, unless that is too much now; then it says when it is not. More than a burst can be had by
+    /// whoever took nothing before.
     pub(super) fn take(&self, amount: u64) -> Result<(), Duration> {
         let (now, cost) = (now_ns(), self.cost_ns(amount));
         let mut ahead = Duration::ZERO;

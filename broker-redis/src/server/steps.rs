@@ -1,5 +1,5 @@
-//! An attempt to connect, step by step. It has a limit below what a call may wait for Redis, and when that is used up the
-//! error names the step that took the time.
+//! An attempt to connect, step by step. It has a limit below what a call may wait for Redis, and when that is used up
+//! the error names the step that took the time.
 
 use std::{
     sync::{Mutex, PoisonError},

@@ -144,8 +144,8 @@ async fn work(publisher: &Shared, subscriber: &Shared) -> Option<String> {
     (expected > 0).then(|| format!("{expected} answers are missing"))
 }
 
-/// What is done now and then, or keeps idle connections: who lacks one of these works on. Without `SET` the data set has
-/// no name, so a flush of a channel that is long expired looks like any other.
+/// What is done now and then, or keeps idle connections: who lacks one of these works on. Without `SET` the data set
+/// has no name, so a flush of a channel that is long expired looks like any other.
 const TIDIES: [(&str, &str); 7] = [
     (PUBLISHER, "+ping"),
     (PUBLISHER, "+set"),

@@ -1,4 +1,4 @@
-//! Ways in that must be closed: every method of both services, over every path that a call can take, with everything
+//! Attacks that must be refused: every method of both services, over every path that a call can take, with everything
 //! that is no good token; then with a good one, everything that it does not allow.
 
 use std::{
@@ -93,7 +93,7 @@ fn reason(status: &Status) -> String {
 }
 
 /// What is no good token, and what is said of it.
-fn ways_in(keys: &Keys) -> Vec<(&'static str, Vec<String>, &'static str)> {
+fn attacks(keys: &Keys) -> Vec<(&'static str, Vec<String>, &'static str)> {
     let good = keys.token("alice", &["*"], &["*"]);
     let everything = || wanted("alice", &["*"], &["*"]);
     let of = |wanted: Wanted| keys.sign(&wanted);
@@ -156,7 +156,7 @@ async fn without_a_good_token_every_call_is_refused() {
         Subscriber::start_alone(&redis.url(), &refs(&plain)).await,
     ];
     let good = [format!("Bearer {}", keys.token("alice", &["*"], &["*"]))];
-    let ways = ways_in(&keys);
+    let attacks = attacks(&keys);
     let (mut tried, mut texts) = (0, std::collections::HashSet::new());
     for (service, addresses) in [
         ("PublisherService", publishers.each_ref().map(|publisher| publisher.address)),
@@ -171,7 +171,7 @@ async fn without_a_good_token_every_call_is_refused() {
             }
             for path in paths {
                 for kind in [GRPC, WEB, WEB_TEXT] {
-                    for (what, tokens, expected) in &ways {
+                    for (what, tokens, expected) in &attacks {
                         let status = call(&wire, &path, kind, tokens).await;
                         let got = (status.code(), reason(&status));
                         assert_eq!(
@@ -199,7 +199,7 @@ async fn without_a_good_token_every_call_is_refused() {
             assert_eq!(status.code(), Code::Unauthenticated);
         }
     }
-    assert!(tried >= 80 && texts.len() == 1, "{tried} ways were tried, and told {texts:?}");
+    assert!(tried >= 80 && texts.len() == 1, "{tried} attacks were tried, and got {texts:?}");
     publishers.into_iter().for_each(Publisher::stop);
     subscribers.into_iter().for_each(Subscriber::stop);
 }
@@ -402,7 +402,7 @@ async fn a_stream_ends_when_its_token_expires_and_when_its_right_is_taken_away()
         let status = ended.await.expect("within ten seconds");
         assert_eq!(reason(&status), "PERMISSION_DENIED", "{status:?}");
     }
-    // An open PublishStream goes on, with what may not be refused. The publisher reads the policy by itself.
+    // An open PublishStream continues, with what may not be refused. The publisher reads the policy by itself.
     let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         requests.send(request()).await.expect("open");
@@ -432,7 +432,7 @@ async fn a_stream_ends_when_its_token_expires_and_when_its_right_is_taken_away()
             }
         }
     };
-    let status = tokio::time::timeout(Duration::from_secs(40), ended).await.expect("half a minute behind its time");
+    let status = tokio::time::timeout(Duration::from_secs(40), ended).await.expect("half a minute after its time");
     assert_eq!(reason(&status), "TOKEN_EXPIRED", "{status:?}");
     publisher.stop();
     subscriber.stop();

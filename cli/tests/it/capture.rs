@@ -51,7 +51,7 @@ async fn captured(redis: &RedisServer, channel: &str, count: usize) {
     .await;
 }
 
-/// Waits until something is so that nobody tells.
+/// Polls until something is so.
 async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + TEST_TIMEOUT;
     while !condition().await {

@@ -24,7 +24,7 @@ const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
 const SETTLED: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 50;
 
-/// One client, which goes in one of seven ways.
+/// One client, which leaves in one of seven ways.
 async fn come_and_go(address: SocketAddr, n: usize) {
     let mut peer = Peer::connect(address).await;
     match n % 7 {
@@ -134,7 +134,7 @@ fn clients_that_come_and_go_leave_no_task() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (address, stop) = (listener.local_addr().expect("bound"), CancellationToken::new());
         tokio::spawn(tidings_subscriber::serve(listener, broker.clone(), settings, stop.clone()));
-        // By then it listens to its own probe as well, and goes on with that.
+        // By then it listens to its own probe as well, and continues with that.
         broker.live_state().wait_for(|state| *state == State::Up).await.expect("it connects");
         (address, stop)
     });

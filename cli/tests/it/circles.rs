@@ -144,18 +144,18 @@ fn resolve(module: &[String], path: &str, all: &BTreeSet<Vec<String>>) -> Option
     Some(at)
 }
 
-/// The way from a module back to itself.
+/// The path from a module back to itself.
 fn circle(imports: &Imports, start: &Vec<String>) -> Option<Vec<Vec<String>>> {
     let mut seen = BTreeSet::new();
-    let mut ways = vec![vec![start.clone()]];
-    while let Some(way) = ways.pop() {
-        for next in imports.get(way.last()?).into_iter().flatten() {
-            let further = [&way[..], std::slice::from_ref(next)].concat();
+    let mut paths = vec![vec![start.clone()]];
+    while let Some(path) = paths.pop() {
+        for next in imports.get(path.last()?).into_iter().flatten() {
+            let further = [&path[..], std::slice::from_ref(next)].concat();
             if next == start {
                 return Some(further);
             }
             if seen.insert(next.clone()) {
-                ways.push(further);
+                paths.push(further);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Claims that are not what they say: copies with other content, late ones, and a history that was written anew below
+//! Claims that are not what they say: copies with other content, late ones, and a history that was rewritten below
 //! its readers.
 
 use std::time::Duration;
@@ -58,7 +58,7 @@ async fn messages_that_a_bridge_edits_and_republishes_are_delivered() {
     let edited = original.replace("text 1", "edited");
     assert_ne!(edited, original);
     push(&mut plain, "orders", &edited).await;
-    // A second copy of the very message is none, and neither is in the way of what follows.
+    // A second copy of the very message is none, and neither delays what follows.
     push(&mut plain, "orders", &original).await;
     // A number that was never given out.
     push(&mut plain, "orders", &original.replace("text 1", "invented").replace("\"sequence\":1", "\"sequence\":999"))
@@ -66,17 +66,17 @@ async fn messages_that_a_bridge_edits_and_republishes_are_delivered() {
     publish(&publisher, "orders", 2..=2).await;
     for stream in &mut streams {
         let messages = stream.messages(4).await;
-        let mut heard: Vec<_> = messages.iter().map(|message| (message.sequence, text_of(message))).collect();
-        heard.sort_unstable();
-        assert_eq!(heard, [(0, "edited"), (0, "invented"), (1, "text 1"), (2, "text 2")]);
+        let mut received: Vec<_> = messages.iter().map(|message| (message.sequence, text_of(message))).collect();
+        received.sort_unstable();
+        assert_eq!(received, [(0, "edited"), (0, "invented"), (1, "text 1"), (2, "text 2")]);
         stream.is_quiet(Duration::from_millis(200)).await;
     }
     let mut captured = open(&subscriber, channel("captured")).await;
     let original = pushed(&redis, "captured", async || drop(publish(&publisher, "captured", 1..=1).await)).await;
     push(&mut plain, "captured", &original.replace("text 1", "edited")).await;
     let messages = captured.messages(2).await;
-    let heard: Vec<_> = messages.iter().map(|message| (message.sequence, text_of(message))).collect();
-    assert_eq!(heard, [(1, "text 1"), (2, "edited")], "captured, it has a place of its own");
+    let received: Vec<_> = messages.iter().map(|message| (message.sequence, text_of(message))).collect();
+    assert_eq!(received, [(1, "text 1"), (2, "edited")], "captured, it has a position of its own");
     assert_eq!(subscriber.list("captured").await.len(), 2);
     subscriber.stop();
     publisher.stop();

@@ -89,10 +89,10 @@ fn failures_name_code_field_and_flag_and_usage_errors_are_distinguished() {
     let served = Served::start(&[]);
     let fails = |args: &[&str], code: i32, words: &[&str]| {
         let output = served.run(args);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
         for word in words {
-            assert!(told.contains(word), "{args:?}: {word:?} is not in {told:?}");
+            assert!(stderr.contains(word), "{args:?}: {word:?} is not in {stderr:?}");
         }
     };
     fails(&["publish", "a b", "x"], 1, &["INVALID_ARGUMENT", "INVALID_CHANNEL", "channel"]);
@@ -147,9 +147,9 @@ fn serving_is_refused_with_the_flag_to_change() {
         let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
         let mut refused = Process::start("tidings", &args);
         assert!(!refused.wait(TEST_TIMEOUT).success(), "{args:?}");
-        let told = refused.output();
-        assert!(told.contains(word), "{args:?}: {word:?} is not in {told:?}");
-        assert!(!told.contains("grpcurl"), "{args:?}: nothing is announced");
+        let stderr = refused.output();
+        assert!(stderr.contains(word), "{args:?}: {word:?} is not in {stderr:?}");
+        assert!(!stderr.contains("grpcurl"), "{args:?}: nothing is announced");
     }
     drop(holder);
     Served::start(&["--allow-anonymous", "--publisher-listen=0.0.0.0:0"]).stop();
@@ -224,9 +224,9 @@ async fn tail_continues_after_a_lost_connection() {
     }
     let [channel_tail, pattern_tail] = tails;
     for tail in [channel_tail, pattern_tail] {
-        let (code, told) = tail.end("TERM");
+        let (code, stderr) = tail.end("TERM");
         assert_eq!(code, Some(0));
-        assert_eq!((told.matches("connection lost").count(), told.matches("resumed").count()), (2, 2), "{told}");
+        assert_eq!((stderr.matches("connection lost").count(), stderr.matches("resumed").count()), (2, 2), "{stderr}");
     }
     publisher.stop();
 }

@@ -52,8 +52,8 @@ async fn descriptors_fall_to(process: &Process, expected: usize) {
 async fn a_frozen_client_loses_its_stream() {
     let (_redis, publisher, subscriber) = services(&QUICK).await;
     let before = subscriber.process.descriptors();
-    let place = format!("--subscriber=http://{}", subscriber.address);
-    let mut client = Process::start("tidings", &["tail".to_owned(), "c".to_owned(), place]);
+    let address = format!("--subscriber=http://{}", subscriber.address);
+    let mut client = Process::start("tidings", &["tail".to_owned(), "c".to_owned(), address]);
     subscriber.has_subscribers("c", 1).await;
     // One that answers pings stays.
     sleep(Duration::from_secs(3)).await;
@@ -96,7 +96,7 @@ async fn as_many_calls_may_be_cancelled_as_may_be_open() {
     peer.greet().await;
     peer.call(1, STREAM, &channel("c")).await;
     peer.first_data(1).await;
-    // It finds all of them at once when it goes on.
+    // It finds all of them at once when it continues.
     subscriber.process.signal("STOP");
     assert!(peer.call_and_cancel(3, CALLS, STREAM).await);
     subscriber.process.signal("CONT");
@@ -146,44 +146,44 @@ async fn a_reader_that_stops_by_flow_control_only_stays() {
     subscriber.stop();
 }
 
-/// It logs that once, goes on for those who are there, finds Redis again, and takes the others in when there is room.
+/// It logs that once, serves those that are there, finds Redis again, and takes the others in when there is room.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_connections_than_the_process_may_have_wait_for_a_free_one() {
-    const PLACES: usize = 50;
+    const CONNECTIONS_MAX: usize = 50;
     let mut redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
     publisher.client().publish(text("c", "the first")).await.expect("published");
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let args = [format!("--listen={address}"), format!("--redis-url={}", redis.url())];
-    let process = Process::start_with_descriptors("tidings-subscriber", &args, 2 * PLACES);
+    let process = Process::start_with_descriptors("tidings-subscriber", &args, 2 * CONNECTIONS_MAX);
     let mut here = Stream::alone(address, channel("c")).await;
     here.started().await;
     let mut others = Vec::new();
-    for _ in 0..PLACES + 10 {
+    for _ in 0..CONNECTIONS_MAX + 10 {
         let mut peer = Peer::connect(address).await;
         peer.greet().await;
         others.push(peer);
     }
-    let told = || process.output().matches("no more connections can be taken").count();
+    let warnings = || process.output().matches("no more connections can be taken").count();
     let began = Instant::now();
-    while told() == 0 {
+    while warnings() == 0 {
         assert!(began.elapsed() < TEST_TIMEOUT, "it says so");
         sleep(Duration::from_millis(20)).await;
     }
     let mut waiting = others.pop().expect("the last of them");
-    assert!(timeout(Duration::from_millis(500), waiting.frame()).await.is_err(), "there is no place for it");
+    assert!(timeout(Duration::from_millis(500), waiting.frame()).await.is_err(), "there is no room for it");
     redis.restart();
     let began = Instant::now();
     while publisher.client().publish(text("c", "the second")).await.is_err() {
         assert!(began.elapsed() < TEST_TIMEOUT, "the publisher finds Redis");
         sleep(Duration::from_millis(20)).await;
     }
-    // What Redis lost is told, and then it goes on.
+    // What Redis lost is reported, and then it continues.
     while !matches!(here.next_event().await, Event::Message(message) if text_of(&message) == "the second") {}
     drop(others);
     waiting.call(1, STREAM, &channel("c")).await;
     waiting.first_data(1).await;
-    assert_eq!(told(), 1, "{}", process.output());
+    assert_eq!(warnings(), 1, "{}", process.output());
     publisher.stop();
 }
 
@@ -272,7 +272,7 @@ async fn streams_of_a_connection_that_is_too_old_continue_with_their_cursor_on_a
     subscriber.stop();
 }
 
-/// Whoever does not end by itself has the grace, and no more.
+/// A stream that does not end by itself has the grace, and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_a_connection_that_is_too_old_may_finish_within_the_grace() {
     let redis = RedisServer::start();

@@ -1,4 +1,4 @@
-//! A cursor names what it covers: whoever resumes learns of what is gone, whatever Redis has forgotten meanwhile.
+//! A cursor names what it covers: a stream that resumes learns of what is gone, even if Redis has forgotten it meanwhile.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn publish(publisher: &Publisher, channel: &str, texts: &[&str]) -> String
     cursor
 }
 
-/// Where a stream of a pattern stands after all that was published.
+/// The position of a stream of a pattern after all that was published.
 async fn caught_up(subscriber: &Subscriber, glob: &str) -> String {
     let request = StreamMessagesRequest { earliest: true, ..pattern(glob) };
     let mut stream = subscriber.stream(request).await;
@@ -43,12 +43,12 @@ async fn story(stream: &mut Stream) -> Vec<(String, String)> {
     loop {
         match stream.next_event().await {
             Event::CaughtUp(_) => return story,
-            event => story.push(told(event)),
+            event => story.push(described(event)),
         }
     }
 }
 
-fn told(event: Event) -> (String, String) {
+fn described(event: Event) -> (String, String) {
     match event {
         Event::Gap(gap) => {
             assert_eq!(gap.reason(), GapReason::EpochChanged, "{gap:?}");
@@ -64,7 +64,7 @@ async fn next(stream: &mut Stream) -> (String, String) {
     loop {
         match stream.next_event().await {
             Event::CaughtUp(_) => {}
-            event => return told(event),
+            event => return described(event),
         }
     }
 }
@@ -73,7 +73,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(channel, said)| ((*channel).to_owned(), (*said).to_owned())).collect()
 }
 
-/// A stream that must not go on behind a gap ends at one. Answers its words, and the cursor that goes on behind it.
+/// A stream that fails at gaps ends at one. Returns its words, and the cursor that resumes after it.
 async fn fails(subscriber: &Subscriber, request: StreamMessagesRequest) -> (String, String) {
     let request = StreamMessagesRequest { on_gap: OnGap::Fail.into(), ..request };
     let refused = match subscriber.client().stream_messages(request).await {
@@ -119,8 +119,8 @@ async fn a_resumed_pattern_reports_a_flush_that_nobody_saw() {
     subscriber.stop();
 }
 
-/// Where several losses lie at one place, a stream that must not go on behind them ends once, names all, and the next
-/// comes behind them.
+/// Where several losses are at one position, a stream that fails at gaps ends once, names all, and the next
+/// gets past them.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_that_end_at_several_losses_get_past_all_of_them() {
     let redis = RedisServer::start();
@@ -135,11 +135,11 @@ async fn streams_that_end_at_several_losses_get_past_all_of_them() {
     let epochs = format!("{},1,0;{later},2,1", sent.epoch);
     for after in [before, sent.cursor] {
         let request = |after| StreamMessagesRequest { after: vec![after], ..channel("two") };
-        let (said, behind) = fails(&subscriber, request(after)).await;
+        let (said, after) = fails(&subscriber, request(after)).await;
         assert!(said.contains("1 to 2 and 1 to 3"), "{said}");
-        let failing = StreamMessagesRequest { on_gap: OnGap::Fail.into(), ..request(behind) };
-        let told = story(&mut subscriber.stream(failing).await).await;
-        assert!(told.iter().all(|(_, told)| told == "1"), "{told:?}");
+        let failing = StreamMessagesRequest { on_gap: OnGap::Fail.into(), ..request(after) };
+        let events = story(&mut subscriber.stream(failing).await).await;
+        assert!(events.iter().all(|(_, events)| events == "1"), "{events:?}");
         redis.command(&["HSET", "tidings:{two}:head", "e", later, "h", &epochs, "l", &lost(later)]);
     }
     subscriber.stop();
@@ -162,13 +162,13 @@ async fn a_stream_that_read_nothing_lost_nothing_where_its_epoch_is_not_listed_a
     redis.command(&["HSET", "tidings:{old}:head", "e", "0000000000000012", "h", &epochs.join(";")]);
     let subscriber = Subscriber::start(&redis.url(), &[]).await;
     let request = StreamMessagesRequest { after: vec![before], ..channel("old") };
-    let told = story(&mut subscriber.stream(request).await).await;
-    assert_eq!(told.iter().map(|(_, told)| told).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
+    let events = story(&mut subscriber.stream(request).await).await;
+    assert_eq!(events.iter().map(|(_, events)| events).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
     subscriber.stop();
     publisher.stop();
 }
 
-/// The same where it stood before the first epoch that the head listed then.
+/// The same where it was before the first epoch that the head listed then.
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_where_the_epoch_that_was_the_oldest_listed_is_gone_from_the_list() {
     let redis = RedisServer::start();
@@ -190,9 +190,9 @@ async fn nor_where_the_epoch_that_was_the_oldest_listed_is_gone_from_the_list() 
         failover(number).await;
     }
     let request = StreamMessagesRequest { after: vec![before], ..channel("old") };
-    let told = story(&mut subscriber.stream(request).await).await;
+    let events = story(&mut subscriber.stream(request).await).await;
     let texts: Vec<String> = (1..=22).map(|number| number.to_string()).collect();
-    assert_eq!(told.iter().map(|(_, told)| told).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
+    assert_eq!(events.iter().map(|(_, events)| events).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
     subscriber.stop();
     publisher.stop();
 }
@@ -244,7 +244,7 @@ async fn a_registry_that_is_lost_under_open_streams_is_mended() {
     subscriber.stop();
 }
 
-/// Two messages, a flush, and a third. Whoever was there before the first learns that something was lost: exactly what,
+/// Two messages, a flush, and a third. A stream that was open before the first learns that something was lost: exactly what,
 /// where the publisher still knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_from_before_the_first_message_knows_of_a_flush() {
@@ -280,7 +280,7 @@ async fn a_cursor_from_before_the_first_message_knows_of_a_flush() {
             assert_eq!(story(&mut stream).await, pairs(&[(name, lost), (name, "3")]));
             fails(&subscriber, resume(cursor, request)).await;
         }
-        // Whoever comes now has lost nothing, and what comes later is no news of the flush.
+        // A stream that opens now has lost nothing, and what comes later is no news of the flush.
         let mut new = subscriber.stream(pattern("b.*")).await;
         assert_eq!(story(&mut new).await, []);
         publish(&publisher, "b.later", &["1"]).await;

@@ -32,7 +32,7 @@ fn frame(message: &impl Message) -> Vec<u8> {
     framed(0, message.len(), &message).to_vec()
 }
 
-/// All that a status says. What its reason names stands there in any order.
+/// All that a status says. What its reason names is there in any order.
 fn said(status: &Status) -> (Code, String, Vec<Result<ErrorInfo, Any>>) {
     let details = tonic_types::pb::Status::decode(status.details()).expect("details").details.into_iter();
     let details = details.map(|any| match any.type_url.ends_with("ErrorInfo") {
@@ -80,7 +80,7 @@ async fn publishes_are_answered_alike_without_the_fast_paths() {
     let fast = Publisher::start(&redis.url(), &[]).await;
     let plain = Publisher::start(&redis.url(), &["--no-fast-path"]).await;
     let wires = [Wire::open(fast.address).await, Wire::open(plain.address).await];
-    // The epoch begins with whoever comes first.
+    // The epoch begins with the first publish.
     wires[0].call(PUBLISH, GRPC, &[], frame(&text("c", "first"))).await;
     wires[0].call(PUBLISH, GRPC, &[], frame(&text("", "first"))).await;
     for kind in [GRPC, WEB] {
@@ -172,7 +172,7 @@ async fn streams_bring_the_same_without_the_fast_path() {
         ("what is new", channel("a.2"), 2),
         ("a gap", after(&cursors[0], OnGap::Report), 500),
         ("a gap that ends it", after(&cursors[0], OnGap::Fail), 1),
-        ("behind a cursor", after(&cursors[880], OnGap::Fail), 20),
+        ("after a cursor", after(&cursors[880], OnGap::Fail), 20),
         ("another channel's cursor", after(&cursors[1_000], OnGap::Report), 0),
         ("two starts", StreamMessagesRequest { earliest: true, last: 1, ..channel("a.1") }, 0),
         ("no channel's name", channel("a b"), 0),

@@ -1,4 +1,4 @@
-//! Redis in trouble, and what becomes of the streams and publishes meanwhile; services that are told to stop.
+//! Redis in trouble, and what becomes of the streams and publishes meanwhile; services that get a signal to stop.
 
 mod away;
 mod damaged;

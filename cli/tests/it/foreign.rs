@@ -87,7 +87,7 @@ async fn plain_and_numbered_messages_live_side_by_side() {
         let (first, second) = (stream.message().await, stream.message().await);
         assert_eq!((first.sequence, text_of(&first)), (0, format!("plain {n}").as_str()));
         assert_eq!((second.sequence, text_of(&second)), (n, format!("numbered {n}").as_str()));
-        // The cursor of a message without a place is that of its predecessor.
+        // The cursor of an unnumbered message is that of its predecessor.
         if n == 1 {
             continue;
         }

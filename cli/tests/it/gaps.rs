@@ -29,9 +29,9 @@ async fn trimmed_messages_are_a_gap_or_a_status() {
     assert_eq!(sequences(&stream.messages(5).await), kept);
     stream.caught_up().await;
 
-    // The gap's cursor goes on behind it, and so does that of the status.
-    let behind = StreamMessagesRequest { after: vec![gap.cursor.clone()], ..channel("short") };
-    let mut stream = subscriber.stream(behind).await;
+    // The gap's cursor resumes after it, and so does that of the status.
+    let resumed = StreamMessagesRequest { after: vec![gap.cursor.clone()], ..channel("short") };
+    let mut stream = subscriber.stream(resumed).await;
     stream.started().await;
     assert_eq!(stream.message().await.sequence, kept[0]);
     let failing = StreamMessagesRequest { on_gap: OnGap::Fail.into(), ..after };

@@ -6,8 +6,8 @@ use std::{fs, path::Path};
 use crate::harness::crates;
 
 /// Where limits are: those of operators, with how far they may be set, and all others.
-const PLACES: [&str; 2] = ["runtime/src/config.rs", "src/limits"];
-/// What a number stands behind only where it bounds something.
+const FOLDERS: [&str; 2] = ["runtime/src/config.rs", "src/limits"];
+/// What precedes a number only where it bounds something.
 const BOUNDS: [&str; 6] = [
     "Duration::from_secs(",
     "Duration::from_millis(",
@@ -36,7 +36,7 @@ fn look(root: &Path, folder: &Path, files: &mut usize, found: &mut Vec<String>) 
             continue;
         }
         let name = path.strip_prefix(root).expect("it is below").to_string_lossy().into_owned();
-        if !name.ends_with(".rs") || name.ends_with("tests.rs") || PLACES.iter().any(|place| is_of(&name, place)) {
+        if !name.ends_with(".rs") || name.ends_with("tests.rs") || FOLDERS.iter().any(|path| is_of(&name, path)) {
             continue;
         }
         *files += 1;
@@ -46,9 +46,9 @@ fn look(root: &Path, folder: &Path, files: &mut usize, found: &mut Vec<String>) 
     }
 }
 
-/// Whether a file is this one, or stands in the folder beside it.
-fn is_of(name: &str, place: &str) -> bool {
-    name.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest == ".rs" || rest.starts_with('/'))
+/// Whether a file is this one, or is in the folder beside it.
+fn is_of(name: &str, path: &str) -> bool {
+    name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest == ".rs" || rest.starts_with('/'))
 }
 
 fn has_number(line: &str) -> bool {

@@ -22,7 +22,7 @@ use crate::harness::{
     wire::{GRPC, WEB, WEB_TEXT, Wire, framed},
 };
 
-/// A request of a method, and what of the answer is the same whoever answers and whenever.
+/// A request of a method, and what of the answer is the same from every server at any time.
 struct Sample {
     body: Vec<u8>,
     normal: fn(&[u8]) -> String,
@@ -114,7 +114,7 @@ pub(crate) fn request(path: &str) -> Vec<u8> {
 }
 
 /// How a call comes: the server it goes to, and as what.
-struct Way<'a> {
+struct Route<'a> {
     name: String,
     wire: &'a Wire,
     kind: &'a str,
@@ -180,32 +180,32 @@ fn refused() -> [Refused; 6] {
 async fn walk(service: &str, fast: &Wire, plain: &Wire) {
     let kinds = [("gRPC", GRPC), ("gRPC-Web", WEB), ("gRPC-Web as text", WEB_TEXT)];
     let servers = [("fast path", fast), ("fallback", plain)];
-    let ways: Vec<Way<'_>> = servers
+    let routes: Vec<Route<'_>> = servers
         .iter()
         .flat_map(|(server, wire)| {
-            kinds.iter().map(move |(name, kind)| Way { name: format!("{name}, {server}"), wire, kind })
+            kinds.iter().map(move |(name, kind)| Route { name: format!("{name}, {server}"), wire, kind })
         })
         .collect();
     for path in paths(service) {
         let Some(sample) = SAMPLES.get(path.as_str()) else { panic!("{path} is not tried: give it a sample") };
         let mut answers = Vec::new();
-        for Way { name, wire, kind } in &ways {
-            // What goes on ends when its client waits no longer.
+        for Route { name, wire, kind } in &routes {
+            // Streams end when its client waits no longer.
             let (frames, status) = wire.call(&path, kind, &[("grpc-timeout", "200m")], sample.body.clone()).await;
             let answer = Answer::of(&frames, &status, sample.normal);
             assert!(!answer.messages.is_empty(), "{path} by {name}: {answer:?}");
             assert!(matches!(answer.code, Code::Ok | Code::DeadlineExceeded), "{path} by {name}: {answer:?}");
             answers.push(answer);
         }
-        for (answer, way) in answers.iter().zip(&ways) {
-            assert_eq!(*answer, answers[0], "{path} by {}", way.name);
+        for (answer, route) in answers.iter().zip(&routes) {
+            assert_eq!(*answer, answers[0], "{path} by {}", route.name);
         }
         for Refused { what, headers, body, code, reason } in refused() {
             // What reflection can't decode is the end of its stream: it is not ours.
             if what == "no protobuf" && path.starts_with("/grpc.reflection.") {
                 continue;
             }
-            for Way { name, wire, kind } in &ways {
+            for Route { name, wire, kind } in &routes {
                 let (frames, status) = wire.call(&path, kind, headers, body.clone()).await;
                 let answer = Answer::of(&frames, &status, |_| String::new());
                 let expected = (0, code, reason);
@@ -215,7 +215,7 @@ async fn walk(service: &str, fast: &Wire, plain: &Wire) {
         }
     }
     for path in ["/tidings.v1.Other/Publish", &format!("/tidings.v1.{service}/Other"), "/", "/a"] {
-        for Way { name, wire, kind } in &ways {
+        for Route { name, wire, kind } in &routes {
             let (_, status) = wire.call(path, kind, &[], framed(0, 0, b"").to_vec()).await;
             let answer = Answer::of(&[], &status, |_| String::new());
             assert_eq!(

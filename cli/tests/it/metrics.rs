@@ -165,7 +165,7 @@ async fn readiness_follows_redis_and_liveness_does_not() {
     for admin in admins {
         admin.becomes("/readyz", 200).await;
     }
-    // A second is what it takes here; the rest is patience with busy machines.
+    // A second is what it takes here; the rest is reserve for busy machines.
     assert!(back.elapsed() < Duration::from_secs(8), "{:?}", back.elapsed());
     redis.kill();
     for admin in admins {
@@ -197,7 +197,7 @@ async fn the_admin_listener_lists_its_pages() {
     let nothing = admin.get("/");
     assert_eq!((nothing.code, nothing.body.as_str()), (404, "There is /metrics, /livez and /readyz here.\n"));
 
-    // Whoever says nothing keeps nobody else waiting.
+    // A client that says nothing keeps nobody else waiting.
     let silent: Vec<TcpStream> = (0..8).map(|_| admin.connect()).collect();
     assert_eq!(admin.get("/livez").code, 200);
     drop(silent);

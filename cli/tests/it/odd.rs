@@ -1,4 +1,4 @@
-//! Odd things on Redis: each hurts at most its own channel, and is told.
+//! Odd things on Redis: each hurts at most its own channel, and is reported.
 
 use std::time::{Duration, SystemTime};
 
@@ -157,7 +157,7 @@ async fn a_push_that_was_lost_is_read_from_the_log_before_what_follows_or_when_i
     publisher.client().publish(text("lossy", "3")).await.expect("published");
     let sequences: Vec<_> = stream.messages(2).await.iter().map(|message| message.sequence).collect();
     assert_eq!(sequences, [2, 3]);
-    // The last message of a quiet channel: nothing that follows tells of it.
+    // The last message of a quiet channel: nothing that follows shows it.
     append_unheard(&redis, "lossy", 4, "4");
     assert_eq!(stream.message().await.sequence, 4);
     publisher.client().publish(text("lossy", "5")).await.expect("published");

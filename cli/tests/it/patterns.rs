@@ -112,7 +112,7 @@ async fn heartbeats_come_while_it_is_quiet_and_while_it_is_busy(house: &House) {
                 last_cursor = message.cursor;
             }
             Event::Heartbeat(heartbeat) => {
-                assert_eq!(heartbeat.cursor, last_cursor, "a heartbeat tells what was delivered");
+                assert_eq!(heartbeat.cursor, last_cursor, "a heartbeat says what was delivered");
                 beats_among += i32::from(messages > 0);
             }
             Event::CaughtUp(_) => {}

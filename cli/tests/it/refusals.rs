@@ -31,9 +31,9 @@ const FOLLOW: &str = "/tidings.v1.SubscriberService/StreamMessages";
 /// A page's call takes no fast path.
 const PAGE: (&str, &str) = ("origin", "http://localhost");
 
-type Told = (Code, String);
+type Refusal = (Code, String);
 
-fn told(status: &Status) -> Told {
+fn refusal(status: &Status) -> Refusal {
     assert!(status.message().len() > 10 || status.code() == Code::Ok, "{status:?}");
     let reason = if status.code() == Code::Ok { String::new() } else { reason(status) };
     (status.code(), reason)
@@ -41,12 +41,12 @@ fn told(status: &Status) -> Told {
 
 /// What is said of a body on each way to a method that takes one request: the fast path where there is one, the
 /// generated server, and gRPC-Web.
-async fn on_all_ways(wire: &Wire, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<Told> {
+async fn on_all_paths(wire: &Wire, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<Refusal> {
     let mut all = Vec::new();
     for (kind, page) in [(GRPC, None), (GRPC, Some(PAGE)), (WEB, None), (WEB, Some(PAGE))] {
         let headers: Vec<_> = headers.iter().copied().chain(page).collect();
         let call = wire.call(path, kind, &headers, body.to_vec());
-        all.push(told(&timeout(TEST_TIMEOUT, call).await.expect("in time").1));
+        all.push(refusal(&timeout(TEST_TIMEOUT, call).await.expect("in time").1));
     }
     all
 }
@@ -57,10 +57,10 @@ fn frame(message: &impl Message) -> Vec<u8> {
 }
 
 /// What a stream says of its one message.
-async fn on_a_stream(wire: &Wire, request: PublishRequest) -> Told {
+async fn on_a_stream(wire: &Wire, request: PublishRequest) -> Refusal {
     let body = frame(&PublishStreamRequest { request: Some(request) });
     let (frames, status) = wire.call(PUBLISH_STREAM, GRPC, &[], body).await;
-    let Some(answer) = frames.first() else { return told(&status) };
+    let Some(answer) = frames.first() else { return refusal(&status) };
     let answer = PublishStreamResponse::decode(&answer[..]).expect("an answer");
     let Some(Outcome::Error(error)) = answer.result else { panic!("it was published") };
     let info = error.details.iter().find(|any| any.type_url.ends_with("ErrorInfo")).expect("a reason");
@@ -113,7 +113,7 @@ async fn a_bad_message_is_refused_alike_on_every_path() {
     let wire = Wire::open(publisher.address).await;
     for (what, request, code, reason) in bad_messages() {
         let expected = (code, reason.to_owned());
-        for answer in on_all_ways(&wire, PUBLISH, &[], &frame(&request)).await {
+        for answer in on_all_paths(&wire, PUBLISH, &[], &frame(&request)).await {
             assert_eq!(answer, expected, "{what}");
         }
         assert_eq!(on_a_stream(&wire, request.clone()).await, expected, "{what}, on a stream");
@@ -123,7 +123,7 @@ async fn a_bad_message_is_refused_alike_on_every_path() {
             _ => ("c".to_owned(), PublishRequest { channel: String::new(), ..request }),
         };
         let batch = PublishBatchRequest { channel, requests: vec![request] };
-        for answer in on_all_ways(&wire, BATCH, &[], &frame(&batch)).await {
+        for answer in on_all_paths(&wire, BATCH, &[], &frame(&batch)).await {
             assert_eq!(answer, expected, "{what}, in a batch");
         }
     }
@@ -134,7 +134,7 @@ async fn a_bad_message_is_refused_alike_on_every_path() {
         ("another channel", vec![text("d", "x")], Code::InvalidArgument, "CHANNELS_DIFFER"),
     ] {
         let batch = PublishBatchRequest { channel: "c".to_owned(), requests: batch };
-        for answer in on_all_ways(&wire, BATCH, &[], &frame(&batch)).await {
+        for answer in on_all_paths(&wire, BATCH, &[], &frame(&batch)).await {
             assert_eq!(answer, (code, reason.to_owned()), "{what}");
         }
     }
@@ -189,7 +189,7 @@ async fn a_bad_read_is_refused_alike_on_every_path() {
             "TOO_MANY_CURSORS",
         ),
     ] {
-        for answer in on_all_ways(&wire, path, &[], &body).await {
+        for answer in on_all_paths(&wire, path, &[], &body).await {
             assert_eq!(answer, (code, reason.to_owned()), "{what} {path}");
         }
     }
@@ -218,7 +218,7 @@ async fn a_bad_body_is_refused_alike_at_both_services() {
         let wire = Wire::open(address).await;
         let message = &good[5..];
         let claims = |more: usize| framed(0, message.len() + more, message).to_vec();
-        // A claim that is too short leaves the beginning of another message behind.
+        // A claim that is too short leaves the beginning of another message.
         let short = framed(0, 2, b"\x0a\x00\x00").to_vec();
         let gzip = [("grpc-encoding", "gzip")];
         for (what, headers, body, code, reason) in [
@@ -235,7 +235,7 @@ async fn a_bad_body_is_refused_alike_at_both_services() {
             ("an encoding", &gzip, good.clone(), Code::Unimplemented, "COMPRESSED"),
             ("too large", &[], framed(0, (8 << 20) + 1, b"x").to_vec(), Code::ResourceExhausted, "REQUEST_TOO_LARGE"),
         ] {
-            for (way, answer) in on_all_ways(&wire, path, headers, &body).await.into_iter().enumerate() {
+            for (way, answer) in on_all_paths(&wire, path, headers, &body).await.into_iter().enumerate() {
                 assert_eq!(answer, (code, reason.to_owned()), "{what} {path}, way {way}");
             }
         }
@@ -251,7 +251,7 @@ async fn a_bad_body_is_refused_alike_at_both_services() {
         ("too large", framed(0, (8 << 20) + 1, b"x").to_vec(), Code::ResourceExhausted, "REQUEST_TOO_LARGE"),
     ] {
         let (_, status) = wire.call(PUBLISH_STREAM, GRPC, &[], body).await;
-        assert_eq!(told(&status), (code, reason.to_owned()), "{what}: {status:?}");
+        assert_eq!(refusal(&status), (code, reason.to_owned()), "{what}: {status:?}");
     }
     let listed = subscriber.list("c").await;
     assert!(listed.is_empty(), "nothing of all that was published: {listed:?}");

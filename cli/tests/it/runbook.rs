@@ -1,4 +1,4 @@
-//! The runbook and the alert rules speak of what is there: series that are scraped, alerts that stand in the rules, log
+//! The runbook and the alert rules speak of what is there: series that are scraped, alerts that are in the rules, log
 //! lines that the code writes.
 
 use std::{
@@ -53,7 +53,7 @@ async fn alerts_look_at_series_that_exist() {
 
 /// A metric's name, and its labels where there are any.
 fn selector(text: &str) -> &str {
-    let name = text.find(|c: char| !c.is_ascii_lowercase() && c != '_').expect("the file goes on");
+    let name = text.find(|c: char| !c.is_ascii_lowercase() && c != '_').expect("the file continues");
     match text[name..].starts_with('{') {
         true => &text[..text.find('}').expect("labels end") + 1],
         false => &text[..name],
@@ -72,21 +72,21 @@ fn has(scraped: &Scraped, selector: &str) -> bool {
 fn every_alert_has_its_page_and_every_page_its_alert() {
     let (rules, runbook) = (read("docs/alerts.yml"), read("docs/runbook.md"));
     let alerts: BTreeSet<&str> = values(&rules, "alert").into_iter().collect();
-    let told: BTreeSet<&str> = runbook.split('`').filter(|text| text.starts_with("Tidings")).collect();
-    assert_eq!(alerts, told);
+    let named: BTreeSet<&str> = runbook.split('`').filter(|text| text.starts_with("Tidings")).collect();
+    assert_eq!(alerts, named);
     let anchors: BTreeSet<String> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).map(anchor).collect();
-    let places = values(&rules, "runbook_url");
-    assert_eq!(places.len(), alerts.len());
-    for place in places {
-        let (file, anchor) = place.split_once('#').expect("a place on a page");
-        assert!(file == "docs/runbook.md" && anchors.contains(anchor), "{place}");
+    let links = values(&rules, "runbook_url");
+    assert_eq!(links.len(), alerts.len());
+    for link in links {
+        let (file, anchor) = link.split_once('#').expect("a link to a page");
+        assert!(file == "docs/runbook.md" && anchors.contains(anchor), "{link}");
     }
 }
 
 #[test]
 fn the_page_on_clients_has_the_limits_of_the_code() {
     let page = read("docs/clients.md").split_whitespace().collect::<Vec<_>>().join(" ");
-    for (limit, before, behind) in [
+    for (limit, before, after) in [
         (CALLS_PER_CONNECTION as usize, "carries ", " calls at once"),
         (CONNECTIONS, "takes ", " connections"),
         (TOPICS, "follows ", " different channels and patterns"),
@@ -95,7 +95,7 @@ fn the_page_on_clients_has_the_limits_of_the_code() {
         (CURSOR_CHANNELS, "more than ", " channels, cursors of the whole stream are empty"),
         (HEARTBEAT_MIN.as_millis() as usize, "`heartbeat_interval`, ", " ms at least"),
     ] {
-        let said = format!("{before}{}{behind}", with_commas(limit));
+        let said = format!("{before}{}{after}", with_commas(limit));
         assert!(page.contains(&said), "it does not say {said:?}");
     }
     assert!(HEARTBEAT_PATTERN.as_secs() == 5 && page.contains("a heartbeat every five seconds by default"));
@@ -173,7 +173,7 @@ fn gather(folder: &Path, code: &mut String) {
     }
 }
 
-/// Texts that go on in the next line, in one.
+/// Texts that continue in the next line, in one.
 fn joined(code: &str) -> String {
     let mut parts = code.split("\\\n");
     let first = parts.next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! A reader that stops for a while falls behind the ring, slows nobody, and gets everything in order.
+//! A reader that stops for a while falls out of the ring, slows nobody, and gets everything in order.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const BATCH: usize = 100;
 const BYTES: usize = 4_000;
 
 async fn a_slow_reader_gets_everything_and_slows_nobody(house: &House) {
-    // On a connection of its own, so that only its own flow control stands still.
+    // On a connection of its own, so that only its own flow control stops.
     let mut slow = house.stream_on_its_own_connection(channel("flood")).await;
     slow.started().await;
     let mut quick = house.stream(channel("flood")).await;

@@ -15,9 +15,9 @@ use crate::harness::{Publisher, Stream, Subscriber, channel, text};
 const MIB: u64 = 1 << 20;
 /// 160 MB in all.
 const MESSAGES: usize = 40_000;
-/// 40 MB: far more than what all buffers on the way to a reader hold.
+/// 40 MB: far more than what all buffers before a reader hold.
 const FEWER: usize = 10_000;
-/// What the readers that go on keep of their speed beside one that stopped. A noisy machine measures less than is true,
+/// What the readers that continue keep of their speed beside one that stopped. A noisy machine measures less than is true,
 /// so the best of a few rounds counts, and the bound lies below the one that is aimed at (0.95).
 const RATIO: f64 = 0.8;
 const ROUNDS: usize = 3;
@@ -29,7 +29,7 @@ async fn services(redis: &RedisServer, history: &str) -> (Publisher, Subscriber)
     (Publisher::start(&redis.url(), &args).await, Subscriber::start(&redis.url(), &args).await)
 }
 
-/// A stream that nobody reads, behind its `started`.
+/// A stream that nobody reads, after its `started`.
 async fn stopped(subscriber: &Subscriber, name: &str) -> Stream {
     let mut stream = subscriber.stream_on_its_own_connection(channel(name)).await;
     stream.started().await;
@@ -79,13 +79,13 @@ async fn one_that_stopped_slows_nobody_and_costs_little() {
     subscriber.stop();
 }
 
-/// Each stands at a place of its own, so that they share no page: what waits for them is as much as it can be.
+/// Each has a position of its own, so that they share no page: what waits for them is as much as it can be.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_that_stopped_share_one_budget() {
     const STREAMS: usize = 1_000;
     /// Messages between two readers: far more than a chunk.
     const APART: usize = MESSAGES / STREAMS;
-    /// What some of them read in the end: twice what all buffers on the way to a reader hold.
+    /// What some of them read in the end: twice what all buffers before a reader hold.
     const READ: i64 = 1_000;
     let redis = RedisServer::start();
     let (publisher, subscriber) = services(&redis, "--history-max-messages=100000").await;
@@ -102,7 +102,7 @@ async fn a_thousand_that_stopped_share_one_budget() {
         stream.started().await;
         slow.push((MESSAGES as i64 + 1 - i64::from(last), stream));
     }
-    // They may go on asking the log for what they will not read.
+    // They may keep asking the log for what they will not read.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let grown = memory.grown();
     eprintln!("a thousand that stopped: {} MiB more", grown / MIB);

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::harness::{Publisher, TEST_TIMEOUT, text};
 
 const STREAMS: usize = 8;
-/// More than a stream takes in, and than its window lets through behind that.
+/// More than a stream takes in, and than its window lets through after that.
 const EACH: usize = 4_500;
 
 /// Publishes as fast as HTTP/2 takes it, each message in a frame of its own; answers how many were published.
@@ -37,7 +37,7 @@ async fn publish_all(publisher: &Publisher, sent: Arc<AtomicUsize>) -> impl Futu
         let answers = client.publish_stream(ReceiverStream::new(stream)).await;
         let mut answers = answers.expect("a stream").into_inner();
         let mut published = 0;
-        while let Some(answer) = answers.message().await.expect("the connection goes on") {
+        while let Some(answer) = answers.message().await.expect("the connection continues") {
             assert!(matches!(answer.result, Some(Outcome::Response(_))), "{answer:?}");
             published += 1;
         }
@@ -65,7 +65,7 @@ async fn streams_of_small_messages_bear_a_redis_that_hangs() {
         if now == before && now > STREAMS {
             break;
         }
-        assert!(began.elapsed() < TEST_TIMEOUT, "{now} were sent and it still goes on");
+        assert!(began.elapsed() < TEST_TIMEOUT, "{now} were sent and it still continues");
         before = now;
     }
     assert!(before < STREAMS * EACH, "not all of it can wait");

@@ -1,4 +1,4 @@
-//! SIGTERM: who is told what, what is answered, and how soon the process is gone.
+//! SIGTERM: what each client gets, what is answered, and how soon the process is gone.
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,11 @@ const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
 /// things.
 const SLACK: Duration = Duration::from_millis(1_000);
 
-/// Waits for a process that was told to stop, which must end well and in time.
-fn ends_within(process: &mut Process, told: Instant, time: Duration) {
+/// Waits for a process that got a signal to stop, which must end well and in time.
+fn ends_within(process: &mut Process, signalled: Instant, time: Duration) {
     let status = process.wait(TEST_TIMEOUT);
     assert!(status.success(), "{status:?}");
-    let took = told.elapsed();
+    let took = signalled.elapsed();
     assert!(took < time + SLACK, "it took {took:?}");
 }
 
@@ -60,12 +60,12 @@ async fn a_thousand_streams_and_readers_that_have_stopped_do_not_hold_it_up() {
     let mut watcher = HealthClient::new(connect(subscriber.address).await);
     let mut watched = watcher.watch(HealthCheckRequest::default()).await.expect("a stream").into_inner();
     let mut health = async || {
-        let told = timeout(TEST_TIMEOUT, watched.message()).await.expect("in time");
-        told.expect("no error").map(|told| told.status())
+        let status = timeout(TEST_TIMEOUT, watched.message()).await.expect("in time");
+        status.expect("no error").map(|status| status.status())
     };
     assert_eq!(health().await, Some(ServingStatus::Serving));
 
-    let told = Instant::now();
+    let signalled = Instant::now();
     subscriber.process.signal("TERM");
     assert_eq!(health().await, Some(ServingStatus::NotServing));
     assert_eq!(health().await, None);
@@ -73,9 +73,9 @@ async fn a_thousand_streams_and_readers_that_have_stopped_do_not_hold_it_up() {
         let status = stream.end().await;
         assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "DRAINING"), "{status:?}");
     }
-    assert!(told.elapsed() < SHUTDOWN, "none of them had to be cut: {:?}", told.elapsed());
+    assert!(signalled.elapsed() < SHUTDOWN, "none of them had to be cut: {:?}", signalled.elapsed());
     subscriber.client().stream_messages(channel("s0")).await.expect_err("no new streams");
-    ends_within(&mut subscriber.process, told, SHUTDOWN);
+    ends_within(&mut subscriber.process, signalled, SHUTDOWN);
 
     // The stopped reader has what it has, and gets the rest elsewhere.
     let (mut received, mut cursor) = (Vec::new(), String::new());
@@ -95,7 +95,7 @@ async fn a_thousand_streams_and_readers_that_have_stopped_do_not_hold_it_up() {
     other.stop();
 }
 
-/// What a reader got of one channel, and where it goes on.
+/// What a reader got of one channel, and where it resumes.
 struct Reader {
     request: StreamMessagesRequest,
     received: Vec<i64>,
@@ -108,7 +108,7 @@ impl Reader {
             let cursor = match stream.try_next().await {
                 Ok(Some(Event::Message(message))) => {
                     self.received.push(message.sequence);
-                    // On a pattern it stands behind the cursor of the whole stream.
+                    // On a pattern it comes after the cursor of the whole stream.
                     self.request.after.truncate(usize::from(!self.request.pattern.is_empty()));
                     message.cursor
                 }
@@ -157,7 +157,7 @@ async fn the_last_cursor_before_a_stop_continues_without_loss_or_doubles() {
             }));
         }
         sleep(Duration::from_millis(700)).await;
-        let told = Instant::now();
+        let signalled = Instant::now();
         subscriber.process.signal("TERM");
         for reader in reading {
             let (reader, end) = reader.await.expect("no panic");
@@ -170,7 +170,7 @@ async fn the_last_cursor_before_a_stop_continues_without_loss_or_doubles() {
             }
         }
         // Nobody held it up, so it did not wait.
-        ends_within(&mut subscriber.process, told, Duration::ZERO);
+        ends_within(&mut subscriber.process, signalled, Duration::ZERO);
         stops += 1;
     }
     assert!(stops >= 3, "it was stopped in the middle: {stops}");
@@ -178,7 +178,7 @@ async fn the_last_cursor_before_a_stop_continues_without_loss_or_doubles() {
     publisher.stop();
 }
 
-/// Neither a reader that has stopped nor what it captures holds it up, and a stream that is being opened is told.
+/// Neither a reader that has stopped nor what it captures holds it up, and a stream that is being opened gets a status.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_whose_redis_hangs_is_gone_in_time() {
     let shutdown = Duration::from_secs(2);
@@ -197,11 +197,11 @@ async fn a_subscriber_whose_redis_hangs_is_gone_in_time() {
     let mut client = SubscriberServiceClient::new(connect(subscriber.address).await);
     let opening = tokio::spawn(async move { client.stream_messages(channel("new")).await.map(|_| ()) });
     sleep(Duration::from_millis(500)).await;
-    let told = Instant::now();
+    let signalled = Instant::now();
     subscriber.process.signal("TERM");
     let refused = timeout(TEST_TIMEOUT, opening).await.expect("in time").expect("no panic").expect_err("it stops");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "DRAINING"), "{refused:?}");
-    ends_within(&mut subscriber.process, told, shutdown);
+    ends_within(&mut subscriber.process, signalled, shutdown);
     redis.resume();
     publisher.stop();
 }

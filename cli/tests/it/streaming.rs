@@ -84,7 +84,7 @@ async fn batches_and_streams_publish_in_order(house: &House) {
         .map(|request| PublishStreamRequest { request: Some(request) })
         .collect();
     let answers = house.publisher().publish_stream(iter(requests)).await.expect("opened").into_inner();
-    let answers: Vec<_> = answers.map(|answer| answer.expect("goes on").result.expect("a result")).collect().await;
+    let answers: Vec<_> = answers.map(|answer| answer.expect("continues").result.expect("a result")).collect().await;
     assert_eq!(answers.len(), 500);
     for (index, answer) in answers.iter().enumerate() {
         match answer {
@@ -121,7 +121,7 @@ async fn every_start_begins_where_it_says(house: &House) {
     let mut receipts = Vec::new();
     for n in 1..=5 {
         receipts.push(house.publish(text("starts", n.to_string())).await);
-        // Log time counts milliseconds: `since` must be able to tell these apart.
+        // Log time counts milliseconds: `since` must be able to distinguish these.
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     let base = channel("starts");
@@ -157,7 +157,7 @@ async fn every_start_begins_where_it_says(house: &House) {
 }
 
 async fn after_a_cursor_comes_the_next_message(house: &House) {
-    // The cursor of `started`, on a channel that has no history yet, is a place to resume from as well.
+    // The cursor of `started`, on a channel that has no history yet, is a position to resume from as well.
     let start = house.stream(channel("resume")).await.started().await;
     for n in 1..=3 {
         house.publish(text("resume", n.to_string())).await;

@@ -144,7 +144,7 @@ async fn a_service_with_a_certificate_speaks_tls_and_nothing_else() {
     if let Ok(channel) = plain.connect().await {
         PublisherServiceClient::new(channel).publish(text("a", "x")).await.expect_err("it is plain text");
     }
-    // Whoever says nothing is cut in time, and whoever speaks plain HTTP at once.
+    // A client that says nothing is cut in time, and one that speaks plain HTTP at once.
     let mut http = TcpStream::connect(publisher_process.address).await.expect("it listens");
     http.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
     let mut said = Vec::new();

@@ -144,7 +144,7 @@ async fn what_nobody_reads_is_bounded_as_well() {
     assert!(most - idle < MOST_KIB - (40 << 10), "{} KiB above idle", most - idle);
     publisher.client().publish(text("small", "x")).await.expect("others are served");
     while let Ok(frame) = timeout(Duration::from_millis(300), peer.frame()).await {
-        assert!(frame.is_some_and(|frame| !frame.is_goaway()), "the connection goes on");
+        assert!(frame.is_some_and(|frame| !frame.is_goaway()), "the connection continues");
     }
     publisher.stop();
 }
@@ -166,7 +166,7 @@ async fn clients_that_send_much_at_once_are_served() {
     let answers = publisher.client().publish_stream(tokio_stream::iter(requests)).await;
     let mut answers = answers.expect("a stream").into_inner();
     let mut published = 0;
-    while let Some(answer) = answers.message().await.expect("it goes on") {
+    while let Some(answer) = answers.message().await.expect("it continues") {
         assert!(matches!(answer.result, Some(Outcome::Response(_))), "{answer:?}");
         published += 1;
     }

@@ -52,7 +52,7 @@ async fn a_channels_name_reaches_the_log_as_an_escape() {
         stream.caught_up().await;
         stream.message().await;
         logged_safely(&subscriber.process, "forged").await;
-        assert!(subscriber.process.output().contains("202e"), "its name is told: {}", subscriber.process.output());
+        assert!(subscriber.process.output().contains("202e"), "its name is logged: {}", subscriber.process.output());
         subscriber.stop();
     }
 }

@@ -12,8 +12,8 @@ use tidings_transport::Network;
 
 use super::{Error, parse};
 
-/// How much one caller may take: the subject of its token, or its address where it has not signed in. An IPv6 network of
-/// 64 bits counts as one address.
+/// How much one caller may take: the subject of its token, or its address where it has not signed in. An IPv6 network
+/// of 64 bits counts as one address.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
 #[group(skip)]

@@ -14,8 +14,8 @@ pub struct RedisFlags {
     /// connection, so that another password needs no restart [default: none]
     #[arg(long, env = "TIDINGS_REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
-    /// A file with certificates (PEM): the certificate of a Redis at rediss:// must be signed by one of these. Read again
-    /// for each connection, as the next two are [default: those that the system trusts]
+    /// A file with certificates (PEM): the certificate of a Redis at rediss:// must be signed by one of these. Read
+    /// again for each connection, as the next two are [default: those that the system trusts]
     #[arg(long, env = "TIDINGS_REDIS_CA", value_name = "FILE")]
     pub redis_ca: Option<PathBuf>,
     /// A file with a certificate to show to Redis (PEM), behind it those that lead to a root [default: none]

@@ -40,8 +40,8 @@ pub(crate) struct Events {
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-/// When the cursor of a whole pattern stream may be sent again: it is as long as its channels are many, and heartbeats may
-/// come ten times a second.
+/// When the cursor of a whole pattern stream may be sent again: it is as long as its channels are many, and heartbeats
+/// may come ten times a second.
 struct WholeCursors {
     due: Instant,
 }

@@ -10,7 +10,7 @@ pub(super) fn live_links(redis: &RedisServer) -> Vec<String> {
         .collect()
 }
 
-/// One of two replicas always listens, so that everything is heard.
+/// One of two replicas always listens, so that everything is received.
 #[tokio::test(flavor = "multi_thread")]
 async fn live_connections_that_are_killed_in_turn_lose_and_double_nothing() {
     let redis = RedisServer::start();
@@ -64,7 +64,7 @@ async fn redis_restarts_in_between() {
     }
 }
 
-/// Adopting is refused for a while: what was heard waits, in order.
+/// Adopting is refused for a while: what was received waits, in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_received_while_redis_is_full_is_adopted_when_it_is_not() {
     let redis = RedisServer::start();
@@ -83,7 +83,7 @@ async fn what_is_received_while_redis_is_full_is_adopted_when_it_is_not() {
     subscriber.stop();
 }
 
-/// A service that stops adopts what it holds, for there may be nobody else who heard it.
+/// A service that stops adopts what it holds, for there may be no other that received it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_loses_nothing_that_was_received() {
     let redis = RedisServer::start();
@@ -92,7 +92,7 @@ async fn a_stop_loses_nothing_that_was_received() {
     for begin in (0..5_000).step_by(500) {
         burst(&mut plain, "orders", numbered(begin..begin + 500)).await;
     }
-    // Its answer comes behind all pushes.
+    // Its answer comes after all pushes.
     subscriber.stream(channel("orders")).await;
     subscriber.stop();
     let next = capturing(&redis, "orders", 1).await;

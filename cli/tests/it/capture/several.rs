@@ -48,12 +48,12 @@ async fn every_stream_of_every_replica_gets_each_message_once() {
         stream.is_quiet(Duration::from_millis(100)).await;
     }
     // A plain subscriber sees what was published, and no notice among it.
-    let mut heard = listening.on_message();
+    let mut received = listening.on_message();
     for _ in 0..count {
-        let message = timeout(TEST_TIMEOUT, heard.next()).await.expect("in time").expect("connected");
+        let message = timeout(TEST_TIMEOUT, received.next()).await.expect("in time").expect("connected");
         assert_eq!(message.get_channel_name(), "orders.eu");
     }
-    assert!(timeout(Duration::from_millis(100), heard.next()).await.is_err());
+    assert!(timeout(Duration::from_millis(100), received.next()).await.is_err());
     for subscriber in [first, second, third] {
         assert_eq!(subscriber.list("orders.eu").await, log);
         subscriber.stop();
@@ -61,7 +61,7 @@ async fn every_stream_of_every_replica_gets_each_message_once() {
     publisher.stop();
 }
 
-/// Another replica goes on where the one that adopts is killed.
+/// Another replica continues where the one that adopts is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_adopting_replica_is_killed_nothing_is_lost_or_doubled() {
     let redis = RedisServer::start();
@@ -84,7 +84,7 @@ async fn when_the_adopting_replica_is_killed_nothing_is_lost_or_doubled() {
     other.stop();
 }
 
-/// What only one replica has heard is adopted also while another holds the lease and goes on and on.
+/// What only one replica has received is adopted also while another holds the lease and keeps adopting.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_asks_for_the_lease_when_its_holder_never_received_a_message() {
     let redis = RedisServer::start();
@@ -97,7 +97,7 @@ async fn a_replica_asks_for_the_lease_when_its_holder_never_received_a_message()
     // Both in one round trip: the holder has no time to come back in between.
     let mut pipeline = redis::pipe();
     pipeline.cmd("CLIENT").arg("KILL").arg("ID").arg(holders_link).ignore();
-    pipeline.cmd("PUBLISH").arg("orders").arg("only the other heard it").ignore();
+    pipeline.cmd("PUBLISH").arg("orders").arg("only the other received it").ignore();
     pipeline.query_async::<()>(&mut plain).await.expect("published");
     captured(&redis, "orders", 2).await;
     let deadline = Instant::now() + TEST_TIMEOUT;
@@ -106,12 +106,12 @@ async fn a_replica_asks_for_the_lease_when_its_holder_never_received_a_message()
         burst(&mut plain, "orders", numbered(sent..sent + 1)).await;
         sent += 1;
         sleep(Duration::from_millis(100)).await;
-        if other.list("orders").await.iter().any(|message| text_of(message) == "only the other heard it") {
+        if other.list("orders").await.iter().any(|message| text_of(message) == "only the other received it") {
             break;
         }
         assert!(Instant::now() < deadline, "it was never adopted");
     }
-    assert!(sent > 10, "the holder went on meanwhile: {sent}");
+    assert!(sent > 10, "the holder continued meanwhile: {sent}");
     let log = listed(&holder, "orders", sent + 2).await;
     let different: HashSet<&str> = log.iter().map(text_of).collect();
     assert_eq!((log.len(), different.len()), (sent + 2, sent + 2));

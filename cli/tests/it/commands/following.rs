@@ -18,8 +18,8 @@ fn tail_says_at_once_what_it_follows_and_that_it_waits() {
         (&["quiet", "--since", "2026-11-24T13:00:00+01:00"], "since 2026-11-24T12:00:00.000Z"),
     ] {
         let tail = served.tail(args);
-        let told = tail.note();
-        assert!(told.contains(words), "{told}");
+        let stderr = tail.note();
+        assert!(stderr.contains(words), "{stderr}");
         assert_eq!(tail.end("INT").0, Some(0));
     }
     // For programs it says nothing that is no message.
@@ -78,7 +78,7 @@ fn since_takes_any_offset_and_fraction() {
     let printed = served.ok(&["list", "c", "--json"]);
     let first: Value = serde_json::from_str(&printed).expect("JSON");
     let time = first["publish_time"].as_str().expect("a time").parse::<chrono::DateTime<Utc>>().expect("RFC 3339");
-    // A millisecond behind the first, and not before the second.
+    // A millisecond after the first, and not before the second.
     let since = time + Duration::from_millis(1);
     while Utc::now() < since {
         std::thread::yield_now();
@@ -104,9 +104,9 @@ fn lists_of_nothing_say_so() {
         (&["list"], "the default channel has no messages"),
     ] {
         let output = served.run(args);
-        let told = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b""[..]), "{args:?}");
-        assert!(told.contains(words) && told.lines().count() == 1, "{args:?}: {told}");
+        assert!(stderr.contains(words) && stderr.lines().count() == 1, "{args:?}: {stderr}");
         let json = served.run(&[args, &["--json"]].concat());
         assert_eq!((json.status.code(), json.stdout.len(), json.stderr.len()), (Some(0), 0, 0), "{json:?}");
     }

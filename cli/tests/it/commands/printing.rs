@@ -1,4 +1,4 @@
-//! Nothing that strangers sent can steer a terminal, and columns stand under each other whatever the names.
+//! Nothing that strangers sent can steer a terminal, and columns are aligned for any names.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::harness::{Served, run_with_input};
 
 /// What moves cursors, colours, hides, and turns the direction of text.
 const EVIL: &str = "\u{1b}[2J\u{8}\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{200b}\u{feff}";
-/// What of that may stand in a channel's name.
+/// What of that may be in a channel's name.
 const NAME: &str = "evil\u{202e}\u{2069}\u{200b}\u{feff}";
 
 #[test]

@@ -23,9 +23,9 @@ fn texts(served: &Served, channel: &str) -> Vec<String> {
 fn unknown_options_are_refused_and_two_dashes_end_them() {
     let served = Served::start(&[]);
     let refused = served.run(&["publish", "c", "--dry-run"]);
-    let told = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(2), "{told}");
-    assert!(told.contains("unexpected argument '--dry-run'") && told.contains("-- --dry-run"), "{told}");
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("unexpected argument '--dry-run'") && stderr.contains("-- --dry-run"), "{stderr}");
     for args in [&["-5"][..], &["-0.5"], &["--", "--dry-run"], &["--json", "--", "-7"]] {
         served.ok(&[&["publish", "c"], args].concat());
     }
@@ -84,9 +84,9 @@ fn the_first_line_that_fails_ends_it_and_what_was_published_is_reported() {
         (b"1\n2\n\xff\n4\n", ["line 3 of standard input", "not UTF-8", "With a receipt: 2"], 3),
     ] {
         let output = run_with_input(&["publish", "c", "--lines", "--json"], &served, input);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{told}");
-        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{stderr}");
+        assert!(words.iter().all(|word| stderr.contains(word)), "{stderr}");
         assert_eq!(json_lines(&served.ok(&["list", "c", "--json"])).len(), published);
     }
     let usage = served.run(&["publish", "c", "m", "--lines"]);
@@ -121,10 +121,10 @@ fn what_has_no_receipt_when_the_service_dies_is_counted() {
     assert!(receipt.contains("\"sequence\":1"), "{receipt}");
     // Its input stays open: it must end all the same.
     served.process.signal("KILL");
-    let mut told = String::new();
-    child.stderr.take().expect("a pipe").read_to_string(&mut told).expect("UTF-8");
-    assert_eq!(child.wait().expect("it ends").code(), Some(1), "{told}");
-    assert!(told.contains("With a receipt: 1"), "{told}");
+    let mut stderr = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("UTF-8");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1), "{stderr}");
+    assert!(stderr.contains("With a receipt: 1"), "{stderr}");
 }
 
 #[test]

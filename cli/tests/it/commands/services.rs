@@ -23,18 +23,18 @@ fn every_client_command_names_the_server_that_does_not_answer_in_time() {
         command.args(args).args(["--timeout", "200ms"]);
         command.env("TIDINGS_PUBLISHER", &address).env("TIDINGS_SUBSCRIBER", &address);
         let output = command.output().expect("it ends");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
-        assert!(told.contains(&address), "{args:?}: {told}");
-        assert!(told.contains("did not answer within 200ms") && told.contains("--timeout"), "{args:?}: {told}");
-        assert_eq!(told.contains("Whether it was published is not known"), args == ["publish", "c", "m"], "{told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.contains(&address), "{args:?}: {stderr}");
+        assert!(stderr.contains("did not answer within 200ms") && stderr.contains("--timeout"), "{args:?}: {stderr}");
+        assert_eq!(stderr.contains("Whether it was published is not known"), args == ["publish", "c", "m"], "{stderr}");
     }
 }
 
 #[test]
 fn healthcheck_finds_services_as_the_other_commands_do() {
     let served = Served::start(&[]);
-    let places = [&served.publisher, &served.subscriber].map(|url| url.replace("http://", ""));
+    let addresses = [&served.publisher, &served.subscriber].map(|url| url.replace("http://", ""));
     let asked = |variables: [&str; 2], addresses: [&str; 2]| {
         let mut command = clean_command(&binary("tidings"));
         command.arg("healthcheck").env(variables[0], addresses[0]).env(variables[1], addresses[1]);
@@ -43,22 +43,22 @@ fn healthcheck_finds_services_as_the_other_commands_do() {
     };
     let clients = ["TIDINGS_PUBLISHER", "TIDINGS_SUBSCRIBER"];
     let servers = ["TIDINGS_PUBLISHER_LISTEN", "TIDINGS_SUBSCRIBER_LISTEN"];
-    let anywhere = places.clone().map(|place| place.replace("127.0.0.1", "0.0.0.0"));
-    let named = places.clone().map(|place| format!("http://{}", place.replace("127.0.0.1", "localhost")));
+    let anywhere = addresses.clone().map(|address| address.replace("127.0.0.1", "0.0.0.0"));
+    let named = addresses.clone().map(|address| format!("http://{}", address.replace("127.0.0.1", "localhost")));
     for (variables, addresses) in [
         (clients, [&served.publisher, &served.subscriber]),
-        (clients, [&places[0], &places[1]]),
+        (clients, [&addresses[0], &addresses[1]]),
         (clients, [&named[0], &named[1]]),
-        (servers, [&places[0], &places[1]]),
+        (servers, [&addresses[0], &addresses[1]]),
         (servers, [&anywhere[0], &anywhere[1]]),
     ] {
         let addresses = addresses.map(String::as_str);
         assert_eq!(asked(variables, addresses), (Some(0), String::new()), "{variables:?} {addresses:?}");
     }
     for variables in [clients, servers] {
-        let (code, told) = asked(variables, [&places[0], "127.0.0.1:1"]);
-        assert_eq!(code, Some(1), "{told}");
-        assert!(told.contains("nothing answers at") && told.contains("127.0.0.1:1"), "{told}");
+        let (code, stderr) = asked(variables, [&addresses[0], "127.0.0.1:1"]);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("nothing answers at") && stderr.contains("127.0.0.1:1"), "{stderr}");
     }
     served.stop();
 }
@@ -86,10 +86,10 @@ fn the_banner_s_commands_work_as_printed() {
 #[test]
 fn a_log_filter_never_silences_everything_by_mistake() {
     let refused = clean_command(&binary("tidings")).args(["--log-filter", "warning"]).output().expect("it ends");
-    let told = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(2), "{told}");
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{stderr}");
     for word in ["--log-filter", "\"warning\"", "error, warn, info, debug, trace", "info,tidings=debug"] {
-        assert!(told.contains(word), "{word}: {told}");
+        assert!(stderr.contains(word), "{word}: {stderr}");
     }
     let mut process = Process::start_with(
         "tidings",

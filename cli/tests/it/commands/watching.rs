@@ -112,9 +112,9 @@ fn bench_fails_where_a_message_is_lost() {
     let output = command.output().expect("it ends");
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&report["published"], &report["lost"], &report["delivered"]), (&20.into(), &20.into(), &0.into()));
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("20 messages with a receipt did not arrive"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("20 messages with a receipt did not arrive"), "{stderr}");
     here.stop();
     there.stop();
 }
@@ -136,8 +136,8 @@ async fn bench_fails_where_a_message_comes_twice() {
     let output = measuring.join().expect("no panic");
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&report["doubled"], &report["lost"]), (&1.into(), &0.into()), "{report}");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("1 message arrived twice"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("1 message arrived twice"), "{stderr}");
     served.stop();
 }

@@ -1,4 +1,4 @@
-//! Redis is away: publishes fail in time and say what became of them, health tells, and all recovers by itself within a
+//! Redis is away: publishes fail in time and say what became of them, health reports it, and all recovers by itself within a
 //! second of Redis being back.
 
 use std::time::Duration;
@@ -52,7 +52,7 @@ async fn nothing_is_published_where_redis_can_not_be_reached() {
     rig.stop();
 }
 
-/// What was handed over may be carried out when Redis goes on; what was not, never is.
+/// What was handed over may be carried out when Redis continues; what was not, never is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_hangs_leaves_unknown_only_what_was_handed_to_it() {
     let redis = RedisServer::start();
@@ -103,7 +103,7 @@ async fn a_redis_that_hangs_leaves_unknown_only_what_was_handed_to_it() {
 async fn a_lost_answer_is_an_unknown_outcome_and_a_repeat_finds_the_message() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let streams = rig.watch_both("u", "u*").await;
     let mut receipts = rig.publish("u", [1]).await;
     for n in 2..=6 {

@@ -1,4 +1,4 @@
-//! One channel among many whose keys on Redis are damaged: it is named, and the others go on as if nothing were.
+//! One channel among many whose keys on Redis are damaged: it is named, and the others continue as if nothing were.
 
 use tidings::pb::{ListChannelsRequest, PublishResponse, StreamMessagesRequest};
 use tidings_testing::RedisServer;
@@ -61,7 +61,7 @@ async fn one_is_damaged(damage: &[&[&str]], mend: &[&[&str]]) {
     admin.shows("it is counted", |scraped| scraped.value("tidings_unreadable_channels") == 1.0).await;
     assert_eq!(admin.get("/readyz").code, 200);
 
-    // Whoever comes now gets the others as well, and whoever asks for this one is told why not.
+    // A new stream gets the others as well, and a request for this one gets the reason.
     let earliest = StreamMessagesRequest { earliest: true, ..pattern("p.*") };
     let (after, now) = (rig.watch(earliest).await, rig.watch(pattern("p.*")).await);
     has_all(&after, &receipts.iter().filter(|(name, _)| name != BAD).cloned().collect::<Vec<_>>()).await;
@@ -118,7 +118,7 @@ async fn a_head_that_means_nothing() {
     one_is_damaged(&[&["HSET", HEAD, "s", "many"]], &[&["HSET", HEAD, "s", "1"]]).await;
 }
 
-/// The streams stand behind its messages, which no head tells of any more.
+/// The streams have its messages, which no head knows any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_of_a_strangers_in_the_log() {
     let redis = RedisServer::start();

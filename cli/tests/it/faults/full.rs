@@ -1,4 +1,4 @@
-//! Redis is out of memory (`noeviction`): publishes are refused in words, nothing is half-written, reading goes on, and
+//! Redis is out of memory (`noeviction`): publishes are refused in words, nothing is half-written, reading continues, and
 //! with memory all is as before.
 
 use tidings::pb::{PublishResponse, StreamMessagesRequest};

@@ -41,7 +41,7 @@ async fn connections_that_are_idle_stay() {
     rig.stop();
 }
 
-/// Over both ways in which pages are read: small runs and large ones. With Redis's word for its limit, and without.
+/// Over both paths by which pages are read: small runs and large ones. With Redis's word for its limit, and without.
 async fn replays_under_a_small_output_buffer(may_ask: bool) {
     let buffer = ["--save", "", "--client-output-buffer-limit", "normal", "1mb", "0", "0"];
     let redis = RedisServer::start_with(&buffer);

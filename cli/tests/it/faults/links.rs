@@ -28,7 +28,7 @@ fn listeners(redis: &RedisServer) -> usize {
 }
 
 /// How often it is said that a link was of no use.
-fn told(rig: &Rig) -> usize {
+fn warnings(rig: &Rig) -> usize {
     let log = rig.subscriber.process.output();
     log.lines().filter(|line| line.contains("up and of no use") && line.contains("WARN")).count()
 }
@@ -52,7 +52,7 @@ async fn half_dead_within(direction: Direction, flow: Flow, timeout: Duration) {
     let began = Instant::now();
     proxy.bend(Links::PubSub, direction, flow);
     receipts.extend(rig.publish("dead", [4]).await);
-    // Nothing but the probe tells: the message is in the log, and nobody has heard of it.
+    // Only the probe shows it: the message is in the log, and nobody has received it.
     for stream in &streams {
         let took = stream.until_message(&receipts[3].message_id).await - began;
         assert!(took < about, "{flow:?}: {took:?}");
@@ -63,7 +63,7 @@ async fn half_dead_within(direction: Direction, flow: Flow, timeout: Duration) {
     for stream in &streams {
         assert_eq!(check(stream, "dead", &receipts).await, []);
     }
-    assert_eq!(told(&rig), 1);
+    assert_eq!(warnings(&rig), 1);
     // The others were left alone.
     assert_eq!(proxy.accepted(), before + 1, "{flow:?}: one link was replaced");
     drop(streams);
@@ -86,7 +86,7 @@ async fn a_link_that_answers_and_pushes_nothing_is_replaced() {
     half_dead(Direction::ToClient, Flow::Mute).await;
 }
 
-/// With the default's timeout the heads of quiet channels are asked for, and told, more often than a probe is missed:
+/// With the default's timeout the heads of quiet channels are asked for, and answered, more often than a probe is missed:
 /// answers are no sign that messages come.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_answers_often_and_pushes_nothing_is_replaced() {
@@ -98,7 +98,7 @@ async fn a_link_that_answers_often_and_pushes_nothing_is_replaced() {
 async fn a_half_open_server_is_given_up_in_time() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let streams = rig.watch_both("half", "h*").await;
     let mut receipts = rig.publish("half", 1..=3).await;
     proxy.bend_new(Direction::ToServer, Flow::Hold);
@@ -118,11 +118,11 @@ async fn a_half_open_server_is_given_up_in_time() {
 }
 
 /// The primary's role goes to another server. The commands follow; the Pub/Sub link stays where it was.
-async fn left_behind(old_follows: bool) {
+async fn cut_off(old_follows: bool) {
     let old = RedisServer::start();
     let new = RedisServer::replica_of(&old);
     let proxy = Proxy::to(&old).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let streams = rig.watch_both("moved", "m*").await;
     let mut receipts = rig.publish("moved", 1..=3).await;
     for stream in &streams {
@@ -145,7 +145,7 @@ async fn left_behind(old_follows: bool) {
     assert!(began.elapsed() < ABOUT, "{:?}", began.elapsed());
     assert!(listeners(&new) > 0);
     // The commands were cut as well: while they are away, that is what is said.
-    assert!(told(&rig) <= 1);
+    assert!(warnings(&rig) <= 1);
     receipts.extend(rig.publish("moved", [5]).await);
     for stream in &streams {
         // A failover that lost nothing.
@@ -157,11 +157,11 @@ async fn left_behind(old_follows: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_to_a_demoted_server_is_replaced() {
-    left_behind(true).await;
+    cut_off(true).await;
 }
 
 /// The old server still believes to be the primary, and answers as one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_to_a_server_that_was_cut_off_from_its_successor_is_replaced() {
-    left_behind(false).await;
+    cut_off(false).await;
 }

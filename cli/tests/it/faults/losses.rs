@@ -1,4 +1,4 @@
-//! What can't be had any more is named, with the exact range where it is knowable, and the stream goes on; one that
+//! What can't be had any more is named, with the exact range where it is knowable, and the stream continues; one that
 //! asked for it ends instead. Nothing is named that was not lost.
 
 mod evicted;
@@ -16,7 +16,7 @@ use crate::harness::{channel, pattern, reason};
 
 const FLUSHED: fn(i64) -> Named = |first| (first, 0, GapReason::EpochChanged);
 
-/// Two streams that go on behind a gap, on a channel and on a pattern, and two that don't.
+/// Two streams that continue after a gap, on a channel and on a pattern, and two that don't.
 struct Streams {
     name: &'static str,
     going_on: [Watch; 2],
@@ -36,14 +36,14 @@ impl Streams {
         }
     }
 
-    /// Nobody was told of anything, and all goes on.
+    /// Nobody got a gap, and all continues.
     async fn lost_nothing(&self, receipts: &[PublishResponse]) {
         for stream in self.going_on.iter().chain(&self.failing) {
             assert_eq!(check(stream, self.name, receipts).await, []);
         }
     }
 
-    /// Those that go on told just these gaps; the others ended at the first, and say where to go on.
+    /// Those that continue reported just these gaps; the others ended at the first, and say where to resume.
     async fn lost(&self, rig: &Rig, receipts: &[PublishResponse], gaps: &[Named]) {
         for stream in &self.going_on {
             assert_eq!(check(stream, self.name, receipts).await, gaps);
@@ -60,13 +60,13 @@ impl Streams {
         assert!(status.message().contains(&range), "{status:?}");
         let info = status.get_details_error_info().expect("info");
         assert_eq!(info.metadata["channel"], self.name);
-        // Who ends at gaps comes behind each of them, and to the end.
+        // A stream that ends at gaps gets past each of them, and to the end.
         let mut after = vec![info.metadata["cursor"].clone()];
         for _ in 0..10 {
             let request = StreamMessagesRequest { after, on_gap: OnGap::Fail.into(), ..channel(self.name) };
-            let mut behind = rig.subscriber.stream(request).await;
+            let mut resumed = rig.subscriber.stream(request).await;
             let status = loop {
-                match behind.try_next().await {
+                match resumed.try_next().await {
                     Ok(Some(Event::CaughtUp(_))) => return,
                     Ok(Some(_)) => {}
                     Ok(None) => panic!("the stream ended"),
@@ -76,18 +76,18 @@ impl Streams {
             assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
             after = vec![status.get_details_error_info().expect("info").metadata["cursor"].clone()];
         }
-        panic!("it does not come behind {status:?}");
+        panic!("it does not get past {status:?}");
     }
 }
 
-/// A stream that resumes behind a receipt tells these gaps and delivers these sequences.
+/// A stream that resumes after a receipt reports these gaps and delivers these sequences.
 async fn resumes(rig: &Rig, after: &PublishResponse, gaps: &[Named], sequences: &[i64]) {
     let request = StreamMessagesRequest { after: vec![after.cursor.clone()], ..channel(&after.channel) };
     let stream = rig.watch(request).await;
-    let told: Vec<Named> =
+    let gaps_found: Vec<Named> =
         stream.gaps(&after.channel).iter().map(|gap| (gap.first_missing, gap.last_missing, gap.reason())).collect();
     let delivered: Vec<i64> = stream.messages(&after.channel).iter().map(|message| message.sequence).collect();
-    assert_eq!((told.as_slice(), delivered.as_slice()), (gaps, sequences), "after {}", after.sequence);
+    assert_eq!((gaps_found.as_slice(), delivered.as_slice()), (gaps, sequences), "after {}", after.sequence);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +140,7 @@ async fn a_deleted_head_loses_nothing() {
     let mut receipts = rig.publish("d.head", 1..=5).await;
     streams.have(&receipts[4]).await;
     redis.command(&["DEL", "tidings:{d.head}:head"]);
-    // Long enough for whoever looks at quiet channels.
+    // Long enough for the check of quiet channels.
     tokio::time::sleep(Duration::from_secs(5)).await;
     receipts.extend(rig.publish("d.head", 6..=8).await);
     streams.lost_nothing(&receipts).await;
@@ -192,7 +192,7 @@ async fn an_older_snapshot_is_reported_with_the_exact_range() {
     receipts.extend(rig.publish("s.back", 6..=8).await);
     streams.have(&receipts[7]).await;
     redis.restart_from(&snapshot);
-    // Told before anything is published, and not again when the new epoch names it.
+    // Reported before anything is published, and not again when the new epoch names it.
     for stream in &streams.going_on {
         stream.until_gaps("s.back", 1).await;
     }
@@ -206,13 +206,13 @@ async fn an_older_snapshot_is_reported_with_the_exact_range() {
     rig.stop();
 }
 
-/// What the streams had seen is told at once, and the rest when the new epoch names it, which may be before they look;
+/// What the streams had seen is reported at once, and the rest when the new epoch names it, which may be before they look;
 /// nothing twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_lost_before_it_was_received_is_reported_after_what_was_received() {
     let mut redis = RedisServer::start_with(&DURABLE);
     let proxy = Proxy::to(&redis).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let streams = rig.watch_both("s.part", "s.*").await;
     let mut receipts = rig.publish("s.part", 1..=5).await;
     let snapshot = redis.snapshot();
@@ -268,18 +268,18 @@ async fn a_promoted_replica_that_lagged_is_reported_with_the_exact_range() {
     let mut old = RedisServer::start();
     let new = RedisServer::replica_of(&old);
     let proxy = Proxy::to(&old).await;
-    let rig = Rig::behind(&proxy).await;
-    let streams = Streams::open(&rig, "p.behind", "p.*").await;
-    let mut receipts = rig.publish("p.behind", 1..=5).await;
+    let rig = Rig::through(&proxy).await;
+    let streams = Streams::open(&rig, "p.late", "p.*").await;
+    let mut receipts = rig.publish("p.late", 1..=5).await;
     new.catch_up_with(&old);
     new.promote();
-    receipts.extend(rig.publish("p.behind", 6..=8).await);
+    receipts.extend(rig.publish("p.late", 6..=8).await);
     streams.have(&receipts[7]).await;
     old.kill();
     proxy.retarget(&new);
-    receipts.push(rig.publish_stubbornly("p.behind", 9).await);
+    receipts.push(rig.publish_stubbornly("p.late", 9).await);
     assert_eq!(receipts[8].sequence, 6);
-    receipts.extend(rig.publish("p.behind", 10..=14).await);
+    receipts.extend(rig.publish("p.late", 10..=14).await);
     let lost = (6, 8, GapReason::EpochChanged);
     streams.lost(&rig, &receipts, &[lost]).await;
     resumes(&rig, &receipts[3], &[lost], &[5, 6, 7, 8, 9, 10, 11]).await;
@@ -293,7 +293,7 @@ async fn a_promoted_replica_that_did_not_lag_shows_no_gap() {
     let old = RedisServer::start();
     let new = RedisServer::replica_of(&old);
     let proxy = Proxy::to(&old).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let streams = Streams::open(&rig, "p.level", "p.*").await;
     let crowd = Crowd::start(&rig.publisher, &["p.level"]);
     crowd.until_more(30).await;

@@ -54,7 +54,7 @@ async fn dead_names_do_not_make_a_pattern_too_wide() {
     for receipt in &receipts {
         stream.until_message(&receipt.message_id).await;
     }
-    // It looks there again behind a lost connection.
+    // It looks there again after a lost connection.
     redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     let new = rig.publish("mmm", [1]).await;
     stream.until_message(&new[0].message_id).await;

@@ -42,7 +42,7 @@ async fn a_newer_format_is_refused_in_words_until_it_is_gone() {
         is_refused(&refused, "BROKER_UNAVAILABLE");
     }
 
-    // Another channel goes on, also under the pattern that the two share.
+    // Another channel continues, also under the pattern that the two share.
     let other = rig.publish("v.other", 1..=3).await;
     streams[1].until_message(&other[2].message_id).await;
 

@@ -1,4 +1,4 @@
-//! A server that says it is Redis 6.2, and answers just enough for that to be heard.
+//! A server that says it is Redis 6.2, and answers just enough for that to be read.
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},

@@ -1,4 +1,4 @@
-//! A push that is lost with nothing behind it: no sequence jumps, so heads are looked at after every reconnection and
+//! A push that is lost with nothing after it: no sequence jumps, so heads are looked at after every reconnection and
 //! every few seconds. It is found within seconds, without a further message.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::harness::{channel, pattern};
 /// "Within seconds": what the quiet channels' checks may take, twice.
 const SECONDS: Duration = Duration::from_secs(8);
 
-/// The pushes of a channel are muted from here on: Redis keeps, and nothing is heard.
+/// The pushes of a channel are muted from here on: Redis keeps, and nothing is received.
 fn mute(proxy: &Proxy) {
     proxy.bend(Links::PubSub, Direction::ToClient, Flow::Mute);
 }
@@ -26,7 +26,7 @@ fn unmute(proxy: &Proxy) {
 async fn a_lost_last_message_is_found() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let streams = rig.watch_both("last", "l*").await;
     let mut receipts = rig.publish("last", 1..=3).await;
     for stream in &streams {
@@ -55,7 +55,7 @@ async fn a_lost_last_message_is_found() {
 async fn what_was_published_while_the_listeners_were_away_is_found() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let streams = rig.watch_both("away", "a*").await;
     let mut receipts = rig.publish("away", 1..=3).await;
     for stream in &streams {
@@ -85,7 +85,7 @@ async fn what_was_published_while_the_listeners_were_away_is_found() {
 async fn a_lost_first_message_of_a_new_channel_is_found_under_a_pattern() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let known = rig.publish("n.known", [1]).await;
     let streams = [rig.watch(pattern("n.*")).await, rig.watch(pattern("*")).await];
     let resumed_later = rig.watch(channel("n.known")).await;
@@ -119,7 +119,7 @@ async fn a_lost_first_message_of_a_new_channel_is_found_under_a_pattern() {
 async fn a_lost_last_message_is_found_among_plain_ones() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let streams = rig.watch_both("mixed", "m*").await;
     let first = rig.publish("mixed", [1]).await;
     for stream in &streams {
@@ -152,7 +152,7 @@ async fn a_lost_last_message_is_found_among_plain_ones() {
     rig.stop();
 }
 
-/// Names of channels are told in parts, none of which is more than the link takes.
+/// Names of channels are returned in parts, none of which is more than the link takes.
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_recent_channels_do_not_cost_the_link() {
     let redis = RedisServer::start();
@@ -161,18 +161,18 @@ async fn thousands_of_recent_channels_do_not_cost_the_link() {
     let names: Vec<String> = (0..5_000).map(|n| format!("busy.{n}")).collect();
     let members = names.iter().flat_map(|name| [now_ms.as_str(), name]);
     redis.command(&["ZADD", "tidings:channels"].into_iter().chain(members).collect::<Vec<_>>());
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let stream = rig.watch(pattern("quiet.*")).await;
     let before = proxy.accepted();
     tokio::time::sleep(SECONDS).await;
-    assert_eq!(proxy.accepted(), before, "the link stands");
+    assert_eq!(proxy.accepted(), before, "the link is up");
     let receipts = rig.publish("quiet.one", [1]).await;
     stream.until_message(&receipts[0].message_id).await;
     drop(stream);
     rig.stop();
 }
 
-/// The first message behind a stream's start is lost, where nothing is kept: until then no message was due.
+/// The first message after a stream's start is lost, where nothing is kept: until then no message was due.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_from_a_time_gets_the_loss_before_its_first_message() {
     let redis = RedisServer::start();

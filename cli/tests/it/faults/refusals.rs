@@ -232,7 +232,7 @@ async fn a_redis_that_can_not_write_to_its_disk() {
     }
     assert_eq!(said(&rig.publisher.process, WORDS), 1, "said once: {}", rig.publisher.process.output());
     fs::create_dir(redis.folder()).expect("the folder can be made");
-    // It still stands in the folder that was removed.
+    // It is still in the folder that was removed.
     assert_eq!(redis.command(&["CONFIG", "SET", "dir", &redis.folder().to_string_lossy()]), "+OK");
     until("Redis can save", || persistence("ok")).await;
     receipts.extend(rig.publish("m", [2]).await);

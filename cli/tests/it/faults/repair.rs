@@ -1,5 +1,5 @@
-//! Redis dies and returns, hangs, or throws its listeners out, while publishers go on: open streams stay open, and what
-//! they missed is read from the log before anything newer is delivered. Nothing is lost here, so no gap may be told.
+//! Redis dies and returns, hangs, or throws its listeners out, while publishers continue: open streams stay open, and what
+//! they missed is read from the log before anything newer is delivered. Nothing is lost here, so no gap may be reported.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn listeners_that_are_killed_again_and_again() {
 async fn links_that_are_cut_slow_and_refused() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(&redis).await;
-    let scene = Scene::open(Rig::behind(&proxy).await).await;
+    let scene = Scene::open(Rig::through(&proxy).await).await;
     for round in 0..12 {
         let (links, how) =
             ([Links::All, Links::PubSub, Links::Commands][round % 3], [How::Reset, How::Close][round % 2]);

@@ -1,4 +1,4 @@
-//! What fault tests share: services on a Redis that is troubled, publishers that go on whatever happens, streams that
+//! What fault tests share: services on a Redis that is troubled, publishers that continue through all of it, streams that
 //! are recorded, and the check of one against the other.
 
 mod check;
@@ -46,7 +46,7 @@ impl Rig {
     }
 
     /// On what a proxy leads to.
-    pub(crate) async fn behind(proxy: &Proxy) -> Self {
+    pub(crate) async fn through(proxy: &Proxy) -> Self {
         Self::at(&proxy.url(), &[]).await
     }
 

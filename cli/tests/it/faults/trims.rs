@@ -7,7 +7,7 @@ use tonic::Code;
 use super::rig::{Crowd, Rig, check};
 use crate::harness::{Stream, channel, reason, text};
 
-/// 24 MB: far more than what all buffers on the way to a reader hold.
+/// 24 MB: far more than what all buffers before a reader hold.
 const MESSAGES: i64 = 6_000;
 const BATCH: i64 = 100;
 const BYTES: usize = 4_000;
@@ -79,7 +79,7 @@ async fn a_reader_that_catches_up_learns_what_was_trimmed_before_it() {
     rig.stop();
 }
 
-/// Trimmed again and again under publishers: who follows live has heard all of it.
+/// Trimmed again and again under publishers: a live stream has received all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_at_the_live_end_gets_no_gap_for_trims() {
     let redis = RedisServer::start();

@@ -76,7 +76,7 @@ impl Admin {
         }
     }
 
-    /// Waits until a path is answered with a code; tells what it said then.
+    /// Waits until a path is answered with a code; returns what it said then.
     pub(crate) async fn becomes(self, path: &str, code: u16) -> String {
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {

@@ -106,14 +106,14 @@ impl Tail {
         serde_json::from_str(&self.line()).expect("JSON")
     }
 
-    /// Ends it with a signal; answers its exit code and what else it told on standard error.
+    /// Ends it with a signal; answers its exit code and what else it wrote to standard error.
     pub(crate) fn end(mut self, signal: &str) -> (Option<i32>, String) {
         let kill = format!("kill -{signal} {}", self.child.id());
         assert!(std::process::Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
         let status = self.child.wait().expect("it ends");
         // It ends with the program.
-        let told = self.notes.iter().map(|note| note + "\n").collect();
-        (status.code(), told)
+        let stderr = self.notes.iter().map(|note| note + "\n").collect();
+        (status.code(), stderr)
     }
 }
 

@@ -120,7 +120,7 @@ impl Peer {
                 (SETTINGS | PING | WINDOW_UPDATE, _) => continue,
                 (kind, _) => return Some(Frame { kind, stream }),
             }
-            // Whoever has gone does not need it.
+            // A client that has gone does not need it.
             let _ = self.0.write_all(&answer).await;
         }
     }
@@ -128,7 +128,7 @@ impl Peer {
     /// Waits until a stream has its first data.
     pub(crate) async fn first_data(&mut self, stream: u32) {
         loop {
-            let frame = self.frame().await.expect("the connection goes on");
+            let frame = self.frame().await.expect("the connection continues");
             if frame.stream == stream && frame.kind == DATA {
                 return;
             }

@@ -87,7 +87,7 @@ impl Process {
 
     fn memory_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel reports it");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
@@ -148,7 +148,7 @@ pub(crate) fn with_fast_paths() -> bool {
     std::env::var_os("WITHOUT_FAST_PATHS").is_none()
 }
 
-/// Where a program of the workspace stands. Cargo builds only this package's own for its tests, so the services'
+/// Where a program of the workspace is. Cargo builds only this package's own for its tests, so the services'
 /// are built here, once; when all of the workspace is tested, they have been, with the same features, for their own
 /// tests.
 pub(crate) fn binary(program: &str) -> PathBuf {
@@ -161,11 +161,11 @@ pub(crate) fn binary(program: &str) -> PathBuf {
 }
 
 fn build_services(own: &Path) {
-    let folder = own.parent().expect("a program stands in a folder");
+    let folder = own.parent().expect("a program is in a folder");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--quiet", "--workspace", "--no-run"]);
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-    cargo.arg("--target-dir").arg(folder.parent().expect("a profile's folder stands in the target folder"));
+    cargo.arg("--target-dir").arg(folder.parent().expect("a profile's folder is in the target folder"));
     if folder.ends_with("release") {
         cargo.arg("--release");
     }

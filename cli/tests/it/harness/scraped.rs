@@ -26,7 +26,7 @@ impl Scraped {
                 assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
                 assert!(helped.contains(name), "HELP comes first: {line}");
                 let again = scraped.families.insert(name.to_owned(), kind.to_owned());
-                assert!(again.is_none(), "a family stands together: {line}");
+                assert!(again.is_none(), "a family is in one block: {line}");
                 family = name.to_owned();
             } else {
                 scraped.sample(&family, line);

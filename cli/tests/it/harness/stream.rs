@@ -39,7 +39,7 @@ impl Stream {
 
     /// The next event.
     pub(crate) async fn next(&mut self) -> Event {
-        self.try_next().await.expect("no error").expect("the stream goes on")
+        self.try_next().await.expect("no error").expect("the stream continues")
     }
 
     /// The next event but heartbeats.
@@ -68,7 +68,7 @@ impl Stream {
         }
     }
 
-    /// The next messages; `caught_up` may stand among them.
+    /// The next messages; `caught_up` may be among them.
     pub(crate) async fn messages(&mut self, count: usize) -> Vec<Message> {
         let mut messages = Vec::with_capacity(count);
         while messages.len() < count {

@@ -101,9 +101,9 @@ async fn read(answer: Response<h2::RecvStream>) -> (Vec<Vec<u8>>, Status) {
     let mut trailers = body.trailers().await.expect("no error").unwrap_or_default();
     let mut frames = Vec::new();
     let mut rest = &all[..];
-    while let Some((prefix, behind)) = rest.split_first_chunk::<5>() {
+    while let Some((prefix, after)) = rest.split_first_chunk::<5>() {
         let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-        let (frame, next) = behind.split_at(length);
+        let (frame, next) = after.split_at(length);
         if prefix[0] == TRAILERS {
             trailers = headers(std::str::from_utf8(frame).expect("text"));
         } else {
@@ -120,7 +120,7 @@ fn from_text(text: &[u8]) -> Vec<u8> {
     quads.flatten().collect()
 }
 
-/// Those that stand in lines.
+/// Those that are in lines.
 fn headers(lines: &str) -> HeaderMap {
     let lines = lines.lines().filter_map(|line| line.split_once(':'));
     let parse = |(name, value): (&str, &str)| {

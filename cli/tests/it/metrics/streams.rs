@@ -1,4 +1,4 @@
-//! What is counted of streams: where they stand, what they got, what they were told is lost, and how they were
+//! What is counted of streams: their mode, what they got, their gaps, and how they were
 //! repaired.
 
 use tidings::pb::{PublishBatchRequest, StreamMessagesRequest};

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 4;
 pub(super) struct Flood<'a> {
     pub(super) publisher: &'a Publisher,
     pub(super) subscriber: &'a Subscriber,
-    /// Readers that go on, each on a connection of its own.
+    /// Readers that continue, each on a connection of its own.
     pub(super) readers: usize,
 }
 
@@ -38,15 +38,15 @@ impl Flood<'_> {
             tasks.spawn(async move { stream.messages(messages as i64).await });
         }
         let began = Instant::now();
-        let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+        let permits = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
         for _ in 0..messages / BATCH {
-            let place = Arc::clone(&places).acquire_owned().await.expect("open");
+            let permit = Arc::clone(&permits).acquire_owned().await.expect("open");
             let requests = (0..BATCH).map(|n| text("", format!("{n:0BYTES$}"))).collect();
             let batch = PublishBatchRequest { channel: name.to_owned(), requests };
             let mut client = self.publisher.client();
             tasks.spawn(async move {
                 client.publish_batch(batch).await.expect("published");
-                drop(place);
+                drop(permit);
             });
         }
         while let Some(ended) = tasks.join_next().await {

@@ -29,7 +29,7 @@ impl Stream {
 
     async fn next(&mut self) -> Bytes {
         let next = tokio::time::timeout(TEST_TIMEOUT * 3, self.0.message()).await.expect("in time");
-        next.expect("no error").expect("the stream goes on")
+        next.expect("no error").expect("the stream continues")
     }
 
     /// Reads so many messages, which must be the channel's first.

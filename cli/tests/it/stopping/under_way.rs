@@ -1,4 +1,4 @@
-//! Publishes that are under way when the publisher is told to stop.
+//! Publishes that are under way when the publisher gets a signal to stop.
 
 use std::time::{Duration, Instant};
 
@@ -39,10 +39,10 @@ impl UnderWay {
         let stream = tokio::spawn(async move {
             let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
             let mut answers = streaming.publish_stream(stream).await.expect("a stream").into_inner();
-            let mut told = Vec::new();
+            let mut outcomes = Vec::new();
             loop {
                 match answers.message().await {
-                    Ok(Some(answer)) => told.push(match answer.result.expect("a result") {
+                    Ok(Some(answer)) => outcomes.push(match answer.result.expect("a result") {
                         Outcome::Response(_) => "OK".to_owned(),
                         Outcome::Error(error) => {
                             let code = Code::from_i32(error.code);
@@ -51,19 +51,19 @@ impl UnderWay {
                     }),
                     Ok(None) => break,
                     Err(status) => {
-                        told.push(format!("end {}", reason(&status)));
+                        outcomes.push(format!("end {}", reason(&status)));
                         break;
                     }
                 }
             }
             drop(requests);
-            told
+            outcomes
         });
         Self { single, stream }
     }
 
-    /// What each of them was told; the last is the one on the new channel.
-    async fn told(self) -> (Vec<String>, Vec<String>) {
+    /// What each of them got; the last is the one on the new channel.
+    async fn answers(self) -> (Vec<String>, Vec<String>) {
         let mut single = Vec::new();
         for one in self.single {
             let answer = timeout(TEST_TIMEOUT, one).await.expect("an answer in time").expect("no panic");
@@ -88,14 +88,14 @@ async fn publishes_under_way_are_answered_when_redis_comes_back_in_time() {
     redis.pause();
     let under_way = UnderWay::begin(connect(publisher.address).await).await;
     sleep(Duration::from_millis(500)).await;
-    let told = Instant::now();
+    let signalled = Instant::now();
     publisher.process.signal("TERM");
     sleep(Duration::from_millis(500)).await;
     redis.resume();
-    let (single, stream) = under_way.told().await;
+    let (single, stream) = under_way.answers().await;
     assert_eq!(single, vec!["OK"; EACH + 1]);
     assert_eq!(stream, [vec!["OK"; EACH], vec!["end NOT_PUBLISHED"]].concat());
-    ends_within(&mut publisher.process, told, Duration::from_millis(500));
+    ends_within(&mut publisher.process, signalled, Duration::from_millis(500));
 }
 
 /// The process is gone in time, and says before what it knows.
@@ -107,10 +107,10 @@ async fn publishes_under_way_are_answered_when_redis_does_not_come_back() {
     let mut publisher = Publisher::start(&redis.url(), &args).await;
     let redis_url = format!("--redis-url={}", redis.url());
     let mut both = Served::start(&[&args[..], &[redis_url.as_str()]].concat());
-    let places = [format!("http://{}", publisher.address), both.publisher.clone()];
+    let addresses = [format!("http://{}", publisher.address), both.publisher.clone()];
     let mut under_way = Vec::new();
-    for place in &places {
-        let channel = tonic::transport::Endpoint::from_shared(place.clone()).expect("a URL").connect().await;
+    for address in &addresses {
+        let channel = tonic::transport::Endpoint::from_shared(address.clone()).expect("a URL").connect().await;
         let channel = channel.expect("it listens");
         make_known(channel.clone()).await;
         under_way.push(channel);
@@ -121,21 +121,24 @@ async fn publishes_under_way_are_answered_when_redis_does_not_come_back() {
         begun.push(UnderWay::begin(channel).await);
     }
     sleep(Duration::from_millis(500)).await;
-    let told = Instant::now();
+    let signalled = Instant::now();
     publisher.process.signal("TERM");
     both.process.signal("TERM");
     for one in begun {
-        let (mut single, stream) = one.told().await;
-        assert!(told.elapsed() < shutdown + SLACK, "{:?}", told.elapsed());
-        // The registry had not been told of it yet.
+        let (mut single, stream) = one.answers().await;
+        assert!(signalled.elapsed() < shutdown + SLACK, "{:?}", signalled.elapsed());
+        // The registry did not have it yet.
         assert_eq!(single.pop().as_deref(), Some("NOT_PUBLISHED"));
-        // Those behind a call that is under way were not handed over.
-        assert!(single.iter().all(|told| ["OUTCOME_UNKNOWN", "NOT_PUBLISHED"].contains(&told.as_str())), "{single:?}");
-        assert!(single.iter().any(|told| told == "OUTCOME_UNKNOWN"), "{single:?}");
+        // Those after a call that is under way were not handed over.
+        assert!(
+            single.iter().all(|outcome| ["OUTCOME_UNKNOWN", "NOT_PUBLISHED"].contains(&outcome.as_str())),
+            "{single:?}"
+        );
+        assert!(single.iter().any(|outcome| outcome == "OUTCOME_UNKNOWN"), "{single:?}");
         assert_eq!(stream.len(), EACH + 1);
         assert_eq!(stream[EACH], "end NOT_PUBLISHED");
     }
-    ends_within(&mut publisher.process, told, shutdown);
-    ends_within(&mut both.process, told, shutdown);
+    ends_within(&mut publisher.process, signalled, shutdown);
+    ends_within(&mut both.process, signalled, shutdown);
     redis.resume();
 }

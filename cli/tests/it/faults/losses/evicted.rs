@@ -15,7 +15,7 @@ async fn keys_that_were_evicted_under_publishers() {
     crowd.until_more(20).await;
     let receipts = crowd.stop().await;
     for stream in &streams {
-        // Whoever follows live has heard what the log lost; who was reading the log at that moment had to skip it.
+        // A live stream has received what the log lost; one that was reading the log at that moment had to skip it.
         for (first, last, why) in check(stream, "e.busy", &receipts["e.busy"]).await {
             assert!(why != GapReason::NotRetained && last >= first, "{first} to {last}: {why:?}");
         }

@@ -1,4 +1,4 @@
-//! Redis goes back to a server or a copy on which the stream's epoch never was: it goes on where both histories part.
+//! Redis goes back to a server or a copy on which the stream's epoch never was: it continues where both histories fork.
 
 use tidings::pb::{GapReason, StreamMessagesRequest};
 use tidings_testing::{DURABLE, How, Links, Proxy, RedisServer};
@@ -19,7 +19,7 @@ async fn a_failback_repeats_nothing_and_names_what_only_the_other_server_had() {
     let old = RedisServer::start();
     let new = RedisServer::replica_of(&old);
     let proxy = Proxy::to(&old).await;
-    let rig = Rig::behind(&proxy).await;
+    let rig = Rig::through(&proxy).await;
     let streams = rig.watch_both("k.back", "k.*").await;
     let mut receipts = rig.publish("k.back", 1..=20).await;
     streams[0].until_message(&receipts[19].message_id).await;
@@ -41,7 +41,7 @@ async fn a_failback_repeats_nothing_and_names_what_only_the_other_server_had() {
         assert_eq!(check(stream, "k.back", &receipts).await, lost);
         assert_eq!(stream.messages("k.back").len(), 22, "nothing comes twice");
     }
-    // Whoever was away for all of it knows by its cursor where they part.
+    // A stream that was away for all of it knows by its cursor where they fork.
     let at_other = streams[0].messages("k.back")[20].cursor.clone();
     assert_eq!(resumed(&rig, "k.back", at_other).await, (lost.to_vec(), vec![21]));
     drop(streams);

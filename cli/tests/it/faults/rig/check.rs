@@ -25,7 +25,7 @@ pub(crate) async fn check(watch: &Watch, channel: &str, receipts: &[PublishRespo
     let events = watch.events(channel);
     follows(&events);
     let gaps = watch.gaps(channel);
-    let delivered: HashSet<_> = events.iter().filter_map(place).collect();
+    let delivered: HashSet<_> = events.iter().filter_map(position).collect();
     for receipt in receipts {
         let is_delivered = delivered.contains(&(receipt.epoch.as_str(), receipt.sequence, receipt.message_id.as_str()));
         let named = gaps.iter().find(|gap| names(gap, receipt));
@@ -39,7 +39,7 @@ pub(crate) async fn check(watch: &Watch, channel: &str, receipts: &[PublishRespo
     joined(&gaps)
 }
 
-/// What the gaps name, each loss once. One that a reader notices before the new epoch is there is told in two parts,
+/// What the gaps name, each loss once. One that a reader notices before the new epoch is there is reported in two parts,
 /// when Redis had taken more than the reader knew of: up to what it had seen at once, and the rest when the new epoch
 /// names it.
 fn joined(gaps: &[Gap]) -> Vec<Named> {
@@ -54,7 +54,7 @@ fn joined(gaps: &[Gap]) -> Vec<Named> {
 /// Every message follows the one before it or a gap, and none comes twice.
 fn follows(events: &[Event]) {
     let (mut epoch, mut at) = (String::new(), 0);
-    // How far the gap before has named what is missing, which may be beyond where it lets the stream go on.
+    // How far the gap before has named what is missing, which may be beyond where the stream continues.
     let mut named = 0;
     let mut ids = HashSet::new();
     for event in events {
@@ -68,7 +68,7 @@ fn follows(events: &[Event]) {
                 assert_eq!(gap.epoch, epoch, "a gap after {at}: {gap:?}");
                 assert!(gap.first_missing <= at.max(named) + 1, "a gap after {at}, {named}: {gap:?}");
                 assert!(gap.last_missing == 0 || gap.first_missing <= gap.last_missing, "{gap:?}");
-                (epoch, at) = behind(gap);
+                (epoch, at) = resume_at(gap);
                 named = if epoch == gap.epoch { gap.last_missing } else { 0 };
             }
             _ => {}
@@ -76,14 +76,14 @@ fn follows(events: &[Event]) {
     }
 }
 
-/// Where the stream goes on, as the gap's cursor says.
-fn behind(gap: &Gap) -> (String, i64) {
+/// Where the stream continues, as the gap's cursor says.
+fn resume_at(gap: &Gap) -> (String, i64) {
     let channel = Names::new("tidings", "").expect("valid").parse(&gap.channel).expect("a channel");
     let position = cursor::decode_for(&gap.cursor, &channel).expect("a cursor of this channel").position;
     (position.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(), position.sequence)
 }
 
-fn place(event: &Event) -> Option<(&str, i64, &str)> {
+fn position(event: &Event) -> Option<(&str, i64, &str)> {
     match event {
         Event::Message(message) => Some((&message.epoch, message.sequence, &message.message_id)),
         _ => None,

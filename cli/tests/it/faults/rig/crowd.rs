@@ -1,4 +1,4 @@
-//! Publishers that go on through any fault, as clients should: each message has an id of its own and is repeated until
+//! Publishers that continue through any fault, as clients should: each message has an id of its own and is repeated until
 //! there is a receipt.
 
 use std::{

@@ -44,8 +44,8 @@ impl Watch {
                         Ok(None) => break Status::ok(""),
                         Ok(Some(response)) => match response.event.expect("an event of a known kind") {
                             Event::CaughtUp(_) => {
-                                let told = caught_up.take().expect("caught_up comes once");
-                                let _ = told.send(());
+                                let notify = caught_up.take().expect("caught_up comes once");
+                                let _ = notify.send(());
                             }
                             event @ (Event::Message(_) | Event::Gap(_)) => {
                                 record.lock().expect("no panic").events.push((Instant::now(), event));
@@ -57,7 +57,7 @@ impl Watch {
                 record.lock().expect("no panic").end = Some(end);
             }
         });
-        // A stream that ends at once tells it by itself.
+        // A stream that ends at once reports that itself.
         let _ = tokio::time::timeout(TEST_TIMEOUT, live).await.expect("caught up in time");
         Self { record, task }
     }
