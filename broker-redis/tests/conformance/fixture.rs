@@ -140,9 +140,9 @@ pub(crate) async fn read_all(broker: &Shared, channel: &ChannelName) -> Vec<Stor
     }
 }
 
-/// What a live connection tells of its subscriptions.
+/// What a live connection reports of its subscriptions.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum Seen {
     Subscribed(Topic),
     Push(Topic, String, Bytes),
     Head(ChannelName, Option<Head>),
@@ -168,13 +168,13 @@ impl Live {
     /// Subscribes, and expects the confirmation as the next event.
     pub(crate) async fn subscribe(&mut self, topic: Topic) {
         self.send(LiveCommand::Subscribe(topic.clone())).await;
-        let told = self.next().await;
-        assert!(matches!(&told, Told::Subscribed(confirmed) if *confirmed == topic), "{told:?}");
+        let seen = self.next().await;
+        assert!(matches!(&seen, Seen::Subscribed(confirmed) if *confirmed == topic), "{seen:?}");
     }
 
     pub(crate) async fn push(&mut self) -> (Topic, String, Bytes) {
         match self.next().await {
-            Told::Push(topic, channel, payload) => (topic, channel, payload),
+            Seen::Push(topic, channel, payload) => (topic, channel, payload),
             other => panic!("a push was expected: {other:?}"),
         }
     }
@@ -191,37 +191,37 @@ impl Live {
 
     pub(crate) async fn head(&mut self) -> (ChannelName, Option<Head>) {
         match self.next().await {
-            Told::Head(channel, head) => (channel, head),
+            Seen::Head(channel, head) => (channel, head),
             other => panic!("a head was expected: {other:?}"),
         }
     }
 
-    /// No push is under way: the answer of a check comes behind all of them.
+    /// No push is under way: the answer of a check comes after all of them.
     pub(crate) async fn assert_quiet(&mut self, channel: &ChannelName) {
         self.send(LiveCommand::Check(channel.clone())).await;
         assert_eq!(self.head().await.0, *channel);
     }
 
-    /// Drops the asking side, and answers what is told until the end.
-    pub(crate) async fn hang_up(self) -> Vec<Told> {
+    /// Drops the commands, and returns the events until the end.
+    pub(crate) async fn hang_up(self) -> Vec<Seen> {
         let Self { control, mut events, waiting } = self;
         drop(control);
-        let mut told: Vec<_> = waiting.into_iter().filter_map(tell).collect();
+        let mut seen: Vec<_> = waiting.into_iter().filter_map(seen_of).collect();
         while let Some(more) = events.recv().await {
-            told.extend(more.into_iter().filter_map(tell));
+            seen.extend(more.into_iter().filter_map(seen_of));
         }
-        told
+        seen
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Seen {
         loop {
-            if let Some(told) = tell(self.any().await) {
-                return told;
+            if let Some(seen) = seen_of(self.any().await) {
+                return seen;
             }
         }
     }
 
-    /// The next event as it is, but for a link that stands for the first time.
+    /// The next event as it is, but for a link that is up for the first time.
     pub(crate) async fn event(&mut self) -> LiveEvent {
         loop {
             match self.any().await {
@@ -231,7 +231,7 @@ impl Live {
         }
     }
 
-    /// Waits until a loss was told, and that all stands again.
+    /// Waits until a loss was reported, and that all is subscribed again.
     pub(crate) async fn restored(&mut self) {
         while !matches!(self.any().await, LiveEvent::Lost(_)) {}
         while !matches!(self.any().await, LiveEvent::Restored) {}
@@ -250,14 +250,14 @@ impl Live {
     }
 }
 
-fn tell(event: LiveEvent) -> Option<Told> {
+fn seen_of(event: LiveEvent) -> Option<Seen> {
     match event {
-        LiveEvent::Subscribed(topic) => Some(Told::Subscribed(topic)),
+        LiveEvent::Subscribed(topic) => Some(Seen::Subscribed(topic)),
         LiveEvent::Push { topic, channel, payload } => {
-            Some(Told::Push(topic, String::from_utf8(channel.into()).expect("a name of ours"), payload))
+            Some(Seen::Push(topic, String::from_utf8(channel.into()).expect("a name of ours"), payload))
         }
-        LiveEvent::Head(channel, head) => Some(Told::Head(channel, head)),
-        // A link to Redis says so when it stands for the first time, too. After a loss this line is not reached.
+        LiveEvent::Head(channel, head) => Some(Seen::Head(channel, head)),
+        // A link to Redis says so when it is up for the first time, too. After a loss this line is not reached.
         LiveEvent::Restored => None,
         other => panic!("nothing was lost or refused: {other:?}"),
     }

@@ -14,7 +14,7 @@ use tidings::{
     envelope,
 };
 
-use crate::fixture::{Fixture, KEEP_ALL, Live, Told, head, name, publish, read_all, text};
+use crate::fixture::{Fixture, KEEP_ALL, Live, Seen, head, name, publish, read_all, text};
 
 fn pattern(pattern: &str) -> Topic {
     Topic::Pattern(Pattern::parse(pattern).expect("valid"))
@@ -164,7 +164,7 @@ pub(crate) async fn dropping_the_commands_ends_the_events(fixture: &Fixture) {
     let broker = fixture.broker(KEEP_ALL).await;
     let mut live = Live::open(&broker);
     live.subscribe(channel("a")).await;
-    let told = live.hang_up();
-    let end = tokio::time::timeout(Duration::from_secs(5), told).await.expect("it ends in time");
-    assert!(!end.iter().any(|told| matches!(told, Told::Push(..))), "{end:?}");
+    let ended = live.hang_up();
+    let end = tokio::time::timeout(Duration::from_secs(5), ended).await.expect("it ends in time");
+    assert!(!end.iter().any(|seen| matches!(seen, Seen::Push(..))), "{end:?}");
 }

@@ -1,5 +1,5 @@
 //! One suite that holds both brokers to the same meaning: the embedded one, and Redis with a server of its own for each
-//! test, once without users and TLS and once over TLS with the users of `docs/security.md`. What stands in these
+//! test, once without users and TLS and once over TLS with the users of `docs/security.md`. The code in these
 //! modules knows only [`Broker`](tidings::broker::Broker).
 
 use fixture::Fixture;

@@ -103,7 +103,7 @@ fn hold_against_each_other(retention: Retention) {
     let twins = fixtures.map(|fixture| RefCell::new(runtime.block_on(Twin::new(fixture, retention))));
     let case = Cell::new(0);
     let calls = prop::collection::vec(any_call(), 1..30);
-    // What failed is printed, with its seed; a file of failures would stand beside sources that a user may not write.
+    // What failed is printed, with its seed; a file of failures would be beside sources that a user may not write.
     let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
     let outcome = TestRunner::new(config).run(&calls, |calls| {
         case.set(case.get() + 1);

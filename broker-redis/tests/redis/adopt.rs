@@ -1,4 +1,4 @@
-//! Adoption: what plain programs published is taken into the log, once, whoever calls how often.
+//! Adoption: what plain programs published is taken into the log, once, by any number of calls.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ impl Replica {
         within(adopter.adopt(&name("orders"), &adopt), "an adoption").await
     }
 
-    /// Adopts, and answers the last message's place.
+    /// Adopts, and returns the last message's position.
     async fn done(&self, adopted: Position, messages: Vec<Arc<Raw>>) -> Position {
         match self.adopt(adopted, messages).await {
             Ok(Adoption::Done { last, given_up: false }) => last,
@@ -112,7 +112,7 @@ async fn the_lease_is_one_replicas_at_a_time() {
     server.command(&["PEXPIRE", LEASE_KEY, "100000"]);
     let adopted = first.done(adopted, raws(1)).await;
     let left: u64 = server.command(&["PTTL", LEASE_KEY])[1..].parse().expect("a time");
-    assert!((1..=LEASE.as_millis() as u64).contains(&left), "each adoption sets the time anew: {left}");
+    assert!((1..=LEASE.as_millis() as u64).contains(&left), "each adoption sets the time again: {left}");
     server.command(&["DEL", LEASE_KEY]);
     let adopted = second.done(adopted, raws(1)).await;
     assert!(matches!(first.adopt(adopted, raws(1)).await, Ok(Adoption::Other { .. })));
@@ -162,7 +162,7 @@ async fn a_new_history_begins_as_for_publishes() {
     let now = head(&broker, &name("orders")).await.expect("there");
     assert_eq!((now.epochs[1].first, now.epochs[1].previous_end), (4, 5));
     assert_eq!(now.adopted, last);
-    // Nor is a place of the lost history taken for one of the new.
+    // Nor is a position of the lost history taken for one of the new.
     assert_eq!(replica.adopt(Position { sequence: 4, ..first }, raws(1)).await, Ok(Adoption::Behind));
     broker.close().await;
 }
@@ -178,6 +178,6 @@ async fn a_lost_head_forgets_what_was_adopted_and_drops_nothing() {
     assert_eq!(adopted.sequence, 4);
     assert_eq!(retained(&broker).await.len(), 4);
     server.command(&["HSET", HEAD, "s", "2"]);
-    assert_eq!(replica.done(adopted, raws(1)).await.sequence, 5, "behind the log, not behind its head");
+    assert_eq!(replica.done(adopted, raws(1)).await.sequence, 5, "after the log, not after its head");
     broker.close().await;
 }

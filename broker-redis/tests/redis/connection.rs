@@ -70,8 +70,8 @@ async fn subscribers_need_the_subscribe_permission_and_publishers_do_not() {
     for (url, words) in [(renamed.url(), "does not know SUBSCRIBE"), (bob, "its user may not run SUBSCRIBE")] {
         let listener: Shared = Redis::start(Settings { role: Role::Subscriber, ..settings(&url) });
         let mut state = listener.state();
-        let told = state.wait_for(|state| matches!(state, State::Down(why) if why.contains(words)));
-        within(told, words).await.expect("the broker lives");
+        let reported = state.wait_for(|state| matches!(state, State::Down(why) if why.contains(words)));
+        within(reported, words).await.expect("the broker lives");
         let publisher: Shared = Redis::start(Settings { role: Role::Publisher, ..settings(&url) });
         up(&publisher).await;
         for broker in [listener, publisher] {
@@ -95,7 +95,7 @@ async fn a_redis_that_hangs_leaves_the_outcome_unknown() {
     down(&broker).await;
     signal(&server, "CONT");
     up(&broker).await;
-    // The call stood in the socket: it was carried out after all.
+    // The call was in the socket: it was carried out after all.
     let sequence = publish(&broker, &name("orders"), texts(1)).await[0].sequence;
     assert!((2..=3).contains(&sequence), "{sequence}");
     broker.close().await;
@@ -127,9 +127,9 @@ async fn a_broker_that_closes_does_not_wait_for_a_redis_that_hangs() {
     publish(&broker, &orders, texts(1)).await;
     signal(&server, "STOP");
     let under_way = tokio::spawn(broker.publish(&orders, texts(1), 0));
-    // The first is on its way to Redis, the others wait behind it.
+    // The first is on its way to Redis, the others wait after it.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let behind = tokio::spawn(broker.publish(&orders, texts(1), 0));
+    let second = tokio::spawn(broker.publish(&orders, texts(1), 0));
     let waits_for_replicas = tokio::spawn(broker.publish(&name("payments"), texts(1), 1));
     tokio::time::sleep(Duration::from_millis(100)).await;
     let begun = Instant::now();
@@ -137,7 +137,7 @@ async fn a_broker_that_closes_does_not_wait_for_a_redis_that_hangs() {
     assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
     let answer = within(under_way, "an answer").await.expect("no panic");
     assert!(matches!(answer, Err(Error::OutcomeUnknown(_))), "{answer:?}");
-    for waiting in [behind, waits_for_replicas] {
+    for waiting in [second, waits_for_replicas] {
         let answer = within(waiting, "an answer").await.expect("no panic");
         assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
     }

@@ -23,7 +23,7 @@ const DAMAGES: [(&[&str], &str); 8] = [
     (&["SET", IDS, "x"], "ids"),
 ];
 
-/// All that stands on the server for the channel.
+/// All that is on the server for the channel.
 fn keys(server: &RedisServer) -> Vec<String> {
     [LOG, HEAD, IDS].iter().map(|key| server.command(&["DUMP", key])).collect()
 }

@@ -1,4 +1,4 @@
-//! What is left of receipts when Redis dies, for each way that it can keep them, and what a reader is told: the table
+//! What is left of receipts when Redis dies, for each way that it can keep them, and which gaps a reader gets: the table
 //! in `docs/durability.md`.
 
 use std::{
@@ -20,16 +20,16 @@ use crate::fixture::{broker, down, head, name, publish, texts, until, up};
 
 const LOG: &str = "tidings:{orders}:log";
 
-/// What a reader that has all up to a receipt is told, gap by gap: first, last, reason.
-async fn told(broker: &Shared, receipt: Receipt) -> Vec<(i64, i64, GapReason)> {
+/// The gaps of a reader that has all up to a receipt: first, last, reason.
+async fn gaps(broker: &Shared, receipt: Receipt) -> Vec<(i64, i64, GapReason)> {
     let head = head(broker, &name("orders")).await;
     let mut reader = Reader::new(Position::new(receipt.epoch, receipt.sequence));
-    let mut told = Vec::new();
+    let mut gaps = Vec::new();
     loop {
         match reader.next(head.as_ref(), Default::default()) {
-            Next::End => return told,
+            Next::End => return gaps,
             Next::Read { to } => reader.position.sequence = to,
-            Next::Gap(gap) => told.push((gap.first_missing, gap.last_missing, gap.reason)),
+            Next::Gap(gap) => gaps.push((gap.first_missing, gap.last_missing, gap.reason)),
             Next::Unlisted => panic!("the list of epochs is long enough"),
         }
     }
@@ -66,7 +66,7 @@ async fn a_killed_redis_without_persistence_forgets_everything_and_says_so() {
     let (_server, broker, last, left) = die(&["--save", "", "--appendonly", "no"]).await;
     assert_eq!(left, 0);
     // How far it would have gone nobody knows.
-    assert_eq!(told(&broker, last).await, [(6, 0, GapReason::EpochChanged)]);
+    assert_eq!(gaps(&broker, last).await, [(6, 0, GapReason::EpochChanged)]);
     assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 1);
     broker.close().await;
 }
@@ -75,15 +75,15 @@ async fn a_killed_redis_without_persistence_forgets_everything_and_says_so() {
 async fn a_killed_redis_with_snapshots_forgets_what_came_after_the_last_and_says_so() {
     let (_server, broker, last, left) = die(&["--save", "3600 1", "--appendonly", "no"]).await;
     assert_eq!(left, 3);
-    assert_eq!(told(&broker, last).await, [(4, 5, GapReason::EpochChanged)]);
+    assert_eq!(gaps(&broker, last).await, [(4, 5, GapReason::EpochChanged)]);
     let first = Receipt { sequence: 1, ..last };
     // The publisher knew, and says so without publishing anything.
-    while told(&broker, first).await.is_empty() {
+    while gaps(&broker, first).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(told(&broker, first).await, [(4, 5, GapReason::EpochChanged)]);
+    assert_eq!(gaps(&broker, first).await, [(4, 5, GapReason::EpochChanged)]);
     assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 4);
-    assert_eq!(told(&broker, first).await, [(4, 5, GapReason::EpochChanged)], "once");
+    assert_eq!(gaps(&broker, first).await, [(4, 5, GapReason::EpochChanged)], "once");
     broker.close().await;
 }
 
@@ -92,9 +92,9 @@ async fn a_killed_redis_with_a_file_forgets_nothing_whenever_it_syncs() {
     for policy in ["always", "everysec", "no"] {
         let (_server, broker, last, left) = die(&["--save", "", "--appendonly", "yes", "--appendfsync", policy]).await;
         assert_eq!(left, 5, "{policy}");
-        assert_eq!(told(&broker, last).await, [], "{policy}");
+        assert_eq!(gaps(&broker, last).await, [], "{policy}");
         let next = publish(&broker, &name("orders"), texts(1)).await[0];
-        assert_eq!((next.sequence, told(&broker, last).await), (6, vec![]), "{policy}");
+        assert_eq!((next.sequence, gaps(&broker, last).await), (6, vec![]), "{policy}");
         broker.close().await;
     }
 }
@@ -127,15 +127,15 @@ async fn a_file_cut_by_a_power_loss_loses_whole_calls_and_says_which() {
         let left = head(&broker, &name("orders")).await.expect("three are left");
         assert_eq!((left.first, left.last), (1, 3), "cut at {cut} of {whole} to {end}");
         assert_eq!(server.command(&["XLEN", LOG]), ":1");
-        assert_eq!(told(&broker, last).await, [(4, 8, GapReason::EpochChanged)]);
+        assert_eq!(gaps(&broker, last).await, [(4, 8, GapReason::EpochChanged)]);
         assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 4);
-        assert_eq!(told(&broker, last).await, [(4, 8, GapReason::EpochChanged)]);
+        assert_eq!(gaps(&broker, last).await, [(4, 8, GapReason::EpochChanged)]);
         broker.close().await;
     }
     broker.close().await;
 }
 
-/// Redis's documentation warns of it: whoever restarts an empty primary by itself loses its replicas' copies as well.
+/// Redis's documentation warns of it: restarting an empty primary loses its replicas' copies as well.
 #[tokio::test]
 async fn a_primary_that_forgets_empties_its_replicas() {
     let mut primary = RedisServer::start();
@@ -146,7 +146,7 @@ async fn a_primary_that_forgets_empties_its_replicas() {
     assert_eq!(replica.command(&["XLEN", LOG]), ":1");
     restart(&mut primary, &broker).await;
     until("the replica follows", || replica.command(&["EXISTS", LOG]) == ":0").await;
-    assert_eq!(told(&broker, last).await, [(4, 0, GapReason::EpochChanged)]);
+    assert_eq!(gaps(&broker, last).await, [(4, 0, GapReason::EpochChanged)]);
     broker.close().await;
 }
 
@@ -171,6 +171,6 @@ async fn a_flush_is_in_the_file_as_well() {
     let last = publish(&broker, &name("orders"), texts(3)).await[2];
     assert_eq!(server.command(&["FLUSHALL"]), "+OK");
     restart(&mut server, &broker).await;
-    assert_eq!(told(&broker, last).await, [(4, 0, GapReason::EpochChanged)]);
+    assert_eq!(gaps(&broker, last).await, [(4, 0, GapReason::EpochChanged)]);
     broker.close().await;
 }

@@ -65,7 +65,7 @@ async fn a_flushed_redis_begins_again() {
     let after = publish(&broker, &name("orders"), texts(1)).await[0];
     assert_eq!(after.sequence, 1);
     assert_ne!(after.epoch, before.epoch);
-    // The registry was flushed as well, and the new epoch tells the publisher to write it again.
+    // The registry was flushed as well, and the new epoch makes the publisher write it again.
     assert_eq!(broker.channels(None, "", 10).await.expect("listed"), [name("orders")]);
     broker.close().await;
 }
@@ -156,7 +156,7 @@ async fn an_epoch_that_ends_under_an_open_connection_is_noticed_within_the_inter
     }
     let head = head(&broker, &name("orders")).await.expect("published");
     assert_eq!(head.epochs.len(), 2);
-    assert_eq!(head.epochs[1].previous_end, head.epochs[1].first - 1, "nothing was lost, and none is told");
+    assert_eq!(head.epochs[1].previous_end, head.epochs[1].first - 1, "nothing was lost, and none is reported");
     broker.close().await;
 }
 

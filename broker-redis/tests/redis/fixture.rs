@@ -55,7 +55,9 @@ pub(crate) async fn up(broker: &Shared) {
 /// Waits until the broker is down, and answers why.
 pub(crate) async fn down(broker: &Shared) -> String {
     let mut state = broker.state();
-    match &*within(state.wait_for(|state| *state != State::Up), "the broker is down").await.expect("it tells its state")
+    match &*within(state.wait_for(|state| *state != State::Up), "the broker is down")
+        .await
+        .expect("it reports its state")
     {
         State::Down(reason) => reason.clone(),
         State::Up => panic!("the broker is up"),
@@ -70,7 +72,7 @@ pub(crate) async fn within<T>(answer: impl Future<Output = T>, what: &str) -> T 
     }
 }
 
-/// Waits until a condition holds that nobody tells.
+/// Polls until a condition holds.
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let polling = async {
         while !condition() {
@@ -106,7 +108,7 @@ pub(crate) async fn head(broker: &Shared, channel: &ChannelName) -> Option<Head>
     heads.expect("read").pop().expect("one answer for one channel").expect("it can be read")
 }
 
-/// Sends a signal to the server's process: STOP for a server that hangs, CONT for one that goes on.
+/// Sends a signal to the server's process: STOP for a server that hangs, CONT for one that continues.
 pub(crate) fn signal(server: &RedisServer, signal: &str) {
     let pid = server.pid().expect("it runs").to_string();
     let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
@@ -140,8 +142,8 @@ impl Live {
 
     pub(crate) async fn subscribe(&mut self, topic: Topic) {
         self.send(LiveCommand::Subscribe(topic.clone())).await;
-        let told = self.next().await;
-        assert!(matches!(&told, LiveEvent::Subscribed(confirmed) if *confirmed == topic), "{told:?}");
+        let event = self.next().await;
+        assert!(matches!(&event, LiveEvent::Subscribed(confirmed) if *confirmed == topic), "{event:?}");
     }
 
     pub(crate) async fn next(&mut self) -> LiveEvent {
@@ -164,7 +166,7 @@ impl Live {
         }
     }
 
-    /// Reads past whatever comes until all stands again; answers how often pushes were said to be lost.
+    /// Reads past all events until all is subscribed again; answers how often pushes were said to be lost.
     pub(crate) async fn restored(&mut self) -> usize {
         let mut lost = 0;
         loop {

@@ -1,4 +1,4 @@
-//! Patterns match as Redis has it, which tells by KEYS: the same function decides there and for PSUBSCRIBE.
+//! Patterns match as Redis has it, which shows by KEYS: the same function decides there and for PSUBSCRIBE.
 
 use std::{cell::RefCell, collections::BTreeSet};
 

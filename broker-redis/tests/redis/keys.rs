@@ -1,4 +1,4 @@
-//! What stands on Redis: plain programs and other versions rely on it.
+//! What is on Redis: plain programs and other versions rely on it.
 
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ async fn logs_heads_and_ids_expire() {
     let broker = connect(tidings_redis::Settings { retention, ..settings(&server.url()) }).await;
     publish(&broker, &name("orders"), vec![with_id(Uuid::now_v7())]).await;
     let lives_ms = |key: &str| integer(&server.command(&["PTTL", key]));
-    // Not every call says so anew, but log and head live as long behind each.
+    // Not every call says so again, but log and head live as long after each.
     let (mut put_off, mut before) = (0, 0);
     for _ in 0..40 {
         let began = std::time::Instant::now();
@@ -226,7 +226,7 @@ async fn a_database_and_a_password_of_ones_own_are_used_by_all_connections() {
     publish(&broker, &orders, texts(1)).await;
     let mut live = Live::open(&broker);
     live.send(LiveCommand::Check(orders)).await;
-    let told = live.next().await;
-    assert!(matches!(&told, LiveEvent::Head(_, Some(head)) if head.last == 1), "{told:?}");
+    let event = live.next().await;
+    assert!(matches!(&event, LiveEvent::Head(_, Some(head)) if head.last == 1), "{event:?}");
     broker.close().await;
 }

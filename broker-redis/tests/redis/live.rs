@@ -37,10 +37,10 @@ async fn what_is_larger_than_a_message_is_passed_over() {
     server.command(&["PUBLISH", "a", &"y".repeat(5 * MESSAGE_BYTES)]);
     server.command(&["PUBLISH", "a", "after"]);
     assert_eq!(live.push().await.2.len(), MESSAGE_BYTES);
-    let told = live.next().await;
+    let event = live.next().await;
     let expected = channel("a");
     assert!(
-        matches!(&told, LiveEvent::Oversized { topic, bytes } if *topic == expected && *bytes == 5 * MESSAGE_BYTES)
+        matches!(&event, LiveEvent::Oversized { topic, bytes } if *topic == expected && *bytes == 5 * MESSAGE_BYTES)
     );
     assert_eq!(live.push().await.2, "after");
     broker.close().await;
@@ -106,8 +106,8 @@ async fn a_check_survives_forgotten_scripts() {
     server.command(&["SCRIPT", "FLUSH"]);
     live.send(LiveCommand::Check(name("a"))).await;
     let expected = head(&broker, &name("a")).await;
-    let told = live.next().await;
-    assert!(matches!(&told, LiveEvent::Head(_, head) if *head == expected && head.is_some()), "{told:?}");
+    let event = live.next().await;
+    assert!(matches!(&event, LiveEvent::Head(_, head) if *head == expected && head.is_some()), "{event:?}");
     broker.close().await;
 }
 
@@ -121,8 +121,8 @@ async fn a_primary_that_was_demoted_is_not_believed() {
     live.subscribe(channel("a")).await;
     assert_eq!(server.command(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]), "+OK");
     live.send(LiveCommand::Check(name("a"))).await;
-    let told = live.next().await;
-    assert!(matches!(&told, LiveEvent::Lost(_)), "{told:?}");
+    let event = live.next().await;
+    assert!(matches!(&event, LiveEvent::Lost(_)), "{event:?}");
     broker.close().await;
 }
 
@@ -140,12 +140,12 @@ async fn a_reader_that_pauses_for_longer_than_the_timeout_loses_nothing() {
         }
         tokio::time::sleep(4 * timeout).await;
         for i in 0..100 {
-            let told = live.next().await;
-            assert!(matches!(&told, LiveEvent::Push { .. }), "round {round}, push {i}: {told:?}");
+            let event = live.next().await;
+            assert!(matches!(&event, LiveEvent::Push { .. }), "round {round}, push {i}: {event:?}");
         }
         live.send(LiveCommand::Check(name("a"))).await;
-        let told = live.next().await;
-        assert!(matches!(&told, LiveEvent::Head(..)), "round {round}: {told:?}");
+        let event = live.next().await;
+        assert!(matches!(&event, LiveEvent::Head(..)), "round {round}: {event:?}");
     }
     broker.close().await;
 }
@@ -196,8 +196,8 @@ async fn a_head_that_cannot_be_read_is_reported_and_hurts_no_other() {
     let mut live = Live::open(&broker);
     for (channel, words) in [("newer", "newer version"), ("odd", "not written by Tidings")] {
         live.send(LiveCommand::Check(name(channel))).await;
-        let told = live.next().await;
-        assert!(matches!(&told, LiveEvent::NoHead(_, error) if error.to_string().contains(words)), "{told:?}");
+        let event = live.next().await;
+        assert!(matches!(&event, LiveEvent::NoHead(_, error) if error.to_string().contains(words)), "{event:?}");
     }
     live.send(LiveCommand::Check(name("good"))).await;
     assert!(matches!(live.next().await, LiveEvent::Head(_, Some(_))));

@@ -1,5 +1,5 @@
-//! Losses that no single call can see: another publisher went on meanwhile, Redis went back to a copy, or only part of
-//! it was lost. Whoever has receipts says so, and every reader learns of it.
+//! Losses that no single call can see: another publisher wrote on meanwhile, Redis went back to a copy, or only part of
+//! it was lost. A publisher that has receipts reports it, and every reader learns of it.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ enum Step {
     Lost(Option<tidings::message::Epoch>, i64, i64),
 }
 
-/// Lets a reader go on to the end.
-async fn go_on(broker: &Shared, reader: &mut Reader) -> Vec<Step> {
+/// Runs a reader to the end.
+async fn run(broker: &Shared, reader: &mut Reader) -> Vec<Step> {
     let head = head(broker, &name("orders")).await;
     let mut steps = Vec::new();
     loop {
@@ -50,7 +50,7 @@ async fn go_on(broker: &Shared, reader: &mut Reader) -> Vec<Step> {
 /// Waits until a reader has something to learn.
 async fn learn(broker: &Shared, reader: &mut Reader) -> Vec<Step> {
     for _ in 0..1_000 {
-        let steps = go_on(broker, reader).await;
+        let steps = run(broker, reader).await;
         if !steps.is_empty() {
             return steps;
         }
@@ -88,7 +88,7 @@ async fn receipts_of_a_primary_that_was_replaced_are_named_though_another_publis
     let quick = broker(&new).await;
     let seventh = publish(&quick, &name("orders"), texts(1)).await[0];
     let mut reader = Reader::new(Position::new(before.epoch, 4));
-    assert_eq!(go_on(&quick, &mut reader).await, [Step::Read(6), Step::Read(7)]);
+    assert_eq!(run(&quick, &mut reader).await, [Step::Read(6), Step::Read(7)]);
     let wiped = publish(&late, &name("orders"), texts(4)).await;
     assert_eq!((wiped[0].epoch, wiped[0].sequence, wiped[3].sequence), (before.epoch, 7, 10));
     old.follow(&new);
@@ -102,12 +102,12 @@ async fn receipts_of_a_primary_that_was_replaced_are_named_though_another_publis
     assert_ne!(eighth.epoch, seventh.epoch);
     let ninth = publish(&quick, &name("orders"), texts(1)).await[0];
     assert_eq!((ninth.epoch, ninth.sequence), (eighth.epoch, 9), "what is known begins no further epoch");
-    assert_eq!(go_on(&quick, &mut reader).await, [Step::Read(9)]);
+    assert_eq!(run(&quick, &mut reader).await, [Step::Read(9)]);
     let mut from_before = Reader::new(Position::new(before.epoch, 2));
     let lost = Step::Lost(Some(before.epoch), 7, 10);
-    assert_eq!(go_on(&quick, &mut from_before).await, [Step::Read(6), Step::Read(7), lost, Step::Read(9)]);
-    let mut heard_all = Reader::new(at(wiped[3]));
-    assert_eq!(go_on(&quick, &mut heard_all).await, [lost, Step::Read(7), Step::Read(9)], "told once");
+    assert_eq!(run(&quick, &mut from_before).await, [Step::Read(6), Step::Read(7), lost, Step::Read(9)]);
+    let mut had_all = Reader::new(at(wiped[3]));
+    assert_eq!(run(&quick, &mut had_all).await, [lost, Step::Read(7), Step::Read(9)], "reported once");
     late.close().await;
     quick.close().await;
 }
@@ -124,9 +124,9 @@ async fn a_copy_that_comes_back_in_the_same_epoch_is_a_loss() {
     assert_eq!(sixth.sequence, 6);
     assert_ne!(sixth.epoch, eighth.epoch, "the publisher knew of more");
     let lost = Step::Lost(Some(eighth.epoch), 6, 8);
-    assert_eq!(go_on(&broker, &mut Reader::new(at(eighth))).await, [lost, Step::Read(10)]);
-    let mut behind = Reader::new(Position::new(eighth.epoch, 3));
-    assert_eq!(go_on(&broker, &mut behind).await, [Step::Read(5), lost, Step::Read(10)]);
+    assert_eq!(run(&broker, &mut Reader::new(at(eighth))).await, [lost, Step::Read(10)]);
+    let mut reader = Reader::new(Position::new(eighth.epoch, 3));
+    assert_eq!(run(&broker, &mut reader).await, [Step::Read(5), lost, Step::Read(10)]);
     broker.close().await;
 }
 
@@ -138,7 +138,7 @@ async fn what_was_flushed_before_a_reader_saw_any_of_it_is_named() {
     server.command(&["FLUSHALL"]);
     assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 1);
     let lost = Step::Lost(Some(flushed.epoch), 1, 2);
-    assert_eq!(go_on(&broker, &mut Reader::new(Position::START)).await, [lost, Step::Read(1)]);
+    assert_eq!(run(&broker, &mut Reader::new(Position::START)).await, [lost, Step::Read(1)]);
     broker.close().await;
 }
 
@@ -155,10 +155,10 @@ async fn a_flush_that_no_publisher_remembers_shows_in_the_data_set() {
     publish(&after, &name("orders"), texts(1)).await;
     assert_ne!(after.data_set().await.expect("asked").data_set, known);
     let mut reader = Reader::new(Position::START).in_data_set(known);
-    assert_eq!(go_on(&after, &mut reader).await, [Step::Lost(None, 1, 0), Step::Read(1)]);
+    assert_eq!(run(&after, &mut reader).await, [Step::Lost(None, 1, 0), Step::Read(1)]);
     let present = after.data_set().await.expect("asked").data_set;
     let mut new = Reader::new(Position::START).in_data_set(present);
-    assert_eq!(go_on(&after, &mut new).await, [Step::Read(1)]);
+    assert_eq!(run(&after, &mut new).await, [Step::Read(1)]);
     after.close().await;
 }
 
@@ -177,11 +177,11 @@ async fn an_epoch_that_a_copy_does_not_have_is_named_by_its_publisher() {
     let third = publish(&broker, &name("orders"), texts(2)).await[1];
     assert_eq!(third.sequence, 7);
     let lost = Step::Lost(Some(second.epoch), 6, 8);
-    let mut behind = Reader::new(Position::new(first.epoch, 3));
-    assert_eq!(go_on(&broker, &mut behind).await, [Step::Read(5), lost, Step::Read(7)]);
+    let mut reader = Reader::new(Position::new(first.epoch, 3));
+    assert_eq!(run(&broker, &mut reader).await, [Step::Read(5), lost, Step::Read(7)]);
     let lineage = Lineage::Epoch { first: 6, previous: Some(first.epoch) };
     let mut beyond = Reader::resume(Mark { position: at(second), lineage });
-    assert_eq!(go_on(&broker, &mut beyond).await, [lost, Step::Read(7)], "nothing of the first epoch comes again");
+    assert_eq!(run(&broker, &mut beyond).await, [lost, Step::Read(7)], "nothing of the first epoch comes again");
     broker.close().await;
 }
 
@@ -202,7 +202,7 @@ async fn losses_of_an_epoch_without_messages_are_not_counted_to_its_predecessor(
     restore(&server);
     publish(&broker, &name("orders"), texts(1)).await;
     let mut reader = Reader::new(at(first));
-    let steps = go_on(&broker, &mut reader).await;
+    let steps = run(&broker, &mut reader).await;
     assert_eq!(steps, [Step::Lost(Some(first.epoch), 2, 3), Step::Lost(Some(lost[0].epoch), 2, 4), Step::Read(2)]);
     broker.close().await;
 }
@@ -222,7 +222,7 @@ async fn a_remembered_id_counts_only_while_its_message_is_there() {
     let again = publish(&after, &name("orders"), vec![with_id(one)]).await[0];
     assert!(!again.duplicate && again.sequence == 4, "{lost:?} {again:?}");
     assert!(publish(&after, &name("orders"), vec![with_id(one)]).await[0].duplicate);
-    // The place of the second is another's by now.
+    // The sequence of the second is another's by now.
     publish(&after, &name("orders"), vec![text("another")]).await;
     let again = publish(&after, &name("orders"), vec![with_id(two)]).await[0];
     assert!(!again.duplicate && again.sequence == 6, "{lost:?} {again:?}");
@@ -286,7 +286,7 @@ async fn a_channel_restored_and_written_on_is_reported_by_the_publisher_of_the_l
     let after = publish(&q, &orders, texts(1)).await[0];
     assert_ne!(after.epoch, first.epoch, "it had got 2 and 3, and finds others there");
     let mut reader = Reader::new(Position::new(first.epoch, 1));
-    assert_eq!(go_on(&p, &mut reader).await, [Step::Read(4), Step::Lost(Some(first.epoch), 2, 3), Step::Read(5)]);
+    assert_eq!(run(&p, &mut reader).await, [Step::Read(4), Step::Lost(Some(first.epoch), 2, 3), Step::Read(5)]);
     // Once.
     publish(&p, &orders, texts(1)).await;
     let last = publish(&q, &orders, texts(1)).await[0];
@@ -296,7 +296,7 @@ async fn a_channel_restored_and_written_on_is_reported_by_the_publisher_of_the_l
     }
 }
 
-/// A flush takes with it what Redis knew of the epochs before, and an old copy knows nothing of what came behind it.
+/// A flush takes with it what Redis knew of the epochs before, and an old copy knows nothing of what came after it.
 #[tokio::test]
 async fn what_was_given_out_in_earlier_epochs_is_reported_when_an_old_copy_comes_back() {
     let server = RedisServer::start();
@@ -313,7 +313,7 @@ async fn what_was_given_out_in_earlier_epochs_is_reported_when_an_old_copy_comes
     assert_eq!(back.sequence, 6);
     let mut reader = Reader::new(Position::new(first.epoch, 4));
     let lost = [Step::Lost(Some(flushed.epoch), 1, 1), Step::Read(6), Step::Lost(Some(first.epoch), 6, 8)];
-    assert_eq!(go_on(&broker, &mut reader).await, [&[Step::Read(5)], &lost[..]].concat());
+    assert_eq!(run(&broker, &mut reader).await, [&[Step::Read(5)], &lost[..]].concat());
     broker.close().await;
 }
 

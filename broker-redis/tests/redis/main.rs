@@ -1,4 +1,4 @@
-//! The Redis broker against a real Redis: what stands on it byte for byte, and what happens when it is restarted, full,
+//! The Redis broker against a real Redis: what is on it byte for byte, and what happens when it is restarted, full,
 //! too slow, a replica or away. What both brokers promise is in the conformance suite.
 
 mod adopt;

@@ -36,16 +36,16 @@ async fn adopt(broker: &Shared, channel: &str, adopted: Position, payload: &[u8]
 
 async fn capture(live: &mut Live, topic: Topic) {
     live.send(LiveCommand::Capture(topic.clone())).await;
-    let told = live.next().await;
-    assert!(matches!(&told, LiveEvent::Subscribed(confirmed) if *confirmed == topic), "{told:?}");
-    let told = live.next().await;
-    assert!(matches!(&told, LiveEvent::Captured(confirmed) if *confirmed == topic), "{told:?}");
+    let event = live.next().await;
+    assert!(matches!(&event, LiveEvent::Subscribed(confirmed) if *confirmed == topic), "{event:?}");
+    let event = live.next().await;
+    assert!(matches!(&event, LiveEvent::Captured(confirmed) if *confirmed == topic), "{event:?}");
 }
 
 async fn expect_notice(live: &mut Live, expected: &Topic, of: &str, at: Position, hash: [u8; 16]) {
     match live.next().await {
-        LiveEvent::Notice { topic, channel, hash: told, json } => {
-            assert_eq!((&topic, channel, told), (expected, name(of), hash));
+        LiveEvent::Notice { topic, channel, hash: announced, json } => {
+            assert_eq!((&topic, channel, announced), (expected, name(of), hash));
             let claim = envelope::decode(&json, 0).claim.expect("numbered");
             assert_eq!(Position::new(claim.epoch, claim.sequence), at);
         }
@@ -94,19 +94,19 @@ async fn notices_are_subscribed_again_before_their_topic_when_a_link_was_lost() 
     let mut monitor = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
     monitor.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     monitor.write_all(b"MONITOR\r\n").expect("sent");
-    let mut monitored = BufReader::new(monitor).lines().map(|line| line.expect("the server goes on"));
+    let mut monitored = BufReader::new(monitor).lines().map(|line| line.expect("the server continues"));
     assert_eq!(monitored.next().as_deref(), Some("+OK"));
     server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(live.restored().await, 1);
     server.command(&["ECHO", "that was all"]);
     let commands: Vec<String> = monitored.take_while(|line| !line.contains("that was all")).collect();
-    let place = |words: &str| commands.iter().position(|line| line.ends_with(words)).expect("it subscribes to all");
+    let index = |words: &str| commands.iter().position(|line| line.ends_with(words)).expect("it subscribes to all");
     for (notices, topic) in [
         (r#""SUBSCRIBE" "tidings:{a}:adopted""#, r#""SUBSCRIBE" "a""#),
         (r#""PSUBSCRIBE" "tidings:{b.*}:adopted""#, r#""PSUBSCRIBE" "b.*""#),
         (r#""SUBSCRIBE" "tidings:{c}:adopted""#, r#""SUBSCRIBE" "c""#),
     ] {
-        assert!(place(notices) < place(topic), "{commands:?}");
+        assert!(index(notices) < index(topic), "{commands:?}");
     }
     for of in ["a", "b.1"] {
         let (at, hash) = adopt(&broker, of, Position::START, b"payload").await;
@@ -141,8 +141,8 @@ async fn notices_that_redis_refuses_are_reported_and_the_topic_continues() {
     let broker = connect(settings(&format!("redis://bob:pw@127.0.0.1:{}", server.port()))).await;
     let mut live = Live::open(&broker);
     live.send(LiveCommand::Capture(channel("a"))).await;
-    let told = live.next().await;
-    assert!(matches!(&told, LiveEvent::NotCaptured(topic, text) if *topic == channel("a") && text.contains("ACL")));
+    let event = live.next().await;
+    assert!(matches!(&event, LiveEvent::NotCaptured(topic, text) if *topic == channel("a") && text.contains("ACL")));
     assert!(matches!(live.next().await, LiveEvent::Subscribed(_)));
     server.command(&["PUBLISH", "a", "1"]);
     assert_eq!(live.push().await.2, "1");

@@ -21,16 +21,16 @@ use crate::fixture::{KEEP_ALL, Live, broker, channel, connect, name, publish, se
 const LOG: &str = "tidings:{orders}:log";
 const PAGE: PageLimit = PageLimit { messages: 100_000, bytes: 64 << 20 };
 
-/// What Redis carries out, as MONITOR tells it.
+/// What Redis carries out, as MONITOR shows it.
 struct Monitor {
     lines: BufReader<TcpStream>,
     server: u16,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Way {
-    Long,
-    Short,
+enum Script {
+    Full,
+    Optimistic,
 }
 
 impl Monitor {
@@ -45,27 +45,27 @@ impl Monitor {
 
     fn line(&mut self) -> String {
         let mut line = String::new();
-        self.lines.read_line(&mut line).expect("Redis goes on telling");
+        self.lines.read_line(&mut line).expect("Redis continues");
         line.trim_end().to_owned()
     }
 
-    /// The ways that publishes took on a channel until now.
-    fn ways(&mut self, channel: &str) -> Vec<Way> {
+    /// The scripts that publishes took on a channel until now.
+    fn scripts(&mut self, channel: &str) -> Vec<Script> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.server)).expect("it listens");
         socket.write_all(b"ECHO until-here\r\n").expect("sent");
-        let mut ways = Vec::new();
+        let mut scripts = Vec::new();
         loop {
             let line = self.line();
             if line.contains("until-here") {
-                return ways;
+                return scripts;
             }
             let long =
                 format!(r#""3" "tidings:{{{channel}}}:head" "tidings:{{{channel}}}:log" "tidings:{{{channel}}}:ids:""#);
             let short = format!(r#""2" "tidings:{{{channel}}}:head" "tidings:{{{channel}}}:log" "{channel}""#);
             if line.contains(r#""EVALSHA""#) && line.contains(&long) {
-                ways.push(Way::Long);
+                scripts.push(Script::Full);
             } else if line.contains(r#""EVALSHA""#) && line.contains(&short) {
-                ways.push(Way::Short);
+                scripts.push(Script::Optimistic);
             }
         }
     }
@@ -96,7 +96,7 @@ async fn a_publisher_that_knows_the_channel_appends_optimistically_and_writes_th
         receipts.extend(publish(&broker, &name("orders"), more.clone()).await);
         drafts.extend(more);
     }
-    assert_eq!(monitor.ways("orders"), [Way::Long, Way::Short, Way::Short, Way::Short]);
+    assert_eq!(monitor.scripts("orders"), [Script::Full, Script::Optimistic, Script::Optimistic, Script::Optimistic]);
     let page = broker.read(&name("orders"), From::After(0), PAGE).await.expect("read");
     assert_eq!(page.messages.len(), drafts.len());
     for (i, ((draft, receipt), stored)) in drafts.iter().zip(&receipts).zip(&page.messages).enumerate() {
@@ -108,7 +108,7 @@ async fn a_publisher_that_knows_the_channel_appends_optimistically_and_writes_th
     }
     assert!(receipts.is_sorted_by_key(|receipt| receipt.time_ms), "log time never steps back");
     publish(&broker, &name("orders"), vec![with_id(uuid::Uuid::now_v7())]).await;
-    assert_eq!(monitor.ways("orders"), [Way::Long], "what may be a repeat is looked up");
+    assert_eq!(monitor.scripts("orders"), [Script::Full], "what may be a repeat is looked up");
     broker.close().await;
 }
 
@@ -121,8 +121,8 @@ async fn messages_one_by_one_and_trimmed_by_both_scripts_leave_what_the_limit_sa
     for count in std::iter::repeat_n(1, 30).chain([300, 1, 2, 1]) {
         publish(&broker, &name("orders"), texts(count)).await;
     }
-    let ways = monitor.ways("orders");
-    assert_eq!(ways.iter().filter(|way| **way == Way::Short).count(), ways.len() - 1);
+    let scripts = monitor.scripts("orders");
+    assert_eq!(scripts.iter().filter(|script| **script == Script::Optimistic).count(), scripts.len() - 1);
     // 325..=334 must stay; the run 287..=330 holds some of them.
     assert_eq!(server.command(&["HMGET", "tidings:{orders}:head", "s", "oid"]), "*2\r\n$3\r\n334\r\n$6\r\n330-44");
     broker.close().await;
@@ -138,16 +138,20 @@ async fn a_channel_that_somebody_else_writes_to_is_left_to_the_full_script_for_a
         publish(&one, &orders, vec![text("one")]).await;
     }
     publish(&other, &orders, vec![text("other")]).await;
-    assert_eq!(monitor.ways("orders"), [Way::Long, Way::Short, Way::Long]);
+    assert_eq!(monitor.scripts("orders"), [Script::Full, Script::Optimistic, Script::Full]);
     let receipt = publish(&one, &orders, vec![text("one")]).await[0];
     assert_eq!(receipt.sequence, 4);
     publish(&one, &orders, vec![text("one")]).await;
-    assert_eq!(monitor.ways("orders"), [Way::Short, Way::Long, Way::Long], "one attempt tells");
+    assert_eq!(monitor.scripts("orders"), [Script::Optimistic, Script::Full, Script::Full], "one attempt shows it");
     assert_eq!(log(&one, "orders").await, ["one", "one", "other", "one", "one"]);
     tokio::time::sleep(tidings::limits::OPTIMISTIC_PAUSE).await;
     publish(&one, &orders, vec![text("one")]).await;
     publish(&one, &orders, vec![text("one")]).await;
-    assert_eq!(monitor.ways("orders"), [Way::Long, Way::Short], "the clock was told too long ago for the first");
+    assert_eq!(
+        monitor.scripts("orders"),
+        [Script::Full, Script::Optimistic],
+        "the clock was read too long ago for the first"
+    );
     one.close().await;
     other.close().await;
 }
@@ -176,9 +180,9 @@ async fn calls_under_way_together_stay_in_order_when_somebody_else_writes_as_wel
             let expected: Vec<_> = (0..count).map(|i| format!("{sign}{i}")).collect();
             assert!(own.iter().copied().eq(expected.iter()), "round {round}: {sign} in order, each once");
         }
-        let ways = monitor.ways(&channel);
-        let shorts = ways.iter().filter(|way| **way == Way::Short).count();
-        refused += usize::from(shorts > 0 && ways.last() == Some(&Way::Long));
+        let scripts = monitor.scripts(&channel);
+        let optimistic = scripts.iter().filter(|script| **script == Script::Optimistic).count();
+        refused += usize::from(optimistic > 0 && scripts.last() == Some(&Script::Full));
     }
     assert!(refused > 0, "in no round an optimistic call met another's");
     one.close().await;
@@ -194,7 +198,7 @@ async fn a_head_with_the_expected_number_and_another_name_is_not_gone_by() {
     server.command(&["HSET", "tidings:{orders}:head", "w", "0123456789abcdef"]);
     let mut monitor = Monitor::of(&server);
     assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 4);
-    assert_eq!(monitor.ways("orders"), [Way::Short, Way::Long]);
+    assert_eq!(monitor.scripts("orders"), [Script::Optimistic, Script::Full]);
     broker.close().await;
 }
 
@@ -208,10 +212,10 @@ async fn a_log_that_is_ahead_of_its_head_is_left_to_the_full_script() {
     let mut live = Live::open(&broker);
     live.subscribe(channel("orders")).await;
     let after = publish(&broker, &name("orders"), texts(1)).await[0];
-    // What was given out in the epoch before is reported behind that.
-    assert_eq!(monitor.ways("orders")[..2], [Way::Short, Way::Long]);
+    // What was given out in the epoch before is reported after that.
+    assert_eq!(monitor.scripts("orders")[..2], [Script::Optimistic, Script::Full]);
     assert_eq!(after.sequence, 51);
-    assert_ne!(after.epoch, before.epoch, "nothing says what stands between");
+    assert_ne!(after.epoch, before.epoch, "nothing says what is between");
     assert!(live.push().await.2.contains(r#""sequence":51"#), "nothing was pushed under another number");
     broker.close().await;
 }

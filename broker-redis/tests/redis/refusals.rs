@@ -51,8 +51,8 @@ async fn a_password_that_is_missing_or_wrong_is_named() {
     for (url, word) in [(server.url(), "password"), (format!("redis://:wrong@127.0.0.1:{port}"), "password")] {
         let broker: tidings::broker::Shared = tidings_redis::Redis::start(settings(&url));
         let mut state = broker.state();
-        let told = within(state.changed(), "the reason").await;
-        told.expect("it tells its state");
+        let change = within(state.changed(), "the reason").await;
+        change.expect("it reports its state");
         let reason = down(&broker).await;
         assert!(reason.contains(word) && !reason.contains("wrong@"), "{reason}");
         broker.close().await;
@@ -68,7 +68,7 @@ async fn a_replica_is_no_server_to_work_with() {
     let replica = RedisServer::replica_of(&primary);
     let broker: tidings::broker::Shared = tidings_redis::Redis::start(settings(&replica.url()));
     let mut state = broker.state();
-    within(state.changed(), "the reason").await.expect("it tells its state");
+    within(state.changed(), "the reason").await.expect("it reports its state");
     let reason = down(&broker).await;
     assert!(reason.contains("primary"), "{reason}");
     let refused = within(broker.publish(&name("orders"), texts(1), 0), "an answer").await;

@@ -1,4 +1,4 @@
-//! The registry's sweep: names whose head has expired go, however many there are and whatever stands before them.
+//! The registry's sweep: names whose head has expired go, however many there are and whatever precedes them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use crate::fixture::{broker, name, publish, texts, until};
 #[tokio::test]
 async fn names_without_a_head_are_swept_after_those_that_stay() {
     let server = RedisServer::start();
-    // More than one look's worth of old names that stay, since they have a head or are none of ours; behind them some
+    // More than one look's worth of old names that stay, since they have a head or are none of ours; after them some
     // that go.
     let fill = "for i = 1, 1100 do redis.call('ZADD', KEYS[1], i, 'kept.' .. i) redis.call('HSET', 'tidings:{kept.' .. i .. '}:head', 'v', 1) end
         redis.call('ZADD', KEYS[1], 500, 'no name')
@@ -54,7 +54,7 @@ async fn names_are_a_range_and_what_is_new_is_among_them_at_once() {
     assert_eq!(calls(&server, "zscan"), scans, "a page is a range");
     server.command(&["ZADD", "tidings:channels", &now, "published.now"]);
     assert_eq!(listed("n.5000", 2).await, ["published.now"]);
-    assert_eq!(calls(&server, "zscan"), scans, "what was published on since is told by its time");
+    assert_eq!(calls(&server, "zscan"), scans, "what was published on since is known by its time");
     // A reader puts back a name by the time of its last publish, long ago; so does a clock that was set back.
     server.command(&["ZADD", "tidings:channels", &an_hour_ago, "put.back"]);
     assert_eq!(listed("n.5000", 3).await, ["published.now", "put.back"]);

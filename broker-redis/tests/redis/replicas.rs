@@ -55,7 +55,7 @@ async fn a_replica_that_hangs_is_not_reached_and_holds_up_nobody_else() {
     signal(&replica, "STOP");
     let waits = tokio::spawn(broker.publish(&name("orders"), texts(1), 1));
     until("the script has run", || primary.command(&["XLEN", "tidings:{orders}:log"]) == ":2").await;
-    // The channel's next publish does not wait behind WAIT.
+    // The channel's next publish does not wait for WAIT.
     assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 3);
     assert!(!waits.is_finished());
     is_not_reached(waits).await;
@@ -63,7 +63,7 @@ async fn a_replica_that_hangs_is_not_reached_and_holds_up_nobody_else() {
     broker.close().await;
 }
 
-/// Neither a publish that wants replicas nor one behind it waits longer for a primary that hangs than any other.
+/// Neither a publish that wants replicas nor one after it waits longer for a primary that hangs than any other.
 #[tokio::test]
 async fn a_primary_that_hangs_holds_nobody_up_for_longer_than_the_timeout() {
     let (primary, _replica, broker) = start().await;

@@ -41,7 +41,7 @@ impl Twin {
         }
     }
 
-    /// Begins anew, on channels that no other case uses and with a connection that follows nothing.
+    /// Begins again, on channels that no other case uses and with a connection that follows nothing.
     pub(super) fn begin(&mut self, case: &str) {
         self.live = Live::open(&self.broker);
         (self.receipts, self.sizes) = Default::default();
@@ -205,7 +205,7 @@ impl Twin {
             .collect()
     }
 
-    /// The pushes so far: a check is answered behind them.
+    /// The pushes so far: a check is answered after them.
     async fn pushes(&mut self) -> BTreeMap<(String, String), Vec<Seen>> {
         let mut pushes: BTreeMap<_, Vec<_>> = BTreeMap::new();
         self.live.send(LiveCommand::Check(self.channel(0))).await;

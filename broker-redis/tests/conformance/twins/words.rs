@@ -25,7 +25,7 @@ pub(super) enum Call {
     Restart,
 }
 
-/// A draft, told in short when it fails.
+/// A draft, shown in short when it fails.
 #[derive(Clone)]
 pub(super) struct Sent(pub(super) Draft);
 
@@ -68,11 +68,11 @@ pub(super) struct Stand {
 }
 
 /// What a receipt says: id, sequence, and whether it is a repeat.
-pub(super) type Place = (Uuid, i64, bool);
+pub(super) type Receipted = (Uuid, i64, bool);
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Answer {
-    Receipts(Vec<Result<Vec<Place>, Error>>),
+    Receipts(Vec<Result<Vec<Receipted>, Error>>),
     /// The head, and the messages of all pages together, since a page of runs may be longer.
     Messages(Option<Stand>, Vec<Seen>),
     Heads(Vec<Option<Stand>>),

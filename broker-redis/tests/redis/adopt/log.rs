@@ -1,4 +1,4 @@
-//! What adopted messages become in the log, and what is told of them.
+//! What adopted messages become in the log, and what is announced of them.
 
 use futures_util::StreamExt as _;
 use tidings::{broker::Retention, limits::MESSAGE_BYTES, message::Payload};
@@ -59,9 +59,9 @@ async fn a_notice_holds_hash_and_json_and_the_channel_stays_quiet() {
     let messages = raws(300);
     Replica::new(&broker).done(Position::START, messages.clone()).await;
     let log = retained(&broker).await;
-    let mut told = listening.on_message();
+    let mut notices = listening.on_message();
     for (message, stored) in messages.iter().zip(&log) {
-        let notice = within(told.next(), "a notice").await.expect("connected");
+        let notice = within(notices.next(), "a notice").await.expect("connected");
         assert_eq!(notice.get_channel_name(), NOTICES);
         let (hash, json) = notice.get_payload_bytes().split_at(Raw::HASH_BYTES);
         assert_eq!(hash, message.hash);
@@ -71,9 +71,9 @@ async fn a_notice_holds_hash_and_json_and_the_channel_stays_quiet() {
     for id in ["128-128", "256-128", "300-44"] {
         assert!(entries.contains(&format!("\r\n{id}\r\n")), "{id}");
     }
-    // The next thing heard on the channel is this: nothing of the three hundred was published there.
+    // The next push on the channel is this: nothing of the three hundred was published there.
     publish(&broker, &name("orders"), texts(1)).await;
-    let next = within(told.next(), "a push").await.expect("connected");
+    let next = within(notices.next(), "a push").await.expect("connected");
     assert_eq!(next.get_channel_name(), "orders");
     assert_eq!(envelope::decode(next.get_payload_bytes(), 0).claim.expect("ours").sequence, 301);
     assert_ne!(server.command(&["ZSCORE", "tidings:channels", "orders"]), "$-1");
@@ -120,8 +120,8 @@ async fn without_history_messages_are_numbered_and_told() {
     let adopted = replica.done(Position::START, raws(2)).await;
     assert_eq!(replica.done(adopted, raws(1)).await.sequence, 3);
     assert_eq!(server.command(&["EXISTS", LOG]), ":0");
-    let told: Vec<_> = within(listening.on_message().take(3).collect::<Vec<_>>(), "three notices").await;
-    let third = envelope::decode(&told[2].get_payload_bytes()[Raw::HASH_BYTES..], 0);
+    let notices: Vec<_> = within(listening.on_message().take(3).collect::<Vec<_>>(), "three notices").await;
+    let third = envelope::decode(&notices[2].get_payload_bytes()[Raw::HASH_BYTES..], 0);
     assert_eq!(third.claim.expect("numbered").sequence, 3);
     broker.close().await;
 }
