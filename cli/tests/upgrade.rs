@@ -36,7 +36,7 @@ impl Drop for Service {
     }
 }
 
-/// Where the programs of a version stand.
+/// Where the programs of a version are.
 fn programs(version: &str) -> PathBuf {
     let own = PathBuf::from(env!("CARGO_BIN_EXE_tidings"));
     match version {

@@ -1,5 +1,5 @@
-//! What is left of receipts when Redis dies, for each way that it can keep them, and which gaps a reader gets: the table
-//! in `docs/durability.md`.
+//! What is left of receipts when Redis dies, for each way that it can keep them, and which gaps a reader gets: the
+//! table in `docs/durability.md`.
 
 use std::{
     fs::{self, OpenOptions},

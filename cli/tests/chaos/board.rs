@@ -15,9 +15,9 @@ use tidings::cursor::{Owner, old_hash};
 use tidings_testing::free_port;
 use tokio::sync::watch;
 
-use crate::history::{At, History, Places};
+use crate::history::{At, History, Positions};
 
-/// The channel on which what plain programs publish gets a place in the log: the services' default.
+/// The channel on which what plain programs publish is taken into the log: the services' default.
 pub(crate) const CAPTURED: &str = "channel1";
 
 /// How far a run is.
@@ -42,15 +42,15 @@ pub(crate) struct Board {
     /// Where the present primary listens.
     pub(crate) primary: AtomicU16,
     pub(crate) phase: watch::Sender<Phase>,
-    /// Where readers stand, and since when their streams are open.
-    progress: Mutex<Vec<(At, Places)>>,
-    /// The bodies of numbered messages that streams were told since all is calm: of open streams the history has
+    /// The positions of readers, and since when their streams are open.
+    progress: Mutex<Vec<(At, Positions)>>,
+    /// The bodies of numbered messages that streams delivered since all is calm: of open streams the history has
     /// nothing yet.
     numbered: Mutex<HashSet<String>>,
     calls: AtomicUsize,
 }
 
-/// A place for a service: what runs there now.
+/// A slot for a service: what runs there now.
 pub(crate) struct Slot {
     pub(crate) address: SocketAddr,
     instance: AtomicUsize,
@@ -78,7 +78,7 @@ impl Board {
             channels,
             primary: AtomicU16::new(0),
             phase: watch::Sender::new(Phase::Wild),
-            progress: Mutex::new(vec![(At::ZERO, Places::new()); readers]),
+            progress: Mutex::new(vec![(At::ZERO, Positions::new()); readers]),
             numbered: Mutex::default(),
             calls: AtomicUsize::new(0),
         }
@@ -112,27 +112,27 @@ impl Board {
         self.calls.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A reader stands here now, on a stream that was opened then.
-    pub(crate) fn stands(&self, reader: usize, opened: At, at: &Places) {
-        let (since, places) = &mut self.progress.lock().unwrap_or_else(PoisonError::into_inner)[reader];
+    /// A reader is here now, on a stream that was opened then.
+    pub(crate) fn moved(&self, reader: usize, opened: At, at: &Positions) {
+        let (since, positions) = &mut self.progress.lock().unwrap_or_else(PoisonError::into_inner)[reader];
         *since = opened;
-        places.clone_from(at);
+        positions.clone_from(at);
     }
 
-    /// A stream was told this message, which has a number.
-    pub(crate) fn told(&self, body: &str) {
+    /// A stream delivered this message, which has a number.
+    pub(crate) fn delivered(&self, body: &str) {
         if self.is(Phase::Calm) {
             self.numbered.lock().unwrap_or_else(PoisonError::into_inner).insert(body.to_owned());
         }
     }
 
-    /// Whether a stream was told this message with a number since all is calm.
-    pub(crate) fn is_told(&self, body: &str) -> bool {
+    /// Whether a stream delivered this message with a number since all is calm.
+    pub(crate) fn is_delivered(&self, body: &str) -> bool {
         self.numbered.lock().unwrap_or_else(PoisonError::into_inner).contains(body)
     }
 
-    /// Where all readers stand, and since when their streams are open.
-    pub(crate) fn progress(&self) -> Vec<(At, Places)> {
+    /// The positions of all readers, and since when their streams are open.
+    pub(crate) fn progress(&self) -> Vec<(At, Positions)> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

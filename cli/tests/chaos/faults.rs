@@ -1,4 +1,4 @@
-//! Faults, drawn one behind the other: of the links between the services and Redis, of Redis, and of the services.
+//! Faults, drawn one after the other: of the links between the services and Redis, of Redis, and of the services.
 
 mod links;
 mod redis;
@@ -95,10 +95,10 @@ impl Faults {
 
     fn draw(&mut self) -> Kind {
         let all: u32 = self.kinds.iter().map(|(_, weight)| weight).sum();
-        let mut place = self.rng.u32(..all);
+        let mut left = self.rng.u32(..all);
         let drawn = self.kinds.iter().find(|(_, weight)| {
-            let here = place < *weight;
-            place = place.saturating_sub(*weight);
+            let here = left < *weight;
+            left = left.saturating_sub(*weight);
             here
         });
         drawn.map_or(Kind::Cut, |(kind, _)| *kind)

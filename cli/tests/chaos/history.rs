@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// A moment of the run.
 pub(crate) type At = Duration;
 /// Positions in some channels, by name: what a cursor says.
-pub(crate) type Places = BTreeMap<String, Position>;
+pub(crate) type Positions = BTreeMap<String, Position>;
 
 /// Everything that happened.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +56,7 @@ pub(crate) struct Attempt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It is in the log.
-    Receipt { place: Position, duplicate: bool },
+    Receipt { position: Position, duplicate: bool },
     /// It was not published, says the answer.
     Refused,
     /// It may have been.
@@ -83,7 +83,7 @@ pub(crate) struct Stream {
     pub(crate) topic: String,
     pub(crate) is_pattern: bool,
     pub(crate) start: Start,
-    /// Whether it was to end with OUT_OF_RANGE instead of telling a gap.
+    /// Whether it was to end with OUT_OF_RANGE instead of reporting a gap.
     pub(crate) fails_on_gap: bool,
     pub(crate) asked: At,
     /// When the headers had arrived.
@@ -98,21 +98,21 @@ pub(crate) enum Start {
     Now,
     Earliest,
     Last(i64),
-    After(Places),
+    After(Positions),
 }
 
 /// What a stream said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    Started(Places),
-    CaughtUp(Places),
-    Heartbeat(Places),
-    /// `place` is where the message stands; `cursor` what its cursor says.
+    Started(Positions),
+    CaughtUp(Positions),
+    Heartbeat(Positions),
+    /// `position` is where the message is; `cursor` what its cursor says.
     Message {
         channel: String,
         id: String,
         body: String,
-        place: Position,
+        position: Position,
         cursor: Position,
     },
     Gap {
@@ -134,7 +134,7 @@ pub(crate) enum End {
     Open,
     /// The client let go of it.
     Closed,
-    /// It ended with a status, or was refused with one. With OUT_OF_RANGE a cursor says where to go on.
+    /// It ended with a status, or was refused with one. With OUT_OF_RANGE a cursor says where to resume.
     Status { at: At, code: tonic::Code, reason: String, cursor: Option<(String, Position)> },
 }
 
@@ -181,7 +181,7 @@ pub(crate) struct Log {
 /// A message of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Logged {
-    pub(crate) place: Position,
+    pub(crate) position: Position,
     pub(crate) id: String,
     pub(crate) body: String,
 }

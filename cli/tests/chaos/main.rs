@@ -1,5 +1,5 @@
 //! The random fault run: services, Redis and the links between them are troubled without mercy while clients publish
-//! and read, and a checker holds everything that they were told against the promises.
+//! and read, and a checker holds everything that they received against the promises.
 //!
 //! `make chaos SEED=… SECONDS=…` runs a seed of one's own; a plain `cargo test` a few short ones.
 

@@ -30,7 +30,7 @@ impl Nature {
         }
     }
 
-    /// What the services are told of it.
+    /// The services' flags for it.
     pub(crate) fn args(&self) -> Vec<String> {
         vec![
             format!("--redis-timeout={}ms", self.timeout.as_millis()),

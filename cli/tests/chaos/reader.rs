@@ -1,4 +1,4 @@
-//! A client that reads: it comes, goes, stops reading for a while, and goes on behind its last cursor at any
+//! A client that reads: it comes, goes, stops reading for a while, and continues after its last cursor at any
 //! subscriber.
 
 mod said;
@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     board::{Board, NOBODY, Phase},
-    history::{At, End, Event, Places, Start, Stream},
+    history::{At, End, Event, Positions, Start, Stream},
 };
 
 /// How long headers may take: far longer than a subscriber waits for Redis.
@@ -37,7 +37,7 @@ pub(crate) struct Habits {
     pub(crate) stays: Duration,
 }
 
-/// A reader and where it goes on.
+/// A reader and where it resumes.
 pub(crate) struct Reader {
     board: Arc<Board>,
     rng: fastrand::Rng,
@@ -51,7 +51,7 @@ pub(crate) struct Reader {
 struct Resume {
     whole: Option<String>,
     since: BTreeMap<String, String>,
-    places: Places,
+    positions: Positions,
 }
 
 impl Reader {
@@ -111,7 +111,7 @@ impl Reader {
         stream
     }
 
-    /// Where to go on or begin anew, and how to ask for it.
+    /// Where to resume or begin again, and how to ask for it.
     fn request(&mut self) -> (StreamMessagesRequest, Start) {
         let Habits { topic, is_pattern, fails_on_gap, .. } = self.habits.clone();
         let mut request = StreamMessagesRequest {
@@ -123,7 +123,7 @@ impl Reader {
         let resumes = self.rng.u8(..10) < 8 || !self.board.is(Phase::Wild);
         if resumes && let Some(cursors) = self.resume.cursors(is_pattern) {
             request.after = cursors;
-            return (request, Start::After(self.resume.places.clone()));
+            return (request, Start::After(self.resume.positions.clone()));
         }
         self.resume = Resume::default();
         let start = match self.rng.u8(..4) {
@@ -180,25 +180,25 @@ impl Reader {
     fn keep(&mut self, event: &Event, cursor: String, opened: At) {
         let resume = &mut self.resume;
         match event {
-            Event::Started(places) | Event::CaughtUp(places) | Event::Heartbeat(places) => {
-                (resume.whole, resume.places) = (Some(cursor), places.clone());
+            Event::Started(positions) | Event::CaughtUp(positions) | Event::Heartbeat(positions) => {
+                (resume.whole, resume.positions) = (Some(cursor), positions.clone());
                 resume.since.clear();
             }
-            // The cursor of a message without a place may lie behind what the stream has delivered.
-            Event::Message { place, .. } if place.sequence == 0 => {}
-            Event::Message { channel, cursor: place, .. } | Event::Gap { channel, cursor: place, .. } => {
+            // The cursor of an unnumbered message may be before what the stream has delivered.
+            Event::Message { position, .. } if position.sequence == 0 => {}
+            Event::Message { channel, cursor: position, .. } | Event::Gap { channel, cursor: position, .. } => {
                 if let Event::Message { body, .. } = event {
-                    self.board.told(body);
+                    self.board.delivered(body);
                 }
-                resume.places.insert(channel.clone(), *place);
+                resume.positions.insert(channel.clone(), *position);
                 resume.since.insert(channel.clone(), cursor);
             }
             Event::Odd(_) => {}
         }
-        self.board.stands(self.habits.number, opened, &resume.places);
+        self.board.moved(self.habits.number, opened, &resume.positions);
     }
 
-    /// What a status says, and where it says to go on.
+    /// What a status says, and where it says to resume.
     fn ended(&mut self, status: &Status) -> End {
         let at = self.board.now();
         let info = status.get_details_error_info().filter(|info| info.domain == "tidings");
@@ -207,18 +207,18 @@ impl Reader {
         if status.code() == Code::OutOfRange
             && let Some(info) = &info
             && let (Some(channel), Some(text)) = (info.metadata.get("channel"), info.metadata.get("cursor"))
-            && let Some(place) = said::cursor(channel, text)
+            && let Some(position) = said::cursor(channel, text)
         {
-            self.resume.places.insert(channel.clone(), place);
+            self.resume.positions.insert(channel.clone(), position);
             self.resume.since.insert(channel.clone(), text.clone());
-            cursor = Some((channel.clone(), place));
+            cursor = Some((channel.clone(), position));
         }
         End::Status { at, code: status.code(), reason, cursor }
     }
 }
 
 impl Resume {
-    /// The cursors behind which to go on, if any were received.
+    /// The cursors after which to resume, if any were received.
     fn cursors(&self, is_pattern: bool) -> Option<Vec<String>> {
         let mut since = self.since.values().cloned();
         match is_pattern {

@@ -1,4 +1,4 @@
-//! One run: a seed decides what it is like; then all goes on at once until the faults are over, and all must come to
+//! One run: a seed decides what it is like; then all runs at once until the faults are over, and all must come to
 //! rest.
 
 use std::{
@@ -16,7 +16,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use crate::{
     board::{Board, CAPTURED, Phase},
     faults::Faults,
-    history::{At, History, Places},
+    history::{At, History, Positions},
     nature::Nature,
     publish::{self, Client},
     reader::{Habits, Reader},
@@ -32,7 +32,7 @@ const DEAF: Duration = PROBE_INTERVAL.saturating_add(PROBE_GRACE).saturating_add
 const CLIENTS: usize = 5;
 const READERS: usize = 12;
 
-/// Runs a seed for so long, and tells what happened.
+/// Runs a seed for so long, and returns what happened.
 pub(crate) async fn run(seed: u64, time: Duration) -> History {
     let nature = Nature::of(seed);
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -42,7 +42,7 @@ pub(crate) async fn run(seed: u64, time: Duration) -> History {
     for number in 1..=CLIENTS {
         writers.spawn(Client::new(&board, format!("p{number}"), rng.fork()).run());
     }
-    // Two on the captured channel, and one where what it says has no place.
+    // Two on the captured channel, and one where its messages are unnumbered.
     for (name, channel) in [("w1", CAPTURED), ("w2", CAPTURED), ("w3", "c.3")] {
         writers.spawn(publish::plain(Arc::clone(&board), channel.to_owned(), name.to_owned(), rng.fork()));
     }
@@ -95,7 +95,7 @@ fn topic(reader: usize) -> String {
     }
 }
 
-/// All comes to rest: first with what was published, though no push may tell of it any more; then publishers publish
+/// All comes to rest: first with what was published, though no push may show it any more; then publishers publish
 /// on every channel, and all readers get it.
 async fn finish(board: &Arc<Board>, mut writers: JoinSet<()>, rng: fastrand::Rng) {
     let calm = Instant::now();
@@ -116,11 +116,11 @@ async fn finish(board: &Arc<Board>, mut writers: JoinSet<()>, rng: fastrand::Rng
     let deadline = Instant::now() + REST;
     let port = board.primary.load(Ordering::SeqCst);
     let mut redis = publish::connect(port).await.expect("Redis is there");
-    // What a subscriber kept for the log may get its place as late as another gives the work up.
+    // What a subscriber kept for the log may be numbered as late as another gives the work up.
     let logs = loop {
         at_rest(board, deadline, "after the last messages").await;
         let logs = sample::logs(&mut redis, &board.channels).await.expect("Redis answers");
-        let is_still = behind(board).await.is_none()
+        let is_still = lagging(board).await.is_none()
             && sample::heads(&mut redis, &board.channels).await.is_ok_and(|heads| {
                 heads.iter().all(|(channel, head)| logs.get(channel).is_some_and(|log| log.head.last == head.last))
             });
@@ -131,38 +131,38 @@ async fn finish(board: &Arc<Board>, mut writers: JoinSet<()>, rng: fastrand::Rng
     board.history().logs = logs;
 }
 
-/// Waits until every reader stands at the end of all of its channels.
+/// Waits until every reader is at the end of all of its channels.
 async fn at_rest(board: &Arc<Board>, deadline: Instant, when: &str) {
     loop {
-        let behind = behind(board).await;
-        let Some(behind) = behind else { return };
+        let lagging = lagging(board).await;
+        let Some(lagging) = lagging else { return };
         if Instant::now() > deadline {
-            return board.trouble(format!("not at rest {REST:?} {when}: {behind}"));
+            return board.trouble(format!("not at rest {REST:?} {when}: {lagging}"));
         }
         sleep(Duration::from_millis(100)).await;
     }
 }
 
 /// Who is not where the heads are.
-async fn behind(board: &Arc<Board>) -> Option<String> {
+async fn lagging(board: &Arc<Board>) -> Option<String> {
     let port = board.primary.load(Ordering::SeqCst);
     let Some(mut redis) = publish::connect(port).await else { return Some("Redis is away".to_owned()) };
     let Ok(heads) = sample::heads(&mut redis, &board.channels).await else { return Some("Redis is away".to_owned()) };
-    for (number, (opened, places)) in board.progress().iter().enumerate() {
+    for (number, (opened, positions)) in board.progress().iter().enumerate() {
         let topic = topic(number);
         let covers = |channel: &str| match topic.strip_suffix('*') {
             Some(prefix) => channel.starts_with(prefix),
             None => channel == topic,
         };
         for channel in board.channels.iter().filter(|channel| covers(channel)) {
-            // A channel of a cursor that the registry lacks is told when it is heard again.
+            // A channel of a cursor that the registry lacks is reported when a message comes again.
             if topic.ends_with('*') && !heads.contains_key(channel) && lacked(board, channel, *opened) {
                 continue;
             }
             let last = heads.get(channel).map_or(0, |head| head.last);
-            let at = Places::get(places, channel).map_or(0, |place| place.sequence);
+            let at = Positions::get(positions, channel).map_or(0, |position| position.sequence);
             if at != last {
-                return Some(format!("reader {number} stands at {at} of {channel}, which ends at {last}"));
+                return Some(format!("reader {number} is at {at} of {channel}, which ends at {last}"));
             }
         }
     }

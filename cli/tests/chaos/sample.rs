@@ -146,7 +146,7 @@ fn logged(sequence: i64, json: &[u8]) -> Logged {
     let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
     let body = match json["sequence"].as_i64() == Some(sequence) {
         true => label(&text("message")),
-        false => format!("{} in the place of {sequence}", json["sequence"]),
+        false => format!("{} instead of {sequence}", json["sequence"]),
     };
-    Logged { place: Position { epoch: text("epoch").parse().ok(), sequence }, id: text("id"), body }
+    Logged { position: Position { epoch: text("epoch").parse().ok(), sequence }, id: text("id"), body }
 }

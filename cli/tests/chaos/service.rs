@@ -32,7 +32,7 @@ pub(crate) enum Kind {
 pub(crate) struct Recipe {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
-    /// The command line behind the address.
+    /// The command line after the address.
     pub(crate) args: Vec<String>,
 }
 

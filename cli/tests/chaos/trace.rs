@@ -1,13 +1,13 @@
-//! A run for people to read: everything in the order of time, and what stands around a violation.
+//! A run for people to read: everything in the order of time, and what is around a violation.
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use crate::{
     check::{Spot, Violation, show},
-    history::{At, End, Event, History, Outcome, Places},
+    history::{At, End, Event, History, Outcome, Positions},
 };
 
-/// Events of a stream, or tries of a channel, that are shown before and behind a violation.
+/// Events of a stream, or tries of a channel, that are shown before and after a violation.
 const AROUND: usize = 8;
 
 /// Writes all of it to a file in the target folder.
@@ -25,14 +25,14 @@ pub(crate) fn write(seed: u64, history: &History, violations: &[Violation]) -> P
     for (channel, log) in &history.logs {
         let _ = writeln!(text, "at the end {channel}: {:?}", log.head);
         for message in &log.messages {
-            let _ = writeln!(text, "    {} {} {}", show(message.place), message.body, message.id);
+            let _ = writeln!(text, "    {} {} {}", show(message.position), message.body, message.id);
         }
     }
     std::fs::write(&path, text).expect("the target folder can be written to");
     path
 }
 
-/// What stands around a violation.
+/// What is around a violation.
 pub(crate) fn around(history: &History, violation: &Violation) -> String {
     let mut lines: Vec<(At, String)> = Vec::new();
     match &violation.spot {
@@ -51,10 +51,11 @@ pub(crate) fn around(history: &History, violation: &Violation) -> String {
             lines.extend(faults(history).filter(|(at, _)| (from..=end).contains(at)));
         }
         Spot::Channel(channel, sequence) => {
-            let near = |place: i64| (place - sequence).abs() < 4 || *sequence == 0 && place == 0;
+            let near = |position: i64| (position - sequence).abs() < 4 || *sequence == 0 && position == 0;
             for attempt in history.attempts.iter().filter(|attempt| attempt.channel == *channel) {
-                let place = if let Outcome::Receipt { place, .. } = attempt.outcome { place.sequence } else { 0 };
-                if *sequence != 0 && near(place) {
+                let position =
+                    if let Outcome::Receipt { position, .. } = attempt.outcome { position.sequence } else { 0 };
+                if *sequence != 0 && near(position) {
                     lines.push((attempt.began, format!("    {} {:?}", attempt.body, attempt.outcome)));
                 }
             }
@@ -72,8 +73,8 @@ fn lines(history: &History) -> Vec<(At, String)> {
     let mut lines: Vec<(At, String)> = faults(history).collect();
     for attempt in &history.attempts {
         let outcome = match &attempt.outcome {
-            Outcome::Receipt { place, duplicate } => {
-                format!("{}{}", show(*place), if *duplicate { " again" } else { "" })
+            Outcome::Receipt { position, duplicate } => {
+                format!("{}{}", show(*position), if *duplicate { " again" } else { "" })
             }
             other => format!("{other:?}"),
         };
@@ -106,7 +107,7 @@ fn begins(history: &History, index: usize) -> String {
     let opened = stream.opened.map(time).unwrap_or_default();
     let ends = if stream.fails_on_gap { ", ends at a gap" } else { "" };
     let start = match &stream.start {
-        crate::history::Start::After(places) => format!("After {}", list(places)),
+        crate::history::Start::After(positions) => format!("After {}", list(positions)),
         other => format!("{other:?}"),
     };
     let (reader, instance, topic) = (stream.reader, stream.instance, &stream.topic);
@@ -115,20 +116,20 @@ fn begins(history: &History, index: usize) -> String {
 
 fn say(event: &Event) -> String {
     match event {
-        Event::Started(places) => format!("started {}", list(places)),
-        Event::CaughtUp(places) => format!("caught up {}", list(places)),
-        Event::Heartbeat(places) => format!("heartbeat {}", list(places)),
-        Event::Message { channel, body, place, .. } => format!("{channel} {} {body}", show(*place)),
+        Event::Started(positions) => format!("started {}", list(positions)),
+        Event::CaughtUp(positions) => format!("caught up {}", list(positions)),
+        Event::Heartbeat(positions) => format!("heartbeat {}", list(positions)),
+        Event::Message { channel, body, position, .. } => format!("{channel} {} {body}", show(*position)),
         Event::Gap { channel, epoch, first, last, reason, cursor } => {
             let epoch = epoch.map(|epoch| epoch.to_string()).unwrap_or_default();
-            format!("GAP {channel} {epoch} {first}-{last} {} on behind {}", reason.as_str_name(), show(*cursor))
+            format!("GAP {channel} {epoch} {first}-{last} {} continues after {}", reason.as_str_name(), show(*cursor))
         }
         Event::Odd(text) => format!("ODD {text}"),
     }
 }
 
-fn list(places: &Places) -> String {
-    let list: Vec<String> = places.iter().map(|(channel, at)| format!("{channel}={}", show(*at))).collect();
+fn list(positions: &Positions) -> String {
+    let list: Vec<String> = positions.iter().map(|(channel, at)| format!("{channel}={}", show(*at))).collect();
     format!("[{}]", list.join(" "))
 }
 

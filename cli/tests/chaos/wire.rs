@@ -34,15 +34,15 @@ impl Wire {
     }
 
     /// Bends the links that are open; where some have lost bytes, all are cut instead.
-    pub(crate) fn bend(&self, links: Links, ways: &[Direction], flow: Flow) {
+    pub(crate) fn bend(&self, links: Links, directions: &[Direction], flow: Flow) {
         let mut swallows = self.lock();
         if *swallows && flow != Flow::Swallow {
             *swallows = false;
             return self.cut(Links::All, How::Reset);
         }
         *swallows = flow == Flow::Swallow;
-        for way in ways {
-            self.proxy.bend(links, *way, flow);
+        for direction in directions {
+            self.proxy.bend(links, *direction, flow);
         }
     }
 

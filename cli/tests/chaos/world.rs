@@ -95,12 +95,12 @@ impl World {
         }
     }
 
-    /// Ends a service and starts another in its place. The fault says whose streams it ends.
+    /// Ends a service and starts another instead. The fault says whose streams it ends.
     pub(crate) async fn replace(&mut self, service: usize, gently: bool, pause: Duration) -> Fault {
         let began = self.board.now();
         let old = self.slot(service).instance();
         self.slot(service).set_instance(NOBODY);
-        // Told at once, since streams end before the next one listens.
+        // ReportedLoss at once, since streams end before the next one listens.
         let kind = self.recipes[service].kind;
         let what = format!("{kind:?} {old} {}", if gently { "stops" } else { "crashes" });
         let ends_streams_of = (kind == Kind::Subscriber).then_some(old);

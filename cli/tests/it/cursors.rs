@@ -1,4 +1,5 @@
-//! A cursor names what it covers: a stream that resumes learns of what is gone, even if Redis has forgotten it meanwhile.
+//! A cursor names what it covers: a stream that resumes learns of what is gone, even if Redis has forgotten it
+//! meanwhile.
 
 use std::time::Duration;
 
@@ -244,8 +245,8 @@ async fn a_registry_that_is_lost_under_open_streams_is_mended() {
     subscriber.stop();
 }
 
-/// Two messages, a flush, and a third. A stream that was open before the first learns that something was lost: exactly what,
-/// where the publisher still knows.
+/// Two messages, a flush, and a third. A stream that was open before the first learns that something was lost: exactly
+/// what, where the publisher still knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_from_before_the_first_message_knows_of_a_flush() {
     for (remembers, name) in [(true, "b.known"), (false, "b.forgotten")] {

@@ -17,8 +17,8 @@ const MIB: u64 = 1 << 20;
 const MESSAGES: usize = 40_000;
 /// 40 MB: far more than what all buffers before a reader hold.
 const FEWER: usize = 10_000;
-/// What the readers that continue keep of their speed beside one that stopped. A noisy machine measures less than is true,
-/// so the best of a few rounds counts, and the bound lies below the one that is aimed at (0.95).
+/// What the readers that continue keep of their speed beside one that stopped. A noisy machine measures less than is
+/// true, so the best of a few rounds counts, and the bound lies below the one that is aimed at (0.95).
 const RATIO: f64 = 0.8;
 const ROUNDS: usize = 3;
 /// For what is no reader's: the live path at full load, and what the allocator keeps.

@@ -67,7 +67,7 @@ fn has_everything(walk: &Walk) -> Result<(), String> {
     for (channel, log) in walk.history.logs.iter().filter(|(channel, _)| walk.stream.covers(channel)) {
         let at = walk.lines.get(channel).map(|line| line.at).unwrap_or_default();
         let last = log.head.last;
-        must!(at.sequence == last, "stands at {} of {channel} at the end, whose last message is {last}", show(at));
+        must!(at.sequence == last, "is at {} of {channel} at the end, whose last message is {last}", show(at));
     }
     Ok(())
 }

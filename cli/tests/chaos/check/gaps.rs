@@ -8,7 +8,7 @@ use tidings::{
 use super::{
     must, show,
     truth::Truth,
-    walk::{Line, Told, Walk},
+    walk::{Line, ReportedLoss, Walk},
 };
 use crate::{
     board::CAPTURED,
@@ -26,7 +26,7 @@ struct Gap<'a> {
     said: At,
 }
 
-/// Judges a gap and moves the stream behind it.
+/// Judges a gap and moves the stream past it.
 pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), String> {
     let Event::Gap { channel, epoch, first, last, reason, cursor } = event else { return Ok(()) };
     let (truth, epoch, first, last, cursor) = (walk.truth, *epoch, *first, *last, *cursor);
@@ -46,7 +46,7 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
             gap.is_lost(line)?;
             match epoch {
                 Some(epoch) if last > 0 => {
-                    line.tell(epoch, Told { first, last, said });
+                    line.report(epoch, ReportedLoss { first, last, said });
                     truth.leads_to(channel, line, cursor).map_err(|text| format!("at a gap, {channel} {text}"))?;
                 }
                 _ => line.forget(epoch),
@@ -54,7 +54,7 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
         }
         _ => return Err(format!("a gap of {channel} because of {reason:?}, and it keeps a history")),
     }
-    line.stand(truth, channel, cursor);
+    line.move_to(truth, channel, cursor);
     Ok(())
 }
 
@@ -62,17 +62,17 @@ impl Gap<'_> {
     fn is_trimmed(&self, line: &Line) -> Result<(), String> {
         let Self { channel, first, last, cursor, .. } = self;
         let at = line.at;
-        // What it was told of before is passed over without a word.
+        // What was reported to it before is passed over silently.
         let known = at.epoch.map_or(0, |epoch| line.knows(epoch));
         let follows = *first == at.sequence + 1 || (*first > at.sequence && *first <= known + 1);
-        must!(follows, "{channel}: trimmed from {first} on, and the stream stands at {}", show(at));
+        must!(follows, "{channel}: trimmed from {first} on, and the stream is at {}", show(at));
         must!(last >= first, "{channel}: trimmed from {first} to {last}");
-        must!(cursor.sequence == *last, "{channel}: trimmed up to {last}, and goes on behind {}", show(*cursor));
+        must!(cursor.sequence == *last, "{channel}: trimmed up to {last}, and continues after {}", show(*cursor));
         if cursor.epoch != self.epoch
             && let Some(began) = cursor.epoch.and_then(|epoch| self.truth.began(channel, epoch))
         {
             let start = began.start;
-            must!(start.first <= last + 1, "{channel}: goes on in an epoch that begins at {} only", start.first);
+            must!(start.first <= last + 1, "{channel}: continues in an epoch that begins at {} only", start.first);
             must!(start.previous_end < start.first, "{channel}: calls trimmed what an epoch lost");
         }
         if let Some(retained) = self.truth.retained_after(channel, self.said) {
@@ -90,10 +90,10 @@ impl Gap<'_> {
         match epoch {
             Some(epoch) if *last > 0 => {
                 must!(first <= last, "{channel}: lost from {first} to {last}");
-                let told = line.told_of(*epoch, *first, *last).map_or(0, |told| told.last);
-                must!(told == 0, "{channel}: lost from {first} on, which was told up to {told} already");
-                // What is found out late of another epoch may begin anywhere: whoever knew of what was before it may be
-                // gone.
+                let reported = line.reported_of(*epoch, *first, *last).map_or(0, |reported| reported.last);
+                must!(reported == 0, "{channel}: lost from {first} on, which was reported up to {reported} already");
+                // What is found out late of another epoch may begin anywhere: the publisher that knew of what was
+                // before it may be gone.
                 let known = line.knows(*epoch);
                 must!(
                     at.epoch != Some(*epoch) || *first <= known + 1,
@@ -106,11 +106,7 @@ impl Gap<'_> {
                 must!(is_known, "{channel}: lost up to {}, where nothing ever was", show(end));
             }
             _ => {
-                must!(
-                    *first == at.sequence + 1,
-                    "{channel}: lost from {first} on, and the stream stands at {}",
-                    show(at)
-                );
+                must!(*first == at.sequence + 1, "{channel}: lost from {first} on, and the stream is at {}", show(at));
             }
         }
         self.is_gone()?;
@@ -125,7 +121,7 @@ impl Gap<'_> {
         let end = if self.last == 0 { self.first + 10_000 } else { self.last };
         let there = (self.first..=end)
             .map(|sequence| Position { epoch: self.epoch, sequence })
-            .find(|place| self.truth.is_logged(self.channel, *place));
+            .find(|position| self.truth.is_logged(self.channel, *position));
         must!(
             there.is_none(),
             "{}: {} is said to be lost, and is there",
@@ -135,18 +131,18 @@ impl Gap<'_> {
         Ok(())
     }
 
-    /// The stream goes on where the new history begins, or with what is retained of it.
+    /// The stream continues where the new history begins, or with what is retained of it.
     fn skips_nothing(&self) -> Result<(), String> {
         let next = self.cursor.sequence + 1;
         must!(
             self.last == 0 || self.epoch != self.cursor.epoch || next <= self.first,
-            "{}: lost from {} on, and goes on behind {}",
+            "{}: lost from {} on, and continues after {}",
             self.channel,
             self.first,
             show(self.cursor)
         );
         if self.last > 0 {
-            // Whether anything is missing there, the stream's way tells.
+            // The stream's further positions show whether anything is missing there.
             return Ok(());
         }
         let begins = self.cursor.epoch.and_then(|epoch| self.truth.began(self.channel, epoch));
@@ -154,7 +150,7 @@ impl Gap<'_> {
         if let Some(retained) = self.truth.retained_after(self.channel, self.said) {
             must!(
                 next <= retained.max(begins),
-                "{}: goes on behind {}, and the log begins at {retained}",
+                "{}: continues after {}, and the log begins at {retained}",
                 self.channel,
                 show(self.cursor)
             );

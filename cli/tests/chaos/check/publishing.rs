@@ -1,4 +1,5 @@
-//! Receipts: each has its message, places are given once, repeats get the first receipt, and errors say what is true.
+//! Receipts: each has its message, positions are given once, repeats get the first receipt, and errors say what is
+//! true.
 
 use std::collections::HashMap;
 
@@ -30,14 +31,14 @@ pub(super) fn check(history: &History, truth: &Truth, violations: &mut Vec<Viola
     violations.extend(strangers(truth, &publishes));
     broken.sort_by_key(|(attempt, _)| attempt.began);
     violations.extend(broken.into_iter().map(|(attempt, text)| {
-        let sequence = receipt(attempt).map_or(0, |(place, _)| place.sequence);
+        let sequence = receipt(attempt).map_or(0, |(position, _)| position.sequence);
         Violation { text, spot: Spot::Channel(attempt.channel.clone(), sequence) }
     }));
 }
 
 fn receipt(attempt: &Attempt) -> Option<(Position, bool)> {
     match attempt.outcome {
-        Outcome::Receipt { place, duplicate } => Some((place, duplicate)),
+        Outcome::Receipt { position, duplicate } => Some((position, duplicate)),
         _ => None,
     }
 }
@@ -51,21 +52,21 @@ impl Publish<'_> {
             if let Outcome::Odd(answer) = &attempt.outcome {
                 return Err(format!("{body} was answered with {answer}"));
             }
-            let Some((place, duplicate)) = receipt(attempt) else { continue };
-            self.has_its_message(history, truth, attempt, place)?;
+            let Some((position, duplicate)) = receipt(attempt) else { continue };
+            self.has_its_message(history, truth, attempt, position)?;
             if !duplicate {
-                must!(!originals.contains(&place), "{body} was published at {} twice", show(place));
-                originals.push(place);
+                must!(!originals.contains(&position), "{body} was published at {} twice", show(position));
+                originals.push(position);
             }
             if let Some((before, at)) = first {
                 must!(
-                    at == place || truth.was_lost(before.began, attempt.ended),
+                    at == position || truth.was_lost(before.began, attempt.ended),
                     "{body} got a receipt for {} and one for {}",
                     show(at),
-                    show(place)
+                    show(position)
                 );
             }
-            first = Some((attempt, place));
+            first = Some((attempt, position));
         }
         let refused = self.tries.iter().all(|attempt| attempt.outcome == Outcome::Refused);
         let (channel, body) = (&self.tries[0].channel, &self.tries[0].body);
@@ -74,13 +75,19 @@ impl Publish<'_> {
     }
 
     /// The message is in the log, or was trimmed, or was lost by a fault that may lose it.
-    fn has_its_message(&self, history: &History, truth: &Truth, to: &Attempt, place: Position) -> Result<(), String> {
-        if truth.is_logged(&to.channel, place) || truth.was_lost(self.tries[0].began, to.ended) {
+    fn has_its_message(
+        &self,
+        history: &History,
+        truth: &Truth,
+        to: &Attempt,
+        position: Position,
+    ) -> Result<(), String> {
+        if truth.is_logged(&to.channel, position) || truth.was_lost(self.tries[0].began, to.ended) {
             return Ok(());
         }
         let log = history.logs.get(&to.channel);
-        let trimmed = log.is_some_and(|log| place.sequence < log.head.first);
-        must!(trimmed, "{} has a receipt for {}, and the log lacks it", to.body, show(place));
+        let trimmed = log.is_some_and(|log| position.sequence < log.head.first);
+        must!(trimmed, "{} has a receipt for {}, and the log lacks it", to.body, show(position));
         Ok(())
     }
 }
@@ -90,38 +97,37 @@ fn batches(history: &History) -> Vec<(&Attempt, String)> {
     let mut broken = Vec::new();
     let mut before: HashMap<usize, Position> = HashMap::new();
     for attempt in &history.attempts {
-        let Some((place, false)) = receipt(attempt) else { continue };
-        let last = before.insert(attempt.call, place);
-        if let Some(last) = last.filter(|last| (last.epoch, last.sequence + 1) != (place.epoch, place.sequence)) {
-            broken.push((attempt, format!("a batch has {} behind {}", show(place), show(last))));
+        let Some((position, false)) = receipt(attempt) else { continue };
+        let last = before.insert(attempt.call, position);
+        if let Some(last) = last.filter(|last| (last.epoch, last.sequence + 1) != (position.epoch, position.sequence)) {
+            broken.push((attempt, format!("a batch has {} after {}", show(position), show(last))));
         }
     }
     broken
 }
 
-/// What was answered before another was asked for stands before it.
+/// What was answered before another was asked for comes before it.
 fn order<'a>(publishes: &HashMap<(&str, &str), Publish<'a>>) -> Vec<(&'a Attempt, String)> {
-    /// Tries of one epoch: where it stands, when it was first asked for, and the answer.
+    /// Tries of one epoch: its position, when it was first asked for, and the answer.
     type Placed<'a> = Vec<(i64, At, &'a Attempt)>;
     let mut epochs: HashMap<(&str, Position), Placed> = HashMap::new();
     for publish in publishes.values() {
         let began = publish.tries[0].began;
         for attempt in &publish.tries {
-            if let Some((place, false)) = receipt(attempt) {
-                let epoch = Position { sequence: 0, ..place };
-                epochs.entry((&attempt.channel, epoch)).or_default().push((place.sequence, began, attempt));
+            if let Some((position, false)) = receipt(attempt) {
+                let epoch = Position { sequence: 0, ..position };
+                epochs.entry((&attempt.channel, epoch)).or_default().push((position.sequence, began, attempt));
             }
         }
     }
     let mut broken = Vec::new();
     for placed in epochs.values_mut() {
         placed.sort_by_key(|(sequence, ..)| *sequence);
-        // Seen from the end: the earliest answer of all that stand behind.
+        // Seen from the end: the earliest answer of all that come later.
         let mut earliest: Option<&Attempt> = None;
         for (_, began, attempt) in placed.iter().rev() {
-            if let Some(behind) = earliest.filter(|behind| behind.ended < *began) {
-                broken
-                    .push((*attempt, format!("{} stands before {}, which had its receipt", attempt.body, behind.body)));
+            if let Some(later) = earliest.filter(|later| later.ended < *began) {
+                broken.push((*attempt, format!("{} is before {}, which had its receipt", attempt.body, later.body)));
             }
             if earliest.is_none_or(|earliest| attempt.ended < earliest.ended) {
                 earliest = Some(attempt);

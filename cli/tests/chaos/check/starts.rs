@@ -1,26 +1,28 @@
-//! A stream begins where it was told to: exactly behind a cursor, at what is retained, or with what comes now.
+//! A stream begins where it was asked to: exactly after a cursor, at what is retained, or with what comes now.
 
 use tidings::message::Position;
 
 use super::{must, show, walk::Walk};
-use crate::history::{Outcome, Places, Start};
+use crate::history::{Outcome, Positions, Start};
 
 /// Judges where a stream says that it begins.
-pub(super) fn check(walk: &Walk, places: &Places) -> Result<(), String> {
+pub(super) fn check(walk: &Walk, positions: &Positions) -> Result<(), String> {
     match &walk.stream.start {
-        Start::After(asked) => behind(asked, places)?,
-        Start::Earliest => places.iter().try_for_each(|(channel, at)| retained(walk, channel, *at, None))?,
-        Start::Last(count) => places.iter().try_for_each(|(channel, at)| retained(walk, channel, *at, Some(*count)))?,
-        Start::Now => not_before(walk, places)?,
+        Start::After(asked) => after(asked, positions)?,
+        Start::Earliest => positions.iter().try_for_each(|(channel, at)| retained(walk, channel, *at, None))?,
+        Start::Last(count) => {
+            positions.iter().try_for_each(|(channel, at)| retained(walk, channel, *at, Some(*count)))?
+        }
+        Start::Now => not_before(walk, positions)?,
     }
-    delivers_what_comes(walk, places)
+    delivers_what_comes(walk, positions)
 }
 
-/// A resumed stream goes on exactly behind its cursor.
-fn behind(asked: &Places, places: &Places) -> Result<(), String> {
+/// A resumed stream resumes exactly after its cursor.
+fn after(asked: &Positions, positions: &Positions) -> Result<(), String> {
     for (channel, asked) in asked {
-        let at = places.get(channel).copied().unwrap_or_default();
-        must!(at == *asked, "asked to go on behind {} of {channel}, it stands at {}", show(*asked), show(at));
+        let at = positions.get(channel).copied().unwrap_or_default();
+        must!(at == *asked, "asked to resume after {} of {channel}, it is at {}", show(*asked), show(at));
     }
     Ok(())
 }
@@ -38,37 +40,40 @@ fn retained(walk: &Walk, channel: &str, at: Position, count: Option<i64>) -> Res
 }
 
 /// From now on: nothing that was published before the stream was asked for.
-fn not_before(walk: &Walk, places: &Places) -> Result<(), String> {
+fn not_before(walk: &Walk, positions: &Positions) -> Result<(), String> {
     for attempt in &walk.history.attempts {
-        let Outcome::Receipt { place, .. } = attempt.outcome else { continue };
-        let Some(at) = places.get(&attempt.channel) else { continue };
-        // What Redis lost is not there to begin behind.
+        let Outcome::Receipt { position, .. } = attempt.outcome else { continue };
+        let Some(at) = positions.get(&attempt.channel) else { continue };
+        // What Redis lost is not there to begin after.
         let kept = !walk.truth.was_lost(attempt.began, attempt.ended);
         must!(
-            !kept || attempt.ended >= walk.stream.asked || place.epoch != at.epoch || place.sequence <= at.sequence,
+            !kept
+                || attempt.ended >= walk.stream.asked
+                || position.epoch != at.epoch
+                || position.sequence <= at.sequence,
             "begins at {}, before {} at {}, which had its receipt when the stream was asked for",
             show(*at),
             attempt.body,
-            show(place)
+            show(position)
         );
     }
     Ok(())
 }
 
 /// Whatever is published after a client has the headers is delivered.
-fn delivers_what_comes(walk: &Walk, places: &Places) -> Result<(), String> {
+fn delivers_what_comes(walk: &Walk, positions: &Positions) -> Result<(), String> {
     let Some(opened) = walk.stream.opened else { return Ok(()) };
     for attempt in &walk.history.attempts {
-        let Outcome::Receipt { place, duplicate: false } = attempt.outcome else { continue };
-        let Some(at) = places.get(&attempt.channel) else { continue };
-        // Behind a cursor it may stand in a history that a client knows better than what Redis has left.
+        let Outcome::Receipt { position, duplicate: false } = attempt.outcome else { continue };
+        let Some(at) = positions.get(&attempt.channel) else { continue };
+        // After a cursor it may be in a history that a client knows better than what Redis has left.
         let resumed = matches!(walk.stream.start, Start::After(_));
         must!(
-            resumed || attempt.began <= opened || place.epoch != at.epoch || place.sequence > at.sequence,
-            "begins at {}, behind {} at {}, which was published after the headers",
+            resumed || attempt.began <= opened || position.epoch != at.epoch || position.sequence > at.sequence,
+            "begins at {}, after {} at {}, which was published after the headers",
             show(*at),
             attempt.body,
-            show(place)
+            show(position)
         );
     }
     Ok(())

@@ -33,7 +33,7 @@ pub(super) struct Truth<'a> {
     named: HashMap<(&'a str, Epoch, Epoch), i64>,
     /// The greatest sequence that is known of an epoch.
     ends: HashMap<(&'a str, Epoch), i64>,
-    /// What stands at a place.
+    /// What is at a position.
     bodies: HashMap<(&'a str, Position), &'a str>,
     /// Everything that was seen somewhere.
     seen: HashSet<(&'a str, &'a str)>,
@@ -55,22 +55,22 @@ impl<'a> Truth<'a> {
         for (channel, log) in &history.logs {
             truth.head(channel, &log.head);
             for message in &log.messages {
-                truth.logged.insert((channel, message.place));
+                truth.logged.insert((channel, message.position));
                 truth.seen.insert((channel, &message.body));
-                truth.witness("the log", channel, message.place, &message.body, violations);
+                truth.witness("the log", channel, message.position, &message.body, violations);
             }
         }
         for stream in &history.streams {
             for (_, event) in &stream.events {
-                if let Event::Message { channel, body, place, .. } = event {
+                if let Event::Message { channel, body, position, .. } = event {
                     truth.seen.insert((channel, body));
-                    truth.witness("a stream", channel, *place, body, violations);
+                    truth.witness("a stream", channel, *position, body, violations);
                 }
             }
         }
         for attempt in &history.attempts {
-            if let Outcome::Receipt { place, .. } = attempt.outcome {
-                truth.witness("a receipt", &attempt.channel, place, &attempt.body, violations);
+            if let Outcome::Receipt { position, .. } = attempt.outcome {
+                truth.witness("a receipt", &attempt.channel, position, &attempt.body, violations);
             }
         }
         truth
@@ -92,22 +92,22 @@ impl<'a> Truth<'a> {
         }
     }
 
-    fn know(&mut self, channel: &'a str, place: Position) {
-        if let Some(epoch) = place.epoch {
+    fn know(&mut self, channel: &'a str, position: Position) {
+        if let Some(epoch) = position.epoch {
             let end = self.ends.entry((channel, epoch)).or_default();
-            *end = place.sequence.max(*end);
+            *end = position.sequence.max(*end);
         }
     }
 
-    fn witness(&mut self, who: &str, channel: &'a str, place: Position, body: &'a str, to: &mut Vec<Violation>) {
-        if place.sequence == 0 {
+    fn witness(&mut self, who: &str, channel: &'a str, position: Position, body: &'a str, to: &mut Vec<Violation>) {
+        if position.sequence == 0 {
             return;
         }
-        self.know(channel, place);
-        let first = *self.bodies.entry((channel, place)).or_insert(body);
+        self.know(channel, position);
+        let first = *self.bodies.entry((channel, position)).or_insert(body);
         if first != body {
-            let text = format!("{who} says that {body} is at {} of {channel}, where {first} is", show(place));
-            to.push(Violation { text, spot: Spot::Channel(channel.to_owned(), place.sequence) });
+            let text = format!("{who} says that {body} is at {} of {channel}, where {first} is", show(position));
+            to.push(Violation { text, spot: Spot::Channel(channel.to_owned(), position.sequence) });
         }
     }
 
@@ -128,10 +128,10 @@ impl<'a> Truth<'a> {
         self.begun.get(&(channel, epoch)).copied()
     }
 
-    /// Whether a message is known that stands at this place of its epoch or above it.
-    pub(super) fn reaches(&self, channel: &str, place: Position) -> bool {
-        let end = place.epoch.and_then(|epoch| self.ends.get(&(channel, epoch)));
-        end.is_some_and(|end| *end >= place.sequence)
+    /// Whether a message is known that is at this position of its epoch or above it.
+    pub(super) fn reaches(&self, channel: &str, position: Position) -> bool {
+        let end = position.epoch.and_then(|epoch| self.ends.get(&(channel, epoch)));
+        end.is_some_and(|end| *end >= position.sequence)
     }
 
     pub(super) fn was_seen(&self, channel: &str, body: &str) -> bool {
@@ -149,8 +149,8 @@ impl<'a> Truth<'a> {
     }
 
     /// Whether the log has a message at the end.
-    pub(super) fn is_logged(&self, channel: &str, place: Position) -> bool {
-        self.logged.contains(&(channel, place))
+    pub(super) fn is_logged(&self, channel: &str, position: Position) -> bool {
+        self.logged.contains(&(channel, position))
     }
 
     /// Whether a loss may have hit what was written within this time.
@@ -185,7 +185,7 @@ impl<'a> Truth<'a> {
         (!faults.any(|fault| fault.ended >= from && fault.began <= next.ended)).then_some(head.first)
     }
 
-    /// Whether the log was seen to have lost a place before it came to another: of what was adopted there, a replica
+    /// Whether the log was seen to have lost a position before it came to another: of what was adopted there, a replica
     /// that missed it can't learn any more.
     pub(super) fn was_trimmed_between(&self, channel: &str, lost: Position, second: Position) -> bool {
         let mut heads = self.history.samples.iter().filter_map(|sample| sample.heads.get(channel));
@@ -202,27 +202,27 @@ impl<'a> Truth<'a> {
             || self.history.logs.get(channel).is_some_and(|log| lacks(&log.head))
     }
 
-    /// Whether a stream may stand there without a word, by what it has had and was told: nothing that leads there is
-    /// missing, and every epoch on the way that is new to it lost nothing of which it does not know.
+    /// Whether a stream may be there without a gap, by what it has had and what was reported to it: nothing that leads
+    /// there is missing, and every epoch before it that is new to it lost nothing of which it does not know.
     pub(super) fn leads_to(&self, channel: &str, line: &Line, to: Position) -> Result<(), String> {
         let (from, into) = (show(line.at), show(to));
         // A head lists what leads to it: an epoch that none lists, and that had messages, is of a history that is gone;
         // unless the other one was never seen either.
         let is_seen = to.epoch.is_some_and(|epoch| self.began(channel, epoch).is_some());
         let own = line.at.epoch.filter(|own| Some(*own) != to.epoch && self.began(channel, *own).is_none() && is_seen);
-        let is_gone = own.is_some_and(|own| line.told(own) == 0) && self.bodies.contains_key(&(channel, line.at));
+        let is_gone = own.is_some_and(|own| line.reported(own) == 0) && self.bodies.contains_key(&(channel, line.at));
         super::must!(!is_gone, "goes from {from}, which is gone, to {into}, and nothing is said of it");
-        let mut place = to;
-        while let Some(epoch) = place.epoch {
+        let mut position = to;
+        while let Some(epoch) = position.epoch {
             let known = line.knows(epoch);
             let began = self.began(channel, epoch);
-            let has_it = known >= place.sequence || began.is_some_and(|began| place.sequence < began.start.first);
+            let has_it = known >= position.sequence || began.is_some_and(|began| position.sequence < began.start.first);
             // Of an epoch that nobody saw begin it is not known what it has.
-            let may_have_it = began.is_none() && !line.has_been_in(epoch) && place.sequence <= line.furthest();
+            let may_have_it = began.is_none() && !line.has_been_in(epoch) && position.sequence <= line.furthest();
             super::must!(
                 has_it || may_have_it,
                 "goes from {from} to {into}, and of what leads there {} is missing",
-                show(Position { sequence: began.map_or(1, |began| began.start.first).max(known + 1), ..place })
+                show(Position { sequence: began.map_or(1, |began| began.start.first).max(known + 1), ..position })
             );
             let (false, Some(Began { start, previous })) = (line.has_been_in(epoch), began) else { return Ok(()) };
             for (lost, to) in self.named_by(channel, epoch) {
@@ -233,7 +233,7 @@ impl<'a> Truth<'a> {
                     show(Position { epoch: Some(epoch), sequence: start.first })
                 );
             }
-            place = Position { epoch: previous, sequence: start.first - 1 };
+            position = Position { epoch: previous, sequence: start.first - 1 };
         }
         Ok(())
     }

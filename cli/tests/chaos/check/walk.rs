@@ -7,21 +7,21 @@ use tidings::message::{Epoch, Position};
 
 use super::{Spot, Violation, ends, gaps, must, show, starts, truth::Truth};
 use crate::board::CAPTURED;
-use crate::history::{At, Event, History, Places, Stream};
+use crate::history::{At, Event, History, Positions, Stream};
 
-/// Where a stream stands in a channel.
+/// A stream's position in a channel.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub(super) at: Position,
-    /// What of an epoch was told to be lost: no two of them overlap.
-    told: HashMap<Epoch, Vec<Told>>,
-    /// What was delivered, and where it stood.
+    /// What of an epoch was reported as lost: no two of them overlap.
+    reported: HashMap<Epoch, Vec<ReportedLoss>>,
+    /// What was delivered, and at which position.
     pub(super) delivered: HashMap<String, Position>,
     /// How far it was in each epoch: what it had of one is lost without a word to it.
     had: HashMap<Epoch, i64>,
-    /// Up to where losses were named where it has been: it was told of them then.
+    /// Up to where losses were named where it has been: they were reported to it then.
     settled: HashMap<Epoch, i64>,
-    /// Of which it was told that all is lost, however much that was, and in which it has not been since.
+    /// Of which it was reported that all is lost, however much that was, and in which it has not been since.
     gone: HashSet<Epoch>,
     /// Where it began in an epoch of which nobody saw where it comes from: what it has had of others up to there is not
     /// known.
@@ -30,51 +30,51 @@ pub(super) struct Line {
     had_before: i64,
 }
 
-/// A loss that was told.
+/// A loss that was reported.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told {
+pub(super) struct ReportedLoss {
     pub(super) first: i64,
     pub(super) last: i64,
     pub(super) said: At,
 }
 
 impl Line {
-    /// Moves it there, which lies behind the epochs before.
-    pub(super) fn stand(&mut self, truth: &Truth, channel: &str, at: Position) {
+    /// Moves it there, which is after the epochs before.
+    pub(super) fn move_to(&mut self, truth: &Truth, channel: &str, at: Position) {
         let is_new = at.epoch != self.at.epoch;
         if self.had.is_empty() && at.epoch.is_some_and(|epoch| truth.began(channel, epoch).is_none()) {
             self.begins = at.sequence;
         }
         self.at = at;
-        let mut place = at;
-        while let Some(epoch) = place.epoch {
+        let mut position = at;
+        while let Some(epoch) = position.epoch {
             self.gone.remove(&epoch);
             let had = self.had.entry(epoch).or_default();
-            *had = place.sequence.max(*had);
+            *had = position.sequence.max(*had);
             match truth.began(channel, epoch).filter(|_| is_new) {
                 Some(began) => {
                     for (lost, to) in truth.named_by(channel, epoch) {
                         let settled = self.settled.entry(lost).or_default();
                         *settled = to.max(*settled);
                     }
-                    place = Position { epoch: began.previous, sequence: began.start.first - 1 };
+                    position = Position { epoch: began.previous, sequence: began.start.first - 1 };
                 }
                 None => break,
             }
         }
     }
 
-    /// Up to where it had messages of an epoch, or was told that they are lost.
+    /// Up to where it had messages of an epoch, or got a gap for them.
     pub(super) fn knows(&self, epoch: Epoch) -> i64 {
         if self.gone.contains(&epoch) {
             return i64::MAX - 1;
         }
         let settled = self.settled.get(&epoch).copied().unwrap_or_default();
-        self.told(epoch).max(settled).max(self.had.get(&epoch).copied().unwrap_or(self.begins.max(self.had_before)))
+        self.reported(epoch).max(settled).max(self.had.get(&epoch).copied().unwrap_or(self.begins.max(self.had_before)))
     }
 
     /// Whether it may have come by the start of an epoch at this sequence before it began here: what was named there it
-    /// was told then.
+    /// was reported then.
     pub(super) fn may_come_from(&self, first: i64) -> bool {
         first <= self.begins
     }
@@ -84,49 +84,50 @@ impl Line {
         self.settled.values().copied().max().unwrap_or_default().max(self.at.sequence)
     }
 
-    /// Whether it has stood in an epoch, or behind it.
+    /// Whether it has been in an epoch, or after it.
     pub(super) fn has_been_in(&self, epoch: Epoch) -> bool {
         self.had.contains_key(&epoch)
     }
 
     /// Whether it is where the stream was in that epoch before a gap of unknown length: a copy came back, and what was
-    /// had of it is not told again.
+    /// had of it is not reported again.
     fn comes_back(&self, truth: &Truth, channel: &str, to: Position) -> bool {
         !self.settled.is_empty() && truth.leads_to(channel, self, to).is_ok()
     }
 
-    /// It was told that all is lost that follows in an epoch, and begins again with what is retained. What it heard
-    /// before may come again, and need not.
+    /// It was reported that all is lost that follows in an epoch, and it begins again with what is retained. What it
+    /// received before may come again, and need not.
     pub(super) fn forget(&mut self, lost: Option<Epoch>) {
         self.gone.extend(lost);
         self.delivered.clear();
-        let told = std::mem::take(&mut self.told).into_iter();
-        let told = told.map(|(epoch, told)| (epoch, told.iter().map(|told| told.last).max().unwrap_or_default()));
-        for (epoch, known) in told.chain(self.had.drain()) {
+        let reported = std::mem::take(&mut self.reported).into_iter();
+        let reported = reported
+            .map(|(epoch, reported)| (epoch, reported.iter().map(|reported| reported.last).max().unwrap_or_default()));
+        for (epoch, known) in reported.chain(self.had.drain()) {
             let settled = self.settled.entry(epoch).or_default();
             *settled = known.max(*settled);
         }
         self.had_before = self.had_before.max(std::mem::take(&mut self.begins));
     }
 
-    /// Up to where a loss of an epoch was told; 0 where none was.
-    pub(super) fn told(&self, epoch: Epoch) -> i64 {
-        self.told.get(&epoch).into_iter().flatten().map(|told| told.last).max().unwrap_or_default()
+    /// Up to where a loss of an epoch was reported; 0 where none was.
+    pub(super) fn reported(&self, epoch: Epoch) -> i64 {
+        self.reported.get(&epoch).into_iter().flatten().map(|reported| reported.last).max().unwrap_or_default()
     }
 
-    /// What was told of an epoch that overlaps with this.
-    pub(super) fn told_of(&self, epoch: Epoch, first: i64, last: i64) -> Option<Told> {
-        let told = self.told.get(&epoch).into_iter().flatten();
-        told.copied().find(|told| told.first <= last && first <= told.last)
+    /// What was reported of an epoch that overlaps with this.
+    pub(super) fn reported_of(&self, epoch: Epoch, first: i64, last: i64) -> Option<ReportedLoss> {
+        let reported = self.reported.get(&epoch).into_iter().flatten();
+        reported.copied().find(|reported| reported.first <= last && first <= reported.last)
     }
 
-    /// A loss was told.
-    pub(super) fn tell(&mut self, epoch: Epoch, told: Told) {
-        self.told.entry(epoch).or_default().push(told);
+    /// A loss was reported.
+    pub(super) fn report(&mut self, epoch: Epoch, reported: ReportedLoss) {
+        self.reported.entry(epoch).or_default().push(reported);
     }
 }
 
-/// Where a stream stands.
+/// A stream's position.
 pub(super) struct Walk<'a> {
     pub(super) history: &'a History,
     pub(super) truth: &'a Truth<'a>,
@@ -153,19 +154,21 @@ impl Walk<'_> {
     fn event(&mut self, at: At, event: &Event) -> Result<(), String> {
         must!(self.started != matches!(event, Event::Started(_)), "started does not come first, and once");
         match event {
-            Event::Started(places) => {
+            Event::Started(positions) => {
                 self.started = true;
-                for (channel, place) in places {
-                    self.lines.entry(channel.clone()).or_default().stand(self.truth, channel, *place);
+                for (channel, position) in positions {
+                    self.lines.entry(channel.clone()).or_default().move_to(self.truth, channel, *position);
                 }
-                starts::check(self, places)
+                starts::check(self, positions)
             }
-            Event::CaughtUp(places) => {
+            Event::CaughtUp(positions) => {
                 must!(!std::mem::replace(&mut self.caught_up, true), "caught_up comes twice");
-                self.level(places)
+                self.level(positions)
             }
-            Event::Heartbeat(places) => self.level(places),
-            Event::Message { channel, body, place, cursor, .. } => self.message(at, channel, body, *place, *cursor),
+            Event::Heartbeat(positions) => self.level(positions),
+            Event::Message { channel, body, position, cursor, .. } => {
+                self.message(at, channel, body, *position, *cursor)
+            }
             Event::Gap { channel, .. } => {
                 must!(self.stream.covers(channel), "a gap of {channel} on a stream of {}", self.stream.topic);
                 gaps::check(self, at, event)
@@ -174,89 +177,97 @@ impl Walk<'_> {
         }
     }
 
-    fn message(&mut self, at: At, channel: &str, body: &str, place: Position, cursor: Position) -> Result<(), String> {
+    fn message(
+        &mut self,
+        at: At,
+        channel: &str,
+        body: &str,
+        position: Position,
+        cursor: Position,
+    ) -> Result<(), String> {
         must!(self.stream.covers(channel), "a message of {channel} on a stream of {}", self.stream.topic);
         let line = self.lines.entry(channel.to_owned()).or_default();
-        if place.sequence == 0 {
-            must!(channel != CAPTURED, "{body} has no place, on a captured channel");
+        if position.sequence == 0 {
+            must!(channel != CAPTURED, "{body} is unnumbered, on a captured channel");
             must!(
                 self.truth.is_plain(channel, body) || self.truth.loss_before(at),
-                "{body} of {channel} has no place, and nothing was lost"
+                "{body} of {channel} is unnumbered, and nothing was lost"
             );
-            // An epoch that begins with what was lost has no message yet: a stream that was told goes over into it
+            // An epoch that begins with what was lost has no message yet: a stream that got the gap goes over into it
             // without a word.
             let goes_over =
                 || cursor.sequence == line.at.sequence && self.truth.leads_to(channel, line, cursor).is_ok();
             must!(
                 cursor == line.at || line.at == Position::START || goes_over(),
-                "the cursor of {body} says {}, and the stream stands at {}",
+                "the cursor of {body} says {}, and the stream is at {}",
                 show(cursor),
                 show(line.at)
             );
         } else {
-            must!(cursor == place, "the cursor of {} says {}", show(place), show(cursor));
-            follows(self.truth, channel, line, place)?;
-            let told = place.epoch.and_then(|epoch| line.told_of(epoch, place.sequence, place.sequence));
+            must!(cursor == position, "the cursor of {} says {}", show(position), show(cursor));
+            follows(self.truth, channel, line, position)?;
+            let reported =
+                position.epoch.and_then(|epoch| line.reported_of(epoch, position.sequence, position.sequence));
             must!(
-                told.is_none_or(|told| self.truth.was_restored(told.said, at)),
+                reported.is_none_or(|reported| self.truth.was_restored(reported.said, at)),
                 "{} of {channel} comes, and was said to be lost",
-                show(place)
+                show(position)
             );
         }
-        if let Some(first) = line.delivered.insert(body.to_owned(), place) {
-            // One without a place was lost before its epoch could be looked up.
+        if let Some(first) = line.delivered.insert(body.to_owned(), position) {
+            // An unnumbered one was lost before its epoch could be looked up.
             let lost = match first.sequence {
                 0 => self.truth.loss_before(at) && !self.truth.is_plain(channel, body),
                 _ => {
                     let adopted_again = self.truth.is_plain(channel, body)
-                        && place.sequence > 0
-                        && self.truth.was_trimmed_between(channel, first, place);
-                    adopted_again || (!line.told.is_empty() && !self.truth.is_logged(channel, first))
+                        && position.sequence > 0
+                        && self.truth.was_trimmed_between(channel, first, position);
+                    adopted_again || (!line.reported.is_empty() && !self.truth.is_logged(channel, first))
                 }
             };
-            must!(lost, "{body} comes twice, at {} and at {}", show(first), show(place));
+            must!(lost, "{body} comes twice, at {} and at {}", show(first), show(position));
         }
-        if place.sequence > 0 {
-            line.stand(self.truth, channel, place);
+        if position.sequence > 0 {
+            line.move_to(self.truth, channel, position);
         }
         Ok(())
     }
 
-    /// A cursor says where the stream stands: not ahead of what was delivered, and not behind it.
-    fn level(&self, places: &Places) -> Result<(), String> {
-        for (channel, place) in places {
+    /// A cursor says the stream's position: not ahead of what was delivered, and not before it.
+    fn level(&self, positions: &Positions) -> Result<(), String> {
+        for (channel, position) in positions {
             let none = Line::default();
             let line = self.lines.get(channel).unwrap_or(&none);
             let at = line.at;
             must!(
-                place.sequence == at.sequence || line.comes_back(self.truth, channel, *place),
-                "a cursor says {} of {channel}, and the stream stands at {}",
-                show(*place),
+                position.sequence == at.sequence || line.comes_back(self.truth, channel, *position),
+                "a cursor says {} of {channel}, and the stream is at {}",
+                show(*position),
                 show(at)
             );
-            if place.epoch != at.epoch && at.epoch.is_some() {
-                self.truth.leads_to(channel, line, *place)?;
+            if position.epoch != at.epoch && at.epoch.is_some() {
+                self.truth.leads_to(channel, line, *position)?;
             }
         }
-        let lacks = self.lines.iter().find(|(name, line)| line.at.sequence > 0 && !places.contains_key(*name));
+        let lacks = self.lines.iter().find(|(name, line)| line.at.sequence > 0 && !positions.contains_key(*name));
         must!(lacks.is_none(), "a cursor lacks {}", lacks.map_or("", |(name, _)| name));
         Ok(())
     }
 }
 
 /// Whether a message is the one that comes next.
-fn follows(truth: &Truth, channel: &str, line: &Line, place: Position) -> Result<(), String> {
+fn follows(truth: &Truth, channel: &str, line: &Line, position: Position) -> Result<(), String> {
     let at = line.at;
-    let (here, there) = (show(at), show(place));
-    if line.comes_back(truth, channel, Position { sequence: place.sequence - 1, ..place }) {
+    let (here, there) = (show(at), show(position));
+    if line.comes_back(truth, channel, Position { sequence: position.sequence - 1, ..position }) {
         return Ok(());
     }
-    must!(place.sequence > at.sequence, "a step back: {there} after {here} of {channel}");
-    must!(place.sequence == at.sequence + 1, "a silent gap: {there} after {here} of {channel}");
+    must!(position.sequence > at.sequence, "a step back: {there} after {here} of {channel}");
+    must!(position.sequence == at.sequence + 1, "a silent gap: {there} after {here} of {channel}");
     // From the beginning, sequence 1 of any epoch follows.
-    if at.epoch.is_none() || place.epoch == at.epoch {
+    if at.epoch.is_none() || position.epoch == at.epoch {
         return Ok(());
     }
-    let before = Position { sequence: place.sequence - 1, ..place };
+    let before = Position { sequence: position.sequence - 1, ..position };
     truth.leads_to(channel, line, before).map_err(|text| format!("{channel} {text}"))
 }

@@ -20,15 +20,15 @@ impl Faults {
         let who = if all { "all".to_owned() } else { format!("service {}", one + 1) };
         let links = [Links::All, Links::PubSub, Links::Commands][self.rng.usize(..3)];
         let how = if self.rng.bool() { How::Reset } else { How::Close };
-        let way = self.rng.usize(..2);
-        let way = &BOTH[way..=way];
+        let direction = self.rng.usize(..2);
+        let direction = &BOTH[direction..=direction];
         let time = Duration::from_millis(100) + self.short(2_000);
         let delay = Duration::from_millis(5) + self.short(400);
         for link in &world.links[which] {
             match kind {
                 Kind::Delay => self.for_a_while(link, links, &BOTH, Flow::Delay(delay), time),
-                Kind::Hold => self.for_a_while(link, links, way, Flow::Hold, time),
-                Kind::Swallow => link.bend(links, way, Flow::Swallow),
+                Kind::Hold => self.for_a_while(link, links, direction, Flow::Hold, time),
+                Kind::Swallow => link.bend(links, direction, Flow::Swallow),
                 Kind::Mute => link.bend(Links::PubSub, &[Direction::ToClient], Flow::Mute),
                 Kind::Refuse => self.refuse(link, time),
                 _ => link.cut(links, how),
@@ -36,20 +36,27 @@ impl Faults {
         }
         match kind {
             Kind::Delay => fault(format!("links of {who}: {links:?} late by {delay:?}, for {time:?}")),
-            Kind::Hold => fault(format!("links of {who}: {links:?} {way:?} stand still for {time:?}")),
-            Kind::Swallow => fault(format!("links of {who}: {links:?} {way:?} lead nowhere")),
+            Kind::Hold => fault(format!("links of {who}: {links:?} {direction:?} stop for {time:?}")),
+            Kind::Swallow => fault(format!("links of {who}: {links:?} {direction:?} lead nowhere")),
             Kind::Mute => fault(format!("links of {who}: no pushes any more")),
             Kind::Refuse => fault(format!("links of {who}: refused for {time:?}")),
             _ => fault(format!("links of {who}: {links:?} cut by {how:?}")),
         }
     }
 
-    fn for_a_while(&mut self, link: &Arc<Wire>, links: Links, ways: &'static [Direction], flow: Flow, time: Duration) {
-        link.bend(links, ways, flow);
+    fn for_a_while(
+        &mut self,
+        link: &Arc<Wire>,
+        links: Links,
+        directions: &'static [Direction],
+        flow: Flow,
+        time: Duration,
+    ) {
+        link.bend(links, directions, flow);
         let link = Arc::clone(link);
         self.healing.spawn(async move {
             sleep(time).await;
-            link.bend(links, ways, Flow::Pass);
+            link.bend(links, directions, Flow::Pass);
         });
     }
 

@@ -85,7 +85,7 @@ pub(super) async fn failover(world: &mut World, cut: bool) -> Option<Fault> {
     Some(fault(format!("a failover to {}, links {links}", world.board.primary.load(Ordering::SeqCst))))
 }
 
-/// The replica is promoted while the primary goes on: what that takes meanwhile is lost.
+/// The replica is promoted while the primary continues: what that takes meanwhile is lost.
 pub(super) async fn promote_early(world: &mut World, early: Duration, crash: bool) -> Option<Fault> {
     let from = world.board.now();
     let (primary, replica) = world.pair();
@@ -102,7 +102,7 @@ pub(super) async fn promote_early(world: &mut World, early: Duration, crash: boo
     }
     world.switch(true);
     block_in_place(|| world.demote_old(crash));
-    let what = format!("a replica is promoted, {early:?} behind");
+    let what = format!("a replica is promoted, {early:?} late");
     Some(Fault { loses_from: Some(from), restores: true, ..fault(what) })
 }
 

@@ -17,16 +17,16 @@ pub(super) fn receipt(message: &Message, response: &PublishResponse) -> Outcome 
     let Ok(epoch) = response.epoch.parse::<Epoch>() else {
         return Outcome::Odd(format!("a receipt with the epoch {:?}", response.epoch));
     };
-    let place = Position::new(epoch, response.sequence);
+    let position = Position::new(epoch, response.sequence);
     let channel = Names::new("tidings", "").and_then(|names| names.parse(&message.channel));
     let says = channel.map(|channel| cursor::decode_for(&response.cursor, &channel).map(|mark| mark.position));
-    if says != Ok(Ok(place)) {
-        return Outcome::Odd(format!("a receipt for {place:?} with another cursor"));
+    if says != Ok(Ok(position)) {
+        return Outcome::Odd(format!("a receipt for {position:?} with another cursor"));
     }
     if message.id.is_some_and(|id| id.to_string() != response.message_id) || response.channel != message.channel {
         return Outcome::Odd("a receipt of another message".to_owned());
     }
-    Outcome::Receipt { place, duplicate: response.duplicate }
+    Outcome::Receipt { position, duplicate: response.duplicate }
 }
 
 /// An error. Clients make some by themselves, where a service went away: these have no details.

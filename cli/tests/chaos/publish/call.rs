@@ -1,4 +1,4 @@
-//! The three ways to publish, each as one call that is noted with its answers.
+//! The three methods to publish, each as one call that is noted with its answers.
 
 use tidings::pb::{PublishBatchRequest, PublishStreamRequest, publish_stream_response::Result as Answer};
 use tokio::time::timeout;

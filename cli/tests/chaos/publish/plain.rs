@@ -42,7 +42,7 @@ pub(crate) async fn plain(board: Arc<Board>, channel: String, name: String, mut 
     }
 }
 
-/// Publishes some more when all is calm: each must get its place in the log until then.
+/// Publishes some more when all is calm: each must be in the log until then.
 pub(crate) async fn last_plain(board: &Board, channel: &str, deadline: Instant) {
     const COUNT: usize = 5;
     let port = board.primary.load(Ordering::SeqCst);
@@ -59,7 +59,7 @@ pub(crate) async fn last_plain(board: &Board, channel: &str, deadline: Instant) 
     loop {
         let log = sample::logs(&mut redis, &[channel.to_owned()]).await.expect("Redis answers").remove(channel);
         seen.extend(log.into_iter().flat_map(|log| log.messages).map(|message| message.body));
-        seen.extend(labels.iter().filter(|label| board.is_told(label)).cloned());
+        seen.extend(labels.iter().filter(|label| board.is_delivered(label)).cloned());
         let adopted: Vec<&String> = labels.iter().filter(|label| seen.contains(*label)).collect();
         if adopted.len() == labels.len() {
             return;

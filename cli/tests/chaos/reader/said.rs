@@ -9,7 +9,7 @@ use tidings::{
 
 use crate::{
     board::{Board, label},
-    history::{Event, Places},
+    history::{Event, Positions},
 };
 
 /// The event, and its cursor as it was sent.
@@ -36,11 +36,11 @@ fn understand(board: &Board, topic: &str, said: Option<Said>, text: &str) -> Res
         Said::Message(message) => {
             let cursor = cursor(&message.channel, text).ok_or(odd("a message"))?;
             let Some(Payload::Text(payload)) = message.payload else { return Err("no text".to_owned()) };
-            let place = match message.sequence {
+            let position = match message.sequence {
                 0 => Position::START,
-                sequence => Position::new(epoch(&message.epoch)?.ok_or("a place without an epoch")?, sequence),
+                sequence => Position::new(epoch(&message.epoch)?.ok_or("a sequence without an epoch")?, sequence),
             };
-            Event::Message { channel: message.channel, id: message.message_id, body: label(&payload), place, cursor }
+            Event::Message { channel: message.channel, id: message.message_id, body: label(&payload), position, cursor }
         }
         Said::Gap(gap) => Event::Gap {
             epoch: epoch(&gap.epoch)?,
@@ -73,9 +73,9 @@ fn decode(text: &str) -> Option<Cursor> {
 }
 
 /// What the cursor of a whole stream says.
-fn whole(board: &Board, topic: &str, text: &str) -> Option<Places> {
+fn whole(board: &Board, topic: &str, text: &str) -> Option<Positions> {
     match decode(text)? {
-        Cursor::Channel(owner, mark) if owner.is(topic) => Some(Places::from([(topic.to_owned(), mark.position)])),
+        Cursor::Channel(owner, mark) if owner.is(topic) => Some(Positions::from([(topic.to_owned(), mark.position)])),
         Cursor::Stream(owner, stream) if owner.is(topic) => {
             let named = stream.channels.iter().map(|(channel, at)| Some((channel.to_string(), at.position)));
             let unheard = stream.unheard.iter();

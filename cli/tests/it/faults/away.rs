@@ -1,5 +1,5 @@
-//! Redis is away: publishes fail in time and say what became of them, health reports it, and all recovers by itself within a
-//! second of Redis being back.
+//! Redis is away: publishes fail in time and say what became of them, health reports it, and all recovers by itself
+//! within a second of Redis being back.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Redis is out of memory (`noeviction`): publishes are refused in words, nothing is half-written, reading continues, and
-//! with memory all is as before.
+//! Redis is out of memory (`noeviction`): publishes are refused in words, nothing is half-written, reading continues,
+//! and with memory all is as before.
 
 use tidings::pb::{PublishResponse, StreamMessagesRequest};
 use tidings_testing::RedisServer;

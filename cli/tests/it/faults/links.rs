@@ -86,8 +86,8 @@ async fn a_link_that_answers_and_pushes_nothing_is_replaced() {
     half_dead(Direction::ToClient, Flow::Mute).await;
 }
 
-/// With the default's timeout the heads of quiet channels are asked for, and answered, more often than a probe is missed:
-/// answers are no sign that messages come.
+/// With the default's timeout the heads of quiet channels are asked for, and answered, more often than a probe is
+/// missed: answers are no sign that messages come.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_answers_often_and_pushes_nothing_is_replaced() {
     half_dead_within(Direction::ToClient, Flow::Mute, 5 * REDIS_TIMEOUT).await;

@@ -206,8 +206,8 @@ async fn an_older_snapshot_is_reported_with_the_exact_range() {
     rig.stop();
 }
 
-/// What the streams had seen is reported at once, and the rest when the new epoch names it, which may be before they look;
-/// nothing twice.
+/// What the streams had seen is reported at once, and the rest when the new epoch names it, which may be before they
+/// look; nothing twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_lost_before_it_was_received_is_reported_after_what_was_received() {
     let mut redis = RedisServer::start_with(&DURABLE);

@@ -1,5 +1,6 @@
-//! Redis dies and returns, hangs, or throws its listeners out, while publishers continue: open streams stay open, and what
-//! they missed is read from the log before anything newer is delivered. Nothing is lost here, so no gap may be reported.
+//! Redis dies and returns, hangs, or throws its listeners out, while publishers continue: open streams stay open, and
+//! what they missed is read from the log before anything newer is delivered. Nothing is lost here, so no gap may be
+//! reported.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What fault tests share: services on a Redis that is troubled, publishers that continue through all of it, streams that
-//! are recorded, and the check of one against the other.
+//! What fault tests share: services on a Redis that is troubled, publishers that continue through all of it, streams
+//! that are recorded, and the check of one against the other.
 
 mod check;
 mod crowd;

@@ -1,4 +1,4 @@
-use super::script::{attempt, bad, finish, good, head, history, loss, place, publish};
+use super::script::{attempt, bad, finish, good, head, history, loss, position, publish};
 use crate::history::{History, Outcome};
 
 fn five() -> History {
@@ -6,7 +6,7 @@ fn five() -> History {
 }
 
 fn receipt(number: u64, sequence: i64, duplicate: bool) -> Outcome {
-    Outcome::Receipt { place: place(number, sequence), duplicate }
+    Outcome::Receipt { position: position(number, sequence), duplicate }
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_publisher_that_begins_an_epoch_notes_what_it_knew() {
         for sequence in 4..=6 {
             attempt(&mut history, &format!("old{sequence}"), 10, receipt(1, sequence, false));
         }
-        publish(&mut history, place(2, 4), 20);
+        publish(&mut history, position(2, 4), 20);
         loss(&mut history, 9, 15);
         finish(&mut history, head);
         history

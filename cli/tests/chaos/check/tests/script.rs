@@ -10,7 +10,7 @@ use tidings::{
 
 use crate::{
     check::check,
-    history::{Attempt, End, Event, Fault, Head, History, Log, Logged, Outcome, Places, Sample, Start, Stream},
+    history::{Attempt, End, Event, Fault, Head, History, Log, Logged, Outcome, Positions, Sample, Start, Stream},
 };
 
 pub(super) fn at(seconds: u64) -> Duration {
@@ -22,12 +22,12 @@ pub(super) fn epoch(number: u64) -> Epoch {
 }
 
 /// Message `sequence` of an epoch.
-pub(super) fn place(number: u64, sequence: i64) -> Position {
+pub(super) fn position(number: u64, sequence: i64) -> Position {
     Position::new(epoch(number), sequence)
 }
 
-pub(super) fn places(position: Position) -> Places {
-    Places::from([("c".to_owned(), position)])
+pub(super) fn positions(position: Position) -> Positions {
+    Positions::from([("c".to_owned(), position)])
 }
 
 /// A head that begins epoch after epoch: number, first sequence, known end of the one before.
@@ -60,7 +60,7 @@ pub(super) fn finish(history: &mut History, head: Head) {
     let messages = (head.first..=head.last).map(|sequence| {
         let start = head.epochs.iter().rev().find(|start| start.first <= sequence).expect("an epoch");
         let body = format!("m{sequence}");
-        Logged { place: Position::new(start.epoch, sequence), id: body.clone(), body }
+        Logged { position: Position::new(start.epoch, sequence), id: body.clone(), body }
     });
     let messages = messages.collect();
     history.samples.push(Sample { began: at(90), ended: at(90), heads: [("c".to_owned(), head.clone())].into() });
@@ -68,9 +68,9 @@ pub(super) fn finish(history: &mut History, head: Head) {
 }
 
 /// Adds a publish with a receipt.
-pub(super) fn publish(history: &mut History, place: Position, second: u64) {
-    let body = format!("m{}", place.sequence);
-    let outcome = Outcome::Receipt { place, duplicate: false };
+pub(super) fn publish(history: &mut History, position: Position, second: u64) {
+    let body = format!("m{}", position.sequence);
+    let outcome = Outcome::Receipt { position, duplicate: false };
     attempt(history, &body, second, outcome);
 }
 
@@ -100,16 +100,16 @@ pub(super) fn loss(history: &mut History, since: u64, second: u64) {
     });
 }
 
-/// Adds a stream behind a position, which says this, an event each second from second 50 on.
+/// Adds a stream after a position, which says this, an event each second from second 50 on.
 pub(super) fn stream(history: &mut History, from: Position, events: Vec<Event>) -> &mut Stream {
-    let started = Event::Started(places(from));
+    let started = Event::Started(positions(from));
     let events = (50..).map(at).zip([started].into_iter().chain(events)).collect();
     history.streams.push(Stream {
         reader: 0,
         instance: 2,
         topic: "c".to_owned(),
         is_pattern: false,
-        start: Start::After(places(from)),
+        start: Start::After(positions(from)),
         fails_on_gap: false,
         asked: at(49),
         opened: Some(at(49)),
@@ -121,16 +121,16 @@ pub(super) fn stream(history: &mut History, from: Position, events: Vec<Event>) 
 
 /// A message with its own cursor.
 pub(super) fn message(number: u64, sequence: i64) -> Event {
-    saying(&format!("m{sequence}"), place(number, sequence))
+    saying(&format!("m{sequence}"), position(number, sequence))
 }
 
-pub(super) fn saying(body: &str, place: Position) -> Event {
+pub(super) fn saying(body: &str, position: Position) -> Event {
     let (channel, body) = ("c".to_owned(), body.to_owned());
-    Event::Message { channel, id: body.clone(), body, place, cursor: place }
+    Event::Message { channel, id: body.clone(), body, position, cursor: position }
 }
 
 pub(super) fn trimmed(number: u64, first: i64, last: i64) -> Event {
-    gap(number, first, last, GapReason::Trimmed, place(number, last))
+    gap(number, first, last, GapReason::Trimmed, position(number, last))
 }
 
 pub(super) fn lost(number: u64, first: i64, last: i64, cursor: Position) -> Event {

@@ -39,9 +39,9 @@ pub(crate) async fn check(watch: &Watch, channel: &str, receipts: &[PublishRespo
     joined(&gaps)
 }
 
-/// What the gaps name, each loss once. One that a reader notices before the new epoch is there is reported in two parts,
-/// when Redis had taken more than the reader knew of: up to what it had seen at once, and the rest when the new epoch
-/// names it.
+/// What the gaps name, each loss once. One that a reader notices before the new epoch is there is reported in two
+/// parts, when Redis had taken more than the reader knew of: up to what it had seen at once, and the rest when the new
+/// epoch names it.
 fn joined(gaps: &[Gap]) -> Vec<Named> {
     let goes_on = |before: &Gap, gap: &Gap| {
         let is_known = before.last_missing > 0 && (&gap.epoch, gap.reason()) == (&before.epoch, before.reason());

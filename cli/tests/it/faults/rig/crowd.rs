@@ -1,5 +1,5 @@
-//! Publishers that continue through any fault, as clients should: each message has an id of its own and is repeated until
-//! there is a receipt.
+//! Publishers that continue through any fault, as clients should: each message has an id of its own and is repeated
+//! until there is a receipt.
 
 use std::{
     collections::HashMap,
