@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The image and docker-compose.yml, really built and run: what the README says about containers, and what happens to them in
-operation. `make test-image` runs this beside a Docker engine of its own; scripts/with-docker says what stands in for what.
+operation. `make test-image` runs this beside a Docker engine of its own; scripts/with-docker says what replaces what.
 """
 
 import json
@@ -118,13 +118,13 @@ def image(report, machine, blocks):
         ours = [name for name in files if not name.endswith("/") and not name.startswith(("dev/", "etc/", "proc/", "sys/", ".dockerenv"))]
         strange = [name for name in ours if not re.fullmatch(r"usr/local/bin/tidings[a-z-]*|lib(64)?/.*\.so\.\d+", name)]
         expect(ours and not strange, ours)
-    with report.check("it does not listen beyond its loopback before it is told to, and says so"):
+    with report.check("it does not listen beyond its loopback without the flag for it, and says so"):
         code, printed = machine.run("timeout 20 docker run --rm tidings")
         expect(code not in (0, 125, 126, 127) and "allow-anonymous" in printed, f"{code}: {printed}")
 
 
 def alone(report, machine, blocks):
-    with report.check("`docker run` as the README has it is reached from this machine, and stops when it is told to"):
+    with report.check("`docker run` as the README has it is reached from this machine, and stops on a signal"):
         running = machine.start(blocks["docker run"], "running")
         try:
             machine.until("tidings healthcheck", lambda printed: True)

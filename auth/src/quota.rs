@@ -119,7 +119,7 @@ impl Accounts {
     }
 }
 
-/// What of an address tells one peer from another.
+/// The part of an address that distinguishes one peer from another.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {

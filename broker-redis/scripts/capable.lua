@@ -5,8 +5,8 @@
 -- ARGV: commands of our scripts, which the server must know; commands that the user must have as well.
 local lacks = {}
 local info = redis.pcall('INFO', 'replication')
-local is_told = type(info) == 'string' and string.find(info, 'role:%w') and string.find(info, 'master_replid:%w')
-if not is_told then lacks[1] = 'it does not tell scripts its role and replication id (INFO replication)' end
+local is_reported = type(info) == 'string' and string.find(info, 'role:%w') and string.find(info, 'master_replid:%w')
+if not is_reported then lacks[1] = 'it does not report to scripts its role and replication id (INFO replication)' end
 if redis.acl_check_cmd then
   for command in string.gmatch(ARGV[1], '%u+') do
     if not pcall(redis.acl_check_cmd, command) then lacks[#lacks + 1] = 'it does not know ' .. command end

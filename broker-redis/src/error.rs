@@ -237,23 +237,23 @@ mod tests {
             ("NOSCRIPT No matching script. Please use EVAL.", "NOSCRIPT"),
             ("TIDINGS_SERVER it does not report its replication id", "replication id"),
         ] {
-            let told = of_call(&answered(line));
-            assert!(matches!(&told, Error::Unavailable(text) if text.contains(words)), "{line}: {told:?}");
-            assert!(!told.to_string().contains("secret"), "{told}");
+            let error = of_call(&answered(line));
+            assert!(matches!(&error, Error::Unavailable(text) if text.contains(words)), "{line}: {error:?}");
+            assert!(!error.to_string().contains("secret"), "{error}");
         }
         for (line, words) in
             [("TIDINGS_CHANNEL log of orders", "(its log)"), ("TIDINGS_FORMAT 2 of orders", "newer version of Tidings")]
         {
-            let told = of_call(&answered(line));
-            assert!(matches!(&told, Error::Channel(text) if text.contains(words)), "{line}: {told:?}");
+            let error = of_call(&answered(line));
+            assert!(matches!(&error, Error::Channel(text) if text.contains(words)), "{line}: {error:?}");
         }
         assert_eq!(of_call(&answered("OOM command not allowed")), Error::OutOfMemory);
         for line in [
             "WRONGTYPE Operation against a key script: 8aa84aa10d62a17edb4e9cd405ed56db2d52eacb, on @user_script:2.",
             "ERR user_script:3: attempt to call nil script: 8aa84aa10d62a17edb4e9cd405ed56db2d52eacb, on @user_script:3.",
         ] {
-            let told = of_call(&answered(line));
-            assert!(matches!(&told, Error::OutcomeUnknown(text) if !text.contains("script")), "{line}: {told:?}");
+            let error = of_call(&answered(line));
+            assert!(matches!(&error, Error::OutcomeUnknown(text) if !text.contains("script")), "{line}: {error:?}");
         }
     }
 

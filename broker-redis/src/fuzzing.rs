@@ -182,7 +182,7 @@ pub fn answer_seeds() -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// Seeds that are not understood show no way into anything. Their form follows the scripts'.
+    /// Seeds that are not understood reach nothing. Their form follows the scripts'.
     #[test]
     fn seeds_get_as_far_as_they_should() {
         let answer = |seed: &[u8]| redis::parse_redis_value(&seed[16..]).expect("RESP");

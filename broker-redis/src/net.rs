@@ -38,8 +38,8 @@ pub(super) enum Reader {
     Tls(ReadHalf<Tls>),
 }
 
-/// What goes to Redis. Beside the usual way it can be written to through a shared reference, which never waits; whoever
-/// does so keeps others from doing it at the same time.
+/// What goes to Redis. Besides the usual writes it can be written to through a shared reference, which never waits;
+/// whoever does so keeps others from doing it at the same time.
 pub(super) enum Writer {
     Plain(OwnedWriteHalf),
     #[cfg(not(simulation))]

@@ -166,7 +166,7 @@ async fn write(connection: &PublishConnection) -> io::Result<()> {
         while !connection.write(&mut connection.calls())? {
             tokio::select! {
                 writable = connection.writer.writable() => writable?,
-                // Somebody else wrote, who may have been told of room in the place of this task.
+                // Somebody else wrote, who may have been notified of room instead of this task.
                 () = connection.filled.notified() => {}
             }
         }

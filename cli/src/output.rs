@@ -126,7 +126,7 @@ impl Palette {
 }
 
 /// Waits until the reader of our output has gone away, as `head` does, though there is nothing to print. It never ends
-/// where the system cannot tell, as of files.
+/// where the system cannot report it, as of files.
 pub(crate) async fn reader_gone() {
     // A copy of the descriptor, which is only watched: nothing about the pipe itself changes.
     let watched = io::stdout().as_fd().try_clone_to_owned().and_then(Sender::from_owned_fd_unchecked);

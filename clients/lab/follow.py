@@ -1,5 +1,5 @@
 """Programs that follow a channel or a pattern, print `#SEQUENCE …` or `received #SEQUENCE …` for each message, and
-`resuming: WHY` when they call again: do they notice a server that is frozen, and do they go on where they were?"""
+`resuming: WHY` when they call again: do they notice a server that is frozen, and do they resume where they were?"""
 
 import contextlib
 import os
@@ -73,7 +73,7 @@ def publish_on(tools, stack, channel):
 
 
 def frozen(report, tools, stack, followers):
-    """The subscriber is stopped as a debugger or a hypervisor would, and goes on when all have noticed."""
+    """The subscriber is stopped as a debugger or a hypervisor would, and continues when all have noticed."""
     server = next(process for process in stack.processes if process.name in ("subscriber", "tidings")).process
     with started(stack, followers):
         for follower in followers:
@@ -94,7 +94,7 @@ def frozen(report, tools, stack, followers):
             server.send_signal(signal.SIGCONT)
         last = publish(tools, stack, followers)
         for follower in followers:
-            with report.check(f"{follower.name}: it goes on where it was"):
+            with report.check(f"{follower.name}: it resumes where it was"):
                 follower.until(lambda: len(follower.received()) >= last[follower.channel])
                 expect(follower.received() == list(range(1, last[follower.channel] + 1)), follower.printed())
 

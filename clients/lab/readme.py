@@ -1,4 +1,4 @@
-"""The README's code blocks, and whether what a command prints is what stands under it."""
+"""The README's code blocks, and whether what a command prints is what the README shows under it."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class Block:
 
 
 def blocks(path):
-    """All blocks in order. A `text` or `json` block right behind a command's is taken as its output."""
+    """All blocks in order. A `text` or `json` block right after a command's is taken as its output."""
     source, found, end, section = path.read_text(), [], 0, ""
     for fence in FENCE.finditer(source):
         # Looked for between blocks only, since a comment in a program begins as a heading does.

@@ -1,4 +1,4 @@
-"""Counts checks and prints each as it happens. A check that fails does not stop the ones behind it."""
+"""Counts checks and prints each as it happens. A check that fails does not stop the ones after it."""
 
 import contextlib
 import subprocess

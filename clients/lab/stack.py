@@ -30,7 +30,7 @@ def is_free(port):
 
 
 class Process:
-    """A program that serves until it is told to stop."""
+    """A program that serves until it gets a signal to stop."""
 
     def __init__(self, folder, name, command, env):
         self.name, self.command, self.env = name, [str(part) for part in command], env

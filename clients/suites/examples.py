@@ -1,4 +1,4 @@
-"""The Rust examples: a publisher that repeats safely, and a subscriber that goes on after everything was restarted."""
+"""The Rust examples: a publisher that repeats safely, and a subscriber that resumes after everything was restarted."""
 
 import signal
 import subprocess
@@ -17,18 +17,18 @@ def run(report, tools, stack):
     def publish():
         return subprocess.run([BINARIES / "examples/publish"], env=env, capture_output=True, text=True, timeout=30)
 
-    heard, told = stack.folder + "/heard", stack.folder + "/told"
+    stdout, stderr = stack.folder + "/stdout", stack.folder + "/stderr"
     subscriber = subprocess.Popen([BINARIES / "examples/subscribe"], env=env, stdin=subprocess.DEVNULL,
-                                  stdout=open(heard, "w"), stderr=open(told, "w"))
+                                  stdout=open(stdout, "w"), stderr=open(stderr, "w"))
     try:
         with report.check("the publisher's messages reach the subscriber"):
             done = publish()
             expect(done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr)
-            until(heard, told, range(1, 4))
+            until(stdout, stderr, range(1, 4))
         with report.check("the subscriber resumes where it was after Redis and both services were restarted"):
             stack.restart()
             expect(publish().returncode == 0, "could not publish")
-            until(heard, told, range(1, 7))
+            until(stdout, stderr, range(1, 7))
     finally:
         subscriber.kill()
         subscriber.wait()
@@ -42,27 +42,27 @@ def run(report, tools, stack):
 def frozen_publisher(stack, env):
     server = next(process for process in stack.processes if process.name == "publisher").process
     server.send_signal(signal.SIGSTOP)
-    told = stack.folder + "/published"
+    stderr = stack.folder + "/published"
     example = subprocess.Popen([BINARIES / "examples/publish"], env=env, stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE,
-                               stderr=open(told, "w"))
+                               stderr=open(stderr, "w"))
     try:
         deadline = time.monotonic() + NOTICED_S
-        while "trying again" not in open(told).read():
-            expect(example.poll() is None and time.monotonic() < deadline, open(told).read())
+        while "trying again" not in open(stderr).read():
+            expect(example.poll() is None and time.monotonic() < deadline, open(stderr).read())
             time.sleep(0.05)
     finally:
         server.send_signal(signal.SIGCONT)
         printed, _ = example.communicate(timeout=PATIENCE_S)
     found = [line.split()[0] for line in printed.splitlines()]
-    expect(example.returncode == 0 and found == ["#7", "#8", "#9"], f"{printed}\n{open(told).read()}")
+    expect(example.returncode == 0 and found == ["#7", "#8", "#9"], f"{printed}\n{open(stderr).read()}")
 
 
-def until(heard, told, sequences):
-    """Waits until exactly these were heard, each once and in order."""
+def until(stdout, stderr, sequences):
+    """Waits until exactly these were received, each once and in order."""
     wanted, deadline = [f"#{n}" for n in sequences], time.monotonic() + PATIENCE_S
     while True:
-        lines = open(heard).read().splitlines()
+        lines = open(stdout).read().splitlines()
         if [line.split()[0] for line in lines] == wanted:
             return
-        expect(time.monotonic() < deadline, f"{lines}\n{open(told).read()}")
+        expect(time.monotonic() < deadline, f"{lines}\n{open(stderr).read()}")
         time.sleep(0.1)

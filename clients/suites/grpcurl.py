@@ -37,7 +37,7 @@ class Grpcurl:
 
 
 def read_objects(text):
-    """JSON objects that stand one behind the other."""
+    """JSON objects, one after the other."""
     decoder, found, text, at = json.JSONDecoder(), [], text.strip(), 0
     while at < len(text):
         value, at = decoder.raw_decode(text, at)
@@ -69,7 +69,7 @@ def reflection(report, grpcurl):
             expect(f"rpc {method} (" in described, described)
             message = grpcurl.raw(address, "describe", f"tidings.v1.{method}Request").stdout
             expect(f"message {method}Request" in message, message)
-        with report.check(f"health is told overall and for {service}"):
+        with report.check(f"health is reported overall and for {service}"):
             for name in ("", service):
                 answer = grpcurl.raw("-d", json.dumps({"service": name}), address, "grpc.health.v1.Health/Check")
                 expect('"SERVING"' in answer.stdout, answer.stderr)
@@ -88,7 +88,7 @@ def payloads(report, grpcurl):
         receipts = [grpcurl.publish({"channel": channel, **payload}) for payload in sent]
         expect([r["sequence"] for r in receipts] == ["1", "2", "3"], receipts)
         expect(all(r["messageId"] and r["publishTime"] and r["epoch"] and r["cursor"] for r in receipts), receipts)
-    with report.check("a batch and a stream of publishes are numbered behind them"):
+    with report.check("a batch and a stream of publishes are numbered after them"):
         batch = grpcurl.call(f"{PUBLISHER}/PublishBatch", {"channel": channel, "requests": [{"text": "4"}, {"text": "5"}]})
         expect([r["sequence"] for r in batch[0]["responses"]] == ["4", "5"], batch)
         streamed = grpcurl.call(f"{PUBLISHER}/PublishStream", {"request": {"channel": channel, "text": "6"}})
@@ -142,7 +142,7 @@ def processes(report, tools, stack, grpcurl):
     channel = f"grpcurl.{uuid.uuid4().hex}"
     if stack.redis_url:
         for binary, address in (("tidings-publisher", stack.publisher), ("tidings-subscriber", stack.subscriber)):
-            with report.check(f"{binary} healthcheck tells a server that serves from one that does not"):
+            with report.check(f"{binary} healthcheck distinguishes a server that serves from one that does not"):
                 def healthcheck(listen):
                     return subprocess.run([BINARIES / binary, "healthcheck", "--listen", listen], env=tools.env,
                                           capture_output=True, text=True, timeout=20)

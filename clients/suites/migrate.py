@@ -1,5 +1,5 @@
 """docs/migrate.md is done as a reader would: every command in order, on a Redis of the suite's own, and what it prints compared
-with what stands there. Services are started by the page's own commands and go on until the next of the same name."""
+with the page. Services are started by the page's own commands and run until the next of the same name."""
 
 import os
 import shlex

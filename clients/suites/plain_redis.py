@@ -25,7 +25,7 @@ def inbound(tools, stack, folder):
          f"{SUBSCRIBER}/StreamMessages"],
         env=tools.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        # The first event comes when the subscription stands.
+        # The first event comes when the subscription is confirmed.
         expect("started" in read_event(stream), "no started event")
         ident = str(uuid.uuid4())
         tools.run("node", "publish.mjs", stack.redis_url, ident, cwd=folder, timeout_s=30)
@@ -55,7 +55,7 @@ def outbound(tools, stack, folder, grpcurl):
     subscriber = subprocess.Popen(
         ["node", "subscribe.mjs", stack.redis_url], cwd=folder, env=tools.env, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    # A subscriber that hears nothing is not waited for without end.
+    # A subscriber that receives nothing is not waited for without end.
     alarm = threading.Timer(30, subscriber.kill)
     alarm.start()
     try:
@@ -64,10 +64,10 @@ def outbound(tools, stack, folder, grpcurl):
         receipt = grpcurl.call(f"{PUBLISHER}/Publish", {"text": "hello from tidings"})[0]
         line = subscriber.stdout.readline()
         expect(line.startswith("{"), line + subscriber.stdout.read())
-        heard = json.loads(line)
-        expect(heard["id"] == receipt["messageId"] and heard["message"] == "hello from tidings", heard)
-        date = datetime.datetime.fromisoformat(heard["date"].replace("Z", "+00:00"))
-        expect(date == datetime.datetime.fromisoformat(receipt["publishTime"].replace("Z", "+00:00")), (heard, receipt))
+        received = json.loads(line)
+        expect(received["id"] == receipt["messageId"] and received["message"] == "hello from tidings", received)
+        date = datetime.datetime.fromisoformat(received["date"].replace("Z", "+00:00"))
+        expect(date == datetime.datetime.fromisoformat(receipt["publishTime"].replace("Z", "+00:00")), (received, receipt))
     finally:
         alarm.cancel()
         subscriber.kill()

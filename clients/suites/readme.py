@@ -1,8 +1,8 @@
-"""The README is run as a new user would: every command in order and nothing else, and what it prints compared with what stands
+"""The README is run as a new user would: every command in order and nothing else, and what it prints compared with what is
 there. Its clients are then followed through a frozen and a restarted server.
 
 The services are started by the README's own first command, and its programs are those that it had installed. Where its ports are
-taken, free ones stand in for them.
+taken, free ones replace them.
 """
 
 import json
@@ -66,14 +66,14 @@ class Reader:
         }
         self.server = None
 
-    def place(self, text):
+    def localized(self, text):
         """The text with the ports that are really used."""
         for port, used in self.ports.items():
             text = re.sub(rf"\b{port}\b", str(used), text)
         return text
 
     def leave_clone(self):
-        """From now on another folder stands in for the reader's clone, beside which new ones may be made: it has what is copied there."""
+        """From now on another folder replaces the reader's clone, beside which new ones may be made: it has what is copied there."""
         shutil.copytree(ROOT / "proto", self.folder / "tidings/proto")
         self.left.write_text(f"cd {self.folder / 'tidings'}\n")
 
@@ -84,7 +84,7 @@ class Reader:
     def shell(self, text):
         """A line for bash that runs a text where the block before it ended, and leaves what the next one finds."""
         leave = f"{{ echo \"cd $PWD\"; export -p; }} >{self.left}.new && mv {self.left}.new {self.left}"
-        return ["bash", "-euo", "pipefail", "-c", f". {self.left}\ntrap {shlex.quote(leave)} EXIT\n{self.place(text)}"]
+        return ["bash", "-euo", "pipefail", "-c", f". {self.left}\ntrap {shlex.quote(leave)} EXIT\n{self.localized(text)}"]
 
     def type(self, block):
         """Runs a block; a command that never ends is left as soon as it has printed what it should."""
@@ -96,7 +96,7 @@ class Reader:
             while True:
                 code = process.poll()
                 output = (self.folder / "output").read_text(errors="replace")
-                if block.output and readme.same(self.place(block.output), output):
+                if block.output and readme.same(self.localized(block.output), output):
                     return
                 if code is not None or time.monotonic() > deadline:
                     break
@@ -154,7 +154,7 @@ def run(report, tools):
             if block.section == CLIENTS and not (reader.folder / "tidings").exists():
                 reader.leave_clone()
             if block.file:
-                (reader.here() / block.file).write_text(reader.place(block.text))
+                (reader.here() / block.file).write_text(reader.localized(block.text))
             elif block.language == "sh":
                 with report.check(f"line {block.line}: {first[:90]}"):
                     if first == SERVE:
@@ -174,7 +174,7 @@ def run(report, tools):
 
 
 def follow(report, tools, reader, files):
-    """The README's clients, as they stand and with the pattern that they name, on a server that is frozen or restarted."""
+    """The README's clients, unchanged and with the pattern that they name, on a server that is frozen or restarted."""
     for kind, happens in ((stacks.on_redis, frozen), (stacks.embedded, restarted)):
         with kind(tools) as stack:
             report.begin(f"the README's clients, {stack.name}")
@@ -196,7 +196,7 @@ def clients(stack, reader, files):
 
 
 def rust(tools):
-    """It stands in Cargo.toml, and no crate of the lock file wants a newer one."""
+    """It is in Cargo.toml, and no crate of the lock file wants a newer one."""
     wanted = re.search(r"Rust (\d+\.\d+) or newer", (ROOT / "README.md").read_text())[1]
     packages = json.loads(tools.run("cargo", "metadata", "--locked", "--format-version", "1", merge=False))["packages"]
     version = {package["name"]: tuple(map(int, package["rust_version"].split("."))) for package in packages if package["rust_version"]}

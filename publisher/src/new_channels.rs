@@ -1,8 +1,8 @@
 //! Which publishes create a channel, and what that counts for.
 //!
 //! A channel is new here until this process has published on it. A publish on such a one counts as creating it at
-//! first; if its receipt has another sequence than 1 the channel was there already, and nothing counts. Whoever has
-//! created as many as it may can go on publishing on channels that are known.
+//! first; if its receipt has another sequence than 1 the channel was there already, and nothing counts. A caller that
+//! has created as many as it may can still publish on channels that are known.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -21,7 +21,7 @@ use tidings::{
 use tidings_transport::{Account, Rated};
 use tonic::Status;
 
-/// The channels that are known to be there, by their hashes: each takes another one's slot. Nobody can tell which.
+/// The channels that are known to be there, by their hashes: each takes another one's slot. It is not known which.
 #[derive(Debug)]
 pub(crate) struct NewChannels {
     hasher: RandomState,

@@ -1,5 +1,5 @@
 //! Logs: lines for people on a terminal, one JSON object a line otherwise, always on standard error. Called from a
-//! `main.rs` only. What the lines hold from outside is made fit for them in one place ([`safe`]).
+//! `main.rs` only. What the lines hold from outside is made safe for them in [`safe`].
 
 use std::io::{self, IsTerminal as _};
 

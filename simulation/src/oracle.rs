@@ -224,7 +224,7 @@ fn is_indistinct(truth: &Truth, message: &Numbered, reader: &Reader) -> bool {
     let is_other = |received: &Received| matches!(received, Received::Message(received) if others.contains(&received));
     let had: Vec<usize> = (0..reader.received.len()).filter(|at| is_other(&reader.received[*at].1)).collect();
     let own = truth.pushed.get(message).map_or(0, |(at, _)| *at);
-    // Or Redis went back to it from the second, which a reader that was away meanwhile can't tell.
+    // Or Redis went back to it from the second, which a reader that was away meanwhile can't know.
     let goes_back = |at: &usize| {
         let Received::Message(other) = &reader.received[*at].1 else { return false };
         reader.received[*at].0 > own && truth.pushed.get(other).is_some_and(|(pushed, _)| *pushed < own)

@@ -396,7 +396,8 @@ impl<'a> Stage<'a> {
             Step::Hold { client, live, commands } => {
                 let client = self.setup.client(client);
                 let connections = world.connections.values_mut();
-                for connection in connections.filter(|connection| connection.client == client && connection.is_live() == live)
+                for connection in
+                    connections.filter(|connection| connection.client == client && connection.is_live() == live)
                 {
                     match commands {
                         true => connection.holds_commands = true,

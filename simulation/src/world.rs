@@ -436,7 +436,7 @@ impl World {
 
     /// Answers those that wait for replicas, where they are reached, or it is time.
     pub(crate) fn wait(&mut self) {
-        let mut go_on = Vec::new();
+        let mut released = Vec::new();
         for (id, connection) in &mut self.connections {
             let Some((wanted, until, wrote)) = connection.waits else { continue };
             let reached = self.servers.iter().filter(|replica| {
@@ -449,10 +449,10 @@ impl World {
             if reached >= wanted || clock::now_ms() >= until {
                 connection.waits = None;
                 connection.send(&Reply::Int(reached));
-                go_on.push(*id);
+                released.push(*id);
             }
         }
-        for id in go_on {
+        for id in released {
             self.carry_out(id);
         }
     }

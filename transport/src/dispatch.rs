@@ -1,5 +1,5 @@
-//! One way in: every request of every protocol passes here, and nothing reaches an operation past it. A request's path
-//! is looked up in the table of [`Methods`], its headers become a [`CallContext`], and it takes the method's fast
+//! The entry point: every request of every protocol passes here, and nothing reaches an operation past it. A request's
+//! path is looked up in the table of [`Methods`], its headers become a [`CallContext`], and it takes the method's fast
 //! path or goes to the generated service.
 //!
 //! Who calls is asked here, once, before anything else is said: even whether there is such a method is said only to

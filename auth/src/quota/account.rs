@@ -58,7 +58,7 @@ pub struct Account {
     answers: Arc<Semaphore>,
 }
 
-/// A pattern. It counts for as long as its subscription stands on Redis, which outlives its last stream.
+/// A pattern. It counts for as long as its subscription is on Redis, which outlives its last stream.
 #[derive(Debug)]
 struct Followed {
     streams: usize,
@@ -268,7 +268,7 @@ mod tests {
         drop(first);
         assert!(account.follow("c*").is_err(), "the other stream follows it still");
         drop(second);
-        assert!(account.follow("c*").is_err(), "its subscription stands");
+        assert!(account.follow("c*").is_err(), "its subscription is still there");
         account.follow("a*").expect("the same");
         tokio::time::advance(TOPIC_LINGER).await;
         account.follow("c*").expect("room again");

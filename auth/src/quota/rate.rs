@@ -42,7 +42,7 @@ impl Rate {
     }
 
     /// Takes an amount, unless that is too much now; then it says when it is not. More than a burst can be had by
-    /// whoever took nothing before.
+    /// a caller that took nothing before.
     pub(super) fn take(&self, amount: u64) -> Result<(), Duration> {
         let (now, cost) = (now_ns(), self.cost_ns(amount));
         let mut ahead = Duration::ZERO;
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(rate.take(1), Err(SECOND / 10));
         advance(SECOND).await;
         assert_eq!((0..).take_while(|_| rate.take(1).is_ok()).count(), 10);
-        // Whoever waits as long as it is told comes through.
+        // A caller that waits as long as it is asked to is served.
         let wait = rate.take(5).expect_err("too much");
         advance(wait).await;
         assert_eq!(rate.take(5), Ok(()));

@@ -36,7 +36,7 @@ pub(crate) enum Order {
     Numbered,
     /// They come from a plain program and are not numbered, but for their texts.
     Plain,
-    /// They are numbered from 1, but their texts may have overtaken each other on the way in.
+    /// They are numbered from 1, but their texts may have overtaken each other before they were numbered.
     Shuffled,
 }
 

@@ -32,7 +32,7 @@ const MESSAGES: u64 = 50_000_000;
 pub(crate) struct Flow {
     /// Messages written at a time.
     pub(super) batch: usize,
-    /// Messages that the slowest reader may be behind.
+    /// Messages that the slowest reader may lag.
     pub(super) window: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The probe of the real path: published by the command connection, so at the primary, and expected on the live one.
 //!
 //! A session can be up and deliver nothing: half-dead in between, or at a node that is the primary no more. Only a
-//! message that went all the way shows that the next one will. This module knows when a session has failed, not what
+//! message that came back shows that the next one will. This module knows when a session has failed, not what
 //! becomes of it.
 
 use std::{sync::Arc, time::Duration};

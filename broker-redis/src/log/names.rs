@@ -1,4 +1,4 @@
-//! The names of the registry in order. On Redis they stand by the time of their last publish, as writers of all
+//! The names of the registry in order. On Redis they are ordered by the time of their last publish, as writers of all
 //! versions keep them; what a process needs is a range by name, so it keeps them in order for itself.
 //!
 //! It is as good as reading all of the registry each time: before each use it asks for the names that were published on

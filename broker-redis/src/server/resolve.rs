@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 type Addresses = Result<Vec<SocketAddr>, String>;
 type LookUp = Shared<BoxFuture<'static, (Arc<Addresses>, Instant)>>;
-/// Asks the system, or what stands for it in tests.
+/// Asks the system, or what replaces it in tests.
 type Ask = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 pub(super) struct Resolver {
@@ -44,7 +44,7 @@ impl Resolver {
         }
         let look_up = self.look_up(host, port);
         let (found, _) = look_up.clone().await;
-        // Whoever comes now has another one.
+        // Later callers have another one.
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.take_if(|other| other.ptr_eq(&look_up));
         drop(under_way);
@@ -63,7 +63,7 @@ impl Resolver {
             return look_up.clone();
         }
         let (asked, name) = ((self.ask)(host.to_owned(), port), host.to_owned());
-        // A task of its own: it goes on when the attempt that began it is cut, and ends with the system's answer.
+        // A task of its own: it continues when the attempt that began it is cut, and ends with the system's answer.
         let task = tokio::spawn(async move { (asked.await, Instant::now()) });
         let found = async move {
             match task.await {

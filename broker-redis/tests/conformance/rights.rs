@@ -87,12 +87,12 @@ async fn work(publisher: &Shared, subscriber: &Shared) -> Option<String> {
     let deadline = Instant::now() + Duration::from_secs(10);
     for broker in [publisher, subscriber] {
         let mut state = broker.state();
-        let told = state.wait_for(|state| match state {
+        let reported = state.wait_for(|state| match state {
             State::Up => true,
             State::Down(why) => !why.contains("not connected yet"),
         });
-        let told = within(told, "its state").await.expect("the broker lives").clone();
-        if let State::Down(why) = told {
+        let reported = within(reported, "its state").await.expect("the broker lives").clone();
+        if let State::Down(why) = reported {
             return Some(why);
         }
     }

@@ -81,8 +81,8 @@ async fn every_kind_of_connection_speaks_tls_and_shows_its_certificate() {
 async fn trouble(settings: Settings) -> String {
     let broker: Shared = Redis::start(settings);
     let mut state = broker.state();
-    let told = state.wait_for(|state| matches!(state, State::Down(why) if !why.contains("not connected yet")));
-    let why = match within(told, "it says why").await.expect("the broker lives").clone() {
+    let reported = state.wait_for(|state| matches!(state, State::Down(why) if !why.contains("not connected yet")));
+    let why = match within(reported, "it says why").await.expect("the broker lives").clone() {
         State::Down(why) => why,
         State::Up => unreachable!("it waits for another state"),
     };
@@ -175,8 +175,8 @@ async fn renewed_files_count_from_the_next_connection_on() {
     redis.server.run();
     let mut state = broker.state();
     let words = "not signed by anyone trusted";
-    let told = state.wait_for(|state| matches!(state, State::Down(why) if why.contains(words)));
-    within(told, "the old ones are not enough").await.expect("the broker lives");
+    let reported = state.wait_for(|state| matches!(state, State::Down(why) if why.contains(words)));
+    within(reported, "the old ones are not enough").await.expect("the broker lives");
     client(&redis, &own);
     redis.files.write("ca.pem", authority.pem());
     // Redis trusts what it read when it started.

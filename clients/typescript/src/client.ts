@@ -40,8 +40,8 @@ async function everyPayloadArrivesAsItWasSent() {
   assert.equal(messages[1].payload.value, exactJson);
   assert.deepEqual(Uint8Array.from(messages[2].payload.value as Uint8Array), bytes);
   // Their texts differ: a message's cursor knows more of where it lies than a receipt's.
-  const place = (one: { epoch: string; sequence: bigint }) => `${one.epoch}:${one.sequence}`;
-  assert.deepEqual(messages.map(place), receipts.map(place));
+  const position = (one: { epoch: string; sequence: bigint }) => `${one.epoch}:${one.sequence}`;
+  assert.deepEqual(messages.map(position), receipts.map(position));
   assert.ok([...messages, ...receipts].every((one) => one.cursor !== ""));
 }
 

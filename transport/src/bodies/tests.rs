@@ -99,7 +99,7 @@ async fn a_message_is_read_when_it_has_its_share_which_it_gives_back() {
     let (waits, mut waiting) = body(&bodies, Takes::Many);
     send(&waits, frame(DECODE_BYTES, b"a")).await;
     assert!(timeout(BODY_WAIT / 2, waiting.frame()).await.is_err(), "nothing of it is handed out");
-    // Small ones are not in its way, nor it in theirs, and calls that end make room.
+    // Small ones do not delay it, nor it them, and calls that end make room.
     let (small, mut other) = body(&bodies, Takes::One);
     send(&small, frame(SMALL_BODY_BYTES, b"a")).await;
     timeout(Duration::from_millis(1), other.frame()).await.expect("at once").expect("a frame").expect("its share");

@@ -40,7 +40,7 @@ impl Crowd {
         let (receipts, enough, mut tasks) = (Arc::<Mutex<Receipts>>::default(), Arc::default(), JoinSet::new());
         for (channel, one) in channels.iter().flat_map(|channel| [(channel, 1), (channel, 2)]) {
             let (channel, client) = ((*channel).to_owned(), publisher.client());
-            tasks.spawn(go_on(client, channel, one, Arc::clone(&receipts), Arc::clone(&enough)));
+            tasks.spawn(keep_publishing(client, channel, one, Arc::clone(&receipts), Arc::clone(&enough)));
         }
         let channels = channels.iter().map(|channel| (*channel).to_owned()).collect();
         Self { channels, receipts, enough, tasks }
@@ -67,7 +67,7 @@ impl Crowd {
     }
 }
 
-async fn go_on(
+async fn keep_publishing(
     mut client: PublisherServiceClient<Channel>,
     channel: String,
     one: u32,
