@@ -43,9 +43,14 @@ pub enum InvalidKeys {
     /// A secret that can be guessed.
     #[error("the secret has {0} bytes; at least {SECRET_BYTES} are needed, such as `openssl rand -base64 48` writes")]
     ShortSecret(usize),
-    /// No JSON Web Key Set.
-    #[error("it is no JSON Web Key Set")]
-    Json(#[source] serde_json::Error),
+    /// No JSON Web Key Set. What is there instead is not repeated: it may be a secret.
+    #[error("it is no JSON Web Key Set (line {line}, column {column})")]
+    Json {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
     /// A key that can't be used.
     #[error("key {0}: {1}")]
     Key(usize, String),
@@ -113,7 +118,8 @@ impl Keys {
     }
 
     fn jwks(bytes: &[u8]) -> Result<Self, InvalidKeys> {
-        let set: JwkSet = serde_json::from_slice(bytes).map_err(InvalidKeys::Json)?;
+        let set: JwkSet = serde_json::from_slice(bytes)
+            .map_err(|error| InvalidKeys::Json { line: error.line(), column: error.column() })?;
         if set.keys.is_empty() || set.keys.len() > JWKS_KEYS {
             return Err(InvalidKeys::Count(set.keys.len()));
         }

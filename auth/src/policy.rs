@@ -53,9 +53,14 @@ pub(crate) struct Named {
 /// Why a text is no policy.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPolicy {
-    /// It is not written as one.
-    #[error(transparent)]
-    Syntax(#[from] toml::de::Error),
+    /// It is not written as one. What is there instead is not repeated: it may be a secret, where the wrong file is read.
+    #[error("line {line}: {what}")]
+    Syntax {
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
     /// A grant can't be one.
     #[error("line {line}: {text:?} in role {role:?}: {error}")]
     Grant {
@@ -109,7 +114,10 @@ impl Policy {
     ///
     /// It is no TOML, has a key that policies don't have, a grant that is none, or names a role that there is not.
     pub fn parse(text: &str) -> Result<Self, InvalidPolicy> {
-        let file: File = toml::from_str(text)?;
+        let file: File = toml::from_str(text).map_err(|error| InvalidPolicy::Syntax {
+            line: error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count()),
+            what: without_values(error.message()),
+        })?;
         let line = |spanned: &Spanned<String>| 1 + text[..spanned.span().start].matches('\n').count();
         let mut roles = BTreeMap::new();
         for (name, in_file) in file.roles {
@@ -260,6 +268,18 @@ impl Current {
     }
 }
 
+/// A message without the values that it quotes.
+fn without_values(message: &str) -> String {
+    let mut pieces = message.split('"');
+    let first = pieces.next().unwrap_or_default();
+    // What has quotes within is cut off there.
+    if pieces.next().is_some() {
+        format!("{first}…{}", pieces.next_back().unwrap_or_default())
+    } else {
+        first.to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +323,16 @@ subscribe = ["orders.*"]
         let anonymous = Named::default();
         assert!(may(&anonymous, Verb::Subscribe, "news.a") && !may(&anonymous, Verb::Publish, "news.a"));
         assert!(policy.has_anonymous());
+    }
+
+    #[test]
+    fn what_is_no_policy_is_not_repeated() {
+        for text in
+            ["roles = \"s3cret\"", "s3cret", "anonymous = [\"a\"]\n\"s3cret", "[roles.a]\npublish = \"s3\\\"cret\""]
+        {
+            let error = Policy::parse(text).expect_err("no policy").to_string();
+            assert!(error.starts_with("line ") && !error.contains("s3") && !error.contains("cret"), "{error}");
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn main() -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         say("this build is not optimised: its figures mean nothing (make bench)\n");
     }
-    descriptors::raise();
+    descriptors::raise(1);
     let flags = cli.flags;
     let rows: Vec<_> =
         rows::ROWS.iter().filter(|row| row.measure.contains(flags.only.as_deref().unwrap_or(""))).collect();

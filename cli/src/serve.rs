@@ -55,7 +55,7 @@ impl Serve {
     /// both ports are bound, before anything is printed. `program` is how this one was called.
     pub(crate) async fn run(self, program: &str, out: &mut Out, stop: CancellationToken) -> Result<(), Error> {
         telemetry::init(&self.logs.filter, self.logs.format).map_err(Error::serve)?;
-        descriptors::raise();
+        descriptors::raise(2);
         let names = self.common.names().map_err(Error::serve)?;
         let capture = self.capture.topics(&names).map_err(Error::serve)?;
         let broker = self.common.choose_broker(None, Role::Both).map_err(Error::serve)?;

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 async fn serve(asked: Serve) -> anyhow::Result<()> {
     telemetry::init(&asked.logs.filter, asked.logs.format)?;
-    descriptors::raise();
+    descriptors::raise(1);
     let shutdown = shutdown::on_signal().context("can't listen for signals")?;
     let settings = asked.settings()?;
     let broker = asked.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Publisher)?;

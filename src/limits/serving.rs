@@ -4,9 +4,14 @@ use std::time::Duration;
 
 /// Connections of one listener; fewer where the process may not have as many file descriptors.
 pub const CONNECTIONS: usize = 20_000;
-/// File descriptors that connections leave to the rest of the process (Redis, the admin listener): a full house must be
-/// able to find Redis again.
+/// File descriptors that all connections of a process, those of the admin listener as well, leave to the rest of it: a
+/// process whose listeners are full must be able to find Redis again. Redis takes a dozen (one a kind, and
+/// [`WAIT_CONNECTIONS`](super::WAIT_CONNECTIONS)), the runtime, listeners and signals another, and there are files that
+/// are read again and names that are looked up.
 pub const RESERVED_DESCRIPTORS: usize = 64;
+/// Which part of a process's file descriptors the admin listener may have at most (an eighth), where that is less than
+/// [`ADMIN_CONNECTIONS`](super::ADMIN_CONNECTIONS).
+pub const ADMIN_DESCRIPTORS: usize = 8;
 /// How long a listener waits when the system has no file descriptor or memory for another connection, which passes.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the log repeats that no more connections can be taken, while that is so.

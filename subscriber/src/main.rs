@@ -37,7 +37,7 @@ fn run(cli: Cli) -> Result<()> {
 
 async fn serve(flags: Serve) -> Result<()> {
     telemetry::init(&flags.logs.filter, flags.logs.format)?;
-    descriptors::raise();
+    descriptors::raise(1);
     let settings = flags.settings()?;
     let broker = flags.common.choose_broker(Some(DEFAULT_REDIS_URL), Role::Subscriber)?;
     let listener = listen(flags.listen.address, LISTEN_FLAG, flags.common.may_be_exposed()).await?;

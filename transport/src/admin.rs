@@ -2,7 +2,7 @@
 //! the services drain, and closes last.
 //!
 //! Each connection carries one request, in a bounded time, and there are few of them: neither a scraper that hangs nor
-//! a stranger costs more. Nothing here reveals a channel's name or anything of a message.
+//! a stranger costs more. A page in a browser whose own name leads here gets nothing (`host`). Nothing here reveals a channel's name or anything of a message.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidings::{
     broker::{self, State},
-    limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS, ADMIN_GRACE, ADMIN_TIMEOUT, HEADER_LIST_BYTES, METRICS_TIDY},
+    limits::{ACCEPT_PAUSE, ADMIN_GRACE, ADMIN_TIMEOUT, HEADER_LIST_BYTES, METRICS_TIDY},
     metrics::Part,
 };
 use tokio::{
@@ -21,12 +21,15 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::answer::Answers;
+use self::{answer::Answers, host::Hosts};
+use super::descriptors;
 
 mod answer;
+mod host;
 mod process;
 mod recorder;
 
+pub use host::{InvalidHost, parse as parse_host};
 pub use recorder::{AlreadyInstalled, Scrape, install};
 
 /// An admin listener that is bound and does not answer yet; all that happens from now on is counted.
@@ -35,6 +38,7 @@ pub struct AdminServer {
     listener: TcpListener,
     scrape: Scrape,
     follows_pushes: bool,
+    hosts: Hosts,
 }
 
 /// An admin listener that answers.
@@ -47,15 +51,21 @@ pub struct Admin {
 impl AdminServer {
     /// On a listener, in a process that has these parts.
     pub fn new(listener: TcpListener, scrape: Scrape, parts: &[Part]) -> Self {
-        Self { listener, scrape, follows_pushes: parts.contains(&Part::Subscriber) }
+        Self { listener, scrape, follows_pushes: parts.contains(&Part::Subscriber), hosts: Hosts::default() }
+    }
+
+    /// Answers those as well who ask for it by one of these names.
+    #[must_use]
+    pub fn with_hosts(self, names: &[String]) -> Self {
+        Self { hosts: Hosts::new(names), ..self }
     }
 
     /// Answers from now on. The process is ready while its broker is and `shutdown` was not cancelled. Stop it by
     /// [`Admin::stop`].
     pub fn open(self, broker: broker::Shared, shutdown: CancellationToken) -> Admin {
-        let Self { listener, scrape, follows_pushes } = self;
+        let Self { listener, scrape, follows_pushes, hosts } = self;
         let state: watch::Receiver<State> = if follows_pushes { broker.live_state() } else { broker.state() };
-        let answers = Arc::new(Answers { scrape, broker, state, shutdown, since: Instant::now() });
+        let answers = Arc::new(Answers { scrape, broker, state, shutdown, hosts, since: Instant::now() });
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "/metrics, /livez and /readyz are answered");
         }
@@ -76,7 +86,7 @@ impl Admin {
 }
 
 async fn serve(listener: TcpListener, answers: Arc<Answers>, stop: CancellationToken) {
-    let (tasks, permits) = (TaskTracker::new(), Arc::new(Semaphore::new(ADMIN_CONNECTIONS)));
+    let (tasks, permits) = (TaskTracker::new(), Arc::new(Semaphore::new(descriptors::of_admin())));
     let cut = CancellationToken::new();
     let mut tidy = interval(METRICS_TIDY);
     tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -245,3 +245,22 @@ async fn a_stop_is_reported_while_calls_drain() {
     assert!(publisher.process.wait(Duration::from_secs(20)).success());
     signal(&redis, "-CONT");
 }
+
+/// A page whose own name leads here (DNS rebinding) sends that name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_strangers_may_own_is_not_answered() {
+    let admin = Admin::choose();
+    let _served = Served::start(&[&admin.flag(), "--admin-allow-host=metrics.example.com"]);
+    for path in ["/metrics", "/readyz", "/livez", "/"] {
+        for host in ["evil.example", "evil.example:9100", "127.0.0.1.evil.example"] {
+            let refused = admin.ask_as("GET", path, &format!("host: {host}\r\n"));
+            assert_eq!(refused.code, 403, "{path} {host}");
+            assert!(refused.body.contains("--admin-allow-host") && !refused.body.contains("tidings_"), "{refused:?}");
+        }
+    }
+    let two = admin.ask_as("GET", "/metrics", "host: localhost\r\nhost: evil.example\r\n");
+    assert_eq!(two.code, 403, "{two:?}");
+    for host in ["localhost", "tidings:9100", "METRICS.example.com:9100"] {
+        assert_eq!(admin.ask_as("GET", "/metrics", &format!("host: {host}\r\n")).code, 200, "{host}");
+    }
+}

@@ -1,11 +1,16 @@
 //! Where operators look.
 
 use tidings::metrics::Part;
-use tidings_transport::admin::{self, AdminServer};
+use tidings_transport::admin::{self, AdminServer, InvalidHost};
 
 use super::{Common, Error, listen};
 
 const FLAG: &str = "--admin-listen";
+
+/// Reads a name by which it may be asked.
+pub(super) fn host(text: &str) -> Result<String, InvalidHost> {
+    admin::parse_host(text)
+}
 
 impl Common {
     /// Binds the admin listener, if one is asked for, and begins to count what a process of these parts does: for a
@@ -16,6 +21,7 @@ impl Common {
             Error::Exposed { address, .. } => Error::AdminExposed { flag: FLAG, address },
             error => error,
         })?;
-        Ok(Some(AdminServer::new(listener, admin::install(parts)?, parts)))
+        let server = AdminServer::new(listener, admin::install(parts)?, parts);
+        Ok(Some(server.with_hosts(&self.admin_allow_host)))
     }
 }

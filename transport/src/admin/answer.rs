@@ -9,11 +9,13 @@ use tidings::broker::{self, State};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::Scrape;
+use super::{Hosts, Scrape};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The version is that of the format: Prometheus wants it there.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const FOREIGN_HOST: &str = "This name may not be asked for here: pages in browsers could lead their own names to this address. Its operator can allow it: --admin-allow-host NAME\n";
 
 /// What answers are made of.
 pub(super) struct Answers {
@@ -21,11 +23,15 @@ pub(super) struct Answers {
     pub(super) broker: broker::Shared,
     pub(super) state: watch::Receiver<State>,
     pub(super) shutdown: CancellationToken,
+    pub(super) hosts: Hosts,
     pub(super) since: Instant,
 }
 
 impl Answers {
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if !self.hosts.allow(request) {
+            return text(StatusCode::FORBIDDEN, FOREIGN_HOST.to_owned());
+        }
         let (path, method) = (request.uri().path(), request.method());
         if !["/metrics", "/livez", "/readyz"].contains(&path) {
             return text(StatusCode::NOT_FOUND, "There is /metrics, /livez and /readyz here.\n".to_owned());

@@ -45,9 +45,14 @@ impl Admin {
 
     /// Asks in any way.
     pub(crate) fn ask(self, method: &str, path: &str) -> Answer {
+        self.ask_as(method, path, &format!("host: {}\r\n", self.0))
+    }
+
+    /// The same with headers of one's own, each with its line's end.
+    pub(crate) fn ask_as(self, method: &str, path: &str, headers: &str) -> Answer {
         let mut stream = self.connect();
         stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.0).expect("sent");
+        write!(stream, "{method} {path} HTTP/1.1\r\n{headers}\r\n").expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer that ends");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
