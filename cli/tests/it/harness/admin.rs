@@ -81,6 +81,15 @@ impl Admin {
         }
     }
 
+    /// Waits until it listens.
+    pub(crate) async fn listens(self) {
+        let deadline = Instant::now() + TEST_TIMEOUT;
+        while TcpStream::connect(self.0).is_err() {
+            assert!(Instant::now() < deadline, "the admin listener does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until a path is answered with a code; returns what it said then.
     pub(crate) async fn becomes(self, path: &str, code: u16) -> String {
         let deadline = Instant::now() + TEST_TIMEOUT;
