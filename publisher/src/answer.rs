@@ -1,9 +1,7 @@
-//! What a receipt says to a client: as the generated type, and written straight into a frame, which is the same to a
-//! byte and spares a text of its own for each field. Messages that were published together mostly have all but their
-//! ids and sequences in common, which is written once.
+//! A receipt as the client gets it: as the generated type, and written as protobuf at once, which is the same to a byte
+//! and spares an allocation for each field. Messages that were published together mostly have all but their ids and
+//! sequences in common, which is written once.
 
-use bytes::Bytes;
-use prost::Message as _;
 use tidings::{
     broker::Receipt,
     channel::ChannelName,
@@ -15,10 +13,7 @@ use tidings::{
     protobuf::{self, Small, delimited_length, number_length},
     status,
 };
-use tidings_transport::{
-    grpc::{PREFIX, put_prefix},
-    operation::Respond,
-};
+use tidings_transport::{encoding::Encoder, operation::Respond};
 use tonic::{Code, Status};
 
 /// A response with a channel's name of twenty bytes, about: what a batch's answer begins with room for.
@@ -27,7 +22,7 @@ const USUAL: usize = 168;
 /// Any part of a response: at most 87 bytes, where all numbers are as large as can be.
 type Part = Small<96>;
 /// A field of sixteen digits, the tag and the length of the next, which is the cursor, and how that begins.
-const AFTER_TIME: usize = 2 + 16 + 2 + SHORT_TEXT_BYTES - OWN_TEXT_BYTES;
+const AFTER: usize = 2 + 16 + 2 + SHORT_TEXT_BYTES - OWN_TEXT_BYTES;
 const ID: usize = uuid::fmt::Hyphenated::LENGTH;
 // Lengths of one byte are written as they are.
 const _: () = assert!(ID < 128 && SHORT_TEXT_BYTES < 128);
@@ -54,13 +49,9 @@ impl Respond for ReceiptOfOne {
         self.responder.respond(&self.receipt)
     }
 
-    fn into_frame(mut self) -> Bytes {
-        let mut frame = Vec::new();
-        self.responder.put(&mut frame, &self.receipt, |frame, length| {
-            frame.reserve_exact(PREFIX + length);
-            put_prefix(frame, length);
-        });
-        frame.into()
+    fn encode(mut self, encoder: &mut Encoder) {
+        let written = self.responder.write(&self.receipt);
+        encoder.written(written.length(), |buffer| written.put(buffer));
     }
 }
 
@@ -85,15 +76,12 @@ impl Respond for Receipts {
         }
     }
 
-    fn into_frame(mut self) -> Bytes {
-        let mut frame = Vec::with_capacity(PREFIX + self.receipts.len() * USUAL);
-        put_prefix(&mut frame, 0);
-        for receipt in &self.receipts {
-            self.responder.put(&mut frame, receipt, put_begin);
-        }
-        let length = frame.len() - PREFIX;
-        frame[1..PREFIX].copy_from_slice(&(length as u32).to_be_bytes());
-        frame.into()
+    fn encode(mut self, encoder: &mut Encoder) {
+        encoder.written_about(self.receipts.len() * USUAL, |buffer| {
+            for receipt in &self.receipts {
+                self.responder.write(receipt).put_within(buffer);
+            }
+        });
     }
 }
 
@@ -104,14 +92,21 @@ pub(crate) struct Responder {
     series: Option<Series>,
 }
 
+/// A response in three parts.
+struct Written<'a> {
+    id: [u8; 2 + ID],
+    before: &'a [u8],
+    end: Part,
+}
+
 /// What answers of one epoch and time have in common.
 struct Series {
     epoch: Epoch,
     time_ms: i64,
-    /// Channel and time, as they are written in a response.
+    /// Channel and time, which a response has before its sequence.
     before: Vec<u8>,
-    /// The epoch, and how the cursor begins.
-    after: [u8; AFTER_TIME],
+    /// The epoch and the beginning of the cursor, which it has after its sequence.
+    after: [u8; AFTER],
     cursors: cursor::Series,
 }
 
@@ -137,37 +132,32 @@ impl Responder {
         }
     }
 
-    /// Appends the answer to one publish of a `PublishStream`, as a frame. Says its code.
-    pub(crate) fn put_next(&mut self, buffer: &mut Vec<u8>, receipt: Option<Receipt>) -> Code {
+    /// Encodes the answer to one publish of a `PublishStream`, and returns its code.
+    pub(crate) fn encode_next(&mut self, encoder: &mut Encoder, receipt: Option<Receipt>) -> Code {
         let receipt = match only(receipt.as_slice()) {
             Ok(receipt) => receipt,
-            Err(status) => return put_error(buffer, &status),
+            Err(status) => return encode_error(encoder, &status),
         };
-        self.put(buffer, receipt, |buffer, length| {
-            put_prefix(buffer, delimited_length(length));
-            put_begin(buffer, length);
-        });
+        let written = self.write(receipt);
+        encoder.written(delimited_length(written.length()), |buffer| written.put_within(buffer));
         Code::Ok
     }
 
-    /// Appends a response, after what `begin` makes of its length. What is zero is left out, as proto3 has it.
-    fn put(&mut self, buffer: &mut Vec<u8>, receipt: &Receipt, begin: impl FnOnce(&mut Vec<u8>, usize)) {
+    /// A response as protobuf. What is zero is left out, as in proto3.
+    fn write(&mut self, receipt: &Receipt) -> Written<'_> {
         self.log(receipt);
         let Receipt { id: uuid, epoch, sequence, time_ms, duplicate, replicas } = *receipt;
         let Series { before, after, cursors, .. } = self.series(epoch, time_ms);
+        let mut id = [0; 2 + ID];
+        id[..2].copy_from_slice(&[1 << 3 | 2, ID as u8]);
+        uuid.hyphenated().encode_lower(&mut id[2..]);
         let mut end = Part::default();
         end.number(4, sequence as u64);
         end.bytes(*after);
         cursors.put_own(sequence, end.room(OWN_TEXT_BYTES));
         end.number(7, duplicate.into());
         end.number(8, i32::try_from(replicas).unwrap_or(i32::MAX) as u64);
-        begin(buffer, 2 + ID + before.len() + end.written().len());
-        let mut id = [0; 2 + ID];
-        id[..2].copy_from_slice(&[1 << 3 | 2, ID as u8]);
-        uuid.hyphenated().encode_lower(&mut id[2..]);
-        buffer.extend_from_slice(&id);
-        buffer.extend_from_slice(before);
-        buffer.extend_from_slice(end.written());
+        Written { id, before, end }
     }
 
     fn log(&self, receipt: &Receipt) {
@@ -180,6 +170,26 @@ impl Responder {
             self.series = None;
         }
         self.series.get_or_insert_with(|| Series::new(&self.channel, self.hash, epoch, time_ms))
+    }
+}
+
+impl Written<'_> {
+    fn length(&self) -> usize {
+        self.id.len() + self.before.len() + self.end.written().len()
+    }
+
+    fn put(&self, buffer: &mut Vec<u8>) {
+        buffer.extend_from_slice(&self.id);
+        buffer.extend_from_slice(self.before);
+        buffer.extend_from_slice(self.end.written());
+    }
+
+    /// Appends it to a message that has it as field 1.
+    fn put_within(&self, buffer: &mut Vec<u8>) {
+        let mut begin = Part::default();
+        begin.begin(1, self.length());
+        buffer.extend_from_slice(begin.written());
+        self.put(buffer);
     }
 }
 
@@ -196,24 +206,21 @@ impl Series {
         time.number(1, seconds);
         time.number(2, nanos);
         before.extend_from_slice(time.written());
-        let mut after = [0; AFTER_TIME];
+        let mut after = [0; AFTER];
         after[..2].copy_from_slice(&[5 << 3 | 2, 16]);
         after[2..18].copy_from_slice(&epoch.digits());
         after[18..20].copy_from_slice(&[6 << 3 | 2, SHORT_TEXT_BYTES as u8]);
-        // Where an epoch comes from is not part of each receipt, whose cursor is short therefore; readers find it
-        // out.
+        // A receipt's cursor does not say where its epoch comes from, and is short therefore; readers find it out.
         let cursors = cursor::Series::new(hash, Some(epoch), Lineage::Unknown);
         after[20..].copy_from_slice(cursors.same());
         Self { epoch, time_ms, before, after, cursors }
     }
 }
 
-/// Appends the answer to a publish of a `PublishStream` that failed, as a frame. Says its code.
-pub(crate) fn put_error(buffer: &mut Vec<u8>, status: &Status) -> Code {
+/// Encodes the answer to a publish of a `PublishStream` that failed, and returns its code.
+pub(crate) fn encode_error(encoder: &mut Encoder, status: &Status) -> Code {
     let error = Outcome::Error(status::to_publish_error(status));
-    let answer = PublishStreamResponse { result: Some(error) };
-    put_prefix(buffer, answer.encoded_len());
-    buffer.extend_from_slice(&answer.encode_to_vec());
+    encoder.message(&PublishStreamResponse { result: Some(error) });
     status.code()
 }
 
@@ -223,13 +230,6 @@ fn only(receipts: &[Receipt]) -> Result<&Receipt, Status> {
         tracing::error!("the broker gave no receipt for a message that it published");
         status::internal()
     })
-}
-
-/// The beginning of a response within another message, where it is field 1.
-fn put_begin(buffer: &mut Vec<u8>, length: usize) {
-    let mut begin = Part::default();
-    begin.begin(1, length);
-    buffer.extend_from_slice(begin.written());
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(crate) struct Stream(pub(crate) Publisher);
 impl Bidirectional for Stream {
     type Request = PublishStreamRequest;
     type Response = PublishStreamResponse;
-    type Frames = Answers;
+    type Responses = Answers;
 
     fn open(&self, context: CallContext, requests: Requests<PublishStreamRequest>) -> Answers {
         Answers::new(self.0.clone(), requests, &context)

@@ -13,7 +13,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use futures_util::{
     FutureExt as _, Stream, StreamExt as _,
     future::{Fuse, FusedFuture as _},
@@ -29,6 +28,7 @@ use tidings::{
 };
 use tidings_transport::{
     CallContext, DrainSignal,
+    encoding::{Encoded, Encoder},
     operation::{Received, Requests},
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -36,14 +36,14 @@ use tonic::Status;
 
 use self::under_way::{Answered, Burst, State, UnderWay};
 use crate::{
-    answer::put_error,
+    answer::encode_error,
     publisher::{Publisher, charge},
     request::{self, AllowedChannel, Ids, Publication, RequestPath},
 };
 
 mod under_way;
 
-/// The answers of one call, as frames.
+/// The answers of one call, encoded.
 pub(crate) struct Answers {
     publisher: Publisher,
     /// `None` when nothing more is taken in.
@@ -53,8 +53,8 @@ pub(crate) struct Answers {
     ids: Ids,
     under_way: FuturesOrdered<UnderWay>,
     answered: Option<Answered>,
-    /// Answers as frames, which go out with the next poll that has nothing to add.
-    written: Vec<u8>,
+    /// Answers that go out with the next poll that has nothing to add.
+    encoder: Encoder,
     messages_under_way: usize,
     bytes_under_way: usize,
     /// The status after the last answer.
@@ -79,7 +79,7 @@ impl Answers {
             ids: Ids::default(),
             under_way: FuturesOrdered::new(),
             answered: None,
-            written: Vec::new(),
+            encoder: Encoder::default(),
             messages_under_way: 0,
             bytes_under_way: 0,
             end: Ok(()),
@@ -169,8 +169,8 @@ impl Answers {
         self.under_way.push_back(UnderWay { bytes, state, counted });
     }
 
-    /// Writes the next answer of what is answered, where there is one.
-    fn write_next(&mut self) -> bool {
+    /// Encodes the next answer of what is answered, where there is one.
+    fn encode_next(&mut self) -> bool {
         let Some(answered) = self.answered.as_mut() else { return false };
         let Some(counted) = answered.counted.next() else { return false };
         self.messages_under_way -= 1;
@@ -178,27 +178,27 @@ impl Answers {
             self.bytes_under_way -= std::mem::take(&mut answered.bytes);
         }
         let code = match &mut answered.outcome {
-            Ok((responder, receipts)) => responder.put_next(&mut self.written, receipts.next()),
-            Err(status) => put_error(&mut self.written, status),
+            Ok((responder, receipts)) => responder.encode_next(&mut self.encoder, receipts.next()),
+            Err(status) => encode_error(&mut self.encoder, status),
         };
         counted.end(code);
         true
     }
 
-    /// What was written.
-    fn send(&mut self) -> Poll<Option<Result<Bytes, Status>>> {
-        Poll::Ready(Some(Ok(std::mem::take(&mut self.written).into())))
+    /// What was encoded.
+    fn send(&mut self) -> Poll<Option<Result<Encoded, Status>>> {
+        Poll::Ready(Some(Ok(self.encoder.take())))
     }
 }
 
 impl Stream for Answers {
-    type Item = Result<Bytes, Status>;
+    type Item = Result<Encoded, Status>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Encoded, Status>>> {
         let this = self.get_mut();
         loop {
-            while this.write_next() {
-                if this.written.len() >= ANSWERS_BYTES {
+            while this.encode_next() {
+                if this.encoder.len() >= ANSWERS_BYTES {
                     return this.send();
                 }
             }
@@ -206,7 +206,7 @@ impl Stream for Answers {
             this.take_in(context);
             match this.under_way.poll_next_unpin(context) {
                 Poll::Ready(Some(answered)) => this.answered = Some(answered),
-                _ if !this.written.is_empty() => return this.send(),
+                _ if !this.encoder.is_empty() => return this.send(),
                 Poll::Ready(None) if this.intake.is_none() => {
                     return Poll::Ready(std::mem::replace(&mut this.end, Ok(())).err().map(Err));
                 }

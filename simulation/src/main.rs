@@ -4,7 +4,6 @@
 //! name, and the runs take the seeds that follow it. What one run does depends on its seed alone.
 
 mod clock;
-mod frames;
 mod generate;
 mod lister;
 mod oracle;

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use tidings::pb::{
     GapReason, StreamMessagesRequest, StreamMessagesResponse, message::Payload, stream_messages_response::Event,
@@ -12,7 +11,6 @@ use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use crate::{
-    frames,
     truth::{Numbered, Reason, Received, short},
     world,
 };
@@ -69,7 +67,6 @@ impl Reading {
 
     async fn stream(&mut self, subscriber: &Subscriber) -> Result<(), Status> {
         let mut stream = subscriber.stream(self.request()).await?;
-        let mut buffer = BytesMut::new();
         loop {
             let _ = self.stalls.wait_for(|stalls| !stalls).await;
             let taken = tokio::select! {
@@ -77,8 +74,7 @@ impl Reading {
                 _ = self.stalls.changed() => continue,
             };
             let Some(taken) = taken else { return Ok(()) };
-            buffer.extend_from_slice(&taken?);
-            while let Some(response) = frames::next::<StreamMessagesResponse>(&mut buffer) {
+            for response in taken?.messages::<StreamMessagesResponse>() {
                 self.take(response.event.expect("an event"));
             }
         }

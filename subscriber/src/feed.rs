@@ -1,7 +1,7 @@
 //! A feed: the live messages of one topic, as a ring of chunks that all its streams share.
 //!
-//! The ring is bounded in bytes and age. A stream holds an index into it; one that is overtaken by the ring's end is
-//! told so and reads the log instead. Writing never waits for a reader.
+//! The ring is bounded in bytes and age. A stream holds an index into it; one whose next item was dropped finds that
+//! out and reads the log instead. Writing never waits for a reader.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,7 @@ use tidings::{
     message::{Epoch, Position},
 };
 
-use crate::frames::Chunk;
+use crate::chunk::Chunk;
 
 /// The live messages of one topic.
 #[derive(Debug)]
@@ -31,38 +31,37 @@ struct Ring {
     /// The index of the first item.
     base: u64,
     bytes: usize,
-    /// The last items that told of a rewritten history, with their indexes: they outlive their places, for those that
-    /// fall behind.
+    /// The last items about a rewritten history, with their indexes: they outlive the items, for streams that fall
+    /// behind.
     rewrites: VecDeque<(u64, Arc<Rewrite>)>,
-    /// A place for each follower, with the waker of one that waits.
+    /// A slot for each follower, with the waker of one that waits.
     followers: Slab<Option<Waker>>,
     idle_since: Option<Instant>,
 }
 
-/// One place of the ring.
+/// One item of the ring.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
     /// Messages.
     Chunk(Arc<Chunk>),
-    /// Pushes of one channel were lost before here: whoever does not stand at its end looks into the log.
-    Look(ChannelName, Position),
-    /// Redis went back within an epoch of one channel, and from here on other messages are in the place of what was
-    /// delivered.
+    /// Pushes of one channel were lost before here: a stream whose position is not this end reads the log.
+    Check(ChannelName, Position),
+    /// Redis went back within an epoch of one channel, and from here on other messages replace what was delivered.
     Rewritten(Arc<Rewrite>),
-    /// Pushes of any channel may have been lost here: look into the logs.
+    /// Pushes of any channel may have been lost here: the logs have to be read.
     Break,
-    /// Nothing comes any more, for this reason.
+    /// No more items follow, for this reason.
     Refused(Arc<str>),
 }
 
-/// How a channel's history was written anew.
+/// A channel's history that was rewritten: other messages have the same numbers now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rewrite {
     pub(crate) channel: ChannelName,
     pub(crate) epoch: Epoch,
     /// From this sequence on.
     pub(crate) from: i64,
-    /// The last message that was heard of what stood there before, and its log time, ms; 0 where that is not known.
+    /// The last message that was received of what was replaced, and its log time, ms; 0 where that is not known.
     pub(crate) to: i64,
     pub(crate) time_ms: i64,
 }
@@ -72,8 +71,8 @@ pub(crate) enum Found {
     Item(Item),
     /// Nothing yet; the follower will be woken.
     Nothing,
-    /// The ring has gone on without it.
-    Behind,
+    /// The ring has dropped it.
+    Passed,
 }
 
 impl Feed {
@@ -133,7 +132,7 @@ impl Feed {
         self.ring().idle_since
     }
 
-    /// Lets one more follow, from the next item on.
+    /// Adds a follower, from the next item on.
     pub(crate) fn follow(self: &Arc<Self>) -> Follower {
         let mut ring = self.ring();
         ring.idle_since = None;
@@ -163,13 +162,13 @@ impl Ring {
 impl Item {
     fn len(&self) -> usize {
         match self {
-            Self::Chunk(chunk) => chunk.bytes.len(),
-            Self::Look(..) | Self::Rewritten(_) | Self::Break | Self::Refused(_) => 0,
+            Self::Chunk(chunk) => chunk.block.bytes(),
+            Self::Check(..) | Self::Rewritten(_) | Self::Break | Self::Refused(_) => 0,
         }
     }
 }
 
-/// One stream's place in a feed. Dropping it frees the place.
+/// One stream's index into a feed.
 #[derive(Debug)]
 pub(crate) struct Follower {
     feed: Arc<Feed>,
@@ -178,11 +177,11 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// What stands at the follower's index, which stays where it is.
+    /// The item at the follower's index, which does not move.
     pub(crate) fn peek(&self, cx: &mut Context<'_>) -> Found {
         let mut ring = self.feed.ring();
         if self.index < ring.base {
-            return Found::Behind;
+            return Found::Passed;
         }
         if let Some((_, item)) = ring.items.get((self.index - ring.base) as usize) {
             return Found::Item(item.clone());
@@ -194,12 +193,12 @@ impl Follower {
         Found::Nothing
     }
 
-    /// Passes the item that was peeked at.
+    /// Moves past the item that was peeked at.
     pub(crate) fn advance(&mut self) {
         self.index += 1;
     }
 
-    /// Goes to the oldest item that is left. Answers which histories were written anew on the way there.
+    /// Moves to the oldest item that is left. Returns the histories that were rewritten on the way there.
     pub(crate) fn rewind(&mut self) -> Vec<Arc<Rewrite>> {
         let ring = self.feed.ring();
         let passed = self.index..ring.base;
@@ -208,14 +207,14 @@ impl Follower {
         rewrites.map(|(_, rewrite)| Arc::clone(rewrite)).collect()
     }
 
-    /// Where the first run of a channel stands, from the follower's index on, that leads beyond a position in the
-    /// same epoch: its beginning.
+    /// The sequence before the first run of a channel, from the follower's index on, that ends after a position in the
+    /// same epoch.
     pub(crate) fn first_beyond(&self, channel: &ChannelName, position: Position) -> Option<i64> {
         let ring = self.feed.ring();
         let from = self.index.saturating_sub(ring.base) as usize;
         let chunks = ring.items.iter().skip(from).filter_map(|(_, item)| match item {
             Item::Chunk(chunk) => Some(chunk),
-            Item::Look(..) | Item::Rewritten(_) | Item::Break | Item::Refused(_) => None,
+            Item::Check(..) | Item::Rewritten(_) | Item::Break | Item::Refused(_) => None,
         });
         let mut runs = chunks.flat_map(|chunk| &chunk.runs);
         let run = runs.find(|run| {
@@ -239,17 +238,17 @@ impl Drop for Follower {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
     use tidings::channel::Names;
+    use tidings_transport::encoding::BlockBuilder;
 
     use super::*;
-    use crate::frames::Run;
+    use crate::chunk::Run;
 
     fn channel() -> ChannelName {
         Names::new("tidings", "").expect("names").parse("c").expect("a name")
     }
 
-    fn chunk(size: usize, before: i64, last: i64) -> Item {
+    fn chunk(bytes: usize, before: i64, last: i64) -> Item {
         let before = Position { epoch: tidings::message::Epoch::from_u64(1), sequence: before };
         let runs = vec![Run {
             channel: channel(),
@@ -259,7 +258,10 @@ mod tests {
             lineage: tidings::message::Lineage::Unknown,
             after_loss: false,
         }];
-        Item::Chunk(Arc::new(Chunk { bytes: Bytes::from(vec![0; size]), runs, entries: Vec::new() }))
+        let mut block = BlockBuilder::default();
+        // With the prefix of a frame it has just so many.
+        block.push(|encoder| encoder.written(bytes - 5, |buffer| buffer.resize(buffer.len() + bytes - 5, 0)));
+        Item::Chunk(Arc::new(Chunk { block: block.copy(), runs, entries: Vec::new() }))
     }
 
     fn peek(follower: &Follower) -> Found {
@@ -269,10 +271,10 @@ mod tests {
     #[test]
     fn a_follower_sees_what_comes_after_it_began() {
         let feed = Feed::new();
-        feed.push([chunk(1, 0, 1)]);
+        feed.push([chunk(9, 0, 1)]);
         let mut follower = feed.follow();
         assert!(matches!(peek(&follower), Found::Nothing));
-        feed.push([chunk(1, 1, 2), Item::Break]);
+        feed.push([chunk(9, 1, 2), Item::Break]);
         assert!(matches!(peek(&follower), Found::Item(Item::Chunk(_))));
         follower.advance();
         assert!(matches!(peek(&follower), Found::Item(Item::Break)));
@@ -281,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_is_bounded_and_tells_who_is_behind() {
+    fn the_ring_is_bounded_and_who_falls_behind_finds_out() {
         let feed = Feed::new();
         let mut slow = feed.follow();
         for i in 0..40 {
             feed.push([chunk(RING_BYTES / 16, i, i + 1)]);
         }
         assert!(feed.ring().bytes <= RING_BYTES);
-        assert!(matches!(peek(&slow), Found::Behind));
+        assert!(matches!(peek(&slow), Found::Passed));
         slow.rewind();
         assert!(matches!(peek(&slow), Found::Item(Item::Chunk(chunk)) if chunk.runs[0].before.sequence == 24));
         feed.push([chunk(RING_BYTES * 2, 40, 41)]);
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn who_falls_behind_is_told_of_rewritten_histories_that_it_has_not_passed() {
+    fn who_falls_behind_gets_the_rewritten_histories_that_it_has_not_passed() {
         let feed = Feed::new();
         let epoch = Epoch::from_u64(1).expect("not zero");
         let rewrite = |from| Arc::new(Rewrite { channel: channel(), epoch, from, to: 9, time_ms: 0 });
@@ -304,11 +306,11 @@ mod tests {
         feed.push([Item::Rewritten(rewrite(1))]);
         quick.advance();
         feed.push([Item::Rewritten(rewrite(2)), chunk(RING_BYTES * 2, 0, 1), chunk(RING_BYTES * 2, 1, 2)]);
-        let told = |follower: &mut Follower| {
-            assert!(matches!(peek(follower), Found::Behind));
+        let passed = |follower: &mut Follower| {
+            assert!(matches!(peek(follower), Found::Passed));
             follower.rewind().iter().map(|rewrite| rewrite.from).collect::<Vec<_>>()
         };
-        assert_eq!((told(&mut slow), told(&mut quick)), (vec![1, 2], vec![2]));
+        assert_eq!((passed(&mut slow), passed(&mut quick)), (vec![1, 2], vec![2]));
         assert!(slow.rewind().is_empty());
         for from in 0..2 * FEED_REWRITES as i64 {
             feed.push([Item::Rewritten(rewrite(from))]);
@@ -326,7 +328,7 @@ mod tests {
         feed.age(Instant::now());
         assert!(matches!(peek(&one), Found::Item(_)));
         feed.age(Instant::now() + RING_AGE + Duration::from_secs(1));
-        assert!(matches!(peek(&one), Found::Behind));
+        assert!(matches!(peek(&one), Found::Passed));
         assert_eq!(feed.ring().bytes, 0);
         drop((one, two));
         assert_eq!(feed.followers(), 0);
@@ -337,7 +339,7 @@ mod tests {
     fn the_first_run_beyond_a_position_is_found() {
         let feed = Feed::new();
         let follower = feed.follow();
-        feed.push([chunk(1, 0, 3), chunk(1, 6, 9)]);
+        feed.push([chunk(9, 0, 3), chunk(9, 6, 9)]);
         let at = |sequence| Position { epoch: tidings::message::Epoch::from_u64(1), sequence };
         assert_eq!(follower.first_beyond(&channel(), at(1)), Some(0));
         assert_eq!(follower.first_beyond(&channel(), at(3)), Some(6));

@@ -1,15 +1,16 @@
 //! The subscriber: listens to channels and serves `ListMessages`, `StreamMessages` and `ListChannels`.
 //!
-//! A stream's way: [`operation`] checks the request ([`request`]) and opens a session ([`stream`]) on a [`feed`] of the
-//! [`hub`]; it catches up from the broker's log (through [`pages`], which all share) and follows. What the hub
-//! receives, and what one stream has read of the log, is framed once, by [`frames`], for all. [`service`] is the tonic
-//! service over the operations, and the table of its methods. What plain programs publish on captured channels is taken
-//! into the log by [`capture`].
+//! [`service`] is the tonic service over the operations, and the table of its methods. An [`operation`] checks the
+//! request ([`request`]) and opens a session ([`stream`]) on a [`feed`] of the [`hub`]; the session catches up from the
+//! broker's log, through [`pages`] that all share, and follows the feed. What the hub receives, and what one stream has
+//! read of the log, is encoded once for all, as a [`chunk`]. What plain programs publish on captured channels is added
+//! to the log by [`capture`].
 
 mod capture;
 mod channels;
+mod chunk;
+mod event;
 mod feed;
-mod frames;
 mod hub;
 mod list;
 mod operation;

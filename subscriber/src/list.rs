@@ -13,7 +13,7 @@ use tidings::{
 };
 use tonic::Status;
 
-use crate::{frames, stream::holds};
+use crate::{event, stream::holds};
 
 /// What a page is asked for.
 pub(crate) struct Query<'a> {
@@ -80,7 +80,7 @@ fn message(channel: &ChannelName, stored: &Stored, head: Option<&Head>) -> (pb::
     let position = Position { epoch, sequence: stored.sequence };
     let lineage = head.zip(epoch).map_or(Lineage::Unknown, |(head, epoch)| head.lineage(epoch));
     let message =
-        frames::message(channel, channel_hash(channel.as_str()), envelope, stored.sequence, Mark { position, lineage });
+        event::message(channel, channel_hash(channel.as_str()), envelope, stored.sequence, Mark { position, lineage });
     (message, position)
 }
 

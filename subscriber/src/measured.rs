@@ -7,17 +7,17 @@ use tidings::{
     message::{Epoch, Position},
 };
 
-use crate::frames::{Builder, Origin, Place};
+use crate::chunk::{Builder, Numbered, Origin};
 
-/// Frames consecutive messages of a channel as the hub does with what one read brought; answers the bytes of all
+/// Encodes consecutive messages of a channel as the hub does with what one read brought; answers the bytes of all
 /// chunks.
 pub fn chunks(channel: &ChannelName, envelopes: &[Envelope]) -> usize {
     let (mut builder, hash, epoch) = (Builder::default(), channel_hash(channel.as_str()), Epoch::from_u64(1));
     for (sequence, envelope) in (1..).zip(envelopes) {
         let before = Position { epoch, sequence: sequence - 1 };
         let position = Position { epoch, sequence };
-        let place = Place { before, sequence, position, time_ms: envelope.time_ms };
-        builder.push(channel, hash, place, &envelope.parts(), Origin::default);
+        let numbered = Numbered { before, sequence, position, time_ms: envelope.time_ms };
+        builder.push(channel, hash, numbered, &envelope.parts(), Origin::default);
     }
-    builder.finish().iter().map(|chunk| chunk.bytes.len()).sum()
+    builder.finish().iter().map(|chunk| chunk.block.bytes()).sum()
 }

@@ -119,7 +119,7 @@ pub(crate) struct StreamMessages(pub(crate) Arc<Subscriber>);
 impl ServerStreaming for StreamMessages {
     type Request = StreamMessagesRequest;
     type Response = StreamMessagesResponse;
-    type Frames = Events;
+    type Responses = Events;
 
     fn open(
         &self,

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::ahead::Ahead;
 use self::ahead::Aheads;
-use crate::{feed::Rewrite, frames::Chunk};
+use crate::{chunk::Chunk, feed::Rewrite};
 
 mod ahead;
 
@@ -109,7 +109,7 @@ impl Pages {
             shelf.chunks.iter().filter(|(key, (_, chunk))| is_gone(key, chunk)).map(|(key, _)| key.clone()).collect();
         for key in gone {
             if let Some((_, chunk)) = shelf.chunks.pop(&key) {
-                shelf.bytes -= chunk.bytes.len();
+                shelf.bytes -= chunk.block.bytes();
             }
         }
         shelf.ahead.retain(|(channel, _), _| *channel != rewrite.channel);
@@ -125,9 +125,9 @@ impl Pages {
         let now = Instant::now();
         for chunk in chunks {
             let Some(run) = chunk.runs.first() else { continue };
-            shelf.bytes += chunk.bytes.len();
+            shelf.bytes += chunk.block.bytes();
             if let Some((_, replaced)) = shelf.chunks.put((channel.clone(), run.before), (now, Arc::clone(chunk))) {
-                shelf.bytes -= replaced.bytes.len();
+                shelf.bytes -= replaced.block.bytes();
             }
         }
         while shelf.bytes > PAGES_BYTES && shelf.drop_oldest() {}
@@ -192,7 +192,7 @@ impl Shelf {
 
     fn drop_oldest(&mut self) -> bool {
         let Some((_, (_, chunk))) = self.chunks.pop_lru() else { return false };
-        self.bytes -= chunk.bytes.len();
+        self.bytes -= chunk.block.bytes();
         true
     }
 }

@@ -1,6 +1,5 @@
 //! The service without a server, for `simulation/` and nobody else: it is built with `--cfg simulation`.
 
-use bytes::Bytes;
 use futures_util::Stream;
 use tidings::{
     broker::Shared,
@@ -9,6 +8,7 @@ use tidings::{
 };
 use tidings_transport::{
     CallContext,
+    encoding::Encoded,
     operation::{ServerStreaming as _, Unary as _},
 };
 use tokio_util::sync::CancellationToken;
@@ -37,11 +37,11 @@ impl Subscriber {
         self.assembled.service.list_messages.call(self.context(), request).await
     }
 
-    /// Opens a stream of frames.
+    /// Opens a stream.
     pub async fn stream(
         &self,
         request: StreamMessagesRequest,
-    ) -> Result<impl Stream<Item = Result<Bytes, Status>> + Unpin + use<>, Status> {
+    ) -> Result<impl Stream<Item = Result<Encoded, Status>> + Unpin + use<>, Status> {
         self.assembled.service.stream_messages.open(self.context(), request).await
     }
 

@@ -1,8 +1,8 @@
-//! What gRPC puts around messages over HTTP/2: a prefix before each, a head before all of them, and a status after.
+//! What gRPC puts around messages over HTTP/2: a prefix before each, headers before all of them, and a status after
+//! them.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
-use prost::Message;
 use tidings::{limits::DECODE_BYTES, status};
 use tonic::{Status, body::Body};
 
@@ -11,21 +11,18 @@ pub(super) use self::framed::Framed;
 mod framed;
 
 /// Bytes before each message: a flag, which says whether it is compressed, and its length.
-pub const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
-/// Writes what precedes a message of this length, which is below 4 GiB.
-pub fn put_prefix(buffer: &mut Vec<u8>, length: usize) {
+/// Appends the prefix of a message of this length, which is below 4 GiB.
+pub(super) fn put_prefix(buffer: &mut Vec<u8>, length: usize) {
     buffer.push(0);
     buffer.extend_from_slice(&(length as u32).to_be_bytes());
 }
 
-/// A message with its prefix.
-pub fn frame(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut frame = Vec::with_capacity(PREFIX + length);
-    put_prefix(&mut frame, length);
-    message.encode_raw(&mut frame);
-    frame.into()
+/// Writes the length into the prefix of a frame that is whole.
+pub(super) fn set_length(frame: &mut [u8]) {
+    let length = (frame.len() - PREFIX) as u32;
+    frame[1..PREFIX].copy_from_slice(&length.to_be_bytes());
 }
 
 /// The response whose body has frames, and trailers at its end.

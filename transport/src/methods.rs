@@ -25,6 +25,7 @@ use tonic::{
 use super::{
     CallContext,
     deadline::Deadline,
+    encoding::Encoder,
     grpc::{self, Framed},
     operation::{Bidirectional, Received, Respond as _, ServerStreaming, Unary},
 };
@@ -213,9 +214,10 @@ impl<O: Unary> OfOne for Single<O> {
     fn answer(&self, context: CallContext, message: Bytes) -> BoxFuture<'static, Result<Response<Body>, Status>> {
         let begun = codec::decode(message).map(|request| self.0.call(context, request));
         Box::pin(async move {
-            let frame = begun?.await?.into_frame();
+            let mut encoder = Encoder::default();
+            begun?.await?.encode(&mut encoder);
             // The answer is there: no deadline can end it any more.
-            Ok(grpc::response(Framed::new(stream::once(ready(Ok(frame))), Deadline::none())))
+            Ok(grpc::response(Framed::new(stream::once(ready(Ok(encoder.take()))), Deadline::none())))
         })
     }
 }

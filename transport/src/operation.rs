@@ -10,7 +10,6 @@
 //! The functions here are how a generated service calls its operations: [`unary`], [`server_streaming`],
 //! [`bidirectional`].
 
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
 use http::StatusCode;
 use prost::Message;
@@ -19,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming, codec::Codec as _};
 
 use super::{
     CallContext,
+    encoding::{Encoded, Encoder},
     grpc::{self, Framed},
 };
 
@@ -37,7 +37,7 @@ pub trait Unary: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Response, Status>> + Send + 'static;
 }
 
-/// The result of an operation: a protobuf message, or what knows a faster way to its bytes.
+/// The result of an operation: a protobuf message, or what can be encoded faster than by way of one.
 pub trait Respond: Send + 'static {
     /// Its type in the contract.
     type Message: Message + 'static;
@@ -45,12 +45,12 @@ pub trait Respond: Send + 'static {
     /// The message.
     fn into_message(self) -> Self::Message;
 
-    /// The same as a gRPC frame, prefix included.
-    fn into_frame(self) -> Bytes
+    /// Encodes the same message.
+    fn encode(self, encoder: &mut Encoder)
     where
         Self: Sized,
     {
-        grpc::frame(&self.into_message())
+        encoder.message(&self.into_message());
     }
 }
 
@@ -68,16 +68,16 @@ pub trait ServerStreaming: Clone + Send + Sync + 'static {
     type Request: Message + Default + Counted + 'static;
     /// What it gets, again and again.
     type Response: Message + Default + Counted + Send + 'static;
-    /// Whole gRPC frames of responses, several at a time: all streams share these bytes. It ends by itself when its
-    /// connection drains; the transport ends it at its deadline.
-    type Frames: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static;
+    /// Responses, encoded, several at a time: streams share the bytes. It ends by itself when its connection drains;
+    /// the transport ends it at its deadline.
+    type Responses: Stream<Item = Result<Encoded, Status>> + Send + Unpin + 'static;
 
     /// Begins the stream. When this returns, everything from here on is in it.
     fn open(
         &self,
         context: CallContext,
         request: Self::Request,
-    ) -> impl Future<Output = Result<Self::Frames, Status>> + Send + 'static;
+    ) -> impl Future<Output = Result<Self::Responses, Status>> + Send + 'static;
 }
 
 /// An RPC in which both sides send as many messages as they like.
@@ -87,10 +87,10 @@ pub trait Bidirectional: Clone + Send + Sync + 'static {
     /// What it gets.
     type Response: Message + Default + Counted + Send + 'static;
     /// As with [`ServerStreaming`].
-    type Frames: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static;
+    type Responses: Stream<Item = Result<Encoded, Status>> + Send + Unpin + 'static;
 
     /// Begins to answer.
-    fn open(&self, context: CallContext, requests: Requests<Self::Request>) -> Self::Frames;
+    fn open(&self, context: CallContext, requests: Requests<Self::Request>) -> Self::Responses;
 }
 
 /// The requests of a call, in their order.
@@ -119,7 +119,7 @@ pub async fn unary<O: Unary>(
     Ok(Response::new(response.into_message()))
 }
 
-/// Answers a generated service's call: the shared frames are decoded again.
+/// Answers a generated service's call: what was encoded for all streams is decoded again.
 ///
 /// # Errors
 ///
@@ -129,8 +129,8 @@ pub async fn server_streaming<O: ServerStreaming>(
     request: Request<O::Request>,
 ) -> Result<Response<Streaming<O::Response>>, Status> {
     let context = CallContext::of(request.extensions())?;
-    let frames = operation.open(context.clone(), request.into_inner()).await?;
-    Ok(decoded(&context, frames))
+    let responses = operation.open(context.clone(), request.into_inner()).await?;
+    Ok(decoded(&context, responses))
 }
 
 /// Answers a generated service's call.
@@ -147,16 +147,16 @@ pub fn bidirectional<O: Bidirectional>(
         let message = request.map_err(grpc::refine)?;
         Ok(Received { bytes: message.encoded_len(), message })
     });
-    let frames = operation.open(context.clone(), requests.boxed());
-    Ok(decoded(&context, frames))
+    let responses = operation.open(context.clone(), requests.boxed());
+    Ok(decoded(&context, responses))
 }
 
-fn decoded<M, S>(context: &CallContext, frames: S) -> Response<Streaming<M>>
+fn decoded<M, S>(context: &CallContext, responses: S) -> Response<Streaming<M>>
 where
     M: Message + Default + Counted + Send + 'static,
-    S: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static,
+    S: Stream<Item = Result<Encoded, Status>> + Send + Unpin + 'static,
 {
-    let body = Framed::new(frames, context.lifetime());
+    let body = Framed::new(responses, context.lifetime());
     let decoder = Counting::<M, M>::default().decoder();
     Response::new(Streaming::new_response(decoder, body, StatusCode::OK, None, None))
 }

@@ -9,6 +9,8 @@ use tidings::{
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use tidings_transport::encoding::{Encoded, Encoder};
+
 use super::{ReceiptOfOne, Receipts, Respond, Responder};
 
 fn channel(name: &str) -> ChannelName {
@@ -39,16 +41,21 @@ fn receipts() -> Vec<Receipt> {
     receipts
 }
 
-fn framed(message: &impl prost::Message) -> Vec<u8> {
-    let body = message.encode_to_vec();
-    [&[0][..], &(body.len() as u32).to_be_bytes(), &body].concat()
+fn encoded(encode: impl FnOnce(&mut Encoder)) -> Encoded {
+    let mut encoder = Encoder::default();
+    encode(&mut encoder);
+    encoder.take()
+}
+
+fn by_prost(message: &impl prost::Message) -> Encoded {
+    encoded(|encoder| encoder.message(message))
 }
 
 #[test]
 fn an_answer_has_the_epoch_and_the_cursor_of_its_own_receipt() {
     let channel = channel("orders");
     let mut responder = Responder::new(channel.clone());
-    // A repeat is answered with the receipt that it had in an epoch before.
+    // A repeat gets the receipt that it had in an earlier epoch.
     for (epoch, sequence) in [(1, 7), (1, 8), (2, 9), (1, 3)] {
         let receipt = receipt(epoch, sequence);
         let answer = responder.respond(&receipt);
@@ -59,22 +66,22 @@ fn an_answer_has_the_epoch_and_the_cursor_of_its_own_receipt() {
 }
 
 #[test]
-fn a_frame_is_what_prost_would_write() {
+fn what_is_encoded_is_what_prost_would_write() {
     for name in ["c", "orders.eu", &"n".repeat(127), &"n".repeat(128), &"n".repeat(255)] {
         let channel = channel(name);
         let mut responses = Vec::new();
         for receipt in receipts() {
             let response = Responder::new(channel.clone()).respond(&receipt);
-            let frame = one(&channel, &[receipt]).expect("a receipt").into_frame();
-            assert_eq!(frame, framed(&response), "{response:?}");
-            let mut streamed = Vec::new();
-            assert_eq!(Responder::new(channel.clone()).put_next(&mut streamed, Some(receipt)), Code::Ok);
+            let answer = one(&channel, &[receipt]).expect("a receipt");
+            assert_eq!(encoded(|encoder| answer.encode(encoder)), by_prost(&response), "{response:?}");
+            let mut streamed = Encoder::default();
+            assert_eq!(Responder::new(channel.clone()).encode_next(&mut streamed, Some(receipt)), Code::Ok);
             let result = Some(Outcome::Response(response.clone()));
-            assert_eq!(streamed, framed(&PublishStreamResponse { result }));
+            assert_eq!(streamed.take(), by_prost(&PublishStreamResponse { result }));
             responses.push(response);
         }
-        let frame = Receipts::new(Responder::new(channel.clone()), receipts_of(&responses)).into_frame();
-        assert_eq!(frame, framed(&PublishBatchResponse { responses }));
+        let answer = Receipts::new(Responder::new(channel.clone()), receipts_of(&responses));
+        assert_eq!(encoded(|encoder| answer.encode(encoder)), by_prost(&PublishBatchResponse { responses }));
     }
 }
 
@@ -86,10 +93,10 @@ fn receipts_of(responses: &[tidings::pb::PublishResponse]) -> Vec<Receipt> {
 
 #[test]
 fn a_broker_without_a_receipt_is_a_bug() {
-    let answer = one(&channel("c"), &[]).map(Respond::into_frame);
+    let answer = one(&channel("c"), &[]).map(Respond::into_message);
     assert_eq!(answer.expect_err("no receipt").code(), Code::Internal);
-    let mut streamed = Vec::new();
-    assert_eq!(Responder::new(channel("c")).put_next(&mut streamed, None), Code::Internal);
+    let mut streamed = Encoder::default();
+    assert_eq!(Responder::new(channel("c")).encode_next(&mut streamed, None), Code::Internal);
     let error = Outcome::Error(status::to_publish_error(&status::internal()));
-    assert_eq!(streamed, framed(&PublishStreamResponse { result: Some(error) }));
+    assert_eq!(streamed.take(), by_prost(&PublishStreamResponse { result: Some(error) }));
 }

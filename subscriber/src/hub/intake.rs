@@ -21,8 +21,8 @@ use tidings::{
 
 use crate::{
     capture::Capture,
+    chunk::{Builder, Numbered},
     feed::{Item, Rewrite},
-    frames::{Builder, Place},
 };
 
 mod capture_forwarder;
@@ -156,7 +156,7 @@ impl Intake {
     }
 
     fn seal(&mut self) {
-        self.items.extend(self.builder.finish().into_iter().map(|chunk| Item::Chunk(Arc::new(chunk))));
+        self.items.extend(self.builder.finish().into_iter().map(Item::Chunk));
     }
 
     /// The losses that pushes showed since this was last asked.
@@ -269,7 +269,7 @@ impl Intake {
         let Some(known) = self.channels.get_mut(channel) else { return false };
         let State::Head(course) = &mut known.state else { return false };
         let (hash, captured) = (known.hash, known.captured);
-        let place = match envelope.claim() {
+        let numbered = match envelope.claim() {
             Some(claim) if !course.follows(claim) => return false,
             Some(claim @ Claim { epoch, sequence }) => {
                 let bits = Mark::bits(payload);
@@ -279,31 +279,31 @@ impl Intake {
                     None => (envelope.time_ms(), Mark { time_ms: envelope.time_ms(), bits }),
                 };
                 course.pass(claim, mark);
-                Place { before: Position::new(epoch, sequence - 1), sequence, position: course.position, time_ms }
+                Numbered { before: Position::new(epoch, sequence - 1), sequence, position: course.position, time_ms }
             }
             None => {
                 let before = course.position;
-                Place { before, sequence: 0, position: before, time_ms: envelope.time_ms() }
+                Numbered { before, sequence: 0, position: before, time_ms: envelope.time_ms() }
             }
         };
         // An unnumbered message says nothing of numbered messages: one may have been lost all the same.
-        known.received |= place.sequence > 0;
+        known.received |= numbered.sequence > 0;
         match (captured, notice) {
             // A stranger published this as a notice.
-            (_, Some(_)) if place.sequence == 0 => return true,
-            (Captured::Here | Captured::Elsewhere, None) if place.sequence == 0 => {
+            (_, Some(_)) if numbered.sequence == 0 => return true,
+            (Captured::Here | Captured::Elsewhere, None) if numbered.sequence == 0 => {
                 if self.capture_forwarder.plain(channel, captured, payload, &envelope.envelope()) {
                     return true;
                 }
             }
-            (Captured::Here, Some(adopted)) => self.capture_forwarder.notice(channel, place, &adopted),
-            (Captured::Here, None) => self.capture_forwarder.pass(channel, place),
+            (Captured::Here, Some(adopted)) => self.capture_forwarder.notice(channel, numbered, &adopted),
+            (Captured::Here, None) => self.capture_forwarder.pass(channel, numbered),
             (Captured::No | Captured::Elsewhere, _) => {}
         }
-        tracing::debug!(channel = channel.as_str(), id = %envelope.envelope().id, sequence = place.sequence, "received");
+        tracing::debug!(channel = channel.as_str(), id = %envelope.envelope().id, sequence = numbered.sequence, "received");
         self.news = true;
         if !self.silent {
-            self.builder.push(channel, hash, place, &envelope.parts(), || course.origin(place.position));
+            self.builder.push(channel, hash, numbered, &envelope.parts(), || course.origin(numbered.position));
         }
         true
     }

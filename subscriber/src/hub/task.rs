@@ -232,7 +232,7 @@ impl Task {
         }
         let end = head.as_ref().map_or(Position::START, Head::end);
         for followed in missed.iter().filter_map(|topic| self.topics.get(topic)) {
-            followed.feed.push([Item::Look(channel.clone(), end)]);
+            followed.feed.push([Item::Check(channel.clone(), end)]);
         }
         for reply in self.checks.answered(channel) {
             let _ = reply.send(Ok(head.clone()));

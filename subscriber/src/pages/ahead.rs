@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Pages;
-use crate::frames;
+use crate::chunk;
 
 /// A page that is being read ahead, or was; reading ends when nobody waits for it any more.
 pub(crate) struct Ahead {
@@ -106,7 +106,7 @@ impl Pages {
         }
         // Meanwhile Redis reads the next.
         tokio::task::yield_now().await;
-        let chunks = frames::of_log(channel, hash, (reader.position, to), &page.messages, page.head.as_ref());
+        let chunks = chunk::of_log(channel, hash, (reader.position, to), &page.messages, page.head.as_ref());
         self.keep(channel, &chunks, rewrites);
     }
 }

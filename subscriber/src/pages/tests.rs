@@ -1,14 +1,15 @@
 use std::time::Duration;
 
-use bytes::Bytes;
 use tidings::{
     broker::{Broker, Retention, memory::Memory},
     channel::Names,
     message::{Draft, Epoch, Payload},
 };
 
+use tidings_transport::encoding::BlockBuilder;
+
 use super::*;
-use crate::frames::Run;
+use crate::chunk::Run;
 
 fn channel() -> ChannelName {
     Names::new("tidings", "").expect("names").parse("c").expect("a name")
@@ -45,7 +46,10 @@ fn chunk(before: i64, bytes: usize) -> Arc<Chunk> {
         lineage: tidings::message::Lineage::Unknown,
         after_loss: false,
     }];
-    Arc::new(Chunk { bytes: Bytes::from(vec![0; bytes]), runs, entries: Vec::new() })
+    let mut block = BlockBuilder::default();
+    // With the prefix of a frame it has just so many.
+    block.push(|encoder| encoder.written(bytes - 5, |buffer| buffer.resize(buffer.len() + bytes - 5, 0)));
+    Arc::new(Chunk { block: block.copy(), runs, entries: Vec::new() })
 }
 
 fn at(sequence: i64) -> Position {

@@ -1,270 +1,195 @@
-//! Reading the log until a stream can go on live.
+//! Reading the log until a stream can continue live: which channels, in which order, and what to do without those that
+//! can't be read.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
-use bytes::{Bytes, BytesMut};
 use tidings::{
-    broker::{Absence, Broker, DataSetNow, Error, From, GapReason, Head, Page, PageLimit, history::Next},
+    broker::{Absence, DataSetNow, Error, Head},
     channel::ChannelName,
-    envelope::EnvelopeRef,
-    limits::{BACKOFF_MAX, HEADS_PER_READ},
-    message::{Lineage, Mark, Position},
-    metrics::{self, Mode},
+    limits::{BACKOFF_MAX, HEAD_LINGER},
+    message::Position,
     status::{self, Call},
 };
+use tidings_transport::encoding::{Encoded, Encoder};
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{Fit, Need, Session, living::living, positions::Places};
-use crate::{frames, hub::Refusal};
+use super::{
+    backlog::Backlog,
+    delivery::Delivery,
+    living::living,
+    log_reader::{LogReader, Reading, Step, Stop},
+    source::Source,
+    unstarted::Unstarted,
+};
+use crate::feed::Follower;
 
-impl Session {
-    /// Whether the log must be read before the stream goes on live.
-    pub(super) fn is_behind(&self) -> bool {
-        self.unlisted || !self.behind.is_empty() || !self.news.is_empty()
+/// What a stream has to read, and how far it is.
+pub(super) struct CatchUp {
+    source: Source,
+    backlog: Backlog,
+    unstarted: Unstarted,
+    log: LogReader,
+}
+
+impl CatchUp {
+    /// Has to read these channels, and to find the start in others.
+    pub(super) fn new(source: Source, channels: VecDeque<ChannelName>, unstarted: Unstarted) -> Self {
+        Self { source, backlog: Backlog::of(channels), unstarted, log: LogReader::default() }
     }
 
-    /// Reads one step further; answers the frames to send, which may be none. While the broker is away the stream
-    /// stays open: the step waits a little and answers nothing.
-    pub(super) async fn catch_up(&mut self) -> Result<Bytes, Status> {
-        self.mode.set(Mode::CatchingUp);
-        let step = self.step().await;
-        if !self.is_behind() {
-            self.mode.set(Mode::Live);
-        }
-        match step {
-            Ok(frames) => Ok(frames),
+    /// Whether there is nothing to read.
+    pub(super) fn is_done(&self) -> bool {
+        self.backlog.is_empty()
+    }
+
+    /// Whether the stream's start in a channel is not known yet.
+    pub(super) fn is_unstarted(&self, channel: &ChannelName) -> bool {
+        self.unstarted.has(channel)
+    }
+
+    /// One channel has to be read.
+    pub(super) fn add(&mut self, channel: ChannelName) {
+        self.backlog.add(channel);
+    }
+
+    /// These channels have to be read, some of which were rewritten, and no others.
+    pub(super) fn replace(&mut self, channels: VecDeque<ChannelName>, rewritten: HashSet<ChannelName>) {
+        self.backlog.replace(channels, rewritten);
+    }
+
+    /// Every channel has to be read: pushes of any may have been lost.
+    pub(super) fn restart(&mut self, delivery: &Delivery) {
+        let positions = delivery.positions();
+        let mut channels = positions.channels();
+        channels.extend(self.unstarted.channels().cloned());
+        self.backlog.restart(channels, positions.pattern().is_some());
+    }
+
+    /// Reads one step further, and returns what is to be sent, which may be nothing. While the broker is away the
+    /// stream stays open: the step waits a little and returns nothing.
+    pub(super) async fn step(&mut self, delivery: &mut Delivery, follower: &Follower) -> Result<Encoded, Status> {
+        match self.try_step(delivery, follower).await {
+            Ok(encoded) => Ok(encoded),
             Err(Stop::Broker(Error::Unavailable(_) | Error::OutcomeUnknown(_))) => {
                 sleep(BACKOFF_MAX.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                Ok(Bytes::new())
+                Ok(Encoded::default())
             }
             Err(Stop::Broker(error)) => Err(status::from_broker(error, Call::Read)),
             Err(Stop::Status(status)) => Err(status),
         }
     }
 
-    async fn step(&mut self) -> Result<Bytes, Stop> {
-        if self.unlisted {
-            self.list().await?;
+    async fn try_step(&mut self, delivery: &mut Delivery, follower: &Follower) -> Result<Encoded, Stop> {
+        if self.backlog.is_unlisted() {
+            self.list(delivery).await?;
         }
-        self.look_for_news().await?;
-        let mut frames = BytesMut::new();
-        if let Some(channel) = self.news.front().or(self.behind.front()).cloned() {
-            match self.advance(&channel, &mut frames).await {
-                Ok(true) => self.is_level(&channel),
-                Ok(false) => {}
-                // What was written is sent first, for the stream stands behind it. Then it is tried again.
-                Err(_) if !frames.is_empty() => {}
-                Err(Stop::Broker(error @ Error::Channel(_))) if self.positions.is_pattern() => {
-                    self.set_aside(&channel, error).await;
-                }
-                Err(stop) => return Err(stop),
+        self.check_heads(delivery).await?;
+        let Some(channel) = self.backlog.next().cloned() else { return Ok(Encoded::default()) };
+        let mut gaps = Encoder::default();
+        let is_pattern = delivery.positions().pattern().is_some();
+        match self.read(&channel, delivery, follower, &mut gaps).await {
+            // Nothing was encoded before it, so that a shared chunk is never copied.
+            Ok(Step::Chunk(encoded)) => return Ok(encoded),
+            Ok(Step::Level) => self.backlog.done(&channel),
+            Ok(Step::More) => {}
+            // What was encoded is sent first, for the stream's position is after it. Then it is tried again.
+            Err(_) if !gaps.is_empty() => {}
+            Err(Stop::Broker(error @ Error::Channel(_))) if is_pattern => self.leave_out(&channel, error).await,
+            Err(stop) => return Err(stop),
+        }
+        Ok(gaps.take())
+    }
+
+    /// Reads one channel a step further.
+    async fn read(
+        &mut self,
+        channel: &ChannelName,
+        delivery: &mut Delivery,
+        follower: &Follower,
+        gaps: &mut Encoder,
+    ) -> Result<Step, Stop> {
+        let Self { source, backlog, unstarted, log } = self;
+        if let Some(track) = unstarted.find(&source.broker, channel, delivery.positions().data_set()).await? {
+            delivery.positions_mut().begin(channel, track)?;
+            unstarted.started(channel);
+        }
+        let mut reading = Reading { source, channel, delivery, follower, gaps };
+        if backlog.take_rewritten(channel) {
+            log.rewrite(&mut reading).await?;
+            if !reading.gaps.is_empty() {
+                return Ok(Step::More);
             }
         }
-        if !self.is_behind() && self.chunk == Need::Log {
-            self.chunk = Need::Settled;
-        }
-        // Of both there is one at most, so that shared frames are never copied.
-        Ok(self.ready.take().unwrap_or_else(|| frames.freeze()))
+        log.step(reading).await
     }
 
-    /// The stream has all there is of the channel that was read.
-    fn is_level(&mut self, channel: &ChannelName) {
-        let queue = if self.news.is_empty() { &mut self.behind } else { &mut self.news };
-        if queue.front() == Some(channel) {
-            queue.pop_front();
-        }
+    /// Continues without a channel that can't be read.
+    async fn leave_out(&mut self, channel: &ChannelName, error: Error) {
+        self.backlog.remove(channel);
+        self.source.hub.unreadable(channel, error).await;
     }
 
-    /// Adds the channels of the registry that the pattern stream has not heard of: a first message may have been
-    /// missed.
-    async fn list(&mut self) -> Result<(), Stop> {
-        if let Places::Pattern { pattern, .. } = &self.positions.places {
-            // Before the channels: what is flushed in between is rather told twice than never.
-            let DataSetNow { data_set, .. } = self.broker.data_set().await?;
-            let channels = living(&self.broker, pattern).await?;
+    /// Adds the channels of the registry that the pattern stream has not seen: a first message may have been missed.
+    async fn list(&mut self, delivery: &mut Delivery) -> Result<(), Stop> {
+        let Source { broker, hub, .. } = &self.source;
+        if let Some(pattern) = delivery.positions().pattern().cloned() {
+            // Before the channels: a flush in between is rather reported twice than never.
+            let DataSetNow { data_set, .. } = broker.data_set().await?;
+            let channels = living(broker, &pattern).await?;
             let registered: HashSet<&ChannelName> = channels.iter().collect();
-            let known = self.positions.with_history();
-            self.hub.put_back(known.filter(|channel| !registered.contains(channel)).cloned().collect());
+            let known = delivery.positions().with_history();
+            hub.put_back(known.filter(|channel| !registered.contains(channel)).cloned().collect());
             for channel in channels {
-                if !self.positions.knows(&channel) && !self.unstarted.contains_key(&channel) {
-                    // As far as the stream knows it was not there in the data set of before.
-                    self.positions.track(&channel)?;
-                    self.behind.push_back(channel);
+                if !delivery.positions().knows(&channel) && !self.unstarted.has(&channel) {
+                    // As far as the stream knows it did not exist in the data set of before.
+                    delivery.track(&channel)?;
+                    self.backlog.add(channel);
                 }
             }
-            self.positions.data_set = data_set.or(self.positions.data_set);
+            delivery.positions_mut().set_data_set(data_set);
         }
-        self.unlisted = false;
+        self.backlog.listed();
         Ok(())
     }
 
-    /// Of many channels most have nothing new: their heads, read together, tell. Those that have are read one after the
-    /// other, before the heads of others are.
-    async fn look_for_news(&mut self) -> Result<(), Stop> {
-        while self.news.is_empty() && self.behind.len() > 1 {
-            let some: Vec<ChannelName> = self.behind.iter().take(HEADS_PER_READ).cloned().collect();
-            let heads = self.broker.heads(&some).await?;
-            self.behind.drain(..some.len());
-            for (channel, head) in some.into_iter().zip(heads) {
+    /// Of many channels most have nothing new, which their heads show, read together. Those that have are read one
+    /// after the other, before the heads of others are.
+    async fn check_heads(&mut self, delivery: &mut Delivery) -> Result<(), Stop> {
+        while let Some(channels) = self.backlog.unchecked() {
+            let heads = self.source.broker.heads(&channels).await?;
+            self.backlog.checked(channels.len());
+            for (channel, head) in channels.into_iter().zip(heads) {
                 let head = match head {
                     Ok(head) => head,
                     Err(error) => {
-                        self.set_aside(&channel, error).await;
+                        self.leave_out(&channel, error).await;
                         continue;
                     }
                 };
-                if !self.unstarted.contains_key(&channel) {
-                    let track = self.positions.track(&channel)?;
+                if !self.unstarted.has(&channel) {
+                    let track = delivery.track(&channel)?;
                     let end = head.as_ref().map_or(Position::START, Head::end);
-                    if end == track.reader.position {
-                        track.end = end;
+                    if end == track.position() {
+                        track.set_end(end);
                         // It learns where its epoch comes from.
                         if end.epoch.is_some() {
-                            let _ = track.reader.next(head.as_ref(), Absence::default());
+                            let _ = track.reader_mut().next(head.as_ref(), Absence::default());
                         }
                         continue;
                     }
                 }
-                self.news.push_back(channel);
+                self.backlog.changed(channel);
             }
         }
         Ok(())
     }
-
-    /// Takes the next frames of a channel from the shared pages, or reads a page. True when the stream has all there is
-    /// of it.
-    async fn advance(&mut self, channel: &ChannelName, frames: &mut BytesMut) -> Result<bool, Stop> {
-        self.begin(channel).await?;
-        if self.rewritten.remove(channel) {
-            self.rewrite(channel, frames).await?;
-            if !frames.is_empty() {
-                return Ok(false);
-            }
-        }
-        let reader = &self.positions.track(channel)?.reader;
-        let (start, awaits_epoch) = (reader.position, reader.awaits_epoch());
-        // A page may be left of what was told to be lost.
-        if !awaits_epoch {
-            if let Some(ahead) = self.ahead.take_if(|ahead| ahead.is_at(channel, start)) {
-                self.ahead = ahead.next().await;
-            }
-            if let Some(chunk) = self.pages.get(channel, start) {
-                self.ready = Some(self.deliver(&chunk, &[Fit::Next], None)?);
-                return Ok(false);
-            }
-        }
-        let rewrites = self.pages.rewrites();
-        let page = self.pages.read(channel, start.sequence, &mut self.counted).await?;
-        let head = page.head.as_ref();
-        let end = head.map_or(Position::START, Head::end);
-        self.positions.track(channel)?.end = end;
-        metrics::lag(end.sequence - start.sequence);
-        let absence = if head.is_none() { self.absence(channel).await? } else { Absence::default() };
-        loop {
-            let track = self.positions.track(channel)?;
-            let before = track.reader.clone();
-            match track.reader.next(head, absence) {
-                Next::End => return Ok(true),
-                Next::Unlisted => self.settle(channel, head, frames).await?,
-                Next::Gap(gap) => {
-                    // Without history only the live side knows what is really missing.
-                    let is_unkept = head.is_some_and(|head| gap.resume == end && head.first > head.last);
-                    if is_unkept && gap.reason == GapReason::NotRetained {
-                        self.positions.track(channel)?.reader = before;
-                        return self.tail_gap(channel, frames).await;
-                    }
-                    self.tell(channel, &gap, frames)?;
-                }
-                Next::Read { to } => {
-                    if track.reader.position.sequence < start.sequence {
-                        // A new epoch begins below the old position, and this page above it.
-                        return Ok(false);
-                    }
-                    return self.take_page(channel, (&page, rewrites), to, frames);
-                }
-            }
-        }
-    }
-
-    /// Frames what a page holds of the reader's epoch for all, and takes the first of it. Answers that there is more.
-    fn take_page(
-        &mut self,
-        channel: &ChannelName,
-        (page, rewrites): (&Page, u64),
-        to: i64,
-        frames: &mut BytesMut,
-    ) -> Result<bool, Stop> {
-        let at = self.positions.track(channel)?.reader.position;
-        let unread = page.messages.partition_point(|stored| stored.sequence <= at.sequence);
-        let unread = &page.messages[unread..];
-        if unread.first().is_none_or(|first| first.sequence > to.min(at.sequence + 1)) {
-            return self.page_ended(channel, page, to, frames);
-        }
-        if self.pages.get(channel, at).is_none() {
-            let hash = self.positions.track(channel)?.hash();
-            let chunks = frames::of_log(channel, hash, (at, to), unread, page.head.as_ref());
-            self.pages.keep(channel, &chunks, rewrites);
-            if let (false, Some(run)) = (page.is_last, chunks.last().and_then(|chunk| chunk.runs.last())) {
-                self.ahead = self.pages.read_ahead(channel, hash, run.end());
-            }
-        }
-        // Where a gap goes first, the frames behind it follow in the next step.
-        if frames.is_empty()
-            && let Some(chunk) = self.pages.get(channel, at)
-        {
-            self.ready = Some(self.deliver(&chunk, &[Fit::Next], None)?);
-        }
-        Ok(false)
-    }
 }
 
-/// Whether the log holds the message just before a position, in the position's epoch; or that epoch's first one, where
-/// the position lies before it, as that of a reader does that has read nothing yet.
-pub(crate) async fn holds(broker: &dyn Broker, channel: &ChannelName, mark: Mark) -> Result<bool, Error> {
-    let Mark { position, lineage } = mark;
-    let limit = PageLimit { messages: 1, bytes: 1 };
-    let first = match lineage {
-        Lineage::Epoch { first, .. } => first,
-        Lineage::Unknown | Lineage::DataSet(_) => 1,
-    };
-    let sequence = position.sequence.max(first);
-    let page = broker.read(channel, From::After(sequence - 1), limit).await?;
-    Ok(page.messages.first().is_some_and(|stored| {
-        let claim = EnvelopeRef::read(&stored.json, 0).claim();
-        stored.sequence == sequence && claim.map(|claim| claim.epoch) == position.epoch
-    }))
-}
-
-/// Why a step could not be finished.
-pub(super) enum Stop {
-    Broker(Error),
-    Status(Status),
-}
-
-impl std::convert::From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Broker(error)
-    }
-}
-
-impl std::convert::From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Broker(error) => Self::Broker(error),
-            other => Self::Status(other.into()),
-        }
-    }
-}
-
-impl std::convert::From<Status> for Stop {
-    fn from(status: Status) -> Self {
-        Self::Status(status)
-    }
-}
-
-/// How long a position's log and head outlive its last message.
+/// How long a position's log and head outlive its last message, ms.
 pub(crate) fn lifetime_ms(max_age: Duration) -> i64 {
-    let lifetime = max_age.saturating_add(tidings::limits::HEAD_LINGER);
-    i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(max_age.saturating_add(HEAD_LINGER).as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
-//! What a stream sends: frames as it has them, and heartbeats, until it ends with a status.
+//! What a stream sends: events as it has them, and heartbeats, until it ends with a status.
 //!
-//! There is no task and no queue a stream: the transport polls it when the peer has room, and not before, so a
-//! reader that has stopped costs what it holds here.
+//! A stream has no task and no queue: the transport polls it when the peer has room, and not before, so that a reader
+//! that has stopped costs what is held here.
 
 use std::{
     pin::Pin,
@@ -9,26 +9,28 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, future::BoxFuture};
 use tidings::{
     limits::HEARTBEAT_CURSOR_BYTES,
     pb::{CaughtUp, Heartbeat, Started, stream_messages_response::Event},
     status::Call,
 };
-use tidings_transport::{DrainSignal, HeldPattern};
+use tidings_transport::{
+    DrainSignal, HeldPattern,
+    encoding::{Encoded, Encoder},
+};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::{Live, Session};
-use crate::frames;
+use crate::event;
 
-/// The events of a stream, as frames.
+/// The events of a stream, encoded.
 pub(crate) struct Events {
     state: State,
     /// Sent before anything else.
-    first: Option<Bytes>,
+    first: Option<Encoded>,
     caught_up: bool,
     heartbeat: Option<Pin<Box<Interval>>>,
     whole_cursors: WholeCursors,
@@ -48,21 +50,21 @@ struct WholeCursors {
 
 impl WholeCursors {
     /// A heartbeat, whose cursor is empty where the last one was sent lately.
-    fn heartbeat(&mut self, session: &Session) -> Bytes {
+    fn heartbeat(&mut self, session: &Session) -> Encoded {
         let now = Instant::now();
         if session.is_pattern() && now < self.due {
-            return frames::frame(Event::Heartbeat(Heartbeat::default()));
+            return event::encoded(Event::Heartbeat(Heartbeat::default()));
         }
-        let frame = session.event(|cursor| Event::Heartbeat(Heartbeat { cursor }));
-        self.due = now + Duration::from_secs(frame.len() as u64) / HEARTBEAT_CURSOR_BYTES;
-        frame
+        let encoded = session.event(|cursor| Event::Heartbeat(Heartbeat { cursor }));
+        self.due = now + Duration::from_secs(encoded.len() as u64) / HEARTBEAT_CURSOR_BYTES;
+        encoded
     }
 }
 
 enum State {
     Ready(Box<Session>),
     /// The log is being read.
-    Reading(BoxFuture<'static, (Box<Session>, Result<Bytes, Status>)>),
+    Reading(BoxFuture<'static, (Box<Session>, Result<Encoded, Status>)>),
     Ended,
 }
 
@@ -80,14 +82,15 @@ impl Events {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             Box::pin(interval)
         });
-        let mut first = BytesMut::from(&session.event(|cursor| Event::Started(Started { cursor }))[..]);
-        let caught_up = !session.is_behind();
+        let mut first = Encoder::default();
+        first.append(&session.event(|cursor| Event::Started(Started { cursor })));
+        let caught_up = !session.must_catch_up();
         if caught_up {
-            first.extend_from_slice(&session.event(|cursor| Event::CaughtUp(CaughtUp { cursor })));
+            first.append(&session.event(|cursor| Event::CaughtUp(CaughtUp { cursor })));
         }
         Self {
             state: State::Ready(Box::new(session)),
-            first: Some(first.freeze()),
+            first: Some(first.take()),
             caught_up,
             heartbeat,
             whole_cursors: WholeCursors { due: Instant::now() },
@@ -99,16 +102,16 @@ impl Events {
     }
 
     /// Ends the stream: frees all it held and says why.
-    fn end(&mut self, status: Status) -> Poll<Option<Result<Bytes, Status>>> {
+    fn end(&mut self, status: Status) -> Poll<Option<Result<Encoded, Status>>> {
         self.state = State::Ended;
         Poll::Ready(Some(Err(status)))
     }
 }
 
 impl Stream for Events {
-    type Item = Result<Bytes, Status>;
+    type Item = Result<Encoded, Status>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Encoded, Status>>> {
         let this = self.get_mut();
         if matches!(this.state, State::Ended) {
             return Poll::Ready(None);
@@ -127,11 +130,11 @@ impl Stream for Events {
             match &mut this.state {
                 State::Ended => return Poll::Ready(None),
                 State::Reading(reading) => {
-                    let Poll::Ready((session, frames)) = reading.as_mut().poll(cx) else { return Poll::Pending };
+                    let Poll::Ready((session, encoded)) = reading.as_mut().poll(cx) else { return Poll::Pending };
                     this.state = State::Ready(session);
-                    match frames {
-                        Ok(frames) if frames.is_empty() => {}
-                        Ok(frames) => return Poll::Ready(Some(Ok(frames))),
+                    match encoded {
+                        Ok(encoded) if encoded.is_empty() => {}
+                        Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),
                         Err(status) => return this.end(status),
                     }
                 }
@@ -139,22 +142,22 @@ impl Stream for Events {
                     if let Some(heartbeat) = &mut this.heartbeat
                         && heartbeat.as_mut().poll_tick(cx).is_ready()
                     {
-                        let frame = this.whole_cursors.heartbeat(session);
-                        return Poll::Ready(Some(Ok(frame)));
+                        let heartbeat = this.whole_cursors.heartbeat(session);
+                        return Poll::Ready(Some(Ok(heartbeat)));
                     }
-                    if session.is_behind() {
+                    if session.must_catch_up() {
                         this.read();
                         continue;
                     }
                     if !this.caught_up {
                         this.caught_up = true;
-                        let frame = session.event(|cursor| Event::CaughtUp(CaughtUp { cursor }));
-                        return Poll::Ready(Some(Ok(frame)));
+                        let caught_up = session.event(|cursor| Event::CaughtUp(CaughtUp { cursor }));
+                        return Poll::Ready(Some(Ok(caught_up)));
                     }
                     match session.poll_live(cx) {
                         Poll::Pending => return Poll::Pending,
                         Poll::Ready(Ok(Live::CatchUp)) => this.read(),
-                        Poll::Ready(Ok(Live::Frames(frames))) => return Poll::Ready(Some(Ok(frames))),
+                        Poll::Ready(Ok(Live::Events(encoded))) => return Poll::Ready(Some(Ok(encoded))),
                         Poll::Ready(Err(status)) => return this.end(status),
                     }
                 }
@@ -164,12 +167,12 @@ impl Stream for Events {
 }
 
 impl Events {
-    /// Starts to read the log; the session comes back with what was read.
+    /// Starts to read the log; the session comes back with what is to be sent.
     fn read(&mut self) {
         self.state = match std::mem::replace(&mut self.state, State::Ended) {
             State::Ready(mut session) => State::Reading(Box::pin(async move {
-                let frames = session.catch_up().await;
-                (session, frames)
+                let encoded = session.catch_up().await;
+                (session, encoded)
             })),
             other => other,
         };

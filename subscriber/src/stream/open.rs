@@ -1,9 +1,6 @@
-//! Opening a stream: follow the topic first, then find the start, so that nothing falls in between.
+//! Opening a stream: it follows the topic first, and finds its start then, so that nothing is missed in between.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use tidings::{
     broker::{DataSetNow, Error, Shared, Topic, history::Reader},
@@ -11,82 +8,54 @@ use tidings::{
     cursor::{InvalidCursor, Owner, StreamCursor, channel_hash, old_hash},
     limits::{HASHES_AT_ONCE, HEADS_PER_READ, PATTERN_CHANNELS, TOPICS},
     message::Mark,
-    metrics::{self, Mode},
     status::{self, Call},
 };
 use tidings_transport::CallContext;
 use tonic::Status;
 
 use super::{
-    Need, Session, aside,
+    Session,
+    catch_up::CatchUp,
+    delivery::Delivery,
     living::living,
-    positions::{Places, Positions, Track, Unheard},
+    positions::{Positions, Track, Unseen},
+    source::Source,
     start::start,
+    unstarted::Unstarted,
 };
-use crate::{
-    hub::Hub,
-    pages::{Counted, Pages},
-    request::{Plan, Start},
-};
-
-/// What streams need besides their plan.
-#[derive(Clone)]
-pub(crate) struct Source {
-    pub(crate) broker: Shared,
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) pages: Arc<Pages>,
-    pub(crate) lifetime_ms: i64,
-}
+use crate::request::{Plan, Start};
 
 impl Session {
     /// Opens a stream. When this returns, its subscription is confirmed: whatever is published from now on, arrives.
     pub(crate) async fn open(source: &Source, plan: &Plan, context: &CallContext) -> Result<Self, Status> {
-        let broker = &source.broker;
-        let follower = source.hub.follow(plan.topic.clone()).await?;
-        let mut unstarted = HashMap::new();
+        let Source { broker, hub, .. } = source;
+        let follower = hub.follow(plan.topic.clone()).await?;
+        let mut unstarted = Unstarted::default();
         let positions = match &*plan.topic {
             Topic::Channel(channel) => {
                 // The head as the live side sees it: all that comes after it is in the feed.
-                let head = source.hub.check(channel).await?;
-                // Where it has none, a flush before its first message must show.
+                let head = hub.check(channel).await?;
+                // Without a head, a flush before the first message must show.
                 let data_set = match &head {
                     Some(head) => head.data_set,
                     None => broker.data_set().await.map_err(unavailable)?.data_set,
                 };
                 let track = start(broker, channel, head.as_ref(), data_set, &plan.start).await.map_err(unavailable)?;
-                Positions { places: Places::Channel(channel.clone(), track), data_set }
+                Positions::of_channel(channel, track, data_set)
             }
             Topic::Pattern(pattern) => {
                 let (positions, unreadable) = everywhere(source, pattern, &plan.start, context).await?;
                 for (channel, error) in unreadable {
-                    source.hub.unreadable(&channel, error).await;
-                    unstarted.insert(channel, aside::later(&plan.start));
+                    hub.unreadable(&channel, error).await;
+                    unstarted.add(channel, &plan.start);
                 }
                 positions
             }
         };
-        // From now on nothing is behind by definition, whatever the log has got since.
-        let behind = if plan.start == Start::Now { VecDeque::new() } else { positions.channels() };
-        Ok(Self {
-            broker: Arc::clone(broker),
-            hub: Arc::clone(&source.hub),
-            follower,
-            positions,
-            pages: Arc::clone(&source.pages),
-            mode: metrics::Stream::open(if behind.is_empty() { Mode::Live } else { Mode::CatchingUp }),
-            counted: Counted::default(),
-            ready: None,
-            ahead: None,
-            behind,
-            news: VecDeque::new(),
-            rewritten: HashSet::new(),
-            unstarted,
-            chunk: Need::Nothing,
-            unlisted: false,
-            fail_on_gap: plan.fail_on_gap,
-            refused: Vec::new(),
-            lifetime_ms: source.lifetime_ms,
-        })
+        // Whoever starts now has nothing to catch up with, whatever the log has got since.
+        let channels = if plan.start == Start::Now { VecDeque::new() } else { positions.channels() };
+        let catch_up = CatchUp::new(source.clone(), channels, unstarted);
+        Ok(Self::new(follower, Delivery::new(positions, plan.fail_on_gap), catch_up))
     }
 }
 
@@ -103,7 +72,7 @@ async fn everywhere(
     context: &CallContext,
 ) -> Result<(Positions, Vec<(ChannelName, Error)>), Status> {
     let broker = &source.broker;
-    // Before the channels: what is flushed in between is rather told twice than never.
+    // Before the channels: a flush in between is rather reported twice than never.
     let DataSetNow { data_set, .. } = broker.data_set().await.map_err(unavailable)?;
     let channels = living(broker, pattern).await.map_err(unavailable)?;
     let bounded = |channels: usize| match channels > PATTERN_CHANNELS {
@@ -114,10 +83,10 @@ async fn everywhere(
     let registered = channels.len();
     let mut held = context.positions(registered)?;
     let mut tracks = HashMap::with_capacity(channels.len());
-    let mut unheard = Unheard::default();
+    let mut unseen = Unseen::default();
     let mut unreadable = Vec::new();
     if let Start::AfterStream(whole, newer) = plan {
-        (tracks, unheard) = after(source, pattern, channels, whole, newer).await?;
+        (tracks, unseen) = after(source, pattern, channels, whole, newer).await?;
     } else {
         for some in channels.chunks(HEADS_PER_READ) {
             let heads = broker.heads(some).await.map_err(unavailable)?;
@@ -142,48 +111,47 @@ async fn everywhere(
         Start::Since(time_ms) => Some(*time_ms),
         _ => None,
     };
-    let places = Places::Pattern { pattern: pattern.clone(), tracks, unheard, not_before_ms, held };
-    Ok((Positions { places, data_set }, unreadable))
+    Ok((Positions::of_pattern(pattern, (tracks, unseen, held), not_before_ms, data_set), unreadable))
 }
 
-/// Where a pattern stream resumes: the newer cursors are put over those of the whole stream. Every channel that it
-/// names is looked at, whether the registry knows it or not. What is known by a hash alone waits for the channel.
+/// Where a pattern stream resumes: newer cursors replace those of the whole stream. Every channel that the cursor names
+/// is read, whether the registry has it or not. What is known by a hash alone waits for the channel.
 async fn after(
     source: &Source,
     pattern: &Pattern,
     registered: Vec<ChannelName>,
     whole: &StreamCursor,
     newer: &[(Owner, Mark)],
-) -> Result<(HashMap<ChannelName, Track>, Unheard), Status> {
-    let mut unheard = Unheard::new(whole.unheard.iter().chain(newer).copied());
+) -> Result<(HashMap<ChannelName, Track>, Unseen), Status> {
+    let mut unseen = Unseen::new(whole.unheard.iter().chain(newer).copied());
     let mut tracks = HashMap::with_capacity(registered.len());
     let named: HashMap<&ChannelName, Mark> = whole.channels.iter().map(|(channel, mark)| (channel, *mark)).collect();
     let registered: HashSet<ChannelName> = registered.into_iter().collect();
     let unregistered: Vec<_> =
         named.keys().filter(|channel| !registered.contains(**channel)).copied().cloned().collect();
     for channel in registered.iter().chain(&unregistered) {
-        let mark = unheard.take(channel).or_else(|| named.get(channel).copied());
+        let mark = unseen.take(channel).or_else(|| named.get(channel).copied());
         let reader = match mark {
             Some(mark) => Reader::resume(mark),
-            // It was not there then. If it was meanwhile, and was flushed, its head is of another data set.
+            // It did not exist then. If it did meanwhile, and was flushed, its head is of another data set.
             None => Reader::default().in_data_set(whole.data_set),
         };
         tracks.insert(channel.clone(), Track::new(channel, reader, None));
     }
-    refuse_foreign(&source.broker, pattern, &unheard, newer).await?;
+    refuse_foreign(&source.broker, pattern, &unseen, newer).await?;
     source.hub.put_back(unregistered);
-    Ok((tracks, unheard))
+    Ok((tracks, unseen))
 }
 
-/// A cursor of a channel that is known not to match the pattern does not belong; one of a channel that nobody has heard
-/// of waits for it.
+/// A cursor of a channel that is known not to match the pattern is refused; one of a channel that nobody has seen waits
+/// for it.
 async fn refuse_foreign(
     broker: &Shared,
     pattern: &Pattern,
-    unheard: &Unheard,
+    unseen: &Unseen,
     newer: &[(Owner, Mark)],
 ) -> Result<(), Status> {
-    let waiting = newer.iter().zip(1..).filter(|((owner, _), _)| unheard.has(owner));
+    let waiting = newer.iter().zip(1..).filter(|((owner, _), _)| unseen.has(owner));
     let waiting: HashMap<Owner, usize> = waiting.map(|((owner, _), index)| (*owner, index)).collect();
     if waiting.is_empty() {
         return Ok(());

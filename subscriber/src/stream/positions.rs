@@ -1,4 +1,5 @@
-//! Where a stream stands, in one channel or in all that its pattern matches.
+//! A stream's positions, in one channel or in all that its pattern matches. They are the only truth about what was
+//! delivered.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,44 +8,44 @@ use tidings::{
     channel::{ChannelName, Pattern},
     cursor::{self, ChannelHash, Owner, StreamCursor, channel_hash, old_hash},
     limits::{CURSOR_CHANNELS, PATTERN_CHANNELS},
-    message::{DataSet, Lineage, Mark, Position},
+    message::{DataSet, Mark, Position},
     status,
 };
 use tidings_transport::Held;
 use tonic::Status;
 
-use crate::frames::Run;
+use crate::chunk::Run;
 
-/// A stream's place in one channel.
+/// A stream's position in one channel.
 #[derive(Debug, Clone)]
 pub(super) struct Track {
     hash: ChannelHash,
-    pub(super) reader: Reader,
+    reader: Reader,
     /// The end of the channel when its head was last read.
-    pub(super) end: Position,
+    end: Position,
     /// Publish time of the last message, ms; 0 when none was delivered.
-    pub(super) time_ms: i64,
-    /// After that message.
-    pub(super) timed: Position,
-    /// Messages before this time are passed over. Log time never steps back, so the first later one ends it.
-    pub(super) not_before_ms: Option<i64>,
+    time_ms: i64,
+    /// The position after that message.
+    timed: Position,
+    /// Messages before this time are skipped. Log time never goes back, so the first later one ends it.
+    not_before_ms: Option<i64>,
 }
 
-/// A stream's places, and the data set that the broker had when it was last asked.
+/// A stream's positions, and the data set that the broker had when it was last asked.
 #[derive(Debug)]
 pub(super) struct Positions {
-    pub(super) places: Places,
-    /// Channels that a pattern stream meets without having looked for them were not there in it.
-    pub(super) data_set: Option<DataSet>,
+    tracks: Tracks,
+    /// Channels that a pattern stream meets without having looked for them did not exist in it.
+    data_set: Option<DataSet>,
 }
 
 #[derive(Debug)]
-pub(super) enum Places {
-    Channel(ChannelName, Track),
+enum Tracks {
+    Channel(ChannelName, Box<Track>),
     Pattern {
         pattern: Pattern,
         tracks: HashMap<ChannelName, Track>,
-        unheard: Unheard,
+        unseen: Unseen,
         /// For channels that appear later.
         not_before_ms: Option<i64>,
         /// The channels, which count for the stream's caller.
@@ -52,14 +53,49 @@ pub(super) enum Places {
     },
 }
 
-/// Of cursors: channels that have not been heard of yet, and of which nothing but a hash is known.
+/// Cursors of channels that have not been seen yet, and of which nothing but a hash is known.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Unheard(HashMap<Owner, Mark>);
+pub(super) struct Unseen(HashMap<Owner, Mark>);
 
 impl Track {
     pub(super) fn new(channel: &ChannelName, reader: Reader, not_before_ms: Option<i64>) -> Self {
         let (hash, end) = (channel_hash(channel.as_str()), reader.position);
         Self { hash, reader, end, time_ms: 0, timed: Position::START, not_before_ms }
+    }
+
+    pub(super) fn hash(&self) -> ChannelHash {
+        self.hash
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.reader.position
+    }
+
+    pub(super) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    pub(super) fn reader_mut(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+
+    /// The end of the channel when its head was last read.
+    pub(super) fn end(&self) -> Position {
+        self.end
+    }
+
+    pub(super) fn set_end(&mut self, end: Position) {
+        self.end = end;
+    }
+
+    /// Publish time of the last message, ms; 0 when none was delivered.
+    pub(super) fn time_ms(&self) -> i64 {
+        self.time_ms
+    }
+
+    /// Whether the start that the client asked for is later than now: nothing that is lost until then matters.
+    pub(super) fn starts_later(&self) -> bool {
+        self.not_before_ms.is_some_and(|start_ms| chrono::Utc::now().timestamp_millis() < start_ms)
     }
 
     /// Whether a message of this time is not before the start that the client asked for.
@@ -81,8 +117,12 @@ impl Track {
         0 < self.time_ms && self.time_ms < time_ms && self.timed == self.reader.position
     }
 
-    pub(super) fn hash(&self) -> ChannelHash {
-        self.hash
+    /// Moves to the end of a run that was delivered, unless that is where it is.
+    pub(super) fn follow(&mut self, run: &Run) {
+        if run.last > self.reader.position.sequence {
+            self.reader.follow(run.end(), run.lineage);
+            (self.timed, self.time_ms) = (run.end(), run.time_ms);
+        }
     }
 
     fn cursor(&self) -> String {
@@ -90,7 +130,7 @@ impl Track {
     }
 }
 
-impl Unheard {
+impl Unseen {
     /// Takes cursors, of which a later one counts.
     pub(super) fn new(marks: impl IntoIterator<Item = (Owner, Mark)>) -> Self {
         Self(marks.into_iter().collect())
@@ -100,7 +140,7 @@ impl Unheard {
         self.0.contains_key(owner)
     }
 
-    /// Where a channel stands that is heard of now.
+    /// The mark of a channel that is seen now.
     pub(super) fn take(&mut self, channel: &ChannelName) -> Option<Mark> {
         if self.0.is_empty() {
             return None;
@@ -118,15 +158,42 @@ impl Unheard {
 }
 
 impl Positions {
-    pub(super) fn is_pattern(&self) -> bool {
-        matches!(self.places, Places::Pattern { .. })
+    pub(super) fn of_channel(channel: &ChannelName, track: Track, data_set: Option<DataSet>) -> Self {
+        Self { tracks: Tracks::Channel(channel.clone(), Box::new(track)), data_set }
+    }
+
+    /// Those of a pattern stream. Messages before `not_before_ms` are skipped in channels that appear later.
+    pub(super) fn of_pattern(
+        pattern: &Pattern,
+        (tracks, unseen, held): (HashMap<ChannelName, Track>, Unseen, Option<Held>),
+        not_before_ms: Option<i64>,
+        data_set: Option<DataSet>,
+    ) -> Self {
+        Self { tracks: Tracks::Pattern { pattern: pattern.clone(), tracks, unseen, not_before_ms, held }, data_set }
+    }
+
+    /// The pattern, of a stream that has one.
+    pub(super) fn pattern(&self) -> Option<&Pattern> {
+        match &self.tracks {
+            Tracks::Channel(..) => None,
+            Tracks::Pattern { pattern, .. } => Some(pattern),
+        }
+    }
+
+    pub(super) fn data_set(&self) -> Option<DataSet> {
+        self.data_set
+    }
+
+    /// Remembers which data set the broker has, where it says so.
+    pub(super) fn set_data_set(&mut self, data_set: Option<DataSet>) {
+        self.data_set = data_set.or(self.data_set);
     }
 
     /// All channels, in name order.
     pub(super) fn channels(&self) -> VecDeque<ChannelName> {
-        match &self.places {
-            Places::Channel(channel, _) => VecDeque::from([channel.clone()]),
-            Places::Pattern { tracks, .. } => {
+        match &self.tracks {
+            Tracks::Channel(channel, _) => VecDeque::from([channel.clone()]),
+            Tracks::Pattern { tracks, .. } => {
                 let mut channels: Vec<_> = tracks.keys().cloned().collect();
                 channels.sort_unstable();
                 channels.into()
@@ -134,12 +201,12 @@ impl Positions {
         }
     }
 
-    /// The place in a channel. One that is new to a pattern stream starts where the client's cursor says, otherwise
-    /// at its first message.
+    /// The position in a channel. One that is new to a pattern stream starts at the client's cursor, or without one at
+    /// its first message.
     pub(super) fn track(&mut self, channel: &ChannelName) -> Result<&mut Track, Status> {
-        match &mut self.places {
-            Places::Channel(_, track) => Ok(track),
-            Places::Pattern { tracks, unheard, not_before_ms, held, .. } => {
+        match &mut self.tracks {
+            Tracks::Channel(_, track) => Ok(track),
+            Tracks::Pattern { tracks, unseen, not_before_ms, held, .. } => {
                 if !tracks.contains_key(channel) {
                     if tracks.len() >= PATTERN_CHANNELS {
                         return Err(status::pattern_too_wide("pattern", PATTERN_CHANNELS));
@@ -147,7 +214,7 @@ impl Positions {
                     if let Some(held) = held {
                         held.grow(1)?;
                     }
-                    let reader = match unheard.take(channel) {
+                    let reader = match unseen.take(channel) {
                         Some(mark) => Reader::resume(mark),
                         None => Reader::default().in_data_set(self.data_set),
                     };
@@ -158,7 +225,7 @@ impl Positions {
         }
     }
 
-    /// The place in a channel that had none yet.
+    /// Sets the position in a channel that had none yet.
     pub(super) fn begin(&mut self, channel: &ChannelName, track: Track) -> Result<(), Status> {
         *self.track(channel)? = track;
         Ok(())
@@ -167,34 +234,34 @@ impl Positions {
     /// Whether a run has only messages of plain programs, on a channel without a history: such channels may be many,
     /// and a pattern stream remembers nothing of them.
     pub(super) fn is_fleeting(&self, run: &Run) -> bool {
-        let Places::Pattern { tracks, unheard, .. } = &self.places else { return false };
+        let Tracks::Pattern { tracks, unseen, .. } = &self.tracks else { return false };
         run.before == Position::START
             && run.last == 0
             && !tracks.contains_key(&run.channel)
-            && !unheard.contains(&run.channel)
+            && !unseen.contains(&run.channel)
     }
 
-    /// Before which time messages of a channel are passed over.
+    /// Before which time messages of a channel are skipped.
     pub(super) fn not_before_ms(&mut self, channel: &ChannelName, is_fleeting: bool) -> Result<Option<i64>, Status> {
-        match &self.places {
-            Places::Pattern { not_before_ms, .. } if is_fleeting => Ok(*not_before_ms),
+        match &self.tracks {
+            Tracks::Pattern { not_before_ms, .. } if is_fleeting => Ok(*not_before_ms),
             _ => Ok(self.track(channel)?.not_before_ms),
         }
     }
 
-    /// Whether the stream has heard of a channel.
+    /// Whether the stream has a position in a channel.
     pub(super) fn knows(&self, channel: &ChannelName) -> bool {
-        match &self.places {
-            Places::Channel(own, _) => own == channel,
-            Places::Pattern { tracks, .. } => tracks.contains_key(channel),
+        match &self.tracks {
+            Tracks::Channel(own, _) => own == channel,
+            Tracks::Pattern { tracks, .. } => tracks.contains_key(channel),
         }
     }
 
     /// The channels of a pattern stream that have a history as far as it knows.
     pub(super) fn with_history(&self) -> impl Iterator<Item = &ChannelName> {
-        let tracks = match &self.places {
-            Places::Channel(..) => None,
-            Places::Pattern { tracks, .. } => Some(tracks),
+        let tracks = match &self.tracks {
+            Tracks::Channel(..) => None,
+            Tracks::Pattern { tracks, .. } => Some(tracks),
         };
         let tracks = tracks.into_iter().flatten();
         tracks.filter(|(_, track)| track.reader.position.epoch.is_some()).map(|(channel, _)| channel)
@@ -205,23 +272,18 @@ impl Positions {
         Ok(self.track(channel)?.cursor())
     }
 
-    /// Where a channel's position lies.
-    pub(super) fn lineage_of(&mut self, channel: &ChannelName) -> Result<Lineage, Status> {
-        Ok(self.track(channel)?.reader.lineage())
-    }
-
     /// The cursor of the whole stream; empty where it would cover too many channels.
     pub(super) fn cursor(&self) -> String {
-        match &self.places {
-            Places::Channel(_, track) => track.cursor(),
-            Places::Pattern { pattern, tracks, unheard, .. } => {
-                if tracks.len() + unheard.0.len() > CURSOR_CHANNELS {
+        match &self.tracks {
+            Tracks::Channel(_, track) => track.cursor(),
+            Tracks::Pattern { pattern, tracks, unseen, .. } => {
+                if tracks.len() + unseen.0.len() > CURSOR_CHANNELS {
                     return String::new();
                 }
                 let marks = tracks.iter().map(|(channel, track)| (channel.clone(), track.reader.mark()));
                 let mut channels: Vec<_> = marks.collect();
                 channels.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-                let unheard = unheard.0.iter().map(|(owner, mark)| (*owner, *mark)).collect();
+                let unheard = unseen.0.iter().map(|(owner, mark)| (*owner, *mark)).collect();
                 let cursor = StreamCursor { data_set: self.data_set, channels, unheard };
                 cursor::encode_stream(pattern, &cursor).unwrap_or_default()
             }

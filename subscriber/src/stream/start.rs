@@ -38,8 +38,8 @@ pub(super) async fn start(
     ))
 }
 
-/// A reader that goes on from there. One that stands before a channel's first message remembers in which data set it
-/// was not there.
+/// A reader that continues there. One before a channel's first message remembers the data set in which it found the
+/// channel empty.
 fn resume(mark: Mark, head: Option<&Head>, data_set: Option<DataSet>) -> Reader {
     let reader = Reader::resume(mark);
     match (mark, head) {

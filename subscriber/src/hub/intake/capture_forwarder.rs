@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tidings::{broker::adopt::Raw, channel::ChannelName, envelope::Envelope, message::Position};
 
 use super::known::{Captured, Hash};
-use crate::{capture::Capture, frames::Place};
+use crate::{capture::Capture, chunk::Numbered};
 
 pub(super) struct CaptureForwarder {
     capture: Arc<Capture>,
@@ -22,16 +22,16 @@ impl CaptureForwarder {
     }
 
     /// A numbered message was received.
-    pub(super) fn pass(&mut self, channel: &ChannelName, place: Place) {
+    pub(super) fn pass(&mut self, channel: &ChannelName, numbered: Numbered) {
         if let Some((of, _, last)) = &mut self.passed
-            && *last == place.before
+            && *last == numbered.before
             && of == channel
         {
-            *last = place.position;
+            *last = numbered.position;
             return;
         }
         self.flush();
-        self.passed = Some((channel.clone(), place.before, place.position));
+        self.passed = Some((channel.clone(), numbered.before, numbered.position));
     }
 
     /// Reports how far the numbered messages went.
@@ -42,9 +42,9 @@ impl CaptureForwarder {
     }
 
     /// A message was adopted.
-    pub(super) fn notice(&mut self, channel: &ChannelName, place: Place, hash: &Hash) {
+    pub(super) fn notice(&mut self, channel: &ChannelName, numbered: Numbered, hash: &Hash) {
         self.flush();
-        self.capture.notice(channel, place.before, place.position, hash);
+        self.capture.notice(channel, numbered.before, numbered.position, hash);
     }
 
     /// Of what was received beyond a position nothing is left: other messages have replaced it.

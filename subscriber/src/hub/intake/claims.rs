@@ -18,7 +18,7 @@ use super::{
     looked::Looked,
     verdict::{Last, Mark, Verdict},
 };
-use crate::frames::Origin;
+use crate::chunk::Origin;
 
 /// A channel's history as a feed knows it.
 #[derive(Debug, Clone, Default)]

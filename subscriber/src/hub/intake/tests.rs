@@ -8,7 +8,7 @@ use tidings::{
 };
 
 use super::*;
-use crate::frames::Chunk;
+use crate::chunk::Chunk;
 
 fn names() -> Arc<Names> {
     Arc::new(Names::new("tidings", "").expect("names"))
@@ -59,7 +59,7 @@ fn chunks(intake: &mut Intake) -> Vec<Arc<Chunk>> {
     intake.take().into_iter().filter_map(chunk).collect()
 }
 
-/// (before, last) of each run, and the sequences of the frames.
+/// (before, last) of each run, and the sequences of the messages.
 fn received(intake: &mut Intake) -> (Vec<(Position, i64)>, Vec<i64>) {
     let chunks = chunks(intake);
     let runs = chunks.iter().flat_map(|chunk| &chunk.runs).map(|run| (run.before, run.last)).collect();

@@ -1,4 +1,3 @@
-use bytes::BytesMut;
 use prost::Message as _;
 use tidings::{
     channel::Names,
@@ -8,56 +7,58 @@ use tidings::{
     pb::{self, stream_messages_response::Event},
 };
 
-use super::*;
-use crate::frames::{message, put_with_cursor};
+use tidings_transport::encoding::Encoded;
 
-fn put(buffer: &mut Vec<u8>, channel: &ChannelName, envelope: &Envelope, sequence: i64, position: Position) {
+use super::*;
+use crate::event::message;
+
+fn encoded(channel: &ChannelName, envelope: &Envelope, sequence: i64, position: Position) -> Encoded {
     let mut series = Series::new(channel_hash(channel.as_str()), position.epoch, Lineage::Unknown);
-    series.put(buffer, channel, &envelope.parts(), sequence, position.sequence);
+    let mut encoder = Encoder::default();
+    series.encode(&mut encoder, channel, &envelope.parts(), sequence, position.sequence);
+    encoder.take()
+}
+
+fn events(encoded: &Encoded) -> Vec<pb::StreamMessagesResponse> {
+    encoded.messages().collect()
 }
 
 /// What is written says the same as what prost writes, byte for byte in length.
 fn assert_same(name: &str, envelope: &Envelope, sequence: i64, position: Position) {
     let channel = Names::new("tidings", "").expect("names").parse(name).expect("a name");
     let hash = channel_hash(name);
-    let mut frame = Vec::new();
-    put(&mut frame, &channel, envelope, sequence, position);
+    let encoded = encoded(&channel, envelope, sequence, position);
     let event = Event::Message(message(&channel, hash, envelope.clone(), sequence, position.into()));
     let expected = pb::StreamMessagesResponse { event: Some(event) };
-    assert_eq!(frame[0], 0);
-    assert_eq!(frame[1..5], (expected.encoded_len() as u32).to_be_bytes());
-    assert_eq!(frame.len(), 5 + expected.encoded_len());
-    assert_eq!(pb::StreamMessagesResponse::decode(&frame[5..]).expect("protobuf"), expected);
+    assert_eq!(encoded.len(), 5 + expected.encoded_len());
+    assert_eq!(events(&encoded), [expected]);
 }
 
 #[test]
 fn what_messages_have_in_common_is_that_of_their_channel_and_epoch() {
     let names = Names::new("tidings", "").expect("names");
-    let mut builder = crate::frames::Builder::default();
+    let mut builder = crate::chunk::Builder::default();
     let mut expected = Vec::new();
     for (name, epoch) in [("a", 1), ("a", 2), ("b", 2), ("a", 2), ("a", 1), ("b", 1)] {
         let (channel, epoch) = (names.parse(name).expect("a name"), Epoch::from_u64(epoch));
         let (before, position) = (Position { epoch, sequence: 6 }, Position { epoch, sequence: 7 });
-        let place = crate::frames::Place { before, sequence: 7, position, time_ms: 0 };
-        builder.push(&channel, channel_hash(name), place, &envelope::decode(b"x", 0).parts(), Default::default);
+        let numbered = crate::chunk::Numbered { before, sequence: 7, position, time_ms: 0 };
+        builder.push(&channel, channel_hash(name), numbered, &envelope::decode(b"x", 0).parts(), Default::default);
         expected.push((epoch.expect("not 0").to_string(), cursor::encode(&channel, position)));
     }
     let chunks = builder.finish();
-    let frames = chunks.iter().flat_map(|chunk| {
-        let starts = std::iter::once(0).chain(chunk.entries.iter().map(|entry| entry.end as usize));
-        starts.zip(&chunk.entries).map(|(start, entry)| &chunk.bytes[start + 5..entry.end as usize])
-    });
-    let told: Vec<_> = frames
-        .map(|frame| match pb::StreamMessagesResponse::decode(frame).expect("protobuf").event {
+    let events = chunks.iter().flat_map(|chunk| events(&chunk.block.all()));
+    let actual: Vec<_> = events
+        .map(|response| match response.event {
             Some(Event::Message(message)) => (message.epoch, message.cursor),
-            other => panic!("a message was framed: {other:?}"),
+            other => panic!("a message was encoded: {other:?}"),
         })
         .collect();
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
 }
 
 #[test]
-fn a_frame_says_what_prost_would_say() {
+fn an_event_is_what_prost_would_write() {
     let epoch = Epoch::from_u64(0x0123_4567_89ab_cdef);
     let own = br#""id":"0192d3a4-5b6c-7d8e-9f01-23456789abcd","date":"2026-11-24T12:00:00.123Z""#;
     let own = std::str::from_utf8(own).expect("text");
@@ -81,29 +82,19 @@ fn a_frame_says_what_prost_would_say() {
         let envelope = envelope::decode(format!(r#"{{"message":1,"date":"{date}"}}"#).as_bytes(), 5);
         assert_same("channel1", &envelope, 0, Position::START);
     }
-    let mut frame = Vec::new();
-    let (plain, before) = (envelope::decode(b"plain", 0), Position { epoch, sequence: 7 });
-    let channel = Names::new("tidings", "").expect("names").parse("channel1").expect("a name");
-    put(&mut frame, &channel, &plain, 0, before);
-    let (mut moved, after) = (BytesMut::new(), Position { epoch, sequence: 9 });
-    put_with_cursor(&mut moved, &frame, cursor::encode(&channel, after));
-    let mut elsewhere = Vec::new();
-    put(&mut elsewhere, &channel, &plain, 0, after);
-    let decode = |frame: &[u8]| pb::StreamMessagesResponse::decode(&frame[5..]).expect("protobuf");
-    assert_eq!((moved.len(), decode(&moved)), (elsewhere.len(), decode(&elsewhere)), "its cursor and nothing else");
     let large = envelope::decode(&vec![b'x'; 1 << 20], 5);
     assert_same("channel1", &large, 9, Position { epoch, sequence: 9 });
 }
 
-/// Messages of a few kinds, one behind the other, so that many are like the one before and some are not.
+/// Messages of a few kinds, one after the other, so that many are like the one before and some are not.
 #[test]
-fn the_frame_before_never_shows() {
+fn nothing_of_the_event_before_is_left() {
     let names = Names::new("tidings", "").expect("names");
     let mut random = fastrand::Rng::with_seed(7);
     let mut templates = 0;
     for _ in 0..500 {
         let mut series = Series::new(channel_hash("a"), None, Lineage::Unknown);
-        let (mut buffer, mut expected) = (Vec::new(), Vec::new());
+        let (mut encoder, mut expected) = (Encoder::default(), Encoder::default());
         for _ in 0..random.usize(1..30) {
             // Mostly the first.
             let mut one = |of: &[&'static str]| if random.u8(..6) > 0 { of[0] } else { of[random.usize(..of.len())] };
@@ -127,12 +118,13 @@ fn the_frame_before_never_shows() {
                 series = Series::new(hash, epoch, lineage);
             }
             let before = series.template.is_some();
-            series.put(&mut buffer, &channel, &envelope.parts(), sequence, after);
+            series.encode(&mut encoder, &channel, &envelope.parts(), sequence, after);
             templates += u32::from(before && series.template.is_some());
             let whole = Series::new(hash, epoch, lineage);
-            whole.put_whole(&mut expected, &channel, &envelope.parts(), sequence, after);
-            assert_eq!(buffer, expected, "{json}, {sequence}, {after}, {epoch:?}");
+            whole.encode_whole(&mut expected, &channel, &envelope.parts(), (sequence, after), None);
+            assert_eq!(encoder.len(), expected.len(), "{json}, {sequence}, {after}, {epoch:?}");
         }
+        assert_eq!(encoder.take(), expected.take());
     }
     assert!(templates > 100, "hardly any were like the one before: {templates}");
 }

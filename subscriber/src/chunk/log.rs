@@ -1,9 +1,8 @@
-//! Chunks of what was read of a log. There all messages are one channel's and follow one another, which spares what the
-//! live side has to ask of each.
+//! Chunks of what was read of a log. All its messages are one channel's and follow one another, which spares what has
+//! to be checked of each message on the live side.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tidings::{
     broker::{Head, Stored},
     channel::ChannelName,
@@ -12,11 +11,12 @@ use tidings::{
     limits::LOG_CHUNK_BYTES,
     message::{Lineage, Position},
 };
+use tidings_transport::encoding::{BlockBuilder, Encoder};
 
-use super::{Chunk, Entry, Run, wire::Series};
+use super::{Chunk, Entry, Run, series::Series};
 
-/// Frames consecutive messages of one epoch, from just after a position up to a sequence. The head tells where they
-/// lie.
+/// Encodes consecutive messages of one epoch, from just after a position up to a sequence. The head says where the
+/// epoch comes from.
 pub(crate) fn of_log(
     channel: &ChannelName,
     hash: ChannelHash,
@@ -25,7 +25,7 @@ pub(crate) fn of_log(
     head: Option<&Head>,
 ) -> Vec<Arc<Chunk>> {
     let lineage = |epoch: Option<_>| head.zip(epoch).map_or(Lineage::Unknown, |(head, epoch)| head.lineage(epoch));
-    let mut hearing = Decoder::default();
+    let mut decoder = Decoder::default();
     let mut series = Series::new(hash, at.epoch, lineage(at.epoch));
     let mut chunks = Chunks::new(channel, at, lineage(at.epoch));
     for stored in messages {
@@ -33,61 +33,60 @@ pub(crate) fn of_log(
         if sequence > to || sequence != chunks.at.sequence + 1 {
             break;
         }
-        let heard = hearing.read(&stored.json, 0);
-        // The epoch in the log is the one the reader is in; only an old list of epochs knows it less exactly.
-        let epoch = heard.claim().map_or(at.epoch, |claim| Some(claim.epoch));
+        let envelope = decoder.read(&stored.json, 0);
+        // The epoch in the log is the reader's; only an old list of epochs knows it less exactly.
+        let epoch = envelope.claim().map_or(at.epoch, |claim| Some(claim.epoch));
         if !series.is_of(hash, epoch) {
             series = Series::new(hash, epoch, lineage(epoch));
         }
-        let time_ms = stored.adopted.map_or(heard.time_ms(), |adopted| adopted.time_ms);
-        chunks.push(sequence, time_ms, |buffer| {
-            series.put(buffer, channel, &heard.parts(), sequence, sequence);
+        let time_ms = stored.adopted.map_or(envelope.time_ms(), |adopted| adopted.time_ms);
+        chunks.push(sequence, time_ms, |encoder| {
+            series.encode(encoder, channel, &envelope.parts(), sequence, sequence);
         });
     }
     chunks.seal();
     chunks.done
 }
 
-/// Frames that follow one another, cut into chunks that HTTP/2 can send in one frame.
+/// Messages that follow one another, cut into chunks that HTTP/2 can send in one frame.
 struct Chunks<'a> {
     channel: &'a ChannelName,
-    /// Where the chunk begins, and where it ends now.
+    /// The positions before the chunk and after what it has so far.
     before: Position,
     at: Position,
     time_ms: i64,
     lineage: Lineage,
-    /// Becomes the chunk's bytes as it is, so it has no more room than a chunk may have.
-    buffer: Vec<u8>,
+    /// Becomes the chunk's block as it is, so it has room for no more than a chunk may have.
+    block: BlockBuilder,
     entries: Vec<Entry>,
     done: Vec<Arc<Chunk>>,
 }
 
 impl<'a> Chunks<'a> {
     fn new(channel: &'a ChannelName, at: Position, lineage: Lineage) -> Self {
-        let (buffer, entries) = (Vec::new(), Vec::new());
-        Self { channel, before: at, at, time_ms: 0, lineage, buffer, entries, done: Vec::new() }
+        let (block, entries) = (BlockBuilder::default(), Vec::new());
+        Self { channel, before: at, at, time_ms: 0, lineage, block, entries, done: Vec::new() }
     }
 
-    /// Adds the frame of the next message.
-    fn push(&mut self, sequence: i64, time_ms: i64, put: impl FnOnce(&mut Vec<u8>)) {
-        if self.buffer.capacity() == 0 {
-            self.buffer.reserve_exact(LOG_CHUNK_BYTES);
+    /// Adds the next message.
+    fn push(&mut self, sequence: i64, time_ms: i64, encode: impl FnOnce(&mut Encoder)) {
+        if self.block.messages() == 0 {
+            self.block.make_room(LOG_CHUNK_BYTES);
         }
-        let mut start = self.buffer.len();
-        put(&mut self.buffer);
-        if start > 0 && self.buffer.len() > LOG_CHUNK_BYTES {
-            let frame = self.buffer.split_off(start);
+        let before = self.block.bytes();
+        self.block.push(encode);
+        let mut bytes = self.block.bytes() - before;
+        if before > 0 && self.block.bytes() > LOG_CHUNK_BYTES {
+            let next = self.block.split_last(LOG_CHUNK_BYTES);
             self.seal();
-            self.buffer.reserve_exact(LOG_CHUNK_BYTES.max(frame.len()));
-            self.buffer.extend_from_slice(&frame);
-            start = 0;
+            self.block = next;
+            bytes = self.block.bytes();
         }
         self.at.sequence = sequence;
         self.time_ms = time_ms;
-        let end = self.buffer.len();
-        self.entries.push(Entry { run: 0, end: end as u32, sequence, time_ms });
+        self.entries.push(Entry { run: 0, sequence, time_ms });
         // The next is mostly as long.
-        if end + (end - start) > LOG_CHUNK_BYTES {
+        if self.block.bytes() + bytes > LOG_CHUNK_BYTES {
             self.seal();
         }
     }
@@ -98,10 +97,6 @@ impl<'a> Chunks<'a> {
         }
         // The next mostly has as many.
         let entries = Vec::with_capacity(self.entries.len());
-        let mut buffer = std::mem::take(&mut self.buffer);
-        if buffer.capacity() - buffer.len() > buffer.len() / 8 {
-            buffer.shrink_to_fit();
-        }
         let run = Run {
             channel: self.channel.clone(),
             before: self.before,
@@ -112,7 +107,7 @@ impl<'a> Chunks<'a> {
         };
         self.before = self.at;
         self.done.push(Arc::new(Chunk {
-            bytes: Bytes::from(buffer),
+            block: self.block.take(),
             runs: vec![run],
             entries: std::mem::replace(&mut self.entries, entries),
         }));
@@ -124,7 +119,7 @@ mod tests {
     use tidings::{channel::Names, cursor::channel_hash, message::Epoch};
 
     use super::*;
-    use crate::frames::{Builder, Place};
+    use crate::chunk::{Builder, Numbered};
 
     fn epoch(number: u64) -> Position {
         Position { epoch: Epoch::from_u64(number), sequence: 0 }
@@ -144,21 +139,25 @@ mod tests {
         (1..).zip(sizes).map(one).collect()
     }
 
-    /// The same frames as the live side makes, whatever their sizes, in chunks that lead from one to the next.
+    /// The same bytes as the live side makes, whatever their sizes, in chunks of which each continues the one before.
     fn assert_cut(messages: &[Stored]) {
         let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
         let hash = channel_hash("c");
         let chunks = of_log(&channel, hash, (epoch(1), i64::MAX), messages, None);
         let (mut builder, mut at) = (Builder::default(), epoch(1));
         for stored in messages {
-            let heard = tidings::envelope::EnvelopeRef::read(&stored.json, 0);
-            let position = Position { epoch: heard.claim().map(|claim| claim.epoch), sequence: stored.sequence };
-            let place = Place { before: at, sequence: stored.sequence, position, time_ms: heard.time_ms() };
-            builder.push(&channel, hash, place, &heard.parts(), Default::default);
+            let envelope = tidings::envelope::EnvelopeRef::read(&stored.json, 0);
+            let position = Position { epoch: envelope.claim().map(|claim| claim.epoch), sequence: stored.sequence };
+            let numbered = Numbered { before: at, sequence: stored.sequence, position, time_ms: envelope.time_ms() };
+            builder.push(&channel, hash, numbered, &envelope.parts(), Default::default);
             at.sequence = stored.sequence;
         }
-        let whole: Vec<u8> = builder.finish().iter().flat_map(|chunk| chunk.bytes.to_vec()).collect();
-        assert!(chunks.iter().flat_map(|chunk| chunk.bytes.to_vec()).eq(whole));
+        let whole = |chunks: &[Arc<Chunk>]| {
+            let mut encoder = Encoder::default();
+            chunks.iter().for_each(|chunk| encoder.append(&chunk.block.all()));
+            encoder.take()
+        };
+        assert_eq!(whole(&chunks), whole(&builder.finish()));
         let mut at = epoch(1);
         for chunk in &chunks {
             let [run] = &chunk.runs[..] else { panic!("one channel, one run") };
@@ -166,14 +165,14 @@ mod tests {
             at = run.end();
             let last = chunk.entries.last().expect("no chunk is empty");
             assert_eq!((last.sequence, last.time_ms), (run.last, run.time_ms));
-            assert_eq!(last.end as usize, chunk.bytes.len());
-            assert!(chunk.bytes.len() <= LOG_CHUNK_BYTES || chunk.entries.len() == 1, "a frame of HTTP/2");
+            assert_eq!(chunk.block.messages(), chunk.entries.len());
+            assert!(chunk.block.bytes() <= LOG_CHUNK_BYTES || chunk.entries.len() == 1, "a frame of HTTP/2");
             assert_eq!(run.last - run.before.sequence, chunk.entries.len() as i64);
         }
         assert_eq!(at.sequence, messages.len() as i64);
         for two in chunks.windows(2) {
-            let next = two[1].entries[0].end as usize;
-            assert!(two[0].bytes.len() + next.max(300) > LOG_CHUNK_BYTES, "it would have had room");
+            let next = two[1].block.part(0..1).len();
+            assert!(two[0].block.bytes() + next.max(300) > LOG_CHUNK_BYTES, "it would have had room");
         }
     }
 

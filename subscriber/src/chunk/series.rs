@@ -1,6 +1,6 @@
-//! A message as a frame, written straight into the buffer: what prost makes of [`message`](super::message), without a
-//! text of its own for each field. This is done once for each message that is heard, and decides how fast a channel can
-//! be.
+//! A message as an event of a stream, written as protobuf at once: what prost makes of
+//! [`message`](crate::event::message), without an allocation for each field. This is done once for each message that
+//! arrives, and decides how fast a channel can be.
 
 use tidings::{
     channel::ChannelName,
@@ -10,24 +10,25 @@ use tidings::{
     protobuf::{Small, delimited_length, number_length, time},
 };
 
-mod frame_template;
+mod event_template;
 
-use frame_template::{FrameTemplate, TemplateKey};
+use event_template::{EventTemplate, TemplateKey};
+use tidings_transport::encoding::Encoder;
 
 const TEXT: u8 = 3;
 const JSON: u8 = 4;
 const DATA: u8 = 5;
 
-/// What the frames of one channel and epoch have in common.
+/// What the events of one channel and epoch have in common.
 #[derive(Debug)]
 pub(super) struct Series {
     hash: ChannelHash,
     epoch: Option<Epoch>,
     digits: Option<[u8; 16]>,
     cursors: cursor::Series,
-    /// What the frame before was like, and that frame where two in a row were alike.
+    /// What the event before was like, and that event where two in a row were alike.
     last: Option<TemplateKey>,
-    template: Option<FrameTemplate>,
+    template: Option<EventTemplate>,
 }
 
 impl Series {
@@ -41,11 +42,10 @@ impl Series {
         self.hash == hash && self.epoch == epoch
     }
 
-    /// Appends the frame of a message. Sequence 0 stands for one that has no place of its own; its cursor is just after
-    /// `after`.
-    pub(super) fn put(
+    /// Encodes a message. Sequence 0 is for one without a number, whose cursor is just after `after`.
+    pub(super) fn encode(
         &mut self,
-        buffer: &mut Vec<u8>,
+        encoder: &mut Encoder,
         channel: &ChannelName,
         parts: &Parts<'_>,
         sequence: i64,
@@ -55,21 +55,23 @@ impl Series {
         if let (Some(template), Some(key)) = (&self.template, &key)
             && template.is_of(key)
         {
-            return template.put(buffer, parts, sequence, &self.cursors);
+            return template.encode(encoder, parts, sequence, &self.cursors);
         }
-        let start = buffer.len();
-        self.put_whole(buffer, channel, parts, sequence, after);
-        self.template = match key {
-            Some(key) if self.last == Some(key) && self.digits.is_some() => {
-                Some(FrameTemplate::new(channel, key, &buffer[start..], self.cursors.text_bytes()))
-            }
-            _ => None,
-        };
+        let is_like_last = key.is_some() && self.last == key && self.digits.is_some();
+        let template = is_like_last.then_some(key).flatten();
+        self.template = self.encode_whole(encoder, channel, parts, (sequence, after), template);
         self.last = key;
     }
 
-    /// The same for any message.
-    fn put_whole(&self, buffer: &mut Vec<u8>, channel: &ChannelName, parts: &Parts<'_>, sequence: i64, after: i64) {
+    /// The same for any message. Makes a template of it where a key is given.
+    fn encode_whole(
+        &self,
+        encoder: &mut Encoder,
+        channel: &ChannelName,
+        parts: &Parts<'_>,
+        (sequence, after): (i64, i64),
+        key: Option<TemplateKey>,
+    ) -> Option<EventTemplate> {
         let (payload_field, payload) = match parts.content {
             Content::Text(text) => (TEXT, text),
             Content::Json(json) => (JSON, json.as_bytes()),
@@ -88,28 +90,27 @@ impl Series {
             + bytes_length(ordering_key)
             + end.written().len();
         let mut begin = Small::<64>::default();
-        begin.byte(0);
-        // A message is at most a few MiB.
-        begin.bytes((delimited_length(length) as u32).to_be_bytes());
         begin.begin(2, length);
         begin.begin(1, parts.id.len());
         begin.bytes(parts.id);
-        buffer.reserve(5 + delimited_length(length));
-        buffer.extend_from_slice(begin.written());
-        put_bytes(buffer, 2, channel);
-        put_begin(buffer, payload_field, payload.len());
-        buffer.extend_from_slice(payload);
-        for (key, value) in attributes {
-            put_begin(buffer, 6, pair_length(key, value));
-            put_bytes(buffer, 1, key.as_bytes());
-            put_bytes(buffer, 2, value.as_bytes());
-        }
-        put_bytes(buffer, 7, ordering_key);
-        buffer.extend_from_slice(end.written());
+        encoder.written(delimited_length(length), |buffer| {
+            let start = buffer.len();
+            buffer.extend_from_slice(begin.written());
+            put_bytes(buffer, 2, channel);
+            put_begin(buffer, payload_field, payload.len());
+            buffer.extend_from_slice(payload);
+            for (key, value) in attributes {
+                put_begin(buffer, 6, pair_length(key, value));
+                put_bytes(buffer, 1, key.as_bytes());
+                put_bytes(buffer, 2, value.as_bytes());
+            }
+            put_bytes(buffer, 7, ordering_key);
+            buffer.extend_from_slice(end.written());
+            key.map(|key| EventTemplate::new(channel.len(), key, &buffer[start..], self.cursors.text_bytes()))
+        })
     }
 
-    /// What stands behind the payload and has a size that is known but for a few bytes: time, sequence, epoch and
-    /// cursor.
+    /// What follows the payload, and varies in size by a few bytes: time, sequence, epoch and cursor.
     fn end(&self, time_ms: i64, sequence: i64, after: i64) -> Small<128> {
         let (seconds, nanos) = time(time_ms);
         let mut end = Small::default();

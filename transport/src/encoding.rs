@@ -1,0 +1,252 @@
+//! Messages in the form in which a protocol sends them.
+//!
+//! An operation that answers with many messages writes them into an [`Encoder`], as protobuf, and passes on the
+//! [`Encoded`] that comes out. Messages that many streams send lie in a [`Block`], which is encoded once and knows
+//! where each message begins, so that a stream can send a part of it. What the bytes look like is known here and
+//! nowhere else: gRPC's frames today. A protocol with another form is another field of a block, made from the frames
+//! when the first of its streams asks.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::grpc::{PREFIX, put_prefix, set_length};
+
+/// Encoded messages, one after the other. Cloning copies no bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoded(Bytes);
+
+/// Encodes messages one after the other.
+#[derive(Debug, Default)]
+pub struct Encoder(Vec<u8>);
+
+/// Encoded messages that many streams share.
+#[derive(Debug, Default)]
+pub struct Block {
+    bytes: Bytes,
+    /// Where each message ends.
+    ends: Vec<u32>,
+}
+
+/// Encodes the messages of a block. A block is far below 4 GiB.
+#[derive(Debug, Default)]
+pub struct BlockBuilder {
+    encoder: Encoder,
+    ends: Vec<u32>,
+}
+
+impl Encoded {
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no message.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The messages again, up to the first that is not an `M`: for the generated services, whose streams have messages,
+    /// and for tests.
+    pub fn messages<M: Message + Default>(&self) -> impl Iterator<Item = M> {
+        let mut rest = self.0.clone();
+        std::iter::from_fn(move || {
+            let [_, length @ ..] = *rest.first_chunk::<PREFIX>()?;
+            let end = PREFIX + u32::from_be_bytes(length) as usize;
+            let message = (end <= rest.len()).then(|| rest.split_to(end).slice(PREFIX..))?;
+            M::decode(message).ok()
+        })
+    }
+
+    /// As frames of gRPC.
+    pub(crate) fn into_frames(self) -> Bytes {
+        self.0
+    }
+}
+
+impl Encoder {
+    /// How many bytes were encoded.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing was encoded.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Encodes a message.
+    pub fn message(&mut self, message: &impl Message) {
+        self.written(message.encoded_len(), |buffer| message.encode_raw(buffer));
+    }
+
+    /// Encodes a message of which `write` appends the protobuf, `length` bytes of it.
+    pub fn written<T>(&mut self, length: usize, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        self.0.reserve(PREFIX + length);
+        put_prefix(&mut self.0, length);
+        write(&mut self.0)
+    }
+
+    /// The same where the length is known afterwards only, and is `about` so much.
+    pub fn written_about<T>(&mut self, about: usize, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        self.0.reserve(PREFIX + about);
+        let start = self.0.len();
+        put_prefix(&mut self.0, 0);
+        let written = write(&mut self.0);
+        set_length(&mut self.0[start..]);
+        written
+    }
+
+    /// Appends messages that are encoded already.
+    pub fn append(&mut self, encoded: &Encoded) {
+        self.0.extend_from_slice(&encoded.0);
+    }
+
+    /// Hands out what was encoded, and begins again with nothing.
+    pub fn take(&mut self) -> Encoded {
+        Encoded(std::mem::take(&mut self.0).into())
+    }
+}
+
+impl Block {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many messages it has.
+    pub fn messages(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// All messages.
+    pub fn all(&self) -> Encoded {
+        Encoded(self.bytes.clone())
+    }
+
+    /// Some of the messages: from one, by its index, to before another.
+    ///
+    /// # Panics
+    ///
+    /// When the range is not within the block.
+    pub fn part(&self, messages: Range<usize>) -> Encoded {
+        let starts = |index: usize| index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        Encoded(self.bytes.slice(starts(messages.start)..starts(messages.end)))
+    }
+}
+
+impl BlockBuilder {
+    /// Makes room for so many bytes, and no more, where there is nothing yet.
+    pub fn make_room(&mut self, bytes: usize) {
+        self.encoder.0.reserve_exact(bytes);
+    }
+
+    /// How many bytes there are.
+    pub fn bytes(&self) -> usize {
+        self.encoder.len()
+    }
+
+    /// How many messages there are.
+    pub fn messages(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Adds the message that `encode` encodes.
+    pub fn push(&mut self, encode: impl FnOnce(&mut Encoder)) {
+        encode(&mut self.encoder);
+        self.ends.push(self.encoder.len() as u32);
+    }
+
+    /// Takes the last message out again, where there is one, as the first of another builder with room for so many
+    /// bytes.
+    pub fn split_last(&mut self, bytes: usize) -> Self {
+        self.ends.pop();
+        let start = self.ends.last().map_or(0, |end| *end as usize);
+        let last = &self.encoder.0[start..];
+        let mut other = Self::default();
+        other.make_room(bytes.max(last.len()));
+        if !last.is_empty() {
+            other.encoder.0.extend_from_slice(last);
+            other.ends.push(last.len() as u32);
+        }
+        self.encoder.0.truncate(start);
+        other
+    }
+
+    /// The block, in a copy of its size, and begins the next in the same buffer: a part of a large buffer would keep
+    /// all of it alive.
+    pub fn copy(&mut self) -> Block {
+        let bytes = Bytes::copy_from_slice(&self.encoder.0);
+        self.encoder.0.clear();
+        Block { bytes, ends: self.take_ends() }
+    }
+
+    /// The block, without a copy unless much of the buffer is empty, and begins the next in a buffer of its own.
+    pub fn take(&mut self) -> Block {
+        let mut buffer = std::mem::take(&mut self.encoder.0);
+        if buffer.capacity() - buffer.len() > buffer.len() / 8 {
+            buffer.shrink_to_fit();
+        }
+        Block { bytes: buffer.into(), ends: self.take_ends() }
+    }
+
+    fn take_ends(&mut self) -> Vec<u32> {
+        // The next block mostly has as many.
+        let room = Vec::with_capacity(self.ends.len());
+        std::mem::replace(&mut self.ends, room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder(sizes: &[usize]) -> BlockBuilder {
+        let mut builder = BlockBuilder::default();
+        for size in sizes {
+            builder.push(|encoder| encoder.message(&"x".repeat(*size)));
+        }
+        builder
+    }
+
+    fn sizes(encoded: &Encoded) -> Vec<usize> {
+        encoded.messages::<String>().map(|text| text.len()).collect()
+    }
+
+    #[test]
+    fn a_block_is_cut_between_its_messages() {
+        let block = builder(&[3, 0, 5, 7]).copy();
+        assert_eq!(block.messages(), 4);
+        assert_eq!(sizes(&block.all()), [3, 0, 5, 7]);
+        assert_eq!(block.part(0..4).0, block.all().0);
+        assert_eq!(sizes(&block.part(1..3)), [0, 5]);
+        assert!(block.part(2..2).is_empty());
+        let mut both = Encoder::default();
+        both.append(&block.part(3..4));
+        both.message(&"yy".to_owned());
+        assert_eq!(sizes(&both.take()), [7, 2]);
+        assert!(both.is_empty());
+    }
+
+    #[test]
+    fn a_last_message_that_is_too_much_goes_to_the_next_block() {
+        let mut builder = builder(&[3, 4, 100]);
+        let mut next = builder.split_last(10);
+        assert_eq!((sizes(&builder.take().all()), builder.messages()), (vec![3, 4], 0));
+        assert_eq!(sizes(&next.take().all()), [100]);
+        assert_eq!(BlockBuilder::default().split_last(10).messages(), 0);
+    }
+
+    #[test]
+    fn a_message_is_the_same_however_it_is_written() {
+        let text = "x".repeat(300);
+        let mut encoders = [Encoder::default(), Encoder::default(), Encoder::default()];
+        encoders[0].message(&text);
+        encoders[1].written(text.encoded_len(), |buffer| text.encode_raw(buffer));
+        encoders[2].written_about(1, |buffer| text.encode_raw(buffer));
+        let [one, two, three] = encoders.map(|mut encoder| encoder.take().into_frames());
+        assert!(one == two && two == three);
+        assert_eq!(one[..PREFIX], [0, 0, 0, 1, 47]);
+    }
+}
