@@ -16,8 +16,10 @@ use crate::limits::CHANNEL_NAME_BYTES;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod glob;
+mod patterns;
 
 use glob::Glob;
+pub use patterns::PatternSet;
 
 /// The name of a channel: 1 to 255 bytes of UTF-8 without control characters, white space, braces and glob characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -139,6 +139,8 @@ pub const KEY_PREFIX_BYTES: usize = 64;
 pub const REGISTRY_PAGE: usize = 2_000;
 /// Names that one request may go through before others get their turn: some tens of microseconds.
 pub const NAMES_AT_ONCE: usize = 256;
+/// Names that are matched with patterns before others get their turn: a millisecond.
+pub const MATCHES_AT_ONCE: usize = 4_096;
 /// How long a request waits until those before it have gone through the names of all channels. One takes tens of
 /// milliseconds where there are a hundred thousand.
 pub const LIST_WAIT: Duration = Duration::from_secs(5);
@@ -166,7 +168,7 @@ pub const REGISTRY_SWEPT: usize = 1_000;
 pub const REGISTRY_SWEEP_PAUSE: Duration = Duration::from_secs(5);
 /// Pages of the registry that are looked through for living names, where a pattern matches more than it may: beyond it
 /// the registry is mostly dead, and has to be swept first.
-pub const REGISTRY_LOOKS: usize = 32;
+pub const REGISTRY_LOOKS: usize = 4;
 
 // The connections to Redis.
 
@@ -267,9 +269,17 @@ pub const CURSOR_CHANNELS: usize = 1_000;
 /// Bytes of a whole-stream cursor as text, which comes with every heartbeat: only names as long as they may be come to
 /// more.
 pub const CURSOR_BYTES: usize = 256 << 10;
+/// Channels that one pattern stream may follow: as many as the embedded broker has at most. A stream that is open must
+/// not end because others create channels beside its own, and must be allowed to come back; each costs 240 bytes.
+pub const STREAM_CHANNELS: usize = 100_000;
+/// Streams of patterns that are opened at once where they look at more channels than one read has
+/// ([`HEADS_PER_READ`]), or compare cursors with all names: each takes Redis a few microseconds a channel.
+pub const WIDE_OPENINGS: usize = 4;
+/// How long others wait for their turn.
+pub const WIDE_OPENING_WAIT: Duration = Duration::from_secs(30);
 /// Names that are hashed before other streams get their turn: some hundred microseconds.
 pub const HASHES_AT_ONCE: usize = 1_000;
-/// Channels one pattern stream may follow: each costs it an entry in a table.
+/// Channels of a pattern that are known to the hub in detail: of others heads are read again when a message arrives.
 pub const PATTERN_CHANNELS: usize = 10_000;
 /// The shortest heartbeat.
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
@@ -283,6 +293,13 @@ pub const HEARTBEAT_PATTERN: Duration = Duration::from_secs(5);
 
 /// Bytes of chunks that a topic's ring keeps for streams that are slower than others; beyond it they read the log.
 pub const RING_BYTES: usize = 1 << 20;
+/// Bytes of all rings together: beyond it each keeps its part of them, and its newest chunk.
+pub const RINGS_BYTES: usize = 32 << 20;
+/// What a chunk counts for in a ring beside its bytes.
+pub const CHUNK_COST: usize = 256;
+/// A message from this size on goes to the streams by itself, and what is made of it is shared by all topics that it
+/// comes through.
+pub const SHARED_BYTES: usize = 16 << 10;
 /// How long a ring keeps chunks: a quiet channel holds no memory.
 pub const RING_AGE: Duration = Duration::from_secs(5);
 /// One chunk of framed messages, unless one message is larger: what HTTP/2 sends in a few frames.
@@ -317,6 +334,18 @@ pub const CLAIMS_QUIET: Duration = Duration::from_secs(60);
 pub const FEED_REWRITES: usize = 1_000;
 /// Topics (channels and patterns) one subscriber follows.
 pub const TOPICS: usize = 100_000;
+/// Those of them that are patterns: each may have to be matched with each message on a channel that is new.
+pub const PATTERNS: usize = 4_096;
+/// Names of channels of which it is remembered which patterns they match.
+pub const REMEMBERED_NAMES: usize = 10_000;
+/// Patterns that are remembered so, of all names together: some megabytes.
+pub const REMEMBERED_MATCHES: usize = 100_000;
+/// Patterns that are subscribed to on Redis as they are, as long as there are no more. Redis matches each message with
+/// each of them, and sends one copy for each that matches; more are gathered under their literal beginnings.
+pub const PATTERNS_APART: usize = 8;
+/// Such beginnings, none of which is another's beginning: so Redis sends one copy of a message for all of them. Where
+/// there would be more they become shorter.
+pub const PATTERN_PREFIXES: usize = 64;
 /// How long a topic without streams keeps its Redis subscription.
 pub const TOPIC_LINGER: Duration = Duration::from_secs(5);
 /// Requests that may wait for the hub's task: it answers within microseconds, so more are a burst.

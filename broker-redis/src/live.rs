@@ -6,6 +6,7 @@
 //! from the log.
 
 mod answer_timeout;
+mod carriers;
 mod probe;
 mod questions;
 mod replies;
@@ -17,12 +18,12 @@ use std::{sync::Arc, time::Duration};
 use tidings::{
     broker::{LiveCommand, LiveEvent, State},
     channel::Names,
-    limits::PROBE_INTERVAL,
+    limits::{LOG_QUIET, PROBE_INTERVAL},
     metrics,
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +71,10 @@ struct Live {
     topics: Topics,
     /// It was said that sessions are of no use, and none has worked since.
     warned: bool,
+    /// A session that worked was lost for this reason, and the command connection of that time.
+    closed: Option<(Option<u64>, String)>,
+    /// When the log last said that such a session was the only one.
+    said_closed: Option<Instant>,
 }
 
 /// Keeps a live connection until nobody listens or the token is cancelled.
@@ -80,7 +85,7 @@ pub(super) async fn keep(
     closing: CancellationToken,
 ) {
     let topics = Topics::new(settings.keys.clone(), settings.names.clone());
-    let live = Live { settings, commands, events, topics, warned: false };
+    let live = Live { settings, commands, events, topics, warned: false, closed: None, said_closed: None };
     let _: Option<()> = closing.run_until_cancelled(live.keep_on()).await;
 }
 
@@ -96,6 +101,11 @@ impl Live {
                     if std::mem::replace(&mut connected, true) {
                         metrics::reconnected(metrics::Connection::Live);
                     }
+                    if let Some((generation, reason)) = self.closed.take()
+                        && self.generation() == generation
+                    {
+                        self.say_closed(&reason);
+                    }
                     let was_lost = std::mem::take(&mut is_reported);
                     let end = session.run(was_lost, &mut self.topics, &mut self.commands, &self.events).await;
                     // One that came too early, while Redis was still loading, has restored nothing.
@@ -103,7 +113,10 @@ impl Live {
                     self.warned &= !session.has_worked();
                     match end {
                         End::Unwanted => return,
-                        End::Lost(reason) => reason,
+                        End::Lost(reason) => {
+                            self.closed = session.has_worked().then(|| (self.generation(), reason.clone()));
+                            reason
+                        }
                         End::Useless(reason) => self.warn(reason),
                     }
                 }
@@ -141,6 +154,24 @@ impl Live {
         reason
     }
 
+    /// Which command connection there is.
+    fn generation(&self) -> Option<u64> {
+        self.settings.connection.open_session().map(|session| session.generation)
+    }
+
+    /// A live connection was lost while commands went on over theirs: Redis ends one alone where more waits to be sent to
+    /// it than its limit for Pub/Sub.
+    fn say_closed(&mut self, reason: &str) {
+        if self.said_closed.is_none_or(|said| said.elapsed() >= LOG_QUIET) {
+            self.said_closed = Some(Instant::now());
+            tracing::warn!(
+                server = %self.settings.server,
+                reason,
+                "the live connection to Redis was ended, and no other: see client-output-buffer-limit pubsub; streams get from the log what it kept back"
+            );
+        }
+    }
+
     /// Waits, and takes commands meanwhile. False when nobody gives any more.
     async fn pause(&mut self, pause: Duration) -> bool {
         let over = sleep(pause);
@@ -155,7 +186,7 @@ impl Live {
                         self.topics.insert(topic.clone());
                         self.topics.capture(topic);
                     }
-                    Some(LiveCommand::Unsubscribe(topic)) => self.topics.remove(&topic),
+                    Some(LiveCommand::Unsubscribe(topic)) => drop(self.topics.remove(&topic)),
                     // Asked again after `Restored`.
                     Some(LiveCommand::Check(_) | LiveCommand::Recent { .. }) => {}
                 },

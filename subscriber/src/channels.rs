@@ -41,7 +41,7 @@ pub(crate) async fn page(
     };
     let heads = broker.heads(&names).await.map_err(unavailable)?;
     // The registry is written before a publish; where that was refused, there is a name and nothing else.
-    let counts = hub.subscribers(&names);
+    let counts = hub.subscribers(&names).await;
     let there = names.iter().zip(heads).zip(counts);
     let mut channels = Vec::with_capacity(names.len());
     for ((name, head), count) in there {

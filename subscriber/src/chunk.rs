@@ -158,7 +158,7 @@ impl Builder {
         // Where one is full, the next mostly has as many.
         let room = if full { self.entries.len() } else { 0 };
         self.done.push(Arc::new(Chunk {
-            block: self.block.copy(),
+            block: self.block.copy(2 * CHUNK_BYTES),
             runs: std::mem::take(&mut self.runs),
             entries: std::mem::replace(&mut self.entries, Vec::with_capacity(room)),
         }));

@@ -1,11 +1,15 @@
 //! A feed: the live messages of one topic, as a ring of chunks that all its streams share.
 //!
-//! The ring is bounded in bytes and age. A stream holds an index into it; one whose next item was dropped finds that
-//! out and reads the log instead. Writing never waits for a reader.
+//! The ring is bounded in bytes and age, and all rings together are in bytes: one message may come through very many
+//! patterns. A stream holds an index into its ring; one whose next item was dropped finds that out and reads the log
+//! instead. Writing never waits for a reader.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Waker},
     time::Instant,
 };
@@ -13,7 +17,7 @@ use std::{
 use slab::Slab;
 use tidings::{
     channel::ChannelName,
-    limits::{FEED_REWRITES, RING_AGE, RING_BYTES},
+    limits::{CHUNK_COST, FEED_REWRITES, RING_AGE, RING_BYTES, RINGS_BYTES},
     message::{Epoch, Position},
 };
 
@@ -25,8 +29,27 @@ pub(crate) struct Feed {
     ring: Mutex<Ring>,
 }
 
+/// What all rings of a hub hold together. What they share counts in each.
+#[derive(Debug, Default)]
+pub(crate) struct Rings {
+    bytes: AtomicUsize,
+    /// Those that hold something.
+    filled: AtomicUsize,
+}
+
+impl Rings {
+    /// What one of them may hold now.
+    fn share(&self) -> usize {
+        match self.bytes.load(Relaxed) {
+            ..=RINGS_BYTES => RING_BYTES,
+            _ => (RINGS_BYTES / self.filled.load(Relaxed).max(1)).min(RING_BYTES),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Ring {
+    all: Arc<Rings>,
     items: VecDeque<(Instant, Item)>,
     /// The index of the first item.
     base: u64,
@@ -76,8 +99,9 @@ pub(crate) enum Found {
 }
 
 impl Feed {
-    pub(crate) fn new() -> Arc<Self> {
-        let ring = Ring { idle_since: Some(Instant::now()), ..Ring::default() };
+    /// One whose ring is among these.
+    pub(crate) fn new(rings: &Arc<Rings>) -> Arc<Self> {
+        let ring = Ring { all: Arc::clone(rings), idle_since: Some(Instant::now()), ..Ring::default() };
         Arc::new(Self { ring: Mutex::new(ring) })
     }
 
@@ -93,15 +117,15 @@ impl Feed {
             let mut ring = self.ring();
             let now = Instant::now();
             for item in items {
-                ring.bytes += item.len();
                 if let Item::Rewritten(rewrite) = &item {
                     let index = ring.base + ring.items.len() as u64;
                     ring.remember(index, Arc::clone(rewrite));
                 }
-                ring.items.push_back((now, item));
+                ring.add(now, item);
             }
             // The newest item stays, however large it is.
-            while ring.bytes > RING_BYTES && ring.items.len() > 1 {
+            let share = ring.all.share();
+            while ring.bytes > share && ring.items.len() > 1 {
                 ring.drop_first();
             }
             wakers.extend(ring.followers.iter_mut().filter_map(|(_, waker)| waker.take()));
@@ -151,18 +175,40 @@ impl Ring {
         }
     }
 
+    fn add(&mut self, now: Instant, item: Item) {
+        if self.items.is_empty() {
+            self.all.filled.fetch_add(1, Relaxed);
+        }
+        self.bytes += item.cost();
+        self.all.bytes.fetch_add(item.cost(), Relaxed);
+        self.items.push_back((now, item));
+    }
+
     fn drop_first(&mut self) {
         if let Some((_, item)) = self.items.pop_front() {
-            self.bytes -= item.len();
+            self.bytes -= item.cost();
+            self.all.bytes.fetch_sub(item.cost(), Relaxed);
             self.base += 1;
+            if self.items.is_empty() {
+                self.all.filled.fetch_sub(1, Relaxed);
+            }
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let mut ring = self.ring();
+        while !ring.items.is_empty() {
+            ring.drop_first();
         }
     }
 }
 
 impl Item {
-    fn len(&self) -> usize {
+    fn cost(&self) -> usize {
         match self {
-            Self::Chunk(chunk) => chunk.block.bytes(),
+            Self::Chunk(chunk) => chunk.block.bytes() + CHUNK_COST,
             Self::Check(..) | Self::Rewritten(_) | Self::Break | Self::Refused(_) => 0,
         }
     }
@@ -261,7 +307,7 @@ mod tests {
         let mut block = BlockBuilder::default();
         // With the prefix of a frame it has just so many.
         block.push(|encoder| encoder.written(bytes - 5, |buffer| buffer.resize(buffer.len() + bytes - 5, 0)));
-        Item::Chunk(Arc::new(Chunk { block: block.copy(), runs, entries: Vec::new() }))
+        Item::Chunk(Arc::new(Chunk { block: block.copy(1 << 10), runs, entries: Vec::new() }))
     }
 
     fn peek(follower: &Follower) -> Found {
@@ -270,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_follower_sees_what_comes_after_it_began() {
-        let feed = Feed::new();
+        let feed = Feed::new(&Arc::default());
         feed.push([chunk(9, 0, 1)]);
         let mut follower = feed.follow();
         assert!(matches!(peek(&follower), Found::Nothing));
@@ -284,7 +330,7 @@ mod tests {
 
     #[test]
     fn the_ring_is_bounded_and_who_falls_behind_finds_out() {
-        let feed = Feed::new();
+        let feed = Feed::new(&Arc::default());
         let mut slow = feed.follow();
         for i in 0..40 {
             feed.push([chunk(RING_BYTES / 16, i, i + 1)]);
@@ -292,14 +338,14 @@ mod tests {
         assert!(feed.ring().bytes <= RING_BYTES);
         assert!(matches!(peek(&slow), Found::Passed));
         slow.rewind();
-        assert!(matches!(peek(&slow), Found::Item(Item::Chunk(chunk)) if chunk.runs[0].before.sequence == 24));
+        assert!(matches!(peek(&slow), Found::Item(Item::Chunk(chunk)) if chunk.runs[0].before.sequence == 25));
         feed.push([chunk(RING_BYTES * 2, 40, 41)]);
         assert_eq!(feed.ring().items.len(), 1, "the newest stays, however large it is");
     }
 
     #[test]
     fn who_falls_behind_gets_the_rewritten_histories_that_it_has_not_passed() {
-        let feed = Feed::new();
+        let feed = Feed::new(&Arc::default());
         let epoch = Epoch::from_u64(1).expect("not zero");
         let rewrite = |from| Arc::new(Rewrite { channel: channel(), epoch, from, to: 9, time_ms: 0 });
         let (mut slow, mut quick) = (feed.follow(), feed.follow());
@@ -320,7 +366,7 @@ mod tests {
 
     #[test]
     fn what_is_old_goes_and_nobody_is_counted_twice() {
-        let feed = Feed::new();
+        let feed = Feed::new(&Arc::default());
         assert!(feed.idle_since().is_some());
         let (one, two) = (feed.follow(), feed.follow());
         assert_eq!((feed.followers(), feed.idle_since()), (2, None));
@@ -336,8 +382,26 @@ mod tests {
     }
 
     #[test]
+    fn all_rings_together_are_bounded() {
+        let rings = Arc::new(Rings::default());
+        let feeds: Vec<_> = (0..4 * RINGS_BYTES / RING_BYTES).map(|_| Feed::new(&rings)).collect();
+        for i in 0..32 {
+            for feed in &feeds {
+                feed.push([chunk(RING_BYTES / 16, i, i + 1)]);
+            }
+        }
+        let held = || feeds.iter().map(|feed| feed.ring().bytes).sum::<usize>();
+        assert!(held() == rings.bytes.load(Relaxed) && held() <= RINGS_BYTES + RINGS_BYTES / 8, "{}", held());
+        assert_eq!(rings.filled.load(Relaxed), feeds.len());
+        feeds.iter().for_each(|feed| feed.push([chunk(RING_BYTES, 32, 33)]));
+        assert!(feeds.iter().all(|feed| feed.ring().items.len() == 1), "the newest of each stays");
+        drop(feeds);
+        assert_eq!((rings.bytes.load(Relaxed), rings.filled.load(Relaxed)), (0, 0));
+    }
+
+    #[test]
     fn the_first_run_beyond_a_position_is_found() {
-        let feed = Feed::new();
+        let feed = Feed::new(&Arc::default());
         let follower = feed.follow();
         feed.push([chunk(9, 0, 3), chunk(9, 6, 9)]);
         let at = |sequence| Position { epoch: tidings::message::Epoch::from_u64(1), sequence };

@@ -21,7 +21,7 @@ use tidings::{
     access::{Allowed, Read},
     broker::{Error, Head, Shared, State, Topic},
     channel::{ChannelName, Names},
-    limits::{HUB_REQUESTS, TOPICS},
+    limits::{HUB_REQUESTS, MATCHES_AT_ONCE, PATTERNS, TOPICS},
     status::{self, Call},
 };
 use tokio::{
@@ -57,6 +57,8 @@ pub(crate) enum Refusal {
     Broker(Error),
     /// This replica follows as many channels and patterns as it may.
     TooManyTopics,
+    /// So many of them are patterns.
+    TooManyPatterns,
 }
 
 impl From<Refusal> for Status {
@@ -66,6 +68,10 @@ impl From<Refusal> for Status {
             Refusal::TooManyTopics => {
                 let text = "follow fewer, or at another replica; an idle one is let go after some seconds";
                 status::server_limit(format!("{TOPICS} channels and patterns are followed here already: {text}"))
+            }
+            Refusal::TooManyPatterns => {
+                let text = "follow fewer, or at another replica; an idle one is let go after some seconds";
+                status::server_limit(format!("{PATTERNS} patterns are followed here already: {text}"))
             }
         }
     }
@@ -77,7 +83,7 @@ impl HeadCheck for Hub {
             match self.check(channel).await {
                 Ok(_) => Ok(()),
                 Err(Refusal::Broker(error)) => Err(error.to_string()),
-                Err(Refusal::TooManyTopics) => Err("too many topics".to_owned()),
+                Err(Refusal::TooManyTopics | Refusal::TooManyPatterns) => Err("too many topics".to_owned()),
             }
         })
     }
@@ -170,7 +176,7 @@ impl Hub {
     }
 
     /// How many streams follow each of these channels, by name or by pattern.
-    pub(crate) fn subscribers(&self, channels: &[ChannelName]) -> Vec<usize> {
+    pub(crate) async fn subscribers(&self, channels: &[ChannelName]) -> Vec<usize> {
         // The hub's task needs the table too, so it is gone through once, and matched without it.
         let (by_name, patterns) = {
             let feeds = lock(&self.feeds);
@@ -185,7 +191,15 @@ impl Hub {
             let matching = patterns.iter().filter(|(pattern, _)| pattern.matches(channel.as_str()));
             named.map_or(0, |feed| feed.followers()) + matching.map(|(_, feed)| feed.followers()).sum::<usize>()
         };
-        channels.iter().zip(by_name).map(count).collect()
+        let mut counts = Vec::with_capacity(channels.len());
+        for (matches, channel) in (0..).step_by(patterns.len().max(1)).zip(channels.iter().zip(by_name)) {
+            counts.push(count(channel));
+            // Others get their turn between some thousand matches.
+            if matches % MATCHES_AT_ONCE + patterns.len() >= MATCHES_AT_ONCE {
+                tokio::task::yield_now().await;
+            }
+        }
+        counts
     }
 
     /// Ends the task and waits for it.

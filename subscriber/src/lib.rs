@@ -35,7 +35,7 @@ use tidings::{
     limits,
 };
 use tidings_transport::{Options, Services};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use capture::{Adopting, Capture};
@@ -109,6 +109,7 @@ impl Assembled {
             hub: Arc::clone(&hub),
             pages,
             lifetime_ms: stream::lifetime_ms(settings.max_age),
+            wide: Arc::new(Semaphore::new(limits::WIDE_OPENINGS)),
         };
         let service = Service::new(Arc::new(operation::Subscriber { broker, hub: Arc::clone(&hub), names, source }));
         Self { service, hub, adopting }

@@ -174,11 +174,12 @@ impl BlockBuilder {
         other
     }
 
-    /// The block, in a copy of its size, and begins the next in the same buffer: a part of a large buffer would keep
-    /// all of it alive.
-    pub fn copy(&mut self) -> Block {
+    /// The block, in a copy of its size, and begins the next in the same buffer, or in `room` of it if it is larger: a
+    /// part of a large buffer would keep all of it alive.
+    pub fn copy(&mut self, room: usize) -> Block {
         let bytes = Bytes::copy_from_slice(&self.encoder.0);
         self.encoder.0.clear();
+        self.encoder.0.shrink_to(room);
         Block { bytes, ends: self.take_ends() }
     }
 
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_block_is_cut_between_its_messages() {
-        let block = builder(&[3, 0, 5, 7]).copy();
+        let block = builder(&[3, 0, 5, 7]).copy(1 << 10);
         assert_eq!(block.messages(), 4);
         assert_eq!(sizes(&block.all()), [3, 0, 5, 7]);
         assert_eq!(block.part(0..4).0, block.all().0);

@@ -2,7 +2,11 @@
 
 use std::collections::VecDeque;
 
-use tidings::{broker::Topic, channel::ChannelName};
+use bytes::Bytes;
+use tidings::{
+    broker::Topic,
+    channel::{ChannelName, Pattern},
+};
 use tokio::time::Duration;
 
 use super::answer_timeout::Wait;
@@ -10,6 +14,8 @@ use super::answer_timeout::Wait;
 /// What the next reply answers.
 pub(super) enum Question {
     Subscribe(Topic),
+    /// For a pattern, what it is to come through.
+    Carrier(Pattern, Bytes),
     /// Comes before the topic's own.
     Notices(Topic),
     Check(ChannelName),

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use tidings::{
     broker::{LiveEvent, Topic, adopt::Raw},
+    channel::Pattern,
     limits::REGISTRY_RECENT_NAMES,
 };
 
@@ -50,7 +51,7 @@ impl LiveSession {
         }
     }
 
-    fn push(&mut self, topics: &Topics, items: Vec<Reply>, events: &mut Vec<LiveEvent>) {
+    fn push(&mut self, topics: &mut Topics, items: Vec<Reply>, events: &mut Vec<LiveEvent>) {
         let mut items = items.into_iter();
         let Some(Reply::Text(kind)) = items.next() else { return };
         match &kind[..] {
@@ -60,20 +61,30 @@ impl LiveSession {
                 }
             }
             b"pmessage" => {
-                let Some(Reply::Text(pattern)) = items.next() else { return };
-                let Some(topic) = topics.pattern(&pattern) else { return };
-                match (items.next(), items.next()) {
-                    (Some(Reply::Text(channel)), payload) if topics.is_notice(topic, &pattern) => {
-                        events.extend(payload.and_then(|payload| notice(topics, topic, &channel, payload)));
+                let Some(Reply::Text(carrier)) = items.next() else { return };
+                let (channel, payload) = (items.next(), items.next());
+                if let Some(topic) = topics.pattern(&carrier).filter(|topic| topics.is_notice(topic, &carrier)) {
+                    if let (Some(Reply::Text(channel)), Some(payload)) = (channel, payload) {
+                        events.extend(notice(topics, topic, &channel, payload));
                     }
+                    return;
+                }
+                match (channel, payload) {
                     // Probes, notices and the like are nobody's messages.
                     (Some(Reply::Text(channel)), _) if self.settings.keys.is_own(&channel) => {}
                     // Those of other deployments neither.
                     (Some(Reply::Text(channel)), Some(Reply::Text(payload)))
                         if Keys::is_of_a_service(&channel, &payload) => {}
-                    (Some(Reply::Text(channel)), Some(payload)) => events.push(pushed(topic, channel, payload)),
+                    (Some(Reply::Text(channel)), Some(payload)) => {
+                        let matching = topics.carriers.topics(&carrier, &channel);
+                        let matching = matching.iter().flat_map(|topics| topics.iter());
+                        events.extend(matching.map(|topic| pushed(topic, channel.clone(), payload.clone())));
+                    }
                     (Some(Reply::Oversized(bytes)), _) => {
-                        events.push(LiveEvent::Oversized { topic: topic.clone(), bytes });
+                        // Its name is no channel's, whichever pattern it came through.
+                        let matching = topics.carriers.topics(&carrier, &[0xff]);
+                        let topic = matching.iter().flat_map(|topics| topics.iter()).next();
+                        events.extend(topic.map(|topic| LiveEvent::Oversized { topic: topic.clone(), bytes }));
                     }
                     _ => {}
                 }
@@ -88,11 +99,28 @@ impl LiveSession {
                         }
                         self.complete(&topic, events);
                     }
+                    Some(Question::Carrier(pattern, carrier)) => self.carried(topics, &pattern, &carrier, events),
                     Some(Question::Probe) => self.probe.confirmed(),
                     _ => {}
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A pattern comes through a subscription from here on.
+    fn carried(&mut self, topics: &mut Topics, pattern: &Pattern, carrier: &Bytes, events: &mut Vec<LiveEvent>) {
+        let topic = Topic::Pattern(pattern.clone());
+        let confirmed = topics.carriers.confirm(&topic, pattern, carrier);
+        if let Some(unused) = confirmed.unused {
+            self.unsubscribe("PUNSUBSCRIBE", &unused);
+        }
+        if confirmed.is_asked {
+            events.push(LiveEvent::Subscribed(topic.clone()));
+            if topics.is_captured(&topic) {
+                events.push(LiveEvent::Captured(topic.clone()));
+            }
+            self.complete(&topic, events);
         }
     }
 
@@ -154,11 +182,32 @@ impl LiveSession {
                 self.complete(&topic, events);
                 Ok(())
             }
+            (Question::Carrier(pattern, carrier), Reply::Error(text)) => {
+                // A user may have the right to the pattern, word for word, and not to what it shares with others.
+                if topics.carriers.was_refused(&pattern, &carrier) {
+                    self.subscribe_patterns(topics);
+                    return Ok(());
+                }
+                let topic = Topic::Pattern(pattern);
+                for unused in topics.remove(&topic) {
+                    self.unsubscribe("PUNSUBSCRIBE", &unused);
+                }
+                events.push(LiveEvent::Refused(topic.clone(), words(&text)));
+                self.complete(&topic, events);
+                Ok(())
+            }
             (Question::Ping, _) => {
                 self.probe.answered();
                 Ok(())
             }
-            (Question::Subscribe(_) | Question::Notices(_) | Question::Probe | Question::Other, _) => Ok(()),
+            (
+                Question::Subscribe(_)
+                | Question::Carrier(..)
+                | Question::Notices(_)
+                | Question::Probe
+                | Question::Other,
+                _,
+            ) => Ok(()),
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     End, Settings,
     probe::Probe,
     questions::{Question, Questions},
-    topics::{self, Topics},
+    topics::Topics,
 };
 use crate::{resp_connection::RespConnection, script};
 
@@ -52,9 +52,11 @@ impl LiveSession {
         self.load_scripts();
         self.connection.command(&["SUBSCRIBE", self.probe.channel()]);
         self.questions.ask(Question::Probe);
+        topics.carriers.begin();
         for topic in topics.all() {
             self.subscribe(topics, topic.clone());
         }
+        self.subscribe_patterns(topics);
         self.unconfirmed = was_lost.then(|| topics.all().cloned().collect());
         match self.carry(topics, commands, events).await {
             Ok(()) => End::Unwanted,
@@ -110,6 +112,7 @@ impl LiveSession {
                     while let Ok(command) = commands.try_recv() {
                         self.obey(topics, command);
                     }
+                    self.subscribe_patterns(topics);
                 }
                 _ = probe.tick() => {
                     if let Some(reason) = self.is_useless(last_read) {
@@ -150,18 +153,24 @@ impl LiveSession {
                 self.subscribe(topics, topic);
             }
             LiveCommand::Unsubscribe(topic) => {
-                topics.remove(&topic);
+                let unused = topics.remove(&topic);
                 if let Some(unconfirmed) = &mut self.unconfirmed {
                     unconfirmed.remove(&topic);
                 }
-                let name = topics::name(&topic);
-                match topic {
-                    Topic::Channel(_) => self.connection.command(&["UNSUBSCRIBE", name]),
-                    Topic::Pattern(_) => self.connection.command(&["PUNSUBSCRIBE", name]),
+                let command = match topic {
+                    Topic::Channel(_) => "UNSUBSCRIBE",
+                    Topic::Pattern(_) => "PUNSUBSCRIBE",
+                };
+                for name in unused {
+                    self.unsubscribe(command, &name);
                 }
             }
-            LiveCommand::Check(channel) => self.check(channel, false),
+            LiveCommand::Check(channel) => {
+                self.subscribe_patterns(topics);
+                self.check(channel, false);
+            }
             LiveCommand::Recent { skip } => {
+                self.subscribe_patterns(topics);
                 let (registry, skipped) = (self.settings.keys.registry(), skip.to_string());
                 let (window, count) = (REGISTRY_RECENT.as_millis().to_string(), REGISTRY_RECENT_NAMES.to_string());
                 self.connection.command(&["EVALSHA", script::RECENT.hash(), "1", &registry, &window, &skipped, &count]);
@@ -190,6 +199,7 @@ impl LiveSession {
         });
     }
 
+    /// Subscribes to a channel, and to a topic's notices. Patterns follow with what they come through.
     fn subscribe(&mut self, topics: &Topics, topic: Topic) {
         let command = match topic {
             Topic::Channel(_) => "SUBSCRIBE",
@@ -199,7 +209,23 @@ impl LiveSession {
             self.connection.command(&[command, &topics.notices(&topic)]);
             self.questions.ask(Question::Notices(topic.clone()));
         }
-        self.connection.command(&[command, topics::name(&topic)]);
-        self.questions.ask(Question::Subscribe(topic));
+        if let Topic::Channel(channel) = &topic {
+            self.connection.command(&[command, channel.as_str()]);
+            self.questions.ask(Question::Subscribe(topic));
+        }
+    }
+
+    /// Subscribes to what the patterns are to come through. Where that is subscribed to already, Redis confirms it again,
+    /// at its place among the messages.
+    pub(super) fn subscribe_patterns(&mut self, topics: &mut Topics) {
+        for (pattern, carrier) in topics.carriers.to_subscribe() {
+            self.connection.command(&["PSUBSCRIBE", &String::from_utf8_lossy(&carrier)]);
+            self.questions.ask(Question::Carrier(pattern, carrier));
+        }
+    }
+
+    /// Ends a subscription.
+    pub(super) fn unsubscribe(&mut self, command: &str, name: &[u8]) {
+        self.connection.command(&[command, &String::from_utf8_lossy(name)]);
     }
 }

@@ -9,6 +9,7 @@ use tidings::{
     channel::{ChannelName, Names},
 };
 
+use super::carriers::Carriers;
 use crate::keys::Keys;
 
 #[derive(Debug)]
@@ -19,25 +20,46 @@ pub(super) struct Topics {
     patterns: HashMap<Bytes, Topic>,
     /// Of which there are notices as well.
     captured: HashSet<Topic>,
+    /// What the patterns come through.
+    pub(super) carriers: Carriers,
 }
 
 impl Topics {
     pub(super) fn new(keys: Keys, names: Names) -> Self {
-        Self { keys, names, channels: HashMap::new(), patterns: HashMap::new(), captured: HashSet::new() }
+        Self {
+            keys,
+            names,
+            channels: HashMap::new(),
+            patterns: HashMap::new(),
+            captured: HashSet::new(),
+            carriers: Carriers::default(),
+        }
     }
 
+    /// Adds a topic, or asks for it once more.
     pub(super) fn insert(&mut self, topic: Topic) {
+        if let Topic::Pattern(pattern) = &topic {
+            self.carriers.insert(pattern.clone());
+        }
         let name = Bytes::copy_from_slice(name(&topic).as_bytes());
         self.map(&topic).insert(name, topic);
     }
 
-    pub(super) fn remove(&mut self, topic: &Topic) {
+    /// Removes a topic. Answers which subscriptions nothing comes through any more.
+    pub(super) fn remove(&mut self, topic: &Topic) -> Vec<Bytes> {
         self.map(topic).remove(name(topic).as_bytes());
         self.release(topic);
+        match topic {
+            Topic::Channel(channel) => vec![Bytes::copy_from_slice(channel.as_str().as_bytes())],
+            Topic::Pattern(pattern) => self.carriers.remove(pattern),
+        }
     }
 
     /// Of a topic that is there already notices come as well.
     pub(super) fn capture(&mut self, topic: Topic) {
+        if let Topic::Pattern(pattern) = &topic {
+            self.carriers.set_apart(pattern);
+        }
         let notices = Bytes::from(self.notices(&topic));
         self.map(&topic).insert(notices, topic.clone());
         self.captured.insert(topic);

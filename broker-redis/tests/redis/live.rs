@@ -1,15 +1,16 @@
 //! The live connection: what one socket carries, and how it is replaced.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tidings::{
     broker::{LiveCommand, LiveEvent, Shared},
+    channel::Pattern,
     limits::MESSAGE_BYTES,
 };
 use tidings_redis::{Redis, Settings};
 use tidings_testing::RedisServer;
 
-use crate::fixture::{Live, broker, channel, connect, head, name, pattern, publish, settings, texts, up};
+use crate::fixture::{Live, broker, channel, connect, head, name, pattern, publish, settings, texts, until, up};
 
 #[tokio::test]
 async fn what_plain_programs_publish_arrives_as_it_is() {
@@ -247,4 +248,44 @@ async fn probes_and_notices_of_another_deployment_are_nobodys_messages() {
     assert_eq!(channel, "orders");
     ours.close().await;
     theirs.close().await;
+}
+
+/// Many patterns come through few subscriptions on Redis, and each message once for all of them.
+#[tokio::test]
+async fn many_patterns_are_one_subscription_and_each_brings_its_messages_once() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    let mut live = Live::open(&broker);
+    let patterns: Vec<String> = (0..100).map(|n| format!("m.{}*", "?".repeat(n % 50) + &"*".repeat(n / 50))).collect();
+    let distinct: BTreeSet<&String> = patterns.iter().collect();
+    let glob = |text: &str| Pattern::parse(text).expect("valid");
+    for (count, text) in (1..).zip(&distinct) {
+        live.subscribe(pattern(text)).await;
+        // In the middle of their going over to another subscription as well.
+        server.command(&["PUBLISH", "m.", "x"]);
+        let matching = distinct.iter().take(count).filter(|text| glob(text).matches("m.")).count();
+        for _ in 0..matching {
+            assert_eq!(live.push().await.1, "m.");
+        }
+    }
+    until("all come as one", || server.command(&["PUBSUB", "NUMPAT"]) == ":1").await;
+    let name = format!("m.{}", "a".repeat(20));
+    server.command(&["PUBLISH", &name, "once"]);
+    let mut topics = BTreeSet::new();
+    for _ in distinct.iter().filter(|text| glob(text).matches(&name)) {
+        let (topic, channel, payload) = live.push().await;
+        assert!(topics.insert(format!("{topic:?}")), "{topic:?} twice");
+        assert_eq!((channel.as_str(), payload.as_str()), (name.as_str(), "once"));
+    }
+    // With few left they are subscribed to as they are.
+    for text in distinct.iter().rev().skip(3) {
+        live.send(LiveCommand::Unsubscribe(pattern(text))).await;
+    }
+    until("they are subscribed to as they are", || server.command(&["PUBSUB", "NUMPAT"]) == ":3").await;
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    assert_eq!(live.restored().await, 1);
+    let long = format!("m.{}", "a".repeat(60));
+    server.command(&["PUBLISH", &long, "x"]);
+    assert_eq!(live.push().await.1, long);
+    broker.close().await;
 }

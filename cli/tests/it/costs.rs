@@ -1,18 +1,26 @@
 //! What the names, patterns and lists of some cost everybody else.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use tidings::pb::{ListChannelsRequest, PublishStreamRequest};
+use tidings::pb::{
+    ListChannelsRequest, PublishStreamRequest, publisher_service_client::PublisherServiceClient,
+    stream_messages_response::Event, subscriber_service_client::SubscriberServiceClient,
+};
+use tidings_testing::RedisServer;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
-use crate::harness::{House, on_both_brokers, text};
+use crate::harness::{House, Served, Stream, channel, connect, on_both_brokers, pattern, text};
 
 on_both_brokers!(lists_with_costly_patterns_hold_nobody_up);
 
 /// Publishes a message on each of these channels.
-async fn fill(house: &House, names: impl Iterator<Item = String> + Send + 'static) {
+async fn fill(mut publisher: PublisherServiceClient<Channel>, names: impl Iterator<Item = String> + Send + 'static) {
     let requests = names.map(|name| PublishStreamRequest { request: Some(text(&name, "x")) });
-    let mut answers = house.publisher().publish_stream(tokio_stream::iter(requests)).await.expect("open").into_inner();
+    let mut answers = publisher.publish_stream(tokio_stream::iter(requests)).await.expect("open").into_inner();
     while answers.message().await.expect("published").is_some() {}
 }
 
@@ -33,7 +41,7 @@ async fn publishes(house: &House, stop: &CancellationToken) -> Vec<Duration> {
 /// list held the embedded broker for longer than all of this takes.
 async fn lists_with_costly_patterns_hold_nobody_up(house: &House) {
     const NAMES: usize = 3_000;
-    fill(house, (0..NAMES).map(|n| format!("{}{n:05}", "a".repeat(249)))).await;
+    fill(house.publisher(), (0..NAMES).map(|n| format!("{}{n:05}", "a".repeat(249)))).await;
     let list = async |pattern: String| {
         let request = ListChannelsRequest { pattern, page_size: 1, ..ListChannelsRequest::default() };
         let begun = Instant::now();
@@ -59,4 +67,122 @@ async fn lists_with_costly_patterns_hold_nobody_up(house: &House) {
     assert!(costly < 5 * cheap, "{costly:?} where another pattern takes {cheap:?}");
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
     assert!(median < Duration::from_millis(200) && longest < Duration::from_secs(2), "{median:?}, {longest:?}");
+}
+
+/// Both services in a process whose callers are not limited, with a client of each.
+struct Unlimited {
+    served: Served,
+    publisher: PublisherServiceClient<Channel>,
+    subscriber: SubscriberServiceClient<Channel>,
+}
+
+impl Unlimited {
+    async fn start(args: &[&str]) -> Self {
+        let unlimited = ["--caller-max-patterns=10000", "--caller-new-channels=1000000"];
+        let served = Served::start(&[args, &unlimited].concat());
+        let to = |address: &str| connect(address.trim_start_matches("http://").parse().expect("an address"));
+        let publisher = PublisherServiceClient::new(to(&served.publisher).await);
+        let subscriber = SubscriberServiceClient::new(to(&served.subscriber).await);
+        Self { served, publisher, subscriber }
+    }
+
+    async fn publish(&self, name: &str, payload: impl Into<String>) {
+        self.publisher.clone().publish(text(name, payload)).await.expect("published");
+    }
+}
+
+/// Embedded, `--redis-url` or not.
+async fn on_each_broker(attack: impl AsyncFn(&Unlimited, Option<&RedisServer>)) {
+    let embedded = Unlimited::start(&[]).await;
+    attack(&embedded, None).await;
+    drop((embedded.publisher, embedded.subscriber));
+    embedded.served.stop();
+    let redis = RedisServer::start();
+    let on_redis = Unlimited::start(&["--redis-url", &redis.url()]).await;
+    attack(&on_redis, Some(&redis)).await;
+    drop((on_redis.publisher, on_redis.subscriber));
+    on_redis.served.stop();
+}
+
+/// Large messages that 200 patterns match came to a copy for each pattern: from 28 to 683 MB, and on Redis the live
+/// connection was lost time and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_is_held_once_however_many_patterns_match() {
+    const MESSAGES: i64 = 6;
+    on_each_broker(async |it, redis| {
+        let mut streams = Vec::new();
+        for n in 0..200 {
+            let glob = format!("big{}*", "?".repeat(n % 8) + &"*".repeat(n / 8));
+            let mut stream = Stream::open(it.subscriber.clone(), pattern(&glob)).await;
+            stream.started().await;
+            streams.push(stream);
+        }
+        let before = it.served.process.resident_kib();
+        for _ in 0..MESSAGES {
+            it.publish("big.channel", "x".repeat(700_000)).await;
+        }
+        for stream in &mut streams {
+            let sequences: Vec<_> =
+                stream.messages(MESSAGES as usize).await.iter().map(|message| message.sequence).collect();
+            assert_eq!(sequences, (1..=MESSAGES).collect::<Vec<_>>());
+        }
+        let held = it.served.process.most_resident_kib().saturating_sub(before);
+        assert!(held < 96 << 10, "{held} KiB on {}", if redis.is_some() { "Redis" } else { "the embedded broker" });
+        if let Some(redis) = redis {
+            assert_eq!(redis.command(&["PUBSUB", "NUMPAT"]), ":1");
+            let output = it.served.process.output();
+            assert!(!output.contains("was ended, and no other"), "{output}");
+        }
+        drop(streams);
+    })
+    .await;
+}
+
+/// More channels than a stream of a pattern could once follow, all created by somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_stream_outlives_channels_that_others_create() {
+    const STRANGE: usize = 10_050;
+    on_each_broker(async |it, _| {
+        it.publish("orders.mine", "1").await;
+        let mut stream = Stream::open(it.subscriber.clone(), pattern("orders.*")).await;
+        stream.started().await;
+        fill(it.publisher.clone(), (0..STRANGE).map(|n| format!("orders.strange{n}"))).await;
+        it.publish("orders.mine", "2").await;
+        let mut seen = BTreeSet::new();
+        while seen.len() < STRANGE + 1 {
+            if let Event::Message(message) = stream.next_event().await {
+                assert_eq!(message.sequence, if message.channel == "orders.mine" { 2 } else { 1 });
+                assert!(seen.insert(message.channel.clone()), "{} twice", message.channel);
+            }
+        }
+        // Whoever was cut off comes back.
+        let mut again = Stream::open(it.subscriber.clone(), pattern("orders.*")).await;
+        again.started().await;
+        again.caught_up().await;
+        it.publish("orders.mine", "3").await;
+        for stream in [&mut stream, &mut again] {
+            let message = stream.message().await;
+            assert_eq!((message.channel.as_str(), message.sequence), ("orders.mine", 3));
+        }
+    })
+    .await;
+}
+
+/// A subscriber that reads too slowly for Redis is named in its log, and its streams miss nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_connection_that_redis_ends_alone_is_named_in_the_log() {
+    let redis = RedisServer::start();
+    let it = Unlimited::start(&["--redis-url", &redis.url()]).await;
+    let mut stream = Stream::open(it.subscriber.clone(), channel("slow")).await;
+    stream.started().await;
+    it.publish("slow", "1").await;
+    assert_eq!(stream.messages(1).await[0].sequence, 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // A limit that the next message is over.
+    redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 16kb 16kb 1"]);
+    it.publish("slow", "x".repeat(900_000)).await;
+    assert_eq!(stream.messages(1).await[0].sequence, 2);
+    it.served.process.wait_for_output("the live connection to Redis was ended, and no other");
+    drop(stream);
+    it.served.stop();
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use tidings::limits::{
-    AFTER_CURSORS, CALLS_PER_CONNECTION, CONNECTIONS, CURSOR_CHANNELS, HEARTBEAT_MIN, HEARTBEAT_PATTERN,
-    PATTERN_CHANNELS, TOPICS,
+    AFTER_CURSORS, CALLS_PER_CONNECTION, CONNECTIONS, CURSOR_CHANNELS, HEARTBEAT_MIN, HEARTBEAT_PATTERN, PATTERNS,
+    STREAM_CHANNELS, TOPICS,
 };
 use tidings_testing::RedisServer;
 
@@ -90,7 +90,8 @@ fn the_page_on_clients_has_the_limits_of_the_code() {
         (CALLS_PER_CONNECTION as usize, "carries ", " calls at once"),
         (CONNECTIONS, "takes ", " connections"),
         (TOPICS, "follows ", " different channels and patterns"),
-        (PATTERN_CHANNELS, "follows ", " channels at most"),
+        (PATTERNS, "of which ", " patterns"),
+        (STREAM_CHANNELS, "follows ", " channels at most"),
         (AFTER_CURSORS, "at most ", " cursors are taken"),
         (CURSOR_CHANNELS, "more than ", " channels, cursors of the whole stream are empty"),
         (HEARTBEAT_MIN.as_millis() as usize, "`heartbeat_interval`, ", " ms at least"),

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    hash::Hash,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -14,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::{
     broker::{LiveCommand, LiveEvent, Topic},
-    channel::{ChannelName, Pattern},
+    channel::{ChannelName, PatternSet},
     limits::EMBEDDED_READ_BYTES,
 };
 
@@ -27,8 +26,11 @@ pub(super) struct Connections {
     opened: u64,
     queues: HashMap<u64, Arc<Queue>>,
     channels: HashMap<ChannelName, Vec<u64>>,
-    patterns: HashMap<Pattern, Vec<u64>>,
+    patterns: PatternSet<Followed>,
 }
+
+/// A pattern, and the connections that follow it.
+type Followed = (Topic, Vec<u64>);
 
 impl Connections {
     /// Adds a connection and answers its number.
@@ -40,25 +42,35 @@ impl Connections {
 
     pub(super) fn close(&mut self, id: u64) {
         self.queues.remove(&id);
-        forget_everywhere(&mut self.channels, id);
-        forget_everywhere(&mut self.patterns, id);
+        self.channels.retain(|_, followers| forget(followers, id));
+        self.patterns.retain(|(_, followers)| forget(followers, id));
     }
 
     pub(super) fn subscribe(&mut self, id: u64, topic: Topic) {
-        let followers = match &topic {
-            Topic::Channel(channel) => self.channels.entry(channel.clone()).or_default(),
-            Topic::Pattern(pattern) => self.patterns.entry(pattern.clone()).or_default(),
-        };
-        if !followers.contains(&id) {
-            followers.push(id);
+        match &topic {
+            Topic::Channel(channel) => follow(self.channels.entry(channel.clone()).or_default(), id),
+            Topic::Pattern(pattern) => {
+                let mut followers = self.patterns.get(pattern).map_or(Vec::new(), |(_, followers)| followers.clone());
+                follow(&mut followers, id);
+                self.patterns.insert(pattern.clone(), (topic.clone(), followers));
+            }
         }
         self.send(id, LiveEvent::Subscribed(topic));
     }
 
     pub(super) fn unsubscribe(&mut self, id: u64, topic: &Topic) {
         match topic {
-            Topic::Channel(channel) => forget(&mut self.channels, channel, id),
-            Topic::Pattern(pattern) => forget(&mut self.patterns, pattern, id),
+            Topic::Channel(channel) => {
+                if self.channels.get_mut(channel).is_some_and(|followers| !forget(followers, id)) {
+                    self.channels.remove(channel);
+                }
+            }
+            Topic::Pattern(pattern) => {
+                let Some((topic, mut followers)) = self.patterns.remove(pattern) else { return };
+                if forget(&mut followers, id) {
+                    self.patterns.insert(pattern.clone(), (topic, followers));
+                }
+            }
         }
     }
 
@@ -70,14 +82,16 @@ impl Connections {
     }
 
     /// Pushes what one call published to all who follow the channel, to each as often as it follows it.
-    pub(super) fn deliver(&self, channel: &ChannelName, messages: &[Bytes]) {
+    pub(super) fn deliver(&mut self, channel: &ChannelName, messages: &[Bytes]) {
         let mut topics: BTreeMap<u64, Vec<Topic>> = BTreeMap::new();
         for id in self.channels.get(channel).into_iter().flatten() {
             topics.entry(*id).or_default().push(Topic::Channel(channel.clone()));
         }
-        for (pattern, ids) in self.patterns.iter().filter(|(pattern, _)| pattern.matches(channel.as_str())) {
-            for id in ids {
-                topics.entry(*id).or_default().push(Topic::Pattern(pattern.clone()));
+        if !self.patterns.is_empty() {
+            for (topic, ids) in &*self.patterns.matching(channel.as_str()) {
+                for id in ids {
+                    topics.entry(*id).or_default().push(topic.clone());
+                }
             }
         }
         if topics.is_empty() || messages.is_empty() {
@@ -101,20 +115,16 @@ impl Connections {
     }
 }
 
-fn forget<K: Eq + Hash>(topics: &mut HashMap<K, Vec<u64>>, topic: &K, id: u64) {
-    if let Some(followers) = topics.get_mut(topic) {
-        followers.retain(|follower| *follower != id);
-        if followers.is_empty() {
-            topics.remove(topic);
-        }
+fn follow(followers: &mut Vec<u64>, id: u64) {
+    if !followers.contains(&id) {
+        followers.push(id);
     }
 }
 
-fn forget_everywhere<K: Eq + Hash>(topics: &mut HashMap<K, Vec<u64>>, id: u64) {
-    topics.retain(|_, followers| {
-        followers.retain(|follower| *follower != id);
-        !followers.is_empty()
-    });
+/// Answers whether any is left.
+fn forget(followers: &mut Vec<u64>, id: u64) -> bool {
+    followers.retain(|follower| *follower != id);
+    !followers.is_empty()
 }
 
 /// What waits for one connection's reader, at most `limit` bytes and one call.

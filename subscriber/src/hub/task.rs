@@ -4,6 +4,7 @@ mod captures;
 mod doubts;
 mod gap_detection;
 mod losses;
+mod made;
 mod topics;
 
 use std::{
@@ -15,8 +16,8 @@ use std::{
 use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
     broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Shared, State, Topic},
-    channel::{ChannelName, Names},
-    limits::{HUB_REQUESTS, HUB_ROUND_HEADS, HUB_TICK, OVERSIZED_QUIET, UNREADABLE_QUIET},
+    channel::{ChannelName, Names, PatternSet},
+    limits::{HUB_REQUESTS, HUB_ROUND_HEADS, HUB_TICK, OVERSIZED_QUIET, SHARED_BYTES, UNREADABLE_QUIET},
     message::Position,
     metrics::{self, Dropped},
 };
@@ -26,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{doubts::Doubts, gap_detection::GapDetection, losses::Losses, topics::Followed};
+use self::{doubts::Doubts, gap_detection::GapDetection, losses::Losses, made::Made, topics::Followed};
 use super::{
     Ask, Feeds, Refusal,
     checks::{Checks, HeadReply},
@@ -34,7 +35,11 @@ use super::{
     repair::Repair,
     unreadable::Unreadable,
 };
-use crate::{capture::Capture, feed::Item, pages::Pages};
+use crate::{
+    capture::Capture,
+    feed::{Item, Rings},
+    pages::Pages,
+};
 
 pub(super) struct Task {
     commands: LiveControl,
@@ -47,7 +52,11 @@ pub(super) struct Task {
     repair: Arc<Repair>,
     topics: HashMap<Topic, Followed>,
     /// Those of the topics that are patterns.
-    patterns: HashSet<Topic>,
+    patterns: PatternSet<Topic>,
+    /// All their rings.
+    rings: Arc<Rings>,
+    /// What was made last of messages, for topics that they come through as well.
+    made: Made,
     checks: Checks,
     gap_detection: GapDetection,
     doubts: Doubts,
@@ -92,7 +101,9 @@ impl Task {
             pages,
             names,
             topics: HashMap::new(),
-            patterns: HashSet::new(),
+            patterns: PatternSet::default(),
+            rings: Arc::default(),
+            made: Made::default(),
             checks: Checks::default(),
             gap_detection: GapDetection::default(),
             doubts: Doubts::new(Arc::clone(broker)),
@@ -175,7 +186,10 @@ impl Task {
                     if let Some(needs) = followed.intake.push(&channel, &payload) {
                         self.ask(&topic, needs);
                     }
-                    if !is_touched {
+                    if payload.len() >= SHARED_BYTES {
+                        // Before it is made for the next topic: one copy at a time.
+                        self.flush(&mut vec![topic]);
+                    } else if !is_touched {
                         touched.push(topic);
                     }
                 }
@@ -195,6 +209,7 @@ impl Task {
             }
         }
         self.flush(&mut touched);
+        self.made.clear();
     }
 
     fn head(&mut self, channel: &ChannelName, head: Option<Head>, touched: &mut Vec<Topic>) {
@@ -240,9 +255,9 @@ impl Task {
     }
 
     /// The topics to which a channel may belong.
-    pub(super) fn covering(&self, channel: &ChannelName) -> Vec<Topic> {
-        let covers = |topic: &&Topic| matches!(topic, Topic::Pattern(pattern) if pattern.matches(channel.as_str()));
-        self.patterns.iter().filter(covers).cloned().chain([Topic::Channel(channel.clone())]).collect()
+    pub(super) fn covering(&mut self, channel: &ChannelName) -> Vec<Topic> {
+        let patterns = self.patterns.matching(channel.as_str());
+        patterns.iter().cloned().chain([Topic::Channel(channel.clone())]).collect()
     }
 
     fn no_head(&mut self, channel: ChannelName, error: &Error) {
@@ -269,22 +284,20 @@ impl Task {
         }
     }
 
-    fn waits_for_head(&self, channel: &ChannelName) -> bool {
-        let mut topics = self
-            .patterns
-            .iter()
-            .chain(self.topics.get_key_value(&Topic::Channel(channel.clone())).map(|(topic, _)| topic));
-        topics.any(|topic| self.topics.get(topic).is_some_and(|followed| followed.intake.waits_for(channel)))
+    fn waits_for_head(&mut self, channel: &ChannelName) -> bool {
+        let topics = self.covering(channel);
+        topics.iter().any(|topic| self.topics.get(topic).is_some_and(|followed| followed.intake.waits_for(channel)))
     }
 
-    /// Hands what was received to the streams.
     pub(super) fn flush(&mut self, touched: &mut Vec<Topic>) {
         for topic in touched.drain(..) {
             if let Some(followed) = self.topics.get_mut(&topic) {
-                let items = followed.intake.take();
-                for item in &items {
-                    if let Item::Rewritten(rewrite) = item {
-                        self.pages.forget(rewrite);
+                let mut items = followed.intake.take();
+                for item in &mut items {
+                    match item {
+                        Item::Rewritten(rewrite) => self.pages.forget(rewrite),
+                        Item::Chunk(chunk) => self.made.share(chunk),
+                        Item::Check(..) | Item::Break | Item::Refused(_) => {}
                     }
                 }
                 followed.feed.push(items);

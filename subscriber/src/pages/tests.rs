@@ -49,7 +49,7 @@ fn chunk(before: i64, bytes: usize) -> Arc<Chunk> {
     let mut block = BlockBuilder::default();
     // With the prefix of a frame it has just so many.
     block.push(|encoder| encoder.written(bytes - 5, |buffer| buffer.resize(buffer.len() + bytes - 5, 0)));
-    Arc::new(Chunk { block: block.copy(), runs, entries: Vec::new() })
+    Arc::new(Chunk { block: block.copy(1 << 10), runs, entries: Vec::new() })
 }
 
 fn at(sequence: i64) -> Position {

@@ -3,14 +3,14 @@
 use tidings::{
     broker::{Error, Shared},
     channel::{ChannelName, Pattern},
-    limits::{HEADS_PER_READ, PATTERN_CHANNELS, REGISTRY_LOOKS},
+    limits::{HEADS_PER_READ, REGISTRY_LOOKS, STREAM_CHANNELS},
 };
 
 /// The channels of the registry that match, one more than a pattern may have at most. Where there are so many, only
 /// those count that have a head or a log, or can't be read: the registry keeps names for a while whose heads have
 /// expired.
 pub(super) async fn living(broker: &Shared, pattern: &Pattern) -> Result<Vec<ChannelName>, Error> {
-    const MOST: usize = PATTERN_CHANNELS + 1;
+    const MOST: usize = STREAM_CHANNELS + 1;
     let mut names = broker.channels(Some(pattern), "", MOST).await?;
     if names.len() < MOST {
         return Ok(names);

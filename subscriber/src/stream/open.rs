@@ -3,14 +3,18 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use tidings::{
-    broker::{DataSetNow, Error, Shared, Topic, history::Reader},
+    broker::{self, DataSetNow, Error, Shared, Topic, history::Reader},
     channel::{ChannelName, Pattern},
     cursor::{InvalidCursor, Owner, StreamCursor, channel_hash, old_hash},
-    limits::{HASHES_AT_ONCE, HEADS_PER_READ, PATTERN_CHANNELS, TOPICS},
+    limits::{HASHES_AT_ONCE, HEADS_PER_READ, STREAM_CHANNELS, TOPICS, WIDE_OPENING_WAIT},
     message::Mark,
     status::{self, Call},
 };
 use tidings_transport::CallContext;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use tonic::Status;
 
 use super::{
@@ -75,13 +79,16 @@ async fn everywhere(
     // Before the channels: a flush in between is rather reported twice than never.
     let DataSetNow { data_set, .. } = broker.data_set().await.map_err(unavailable)?;
     let channels = living(broker, pattern).await.map_err(unavailable)?;
-    let bounded = |channels: usize| match channels > PATTERN_CHANNELS {
-        true => Err(status::pattern_too_wide("pattern", PATTERN_CHANNELS)),
+    let bounded = |channels: usize| match channels > STREAM_CHANNELS {
+        true => Err(status::pattern_too_wide("pattern", STREAM_CHANNELS)),
         false => Ok(()),
     };
     bounded(channels.len())?;
     let registered = channels.len();
     let mut held = context.positions(registered)?;
+    let is_wide = channels.len() > HEADS_PER_READ
+        || matches!(plan, Start::AfterStream(whole, newer) if !newer.is_empty() || whole.channels.len() > HEADS_PER_READ);
+    let _turn = if is_wide { Some(turn(&source.wide).await?) } else { None };
     let mut tracks = HashMap::with_capacity(channels.len());
     let mut unseen = Unseen::default();
     let mut unreadable = Vec::new();
@@ -112,6 +119,15 @@ async fn everywhere(
         _ => None,
     };
     Ok((Positions::of_pattern(pattern, (tracks, unseen, held), not_before_ms, data_set), unreadable))
+}
+
+/// Waits for one's turn.
+async fn turn(wide: &Semaphore) -> Result<SemaphorePermit<'_>, Status> {
+    match timeout(WIDE_OPENING_WAIT, wide.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        Ok(Err(_)) => Err(status::internal()),
+        Err(_) => Err(unavailable(broker::busy_listing())),
+    }
 }
 
 /// Where a pattern stream resumes: newer cursors replace those of the whole stream. Every channel that the cursor names

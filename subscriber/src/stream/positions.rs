@@ -7,7 +7,7 @@ use tidings::{
     broker::history::Reader,
     channel::{ChannelName, Pattern},
     cursor::{self, ChannelHash, Owner, StreamCursor, channel_hash, old_hash},
-    limits::{CURSOR_CHANNELS, PATTERN_CHANNELS},
+    limits::{CURSOR_CHANNELS, STREAM_CHANNELS},
     message::{DataSet, Mark, Position},
     status,
 };
@@ -208,8 +208,8 @@ impl Positions {
             Tracks::Channel(_, track) => Ok(track),
             Tracks::Pattern { tracks, unseen, not_before_ms, held, .. } => {
                 if !tracks.contains_key(channel) {
-                    if tracks.len() >= PATTERN_CHANNELS {
-                        return Err(status::pattern_too_wide("pattern", PATTERN_CHANNELS));
+                    if tracks.len() >= STREAM_CHANNELS {
+                        return Err(status::pattern_too_wide("pattern", STREAM_CHANNELS));
                     }
                     if let Some(held) = held {
                         held.grow(1)?;

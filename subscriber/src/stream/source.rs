@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidings::broker::Shared;
+use tokio::sync::Semaphore;
 
 use crate::{hub::Hub, pages::Pages};
 
@@ -14,4 +15,6 @@ pub(crate) struct Source {
     pub(crate) pages: Arc<Pages>,
     /// How long a position's log and head outlive its last message, ms.
     pub(crate) lifetime_ms: i64,
+    /// How many streams may be opened at once that look at very many channels.
+    pub(crate) wide: Arc<Semaphore>,
 }

@@ -45,7 +45,7 @@ impl Task {
             }
             self.gap_detection.due.extend(quiet);
             let is_followed = |topic| self.topics.get(topic).is_some_and(|followed| !followed.intake.is_silent());
-            if self.patterns.iter().any(is_followed) {
+            if self.patterns.iter().any(|(_, topic)| is_followed(topic)) {
                 self.outbox.push_back(LiveCommand::Recent { skip: 0 });
             }
         }
@@ -90,16 +90,17 @@ impl Task {
             }
             self.gap_detection.registered = registered;
         }
-        let is_new = |name: &&ChannelName| {
-            self.patterns.iter().any(|topic| {
-                matches!(topic, Topic::Pattern(pattern) if pattern.matches(name.as_str()))
-                    && self
-                        .topics
-                        .get(topic)
-                        .is_some_and(|followed| !followed.intake.is_silent() && !followed.intake.knows(name))
-            })
-        };
-        let new: Vec<ChannelName> = names.iter().filter(is_new).cloned().collect();
+        let mut new = Vec::new();
+        for name in names {
+            let is_new = |topic: &Topic| {
+                let followed = self.topics.get(topic);
+                followed.is_some_and(|followed| !followed.intake.is_silent() && !followed.intake.knows(name))
+            };
+            // Which patterns a name matches is remembered: most names come again in each round.
+            if self.patterns.matching(name.as_str()).iter().any(is_new) {
+                new.push(name.clone());
+            }
+        }
         self.gap_detection.due.extend(new);
         if more && !names.is_empty() {
             self.gap_detection.skip = Some(skip + names.len());
@@ -117,7 +118,7 @@ impl Task {
 
     /// The registry has lost channels, perhaps by a flush: streams of patterns may have positions in what is gone.
     fn break_patterns(&self) {
-        for topic in &self.patterns {
+        for (_, topic) in self.patterns.iter() {
             if let Some(followed) = self.topics.get(topic) {
                 followed.feed.push([Item::Break]);
             }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use tidings::{
     broker::{Error, LiveCommand, Topic},
-    limits::{TOPIC_LINGER, TOPICS},
+    limits::{PATTERNS, TOPIC_LINGER, TOPICS},
 };
 use tokio::sync::oneshot;
 
@@ -32,6 +32,10 @@ impl Task {
                 let _ = reply.send(Err(Refusal::TooManyTopics));
                 return;
             }
+            if matches!(topic, Topic::Pattern(_)) && self.patterns.len() >= PATTERNS {
+                let _ = reply.send(Err(Refusal::TooManyPatterns));
+                return;
+            }
             self.add(&topic);
             self.outbox.push_back(LiveCommand::Subscribe(topic.clone()));
         }
@@ -42,11 +46,13 @@ impl Task {
     }
 
     pub(super) fn add(&mut self, topic: &Topic) -> &mut Followed {
-        if matches!(topic, Topic::Pattern(_)) {
-            self.patterns.insert(topic.clone());
+        if let Topic::Pattern(pattern) = topic
+            && self.patterns.get(pattern).is_none()
+        {
+            self.patterns.insert(pattern.clone(), topic.clone());
         }
         self.topics.entry(topic.clone()).or_insert_with(|| {
-            let feed = Feed::new();
+            let feed = Feed::new(&self.rings);
             lock(&self.feeds).insert(topic.clone(), Arc::clone(&feed));
             let intake = Intake::new(topic, Arc::clone(&self.names), Arc::clone(&self.capture), self.room.clone());
             Followed { feed, intake, confirmed: false, pinned: false, waiting: Vec::new() }
@@ -55,7 +61,9 @@ impl Task {
 
     fn forget(&mut self, topic: &Topic) -> Option<Followed> {
         lock(&self.feeds).remove(topic);
-        self.patterns.remove(topic);
+        if let Topic::Pattern(pattern) = topic {
+            self.patterns.remove(pattern);
+        }
         self.topics.remove(topic)
     }
 

@@ -80,7 +80,7 @@ mod tests {
             let response = pb::StreamMessagesResponse { event: Some(Event::Message(message)) };
             builder.push(|encoder| encoder.message(&response));
         }
-        builder.copy()
+        builder.copy(1 << 10)
     }
 
     fn cut(block: &Block, select: impl FnOnce(&mut Cut<'_>)) -> Vec<(i64, String)> {
