@@ -159,8 +159,8 @@ impl Live {
         self.settings.connection.open_session().map(|session| session.generation)
     }
 
-    /// A live connection was lost while commands went on over theirs: Redis ends one alone where more waits to be sent to
-    /// it than its limit for Pub/Sub.
+    /// A live connection was lost while commands continued over theirs: Redis ends one alone where more waits to be
+    /// sent to it than its limit for Pub/Sub.
     fn say_closed(&mut self, reason: &str) {
         if self.said_closed.is_none_or(|said| said.elapsed() >= LOG_QUIET) {
             self.said_closed = Some(Instant::now());
