@@ -47,6 +47,11 @@ impl Encoded {
         self.0.is_empty()
     }
 
+    /// Whether both are the same bytes in memory.
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        self.0.as_ptr() == other.0.as_ptr() && self.0.len() == other.0.len()
+    }
+
     /// The messages again, up to the first that is not an `M`: for the generated services, whose streams have messages,
     /// and for tests.
     pub fn messages<M: Message + Default>(&self) -> impl Iterator<Item = M> {
@@ -118,6 +123,15 @@ impl Block {
     /// How many messages it has.
     pub fn messages(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Shares the bytes of messages that are encoded alike, instead of its own. Says whether they are.
+    pub fn share(&mut self, same: &Encoded) -> bool {
+        let is_same = self.bytes == same.0;
+        if is_same {
+            self.bytes = same.0.clone();
+        }
+        is_same
     }
 
     /// All messages.

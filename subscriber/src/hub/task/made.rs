@@ -1,40 +1,35 @@
-//! Frames that were made lately: a message that comes through several topics is kept once for all of them.
+//! Chunks that were made lately: a message that comes through several topics is kept once for all of them.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::Bytes;
+use tidings_transport::encoding::Encoded;
 
 use crate::chunk::Chunk;
 
-/// Chunks of this size and more are worth to be compared.
+/// Chunks of this size and more are worth comparing.
 const LEAST_BYTES: usize = 1 << 10;
 /// Topics bring a message one after the other, so the one that is alike is mostly the last.
 const MOST: usize = 4;
 
-/// The frames of the last few chunks.
+/// The messages of the last few chunks.
 #[derive(Debug, Default)]
-pub(super) struct Made(VecDeque<Bytes>);
+pub(super) struct Made(VecDeque<Encoded>);
 
 impl Made {
-    /// Gives a chunk the bytes of an earlier one that has the same.
+    /// Has a chunk share the bytes of an earlier one that has the same.
     pub(super) fn share(&mut self, chunk: &mut Arc<Chunk>) {
-        if chunk.bytes.len() < LEAST_BYTES {
+        if chunk.block.bytes() < LEAST_BYTES {
             return;
         }
-        match self.0.iter().find(|made| **made == chunk.bytes) {
-            Some(made) => {
-                if let Some(chunk) = Arc::get_mut(chunk) {
-                    chunk.bytes = made.clone();
-                }
-            }
-            None => {
-                self.0.push_front(chunk.bytes.clone());
-                self.0.truncate(MOST);
-            }
+        // It was just made, and nobody else has it.
+        let Some(chunk) = Arc::get_mut(chunk) else { return };
+        if !self.0.iter().any(|made| chunk.block.share(made)) {
+            self.0.push_front(chunk.block.all());
+            self.0.truncate(MOST);
         }
     }
 
-    /// Lets go of them.
+    /// Forgets them.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -42,26 +37,30 @@ impl Made {
 
 #[cfg(test)]
 mod tests {
+    use tidings_transport::encoding::BlockBuilder;
+
     use super::*;
 
-    fn chunk(bytes: Vec<u8>) -> Arc<Chunk> {
-        Arc::new(Chunk { bytes: bytes.into(), runs: Vec::new(), entries: Vec::new() })
+    fn chunk(text: &str, bytes: usize) -> Arc<Chunk> {
+        let mut block = BlockBuilder::default();
+        block.push(|encoder| encoder.message(&text.repeat(bytes)));
+        Arc::new(Chunk { block: block.copy(0), ..Chunk::default() })
     }
 
     #[test]
     fn what_is_the_same_is_kept_once() {
         let mut made = Made::default();
-        let (mut one, mut other) = (chunk(vec![1; LEAST_BYTES]), chunk(vec![2; LEAST_BYTES]));
-        let (mut alike, mut small) = (chunk(vec![1; LEAST_BYTES]), chunk(vec![1]));
+        let (mut one, mut other) = (chunk("1", LEAST_BYTES), chunk("2", LEAST_BYTES));
+        let (mut alike, mut small) = (chunk("1", LEAST_BYTES), chunk("1", 1));
         for chunk in [&mut one, &mut other, &mut small, &mut alike] {
             made.share(chunk);
         }
-        assert_eq!(alike.bytes.as_ptr(), one.bytes.as_ptr());
-        assert_eq!(other.bytes[..], [2; LEAST_BYTES]);
+        assert!(alike.block.all().is_shared_with(&one.block.all()));
+        assert_eq!(other.block.all(), chunk("2", LEAST_BYTES).block.all());
         assert_eq!(made.0.len(), 2);
         made.clear();
-        let mut later = chunk(vec![1; LEAST_BYTES]);
+        let mut later = chunk("1", LEAST_BYTES);
         made.share(&mut later);
-        assert_ne!(later.bytes.as_ptr(), one.bytes.as_ptr());
+        assert!(!later.block.all().is_shared_with(&one.block.all()));
     }
 }
