@@ -105,6 +105,16 @@ impl Grant {
         }
     }
 
+    /// What both cover, which is what the narrower one does; `None` where that is nothing.
+    fn intersect<'a>(&'a self, other: &'a Self) -> Option<&'a Self> {
+        match (self, other) {
+            (Self::Exact(name), grant) => grant.covers(name).then_some(self),
+            (grant, Self::Exact(name)) => grant.covers(name).then_some(other),
+            (Self::Prefix(own), Self::Prefix(others)) if own.starts_with(others.as_str()) => Some(self),
+            (Self::Prefix(own), Self::Prefix(others)) => others.starts_with(own.as_str()).then_some(other),
+        }
+    }
+
     fn covers_pattern(&self, pattern: &Pattern) -> bool {
         match self {
             Self::Exact(_) => false,
@@ -153,6 +163,22 @@ impl Rights {
         }
         grants.push(grant);
         Ok(())
+    }
+
+    /// What both these and those allow. Beyond the limit of grants there is less, never more.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        let mut both = Self::default();
+        for verb in Verb::ALL {
+            for own in self.grants(verb) {
+                for grant in other.grants(verb).iter().filter_map(|grant| own.intersect(grant)) {
+                    if !both.grants(verb).contains(grant) {
+                        let _full = both.add(verb, grant.clone());
+                    }
+                }
+            }
+        }
+        both
     }
 
     /// The grants of a verb.
@@ -287,6 +313,27 @@ mod tests {
         // `news` alone would be covered, but a pattern of that text is asked as a pattern.
         for pattern in ["*", "orders*", "order?.*", "[o]rders.*", "?rders.eu", "news*", "news", "\\orders.*", "o*"] {
             assert!(!follow(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_two_allow_is_what_each_of_them_does() {
+        let names = ["a", "a.b", "a.b.c", "b", "ab", "x"];
+        let patterns = ["a*", "a.*", "a.b*", "a.b.*", "*", "b*"];
+        let sets = [&["*"][..], &["a.*"], &["a.b", "b"], &["a*", "x"], &["a.b.*", "ab"], &["b*"], &[]];
+        for (own, others) in sets.iter().flat_map(|own| sets.iter().map(move |others| (rights(own), rights(others)))) {
+            let both = own.intersect(&others);
+            for name in names {
+                let expected = own.covers(Verb::Subscribe, name) && others.covers(Verb::Subscribe, name);
+                assert_eq!(both.covers(Verb::Subscribe, name), expected, "{own:?} {others:?} {name}");
+                assert!(!both.covers(Verb::Publish, name));
+            }
+            for pattern in patterns {
+                let follow = |rights: &Rights| {
+                    rights.follow(Topic::Pattern(Pattern::parse(pattern).expect("a pattern"))).is_ok()
+                };
+                assert_eq!(follow(&both), follow(&own) && follow(&others), "{own:?} {others:?} {pattern}");
+            }
         }
     }
 

@@ -10,7 +10,7 @@ mod envelope_ref;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
-pub use decode::{Claim, Envelope, ORIGINAL_DATE, ORIGINAL_ID, RESERVED_ATTRIBUTES, decode};
+pub use decode::{Claim, Envelope, ORIGINAL_DATE, ORIGINAL_ID, RESERVED_ATTRIBUTES, SUBJECT, decode};
 pub use encode::{Encoded, InvalidJson, STAMP_BYTES, Stamp, Unnumbered, check_json, encode, format_time, len};
 pub use envelope_ref::{Content, Decoder, EnvelopeRef, Parts, Plain};
 

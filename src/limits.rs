@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-pub use self::{callers::*, commands::*, serving::*};
+pub use self::{access::*, callers::*, commands::*, serving::*};
 
+mod access;
 mod callers;
 mod commands;
 mod serving;
@@ -27,8 +28,9 @@ pub const ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
 /// An ordering key: an identifier, not a payload.
 pub const ORDERING_KEY_BYTES: usize = 255;
 /// Attributes of a message that is read. Logs keep what was written under these limits, by this version or an earlier
-/// one: what a client may set ([`ATTRIBUTES`] and those beside it) can be lowered, these can't.
-pub const READ_ATTRIBUTES: usize = 64;
+/// one: what a client may set ([`ATTRIBUTES`] and those beside it) can be lowered, these can't. One more is the
+/// service's own: who published it.
+pub const READ_ATTRIBUTES: usize = 65;
 /// Bytes of an attribute's key that is read.
 pub const READ_ATTRIBUTE_KEY_BYTES: usize = 128;
 /// Bytes of an attribute's value that is read.
@@ -36,7 +38,7 @@ pub const READ_ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
 /// Bytes of an ordering key that is read.
 pub const READ_ORDERING_KEY_BYTES: usize = 255;
 const _: () = assert!(
-    ATTRIBUTES <= READ_ATTRIBUTES
+    ATTRIBUTES < READ_ATTRIBUTES
         && ATTRIBUTE_KEY_BYTES <= READ_ATTRIBUTE_KEY_BYTES
         && ATTRIBUTE_VALUE_BYTES <= READ_ATTRIBUTE_VALUE_BYTES
         && ORDERING_KEY_BYTES <= READ_ORDERING_KEY_BYTES
@@ -99,22 +101,6 @@ pub const CLOSE_RESERVE: Duration = Duration::from_secs(1);
 pub const RUN_MESSAGES: usize = 128;
 /// Bytes of one run, unless one message is larger.
 pub const RUN_BYTES: usize = 64 << 10;
-/// Bytes of a token: what proxies take as a header.
-pub const TOKEN_BYTES: usize = 8 << 10;
-/// How far the clocks of who signs and who checks may be apart.
-pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
-/// Bytes of a secret that tokens are signed with: as many as SHA-256 has, RFC 7518 3.2.
-pub const SECRET_BYTES: usize = 32;
-/// Keys in a key set.
-pub const JWKS_KEYS: usize = 64;
-/// Bytes of a file of keys, or of a policy.
-pub const AUTH_FILE_BYTES: u64 = 256 << 10;
-/// How often these files are looked at: a right that is taken away is gone after so long at the latest.
-pub const AUTH_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
-/// Tokens whose callers are remembered, some hundred bytes each.
-pub const KNOWN_TOKENS: usize = 10_000;
-/// Grants of one verb that a caller may have: each is looked at for every publish.
-pub const GRANTS: usize = 256;
 /// Epochs that a channel's head lists.
 pub const HEAD_EPOCHS: usize = 16;
 /// Who wrote on a channel lately, each by its last call: as many publishers as may take turns before one of them has to

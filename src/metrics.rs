@@ -15,7 +15,7 @@ mod publishing;
 mod redis;
 mod streaming;
 
-pub use access::{File, Limit, Refused, limited, read_again, refused};
+pub use access::{File, Limit, Refused, keys_fetched, limited, read_again, refused};
 pub use connections::Client;
 pub use parts::{Part, begin};
 pub use publishing::Publish;
@@ -61,6 +61,7 @@ const CONNECTIONS: &str = "tidings_connections";
 const REFUSED: &str = "tidings_refused_total";
 const LIMITED: &str = "tidings_limited_total";
 const FILES: &str = "tidings_files_read_again_total";
+const KEY_FETCHES: &str = "tidings_key_fetches_total";
 const TOPICS: &str = "tidings_topics";
 const UNCAPTURED: &str = "tidings_uncaptured_topics";
 const UNREADABLE: &str = "tidings_unreadable_channels";
@@ -68,7 +69,7 @@ const UNREADABLE: &str = "tidings_unreadable_channels";
 pub const BUILD_INFO: &str = "tidings_build_info";
 
 /// All metrics of our own; beside them are those that the operating system keeps of the process.
-pub const FAMILIES: [Family; 22] = [
+pub const FAMILIES: [Family; 23] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -139,7 +140,7 @@ pub const FAMILIES: [Family; 22] = [
     (
         REFUSED,
         Kind::Counter,
-        "Calls that were refused for who made them, by reason: unauthenticated (no token that is believed), expired, denied (not with this channel). Each message of a PublishStream counts.",
+        "Calls that were refused for who made them, by reason: unauthenticated (no token that is believed), expired, denied (not with this channel), certificate (a client certificate that names nobody, or several), no_keys (none to check tokens with). Each message of a PublishStream counts.",
     ),
     (
         LIMITED,
@@ -150,6 +151,11 @@ pub const FAMILIES: [Family; 22] = [
         FILES,
         Kind::Counter,
         "Files of keys, policies and certificates that had changed, by file and by result: ok, or failed, where what was there before stays in force.",
+    ),
+    (
+        KEY_FETCHES,
+        Kind::Counter,
+        "Times that the key server of --auth-jwks was asked for its keys, by result: ok, or failed, where the keys of before stay in force for a day.",
     ),
     (
         TOPICS,

@@ -270,8 +270,8 @@ pub fn deadline_exceeded(call: Call) -> Status {
 /// The caller has to sign in: UNAUTHENTICATED. One text, whatever is wrong with a token: who makes one up learns
 /// nothing.
 pub fn unauthenticated() -> Status {
-    let text =
-        "sign in: this server takes calls with `authorization: Bearer TOKEN`, and the token must be one that it trusts";
+    let text = "sign in: this server takes calls with `authorization: Bearer TOKEN` or with a client certificate, and must \
+                trust them";
     Status::with_error_details(Code::Unauthenticated, text, info(reason::UNAUTHENTICATED))
 }
 
@@ -279,6 +279,12 @@ pub fn unauthenticated() -> Status {
 pub fn token_expired() -> Status {
     let text = "the token has expired; call again with a new one";
     Status::with_error_details(Code::Unauthenticated, text, info(reason::TOKEN_EXPIRED))
+}
+
+/// The time of the certificate that a client connected with is over: UNAUTHENTICATED, CERTIFICATE_EXPIRED.
+pub fn certificate_expired() -> Status {
+    let text = "the client certificate has expired; connect again with a new one";
+    Status::with_error_details(Code::Unauthenticated, text, info(reason::CERTIFICATE_EXPIRED))
 }
 
 /// The server has no keys to check tokens with: UNAVAILABLE, NO_KEYS.

@@ -1,47 +1,50 @@
-//! From a call's `authorization` to its caller.
+//! From what a call and its connection bring to their caller.
 
 use std::{
     fmt, io,
-    num::NonZeroUsize,
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
-use lru::LruCache;
 use serde_json::Value;
 use tidings::{
     access::{Grant, Rights, Verb},
-    limits::{AUTH_RELOAD_INTERVAL, KNOWN_TOKENS, TOKEN_LEEWAY},
+    limits::TOKEN_LEEWAY,
     metrics,
     printable::chain,
     status,
 };
-use tokio::time::sleep;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    Caller,
-    keys::{Claims, Expected, InvalidKeys, KeySource, Keys, Refused},
-    policy::{Current, InvalidPolicy, Named, Policy},
+    Caller, ClientCertificate, Identity, KeySource, Unnamed,
+    caller::{Expiry, Reason},
+    credentials,
+    key_ring::KeyRing,
+    keys::{self, Claims, Expected, InvalidKeys, Keys},
+    known::{self, KnownCallers},
+    policy::{Current, InvalidPolicy, Policy},
     quota::Accounts,
-    watched::Watched,
+    watched::{self, Watched},
 };
 
 /// Whom to believe.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The keys that tokens are signed with.
-    pub keys: KeySource,
+    /// The keys that tokens are signed with; `None` where certificates alone make callers.
+    pub keys: Option<KeySource>,
     /// The `iss` that a token must have.
     pub issuer: String,
     /// The `aud` that it must have, alone or among others.
     pub audience: String,
     /// The claim with the groups of its subject, a list of texts or one.
     pub groups_claim: String,
-    /// The policy file; without one, tokens say by themselves what they allow.
+    /// The policy file. Without one tokens say by themselves what they allow; and where there are no keys for tokens,
+    /// each certificate may do everything.
     pub policy: Option<PathBuf>,
     /// What subjects have taken.
     pub accounts: Arc<Accounts>,
@@ -76,188 +79,274 @@ pub enum Error {
     },
 }
 
-/// Makes callers of tokens.
+/// What a connection says of its client: `None` where clients need no certificate.
+pub type Peer = Option<Result<Arc<ClientCertificate>, Unnamed>>;
+
+/// Makes callers of tokens and certificates.
+#[derive(Debug)]
 pub struct Authenticator {
-    keys: ArcSwap<Keys>,
+    tokens: Option<Tokens>,
+    /// Callers by certificates alone.
+    certificates: KnownCallers,
+    /// The keys of ours that certificates are checked with.
+    nothing: Arc<Keys>,
+    policy: Option<PolicyFile>,
+    accounts: Arc<Accounts>,
+}
+
+/// What tokens are checked with.
+#[derive(Debug)]
+struct Tokens {
+    keys: Arc<KeyRing>,
     expected: Expected,
     groups_claim: String,
-    policy: Option<Current>,
-    /// Callers whose tokens were found good, by a hash of these: to check a signature costs a hundred times as much.
-    /// Nothing is remembered of tokens that were not.
-    known: Mutex<LruCache<blake3::Hash, Caller>>,
-    accounts: Arc<Accounts>,
-    files: Mutex<Files>,
+    known: KnownCallers,
 }
 
 #[derive(Debug)]
-struct Files {
-    source: KeySource,
-    keys: Watched,
-    policy: Option<Watched>,
+struct PolicyFile {
+    current: Current,
+    file: Mutex<Watched>,
+}
+
+/// Who calls, or how to find out.
+pub enum Authentication {
+    /// It is known.
+    Done(Result<Caller, Status>),
+    /// A key server is asked for the token's key, for [`JWKS_TIMEOUT`](tidings::limits::JWKS_TIMEOUT) at most.
+    Waiting(Pin<Box<dyn Future<Output = Result<Caller, Status>> + Send>>),
+}
+
+/// Why nobody is believed to call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    Untrusted,
+    Expired,
+    UnknownKey,
+    NoKeys,
+    Certificate,
+    CertificateExpired,
 }
 
 impl Authenticator {
-    /// Reads keys and policy.
+    /// Reads keys and policy. A key server is asked by [`keep_current`](Self::keep_current).
     ///
     /// # Errors
     ///
-    /// One of them can't be read: nothing is served then.
+    /// A file can't be read: nothing is served then.
     pub fn open(settings: Settings) -> Result<Arc<Self>, Error> {
-        let Settings { keys: source, issuer, audience, groups_claim, policy, accounts } = settings;
-        let mut files = Files { keys: Watched::new(source.path().clone()), source, policy: policy.map(Watched::new) };
-        let keys = files.read_keys()?.unwrap_or_default();
-        let policy = files.read_policy()?.map(Current::new);
-        let known = LruCache::new(NonZeroUsize::new(KNOWN_TOKENS).unwrap_or(NonZeroUsize::MIN));
-        Ok(Arc::new(Self {
-            keys: ArcSwap::from_pointee(keys),
-            expected: Expected { issuer, audience },
-            groups_claim,
-            policy,
-            known: Mutex::new(known),
-            accounts,
-            files: Mutex::new(files),
-        }))
+        let Settings { keys, issuer, audience, groups_claim, policy, accounts } = settings;
+        let tokens = keys.map(|source| {
+            let (keys, expected) = (Arc::new(KeyRing::open(source)?), Expected { issuer, audience });
+            Ok(Tokens { keys, expected, groups_claim, known: KnownCallers::new() })
+        });
+        let tokens = tokens.transpose()?;
+        let policy = policy.map(|path| {
+            let mut file = Watched::new(path);
+            let current = Current::new(read_policy(&mut file)?.unwrap_or_default());
+            Ok(PolicyFile { current, file: Mutex::new(file) })
+        });
+        let (certificates, nothing) = (KnownCallers::new(), Arc::default());
+        Ok(Arc::new(Self { tokens, certificates, nothing, policy: policy.transpose()?, accounts }))
     }
 
-    /// Who calls, by the values of all its `authorization` headers.
+    /// Who calls, by the values of all its `authorization` headers and by its connection.
     ///
     /// # Errors
     ///
-    /// UNAUTHENTICATED: there is none and nobody may do anything without, there are several, or it is no token to be
-    /// believed.
-    pub fn authenticate<'a>(&self, headers: impl Iterator<Item = &'a [u8]>) -> Result<Caller, Status> {
-        self.believe(headers).map_err(|refused| match refused {
-            Refused::Untrusted => {
-                metrics::refused(metrics::Refused::Unauthenticated);
-                status::unauthenticated()
+    /// UNAUTHENTICATED: it brings nothing and nobody may do anything so, it has several tokens, or something that is not
+    /// believed. UNAVAILABLE: its token can't be checked now.
+    pub fn authenticate<'a>(self: &Arc<Self>, headers: impl Iterator<Item = &'a [u8]>, peer: &Peer) -> Authentication {
+        let token = credentials::token(headers).map_err(|credentials::NoToken| Refused::Untrusted);
+        let refused = match token.and_then(|token| self.believe(token, peer)) {
+            Ok(caller) => return Authentication::Done(Ok(caller)),
+            Err(refused) => refused,
+        };
+        let waiting = (refused == Refused::UnknownKey).then(|| self.tokens.as_ref()?.keys.ask()).flatten();
+        match (token, waiting) {
+            (Ok(Some(token)), Some(waiting)) => {
+                let (this, token, peer) = (Arc::clone(self), token.to_owned(), peer.clone());
+                Authentication::Waiting(Box::pin(async move {
+                    waiting.await;
+                    this.believe(Some(&token), &peer).map_err(Refused::status)
+                }))
             }
-            Refused::Expired => {
-                metrics::refused(metrics::Refused::Expired);
-                status::token_expired()
-            }
-        })
+            _ => Authentication::Done(Err(refused.status())),
+        }
     }
 
-    fn believe<'a>(&self, mut headers: impl Iterator<Item = &'a [u8]>) -> Result<Caller, Refused> {
-        let Some(header) = headers.next() else { return self.anonymous() };
-        if headers.next().is_some() {
-            return Err(Refused::Untrusted);
+    /// Why tokens can't be checked now, as it changes; `None` where that can't happen.
+    pub fn lack_of_keys(&self) -> Option<watch::Receiver<Option<String>>> {
+        self.tokens.as_ref().map(|tokens| tokens.keys.lack())
+    }
+
+    fn believe(&self, token: Option<&str>, peer: &Peer) -> Result<Caller, Refused> {
+        let certificate = match peer {
+            None => None,
+            Some(Ok(certificate)) => Some(&**certificate),
+            Some(Err(_)) => return Err(Refused::Certificate),
+        };
+        if certificate.is_some_and(|certificate| SystemTime::now() >= certificate.expiry()) {
+            return Err(Refused::CertificateExpired);
         }
-        let token = bearer(header).ok_or(Refused::Untrusted)?;
-        let hash = blake3::hash(token.as_bytes());
-        if let Some(caller) = self.known().get(&hash) {
-            return if has_expired(caller) { Err(Refused::Expired) } else { Ok(caller.clone()) };
+        match (token, certificate) {
+            (None, None) => self.anonymous(),
+            (None, Some(certificate)) => self.of_certificate(certificate),
+            (Some(token), certificate) => self.of_token(token, certificate),
         }
-        let keys = self.keys.load();
-        let claims = keys.check(token, &self.expected)?;
-        let caller = self.caller(&claims)?;
-        let mut known = self.known();
-        // What was checked with keys that were replaced meanwhile is not remembered.
-        if Arc::ptr_eq(&keys, &self.keys.load()) {
-            known.put(hash, caller.clone());
-        }
-        Ok(caller)
     }
 
     fn anonymous(&self) -> Result<Caller, Refused> {
-        let policy = self.policy.as_ref().filter(|policy| policy.load().policy.has_anonymous());
+        let policy = self.policy.as_ref().filter(|policy| policy.current.load().policy.has_anonymous());
         let policy = policy.ok_or(Refused::Untrusted)?;
-        Ok(Caller::of_policy(Named::default(), policy.clone(), None))
+        Ok(Caller::of_policy(Identity::default(), policy.current.clone(), None))
     }
 
-    fn caller(&self, claims: &Claims) -> Result<Caller, Refused> {
+    fn of_certificate(&self, certificate: &ClientCertificate) -> Result<Caller, Refused> {
+        if let Some(caller) = self.certificates.get(certificate.hash(), &self.nothing) {
+            return Ok(caller);
+        }
+        let identity = Identity { certificate: Some(certificate.name().to_owned()), ..Identity::default() };
+        let expiry = Some(Expiry { at: certificate.expiry(), reason: Reason::Certificate });
+        let caller = match (&self.policy, &self.tokens) {
+            (Some(policy), _) => Caller::of_policy(identity, policy.current.clone(), expiry),
+            // Who is let in is who may: there is nothing else that could say so.
+            (None, None) => Caller::fixed(identity, Rights::all(), expiry),
+            // What may be done stands in tokens.
+            (None, Some(_)) => return Err(Refused::Untrusted),
+        };
+        let caller = caller.with_account(self.accounts.of_subject(certificate.name()));
+        self.certificates.put(*certificate.hash(), &self.nothing, caller.clone());
+        Ok(caller)
+    }
+
+    fn of_token(&self, token: &str, certificate: Option<&ClientCertificate>) -> Result<Caller, Refused> {
+        let tokens = self.tokens.as_ref().ok_or(Refused::Untrusted)?;
+        let keys = tokens.keys.load().ok_or(Refused::NoKeys)?;
+        let hash = known::hash(token, certificate);
+        if let Some(caller) = tokens.known.get(&hash, &keys) {
+            return if caller.has_expired() { Err(Refused::Expired) } else { Ok(caller) };
+        }
+        let claims = keys.check(token, &tokens.expected)?;
+        let caller = self.caller(&claims, tokens.groups(&claims), certificate)?;
+        tokens.known.put(hash, &keys, caller.clone());
+        Ok(caller)
+    }
+
+    fn caller(
+        &self,
+        claims: &Claims,
+        groups: Vec<String>,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Caller, Refused> {
         // Times beyond what a clock can have are never.
         let expiry = Duration::try_from_secs_f64(claims.exp).ok();
         let expiry = expiry.and_then(|expiry| SystemTime::UNIX_EPOCH.checked_add(expiry)?.checked_add(TOKEN_LEEWAY));
-        let groups = match claims.others.get(&self.groups_claim) {
-            Some(Value::String(group)) => vec![group.clone()],
-            Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            _ => Vec::new(),
+        let expiries = [
+            expiry.map(|at| Expiry { at, reason: Reason::Token }),
+            certificate.map(|certificate| Expiry { at: certificate.expiry(), reason: Reason::Certificate }),
+        ];
+        let expiry = expiries.into_iter().flatten().min_by_key(|expiry| expiry.at);
+        let identity = Identity {
+            subject: Some(claims.sub.clone()),
+            groups,
+            certificate: certificate.map(|certificate| certificate.name().to_owned()),
         };
-        let named = Named { subject: Some(claims.sub.clone()), groups };
+        let account = self.accounts.of_subject(&claims.sub);
         let caller = match &self.policy {
-            Some(policy) => Caller::of_policy(named, policy.clone(), expiry),
-            None => Caller::fixed(named, rights(claims)?, expiry),
+            Some(policy) => Caller::of_policy(identity, policy.current.clone(), expiry),
+            None => Caller::fixed(identity, rights(claims)?, expiry),
         };
-        Ok(caller.with_account(self.accounts.of_subject(&claims.sub)))
+        Ok(caller.with_account(account))
     }
 
-    /// Reads the files again whenever they change, until the token is cancelled.
+    /// Looks for other keys and another policy whenever it is time, until the token is cancelled.
     pub async fn keep_current(self: Arc<Self>, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(sleep(AUTH_RELOAD_INTERVAL)).await.is_some() {
-            let this = Arc::clone(&self);
-            // Files may be on a network.
-            let _ = tokio::task::spawn_blocking(move || this.reload()).await;
-        }
+        let keys = async {
+            if let Some(tokens) = &self.tokens {
+                Arc::clone(&tokens.keys).keep_current(shutdown.clone()).await;
+            }
+        };
+        let this = Arc::clone(&self);
+        let policy = async {
+            if self.policy.is_some() {
+                watched::regularly(shutdown.clone(), move || this.reload_policy()).await;
+            }
+        };
+        tokio::join!(keys, policy);
     }
 
     /// Reads the files again. What can't be read leaves what there was.
-    pub fn reload(&self) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        match files.read_keys() {
-            Ok(None) => {}
-            Ok(Some(keys)) => {
-                tracing::info!(?keys, path = %files.keys.path().display(), "the keys for tokens have changed");
-                metrics::read_again(metrics::File::Keys, true);
-                self.keys.store(Arc::new(keys));
-                // A key may have been taken away.
-                self.known().clear();
-            }
-            Err(error) => {
-                metrics::read_again(metrics::File::Keys, false);
-                tracing::warn!(error = chain(&error), "the keys for tokens can't be read again; the old ones stay")
-            }
+    #[cfg(test)]
+    fn reload(&self) {
+        if let Some(tokens) = &self.tokens {
+            tokens.keys.reload();
         }
-        match (files.read_policy(), &self.policy) {
-            (Ok(Some(policy)), Some(current)) => {
+        self.reload_policy();
+    }
+
+    fn reload_policy(&self) {
+        let Some(policy) = &self.policy else { return };
+        let mut file = policy.file.lock().unwrap_or_else(PoisonError::into_inner);
+        match read_policy(&mut file) {
+            Ok(None) => {}
+            Ok(Some(changed)) => {
                 tracing::info!("the policy for callers has changed");
                 metrics::read_again(metrics::File::Policy, true);
-                current.replace(policy);
+                policy.current.replace(changed);
             }
-            (Ok(_), _) => {}
-            (Err(error), _) => {
+            Err(error) => {
                 metrics::read_again(metrics::File::Policy, false);
                 tracing::warn!(error = chain(&error), "the policy can't be read again; the old one stays")
             }
         }
     }
+}
 
-    fn known(&self) -> std::sync::MutexGuard<'_, LruCache<blake3::Hash, Caller>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+impl Tokens {
+    fn groups(&self, claims: &Claims) -> Vec<String> {
+        match claims.others.get(&self.groups_claim) {
+            Some(Value::String(group)) => vec![group.clone()],
+            Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
-impl Files {
-    /// The keys, unless they are what they were.
-    fn read_keys(&mut self) -> Result<Option<Keys>, Error> {
-        let path = self.keys.path().clone();
-        let content = self.keys.read().map_err(|source| Error::File { path: path.clone(), source })?;
-        content.map(|bytes| self.source.read(&bytes)).transpose().map_err(|source| Error::Keys { path, source })
-    }
-
-    fn read_policy(&mut self) -> Result<Option<Policy>, Error> {
-        let Some(file) = &mut self.policy else { return Ok(None) };
-        let path = file.path().clone();
-        let content = file.read().map_err(|source| Error::File { path: path.clone(), source })?;
-        let Some(content) = content else { return Ok(None) };
-        let text = String::from_utf8(content)
-            .map_err(|error| Error::File { path: path.clone(), source: io::Error::other(error) })?;
-        Policy::parse(&text).map(Some).map_err(|source| Error::Policy { path, source })
+impl Refused {
+    fn status(self) -> Status {
+        use metrics::Refused as Counted;
+        let (counted, status) = match self {
+            // That a key is not known is nobody's business.
+            Self::Untrusted | Self::UnknownKey => (Counted::Unauthenticated, status::unauthenticated()),
+            Self::Certificate => (Counted::Certificate, status::unauthenticated()),
+            Self::Expired => (Counted::Expired, status::token_expired()),
+            Self::CertificateExpired => (Counted::Expired, status::certificate_expired()),
+            Self::NoKeys => (Counted::NoKeys, status::no_keys()),
+        };
+        metrics::refused(counted);
+        status
     }
 }
 
-/// The token of an `authorization` header, RFC 6750: the scheme in any case, one space or more, and no white space in
-/// the token.
-pub(crate) fn bearer(header: &[u8]) -> Option<&str> {
-    let header = std::str::from_utf8(header).ok()?;
-    let (scheme, token) = header.split_once(' ')?;
-    let token = token.trim_matches(' ');
-    let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    (scheme.eq_ignore_ascii_case("bearer") && is_token).then_some(token)
+impl From<keys::Refused> for Refused {
+    fn from(refused: keys::Refused) -> Self {
+        match refused {
+            keys::Refused::Untrusted => Self::Untrusted,
+            keys::Refused::Expired => Self::Expired,
+            keys::Refused::UnknownKey => Self::UnknownKey,
+        }
+    }
 }
 
-fn has_expired(caller: &Caller) -> bool {
-    caller.expiry().is_some_and(|expiry| SystemTime::now() >= expiry)
+/// The policy, unless it is what it was.
+fn read_policy(file: &mut Watched) -> Result<Option<Policy>, Error> {
+    let path = file.path().clone();
+    let content = file.read().map_err(|source| Error::File { path: path.clone(), source })?;
+    let Some(content) = content else { return Ok(None) };
+    let text = String::from_utf8(content)
+        .map_err(|error| Error::File { path: path.clone(), source: io::Error::other(error) })?;
+    Policy::parse(&text).map(Some).map_err(|source| Error::Policy { path, source })
 }
 
 /// What a token grants by itself. One with a grant that is none is not believed at all: its author meant
@@ -276,9 +365,12 @@ fn rights(claims: &Claims) -> Result<Rights, Refused> {
     Ok(rights)
 }
 
-impl fmt::Debug for Authenticator {
+impl fmt::Debug for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticator").field("expected", &self.expected).finish_non_exhaustive()
+        match self {
+            Self::Done(done) => f.debug_tuple("Done").field(done).finish(),
+            Self::Waiting(_) => f.write_str("Waiting"),
+        }
     }
 }
 

@@ -6,20 +6,35 @@ use arc_swap::ArcSwapOption;
 use tidings::access::Rights;
 use tokio::sync::watch;
 
-use crate::{
-    policy::{Current, Named},
-    quota::Account,
-};
+use crate::{Identity, policy::Current, quota::Account};
 
 /// Who makes a call, for as long as it lasts. Cheap to clone.
 #[derive(Clone)]
 pub struct Caller(Arc<Inner>);
 
 struct Inner {
-    named: Named,
+    identity: Identity,
     rights: Source,
-    expiry: Option<SystemTime>,
+    expiry: Option<Expiry>,
     account: Option<Arc<Account>>,
+}
+
+/// Until when a caller is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry {
+    /// From then on no more.
+    pub at: SystemTime,
+    /// Whose end that is.
+    pub reason: Reason,
+}
+
+/// What ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Its token, and with it the time that clocks may differ.
+    Token,
+    /// Its certificate.
+    Certificate,
 }
 
 /// Where rights come from.
@@ -36,21 +51,21 @@ enum Source {
 impl Caller {
     /// A caller where nobody has to sign in: everything is allowed.
     pub fn unrestricted() -> Self {
-        Self::fixed(Named::default(), Rights::all(), None)
+        Self::fixed(Identity::default(), Rights::all(), None)
     }
 
     /// The caller of a method that needs no rights: nothing is allowed.
     pub fn nobody() -> Self {
-        Self::fixed(Named::default(), Rights::default(), None)
+        Self::fixed(Identity::default(), Rights::default(), None)
     }
 
-    pub(crate) fn fixed(named: Named, rights: Rights, expiry: Option<SystemTime>) -> Self {
-        Self(Arc::new(Inner { named, rights: Source::Fixed(Arc::new(rights)), expiry, account: None }))
+    pub(crate) fn fixed(identity: Identity, rights: Rights, expiry: Option<Expiry>) -> Self {
+        Self(Arc::new(Inner { identity, rights: Source::Fixed(Arc::new(rights)), expiry, account: None }))
     }
 
-    pub(crate) fn of_policy(named: Named, policy: Current, expiry: Option<SystemTime>) -> Self {
+    pub(crate) fn of_policy(identity: Identity, policy: Current, expiry: Option<Expiry>) -> Self {
         let rights = Source::Policy { policy, known: ArcSwapOption::empty() };
-        Self(Arc::new(Inner { named, rights, expiry, account: None }))
+        Self(Arc::new(Inner { identity, rights, expiry, account: None }))
     }
 
     /// The same, with the account of its subject.
@@ -67,9 +82,14 @@ impl Caller {
         self.0.account.as_ref()
     }
 
-    /// The `sub` of its token; `None` where it has not signed in.
+    /// As whom it acts: its token's `sub`, or else its certificate's name; `None` where it has not signed in.
     pub fn subject(&self) -> Option<&str> {
-        self.0.named.subject.as_deref()
+        self.0.identity.acts_as()
+    }
+
+    /// All that is known of who it is.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
     }
 
     /// What it may do, now.
@@ -83,7 +103,7 @@ impl Caller {
                 {
                     return Arc::clone(&known.1);
                 }
-                let rights = Arc::new(current.policy.rights(&self.0.named));
+                let rights = Arc::new(current.policy.rights(&self.0.identity));
                 known.store(Some(Arc::new((current.generation, Arc::clone(&rights)))));
                 rights
             }
@@ -98,9 +118,13 @@ impl Caller {
         }
     }
 
-    /// Until when it is believed; `None` where it has no token.
-    pub fn expiry(&self) -> Option<SystemTime> {
+    /// Until when it is believed; `None` where it has neither token nor certificate.
+    pub fn expiry(&self) -> Option<Expiry> {
         self.0.expiry
+    }
+
+    pub(crate) fn has_expired(&self) -> bool {
+        self.0.expiry.is_some_and(|expiry| SystemTime::now() >= expiry.at)
     }
 }
 

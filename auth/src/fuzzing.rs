@@ -1,16 +1,16 @@
-//! Checks of what comes from strangers or from an operator's editor: tokens with their header, key sets, policies. See
-//! the root crate's `fuzzing`.
+//! Checks of what comes from strangers or from an operator's editor: headers, tokens, certificates, key sets, policies.
+//! See the root crate's `fuzzing`.
 
 use tidings::{
     access::{Grant, Verb},
-    limits::COMMAND_TOKEN_LIFETIME,
+    limits::{COMMAND_TOKEN_LIFETIME, SUBJECT_BYTES},
 };
 
 use crate::{
-    KeySource, Policy, SigningKey, Wanted,
-    authenticator::bearer,
+    ClientCertificate, Decision, Identity, Policy, SigningKey, Wanted,
+    certificate::{is_host_name, is_spiffe_id},
+    credentials,
     keys::{Expected, Keys},
-    policy::Named,
 };
 
 const SECRET: &[u8] = b"a secret that is long enough for this";
@@ -21,7 +21,7 @@ fn expected() -> Expected {
 }
 
 fn keys() -> Keys {
-    KeySource::Secret(Default::default()).read(SECRET).expect("a secret")
+    Keys::secret(SECRET).expect("a secret")
 }
 
 fn good() -> String {
@@ -38,7 +38,7 @@ fn good() -> String {
 
 /// The value of an `authorization` header: a token that is believed is one that was signed, with all that it says.
 pub fn check_token(bytes: &[u8]) {
-    let Some(token) = bearer(bytes) else { return };
+    let Ok(Some(token)) = credentials::token([bytes].into_iter()) else { return };
     if let Ok(claims) = keys().check(token, &expected()) {
         assert_eq!(claims.sub, SUBJECT);
         assert_eq!(claims.publish, ["orders.*"]);
@@ -54,9 +54,52 @@ pub fn token_seeds() -> Vec<Vec<u8>> {
     others.into_iter().chain([good.clone()]).map(|token| format!("Bearer {token}").into_bytes()).collect()
 }
 
+/// The `authorization` headers of a call, a line each: a token of them is all of one header but its scheme.
+pub fn check_headers(bytes: &[u8]) {
+    let headers: Vec<_> = bytes.split(|byte| *byte == b'\n').collect();
+    match credentials::token(headers.iter().copied()) {
+        Err(credentials::NoToken) => {}
+        Ok(None) => panic!("there is a header, and it is passed over"),
+        Ok(Some(token)) => {
+            assert_eq!(headers.len(), 1, "which of them counts?");
+            assert!(!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()), "{token:?}");
+            let (scheme, rest) = headers[0].split_at("bearer ".len());
+            assert!(scheme.eq_ignore_ascii_case(b"bearer "));
+            assert_eq!(rest.trim_ascii(), token.as_bytes());
+        }
+    }
+}
+
+/// Headers that hold a token, and some that nearly do.
+pub fn header_seeds() -> Vec<Vec<u8>> {
+    let good = [b"Bearer ", good().as_bytes()].concat();
+    let twice = [&good[..], b"\n", &good].concat();
+    [&b""[..], b"Bearer", b"bearer  a.b.c ", b"Basic YTpi", b"Bearer a b", b"BEARER\ta", &good, &twice]
+        .map(<[u8]>::to_vec)
+        .into()
+}
+
+/// A client's certificate in DER: whoever it is said to be has exactly one name, written in one way.
+pub fn check_certificate(bytes: &[u8]) {
+    let Ok(certificate) = ClientCertificate::read(bytes) else { return };
+    let name = certificate.name();
+    let is_host = is_host_name(name) && name == name.to_ascii_lowercase();
+    assert!(is_host != is_spiffe_id(name), "{name:?}");
+    assert!(name.len() <= SUBJECT_BYTES);
+    // It stands there as it is said, but for a host's capitals.
+    let stands = bytes.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name.as_bytes()));
+    assert!(stands, "{name:?} is not in it");
+}
+
+/// Certificates with names of all kinds: those of `certificate/seeds`, and nearly some.
+pub fn certificate_seeds() -> Vec<Vec<u8>> {
+    let seeds = [&include_bytes!("certificate/seeds/spiffe.der")[..], include_bytes!("certificate/seeds/dns.der")];
+    seeds.into_iter().chain([&b""[..], b"\x30\x00"]).map(<[u8]>::to_vec).collect()
+}
+
 /// A key set: whatever it is, no token that a stranger made up is believed by it.
 pub fn check_key_set(bytes: &[u8]) {
-    let Ok(keys) = KeySource::Jwks(Default::default()).read(bytes) else { return };
+    let Ok(keys) = Keys::jwks(bytes) else { return };
     // It was signed with a secret, and a key set has none.
     assert!(keys.check(&good(), &expected()).is_err());
 }
@@ -73,14 +116,22 @@ pub fn key_set_seeds() -> Vec<Vec<u8>> {
 pub fn check_policy(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(policy) = Policy::parse(text) else { return };
-    for (subject, groups) in [(None, &[][..]), (Some(SUBJECT), &[]), (Some("bob"), &["sales".to_owned()])] {
-        let named = Named { subject: subject.map(str::to_owned), groups: groups.to_vec() };
-        let rights = policy.rights(&named);
+    let sales = || vec!["sales".to_owned()];
+    for (subject, groups, certificate) in [
+        (None, Vec::new(), None),
+        (Some(SUBJECT), Vec::new(), None),
+        (Some("bob"), sales(), None),
+        (None, Vec::new(), Some("a.example")),
+        (Some("bob"), sales(), Some("spiffe://a/b")),
+    ] {
+        let [subject, certificate] = [subject, certificate].map(|name| name.map(str::to_owned));
+        let identity = Identity { subject, groups, certificate };
+        let rights = policy.rights(&identity);
         for channel in ["orders.eu", "orders", "news.eu", "a"] {
             for verb in Verb::ALL {
-                let decided = matches!(policy.decide(subject, groups, verb, channel), crate::Decision::Yes { .. });
+                let decided = matches!(policy.decide(&identity, verb, channel), Decision::Yes(_));
                 // Beyond the limit of grants there is less.
-                assert!(decided || !rights.covers(verb, channel), "{subject:?} {verb} {channel}");
+                assert!(decided || !rights.covers(verb, channel), "{identity:?} {verb} {channel}");
             }
         }
     }
@@ -89,7 +140,8 @@ pub fn check_policy(bytes: &[u8]) {
 /// Policies that say something.
 pub fn policy_seeds() -> Vec<Vec<u8>> {
     let whole = "anonymous = [\"v\"]\n[roles.v]\nsubscribe = [\"news.*\"]\n[roles.c]\npublish = [\"orders.*\", \"a\"]\n\
-                 [subjects]\nalice = [\"c\"]\n[groups]\nsales = [\"c\", \"v\"]\n";
+                 [subjects]\nalice = [\"c\"]\n[groups]\nsales = [\"c\", \"v\"]\n[certificates]\n\"a.example\" = [\"v\"]\n\
+                 \"spiffe://a/*\" = [\"c\"]\n";
     ["", whole, "[roles.a]\nmanage = [\"*\"]\n[subjects]\n\"bob\" = [\"a\"]\n", "[roles.\"a b\"]\n"]
         .map(|text| text.as_bytes().to_vec())
         .into()
@@ -103,6 +155,19 @@ mod tests {
     fn tokens() {
         check_token(token_seeds().last().expect("a good one"));
         tidings_testing::bytes::throw(&token_seeds(), check_token);
+    }
+
+    #[test]
+    fn headers() {
+        tidings_testing::bytes::throw(&header_seeds(), check_headers);
+    }
+
+    #[test]
+    fn certificates() {
+        for (seed, name) in certificate_seeds().iter().zip(["spiffe://prod.example/ns/shop", "orders.shop.example"]) {
+            assert_eq!(ClientCertificate::read(seed).expect("a certificate").name(), name);
+        }
+        tidings_testing::bytes::throw(&certificate_seeds(), check_certificate);
     }
 
     #[test]

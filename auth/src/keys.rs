@@ -1,6 +1,6 @@
 //! The keys that tokens are checked with, and what a token says.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt};
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
@@ -9,35 +9,9 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use tidings::limits::{JWKS_KEYS, SECRET_BYTES, TOKEN_BYTES, TOKEN_LEEWAY};
+use tidings::limits::{JWKS_KEYS, SECRET_BYTES, SUBJECT_BYTES, TOKEN_BYTES, TOKEN_LEEWAY};
 
-/// Where keys come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeySource {
-    /// A file whose bytes are a secret that the signer and the checker share: HS256, HS384, HS512. A line's end after
-    /// it is none of it.
-    Secret(PathBuf),
-    /// A file with a JSON Web Key Set, RFC 7517, of public keys.
-    Jwks(PathBuf),
-}
-
-impl KeySource {
-    /// The file.
-    pub fn path(&self) -> &PathBuf {
-        match self {
-            Self::Secret(path) | Self::Jwks(path) => path,
-        }
-    }
-
-    pub(crate) fn read(&self, bytes: &[u8]) -> Result<Keys, InvalidKeys> {
-        match self {
-            Self::Secret(_) => Keys::secret(bytes),
-            Self::Jwks(_) => Keys::jwks(bytes),
-        }
-    }
-}
-
-/// Why what a file holds are no keys.
+/// Why what a file holds, or a server answers, are no keys.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKeys {
     /// A secret that can be guessed.
@@ -97,6 +71,8 @@ pub(crate) enum Refused {
     Untrusted,
     /// Its signature is good, and its time is over.
     Expired,
+    /// It names a key that is not among these.
+    UnknownKey,
 }
 
 /// Who must have issued a token, and for whom.
@@ -107,7 +83,7 @@ pub(crate) struct Expected {
 }
 
 impl Keys {
-    fn secret(bytes: &[u8]) -> Result<Self, InvalidKeys> {
+    pub(crate) fn secret(bytes: &[u8]) -> Result<Self, InvalidKeys> {
         let secret = secret_of(bytes);
         if secret.len() < SECRET_BYTES {
             return Err(InvalidKeys::ShortSecret(secret.len()));
@@ -117,9 +93,8 @@ impl Keys {
         Ok(Self { keys: vec![Key { id: None, algorithms, key, is_secret: true }] })
     }
 
-    fn jwks(bytes: &[u8]) -> Result<Self, InvalidKeys> {
-        let set: JwkSet = serde_json::from_slice(bytes)
-            .map_err(|error| InvalidKeys::Json { line: error.line(), column: error.column() })?;
+    pub(crate) fn jwks(bytes: &[u8]) -> Result<Self, InvalidKeys> {
+        let set: JwkSet = serde_json::from_slice(bytes).map_err(InvalidKeys::Json)?;
         if set.keys.is_empty() || set.keys.len() > JWKS_KEYS {
             return Err(InvalidKeys::Count(set.keys.len()));
         }
@@ -160,10 +135,15 @@ impl Keys {
             // Without a name it is the only one, or none.
             (None, _) => self.keys.len() == 1,
         });
-        let mut refused = Refused::Untrusted;
+        let mut refused = match &header.kid {
+            Some(kid) if !self.keys.iter().any(|key| key.is_secret || key.id.as_ref() == Some(kid)) => {
+                Refused::UnknownKey
+            }
+            _ => Refused::Untrusted,
+        };
         for key in candidates.filter(|key| key.algorithms.contains(&header.alg)) {
             match decode::<Claims>(token, &key.key, &validation(header.alg, expected)) {
-                Ok(decoded) if !decoded.claims.sub.is_empty() && decoded.claims.exp.is_finite() => {
+                Ok(decoded) if is_subject(&decoded.claims.sub) && decoded.claims.exp.is_finite() => {
                     return Ok(decoded.claims);
                 }
                 Ok(_) => {}
@@ -173,6 +153,11 @@ impl Keys {
         }
         Err(refused)
     }
+}
+
+/// Whether a text can be a subject: it stands on messages, and in logs.
+fn is_subject(text: &str) -> bool {
+    !text.is_empty() && text.len() <= SUBJECT_BYTES && !text.chars().any(char::is_control)
 }
 
 /// A file's secret: an editor's end of a line is none of it.

@@ -15,17 +15,28 @@
 //!
 //! [groups]
 //! "sales" = ["clerk"]
+//!
+//! [certificates]
+//! "spiffe://prod.example/ns/shop/*" = ["clerk"]
+//! "orders.shop.example" = ["clerk"]
 //! ```
 //!
-//! What it does not grant is refused; an empty one grants nothing. There is nothing in it that takes rights away.
+//! Who calls with a token and a certificate may do what both may. What it does not grant is refused; an empty one grants nothing. There is nothing in it that takes rights away.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::collections::BTreeMap;
 
-use arc_swap::ArcSwap;
 use serde::Deserialize;
 use tidings::access::{Grant, InvalidGrant, Rights, Verb};
-use tokio::sync::watch;
 use toml::Spanned;
+
+use self::certificates::Certificates;
+pub use self::decision::{Allowing, Decision, Part};
+pub(crate) use self::in_force::Current;
+use crate::Identity;
+
+mod certificates;
+mod decision;
+mod in_force;
 
 /// What a file says, checked.
 #[derive(Debug, Clone, Default)]
@@ -34,20 +45,13 @@ pub struct Policy {
     anonymous: Vec<String>,
     subjects: BTreeMap<String, Vec<String>>,
     groups: BTreeMap<String, Vec<String>>,
+    certificates: Certificates,
 }
 
 /// A role's grants, each with its line.
 #[derive(Debug, Clone, Default)]
 struct Role {
     grants: Vec<(Verb, Grant, usize)>,
-}
-
-/// Who asks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Named {
-    /// `None` where nobody has signed in.
-    pub(crate) subject: Option<String>,
-    pub(crate) groups: Vec<String>,
 }
 
 /// Why a text is no policy.
@@ -73,6 +77,17 @@ pub enum InvalidPolicy {
         /// What is wrong with it.
         error: InvalidGrant,
     },
+    /// A certificate can't have this name.
+    #[error(
+        "line {line}: {name:?} is the name of no certificate: give a SPIFFE ID, the beginning of some with /* at its end, \
+         a host's name, or * for all"
+    )]
+    Certificate {
+        /// From 1.
+        line: usize,
+        /// What was named.
+        name: String,
+    },
     /// Somebody has a role that there is not.
     #[error("line {line}: there is no role {role:?}")]
     UnknownRole {
@@ -94,6 +109,8 @@ struct File {
     subjects: BTreeMap<String, Vec<Spanned<String>>>,
     #[serde(default)]
     groups: BTreeMap<String, Vec<Spanned<String>>>,
+    #[serde(default)]
+    certificates: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -112,7 +129,8 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// It is no TOML, has a key that policies don't have, a grant that is none, or names a role that there is not.
+    /// It is no TOML, has a key that policies don't have, a grant that is none, a certificate's name that is none, or
+    /// names a role that there is not.
     pub fn parse(text: &str) -> Result<Self, InvalidPolicy> {
         let file: File = toml::from_str(text).map_err(|error| InvalidPolicy::Syntax {
             line: error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count()),
@@ -147,7 +165,13 @@ impl Policy {
         };
         let (anonymous, subjects, groups) =
             (known(file.anonymous)?, all_known(file.subjects)?, all_known(file.groups)?);
-        Ok(Self { roles, anonymous, subjects, groups })
+        let mut certificates = Certificates::default();
+        for (name, roles) in file.certificates {
+            if !certificates.add(name.get_ref(), known(roles)?) {
+                return Err(InvalidPolicy::Certificate { line: line(&name), name: name.into_inner() });
+            }
+        }
+        Ok(Self { roles, anonymous, subjects, groups, certificates })
     }
 
     /// Whether a caller without a token may do anything.
@@ -155,29 +179,39 @@ impl Policy {
         !self.anonymous.is_empty()
     }
 
-    /// The names of the roles that somebody has.
-    fn roles_of<'a>(&'a self, named: &'a Named) -> impl Iterator<Item = &'a str> {
-        let own: Box<dyn Iterator<Item = &String>> = match &named.subject {
-            None => Box::new(self.anonymous.iter()),
-            Some(subject) => {
-                let of_groups = named.groups.iter().filter_map(|group| self.groups.get(group)).flatten();
-                Box::new(self.subjects.get(subject).into_iter().flatten().chain(of_groups))
-            }
-        };
-        own.map(String::as_str)
+    /// The parts of an identity, with the names of the roles that each has. What they may all do is allowed.
+    fn parts_of<'a>(&'a self, identity: &'a Identity) -> Vec<(Part, Vec<&'a String>)> {
+        let mut parts = Vec::new();
+        if let Some(subject) = &identity.subject {
+            let of_groups = identity.groups.iter().filter_map(|group| self.groups.get(group)).flatten();
+            parts.push((Part::Token, self.subjects.get(subject).into_iter().flatten().chain(of_groups).collect()));
+        }
+        if let Some(name) = &identity.certificate {
+            parts.push((Part::Certificate, self.certificates.roles_of(name).collect()));
+        }
+        if parts.is_empty() {
+            parts.push((Part::Anonymous, self.anonymous.iter().collect()));
+        }
+        parts
     }
 
     /// What somebody may do.
-    pub(crate) fn rights(&self, named: &Named) -> Rights {
+    pub(crate) fn rights(&self, identity: &Identity) -> Rights {
+        let parts = self.parts_of(identity).into_iter().map(|(_, roles)| self.rights_of(identity, &roles));
+        parts.reduce(|own, others| own.intersect(&others)).unwrap_or_default()
+    }
+
+    fn rights_of(&self, identity: &Identity, roles: &[&String]) -> Rights {
         let mut rights = Rights::default();
-        for role in self.roles_of(named).filter_map(|role| self.roles.get(role)) {
+        for role in roles.iter().filter_map(|role| self.roles.get(*role)) {
             for (verb, grant, _) in &role.grants {
                 if rights.grants(*verb).contains(grant) {
                     continue;
                 }
                 // Beyond the limit there is less, never more.
                 if let Err(error) = rights.add(*verb, grant.clone()) {
-                    tracing::warn!(subject = named.subject, %error, "a caller has more grants than are looked at");
+                    let subject = identity.acts_as();
+                    tracing::warn!(subject, %error, "a caller has more grants than are looked at");
                     return rights;
                 }
             }
@@ -186,85 +220,29 @@ impl Policy {
     }
 
     /// Whether somebody may do something with a channel, and why.
-    pub fn decide(&self, subject: Option<&str>, groups: &[String], verb: Verb, channel: &str) -> Decision {
-        let named = Named { subject: subject.map(str::to_owned), groups: groups.to_vec() };
-        for role in self.roles_of(&named) {
-            for (of, grant, line) in self.roles.get(role).map(|role| &role.grants[..]).unwrap_or_default() {
-                let mut rights = Rights::default();
-                let is_it = rights.add(*of, grant.clone()).is_ok() && rights.covers(verb, channel);
-                if is_it {
-                    return Decision::Yes { line: *line, role: role.to_owned(), grant: grant.clone() };
-                }
+    pub fn decide(&self, identity: &Identity, verb: Verb, channel: &str) -> Decision {
+        let mut allowing = Vec::new();
+        for (of, roles) in self.parts_of(identity) {
+            match self.allowing(of, &roles, verb, channel) {
+                Some(allowed) => allowing.push(allowed),
+                None => return Decision::No { of, roles: roles.into_iter().cloned().collect() },
             }
         }
-        Decision::No { roles: self.roles_of(&named).map(str::to_owned).collect() }
-    }
-}
-
-/// What a policy says to a question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// It is allowed.
-    Yes {
-        /// The line that allows it, from 1.
-        line: usize,
-        /// The role that it belongs to.
-        role: String,
-        /// The grant there.
-        grant: Grant,
-    },
-    /// It is not.
-    No {
-        /// The roles that the caller has.
-        roles: Vec<String>,
-    },
-}
-
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Yes { line, role, grant } => write!(f, "yes: line {line}, {grant} in role {role}"),
-            Self::No { roles } if roles.is_empty() => f.write_str("no: it has no role"),
-            Self::No { roles } => write!(f, "no: nothing in its roles grants it ({})", roles.join(", ")),
-        }
-    }
-}
-
-/// The policy in force, which others look at while it is replaced.
-#[derive(Debug, Clone)]
-pub(crate) struct Current(Arc<State>);
-
-#[derive(Debug)]
-struct State {
-    in_force: ArcSwap<Numbered>,
-    changes: watch::Sender<u64>,
-}
-
-/// A policy, and how many there were before it.
-#[derive(Debug)]
-pub(crate) struct Numbered {
-    pub(crate) policy: Policy,
-    pub(crate) generation: u64,
-}
-
-impl Current {
-    pub(crate) fn new(policy: Policy) -> Self {
-        let in_force = ArcSwap::from_pointee(Numbered { policy, generation: 0 });
-        Self(Arc::new(State { in_force, changes: watch::Sender::new(0) }))
+        Decision::Yes(allowing)
     }
 
-    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Numbered>> {
-        self.0.in_force.load()
-    }
-
-    pub(crate) fn replace(&self, policy: Policy) {
-        let generation = self.load().generation + 1;
-        self.0.in_force.store(Arc::new(Numbered { policy, generation }));
-        self.0.changes.send_replace(generation);
-    }
-
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
+    /// The first grant of these roles that allows it.
+    fn allowing(&self, of: Part, roles: &[&String], verb: Verb, channel: &str) -> Option<Allowing> {
+        let grants = roles.iter().flat_map(|role| {
+            let grants = self.roles.get(*role).map(|role| &role.grants[..]).unwrap_or_default();
+            grants.iter().map(move |grant| (role, grant))
+        });
+        let mut allowing = grants.filter(|(_, (of, grant, _))| {
+            let mut rights = Rights::default();
+            rights.add(*of, grant.clone()).is_ok() && rights.covers(verb, channel)
+        });
+        let (role, (_, grant, line)) = allowing.next()?;
+        Some(Allowing { of, line: *line, role: (*role).clone(), grant: grant.clone() })
     }
 }
 
@@ -281,102 +259,4 @@ fn without_values(message: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEXT: &str = r#"
-anonymous = ["visitor"]
-
-[roles.visitor]
-subscribe = ["news.*"]
-
-[roles.clerk]
-publish = [
-    "orders.*",
-    "audit",
-]
-subscribe = ["orders.*"]
-
-[subjects]
-"alice" = ["clerk"]
-
-[groups]
-"sales" = ["clerk", "visitor"]
-"#;
-
-    fn named(subject: &str, groups: &[&str]) -> Named {
-        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        Named { subject: Some(subject.to_owned()), groups }
-    }
-
-    #[test]
-    fn roles_come_by_name_and_by_group() {
-        let policy = Policy::parse(TEXT).expect("a policy");
-        let may = |named: &Named, verb, channel| policy.rights(named).covers(verb, channel);
-        let alice = named("alice", &[]);
-        assert!(may(&alice, Verb::Publish, "orders.eu") && may(&alice, Verb::Publish, "audit"));
-        assert!(may(&alice, Verb::Subscribe, "orders.eu") && !may(&alice, Verb::Subscribe, "news.a"));
-        assert!(may(&named("bob", &["x", "sales"]), Verb::Subscribe, "news.a"));
-        for nobody in [named("bob", &[]), named("sales", &["alice"]), named("", &[]), named("Alice", &["Sales"])] {
-            assert!(policy.rights(&nobody).is_empty(), "{nobody:?}");
-        }
-        let anonymous = Named::default();
-        assert!(may(&anonymous, Verb::Subscribe, "news.a") && !may(&anonymous, Verb::Publish, "news.a"));
-        assert!(policy.has_anonymous());
-    }
-
-    #[test]
-    fn what_is_no_policy_is_not_repeated() {
-        for text in
-            ["roles = \"s3cret\"", "s3cret", "anonymous = [\"a\"]\n\"s3cret", "[roles.a]\npublish = \"s3\\\"cret\""]
-        {
-            let error = Policy::parse(text).expect_err("no policy").to_string();
-            assert!(error.starts_with("line ") && !error.contains("s3") && !error.contains("cret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_empty_policy_grants_nothing() {
-        let policy = Policy::parse("").expect("a policy");
-        assert!(policy.rights(&named("alice", &["sales"])).is_empty() && policy.rights(&Named::default()).is_empty());
-        assert!(!policy.has_anonymous());
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_line() {
-        for (text, words) in [
-            ("[roles.a]\npublish = [\"a*b\"]", "line 2"),
-            ("[roles.a]\npublish = [\n\"ok\",\n\"\"]", "line 4"),
-            ("[roles.a]\n[subjects]\n\"x\" = [\"b\"]", "line 3: there is no role \"b\""),
-            ("anonymous = [\"b\"]", "line 1"),
-            ("[roles.a]\npubish = []", "unknown field `pubish`"),
-            ("[role.a]\npublish = []", "unknown field `role`"),
-            ("[roles.a]\npublish = \"a\"", "line 2"),
-            ("[roles", "line 1"),
-        ] {
-            let error = Policy::parse(text).expect_err(text).to_string();
-            assert!(error.contains(words), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_decision_names_its_line() {
-        let policy = Policy::parse(TEXT).expect("a policy");
-        let decide = |subject, verb, channel| policy.decide(subject, &[], verb, channel).to_string();
-        assert_eq!(decide(Some("alice"), Verb::Publish, "audit"), "yes: line 10, audit in role clerk");
-        assert_eq!(decide(Some("alice"), Verb::Publish, "orders.eu"), "yes: line 9, orders.* in role clerk");
-        assert_eq!(decide(Some("alice"), Verb::Manage, "audit"), "no: nothing in its roles grants it (clerk)");
-        assert_eq!(decide(Some("bob"), Verb::Publish, "audit"), "no: it has no role");
-        assert_eq!(decide(None, Verb::Subscribe, "news.a"), "yes: line 5, news.* in role visitor");
-    }
-
-    #[test]
-    fn a_right_is_valid_as_long_as_the_policy_grants_it() {
-        let current = Current::new(Policy::parse(TEXT).expect("a policy"));
-        let caller = crate::Caller::of_policy(named("alice", &[]), current.clone(), None);
-        let changes = caller.changes().expect("a policy can change");
-        assert!(caller.rights().covers(Verb::Publish, "audit"));
-        current.replace(Policy::default());
-        assert!(changes.has_changed().expect("open") && !caller.rights().covers(Verb::Publish, "audit"));
-    }
-}
+mod tests;

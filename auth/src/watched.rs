@@ -1,9 +1,21 @@
 //! A file that is read again when its content changes. Content, not time: Kubernetes swaps symbolic links, and clocks
 //! step.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
-use tidings::limits::AUTH_FILE_BYTES;
+use tidings::limits::{AUTH_FILE_BYTES, AUTH_RELOAD_INTERVAL};
+use tokio::{task::spawn_blocking, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+/// Reads files again and again, until the token is cancelled.
+pub(crate) async fn regularly(shutdown: CancellationToken, read: impl Fn() + Send + Sync + 'static) {
+    let read = Arc::new(read);
+    while shutdown.run_until_cancelled(sleep(AUTH_RELOAD_INTERVAL)).await.is_some() {
+        let read = Arc::clone(&read);
+        // Files may be on a network.
+        let _ = spawn_blocking(move || read()).await;
+    }
+}
 
 /// A file, and what was read of it last.
 #[derive(Debug)]

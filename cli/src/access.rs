@@ -7,7 +7,7 @@ use tidings::{
     access::{Grant, Verb},
     limits::COMMAND_TOKEN_LIFETIME,
 };
-use tidings_auth::{Decision, Policy, SigningKey, Wanted};
+use tidings_auth::{Decision, Identity, Policy, SigningKey, Wanted};
 
 use crate::{error::Error, output::Out};
 
@@ -113,6 +113,7 @@ impl Mint {
 Examples:
   tidings auth check --policy policy.toml --subject alice publish orders.eu
   tidings auth check --policy policy.toml --subject bob --group sales subscribe orders.eu
+  tidings auth check --policy policy.toml --certificate spiffe://prod.example/ns/shop/orders publish orders.eu
   tidings auth check --policy policy.toml publish orders.eu      for callers who have not signed in")]
 pub(crate) struct Auth {
     #[command(subcommand)]
@@ -136,6 +137,9 @@ struct Check {
     /// A group of theirs; repeatable
     #[arg(long, value_name = "NAME", requires = "subject")]
     group: Vec<String>,
+    /// The name of their client certificate: its SPIFFE ID, or its DNS name. With a subject as well, both must be allowed
+    #[arg(long, value_name = "NAME")]
+    certificate: Option<String>,
     /// publish, subscribe or manage
     #[arg(value_parser = verb)]
     verb: Verb,
@@ -155,10 +159,16 @@ impl Auth {
         let text = String::from_utf8_lossy(&read(&check.policy)?).into_owned();
         let policy = Policy::parse(&text)
             .map_err(|error| Error::access(io::Error::other(format!("{}: {error}", check.policy.display()))))?;
-        let decision = policy.decide(check.subject.as_deref(), &check.group, check.verb, &check.channel);
+        // As it is read from a certificate.
+        let certificate = check.certificate.map(|name| match name.starts_with("spiffe://") {
+            true => name,
+            false => name.to_ascii_lowercase(),
+        });
+        let identity = Identity { subject: check.subject, groups: check.group, certificate };
+        let decision = policy.decide(&identity, check.verb, &check.channel);
         out.line(format_args!("{decision}"))?;
         match decision {
-            Decision::Yes { .. } => Ok(()),
+            Decision::Yes(_) => Ok(()),
             Decision::No { .. } => Err(Error::No),
         }
     }

@@ -59,7 +59,7 @@ impl Serve {
         let names = self.common.names().map_err(Error::serve)?;
         let capture = self.capture.topics(&names).map_err(Error::serve)?;
         let broker = self.common.choose_broker(None, Role::Both).map_err(Error::serve)?;
-        let server = self.common.open().map_err(Error::serve)?;
+        let options = self.common.open().map_err(Error::serve)?;
         let exposed = self.common.may_be_exposed();
         let publisher = listen(self.listen.publisher, "--publisher-listen", exposed).await.map_err(Error::serve)?;
         let subscriber = listen(self.listen.subscriber, "--subscriber-listen", exposed).await.map_err(Error::serve)?;
@@ -67,10 +67,10 @@ impl Serve {
         parts.extend(matches!(broker, Choice::Redis(_)).then_some(Part::Redis));
         let admin = self.common.bind_admin(&parts).await.map_err(Error::serve)?;
         let broker = broker.start();
-        let admin = admin.map(|server| server.open(broker.clone(), stop.clone()));
+        let admin = admin.map(|server| server.open(broker.clone(), options.auth.as_ref(), stop.clone()));
         // With our output closed, clients still want to be served.
         let _ = self.announce(&broker, &names, [&publisher, &subscriber], program, out);
-        let serving = self.serve(&broker, (names, capture), server, [publisher, subscriber], stop.clone());
+        let serving = self.serve(&broker, (names, capture), options, [publisher, subscriber], stop.clone());
         let served = closed_after(&broker, &stop, self.common.shutdown_timeout, serving).await;
         if let Some(admin) = admin {
             admin.stop().await;

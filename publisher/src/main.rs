@@ -43,7 +43,7 @@ async fn serve(asked: Serve) -> anyhow::Result<()> {
     let listener = config::listen(asked.listen.address, LISTEN_FLAG, asked.common.may_be_exposed()).await?;
     let admin = asked.common.bind_admin(&[Part::Publisher, Part::Redis]).await?;
     let broker = broker.start();
-    let admin = admin.map(|server| server.open(broker.clone(), shutdown.clone()));
+    let admin = admin.map(|server| server.open(broker.clone(), settings.server.auth.as_ref(), shutdown.clone()));
     tracing::info!(address = %listener.local_addr()?, broker = broker.describe(), "the publisher listens");
 
     let timeout = settings.server.shutdown_timeout;

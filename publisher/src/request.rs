@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use tidings::{
     access::{Allowed, Publish, Rights, Verb},
     channel::{ChannelName, Names},
-    envelope::{self, RESERVED_ATTRIBUTES},
+    envelope::{self, RESERVED_ATTRIBUTES, SUBJECT},
     limits,
     message::{DedupKey, Draft, Payload},
     metrics::{self, Refused},
@@ -148,7 +148,12 @@ fn draft(request: PublishRequest, subject: Option<&str>, path: RequestPath, ids:
     }
     let (id, is_given) = id(&request.message_id, path, ids)?;
     let dedup = is_given.then(|| DedupKey::new(subject, id));
-    let attributes = attributes(request.attributes, path)?;
+    let mut attributes = attributes(request.attributes, path)?;
+    if let Some(subject) = subject {
+        // Only the service can say so: clients' own keys do not begin like this one.
+        let position = attributes.partition_point(|(key, _)| key.as_str() < SUBJECT);
+        attributes.insert(position, (SUBJECT.to_owned(), subject.to_owned()));
+    }
     let draft = Draft { id, dedup, payload, attributes, ordering_key };
     let size = json_bytes(&draft, limits::MESSAGE_BYTES);
     if size > limits::MESSAGE_BYTES {

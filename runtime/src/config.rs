@@ -20,7 +20,7 @@ use tidings::{
     limits::TRUSTED_PROXIES,
 };
 use tidings_redis::{InvalidUrl, ServerError};
-use tidings_transport::{Options, Origins, TlsError, admin::AlreadyInstalled};
+use tidings_transport::{KeyClientError, Options, Origins, TlsError, admin::AlreadyInstalled};
 
 mod admin;
 mod auth;
@@ -32,7 +32,7 @@ mod quotas;
 mod redis;
 mod tls;
 
-pub use auth::AuthFlags;
+pub use auth::{AuthFlags, KeySet};
 pub use broker::Choice;
 pub use listen::{listen, listen_address};
 pub use logs::Logs;
@@ -259,6 +259,9 @@ pub enum Error {
     /// Callers can't be identified.
     #[error("callers can't be identified (--auth-…)")]
     Auth(#[from] tidings_auth::Error),
+    /// The key server can't be asked.
+    #[error("the key server can't be asked (--auth-jwks)")]
+    KeyServer(#[from] KeyClientError),
     /// There is no TLS.
     #[error("TLS can't be served (--tls-…)")]
     Tls(#[from] TlsError),
@@ -288,7 +291,7 @@ impl Common {
     /// A file can't be used.
     pub fn open(&self) -> Result<Options, Error> {
         let server = self.server();
-        let (tls, auth) = (self.tls.open()?, self.auth.open(&server.accounts)?);
+        let (tls, auth) = (self.tls.open()?, self.auth.open(self.tls.is_mutual(), &server.accounts)?);
         Ok(Options { tls, auth, trusted_proxies: self.quotas.proxies()?, ..server })
     }
 

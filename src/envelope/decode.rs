@@ -32,6 +32,8 @@ pub(super) use fast::{Before, decode as plain};
 /// Attributes that begin with this are the service's own: clients may not set them, and those of plain programs are
 /// dropped.
 pub const RESERVED_ATTRIBUTES: &str = "tidings-";
+/// The attribute with the subject of whoever published the message, where callers sign in.
+pub const SUBJECT: &str = "tidings-subject";
 /// The attribute that keeps an `id` that was no UUID.
 pub const ORIGINAL_ID: &str = "tidings-original-id";
 /// The attribute that keeps a `date` that was not RFC 3339.

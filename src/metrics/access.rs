@@ -4,16 +4,19 @@ use std::sync::LazyLock;
 
 use ::metrics::{Counter, counter};
 
-use super::{FILES, LIMITED, REFUSED};
+use super::{FILES, KEY_FETCHES, LIMITED, REFUSED};
 
 pub(super) struct Access {
-    refused: [Counter; 3],
+    refused: [Counter; 5],
+    key_fetches: [Counter; 2],
     files: [[Counter; 2]; 3],
     limited: [Counter; LIMITS.len()],
 }
 
 pub(super) static ACCESS: LazyLock<Access> = LazyLock::new(|| Access {
-    refused: ["unauthenticated", "expired", "denied"].map(|reason| counter!(REFUSED, "reason" => reason)),
+    refused: ["unauthenticated", "expired", "denied", "certificate", "no_keys"]
+        .map(|reason| counter!(REFUSED, "reason" => reason)),
+    key_fetches: ["ok", "failed"].map(|result| counter!(KEY_FETCHES, "result" => result)),
     files: ["keys", "policy", "certificate"]
         .map(|file| ["ok", "failed"].map(|result| counter!(FILES, "file" => file, "result" => result))),
     limited: LIMITS.map(|(_, limit)| counter!(LIMITED, "limit" => limit)),
@@ -24,10 +27,14 @@ pub(super) static ACCESS: LazyLock<Access> = LazyLock::new(|| Access {
 pub enum Refused {
     /// Nobody who may call.
     Unauthenticated = 0,
-    /// The token was good.
+    /// The token or certificate was good.
     Expired = 1,
     /// Not with this channel.
     Denied = 2,
+    /// A client certificate that names nobody, or several.
+    Certificate = 3,
+    /// There are no keys to check the token with.
+    NoKeys = 4,
 }
 
 /// A call was refused, or a message of one.
@@ -49,6 +56,11 @@ pub enum File {
 /// A file had changed, and was taken up or not.
 pub fn read_again(file: File, is_ok: bool) {
     ACCESS.files[file as usize][usize::from(!is_ok)].increment(1);
+}
+
+/// A key server was asked for its keys.
+pub fn keys_fetched(is_ok: bool) {
+    ACCESS.key_fetches[usize::from(!is_ok)].increment(1);
 }
 
 /// What a peer may take, by connection, address or subject.

@@ -83,6 +83,8 @@ pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
 pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 /// The caller's token was good, and its time is over.
 pub const TOKEN_EXPIRED: &str = "TOKEN_EXPIRED";
+/// The certificate with which the caller connected was good, and its time is over.
+pub const CERTIFICATE_EXPIRED: &str = "CERTIFICATE_EXPIRED";
 /// The caller may not do this with this channel.
 pub const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
 /// The server can't identify the caller: it has no keys yet.

@@ -44,7 +44,7 @@ async fn serve(flags: Serve) -> Result<()> {
     let admin = flags.common.bind_admin(&[Part::Subscriber, Part::Redis]).await?;
     let stop = shutdown::on_signal()?;
     let broker = broker.start();
-    let admin = admin.map(|server| server.open(broker.clone(), stop.clone()));
+    let admin = admin.map(|server| server.open(broker.clone(), settings.server.auth.as_ref(), stop.clone()));
     tracing::info!(address = %listener.local_addr()?, broker = broker.describe(), "the subscriber listens");
     let timeout = settings.server.shutdown_timeout;
     let serving = tidings_subscriber::serve(listener, broker.clone(), settings, stop.clone());

@@ -21,8 +21,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{answer::Answers, host::Hosts};
-use super::descriptors;
+use self::answer::Answers;
+use super::{Auth, Readiness};
 
 mod answer;
 mod host;
@@ -62,10 +62,16 @@ impl AdminServer {
 
     /// Answers from now on. The process is ready while its broker is and `shutdown` was not cancelled. Stop it by
     /// [`Admin::stop`].
-    pub fn open(self, broker: broker::Shared, shutdown: CancellationToken) -> Admin {
-        let Self { listener, scrape, follows_pushes, hosts } = self;
+    pub fn open(self, broker: broker::Shared, auth: Option<&Auth>, shutdown: CancellationToken) -> Admin {
+        let Self { listener, scrape, follows_pushes } = self;
         let state: watch::Receiver<State> = if follows_pushes { broker.live_state() } else { broker.state() };
-        let answers = Arc::new(Answers { scrape, broker, state, shutdown, hosts, since: Instant::now() });
+        let answers = Arc::new(Answers {
+            scrape,
+            broker,
+            readiness: Readiness::new(state, auth),
+            shutdown,
+            since: Instant::now(),
+        });
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "/metrics, /livez and /readyz are answered");
         }
@@ -148,7 +154,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let server = AdminServer::new(listener, Scrape::of_nothing(), &[Part::Publisher]);
-        let admin = server.open(Memory::new(keep), CancellationToken::new());
+        let admin = server.open(Memory::new(keep), None, CancellationToken::new());
         for said in ["", "GET /livez HTTP/1.1\r\nhost:"] {
             let began = Instant::now();
             let mut stream = TcpStream::connect(address).await.expect("accepted");

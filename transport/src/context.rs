@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use http::Extensions;
 use tidings::status::{self, Call};
-use tidings_auth::{Account, Caller};
+use tidings_auth::{Account, Caller, Expiry, Peer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -18,17 +18,28 @@ pub(super) struct Connection {
     peer: Option<SocketAddr>,
     /// What the peer's address has taken.
     address: Option<Arc<Account>>,
+    certificate: Peer,
     bodies: Bodies,
     unread: Unread,
 }
 
 impl Connection {
-    pub(super) fn new(drain: DrainSignal, peer: Option<SocketAddr>, address: Option<Arc<Account>>) -> Arc<Self> {
-        Arc::new(Self { drain, peer, address, bodies: Bodies::default(), unread: Unread::default() })
+    pub(super) fn new(
+        drain: DrainSignal,
+        peer: Option<SocketAddr>,
+        address: Option<Arc<Account>>,
+        certificate: Peer,
+    ) -> Arc<Self> {
+        Arc::new(Self { drain, peer, address, certificate, bodies: Bodies::default(), unread: Unread::default() })
     }
 
     pub(super) fn unread(&self) -> &Unread {
         &self.unread
+    }
+
+    /// Who is at its other end, by a certificate.
+    pub(super) fn certificate(&self) -> &Peer {
+        &self.certificate
     }
 
     pub(super) fn bodies(&self) -> &Bodies {
@@ -53,7 +64,7 @@ impl CallContext {
 
     /// That of a call that came through no connection: it ends with the server alone, and may do everything.
     pub fn detached(call: Call, server: &CancellationToken) -> Self {
-        Self::new(Connection::new(DrainSignal::new(server), None, None), Caller::unrestricted(), call, None)
+        Self::new(Connection::new(DrainSignal::new(server), None, None, None), Caller::unrestricted(), call, None)
     }
 
     /// That of a request which a generated service was given.
@@ -113,10 +124,10 @@ impl CallContext {
 
     /// Ends a call that continues: also when its caller is believed no longer.
     pub(super) fn lifetime(&self) -> Deadline {
-        let expiry = self.caller.expiry().map(|expiry| {
-            let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
-            Instant::now().checked_add(left)
+        let expiry = self.caller.expiry().and_then(|Expiry { at, reason }| {
+            let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+            Some((Instant::now().checked_add(left)?, reason))
         });
-        Deadline::with_expiry(self.deadline, expiry.flatten(), self.call)
+        Deadline::with_expiry(self.deadline, expiry, self.call)
     }
 }

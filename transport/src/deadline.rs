@@ -8,6 +8,7 @@ use std::{
 
 use http::HeaderMap;
 use tidings::status::{self, Call};
+use tidings_auth::Reason;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
@@ -22,7 +23,7 @@ pub(super) struct Deadline {
 #[derive(Debug, Clone, Copy)]
 enum End {
     Deadline(Call),
-    Expiry,
+    Expiry(Reason),
 }
 
 impl Deadline {
@@ -31,10 +32,10 @@ impl Deadline {
     }
 
     /// Whichever comes first.
-    pub(super) fn with_expiry(at: Option<Instant>, expiry: Option<Instant>, call: Call) -> Self {
+    pub(super) fn with_expiry(at: Option<Instant>, expiry: Option<(Instant, Reason)>, call: Call) -> Self {
         match (at, expiry) {
-            (at, Some(expiry)) if at.is_none_or(|at| expiry < at) => {
-                Self { sleep: Some(Box::pin(sleep_until(expiry))), end: End::Expiry }
+            (at, Some((expiry, reason))) if at.is_none_or(|at| expiry < at) => {
+                Self { sleep: Some(Box::pin(sleep_until(expiry))), end: End::Expiry(reason) }
             }
             (at, _) => Self::new(at, call),
         }
@@ -42,7 +43,7 @@ impl Deadline {
 
     /// One that never passes.
     pub(super) fn none() -> Self {
-        Self { sleep: None, end: End::Expiry }
+        Self { sleep: None, end: End::Expiry(Reason::Token) }
     }
 
     /// Ready, once it has passed, with DEADLINE_EXCEEDED or UNAUTHENTICATED.
@@ -51,7 +52,8 @@ impl Deadline {
         match &mut self.sleep {
             Some(sleep) => sleep.as_mut().poll(context).map(|()| match end {
                 End::Deadline(call) => status::deadline_exceeded(call),
-                End::Expiry => status::token_expired(),
+                End::Expiry(Reason::Token) => status::token_expired(),
+                End::Expiry(Reason::Certificate) => status::certificate_expired(),
             }),
             None => Poll::Pending,
         }

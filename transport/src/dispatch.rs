@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, header};
 use http_body::Body as HttpBody;
 use tidings::status;
-use tidings_auth::Caller;
+use tidings_auth::{Authentication, Caller};
 use tokio::time::Instant;
 use tonic::{Status, body::Body, codegen::StdError, service::Routes};
 use tower::util::ServiceExt as _;
@@ -30,7 +30,8 @@ use super::{
     Auth, CallContext, Permission,
     bodies::{Meter, Metered, Takes},
     context::Connection,
-    deadline, grpc,
+    deadline::{self, Deadline},
+    grpc,
     methods::{FastPath, Method, Methods, Shape},
     unread,
 };
@@ -58,13 +59,13 @@ impl Dispatch {
     }
 
     /// Who calls.
-    fn caller(&self, headers: &HeaderMap, permission: Permission) -> Result<Caller, Status> {
+    fn caller(&self, headers: &HeaderMap, permission: Permission, connection: &Connection) -> Authentication {
         match &self.auth {
             Some(auth) if permission != Permission::Open || auth.closed => {
                 let values = headers.get_all(header::AUTHORIZATION).iter();
-                auth.authenticator.authenticate(values.map(HeaderValue::as_bytes))
+                auth.authenticator.authenticate(values.map(HeaderValue::as_bytes), connection.certificate())
             }
-            _ => Ok(self.unasked.clone()),
+            _ => Authentication::Done(Ok(self.unasked.clone())),
         }
     }
 
@@ -77,10 +78,34 @@ impl Dispatch {
         let found = self.methods.find(request.uri().path());
         // What there is not is looked up by those who may call something.
         let permission = found.as_ref().map_or(Permission::Subscribe, |method| method.permission());
-        let caller = match self.caller(request.headers(), permission) {
-            Ok(caller) => caller,
-            Err(status) => return Call::refused(status),
-        };
+        match self.caller(request.headers(), permission, connection) {
+            Authentication::Done(Ok(caller)) => self.begin(request, connection, caller, found),
+            Authentication::Done(Err(status)) => Call::refused(status),
+            Authentication::Waiting(caller) => {
+                let (this, connection) = (self.clone(), Arc::clone(connection));
+                let at = deadline_of(request.headers());
+                let answer = async move {
+                    let caller = caller.await?;
+                    let found = this.methods.find(request.uri().path());
+                    Ok(this.begin(request, &connection, caller, found).await.unwrap_or_else(|never| match never {}))
+                };
+                Call::new(State::Answering(Box::pin(answer)), Deadline::new(at, permission.call()), None)
+            }
+        }
+    }
+
+    /// Begins a call of this caller.
+    fn begin<B>(
+        &self,
+        request: Request<B>,
+        connection: &Arc<Connection>,
+        caller: Caller,
+        found: Result<&Method, Status>,
+    ) -> Call<B>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
+    {
         let method = match found {
             Ok(method) => method,
             Err(status) => return Call::refused(status),
@@ -88,7 +113,7 @@ impl Dispatch {
         if !grpc::is_plain(request.headers()) {
             return Call::refused(status::compressed());
         }
-        let deadline = deadline::of(request.headers()).and_then(|time| Instant::now().checked_add(time));
+        let deadline = deadline_of(request.headers());
         let context = CallContext::new(Arc::clone(connection), caller, method.call(), deadline);
         let open = match context.begin(method.shape()) {
             Ok(open) => open,
@@ -134,6 +159,11 @@ impl Dispatch {
             })
         }))
     }
+}
+
+/// When a caller stops waiting.
+fn deadline_of(headers: &HeaderMap) -> Option<Instant> {
+    deadline::of(headers).and_then(|time| Instant::now().checked_add(time))
 }
 
 impl<B> Service<Request<B>> for Dispatch

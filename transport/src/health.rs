@@ -4,8 +4,7 @@
 use std::{future::poll_fn, pin::Pin};
 
 use futures_util::{Stream, stream};
-use tidings::{broker::State, status::Call};
-use tokio::sync::watch;
+use tidings::status::Call;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{
@@ -14,20 +13,20 @@ use tonic_health::pb::{
     health_server::{Health, HealthServer},
 };
 
-use super::CallContext;
+use super::{CallContext, Readiness};
 
 /// The health of these services, and of the server as a whole.
 pub(super) fn service(
     names: &[&'static str],
-    state: watch::Receiver<State>,
+    readiness: Readiness,
     shutdown: CancellationToken,
 ) -> HealthServer<impl Health> {
-    HealthServer::new(Reporter { names: names.to_vec(), state, shutdown })
+    HealthServer::new(Reporter { names: names.to_vec(), readiness, shutdown })
 }
 
 struct Reporter {
     names: Vec<&'static str>,
-    state: watch::Receiver<State>,
+    readiness: Readiness,
     shutdown: CancellationToken,
 }
 
@@ -37,9 +36,9 @@ impl Reporter {
     }
 }
 
-fn serving(state: &watch::Receiver<State>, shutdown: &CancellationToken) -> ServingStatus {
-    match *state.borrow() {
-        State::Up if !shutdown.is_cancelled() => ServingStatus::Serving,
+fn serving(readiness: &Readiness, shutdown: &CancellationToken) -> ServingStatus {
+    match readiness.now() {
+        Ok(()) if !shutdown.is_cancelled() => ServingStatus::Serving,
         _ => ServingStatus::NotServing,
     }
 }
@@ -52,7 +51,7 @@ fn answer(status: ServingStatus) -> HealthCheckResponse {
 impl Health for Reporter {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         if self.knows(&request.get_ref().service) {
-            Ok(Response::new(answer(serving(&self.state, &self.shutdown))))
+            Ok(Response::new(answer(serving(&self.readiness, &self.shutdown))))
         } else {
             // As the protocol of health checks wants it, in its own words.
             Err(Status::not_found("unknown service"))
@@ -64,8 +63,8 @@ impl Health for Reporter {
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = self.knows(&request.get_ref().service);
         let context = CallContext::of(request.extensions())?;
-        let (state, shutdown) = (self.state.clone(), self.shutdown.clone());
-        let watcher = Watcher { known, sent: None, state, shutdown, context, over: false };
+        let (readiness, shutdown) = (self.readiness.clone(), self.shutdown.clone());
+        let watcher = Watcher { known, sent: None, readiness, shutdown, context, over: false };
         Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
     }
 }
@@ -73,7 +72,7 @@ impl Health for Reporter {
 struct Watcher {
     known: bool,
     sent: Option<ServingStatus>,
-    state: watch::Receiver<State>,
+    readiness: Readiness,
     shutdown: CancellationToken,
     context: CallContext,
     over: bool,
@@ -86,10 +85,9 @@ impl Watcher {
         }
         loop {
             let drain = self.context.drain().has_begun();
-            // Marks the state as seen, so that a change from here on wakes the wait below.
-            self.state.borrow_and_update();
+            self.readiness.seen();
             let now = match self.known {
-                true => serving(&self.state, &self.shutdown),
+                true => serving(&self.readiness, &self.shutdown),
                 false => ServingStatus::ServiceUnknown,
             };
             if self.sent != Some(now) {
@@ -110,10 +108,7 @@ impl Watcher {
                     self.over = true;
                     return Some((Err(status), self));
                 }
-                changed = self.state.changed() => if changed.is_err() {
-                    // The broker is gone for good, which only happens at the end.
-                    self.context.drain().begun().await;
-                }
+                () = self.readiness.changed() => {}
             }
         }
     }
@@ -122,6 +117,8 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use futures_util::StreamExt as _;
+    use tidings::broker::State;
+    use tokio::sync::watch;
 
     use super::*;
     use tidings_auth::Caller;
@@ -138,7 +135,8 @@ mod tests {
     async fn watchers_see_every_change_and_the_end() {
         let (broker, state) = watch::channel(State::Up);
         let shutdown = CancellationToken::new();
-        let reporter = Reporter { names: vec!["a.B"], state, shutdown: shutdown.clone() };
+        let reporter =
+            Reporter { names: vec!["a.B"], readiness: Readiness::new(state, None), shutdown: shutdown.clone() };
         let request = |service: &str| request(service, CallContext::detached(Call::Read, &shutdown));
 
         let mut watched = reporter.watch(request("a.B")).await.expect("a stream").into_inner();
@@ -156,9 +154,11 @@ mod tests {
     #[tokio::test]
     async fn watchers_on_a_connection_that_is_too_old_are_asked_to_reconnect() {
         let (_broker, state) = watch::channel(State::Up);
-        let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
+        let reporter =
+            Reporter { names: vec!["a.B"], readiness: Readiness::new(state, None), shutdown: CancellationToken::new() };
         let drain = DrainSignal::new(&reporter.shutdown);
-        let context = CallContext::new(Connection::new(drain.clone(), None, None), Caller::nobody(), Call::Read, None);
+        let context =
+            CallContext::new(Connection::new(drain.clone(), None, None, None), Caller::nobody(), Call::Read, None);
         let mut watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
         assert_eq!(watched.next().await.map(|item| item.expect("no error").status()), Some(ServingStatus::Serving));
         drain.begin();
@@ -170,9 +170,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn watchers_wait_no_longer_than_they_said() {
         let (_broker, state) = watch::channel(State::Up);
-        let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
+        let reporter =
+            Reporter { names: vec!["a.B"], readiness: Readiness::new(state, None), shutdown: CancellationToken::new() };
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
-        let connection = Connection::new(DrainSignal::new(&reporter.shutdown), None, None);
+        let connection = Connection::new(DrainSignal::new(&reporter.shutdown), None, None, None);
         let context = CallContext::new(connection, Caller::nobody(), Call::Read, Some(until));
         let watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
         let all: Vec<_> = watched.collect().await;
@@ -183,7 +184,8 @@ mod tests {
     #[tokio::test]
     async fn unknown_services_are_reported_as_such() {
         let (_broker, state) = watch::channel(State::Up);
-        let reporter = Reporter { names: vec!["a.B"], state, shutdown: CancellationToken::new() };
+        let reporter =
+            Reporter { names: vec!["a.B"], readiness: Readiness::new(state, None), shutdown: CancellationToken::new() };
         let request = || request("c.D", CallContext::detached(Call::Read, &reporter.shutdown));
         assert_eq!(reporter.check(request()).await.expect_err("unknown").code(), tonic::Code::NotFound);
         let mut watched = reporter.watch(request()).await.expect("a stream").into_inner();

@@ -45,9 +45,11 @@ pub mod encoding;
 mod front;
 mod grpc;
 mod health;
+mod key_client;
 mod methods;
 pub mod operation;
 mod proxied;
+mod readiness;
 mod reflection;
 mod tls;
 mod unread;
@@ -56,8 +58,10 @@ mod usage;
 pub use context::CallContext;
 pub use cors::Origins;
 pub use drain_signal::DrainSignal;
+pub use key_client::{KeyClient, KeyClientError, KeyUrl};
 pub use methods::{Method, Permission, Shape};
 pub use proxied::{InvalidNetwork, Network};
+pub use readiness::Readiness;
 pub use tidings_auth::{Account, Accounts, Caller, Held, HeldPattern, Quotas, Rated};
 pub use tls::{Tls, TlsError, TlsFiles};
 
@@ -138,7 +142,7 @@ impl Services {
 
     fn dispatch(self, options: &Options, shutdown: &CancellationToken) -> Dispatch {
         let Self { routes, names, methods, state } = self;
-        let health = health::service(&names, state, shutdown.clone());
+        let health = health::service(&names, Readiness::new(state, options.auth.as_ref()), shutdown.clone());
         let routes = reflection::add(routes.add_service(health), &names).prepare();
         let methods = Methods::new(methods, names, options.elsewhere);
         let methods = if options.fast_path { methods } else { methods.without_fast_paths() };

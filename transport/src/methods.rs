@@ -53,7 +53,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    fn call(self) -> Call {
+    pub(super) fn call(self) -> Call {
         match self {
             Self::Publish => Call::Publish,
             Self::Subscribe | Self::Open => Call::Read,

@@ -14,7 +14,7 @@ use tidings::{
     metrics,
     printable::chain,
 };
-use tidings_auth::Watched;
+use tidings_auth::{ClientCertificate, Peer, Unnamed, Watched};
 use tokio::{net::TcpStream, time::sleep};
 use tokio_rustls::{
     TlsAcceptor,
@@ -76,6 +76,7 @@ pub enum TlsError {
 /// What accepts TLS connections.
 pub struct Tls {
     config: ArcSwap<ServerConfig>,
+    needs_certificates: bool,
     files: Mutex<Files>,
 }
 
@@ -102,8 +103,8 @@ impl Tls {
         let TlsFiles { cert, key, client_ca } = files;
         let mut files =
             Files { cert: Watched::new(cert), key: Watched::new(key), client_ca: client_ca.map(Watched::new) };
-        let config = files.config()?;
-        Ok(Arc::new(Self { config: ArcSwap::from_pointee(config), files: Mutex::new(files) }))
+        let (config, needs_certificates) = (files.config()?, files.client_ca.is_some());
+        Ok(Arc::new(Self { config: ArcSwap::from_pointee(config), needs_certificates, files: Mutex::new(files) }))
     }
 
     /// Makes TLS of a connection. How many there are at once is bounded by the permits for connections: a bound of its
@@ -112,6 +113,19 @@ impl Tls {
         let acceptor = TlsAcceptor::from(self.config.load_full());
         let accepting = acceptor.accept_with(stream, |connection| connection.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
         accepting.await
+    }
+
+    /// Who is at the other end of a connection, by its certificate.
+    pub(super) fn peer(&self, stream: &TlsStream<TcpStream>) -> Peer {
+        let (_, connection) = stream.get_ref();
+        let own = connection.peer_certificates().and_then(<[_]>::first);
+        let read =
+            self.needs_certificates.then(|| own.map_or(Err(Unnamed::Nobody), |own| ClientCertificate::read(own)))?;
+        if let Err(error) = &read {
+            // Whoever has a certificate could fill the log.
+            tracing::debug!(%error, "a client's certificate makes no caller");
+        }
+        Some(read.map(Arc::new))
     }
 
     /// Reads the files again whenever they change, until the token is cancelled.
@@ -193,6 +207,8 @@ impl Files {
             _ => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
+        // What comes before the handshake is over can be sent again by whoever listens in, RFC 8446 appendix E.5.
+        config.max_early_data_size = 0;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }

@@ -63,7 +63,7 @@ impl Files {
 
     fn settings(&self, policy: bool) -> Settings {
         Settings {
-            keys: KeySource::Jwks(self.folder.path().join("keys.json")),
+            keys: Some(KeySource::Jwks(self.folder.path().join("keys.json"))),
             issuer: "issuer".to_owned(),
             audience: "tidings".to_owned(),
             groups_claim: "groups".to_owned(),
@@ -77,9 +77,34 @@ impl Files {
     }
 }
 
-fn call(authenticator: &Authenticator, headers: &[&str]) -> Result<Caller, (Code, String)> {
-    let called = authenticator.authenticate(headers.iter().map(|header| header.as_bytes()));
-    called.map_err(|status| (status.code(), status.get_details_error_info().expect("a reason").reason))
+fn ask(authenticator: &Arc<Authenticator>, headers: &[&str], peer: &Peer) -> Result<Caller, Status> {
+    match authenticator.authenticate(headers.iter().map(|header| header.as_bytes()), peer) {
+        Authentication::Done(done) => done,
+        Authentication::Waiting(_) => panic!("there is nobody to wait for"),
+    }
+}
+
+fn told(status: Status) -> (Code, String) {
+    (status.code(), status.get_details_error_info().expect("a reason").reason)
+}
+
+fn call(authenticator: &Arc<Authenticator>, headers: &[&str]) -> Result<Caller, (Code, String)> {
+    ask(authenticator, headers, &None).map_err(told)
+}
+
+/// A certificate of this name, which is good for so many seconds.
+fn certificate(name: &str, seconds: i64) -> Peer {
+    let name = match name.starts_with("spiffe://") {
+        true => rcgen::SanType::URI(name.try_into().expect("ASCII")),
+        false => rcgen::SanType::DnsName(name.try_into().expect("ASCII")),
+    };
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = vec![name];
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    let until = if seconds < 0 { SystemTime::now() - by } else { SystemTime::now() + by };
+    params.not_after = until.into();
+    let key = rcgen::KeyPair::generate().expect("a key");
+    Some(ClientCertificate::read(params.self_signed(&key).expect("a certificate").der()).map(Arc::new))
 }
 
 fn refused(reason: &str) -> Option<(Code, String)> {
@@ -99,7 +124,7 @@ fn a_token_names_the_caller_and_its_permissions() {
                 caller.rights().covers(Verb::Publish, "orders.eu")
                     && !caller.rights().covers(Verb::Subscribe, "orders.eu")
             );
-            assert!(caller.expiry().is_some_and(|expiry| expiry > SystemTime::now()));
+            assert!(caller.expiry().is_some_and(|expiry| expiry.at > SystemTime::now()));
         }
     }
 }
@@ -131,7 +156,7 @@ fn callers_without_a_good_token_are_refused_in_one_text() {
         &["Bearer \u{fc}"],
     ] {
         assert_eq!(call(&authenticator, headers).err(), refused("UNAUTHENTICATED"), "{headers:?}");
-        let status = authenticator.authenticate(headers.iter().map(|header| header.as_bytes())).expect_err("refused");
+        let status = ask(&authenticator, headers, &None).expect_err("refused");
         texts.push(status.message().to_owned());
     }
     texts.dedup();
@@ -199,10 +224,10 @@ fn what_can_not_be_read_ends_the_start() {
         let error = chain(&error);
         assert!(error.contains(words), "{error}");
     }
-    let gone = Settings { keys: KeySource::Secret("/nowhere/at/all".into()), ..files.settings(false) };
+    let gone = Settings { keys: Some(KeySource::Secret("/nowhere/at/all".into())), ..files.settings(false) };
     assert!(matches!(Authenticator::open(gone), Err(Error::File { .. })));
     std::fs::write(files.folder.path().join("big"), vec![b'a'; (256 << 10) + 1]).expect("a file");
-    let big = Settings { keys: KeySource::Secret(files.folder.path().join("big")), ..files.settings(false) };
+    let big = Settings { keys: Some(KeySource::Secret(files.folder.path().join("big"))), ..files.settings(false) };
     assert!(chain(&Authenticator::open(big).expect_err("too much")).contains("more than 262144 bytes"));
 }
 
@@ -222,4 +247,76 @@ async fn files_are_read_again_by_themselves() {
     assert!(alice.rights().covers(Verb::Manage, "anything"));
     shutdown.cancel();
     keeping.await.expect("no panic");
+}
+
+#[test]
+fn a_certificate_alone_makes_a_caller() {
+    let files = Files::new(&[]);
+    files.write("policy.toml", "[roles.a]\npublish = [\"orders.*\"]\n[certificates]\n\"a.example\" = [\"a\"]");
+    let alone = Settings { keys: None, ..files.settings(true) };
+    let authenticator = Authenticator::open(alone.clone()).expect("readable files");
+    let caller = ask(&authenticator, &[], &certificate("A.example", 600)).expect("believed");
+    assert_eq!(caller.subject(), Some("a.example"));
+    assert!(
+        caller.rights().covers(Verb::Publish, "orders.eu") && !caller.rights().covers(Verb::Subscribe, "orders.eu")
+    );
+    assert!(ask(&authenticator, &[], &certificate("b.example", 600)).expect("believed").rights().is_empty());
+    // Nobody can check it.
+    assert_eq!(
+        ask(&authenticator, &["Bearer a.b.c"], &certificate("a.example", 600)).map_err(told).err(),
+        refused("UNAUTHENTICATED")
+    );
+    assert_eq!(ask(&authenticator, &[], &Some(Err(Unnamed::Nobody))).map_err(told).err(), refused("UNAUTHENTICATED"));
+    assert_eq!(
+        ask(&authenticator, &[], &certificate("a.example", -1)).map_err(told).err(),
+        refused("CERTIFICATE_EXPIRED")
+    );
+    // Where nothing says what a certificate may do, those who sign them do.
+    let authenticator = Authenticator::open(Settings { policy: None, ..alone }).expect("nothing to read");
+    let caller = ask(&authenticator, &[], &certificate("spiffe://a/b", 600)).expect("believed");
+    assert!(caller.rights().covers(Verb::Manage, "anything") && caller.subject() == Some("spiffe://a/b"));
+    assert_eq!(ask(&authenticator, &[], &Some(Err(Unnamed::Several))).map_err(told).err(), refused("UNAUTHENTICATED"));
+}
+
+#[test]
+fn a_token_over_a_certificate_may_do_what_both_may_until_the_first_of_them_ends() {
+    let signer = Signer::new("one");
+    let files = Files::new(&[&signer]);
+    let (a, b) = (certificate("a.example", 60), certificate("b.example", 6_000));
+    let alice = format!("Bearer {}", signer.sign(&claims("alice", 600)));
+    // Without a policy a certificate grants nothing, and takes nothing.
+    let authenticator = files.open(false);
+    let caller = ask(&authenticator, &[&alice], &a).expect("believed");
+    assert!(
+        caller.rights().covers(Verb::Publish, "orders.eu") && !caller.rights().covers(Verb::Subscribe, "orders.eu")
+    );
+    assert_eq!(ask(&authenticator, &[], &a).map_err(told).err(), refused("UNAUTHENTICATED"));
+    files.write(
+        "policy.toml",
+        "[roles.all]\npublish = [\"*\"]\n[roles.eu]\npublish = [\"orders.eu\"]\n[subjects]\nalice = [\"all\"]\n\
+         [certificates]\n\"a.example\" = [\"eu\"]",
+    );
+    let authenticator = files.open(true);
+    for _ in 0..2 {
+        let over_a = ask(&authenticator, &[&alice], &a).expect("believed");
+        let rights = over_a.rights();
+        assert!(rights.covers(Verb::Publish, "orders.eu") && !rights.covers(Verb::Publish, "orders.us"));
+        assert_eq!((over_a.subject(), over_a.identity().certificate.as_deref()), (Some("alice"), Some("a.example")));
+        assert_eq!(over_a.expiry().map(|expiry| expiry.reason), Some(Reason::Certificate));
+        // The same token over another certificate is somebody else, though it is remembered.
+        let over_b = ask(&authenticator, &[&alice], &b).expect("believed");
+        assert!(over_b.rights().is_empty());
+        assert_eq!(over_b.expiry().map(|expiry| expiry.reason), Some(Reason::Token));
+        let without = ask(&authenticator, &[&alice], &None).expect("believed");
+        assert!(without.rights().covers(Verb::Publish, "orders.us"));
+    }
+    assert_eq!(ask(&authenticator, &["Bearer x"], &a).map_err(told).err(), refused("UNAUTHENTICATED"));
+    assert_eq!(
+        ask(&authenticator, &[&alice], &Some(Err(Unnamed::Several))).map_err(told).err(),
+        refused("UNAUTHENTICATED")
+    );
+    assert_eq!(
+        ask(&authenticator, &[&alice], &certificate("a.example", -1)).map_err(told).err(),
+        refused("CERTIFICATE_EXPIRED")
+    );
 }

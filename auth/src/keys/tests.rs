@@ -64,6 +64,8 @@ fn what_is_not_right_is_not_believed() {
         without("aud"),
         without("exp"),
         with("sub", json!("")),
+        with("sub", json!("a\nb")),
+        with("sub", json!("a".repeat(SUBJECT_BYTES + 1))),
         with("sub", json!(7)),
         with("sub", json!(["alice"])),
         with("iss", json!("https://other")),

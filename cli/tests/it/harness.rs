@@ -2,12 +2,15 @@
 //! every wait is timed.
 
 mod admin;
+mod authority;
 mod command;
 mod house;
+mod key_server;
 mod peer;
 mod process;
 mod raw;
 mod scraped;
+mod signer;
 mod stream;
 mod terminal;
 pub(crate) mod wire;
@@ -18,12 +21,15 @@ use std::{
 };
 
 pub(crate) use admin::Admin;
+pub(crate) use authority::{Authority, Pair, Wanted, client_config};
 pub(crate) use command::{Served, Tail, run_with_input};
 pub(crate) use house::{House, Publisher, Subscriber, connect};
+pub(crate) use key_server::{Answer, KeyServer};
 pub(crate) use peer::Peer;
 pub(crate) use process::{Process, binary, clean_command};
 pub(crate) use raw::Raw;
 pub(crate) use scraped::Scraped;
+pub(crate) use signer::{Signer, key_set, part, seconds_from_now, with_secret};
 pub(crate) use stream::Stream;
 pub(crate) use terminal::Terminal;
 use tidings::pb::{Message, PublishRequest, StreamMessagesRequest, message, publish_request::Payload};

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tidings::pb::{
     StreamMessagesRequest, publisher_service_client::PublisherServiceClient,
@@ -19,39 +18,9 @@ use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 
-use crate::harness::{Publisher, Stream, Subscriber, TEST_TIMEOUT, text};
-
-/// Signs certificates.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-/// A certificate and its key, in PEM.
-struct Pair {
-    cert: String,
-    key: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    fn sign(&self, names: &[&str]) -> Pair {
-        let key = KeyPair::generate().expect("a key");
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("names");
-        let cert = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
-        Pair { cert, key: key.serialize_pem() }
-    }
-}
+use crate::harness::{Authority, Pair, Publisher, Stream, Subscriber, TEST_TIMEOUT, client_config, text};
 
 /// The files of a service.
 struct Files(TempDir);
@@ -86,12 +55,8 @@ fn refs(args: &[String]) -> Vec<&str> {
 
 /// Connects to a service that is believed by this authority.
 async fn connect(address: SocketAddr, ca: &str, own: Option<&Pair>) -> Result<Channel, tonic::transport::Error> {
-    let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
-    if let Some(own) = own {
-        config = config.identity(Identity::from_pem(&own.cert, &own.key));
-    }
     let endpoint = Endpoint::from_shared(format!("https://{address}")).expect("an address");
-    endpoint.tls_config(config).expect("certificates").connect().await
+    endpoint.tls_config(client_config(ca, own)).expect("certificates").connect().await
 }
 
 /// The same, once the service listens and has its Redis.
@@ -162,12 +127,12 @@ async fn clients_need_a_certificate_of_the_right_authority() {
     let files = Files::new(&authority.sign(&["127.0.0.1"]));
     files.write("clients.pem", &clients.pem);
     let process = Publisher::start_alone(&redis.url(), &refs(&files.args(true))).await;
-    let own = clients.sign(&["a client"]);
+    let own = clients.named(&["dns:a-client"]);
     publisher(process.address, &authority.pem, Some(&own)).await;
     assert!(!is_served(process.address, &authority.pem, None).await, "without a certificate");
-    let strange = strangers.sign(&["a client"]);
+    let strange = strangers.named(&["dns:a-client"]);
     assert!(!is_served(process.address, &authority.pem, Some(&strange)).await, "another authority's");
-    let of_service = authority.sign(&["a client"]);
+    let of_service = authority.named(&["dns:a-client"]);
     assert!(
         !is_served(process.address, &authority.pem, Some(&of_service)).await,
         "that of the service is not that of clients"

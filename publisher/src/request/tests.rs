@@ -185,3 +185,27 @@ fn the_bound_that_saves_measuring_is_never_too_low() {
         assert!(json_bytes_at_most(draft) >= envelope::encode(draft).len(), "{draft:?}");
     }
 }
+
+#[test]
+fn a_message_says_whose_it_is_beside_all_attributes_of_its_own() {
+    let own = (0..limits::ATTRIBUTES).map(|n| (format!("{}{n:02}", if n % 2 == 0 { "a" } else { "z" }), n.to_string()));
+    let request = with_attributes(own);
+    let rights = Rights::all();
+    for (subject, expected) in [(None, limits::ATTRIBUTES), (Some("alice"), limits::ATTRIBUTES + 1)] {
+        let terms = Terms { names: &names(), rights: &rights, subject };
+        let stamped = super::single(request.clone(), terms, RequestPath::Whole).expect("accepted");
+        let attributes = &stamped.drafts[0].attributes;
+        assert_eq!(attributes.len(), expected);
+        assert!(attributes.is_sorted(), "{attributes:?}");
+        let stamp = attributes.iter().find(|(key, _)| key == SUBJECT).map(|(_, value)| value.as_str());
+        assert_eq!(stamp, subject);
+        let terms = Terms { names: &names(), rights: &rights, subject };
+        let requests = vec![request.clone()];
+        let batch = super::batch(PublishBatchRequest { requests, ..Default::default() }, terms).expect("accepted");
+        assert_eq!(batch.drafts[0].attributes, *attributes);
+    }
+    // As long as a subject can be.
+    let subject = "s".repeat(limits::SUBJECT_BYTES);
+    let terms = Terms { names: &names(), rights: &rights, subject: Some(&subject) };
+    super::single(text("x"), terms, RequestPath::Whole).expect("accepted");
+}

@@ -1,36 +1,43 @@
 //! Who may call.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use clap::{ArgGroup, Args, builder::BoolishValueParser};
-use tidings_auth::{Accounts, Authenticator, KeySource, Settings};
-use tidings_transport::Auth;
+use tidings_auth::{Accounts, Authenticator, FetchKeys, KeySource, Settings};
+use tidings_transport::{Auth, KeyClient, KeyUrl};
 
 use super::Error;
 
-/// How callers sign in, and what they may do. Without a file of keys nobody has to.
+/// How callers sign in, and what they may do. Without keys for tokens, and certificates for clients, nobody has to.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Access")]
 #[group(skip)]
 #[command(group = ArgGroup::new("auth_keys").multiple(false))]
+// The client certificates of --tls-client-ca are of it too.
+#[command(group = ArgGroup::new("signing_in").multiple(true))]
 pub struct AuthFlags {
-    /// A file with public keys (JSON Web Key Set): callers sign in with tokens (JWT) that one of them has signed. Read
-    /// again when it changes [default: nobody has to sign in]
+    /// Public keys (JSON Web Key Set): callers sign in with tokens (JWT) that one of them has signed. A file, which is
+    /// read again when it changes, or an address such as https://login.example/jwks (http:// on the loopback only), which is
+    /// asked every five minutes and when a token names a key that is new [default: nobody has to sign in]
     #[arg(
         long,
         env = "TIDINGS_AUTH_JWKS",
-        value_name = "FILE",
-        group = "auth_keys",
+        value_name = "FILE-OR-URL",
+        groups = ["auth_keys", "signing_in"],
         requires = "auth_issuer",
         requires = "auth_audience"
     )]
-    pub auth_jwks: Option<PathBuf>,
+    pub auth_jwks: Option<KeySet>,
+    /// A file with certificates (PEM) of authorities: the server of --auth-jwks https://… must have its own from one of
+    /// them [default: those of the system]
+    #[arg(long, env = "TIDINGS_AUTH_JWKS_CA", value_name = "FILE", requires = "auth_jwks")]
+    pub auth_jwks_ca: Option<PathBuf>,
     /// A file with a secret of 32 bytes or more: the same with tokens that it has signed (HS256) [default: none]
     #[arg(
         long,
         env = "TIDINGS_AUTH_SECRET_FILE",
         value_name = "FILE",
-        group = "auth_keys",
+        groups = ["auth_keys", "signing_in"],
         requires = "auth_issuer",
         requires = "auth_audience"
     )]
@@ -41,38 +48,66 @@ pub struct AuthFlags {
     /// For whom tokens are: the `aud` that each must have [default: none]
     #[arg(long, env = "TIDINGS_AUTH_AUDIENCE", value_name = "TEXT", requires = "auth_keys")]
     pub auth_audience: Option<String>,
-    /// A file that says who may publish and subscribe where (docs/security.md); without it a token's own claims
-    /// `publish`, `subscribe` and `manage` do. Read again when it changes [default: none]
-    #[arg(long, env = "TIDINGS_AUTH_POLICY", value_name = "FILE", requires = "auth_keys")]
+    /// A file that says who may publish and subscribe where (docs/security.md). Without it a token's own claims
+    /// `publish`, `subscribe` and `manage` do; and where callers have certificates alone, each may do everything. Read again
+    /// when it changes [default: none]
+    #[arg(long, env = "TIDINGS_AUTH_POLICY", value_name = "FILE", requires = "signing_in")]
     pub auth_policy: Option<PathBuf>,
     /// The claim of a token that names the groups of its subject, which a policy gives roles
     #[arg(long, env = "TIDINGS_AUTH_GROUPS_CLAIM", value_name = "NAME", default_value = "groups")]
     pub auth_groups_claim: String,
     /// Have callers sign in for health and reflection as well [default: false]
-    #[arg(long, env = "TIDINGS_AUTH_CLOSED", value_parser = BoolishValueParser::new(), requires = "auth_keys")]
+    #[arg(long, env = "TIDINGS_AUTH_CLOSED", value_parser = BoolishValueParser::new(), requires = "signing_in")]
     pub auth_closed: bool,
 }
 
+/// Where public keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySet {
+    /// In a file.
+    File(PathBuf),
+    /// On a server.
+    Server(KeyUrl),
+}
+
+impl FromStr for KeySet {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains("://") { text.parse().map(Self::Server) } else { Ok(Self::File(text.into())) }
+    }
+}
+
 impl AuthFlags {
-    /// Whether callers have to sign in.
+    /// Whether callers have to sign in with tokens.
     pub fn is_on(&self) -> bool {
-        self.keys().is_some()
+        self.auth_jwks.is_some() || self.auth_secret_file.is_some()
     }
 
-    fn keys(&self) -> Option<KeySource> {
-        let jwks = self.auth_jwks.clone().map(KeySource::Jwks);
-        jwks.or_else(|| self.auth_secret_file.clone().map(KeySource::Secret))
+    fn keys(&self) -> Result<Option<KeySource>, Error> {
+        Ok(match (&self.auth_jwks, &self.auth_secret_file) {
+            (Some(KeySet::File(path)), _) => Some(KeySource::Jwks(path.clone())),
+            (Some(KeySet::Server(url)), _) => {
+                let client: Arc<dyn FetchKeys> = KeyClient::open(url.clone(), self.auth_jwks_ca.as_deref())?;
+                Some(KeySource::Server(client))
+            }
+            (None, Some(path)) => Some(KeySource::Secret(path.clone())),
+            (None, None) => None,
+        })
     }
 
-    /// Reads keys and policy, where there are any. What callers take is counted there.
+    /// Reads keys and policy, where there are any. `with_certificates`: clients must have certificates. What callers take is
+    /// counted in `accounts`.
     ///
     /// # Errors
     ///
     /// A file can't be read: then nothing is served.
-    pub fn open(&self, accounts: &Arc<Accounts>) -> Result<Option<Auth>, Error> {
-        let Some(keys) = self.keys() else { return Ok(None) };
+    pub fn open(&self, with_certificates: bool, accounts: &Arc<Accounts>) -> Result<Option<Auth>, Error> {
+        if !self.is_on() && !with_certificates {
+            return Ok(None);
+        }
         let settings = Settings {
-            keys,
+            keys: self.keys()?,
             issuer: self.auth_issuer.clone().unwrap_or_default(),
             audience: self.auth_audience.clone().unwrap_or_default(),
             groups_claim: self.auth_groups_claim.clone(),

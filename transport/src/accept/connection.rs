@@ -11,6 +11,7 @@ use hyper_util::{
 };
 use socket2::{SockRef, TcpKeepalive};
 use tidings::{limits, metrics};
+use tidings_auth::Peer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, split},
     net::TcpStream,
@@ -83,9 +84,11 @@ impl Connection {
             let (peer, stream) = peers.admit(stream).await?;
             Some((peer, greet(stream, terms, tls).await.ok()?))
         });
-        let Some(Ok(Some((peer, (io, cork))))) = drain.run_until_cancelled(greeted).await else { return };
+        let Some(Ok(Some((peer, Greeted { io, cork, certificate })))) = drain.run_until_cancelled(greeted).await else {
+            return;
+        };
         let signal = DrainSignal::new(&drain);
-        let shared = context::Connection::new(signal.clone(), peer.address, peer.account);
+        let shared = context::Connection::new(signal.clone(), peer.address, peer.account, certificate);
         let unread = Arc::clone(&shared);
         let calls = service_fn(move |request: Request<Incoming>| front.call(request, &shared));
         let mut connection = std::pin::pin!(Corked::new(builder.serve_connection(TokioIo::new(io), calls), cork));
@@ -134,21 +137,31 @@ fn prepare(stream: &TcpStream, terms: &Terms) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
+/// A connection whose client has begun to speak.
+struct Greeted<I, W> {
+    io: I,
+    cork: Cork<W>,
+    /// Who that is, by its certificate.
+    certificate: Peer,
+}
+
 /// Waits for the client's first words, as many as distinguish HTTP/2 from HTTP/1: hyper's own limits begin only after
 /// them. Where there is TLS, its handshake comes before, in the same time.
 async fn greet(
     stream: TcpStream,
     terms: Terms,
     tls: Option<Arc<Tls>>,
-) -> io::Result<(impl AsyncRead + AsyncWrite + Unpin, Cork<impl AsyncWrite + Unpin>)> {
-    let (mut read, write) = match tls {
+) -> io::Result<Greeted<impl AsyncRead + AsyncWrite + Unpin, impl AsyncWrite + Unpin>> {
+    let (mut read, write, certificate) = match tls {
         None => {
             let (read, write) = stream.into_split();
-            (Either::Left(read), Either::Left(write))
+            (Either::Left(read), Either::Left(write), None)
         }
         Some(tls) => {
-            let (read, write) = split(tls.accept(stream).await?);
-            (Either::Right(read), Either::Right(write))
+            let stream = tls.accept(stream).await?;
+            let certificate = tls.peer(&stream);
+            let (read, write) = split(stream);
+            (Either::Right(read), Either::Right(write), certificate)
         }
     };
     let mut said = [0; PREFACE.len()];
@@ -171,7 +184,7 @@ async fn greet(
         }
         false => Either::Right(read),
     };
-    Ok((tokio::io::join(said.chain(read), cork), handle))
+    Ok(Greeted { io: tokio::io::join(said.chain(read), cork), cork: handle, certificate })
 }
 
 fn builder(options: &Options, tasks: TaskTracker) -> auto::Builder<Tracked> {

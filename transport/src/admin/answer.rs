@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use tidings::broker::{self, State};
-use tokio::{sync::watch, time::Instant};
+use tidings::broker;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hosts, Scrape};
+use super::Scrape;
+use crate::Readiness;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The version is that of the format: Prometheus wants it there.
@@ -21,7 +22,7 @@ const FOREIGN_HOST: &str = "This name may not be asked for here: pages in browse
 pub(super) struct Answers {
     pub(super) scrape: Scrape,
     pub(super) broker: broker::Shared,
-    pub(super) state: watch::Receiver<State>,
+    pub(super) readiness: Readiness,
     pub(super) shutdown: CancellationToken,
     pub(super) hosts: Hosts,
     pub(super) since: Instant,
@@ -56,12 +57,12 @@ impl Answers {
         if self.shutdown.is_cancelled() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: it is stopping\n".to_owned());
         }
-        match &*self.state.borrow() {
-            State::Up => {
+        match self.readiness.now() {
+            Ok(()) => {
                 let age = self.probe_age().as_secs_f64();
                 text(StatusCode::OK, format!("ready: the broker last answered {age:.1} s ago\n"))
             }
-            State::Down(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
         }
     }
 
