@@ -94,7 +94,8 @@ impl Keys {
     }
 
     pub(crate) fn jwks(bytes: &[u8]) -> Result<Self, InvalidKeys> {
-        let set: JwkSet = serde_json::from_slice(bytes).map_err(InvalidKeys::Json)?;
+        let set: JwkSet = serde_json::from_slice(bytes)
+            .map_err(|error| InvalidKeys::Json { line: error.line(), column: error.column() })?;
         if set.keys.is_empty() || set.keys.len() > JWKS_KEYS {
             return Err(InvalidKeys::Count(set.keys.len()));
         }

@@ -21,8 +21,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::answer::Answers;
-use super::{Auth, Readiness};
+use self::{answer::Answers, host::Hosts};
+use super::{Auth, Readiness, descriptors};
 
 mod answer;
 mod host;
@@ -63,13 +63,14 @@ impl AdminServer {
     /// Answers from now on. The process is ready while its broker is and `shutdown` was not cancelled. Stop it by
     /// [`Admin::stop`].
     pub fn open(self, broker: broker::Shared, auth: Option<&Auth>, shutdown: CancellationToken) -> Admin {
-        let Self { listener, scrape, follows_pushes } = self;
+        let Self { listener, scrape, follows_pushes, hosts } = self;
         let state: watch::Receiver<State> = if follows_pushes { broker.live_state() } else { broker.state() };
         let answers = Arc::new(Answers {
             scrape,
             broker,
             readiness: Readiness::new(state, auth),
             shutdown,
+            hosts,
             since: Instant::now(),
         });
         if let Ok(address) = listener.local_addr() {

@@ -58,8 +58,7 @@ impl Crowd {
 /// Opens connections that say hello and nothing more, until the listener takes no others.
 async fn fill(address: SocketAddr) -> Vec<Peer> {
     let mut peers = Vec::new();
-    // Beyond a listener's share, and less than what waits in the kernel's queue.
-    for _ in 0..DESCRIPTORS / 2 {
+    for _ in 0..DESCRIPTORS {
         let mut peer = Peer::connect(address).await;
         peer.greet().await;
         peers.push(peer);
@@ -79,14 +78,13 @@ async fn full_listeners_leave_a_process_what_it_needs_to_find_redis_again() {
         admin.flag(),
     ];
     let process = Process::start_with_descriptors("tidings", &args, DESCRIPTORS);
-    admin.listens().await;
     admin.becomes("/readyz", 200).await;
     let endpoint = Endpoint::from_shared(format!("http://{publisher}")).expect("an address");
     let mut client = PublisherServiceClient::new(endpoint.connect().await.expect("it listens"));
     client.publish(text("c", "before")).await.expect("published");
 
     let (first, second) = (fill(publisher).await, fill(subscriber).await);
-    let crowd = Crowd::at(admin.0, DESCRIPTORS / 4);
+    let crowd = Crowd::at(admin.0, DESCRIPTORS);
     // One warning a listener: both are full.
     let began = Instant::now();
     while process.output().matches("no more connections can be taken").count() < 2 {

@@ -9,7 +9,7 @@ use tidings::broker;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Scrape;
+use super::{Hosts, Scrape};
 use crate::Readiness;
 
 const TEXT: &str = "text/plain; charset=utf-8";
