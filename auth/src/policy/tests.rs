@@ -109,8 +109,7 @@ fn a_token_over_a_certificate_may_do_what_both_may() {
 
 #[test]
 fn what_is_no_policy_is_not_repeated() {
-    for text in
-        ["roles = \"s3cret\"", "s3cret", "anonymous = [\"a\"]\n\"s3cret", "[roles.a]\npublish = \"s3\\\"cret\""]
+    for text in ["roles = \"s3cret\"", "s3cret", "anonymous = [\"a\"]\n\"s3cret", "[roles.a]\npublish = \"s3\\\"cret\""]
     {
         let error = Policy::parse(text).expect_err("no policy").to_string();
         assert!(error.starts_with("line ") && !error.contains("s3") && !error.contains("cret"), "{error}");

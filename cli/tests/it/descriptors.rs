@@ -78,6 +78,7 @@ async fn full_listeners_leave_a_process_what_it_needs_to_find_redis_again() {
         admin.flag(),
     ];
     let process = Process::start_with_descriptors("tidings", &args, DESCRIPTORS);
+    admin.listens().await;
     admin.becomes("/readyz", 200).await;
     let endpoint = Endpoint::from_shared(format!("http://{publisher}")).expect("an address");
     let mut client = PublisherServiceClient::new(endpoint.connect().await.expect("it listens"));

@@ -167,6 +167,7 @@ impl House {
 
     async fn are_ready(&self) {
         for (_, _, admin) in [&self.publisher, &self.subscriber] {
+            admin.listens().await;
             admin.becomes("/readyz", 200).await;
         }
     }
