@@ -7,12 +7,12 @@ use std::time::Duration;
 
 /// Connections of one address. An idle one takes some 14 KiB, one with a stream 29: 57 MiB.
 pub const ADDRESS_CONNECTIONS: u64 = 2_000;
-/// Open streams of one address, and of one subject: 2 to 4 KiB each, 42 MiB.
-pub const CALLER_STREAMS: u64 = 10_000;
+/// Open streams of one address, and of one subject: 2 to 4.3 KiB each, 63 MiB.
+pub const CALLER_STREAMS: u64 = 15_000;
 /// Different patterns that it follows at once. Redis compares each message with each pattern of all subscribers.
 pub const CALLER_PATTERNS: u64 = 16;
-/// Channels that its pattern streams follow, each counted for each stream: 240 bytes, 57 MiB.
-pub const CALLER_POSITIONS: u64 = 250_000;
+/// Channels that its pattern streams follow, each counted for each stream: 240 to 480 bytes, 48 MiB.
+pub const CALLER_POSITIONS: u64 = 100_000;
 /// Channels that it may create in the time of [`NEW_CHANNELS_PER`]: one for each of three hundred sessions a second.
 pub const CALLER_NEW_CHANNELS: u64 = 20_000;
 /// Lists that it may ask for every second: each costs some hundred microseconds of Redis's one thread, and more where

@@ -43,6 +43,8 @@ mod dispatch;
 mod drain_signal;
 pub mod encoding;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod grpc;
 mod health;
 mod key_client;

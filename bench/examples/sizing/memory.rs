@@ -122,7 +122,10 @@ async fn start(name: &str, redis: &RedisServer) -> anyhow::Result<Service> {
     let program = binary(name)?;
     let port = free_port();
     let arguments = ["--listen", &format!("127.0.0.1:{port}"), "--redis-url", &redis.url(), "--log-filter", "warn"];
-    let process = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    // All come from one address, which may not have as much.
+    let limits = ["--address-max-connections=10000", "--caller-max-positions=1000000"];
+    let process =
+        Command::new(program).args(arguments).args(limits).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
     let service = Service { process, url: format!("http://127.0.0.1:{port}") };
     let answers = async {
         while service.connect().await.is_err() {

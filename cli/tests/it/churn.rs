@@ -23,6 +23,8 @@ const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
 /// How long what is left of clients may stay: streams that nobody ended, and topics that nobody follows.
 const SETTLED: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 50;
+/// They follow forty, all from one address.
+const MANY_PATTERNS: &str = "--caller-max-patterns=100";
 
 /// One client, which leaves in one of seven ways.
 async fn come_and_go(address: SocketAddr, n: usize) {
@@ -96,7 +98,7 @@ async fn ten_thousand_clients_leave_neither_memory_nor_descriptors_nor_subscript
     const CLIENTS: usize = 10_000;
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
-    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[MANY_PATTERNS]).await;
     for n in 0..40 {
         publisher.client().publish(text(&format!("churn{n}"), "the first")).await.expect("published");
     }
@@ -124,7 +126,7 @@ fn clients_that_come_and_go_leave_no_task() {
     const CLIENTS: usize = 1_400;
     let redis = RedisServer::start();
     let url = format!("--redis-url={}", redis.url());
-    let cli = Cli::try_parse_from(["tidings-subscriber", url.as_str()]).expect("valid");
+    let cli = Cli::try_parse_from(["tidings-subscriber", url.as_str(), MANY_PATTERNS]).expect("valid");
     // A runtime that has no tasks but the server's.
     let runtime = || Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     let (servers, clients) = (runtime(), runtime());

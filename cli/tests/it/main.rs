@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a failed test shows what its servers logged")]
 
 mod access;
+mod attacks;
 mod bad_input;
 mod capture;
 mod churn;

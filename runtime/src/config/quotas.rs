@@ -30,8 +30,8 @@ pub struct QuotaFlags {
     #[arg(long, env = "TIDINGS_CALLER_MAX_PATTERNS", value_name = "COUNT", default_value_t = CALLER_PATTERNS,
         value_parser = parse::count(1, 100_000))]
     pub caller_max_patterns: u64,
-    /// How many channels all pattern streams of one caller may follow together, each counted for each stream (about 240
-    /// bytes)
+    /// How many channels all pattern streams of one caller may follow together, each counted for each stream (240 to
+    /// 480 bytes)
     #[arg(long, env = "TIDINGS_CALLER_MAX_POSITIONS", value_name = "COUNT", default_value_t = CALLER_POSITIONS,
         value_parser = parse::count(1, 1_000_000_000))]
     pub caller_max_positions: u64,

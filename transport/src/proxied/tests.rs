@@ -82,11 +82,3 @@ async fn a_header_is_read_and_nothing_behind_it() {
     read_header(&mut rest).await.expect_err("too long");
     assert_eq!(rest.len(), 70_000);
 }
-
-#[test]
-fn any_bytes_are_a_header_or_none() {
-    let seeds = [v2(0x21, 0x11, &FOUR), v2(0x20, 0, &[]), b"PROXY TCP6 ::1 ::2 1 2\r\n".to_vec()];
-    tidings_testing::bytes::throw(&seeds, |bytes| {
-        let _ = parse(bytes);
-    });
-}

@@ -37,12 +37,20 @@ pub(crate) struct Peer(TcpStream);
 #[derive(Debug)]
 pub(crate) struct Frame {
     kind: u8,
+    flags: u8,
     stream: u32,
+    /// Bytes of its payload.
+    pub(crate) length: usize,
 }
 
 impl Frame {
     pub(crate) fn is_goaway(&self) -> bool {
         self.kind == GOAWAY
+    }
+
+    /// Whether nothing comes behind it on its stream.
+    pub(crate) fn ends_its_stream(&self) -> bool {
+        matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
     }
 }
 
@@ -58,6 +66,18 @@ impl Peer {
     /// Says these bytes, whatever they are.
     pub(crate) async fn say(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.expect("the server reads");
+    }
+
+    /// Says these bytes; whether they were taken.
+    pub(crate) async fn try_say(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).await.is_ok()
+    }
+
+    /// The bytes of a frame.
+    pub(crate) fn frame_of(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        put(&mut frame, kind, 0, stream, payload);
+        frame
     }
 
     /// A hello that lets the server send as much as it likes.
@@ -118,7 +138,7 @@ impl Peer {
                 (SETTINGS, 0) => put(&mut answer, SETTINGS, ACK, 0, &[]),
                 (PING, 0) => put(&mut answer, PING, ACK, 0, &payload),
                 (SETTINGS | PING | WINDOW_UPDATE, _) => continue,
-                (kind, _) => return Some(Frame { kind, stream }),
+                (kind, _) => return Some(Frame { kind, flags: head[4], stream, length }),
             }
             // A client that has gone does not need it.
             let _ = self.0.write_all(&answer).await;

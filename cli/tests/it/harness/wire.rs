@@ -53,6 +53,19 @@ impl Wire {
         send.send_request(request, false).expect("a call")
     }
 
+    /// What any request is answered with, as HTTP counts it.
+    pub(crate) async fn code(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> u16 {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        let mut send = self.send.clone().ready().await.expect("a connection");
+        let (answer, mut sending) = send.send_request(request, false).expect("a call");
+        let _ = sending.send_data(body.into(), true);
+        answer.await.expect("a response").status().as_u16()
+    }
+
     /// A whole call: the frames of the answer, and the status.
     pub(crate) async fn call(
         &self,

@@ -1,0 +1,62 @@
+//! Requests that look like calls and are none: each is refused, and nothing is done, on whatever way it would go.
+
+use prost::Message as _;
+
+use super::Target;
+use crate::harness::{
+    Publisher, text,
+    wire::{GRPC, WEB, WEB_TEXT, Wire, framed},
+};
+
+const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_call_is_refused_alike_on_every_way() {
+    let target = Target::start(&[]).await;
+    let without = Publisher::start(&target.redis.url(), &["--no-fast-path"]).await;
+    let message = text("odd", "x").encode_to_vec();
+    let body = framed(0, message.len(), &message).to_vec();
+    for address in [target.publisher.address, without.address] {
+        let wire = Wire::open(address).await;
+        let code =
+            async |method: &str, headers: &[(&str, &str)]| wire.code(method, PUBLISH, headers, body.clone()).await;
+        for kind in [GRPC, WEB, WEB_TEXT] {
+            for page in [None, Some(("origin", "http://localhost"))] {
+                let headers: Vec<_> = [("content-type", kind)].into_iter().chain(page).collect();
+                for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"] {
+                    assert_eq!(code(method, &headers).await, 405, "{method} {headers:?}");
+                }
+            }
+        }
+        for kind in [
+            "application/grpcx",
+            "application/grpc-website",
+            "application/grpc.web",
+            "application/json",
+            "text/plain",
+            "",
+        ] {
+            for page in [None, Some(("origin", "http://localhost"))] {
+                let headers: Vec<_> = [("content-type", kind)].into_iter().chain(page).collect();
+                assert_eq!(code("POST", &headers).await, 415, "{headers:?}");
+            }
+        }
+        for kind in [GRPC, WEB, WEB_TEXT] {
+            let foreign = ("origin", "https://evil.example");
+            let own = ("origin", "http://localhost");
+            for origins in [vec![foreign], vec![own, foreign], vec![foreign, own]] {
+                let headers: Vec<_> = [("content-type", kind)].into_iter().chain(origins).collect();
+                assert_eq!(code("POST", &headers).await, 403, "{headers:?}");
+            }
+        }
+        // Two messages, where one is asked for.
+        for (kind, page) in [(GRPC, None), (GRPC, Some(("origin", "http://localhost"))), (WEB, None)] {
+            let headers: Vec<_> = page.into_iter().collect();
+            let (_, status) = wire.call(PUBLISH, kind, &headers, [&body[..], &body].concat()).await;
+            assert_eq!(crate::harness::reason(&status), "NOT_ONE_REQUEST", "{kind} {headers:?}");
+        }
+    }
+    assert!(target.subscriber.list("odd").await.is_empty(), "nothing of all that was published");
+    without.stop();
+    target.stop();
+}
