@@ -154,8 +154,8 @@ impl Authenticator {
     ///
     /// # Errors
     ///
-    /// UNAUTHENTICATED: it brings nothing and nobody may do anything so, it has several tokens, or something that is not
-    /// believed. UNAVAILABLE: its token can't be checked now.
+    /// UNAUTHENTICATED: it brings nothing and nobody may do anything so, it has several tokens, or something that is
+    /// not believed. UNAVAILABLE: its token can't be checked now.
     pub fn authenticate<'a>(self: &Arc<Self>, headers: impl Iterator<Item = &'a [u8]>, peer: &Peer) -> Authentication {
         let token = credentials::token(headers).map_err(|credentials::NoToken| Refused::Untrusted);
         let refused = match token.and_then(|token| self.believe(token, peer)) {

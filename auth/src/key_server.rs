@@ -1,5 +1,5 @@
-//! Keys that a server publishes. It is asked regularly, and when a token names a key that is not known; how often does not
-//! depend on who calls with what: at most once in [`JWKS_PAUSE`], and one at a time.
+//! Keys that a server publishes. It is asked regularly, and when a token names a key that is not known; how often does
+//! not depend on who calls with what: at most once in [`JWKS_PAUSE`], and one at a time.
 //!
 //! Nothing is remembered of a key that the server does not know: the next answer may have it. While it does not answer,
 //! what it said last stays in force for [`JWKS_OUTAGE`], and then there are no keys, which is not ready and never open.
@@ -26,8 +26,8 @@ pub trait FetchKeys: fmt::Debug + Send + Sync {
     /// Where from, for people.
     fn url(&self) -> String;
 
-    /// One attempt: the body of the answer, at most [`AUTH_FILE_BYTES`](tidings::limits::AUTH_FILE_BYTES) of it. How long
-    /// it may take is not its business.
+    /// One attempt: the body of the answer, at most [`AUTH_FILE_BYTES`](tidings::limits::AUTH_FILE_BYTES) of it. How
+    /// long it may take is not its business.
     fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, FetchError>> + Send + '_>>;
 }
 

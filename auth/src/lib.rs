@@ -1,9 +1,10 @@
 //! Who calls, what they may do, and how much of it.
 //!
-//! A token, a client certificate, or both become a [`Caller`], once for each call, before any operation sees it; a caller
-//! has [`Rights`](tidings::access::Rights), from the token's claims or from a [policy](Policy) file. Files are read again
-//! when they change, and a key server is asked again: a new key, or a right that is taken away, needs no restart. What
-//! can't be read at the start ends the program; what can't be read later leaves what there was, and is logged.
+//! A token, a client certificate, or both become a [`Caller`], once for each call, before any operation sees it; a
+//! caller has [`Rights`](tidings::access::Rights), from the token's claims or from a [policy](Policy) file. Files are
+//! read again when they change, and a key server is asked again: a new key, or a right that is taken away, needs no
+//! restart. What can't be read at the start ends the program; what can't be read later leaves what there was, and is
+//! logged.
 //!
 //! ```text
 //! authorization: Bearer … → Keys → claims ↘

@@ -21,7 +21,8 @@
 //! "orders.shop.example" = ["clerk"]
 //! ```
 //!
-//! Who calls with a token and a certificate may do what both may. What it does not grant is refused; an empty one grants nothing. There is nothing in it that takes rights away.
+//! Who calls with a token and a certificate may do what both may. What it does not grant is refused; an empty one
+//! grants nothing. There is nothing in it that takes rights away.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +58,8 @@ struct Role {
 /// Why a text is no policy.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPolicy {
-    /// It is not written as one. What is there instead is not repeated: it may be a secret, where the wrong file is read.
+    /// It is not written as one. What is there instead is not repeated: it may be a secret, where the wrong file is
+    /// read.
     #[error("line {line}: {what}")]
     Syntax {
         /// From 1.

@@ -137,7 +137,8 @@ struct Check {
     /// A group of theirs; repeatable
     #[arg(long, value_name = "NAME", requires = "subject")]
     group: Vec<String>,
-    /// The name of their client certificate: its SPIFFE ID, or its DNS name. With a subject as well, both must be allowed
+    /// The name of their client certificate: its SPIFFE ID, or its DNS name. With a subject as well, both must be
+    /// allowed
     #[arg(long, value_name = "NAME")]
     certificate: Option<String>,
     /// publish, subscribe or manage

@@ -134,8 +134,8 @@ pub struct Common {
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS", help_heading = "Serving",
         value_parser = listen_address)]
     pub admin_listen: Option<SocketAddr>,
-    /// A name by which it may be asked besides addresses, names of one word and those under localhost, local, internal and
-    /// home.arpa: in browsers, pages could lead others here; repeatable (in the variable separated by commas)
+    /// A name by which it may be asked besides addresses, names of one word and those under localhost, local, internal
+    /// and home.arpa: in browsers, pages could lead others here; repeatable (in the variable separated by commas)
     /// [default: none]
     #[arg(long, env = "TIDINGS_ADMIN_ALLOW_HOST", value_name = "NAME", value_delimiter = ',', help_heading = "Serving",
         value_parser = admin::host)]

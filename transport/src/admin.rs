@@ -2,7 +2,8 @@
 //! the services drain, and closes last.
 //!
 //! Each connection carries one request, in a bounded time, and there are few of them: neither a scraper that hangs nor
-//! a stranger costs more. A page in a browser whose own name leads here gets nothing (`host`). Nothing here reveals a channel's name or anything of a message.
+//! a stranger costs more. A page in a browser whose own name leads here gets nothing (`host`). Nothing here reveals a
+//! channel's name or anything of a message.
 
 use std::sync::Arc;
 

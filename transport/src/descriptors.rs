@@ -1,5 +1,6 @@
-//! File descriptors: a connection costs one, all of a process come from one limit, and each listener has a share of it, so
-//! that listeners which are full leave the others theirs, and the rest of the process what it needs: Redis, files, names.
+//! File descriptors: a connection costs one, all of a process come from one limit, and each listener has a share of it,
+//! so that listeners which are full leave the others theirs, and the rest of the process what it needs: Redis, files,
+//! names.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,5 +1,5 @@
-//! Asks a key server for its keys: one `GET` over HTTP/1.1, on a connection of its own, since it is asked once in minutes.
-//! Who answers is checked by certificate, redirects are not followed, and what comes is bounded.
+//! Asks a key server for its keys: one `GET` over HTTP/1.1, on a connection of its own, since it is asked once in
+//! minutes. Who answers is checked by certificate, redirects are not followed, and what comes is bounded.
 
 use std::{
     fmt, fs, io,

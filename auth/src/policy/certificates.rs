@@ -1,9 +1,9 @@
 //! Which certificates have which roles.
 //!
-//! A certificate is named by its SPIFFE ID or its DNS name, whole; or, with a `*` behind a `/`, by the beginning of SPIFFE
-//! IDs: `spiffe://prod.example/ns/shop/*` is every workload below that path, since a SPIFFE ID says first who issued it
-//! and then, part by part, where it runs. A DNS name says so from its end, where a beginning says nothing: `orders.*` would
-//! be anybody's host. `*` alone is every certificate that `--tls-client-ca` lets in.
+//! A certificate is named by its SPIFFE ID or its DNS name, whole; or, with a `*` behind a `/`, by the beginning of
+//! SPIFFE IDs: `spiffe://prod.example/ns/shop/*` is every workload below that path, since a SPIFFE ID says first who
+//! issued it and then, part by part, where it runs. A DNS name says so from its end, where a beginning says nothing:
+//! `orders.*` would be anybody's host. `*` alone is every certificate that `--tls-client-ca` lets in.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Ways in that must be closed. Each file has the ways of one kind: `WAYS` names them, and its tests fail where one of them
-//! is open, or was not tried. `docs/security.md` has the same list.
+//! Ways in that must be closed. Each file has the ways of one kind: `WAYS` names them, and its tests fail where one of
+//! them is open, or was not tried. `docs/security.md` has the same list.
 
 mod anonymous;
 mod certificates;

@@ -17,8 +17,8 @@ use super::Error;
 #[command(group = ArgGroup::new("signing_in").multiple(true))]
 pub struct AuthFlags {
     /// Public keys (JSON Web Key Set): callers sign in with tokens (JWT) that one of them has signed. A file, which is
-    /// read again when it changes, or an address such as https://login.example/jwks (http:// on the loopback only), which is
-    /// asked every five minutes and when a token names a key that is new [default: nobody has to sign in]
+    /// read again when it changes, or an address such as https://login.example/jwks (http:// on the loopback only),
+    /// which is asked every five minutes and when a token names a key that is new [default: nobody has to sign in]
     #[arg(
         long,
         env = "TIDINGS_AUTH_JWKS",
@@ -49,8 +49,8 @@ pub struct AuthFlags {
     #[arg(long, env = "TIDINGS_AUTH_AUDIENCE", value_name = "TEXT", requires = "auth_keys")]
     pub auth_audience: Option<String>,
     /// A file that says who may publish and subscribe where (docs/security.md). Without it a token's own claims
-    /// `publish`, `subscribe` and `manage` do; and where callers have certificates alone, each may do everything. Read again
-    /// when it changes [default: none]
+    /// `publish`, `subscribe` and `manage` do; and where callers have certificates alone, each may do everything. Read
+    /// again when it changes [default: none]
     #[arg(long, env = "TIDINGS_AUTH_POLICY", value_name = "FILE", requires = "signing_in")]
     pub auth_policy: Option<PathBuf>,
     /// The claim of a token that names the groups of its subject, which a policy gives roles
@@ -96,8 +96,8 @@ impl AuthFlags {
         })
     }
 
-    /// Reads keys and policy, where there are any. `with_certificates`: clients must have certificates. What callers take is
-    /// counted in `accounts`.
+    /// Reads keys and policy, where there are any. `with_certificates`: clients must have certificates. What callers
+    /// take is counted in `accounts`.
     ///
     /// # Errors
     ///

@@ -316,8 +316,8 @@ fn resuming(house: &House, own: &Pair, version: &'static SupportedProtocolVersio
     TlsConnector::from(Arc::new(config))
 }
 
-/// Connects, and speaks until the server has: what kind of handshake that was and whether early data could have been sent;
-/// `None` where it does not talk.
+/// Connects, and speaks until the server has: what kind of handshake that was and whether early data could have been
+/// sent; `None` where it does not talk.
 async fn handshake(connector: &TlsConnector, address: SocketAddr) -> Option<(HandshakeKind, bool)> {
     let stream = TcpStream::connect(address).await.expect("it listens");
     let mut early = false;

@@ -1,4 +1,5 @@
-//! Keys from a server: it is away at the start and later, slow, or answers what is no use. Nothing of that opens anything.
+//! Keys from a server: it is away at the start and later, slow, or answers what is no use. Nothing of that opens
+//! anything.
 
 use std::{
     net::SocketAddr,
@@ -175,7 +176,8 @@ async fn keys_are_rotated_on_a_server_while_a_stream_is_open_and_strangers_make_
         let _ = &mut strangers;
         sent
     });
-    // A new key is believed with the first call that comes half a minute after the last question: it waits for the answer.
+    // A new key is believed with the first call that comes half a minute after the last question: it waits for the
+    // answer.
     server.answer(Answer::Body(key_set(&[&keys.signer, &new])));
     let by_new = new.sign(&all);
     let deadline = Instant::now() + Duration::from_secs(40);

@@ -1,5 +1,5 @@
-//! What one address may take, on every way that a call can come: beyond it the call is refused, says which flag it is and
-//! when to try again, and is counted.
+//! What one address may take, on every way that a call can come: beyond it the call is refused, says which flag it is
+//! and when to try again, and is counted.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Where callers sign in, what one subject takes is counted by its tokens' subject, whichever of them it uses, and is no
-//! other subject's at the same address.
+//! Where callers sign in, what one subject takes is counted by its tokens' subject, whichever of them it uses, and is
+//! no other subject's at the same address.
 
 use std::time::Duration;
 
