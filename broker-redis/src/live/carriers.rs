@@ -97,7 +97,7 @@ impl Carriers {
     }
 
     /// What must be subscribed to: patterns, and their carriers.
-    pub(super) fn to_subscribe(&mut self) -> Vec<(Pattern, Bytes)> {
+    pub(super) fn take_asked(&mut self) -> Vec<(Pattern, Bytes)> {
         if !std::mem::take(&mut self.is_stale) {
             return Vec::new();
         }
@@ -240,8 +240,10 @@ fn shortest<'a>(prefixes: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     short
 }
 
+/// The beginning of a text, of so many bytes or a few less: whole characters.
 fn cut(text: &str, longest: usize) -> &str {
-    &text[..text.floor_char_boundary(longest)]
+    let end = (0..=longest.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 #[cfg(test)]

@@ -218,7 +218,7 @@ impl LiveSession {
     /// Subscribes to what the patterns are to come through. Where that is subscribed to already, Redis confirms it
     /// again, at its position among the messages.
     pub(super) fn subscribe_patterns(&mut self, topics: &mut Topics) {
-        for (pattern, carrier) in topics.carriers.to_subscribe() {
+        for (pattern, carrier) in topics.carriers.take_asked() {
             self.connection.command(&["PSUBSCRIBE", &String::from_utf8_lossy(&carrier)]);
             self.questions.ask(Question::Carrier(pattern, carrier));
         }

@@ -13,7 +13,7 @@ fn topic(text: &str) -> Topic {
 /// Subscribes to what must be, with every answer at once; the carriers that are left, and those that go.
 fn settle(carriers: &mut Carriers) -> Vec<Bytes> {
     let mut gone = Vec::new();
-    for (pattern, carrier) in carriers.to_subscribe() {
+    for (pattern, carrier) in carriers.take_asked() {
         gone.extend(carriers.confirm(&Topic::Pattern(pattern.clone()), &pattern, &carrier).unused);
     }
     gone
@@ -71,7 +71,7 @@ fn a_pattern_goes_over_to_another_carrier_at_its_confirmation() {
     let mut carriers = with(&few);
     assert_eq!(carriers.present.len(), PATTERNS_APART);
     carriers.insert(pattern("a.b*"));
-    let asked = carriers.to_subscribe();
+    let asked = carriers.take_asked();
     assert_eq!(asked.len(), PATTERNS_APART + 1, "all of them come through another one");
     let brings = |carriers: &mut Carriers, carrier: &str| {
         carriers.topics(carrier.as_bytes(), b"a.x0").map_or(0, |topics| topics.len())
@@ -94,9 +94,9 @@ fn a_pattern_goes_over_to_another_carrier_at_its_confirmation() {
 fn who_may_not_subscribe_to_more_keeps_a_pattern_as_it_is() {
     let mut carriers = Carriers::default();
     (0..=PATTERNS_APART).for_each(|n| carriers.insert(pattern(&format!("a.*{n}"))));
-    let (refused, carrier) = carriers.to_subscribe().remove(0);
+    let (refused, carrier) = carriers.take_asked().remove(0);
     assert!(carriers.was_refused(&refused, &carrier));
-    let again = carriers.to_subscribe();
+    let again = carriers.take_asked();
     assert!(again.contains(&(refused.clone(), own(&refused))), "{again:?}");
     assert!(!carriers.was_refused(&refused, &own(&refused)), "there is no other way");
 }
@@ -104,10 +104,10 @@ fn who_may_not_subscribe_to_more_keeps_a_pattern_as_it_is() {
 #[test]
 fn a_new_session_asks_for_all_of_them() {
     let mut carriers = with(&["a*".to_owned(), "b*".to_owned()].into());
-    assert!(carriers.to_subscribe().is_empty());
+    assert!(carriers.take_asked().is_empty());
     carriers.begin();
     assert!(carriers.topics(b"a*", b"a").is_none());
-    let asked = carriers.to_subscribe();
+    let asked = carriers.take_asked();
     assert_eq!(asked.len(), 2);
     assert!(carriers.confirm(&topic("a*"), &pattern("a*"), &own(&pattern("a*"))).is_asked);
     assert_eq!(carriers.remove(&pattern("b*")), [own(&pattern("b*"))]);
