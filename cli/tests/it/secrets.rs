@@ -1,5 +1,5 @@
-//! Secrets stay where they are: both services log everything that they and their libraries can, every kind of failure
-//! is made, and nothing that anybody can read of them afterwards has a password, a token, or a key.
+//! Secrets stay where they are: both services log everything that they and their libraries can, every kind of failure is
+//! made, and nothing that anybody can read of them afterwards has a password, a token, or a key.
 
 use std::{
     io::{Read as _, Write as _},
@@ -240,13 +240,11 @@ async fn nothing_that_services_say_has_a_secret_whatever_fails() {
         }
         let empty = PublishRequest { channel: "orders".to_owned(), ..PublishRequest::default() };
         said.status("no payload", publisher.publish(with(empty, token)).await);
-        for target in ["tidings.v1.SubscriberService/ListMessages", "no.such.Service/Call", STRAY] {
+        for target in ["tidings.v1.SubscriberService/ListMessages", "no.such.Service/Call"] {
             let head = format!(
                 "POST /{target} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/grpc-web\r\ncontent-length: 5\r\nauthorization: Bearer {token}\r\n\r\n\0\0\0\0\0"
             );
-            // An answer may repeat what was asked for, to whoever asked: the path, that is. It is not logged.
-            let answer = raw(house.subscriber.1, &head);
-            said.note("an answer", answer.replace(&format!("/{STRAY}"), ""));
+            said.note("an answer", raw(house.subscriber.1, &head));
             said.note("no TLS", raw(house.publisher.1, &head));
         }
         said.note("no HTTP", raw(house.subscriber.1, &format!("AUTH {token}\r\n\r\n")));
