@@ -32,6 +32,7 @@ mod multiplexed;
 mod net;
 mod optimistic;
 mod output_limit;
+mod password;
 mod pipeline;
 mod publish;
 mod publish_connection;
@@ -72,7 +73,8 @@ use tokio_util::{
 };
 
 pub use self::{
-    server::{PasswordError, Server, ServerError, ServerFiles, TlsError, TlsFiles},
+    password::PasswordError,
+    server::{Server, ServerError, ServerFiles, TlsError, TlsFiles},
     url::{InvalidUrl, ServerUrl},
 };
 

@@ -7,19 +7,16 @@ use tidings::limits::CONNECT_PART;
 
 #[cfg(not(simulation))]
 mod dial;
-mod password;
 #[cfg(not(simulation))]
 mod resolve;
 mod steps;
 mod tls;
 
-pub(crate) use self::{password::Password, steps::Steps};
-pub use self::{
-    password::PasswordError,
-    tls::{TlsError, TlsFiles},
-};
+pub(crate) use self::steps::Steps;
+pub use self::tls::{TlsError, TlsFiles};
 use super::{
     net::{self, Reader, Writer},
+    password::{self, Password, PasswordError},
     url::ServerUrl,
 };
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use redis::{ConnectionAddr, IntoConnectionInfo as _};
 
-use super::server::Password;
+use super::password::Password;
 
 /// A checked `redis://[user[:password]@]host[:port][/database]`, or the same with `rediss://` for TLS. Its `Display`
 /// and `Debug` keep the password to themselves.

@@ -1,5 +1,5 @@
-//! Secrets stay where they are: both services log everything that they and their libraries can, every kind of failure is
-//! made, and nothing that anybody can read of them afterwards has a password, a token, or a key.
+//! Secrets stay where they are: both services log everything that they and their libraries can, every kind of failure
+//! is made, and nothing that anybody can read of them afterwards has a password, a token, or a key.
 
 use std::{
     io::{Read as _, Write as _},

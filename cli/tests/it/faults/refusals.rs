@@ -22,9 +22,15 @@ fn said(process: &Process, words: &str) -> usize {
 
 /// Services that come up whether Redis can be used or not.
 async fn start_alone(url: &str) -> Rig {
+    start_within(url, "400ms").await
+}
+
+/// The same with another time for Redis.
+async fn start_within(url: &str, timeout: &str) -> Rig {
+    let flag = format!("--redis-timeout={timeout}");
     Rig {
-        publisher: Publisher::start_alone(url, &["--redis-timeout=400ms"]).await,
-        subscriber: Subscriber::start_alone(url, &["--redis-timeout=400ms"]).await,
+        publisher: Publisher::start_alone(url, &[&flag]).await,
+        subscriber: Subscriber::start_alone(url, &[&flag]).await,
     }
 }
 
@@ -78,13 +84,17 @@ async fn a_read_only_replica() {
 async fn a_wrong_password() {
     let redis = RedisServer::start_with(&["--save", "", "--requirepass", "secret"]);
     let port = redis.port();
-    is_of_no_use(&format!("redis://:wrong@127.0.0.1:{port}"), "refuses the user or password in --redis-url").await;
+    is_of_no_use(
+        &format!("redis://:wrong@127.0.0.1:{port}"),
+        "refuses the user or password (--redis-url, --redis-password-file)",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password() {
     let redis = RedisServer::start_with(&["--save", "", "--requirepass", "secret"]);
-    is_of_no_use(&redis.url(), "wants a password; give it in --redis-url").await;
+    is_of_no_use(&redis.url(), "wants a password; give it in --redis-password-file or --redis-url").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,14 +167,15 @@ async fn a_redis_that_is_not_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_loads_its_data() {
     const WORDS: &str = "loading its data into memory";
-    // Slow for each key, and with a look at its clients after each.
-    let slow = ["--save", "", "--key-load-delay", "1500", "--loading-process-events-interval-bytes", "1024"];
+    // Slow for each key, and with a look at its clients after some.
+    let slow = ["--save", "", "--key-load-delay", "800", "--loading-process-events-interval-bytes", "1024"];
     let mut redis = RedisServer::start_with(&slow);
-    redis.command(&["EVAL", "for i = 1, 6000 do redis.call('SET', 'k' .. i, i) end", "0"]);
+    redis.command(&["EVAL", "for i = 1, 24000 do redis.call('SET', 'k' .. i, i) end", "0"]);
     assert_eq!(redis.command(&["SAVE"]), "+OK");
     redis.kill();
     redis.launch();
-    let rig = start_alone(&redis.url()).await;
+    // Each answer takes a while here, and an attempt to connect needs several.
+    let rig = start_within(&redis.url(), "3s").await;
     until("both have tried", || {
         [&rig.publisher.process, &rig.subscriber.process].iter().all(|one| said(one, WORDS) > 0)
     })

@@ -49,7 +49,7 @@ pub enum PasswordError {
 }
 
 /// Reads the password of a file: its text without the line break at the end.
-pub(super) fn read(path: &PathBuf) -> Result<Password, PasswordError> {
+pub(crate) fn read(path: &PathBuf) -> Result<Password, PasswordError> {
     let unreadable = |source| PasswordError::Unreadable { path: path.clone(), source };
     let file = fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
