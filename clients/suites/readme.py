@@ -7,19 +7,17 @@ taken, free ones replace them.
 
 import json
 import os
-import pathlib
 import re
-import shlex
 import shutil
-import signal
 import subprocess
 import time
 
 from lab import readme
 from lab import stack as stacks
 from lab.follow import Follower, frozen, restarted
-from lab.report import Failed, expect
+from lab.report import expect
 from lab.stack import free_port, is_free
+from lab.terminal import Terminal
 from lab.tools import BINARIES, HOME, ROOT
 
 SERVE = "cargo run --locked"
@@ -29,31 +27,26 @@ IN_CONTAINERS = ("In containers", "make test-image")
 # From here on the reader is beside the clone.
 CLIENTS = "Clients in any language"
 FLAG = re.compile(r"`(--[a-z-]+)")
-PATIENCE_S = 30
 
 
-class Reader:
+class Reader(Terminal):
     """Someone who types what the README says."""
 
     def __init__(self, tools):
-        self.tools = tools
-        self.ports = {port: port if is_free(port) else free_port() for port in (3000, 3001)}
-        self.folder, installed = HOME / "readme", HOME / "installed"
-        for folder in (self.folder, installed):
-            shutil.rmtree(folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        # What one block leaves (folder, variables) the next one finds.
-        self.left = self.folder / "left"
-        self.left.write_text(f"cd {ROOT}\n")
+        ports = {port: port if is_free(port) else free_port() for port in (3000, 3001)}
+        folder, installed = HOME / "readme", HOME / "installed"
+        for old in (folder, installed):
+            shutil.rmtree(old, ignore_errors=True)
+        folder.mkdir(parents=True)
         path = [part for part in tools.env["PATH"].split(os.pathsep) if part != str(BINARIES)]
-        self.env = {
+        env = {
             **tools.env,
             "PATH": os.pathsep.join([str(installed / "bin"), *path]),
-            "TIDINGS_PUBLISHER_LISTEN": f"127.0.0.1:{self.ports[3000]}",
-            "TIDINGS_SUBSCRIBER_LISTEN": f"127.0.0.1:{self.ports[3001]}",
+            "TIDINGS_PUBLISHER_LISTEN": f"127.0.0.1:{ports[3000]}",
+            "TIDINGS_SUBSCRIBER_LISTEN": f"127.0.0.1:{ports[3001]}",
             # `tidings publish` and its like find the services as the README's reader would.
-            "TIDINGS_PUBLISHER": f"http://127.0.0.1:{self.ports[3000]}",
-            "TIDINGS_SUBSCRIBER": f"http://127.0.0.1:{self.ports[3001]}",
+            "TIDINGS_PUBLISHER": f"http://127.0.0.1:{ports[3000]}",
+            "TIDINGS_SUBSCRIBER": f"http://127.0.0.1:{ports[3001]}",
             # `cargo install` goes here, and need not optimise what is only tried out.
             "CARGO_INSTALL_ROOT": str(installed),
             "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
@@ -64,48 +57,13 @@ class Reader:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
         }
+        super().__init__(folder, ROOT, ports, env)
         self.server = None
-
-    def localized(self, text):
-        """The text with the ports that are really used."""
-        for port, used in self.ports.items():
-            text = re.sub(rf"\b{port}\b", str(used), text)
-        return text
 
     def leave_clone(self):
         """From now on another folder replaces the reader's clone, beside which new ones may be made: it has what is copied there."""
         shutil.copytree(ROOT / "proto", self.folder / "tidings/proto")
         self.left.write_text(f"cd {self.folder / 'tidings'}\n")
-
-    def here(self):
-        """The folder in which the reader is now."""
-        return pathlib.Path(re.search(r"^cd (.*)$", self.left.read_text(), re.MULTILINE)[1])
-
-    def shell(self, text):
-        """A line for bash that runs a text where the block before it ended, and leaves what the next one finds."""
-        leave = f"{{ echo \"cd $PWD\"; export -p; }} >{self.left}.new && mv {self.left}.new {self.left}"
-        return ["bash", "-euo", "pipefail", "-c", f". {self.left}\ntrap {shlex.quote(leave)} EXIT\n{self.localized(text)}"]
-
-    def type(self, block):
-        """Runs a block; a command that never ends is left as soon as it has printed what it should."""
-        process = subprocess.Popen(
-            self.shell(block.text), env=self.env, stdin=subprocess.DEVNULL,
-            stdout=open(self.folder / "output", "wb"), stderr=subprocess.STDOUT, start_new_session=True)
-        output, deadline = "", time.monotonic() + (PATIENCE_S if block.output else 1200)
-        try:
-            while True:
-                code = process.poll()
-                output = (self.folder / "output").read_text(errors="replace")
-                if block.output and readme.same(self.localized(block.output), output):
-                    return
-                if code is not None or time.monotonic() > deadline:
-                    break
-                time.sleep(0.1)
-        finally:
-            self.end(process)
-        if block.output:
-            raise Failed(f"expected\n{block.output}\nbut it printed\n{output}")
-        expect(code == 0, f"exit code {code}\n{output[-3000:]}")
 
     def serve(self, block):
         self.server = subprocess.Popen(
@@ -128,20 +86,6 @@ class Reader:
         if self.server:
             self.end(self.server)
 
-    @staticmethod
-    def end(process):
-        """Ends the whole group of a command, as Ctrl-C in its terminal would, and then for certain."""
-        for number in (signal.SIGINT, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, number)
-            except ProcessLookupError:
-                break
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                continue
-        process.wait()
-
 
 def run(report, tools):
     found = readme.blocks(ROOT / "README.md")
@@ -154,7 +98,7 @@ def run(report, tools):
             if block.section == CLIENTS and not (reader.folder / "tidings").exists():
                 reader.leave_clone()
             if block.file:
-                (reader.here() / block.file).write_text(reader.localized(block.text))
+                reader.write(block)
             elif block.language == "sh":
                 with report.check(f"line {block.line}: {first[:90]}"):
                     if first == SERVE:
