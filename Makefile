@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-fallback test-upgrade test-clients test-image chaos simulate fuzz h2spec lint proto-baseline bench bench-quick bench-counts bench-micro sizing
+.PHONY: help build test test-fallback test-upgrade test-clients test-image chaos simulate fuzz h2spec deny lint proto-baseline bench bench-quick bench-counts bench-micro sizing
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ fuzz: ## Fuzzes TARGET (all when none is named) for SECONDS (60) each; installs 
 h2spec: ## HTTP/2's rules, case by case, against the optimised program; installs h2spec with Go if it is missing
 	$(CARGO) build --release --locked --bin tidings
 	scripts/h2spec target/release/tidings
+
+deny: ## Licences and sources of all dependencies, and advisories where their database can be had; installs cargo-deny
+	scripts/deny
 
 lint: ## Format, Clippy, docs, the contract, the walls between crates
 	$(CARGO) fmt --all --check
