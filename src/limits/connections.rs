@@ -1,0 +1,53 @@
+//! The connections to Redis.
+
+use std::time::Duration;
+
+/// The first pause before a lost Redis connection is tried again.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
+/// The longest: Redis is found within a second of its return.
+pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// Which part of `--redis-timeout` an attempt to connect may take (a half): a call that waits for Redis sees one
+/// attempt fail, and has time for another. It covers all of the attempt: the name, the connection, TLS, signing in, and
+/// what is asked first.
+pub const CONNECT_PART: u32 = 2;
+/// How soon the next address of a name is tried as well when the one before does not answer: what RFC 8305 recommends.
+pub const DIAL_PAUSE: Duration = Duration::from_millis(250);
+/// Addresses of a name that are tried in one attempt.
+pub const DIAL_ADDRESSES: usize = 8;
+/// How long the result of a look-up is believed that ended when nobody waited for it any more.
+pub const LOOKUP_AGE: Duration = Duration::from_secs(10);
+/// Bytes of `--redis-password-file`: more is another file.
+pub const REDIS_PASSWORD_BYTES: usize = 4 << 10;
+/// How often the command connection is asked whether it works, and message delivery is probed: rarely enough to cost
+/// nothing, and often enough to be within `PROBE_GRACE`.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How much longer than `--redis-timeout` no probe may have come through before streams are not served any more: probes
+/// go out every second or two, and one may be lost with a connection.
+pub const PROBE_GRACE: Duration = Duration::from_secs(3);
+/// How many times `--redis-timeout` an answer may take on the live connection while messages come: it comes after all
+/// that Redis had to send before.
+pub const ANSWER_AFTER_MESSAGES: u32 = 4;
+/// One read of the socket over which answers to optimistic publishes come, which are a number each.
+pub const PUBLISH_READ_BYTES: usize = 4 << 10;
+/// One read of the live connection's socket: large, so that under load a batch is worth sharing.
+pub const LIVE_READ_BYTES: usize = 128 << 10;
+/// Commands to the live connection that wait; the hub keeps what is beyond them, and is never held up.
+pub const LIVE_COMMANDS: usize = 1_024;
+/// Batches from the live connection that wait, each of which one read brought: two megabytes. Beyond them the socket is
+/// not read.
+pub const LIVE_BATCHES: usize = 16;
+/// How long a refusal by Redis must not have been met to be said in the log again.
+pub const LOG_QUIET: Duration = Duration::from_secs(60);
+/// Refusals that a publisher distinguishes in its log, by channel where they are of one: further ones are not named
+/// until others are quiet.
+pub const LOG_CHANNELS: usize = 64;
+/// How often the log says that plain programs publish what is larger than a message may be.
+pub const OVERSIZED_QUIET: Duration = Duration::from_secs(60);
+/// Reasons why Redis is away that are remembered; more of them, one after the other, are worth to be said again.
+pub const LOG_REASONS: usize = 32;
+/// One line of a reply of Redis on the live connection: of an error, or of a number.
+pub const REPLY_LINE_BYTES: usize = 64 << 10;
+/// Elements of one such reply: the longest has the names of recent channels.
+pub const REPLY_ELEMENTS: usize = 4_096;
+/// How deep such replies may be nested: one more than any of ours is.
+pub const REPLY_DEPTH: usize = 4;
