@@ -128,6 +128,8 @@ pub const REGISTRY_PAGE: usize = 2_000;
 pub const NAMES_AT_ONCE: usize = 256;
 /// Names that are matched with patterns before others get their turn: a millisecond.
 pub const MATCHES_AT_ONCE: usize = 4_096;
+/// Requests that go through the names of all channels at once: the others wait for their turn, and publishes for none.
+pub const NAME_SCANS: usize = 1;
 /// How long a request waits until those before it have gone through the names of all channels. One takes tens of
 /// milliseconds where there are a hundred thousand.
 pub const LIST_WAIT: Duration = Duration::from_secs(5);

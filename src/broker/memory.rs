@@ -36,7 +36,7 @@ use crate::{
     envelope,
     limits::{
         BATCH_MESSAGES, EMBEDDED_BYTES, EMBEDDED_CHANNELS, EMBEDDED_COMMANDS, EMBEDDED_EVENTS, EMBEDDED_QUEUE_BYTES,
-        EMBEDDED_SWEPT, LIST_WAIT, MESSAGE_BYTES, REGISTRY_RECENT_NAMES,
+        EMBEDDED_SWEPT, LIST_WAIT, MESSAGE_BYTES, NAME_SCANS, REGISTRY_RECENT_NAMES,
     },
     message::{DataSet, Draft, Epoch},
 };
@@ -101,7 +101,7 @@ impl Memory {
             inner: Arc::new(Inner { retention, bounds, clock, data_set: DataSet::random(), core: Mutex::default() }),
             state: watch::Sender::new(State::Up),
             tasks: TaskTracker::new(),
-            listing: Semaphore::new(1),
+            listing: Semaphore::new(NAME_SCANS),
             _end: closing.clone().drop_guard(),
             closing,
         })

@@ -178,9 +178,8 @@ async fn a_live_connection_that_redis_ends_alone_is_named_in_the_log() {
     stream.started().await;
     it.publish("slow", "1").await;
     assert_eq!(stream.messages(1).await[0].sequence, 1);
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    // A limit that the next message is over.
-    redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 16kb 16kb 1"]);
+    // The next message is over it, and nothing else is: Redis takes 16 KiB at a time for what waits.
+    redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 512kb 512kb 60"]);
     it.publish("slow", "x".repeat(900_000)).await;
     assert_eq!(stream.messages(1).await[0].sequence, 2);
     it.served.process.wait_for_output("the live connection to Redis was ended, and no other");

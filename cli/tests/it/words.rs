@@ -130,6 +130,9 @@ fn look(folder: &Path, seen: &mut usize, twice: &mut Vec<String>) {
             look(&path, seen, twice);
             continue;
         }
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
         let code = fs::read_to_string(&path).expect("code");
         for variant in code.split("#[error(").skip(1) {
             // Its fields end where the next variant, or whatever follows, begins.

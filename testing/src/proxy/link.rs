@@ -21,8 +21,11 @@ use super::{Direction, Flow, How, Links, frames::Frames};
 /// One read, and how many may wait to be passed on, in each direction.
 const READ: usize = 64 << 10;
 const QUEUE: usize = 64;
-/// What a client sends that subscribes; in whatever case.
-const SUBSCRIBE: &[u8] = b"SUBSCRIBE\r\n";
+/// The commands by which a client subscribes, as it sends them; in whatever case. Their names alone are also in what
+/// asks for a user's rights.
+const SUBSCRIBE: [&[u8]; 2] = [b"$9\r\nSUBSCRIBE\r\n", b"$10\r\nPSUBSCRIBE\r\n"];
+/// The longest of them.
+const LONGEST: usize = SUBSCRIBE[1].len();
 
 pub(super) struct Link {
     has_subscribed: AtomicBool,
@@ -150,9 +153,10 @@ impl Link {
             return;
         }
         end.extend_from_slice(bytes);
-        if end.windows(SUBSCRIBE.len()).any(|window| window.eq_ignore_ascii_case(SUBSCRIBE)) {
+        let is_sent = |command: &[u8]| end.windows(command.len()).any(|window| window.eq_ignore_ascii_case(command));
+        if SUBSCRIBE.into_iter().any(is_sent) {
             self.has_subscribed.store(true, Ordering::Relaxed);
         }
-        end.drain(..end.len().saturating_sub(SUBSCRIBE.len() - 1));
+        end.drain(..end.len().saturating_sub(LONGEST - 1));
     }
 }
