@@ -1,7 +1,9 @@
 //! The server: where it is, how we sign in, and how a connection to it is made. All connections of the broker are made
 //! here, those of the `redis` crate too, which gets them signed in and never sees a password.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+#[cfg(not(simulation))]
+use std::sync::Arc;
+use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use tidings::limits::CONNECT_PART;
 
@@ -25,6 +27,7 @@ use super::{
 pub struct Server {
     url: ServerUrl,
     password_file: Option<PathBuf>,
+    #[cfg_attr(simulation, expect(dead_code, reason = "a simulated network has no TLS"))]
     tls: Option<tls::Tls>,
     #[cfg(not(simulation))]
     resolver: Arc<resolve::Resolver>,

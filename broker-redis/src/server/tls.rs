@@ -123,6 +123,7 @@ impl Tls {
     }
 
     /// Makes TLS of a connection.
+    #[cfg_attr(simulation, expect(dead_code, reason = "a simulated network has no TLS"))]
     pub(super) async fn connect(&self, config: ClientConfig, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         TlsConnector::from(Arc::new(config)).connect(self.name.clone(), socket).await
     }
