@@ -1,4 +1,8 @@
 //! The certificates that clients connect with.
 #![no_main]
 
-tidings_fuzz::target!("certificates", tidings_auth::fuzzing::certificate_seeds, tidings_auth::fuzzing::check_certificate);
+tidings_fuzz::target!(
+    "certificates",
+    tidings_auth::fuzzing::certificate_seeds,
+    tidings_auth::fuzzing::check_certificate
+);

@@ -6,7 +6,7 @@
 //! log (shared pages)    → CatchUp ─┘
 //! ```
 //!
-//! The stream's [positions](positions) are the only truth about what was delivered. A chunk is passed on whole, as it
+//! The stream's [positions] are the only truth about what was delivered. A chunk is passed on whole, as it
 //! is, when every run in it continues the stream's positions; otherwise it is cut, or the log is read first.
 
 mod backlog;
