@@ -26,7 +26,7 @@ pub(crate) use command::{Served, Tail, run_with_input};
 pub(crate) use house::{House, Publisher, Subscriber, connect};
 pub(crate) use key_server::{Answer, KeyServer};
 pub(crate) use peer::Peer;
-pub(crate) use process::{Process, binary, clean_command};
+pub(crate) use process::{Process, binary, clean_command, with_fast_paths};
 pub(crate) use raw::Raw;
 pub(crate) use scraped::Scraped;
 pub(crate) use signer::{Signer, key_set, part, seconds_from_now, with_secret};
