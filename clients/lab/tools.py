@@ -20,6 +20,7 @@ NEEDED = {
     "go": "Go 1.26 or newer",
     "node": "Node.js 20 or newer",
     "npm": "npm, which comes with Node.js",
+    "openssl": "OpenSSL, for the certificates of docs/deployment.md",
 }
 
 
