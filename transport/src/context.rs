@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{DrainSignal, bodies::Bodies, deadline::Deadline, unread::Unread};
+use super::{DrainSignal, bodies::Bodies, deadline::Deadline, unread::Unread, usage::Open};
 
 /// What the calls of a connection share.
 #[derive(Debug)]
@@ -55,11 +55,18 @@ pub struct CallContext {
     caller: Caller,
     call: Call,
     deadline: Option<Instant>,
+    /// What it counts for, where the answer holds that by itself.
+    open: Option<Arc<Open>>,
 }
 
 impl CallContext {
     pub(super) fn new(connection: Arc<Connection>, caller: Caller, call: Call, deadline: Option<Instant>) -> Self {
-        Self { connection, caller, call, deadline }
+        Self { connection, caller, call, deadline, open: None }
+    }
+
+    /// The same, counted until its answer has ended.
+    pub(super) fn counted(self, open: Arc<Open>) -> Self {
+        Self { open: Some(open), ..self }
     }
 
     /// That of a call that came through no connection: it ends with the server alone, and may do everything.
@@ -128,6 +135,6 @@ impl CallContext {
             let left = at.duration_since(SystemTime::now()).unwrap_or_default();
             Some((Instant::now().checked_add(left)?, reason))
         });
-        Deadline::with_expiry(self.deadline, expiry, self.call)
+        Deadline::with_expiry(self.deadline, expiry, self.call).holding(self.open.clone())
     }
 }

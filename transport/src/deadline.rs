@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,12 +13,16 @@ use tidings_auth::Reason;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
-/// Ends a call whose client waits no longer, or is believed no longer.
+use super::usage::Open;
+
+/// Ends a call whose client waits no longer, or is believed no longer. It lives as long as the call's answer.
 #[derive(Debug)]
 pub(super) struct Deadline {
     // Few calls have one.
     sleep: Option<Pin<Box<Sleep>>>,
     end: End,
+    /// What the call counts for, until its answer has ended.
+    _open: Option<Arc<Open>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,14 +33,14 @@ enum End {
 
 impl Deadline {
     pub(super) fn new(at: Option<Instant>, call: Call) -> Self {
-        Self { sleep: at.map(|at| Box::pin(sleep_until(at))), end: End::Deadline(call) }
+        Self { sleep: at.map(|at| Box::pin(sleep_until(at))), end: End::Deadline(call), _open: None }
     }
 
     /// Whichever comes first.
     pub(super) fn with_expiry(at: Option<Instant>, expiry: Option<(Instant, Reason)>, call: Call) -> Self {
         match (at, expiry) {
             (at, Some((expiry, reason))) if at.is_none_or(|at| expiry < at) => {
-                Self { sleep: Some(Box::pin(sleep_until(expiry))), end: End::Expiry(reason) }
+                Self { sleep: Some(Box::pin(sleep_until(expiry))), end: End::Expiry(reason), _open: None }
             }
             (at, _) => Self::new(at, call),
         }
@@ -43,7 +48,12 @@ impl Deadline {
 
     /// One that never passes.
     pub(super) fn none() -> Self {
-        Self { sleep: None, end: End::Expiry(Reason::Token) }
+        Self { sleep: None, end: End::Expiry(Reason::Token), _open: None }
+    }
+
+    /// The same, with what the call counts for.
+    pub(super) fn holding(self, open: Option<Arc<Open>>) -> Self {
+        Self { _open: open, ..self }
     }
 
     /// Ready, once it has passed, with DEADLINE_EXCEEDED or UNAUTHENTICATED.

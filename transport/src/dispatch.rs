@@ -120,6 +120,12 @@ impl Dispatch {
             Err(status) => return Call::refused(status),
         };
         let timer = context.timer();
+        // On a fast path the answer holds the count by itself: around each of a stream's chunks another body would cost
+        // as much again.
+        let (context, open) = match open {
+            Some(open) if method.fast_path().is_some() && !open.is_paced() => (context.counted(open.into()), None),
+            open => (context, open),
+        };
         let state = match method.fast_path() {
             Some(FastPath::OfOne(operation)) => State::read(request.into_body(), context, Arc::clone(operation)),
             Some(FastPath::OfMany(operation)) => {

@@ -64,12 +64,18 @@ impl CallContext {
 }
 
 /// A call that is counted.
+#[derive(Debug)]
 pub(super) struct Open {
     _streams: [Option<Held>; 2],
     paced: Option<Arc<Account>>,
 }
 
 impl Open {
+    /// Whether its answer waits where more was sent than may be.
+    pub(super) fn is_paced(&self) -> bool {
+        self.paced.is_some()
+    }
+
     /// Counts it until its answer has ended.
     pub(super) fn until_end_of(self: Box<Self>, body: Body) -> Body {
         Body::new(Counted { inner: body, open: self, pause: None })
