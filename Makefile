@@ -18,7 +18,7 @@ test: ## All Rust tests; installs Debian's redis-server where there is none (ask
 
 test-fallback: ## The tests of the services once more, without their fast paths
 	scripts/ensure-redis
-	WITHOUT_FAST_PATHS=1 $(CARGO) test --locked -p tidings-publisher -p tidings-cli --test it
+	WITHOUT_FAST_PATHS=1 $(CARGO) test --locked --workspace --test it
 
 test-upgrade: ## An earlier version's programs beside this one's, on one Redis
 	scripts/ensure-redis

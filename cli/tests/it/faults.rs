@@ -24,7 +24,7 @@ use tidings_testing::RedisServer;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::harness::{Publisher, Subscriber, channel, connect, reason, text, text_of};
+use crate::harness::{Publisher, Subscriber, channel, reason, text, text_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_services_start_say_so_and_recover() {
@@ -52,30 +52,6 @@ async fn without_redis_services_start_say_so_and_recover() {
     assert_eq!(text_of(&stream.message().await), "hello");
     publisher.stop();
     subscriber.stop();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_ends_open_streams_in_time_and_says_why() {
-    const STREAMS: usize = 200;
-    let redis = RedisServer::start();
-    let mut subscriber = Subscriber::start(&redis.url(), &["--shutdown-timeout=3s"]).await;
-    let mut streams = Vec::new();
-    for n in 0..STREAMS {
-        let mut stream = subscriber.stream(channel(&format!("s{}", n % 20))).await;
-        stream.started().await;
-        streams.push(stream);
-    }
-    // A connection that is idle must not hold the end up either.
-    let idle = connect(subscriber.address).await;
-    let began = Instant::now();
-    subscriber.process.signal("TERM");
-    for mut stream in streams {
-        let status = stream.end().await;
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "DRAINING"), "{status:?}");
-    }
-    assert!(subscriber.process.wait(Duration::from_secs(5)).success());
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    drop(idle);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use tidings::pb::{GapReason, StreamMessagesRequest};
 use tidings_testing::RedisServer;
 use tonic::Code;
 
-use crate::harness::{Publisher, Subscriber, channel, pattern, text, text_of};
+use crate::harness::{Publisher, Subscriber, channel, text, text_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_cannot_be_read_hurts_no_other() {
@@ -49,24 +49,6 @@ async fn a_flush_is_noticed_on_a_quiet_channel_whatever_plain_programs_wrote() {
     publisher.client().publish(text("quiet", "new")).await.expect("published");
     assert_eq!(stream.message().await.sequence, 1);
     publisher.stop();
-    subscriber.stop();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn plain_messages_do_not_prevent_resuming_a_pattern() {
-    let redis = RedisServer::start();
-    let subscriber = Subscriber::start(&redis.url(), &[]).await;
-    let mut stream = subscriber.stream(pattern("p.*")).await;
-    let started = stream.started().await;
-    stream.caught_up().await;
-    redis.command(&["PUBLISH", "p.plain", "hello"]);
-    let message = stream.message().await;
-    let after = vec![started, message.cursor];
-    let mut resumed = subscriber.stream(StreamMessagesRequest { after, ..pattern("p.*") }).await;
-    resumed.started().await;
-    resumed.caught_up().await;
-    redis.command(&["PUBLISH", "p.plain", "again"]);
-    assert_eq!(text_of(&resumed.message().await), "again");
     subscriber.stop();
 }
 

@@ -6,50 +6,51 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings_testing::free_port;
-
-use super::{Scraped, TEST_TIMEOUT};
+use crate::{Scraped, TEST_TIMEOUT, free_port};
 
 /// Where one listens.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Admin(pub(crate) SocketAddr);
+pub struct Admin(pub SocketAddr);
 
 /// What it answered.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) code: u16,
-    pub(crate) head: String,
-    pub(crate) body: String,
+pub struct Answer {
+    /// The status code.
+    pub code: u16,
+    /// Its headers, in lower case.
+    pub head: String,
+    /// The body.
+    pub body: String,
 }
 
 impl Admin {
     /// On a port that is free now.
-    pub(crate) fn choose() -> Self {
+    pub fn choose() -> Self {
         Self(SocketAddr::from(([127, 0, 0, 1], free_port())))
     }
 
     /// The flag that makes a service listen there.
-    pub(crate) fn flag(self) -> String {
+    pub fn flag(self) -> String {
         format!("--admin-listen={}", self.0)
     }
 
     /// Asks for a path.
-    pub(crate) fn get(self, path: &str) -> Answer {
+    pub fn get(self, path: &str) -> Answer {
         self.ask("GET", path)
     }
 
     /// Connects, and says nothing.
-    pub(crate) fn connect(self) -> TcpStream {
+    pub fn connect(self) -> TcpStream {
         TcpStream::connect(self.0).expect("the admin listener accepts")
     }
 
     /// Asks in any way.
-    pub(crate) fn ask(self, method: &str, path: &str) -> Answer {
+    pub fn ask(self, method: &str, path: &str) -> Answer {
         self.ask_as(method, path, &format!("host: {}\r\n", self.0))
     }
 
     /// The same with headers of one's own, each with its line's end.
-    pub(crate) fn ask_as(self, method: &str, path: &str, headers: &str) -> Answer {
+    pub fn ask_as(self, method: &str, path: &str, headers: &str) -> Answer {
         let mut stream = self.connect();
         stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
         write!(stream, "{method} {path} HTTP/1.1\r\n{headers}\r\n").expect("sent");
@@ -61,7 +62,7 @@ impl Admin {
     }
 
     /// All metrics, which must be well-formed.
-    pub(crate) fn scrape(self) -> Scraped {
+    pub fn scrape(self) -> Scraped {
         let answer = self.get("/metrics");
         assert_eq!(answer.code, 200, "{answer:?}");
         assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
@@ -69,7 +70,7 @@ impl Admin {
     }
 
     /// Waits until the metrics are as expected.
-    pub(crate) async fn shows(self, what: &str, expected: impl Fn(&Scraped) -> bool) -> Scraped {
+    pub async fn shows(self, what: &str, expected: impl Fn(&Scraped) -> bool) -> Scraped {
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let scraped = self.scrape();
@@ -82,7 +83,7 @@ impl Admin {
     }
 
     /// Waits until it listens.
-    pub(crate) async fn listens(self) {
+    pub async fn listens(self) {
         let deadline = Instant::now() + TEST_TIMEOUT;
         while TcpStream::connect(self.0).is_err() {
             assert!(Instant::now() < deadline, "the admin listener does not listen");
@@ -91,7 +92,7 @@ impl Admin {
     }
 
     /// Waits until a path is answered with a code; returns what it said then.
-    pub(crate) async fn becomes(self, path: &str, code: u16) -> String {
+    pub async fn becomes(self, path: &str, code: u16) -> String {
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let answer = self.get(path);

@@ -1,7 +1,7 @@
 //! Capture by a Redis user whose rights are taken away and given back.
 
 use super::*;
-use crate::harness::Admin;
+use tidings_testing::Admin;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_continues_when_the_rights_are_mended_and_the_metrics_say_so() {

@@ -9,41 +9,41 @@ use tidings::pb::{
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Status, Streaming, transport::Channel};
 
-use super::{TEST_TIMEOUT, connect};
+use crate::{TEST_TIMEOUT, connect};
 
 /// An open stream.
-pub(crate) struct Stream(Streaming<StreamMessagesResponse>);
+pub struct Stream(Streaming<StreamMessagesResponse>);
 
 impl Stream {
     /// A stream whose headers have arrived.
-    pub(crate) fn new(stream: Streaming<StreamMessagesResponse>) -> Self {
+    pub fn new(stream: Streaming<StreamMessagesResponse>) -> Self {
         Self(stream)
     }
 
     /// Opens a stream that shares no connection with others.
-    pub(crate) async fn alone(address: SocketAddr, request: StreamMessagesRequest) -> Self {
+    pub async fn alone(address: SocketAddr, request: StreamMessagesRequest) -> Self {
         Self::open(SubscriberServiceClient::new(connect(address).await), request).await
     }
 
     /// Opens a stream.
-    pub(crate) async fn open(mut client: SubscriberServiceClient<Channel>, request: StreamMessagesRequest) -> Self {
+    pub async fn open(mut client: SubscriberServiceClient<Channel>, request: StreamMessagesRequest) -> Self {
         let opened = timeout(TEST_TIMEOUT, client.stream_messages(request)).await.expect("headers in time");
         Self(opened.expect("a stream").into_inner())
     }
 
     /// The next event, or the status that the stream ended with (`None` where that is OK).
-    pub(crate) async fn try_next(&mut self) -> Result<Option<Event>, Status> {
+    pub async fn try_next(&mut self) -> Result<Option<Event>, Status> {
         let answer = timeout(TEST_TIMEOUT, self.0.message()).await.expect("an event in time")?;
         Ok(answer.map(|response| response.event.expect("an event of a known kind")))
     }
 
     /// The next event.
-    pub(crate) async fn next(&mut self) -> Event {
+    pub async fn next(&mut self) -> Event {
         self.try_next().await.expect("no error").expect("the stream continues")
     }
 
     /// The next event but heartbeats.
-    pub(crate) async fn next_event(&mut self) -> Event {
+    pub async fn next_event(&mut self) -> Event {
         loop {
             match self.next().await {
                 Event::Heartbeat(_) => {}
@@ -53,7 +53,7 @@ impl Stream {
     }
 
     /// The cursor of the `started` event, which must be next.
-    pub(crate) async fn started(&mut self) -> String {
+    pub async fn started(&mut self) -> String {
         match self.next().await {
             Event::Started(started) => started.cursor,
             other => panic!("expected started, got {other:?}"),
@@ -61,7 +61,7 @@ impl Stream {
     }
 
     /// The next event but heartbeats, which must be a message.
-    pub(crate) async fn message(&mut self) -> Message {
+    pub async fn message(&mut self) -> Message {
         match self.next_event().await {
             Event::Message(message) => message,
             other => panic!("expected a message, got {other:?}"),
@@ -69,7 +69,7 @@ impl Stream {
     }
 
     /// The next messages; `caught_up` may be among them.
-    pub(crate) async fn messages(&mut self, count: usize) -> Vec<Message> {
+    pub async fn messages(&mut self, count: usize) -> Vec<Message> {
         let mut messages = Vec::with_capacity(count);
         while messages.len() < count {
             match self.next_event().await {
@@ -82,7 +82,7 @@ impl Stream {
     }
 
     /// The cursor of `caught_up`, which must be the next event but heartbeats.
-    pub(crate) async fn caught_up(&mut self) -> String {
+    pub async fn caught_up(&mut self) -> String {
         match self.next_event().await {
             Event::CaughtUp(caught_up) => caught_up.cursor,
             other => panic!("expected caught_up, got {other:?}"),
@@ -90,7 +90,7 @@ impl Stream {
     }
 
     /// The next event but heartbeats, which must be a gap.
-    pub(crate) async fn gap(&mut self) -> Gap {
+    pub async fn gap(&mut self) -> Gap {
         match self.next_event().await {
             Event::Gap(gap) => gap,
             other => panic!("expected a gap, got {other:?}"),
@@ -98,7 +98,7 @@ impl Stream {
     }
 
     /// The cursor of the next heartbeat; messages may come before it.
-    pub(crate) async fn heartbeat(&mut self) -> String {
+    pub async fn heartbeat(&mut self) -> String {
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Event::Heartbeat(heartbeat) = timeout_at(deadline, self.next()).await.expect("a heartbeat in time") {
@@ -108,14 +108,14 @@ impl Stream {
     }
 
     /// Makes sure that nothing but heartbeats comes for a while.
-    pub(crate) async fn is_quiet(&mut self, time: Duration) {
+    pub async fn is_quiet(&mut self, time: Duration) {
         if let Ok(event) = timeout(time, self.next_event()).await {
             panic!("expected nothing, got {event:?}");
         }
     }
 
     /// The status that the stream ends with.
-    pub(crate) async fn end(&mut self) -> Status {
+    pub async fn end(&mut self) -> Status {
         loop {
             match self.try_next().await {
                 Ok(Some(_)) => {}

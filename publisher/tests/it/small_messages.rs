@@ -10,11 +10,9 @@ use std::{
 };
 
 use tidings::pb::{PublishStreamRequest, publish_stream_response::Result as Outcome};
-use tidings_testing::RedisServer;
+use tidings_testing::{Publisher, RedisServer, TEST_TIMEOUT, text};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
-
-use crate::harness::{Publisher, TEST_TIMEOUT, text};
 
 const STREAMS: usize = 8;
 /// More than a stream takes in, and than its window lets through after that.

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::TEST_TIMEOUT;
+use crate::TEST_TIMEOUT;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The largest window that HTTP/2 knows.
@@ -31,25 +31,26 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// One end of a connection.
-pub(crate) struct Peer(TcpStream);
+pub struct Peer(TcpStream);
 
 /// A frame that came.
 #[derive(Debug)]
-pub(crate) struct Frame {
+pub struct Frame {
     kind: u8,
     flags: u8,
     stream: u32,
     /// Bytes of its payload.
-    pub(crate) length: usize,
+    pub length: usize,
 }
 
 impl Frame {
-    pub(crate) fn is_goaway(&self) -> bool {
+    /// Whether the server ends the connection.
+    pub fn is_goaway(&self) -> bool {
         self.kind == GOAWAY
     }
 
     /// Whether nothing comes behind it on its stream.
-    pub(crate) fn ends_its_stream(&self) -> bool {
+    pub fn ends_its_stream(&self) -> bool {
         matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
     }
 }
@@ -57,36 +58,36 @@ impl Frame {
 impl Peer {
     /// Connects and says nothing. The kernel holds little for it, so that its socket is soon full when it does not
     /// read.
-    pub(crate) async fn connect(address: SocketAddr) -> Self {
+    pub async fn connect(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(8 << 10).expect("a size");
         Self(timeout(TEST_TIMEOUT, socket.connect(address)).await.expect("in time").expect("it listens"))
     }
 
     /// Says these bytes, whatever they are.
-    pub(crate) async fn say(&mut self, bytes: &[u8]) {
+    pub async fn say(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.expect("the server reads");
     }
 
     /// Says these bytes; whether they were taken.
-    pub(crate) async fn try_say(&mut self, bytes: &[u8]) -> bool {
+    pub async fn try_say(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).await.is_ok()
     }
 
     /// The bytes of a frame.
-    pub(crate) fn frame_of(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    pub fn frame_of(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         put(&mut frame, kind, 0, stream, payload);
         frame
     }
 
     /// A hello that lets the server send as much as it likes.
-    pub(crate) fn hello() -> Vec<u8> {
+    pub fn hello() -> Vec<u8> {
         Self::hello_of_window(WINDOW)
     }
 
     /// A hello that lets the server send so much on each stream.
-    pub(crate) fn hello_of_window(window: u32) -> Vec<u8> {
+    pub fn hello_of_window(window: u32) -> Vec<u8> {
         let mut hello = PREFACE.to_vec();
         let initial_window_size = [&[0, 4][..], &window.to_be_bytes()].concat();
         put(&mut hello, SETTINGS, 0, 0, &initial_window_size);
@@ -95,12 +96,12 @@ impl Peer {
     }
 
     /// Says hello.
-    pub(crate) async fn greet(&mut self) {
+    pub async fn greet(&mut self) {
         self.say(&Self::hello()).await;
     }
 
     /// Calls a method with one message. Streams have odd numbers.
-    pub(crate) async fn call(&mut self, stream: u32, path: &str, request: &impl Message) {
+    pub async fn call(&mut self, stream: u32, path: &str, request: &impl Message) {
         let mut frames = Vec::new();
         put(&mut frames, HEADERS, END_HEADERS, stream, &head(path));
         let mut message = vec![0];
@@ -111,21 +112,21 @@ impl Peer {
     }
 
     /// Begins a call, whose messages are to come.
-    pub(crate) async fn open(&mut self, stream: u32, path: &str) {
+    pub async fn open(&mut self, stream: u32, path: &str) {
         let mut frame = Vec::new();
         put(&mut frame, HEADERS, END_HEADERS, stream, &head(path));
         self.say(&frame).await;
     }
 
     /// Sends the same bytes on a call so many times, each in a frame of its own.
-    pub(crate) async fn data(&mut self, stream: u32, bytes: &[u8], times: usize) {
+    pub async fn data(&mut self, stream: u32, bytes: &[u8], times: usize) {
         let mut frame = Vec::new();
         put(&mut frame, DATA, 0, stream, bytes);
         self.say(&frame.repeat(times)).await;
     }
 
     /// The next frame, or `None` where the connection has ended. Settings and pings are answered and not shown.
-    pub(crate) async fn frame(&mut self) -> Option<Frame> {
+    pub async fn frame(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];
             timeout(TEST_TIMEOUT, self.0.read_exact(&mut head)).await.expect("a frame in time").ok()?;
@@ -146,7 +147,7 @@ impl Peer {
     }
 
     /// Waits until a stream has its first data.
-    pub(crate) async fn first_data(&mut self, stream: u32) {
+    pub async fn first_data(&mut self, stream: u32) {
         loop {
             let frame = self.frame().await.expect("the connection continues");
             if frame.stream == stream && frame.kind == DATA {
@@ -156,7 +157,7 @@ impl Peer {
     }
 
     /// Cancels a call.
-    pub(crate) async fn cancel(&mut self, stream: u32) {
+    pub async fn cancel(&mut self, stream: u32) {
         let mut frame = Vec::new();
         put(&mut frame, RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
         self.say(&frame).await;
@@ -164,7 +165,7 @@ impl Peer {
 
     /// Calls a method so many times, and cancels each call at once, all in one breath. Says whether the server took all
     /// of it.
-    pub(crate) async fn call_and_cancel(&mut self, first: u32, calls: u32, path: &str) -> bool {
+    pub async fn call_and_cancel(&mut self, first: u32, calls: u32, path: &str) -> bool {
         let mut frames = Vec::new();
         for call in 0..calls {
             let stream = first + 2 * call;
@@ -175,7 +176,7 @@ impl Peer {
     }
 
     /// Says goodbye as HTTP/2 wants it, and closes the connection.
-    pub(crate) async fn say_goodbye(mut self) {
+    pub async fn say_goodbye(mut self) {
         let mut frame = Vec::new();
         put(&mut frame, GOAWAY, 0, 0, &[0; 8]);
         self.say(&frame).await;
@@ -184,7 +185,7 @@ impl Peer {
     }
 
     /// Goes away with a TCP reset, as a crashed host's successor does.
-    pub(crate) fn reset(self) {
+    pub fn reset(self) {
         self.0.set_zero_linger().expect("a socket");
     }
 }

@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use prost::{Message as _, bytes::Bytes};
 use tidings::pb::{PublishStreamRequest, publish_stream_response::Result as Outcome};
-use tidings_testing::RedisServer;
+use tidings_testing::{
+    Peer, Publisher, RedisServer, TEST_TIMEOUT, reason, text,
+    wire::{GRPC, WEB, Wire, end, framed},
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 use tonic::Code;
-
-use crate::harness::{
-    Peer, Publisher, TEST_TIMEOUT, reason, text,
-    wire::{GRPC, WEB, Wire, end, framed},
-};
 
 const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
 const STREAM: &str = "/tidings.v1.PublisherService/PublishStream";

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use tidings_testing::RedisServer;
+use tidings_testing::{RedisServer, Stream, Subscriber, channel, pattern, text_of};
 use tokio::time::sleep;
-
-use crate::harness::{Stream, Subscriber, channel, pattern};
 
 /// The numbers in a raw reply to a PUBSUB command.
 fn subscriptions(redis: &RedisServer) -> (String, String) {
@@ -32,7 +30,7 @@ async fn streams_of_a_topic_share_one_redis_subscription() {
     for stream in &mut streams {
         stream.started().await;
         stream.caught_up().await;
-        assert_eq!(crate::harness::text_of(&stream.message().await), "to all");
+        assert_eq!(text_of(&stream.message().await), "to all");
     }
     drop(streams);
     for _ in 0..100 {

@@ -11,10 +11,10 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use super::TEST_TIMEOUT;
+use crate::TEST_TIMEOUT;
 
 /// A running process.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     log: NamedTempFile,
     name: String,
@@ -22,17 +22,17 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a program of the workspace.
-    pub(crate) fn start(program: &str, args: &[String]) -> Self {
+    pub fn start(program: &str, args: &[String]) -> Self {
         Self::spawn(program, clean_command(&binary(program)).args(args))
     }
 
     /// Starts one with variables of its environment.
-    pub(crate) fn start_with(program: &str, variables: &[(&str, &str)], args: &[&str]) -> Self {
+    pub fn start_with(program: &str, variables: &[(&str, &str)], args: &[&str]) -> Self {
         Self::spawn(program, clean_command(&binary(program)).args(args).envs(variables.iter().copied()))
     }
 
     /// Waits until it has written this.
-    pub(crate) fn wait_for_output(&self, text: &str) {
+    pub fn wait_for_output(&self, text: &str) {
         let deadline = Instant::now() + TEST_TIMEOUT;
         while !self.output().contains(text) {
             assert!(Instant::now() < deadline, "{text:?} is not in {}", self.output());
@@ -41,7 +41,7 @@ impl Process {
     }
 
     /// Starts one that may have so many file descriptors, and no more.
-    pub(crate) fn start_with_descriptors(program: &str, args: &[String], most: usize) -> Self {
+    pub fn start_with_descriptors(program: &str, args: &[String], most: usize) -> Self {
         let script = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
         Self::spawn(program, clean_command(Path::new("sh")).args(["-c", &script]).arg(binary(program)).args(args))
     }
@@ -60,28 +60,28 @@ impl Process {
     }
 
     /// Sends a signal, such as `TERM`.
-    pub(crate) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let command = format!("kill -{signal} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &command]).status().expect("sh runs").success(), "{command}");
     }
 
     /// Its id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How many file descriptors it has open.
-    pub(crate) fn descriptors(&self) -> usize {
+    pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("it runs").count()
     }
 
     /// Its resident memory, KiB.
-    pub(crate) fn resident_kib(&self) -> u64 {
+    pub fn resident_kib(&self) -> u64 {
         self.memory_kib("VmRSS:")
     }
 
     /// The most that it ever had, KiB.
-    pub(crate) fn most_resident_kib(&self) -> u64 {
+    pub fn most_resident_kib(&self) -> u64 {
         self.memory_kib("VmHWM:")
     }
 
@@ -92,7 +92,7 @@ impl Process {
     }
 
     /// Waits for the end.
-    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
@@ -104,12 +104,12 @@ impl Process {
     }
 
     /// Whether it has ended.
-    pub(crate) fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child of ours").is_some()
     }
 
     /// What it wrote.
-    pub(crate) fn output(&self) -> String {
+    pub fn output(&self) -> String {
         let mut text = String::new();
         let read = File::open(self.log.path()).and_then(|mut file| file.read_to_string(&mut text));
         read.expect("a readable log");
@@ -128,7 +128,7 @@ impl Drop for Process {
 }
 
 /// A command without the variables that would change what a test asks for.
-pub(crate) fn clean_command(program: &Path) -> Command {
+pub fn clean_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("TIDINGS_") {
@@ -144,30 +144,32 @@ pub(crate) fn clean_command(program: &Path) -> Command {
 
 /// Whether services are tested as people run them. All tests pass as well where each call goes through the generated
 /// services.
-pub(crate) fn with_fast_paths() -> bool {
+pub fn with_fast_paths() -> bool {
     std::env::var_os("WITHOUT_FAST_PATHS").is_none()
 }
 
-/// Where a program of the workspace is. Cargo builds only this package's own for its tests, so the services'
-/// are built here, once; when all of the workspace is tested, they have been, with the same features, for their own
-/// tests.
-pub(crate) fn binary(program: &str) -> PathBuf {
+/// Where a program of the workspace is: in the folder above that of the tests. Cargo builds only the tested package's
+/// own for its tests, so the others are built here, once; when all of the workspace is tested, they have been, with the
+/// same features, for their own tests.
+pub fn binary(program: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
-    let own = PathBuf::from(env!("CARGO_BIN_EXE_tidings"));
-    if program != "tidings" {
-        BUILT.get_or_init(|| build_services(&own));
+    let tests = std::env::current_exe().expect("the path of the tests");
+    let folder = tests.ancestors().nth(2).expect("a profile's folder, and the tests in one of its folders");
+    let package = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
+    let is_own = program == if package == "tidings-cli" { "tidings" } else { &package };
+    if !is_own {
+        BUILT.get_or_init(|| build_programs(folder));
     }
-    own.with_file_name(program).with_extension(std::env::consts::EXE_EXTENSION)
+    folder.join(program).with_extension(std::env::consts::EXE_EXTENSION)
 }
 
-fn build_services(own: &Path) {
-    let folder = own.parent().expect("a program is in a folder");
-    let mut cargo = Command::new(env!("CARGO"));
+fn build_programs(folder: &Path) {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["test", "--quiet", "--workspace", "--no-run"]);
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
     cargo.arg("--target-dir").arg(folder.parent().expect("a profile's folder is in the target folder"));
     if folder.ends_with("release") {
         cargo.arg("--release");
     }
-    assert!(cargo.status().expect("cargo runs").success(), "the services can't be built");
+    assert!(cargo.status().expect("cargo runs").success(), "the programs can't be built");
 }

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What was scraped.
 #[derive(Debug)]
-pub(crate) struct Scraped {
+pub struct Scraped {
     /// Families with their types.
-    pub(crate) families: BTreeMap<String, String>,
+    pub families: BTreeMap<String, String>,
     /// Series, such as `tidings_streams{mode="live"}`, with their values.
     series: BTreeMap<String, f64>,
 }
 
 impl Scraped {
     /// Reads a text; panics where it is not well-formed.
-    pub(crate) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         assert!(text.ends_with('\n'), "the last line ends");
         let mut scraped = Self { families: BTreeMap::new(), series: BTreeMap::new() };
         let (mut helped, mut family) = (BTreeSet::new(), String::new());
@@ -79,22 +79,22 @@ impl Scraped {
     }
 
     /// The value of a series, which must be there.
-    pub(crate) fn value(&self, series: &str) -> f64 {
+    pub fn value(&self, series: &str) -> f64 {
         *self.series.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.series))
     }
 
     /// All series.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.series.keys().map(String::as_str)
     }
 
     /// How many series there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.series.len()
     }
 
     /// The sum over all series of a name.
-    pub(crate) fn sum(&self, name: &str) -> f64 {
+    pub fn sum(&self, name: &str) -> f64 {
         let of_this = |series: &str| series.split('{').next() == Some(name);
         self.series.iter().filter(|(series, _)| of_this(series)).map(|(_, value)| value).sum()
     }

@@ -4,31 +4,37 @@ use std::net::SocketAddr;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use h2::client::{ResponseFuture, SendRequest};
-use prost::bytes::{BufMut as _, Bytes, BytesMut};
-use tokio::net::TcpStream;
+use prost::{
+    Message,
+    bytes::{BufMut as _, Bytes, BytesMut},
+};
+use tokio::{net::TcpStream, time::timeout};
 use tonic::{
-    Status,
+    Code, Status,
     codegen::http::{HeaderMap, HeaderName, HeaderValue, Request, Response},
 };
 
+use crate::{TEST_TIMEOUT, reason};
+
 /// Plain gRPC.
-pub(crate) const GRPC: &str = "application/grpc";
+pub const GRPC: &str = "application/grpc";
 /// As browsers speak it.
-pub(crate) const WEB: &str = "application/grpc-web+proto";
+pub const WEB: &str = "application/grpc-web+proto";
 /// The same as base64.
-pub(crate) const WEB_TEXT: &str = "application/grpc-web-text+proto";
+pub const WEB_TEXT: &str = "application/grpc-web-text+proto";
 /// The flag of a frame in which gRPC-Web has its trailers.
 const TRAILERS: u8 = 0x80;
 
 /// A connection.
 #[derive(Clone)]
-pub(crate) struct Wire {
+pub struct Wire {
     send: SendRequest<Bytes>,
     address: SocketAddr,
 }
 
 impl Wire {
-    pub(crate) async fn open(address: SocketAddr) -> Self {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("it listens");
         let mut client = h2::client::Builder::new();
         let (send, connection) = client.initial_max_send_streams(1_000).handshake(socket).await.expect("HTTP/2");
@@ -37,7 +43,7 @@ impl Wire {
     }
 
     /// Begins a call, whose body is to come.
-    pub(crate) async fn begin(
+    pub async fn begin(
         &self,
         path: &str,
         kind: &str,
@@ -54,7 +60,7 @@ impl Wire {
     }
 
     /// What any request is answered with, as HTTP counts it.
-    pub(crate) async fn code(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> u16 {
+    pub async fn code(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> u16 {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -67,7 +73,7 @@ impl Wire {
     }
 
     /// A whole call: the frames of the answer, and the status.
-    pub(crate) async fn call(
+    pub async fn call(
         &self,
         path: &str,
         kind: &str,
@@ -82,8 +88,41 @@ impl Wire {
     }
 }
 
+/// The code and the reason of a refusal; no reason where it is none.
+pub type Refusal = (Code, String);
+
+/// A page's call takes no fast path.
+const PAGE: (&str, &str) = ("origin", "http://localhost");
+
+impl Wire {
+    /// What is said of a body on each way to a method that takes one request: the fast path where there is one, the
+    /// generated server, and gRPC-Web.
+    pub async fn on_all_paths(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<Refusal> {
+        let mut all = Vec::new();
+        for (kind, page) in [(GRPC, None), (GRPC, Some(PAGE)), (WEB, None), (WEB, Some(PAGE))] {
+            let headers: Vec<_> = headers.iter().copied().chain(page).collect();
+            let call = self.call(path, kind, &headers, body.to_vec());
+            all.push(refusal(&timeout(TEST_TIMEOUT, call).await.expect("in time").1));
+        }
+        all
+    }
+}
+
+/// What a status refuses; its message must say something.
+pub fn refusal(status: &Status) -> Refusal {
+    assert!(status.message().len() > 10 || status.code() == Code::Ok, "{status:?}");
+    let reason = if status.code() == Code::Ok { String::new() } else { reason(status) };
+    (status.code(), reason)
+}
+
+/// A message in its frame.
+pub fn frame(message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    framed(0, message.len(), &message).to_vec()
+}
+
 /// A frame of gRPC that claims a length.
-pub(crate) fn framed(flag: u8, claimed: usize, bytes: &[u8]) -> Bytes {
+pub fn framed(flag: u8, claimed: usize, bytes: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(5 + bytes.len());
     frame.put_u8(flag);
     frame.put_u32(u32::try_from(claimed).expect("small"));
@@ -92,7 +131,7 @@ pub(crate) fn framed(flag: u8, claimed: usize, bytes: &[u8]) -> Bytes {
 }
 
 /// How a call ended.
-pub(crate) async fn end(answer: ResponseFuture) -> Status {
+pub async fn end(answer: ResponseFuture) -> Status {
     read(answer.await.expect("a response")).await.1
 }
 

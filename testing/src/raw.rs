@@ -8,7 +8,7 @@ use tonic::{
 
 /// Messages as they are.
 #[derive(Default)]
-pub(crate) struct Raw;
+pub struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;
