@@ -96,8 +96,9 @@ impl<W: AsyncWrite + Unpin> Gathered<W> {
         if self.is_blocked || self.bytes.len() + length > CORK_BYTES {
             ready!(self.poll_let_go(context))?;
         }
-        // A lone small answer needs little; a connection that writes twice writes more.
-        let room = if self.bytes.is_empty() { length } else { CORK_BYTES - self.bytes.len() };
+        // A lone small answer needs little. A connection that writes twice, or a large frame, mostly writes more.
+        let is_lone = self.bytes.is_empty() && length < CORK_BYTES / 8;
+        let room = if is_lone { length } else { CORK_BYTES - self.bytes.len() };
         self.bytes.reserve_exact(room.max(length));
         Poll::Ready(Ok(()))
     }
