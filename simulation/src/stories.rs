@@ -19,6 +19,9 @@ pub(crate) fn all() -> Vec<(&'static str, Schedule)> {
         ("two flushes in a row", two_flushes()),
         ("two servers in a row without the channel", two_absences()),
         ("a rollback while the live link is down", rollback_unheard()),
+        ("a rollback right after a stream was opened", rollback_after_opening()),
+        ("a flush between a push and its head", flushed_push(CHANNELS[0])),
+        ("the same under a pattern", flushed_push(PATTERN)),
     ]
 }
 
@@ -213,4 +216,33 @@ fn rollback_unheard() -> Schedule {
         (Step::Release { client: 2 }, 1_000),
     ];
     Schedule { setup: setup(1, 2, CHANNELS[0]), steps }
+}
+
+/// What the publisher knew is gone as well, and nothing was delivered yet: only the stream itself can know.
+fn rollback_after_opening() -> Schedule {
+    let steps = vec![
+        (publish(0, 1), 20),
+        (publish(0, 4), 20),
+        (OPEN, 0),
+        (Step::RestartPublisher { publisher: 0 }, 10),
+        (Step::Restore { server: 0, channel: 0, back: 1, ids: false }, 10),
+        (publish(0, 1), 500),
+    ];
+    Schedule { setup: setup(1, 1, PATTERN), steps }
+}
+
+/// A promoted server's first pushes arrive; its channels are gone before anyone has asked for their heads.
+fn flushed_push(topic: &'static str) -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (publish(0, 2), 50),
+        (Step::Promote { server: 1 }, 0),
+        (go(0, 1), 0),
+        (Step::Route { client: 1, server: 1, cuts: true }, 1_000),
+        (Step::Hold { client: 1, live: true, commands: true }, 0),
+        (publish(0, 3), 5),
+        (Step::Flush { server: 1 }, 10),
+        (Step::Release { client: 1 }, 1_000),
+    ];
+    Schedule { setup: setup(2, 1, topic), steps }
 }

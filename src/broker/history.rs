@@ -124,6 +124,11 @@ impl Head {
         Mark { position, lineage: position.epoch.map_or(Lineage::Unknown, |epoch| self.lineage(epoch)) }
     }
 
+    /// Whether message `sequence` of the log is older than the list of epochs: only itself says which epoch it is of.
+    pub fn has_forgotten(&self, sequence: i64) -> bool {
+        self.epochs.first().is_some_and(|oldest| sequence < oldest.first)
+    }
+
     /// The epoch that message `sequence` of the log belongs to, as far as the list goes back.
     pub fn epoch_at(&self, sequence: i64) -> Option<Epoch> {
         let start = self.epochs.iter().rev().find(|start| start.first <= sequence);

@@ -14,7 +14,7 @@ use tidings_transport::encoding::{Block, BlockBuilder};
 mod log;
 mod series;
 
-pub(crate) use log::of_log;
+pub(crate) use log::{epoch_of, leads_on, of_log};
 use series::Series;
 
 /// Messages in the order of their arrival, ready to be sent as they are.

@@ -49,8 +49,8 @@ pub struct Reader {
     reported: Reported,
     /// What the reader was before it met servers that did not have the channel.
     pasts: Pasts,
-    /// Its epoch, older than the head's list, while the reader is before the oldest one of the list.
-    unlisted: Option<Epoch>,
+    /// Its position, where that is of an epoch older than the head's list and the log was seen to lead on from there.
+    whole: Option<Position>,
 }
 
 impl Reader {
@@ -123,6 +123,12 @@ impl Reader {
         self.data_set = head.data_set.or(self.data_set);
         loop {
             let Some(index) = self.index(head) else {
+                if self.whole.take() == Some(self.position) {
+                    match self.from_unlisted(head) {
+                        Some(next) => return next,
+                        None => continue,
+                    }
+                }
                 match self.leave_fork(head) {
                     None => return Next::Unlisted,
                     Some(Some(gap)) => return Next::Gap(gap),
@@ -132,10 +138,8 @@ impl Reader {
             let own = head.epochs[index].epoch;
             self.learn(head, index);
             self.pass_over_reported(own, head.last_of(index));
-            if index == 0
-                && let Some(next) = self.before_oldest(head)
-            {
-                return next;
+            if index == 0 && self.position.sequence + 1 < head.epochs[0].first {
+                return self.before_oldest(head);
             }
             let Some(successor) = head.epochs.get(index + 1) else {
                 if self.position.sequence > head.last {
@@ -165,20 +169,13 @@ impl Reader {
     }
 
     /// Answers [`Next::Unlisted`]: `whole` when the log holds the message at the reader's position in the reader's
-    /// epoch. Otherwise there is a gap of unknown length, up to what is retained.
+    /// epoch, or the one after it. Otherwise there is a gap of unknown length, up to what is retained.
     pub fn settle(&mut self, head: &Head, whole: bool) -> Option<Gap> {
-        let lost = self.position;
-        self.unlisted = None;
-        if whole && let Some(oldest) = head.epochs.first() {
-            // What was lost where the list begins is reported after what the log has before that.
-            if has_losses(head, oldest) && lost.sequence + 1 < oldest.first {
-                self.position = Position::new(oldest.epoch, lost.sequence);
-                self.unlisted = lost.epoch;
-                self.learn(head, 0);
-                return None;
-            }
-            return self.cross_to_oldest(head, lost.epoch);
+        if whole {
+            self.whole = Some(self.position);
+            return None;
         }
+        let lost = self.position;
         // A copy may come back that continues the reader's own history.
         self.leave(true);
         self.position = head.position_at(head.first - 1);
@@ -188,26 +185,31 @@ impl Reader {
         Some(Gap::lost(lost.epoch, lost.sequence + 1, 0, self.position))
     }
 
-    /// What the log has before the oldest epoch of the head's list, where messages were lost when that began. After it
-    /// they are reported.
-    fn before_oldest(&mut self, head: &Head) -> Option<Next> {
-        let oldest = &head.epochs[0];
-        if !has_losses(head, oldest) {
-            return None;
+    /// Continues from an epoch older than the head's list: with what the log has before the oldest of the list, and
+    /// after that with what was lost where it began. Nothing where the reader is in it now.
+    fn from_unlisted(&mut self, head: &Head) -> Option<Next> {
+        if self.position.sequence + 1 < head.epochs[0].first {
+            return Some(self.before_oldest(head));
         }
-        let (from, limit) = (self.position.sequence, oldest.first - 1);
-        if from >= limit {
-            let own = self.unlisted.take()?;
-            let gap = self.cross_to_oldest(head, Some(own))?;
-            self.unlisted = gap.more.then_some(own);
-            return Some(Next::Gap(gap));
+        self.cross_to_oldest(head, self.position.epoch).map(Next::Gap)
+    }
+
+    /// What the log has before the oldest epoch of the head's list. Which epochs that is of only its messages say: the
+    /// reader's position stays in its own until it has read them.
+    fn before_oldest(&mut self, head: &Head) -> Next {
+        let (oldest, from) = (&head.epochs[0], self.position.sequence);
+        let limit = oldest.first - 1;
+        if head.first <= from + 1 {
+            self.position.epoch.get_or_insert(oldest.epoch);
+            return Next::Read { to: limit };
         }
         self.position.epoch = Some(oldest.epoch);
-        if head.first <= from + 1 {
-            return Some(Next::Read { to: limit });
+        self.learn(head, 0);
+        if !has_losses(head, oldest) {
+            return self.in_epoch(head, 0, head.last_of(0));
         }
         self.position.sequence = limit.min(head.first - 1);
-        Some(Next::Gap(trimmed(head, oldest.epoch, from, self.position)))
+        Next::Gap(trimmed(head, oldest.epoch, from, self.position))
     }
 
     /// Moves to the oldest epoch of the head's list, once all is reported that was lost where it began. Of the one

@@ -7,9 +7,9 @@ use tidings::{
     broker::{Head, Stored},
     channel::ChannelName,
     cursor::ChannelHash,
-    envelope::Decoder,
+    envelope::{Decoder, EnvelopeRef},
     limits::LOG_CHUNK_BYTES,
-    message::{Lineage, Position},
+    message::{Epoch, Lineage, Position},
 };
 use tidings_transport::encoding::{BlockBuilder, Encoder};
 
@@ -34,8 +34,11 @@ pub(crate) fn of_log(
             break;
         }
         let envelope = decoder.read(&stored.json, 0);
-        // The epoch in the log is the reader's; only an old list of epochs knows it less exactly.
         let epoch = envelope.claim().map_or(at.epoch, |claim| Some(claim.epoch));
+        // A run is of one epoch. Where the head's list goes back as far, it ends with the epoch already.
+        if epoch != at.epoch && head.is_some_and(|head| head.has_forgotten(sequence)) {
+            break;
+        }
         if !series.is_of(hash, epoch) {
             series = Series::new(hash, epoch, lineage(epoch));
         }
@@ -46,6 +49,17 @@ pub(crate) fn of_log(
     }
     chunks.seal();
     chunks.done
+}
+
+/// Whether the first of these messages follows a position within its epoch: then the log is of the position's history.
+pub(crate) fn leads_on(at: Position, messages: &[Stored]) -> bool {
+    let next = messages.first().filter(|stored| stored.sequence == at.sequence + 1);
+    next.is_some_and(|next| at.epoch.is_some() && epoch_of(next) == at.epoch)
+}
+
+/// The epoch that a message of the log says it is of.
+pub(crate) fn epoch_of(stored: &Stored) -> Option<Epoch> {
+    EnvelopeRef::read(&stored.json, 0).claim().map(|claim| claim.epoch)
 }
 
 /// Messages that follow one another, cut into chunks that HTTP/2 can send in one frame.
@@ -116,7 +130,7 @@ impl<'a> Chunks<'a> {
 
 #[cfg(test)]
 mod tests {
-    use tidings::{channel::Names, cursor::channel_hash, message::Epoch};
+    use tidings::{broker::history::EpochStart, channel::Names, cursor::channel_hash};
 
     use super::*;
     use crate::chunk::{Builder, Numbered};
@@ -199,5 +213,35 @@ mod tests {
         messages.remove(5);
         assert_eq!(last(&messages, 9), Some(5));
         assert_eq!(last(&messages[1..], 9), None, "it does not follow");
+    }
+
+    /// Only the messages themselves say which epochs they are of.
+    #[test]
+    fn what_is_older_than_the_list_of_epochs_is_cut_where_an_epoch_ends() {
+        let channel = Names::new("tidings", "").expect("names").parse("c").expect("a name");
+        let head = |first| Head {
+            epochs: vec![EpochStart { epoch: Epoch::from_u64(7).expect("not 0"), first, previous_end: 0 }],
+            last: 1_200,
+            first: 1,
+            time_ms: 0,
+            keeps_history: true,
+            losses: Vec::new(),
+            data_set: None,
+            adopted: Position::START,
+        };
+        let messages = log([1; 1_200]);
+        let ends = |at: Position, head: &Head| {
+            let unread = &messages[at.sequence as usize..];
+            let chunks = of_log(&channel, channel_hash("c"), (at, 1_200), unread, Some(head));
+            chunks.last().map(|chunk| chunk.runs[0].end())
+        };
+        let position = |number, sequence| Position { sequence, ..epoch(number) };
+        assert_eq!(ends(epoch(1), &head(1_100)), Some(position(1, 499)));
+        assert_eq!(ends(position(2, 499), &head(1_100)), Some(position(2, 999)));
+        assert_eq!(ends(position(1, 499), &head(1_100)), None, "another epoch follows");
+        assert_eq!(ends(position(1, 499), &head(1)), Some(position(1, 1_200)), "the list says otherwise");
+        let leads_on = |at: Position| super::leads_on(at, &messages[at.sequence as usize..]);
+        assert!(leads_on(position(1, 9)) && leads_on(position(2, 499)) && !leads_on(position(1, 499)));
+        assert!(!leads_on(position(9, 9)) && !leads_on(Position::START) && !super::leads_on(position(1, 9), &messages));
     }
 }

@@ -98,7 +98,14 @@ impl Pages {
         let rewrites = self.rewrites();
         let Ok(page) = self.broker.read(channel, From::After(from.sequence), limit).await else { return };
         let mut reader = Reader::new(from);
-        let Next::Read { to } = reader.next(page.head.as_ref(), Default::default()) else { return };
+        let mut next = reader.next(page.head.as_ref(), Default::default());
+        if let (Next::Unlisted, Some(head)) = (next, &page.head)
+            && chunk::leads_on(from, &page.messages)
+            && reader.settle(head, true).is_none()
+        {
+            next = reader.next(Some(head), Default::default());
+        }
+        let Next::Read { to } = next else { return };
         if let (Some(last), Some(ahead)) = (page.messages.last(), ahead.upgrade())
             && !page.is_last
         {

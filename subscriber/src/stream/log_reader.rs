@@ -4,7 +4,7 @@
 use std::slice;
 
 use tidings::{
-    broker::{Absence, Broker, DataSetNow, Error, From, GapReason, Head, Page, PageLimit, history::Next},
+    broker::{Absence, Broker, DataSetNow, Error, From, GapReason, Head, Page, PageLimit, Stored, history::Next},
     channel::ChannelName,
     envelope::EnvelopeRef,
     message::{Lineage, Mark, Position},
@@ -83,7 +83,7 @@ impl LogReader {
             let before = track.reader().clone();
             match track.reader_mut().next(head, absence) {
                 Next::End => return Ok(Step::Level),
-                Next::Unlisted => reading.check_history(head).await?,
+                Next::Unlisted => reading.check_history(&page).await?,
                 Next::Gap(gap) => {
                     // Without history only the live side knows what is really missing.
                     let is_unkept = head.is_some_and(|head| gap.resume == end && head.first > head.last);
@@ -116,6 +116,7 @@ impl LogReader {
             reading.report_hole(page, to)?;
             return Ok(Step::More);
         }
+        let at = reading.enter_forgotten(page.head.as_ref(), &unread[0])?;
         if pages.get(channel, at).is_none() {
             let chunks = chunk::of_log(channel, hash, (at, to), unread, page.head.as_ref());
             pages.keep(channel, &chunks, rewrites);
@@ -174,6 +175,19 @@ impl Reading<'_> {
         Ok(self.delivery.report_lost(self.gaps, self.channel, &gap)?)
     }
 
+    /// What is older than the head's list of epochs is read in the epochs that its messages name: the reader's position,
+    /// and with it every cursor, is that of a message. Returns where it is.
+    fn enter_forgotten(&mut self, head: Option<&Head>, next: &Stored) -> Result<Position, Stop> {
+        let track = self.delivery.track(self.channel)?;
+        let at = track.position();
+        if head.is_some_and(|head| head.has_forgotten(next.sequence))
+            && let Some(epoch) = chunk::epoch_of(next).filter(|epoch| at.epoch != Some(*epoch))
+        {
+            track.reader_mut().follow(Position::new(epoch, at.sequence), Lineage::Unknown);
+        }
+        Ok(track.position())
+    }
+
     /// The log keeps nothing up to its end. What is still on its way as a push is not missing: the live side is asked
     /// for a point after it, and the gap ends where the ring begins.
     async fn report_unkept(&mut self) -> Result<(), Stop> {
@@ -208,12 +222,13 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The reader's epoch is older than the head's list: the message at its position shows whether the history is
-    /// whole.
-    async fn check_history(&mut self, head: Option<&Head>) -> Result<(), Stop> {
-        let Some(head) = head else { return Ok(()) };
+    /// The reader's epoch is older than the head's list: the message that follows its position, or the one there, shows
+    /// whether the history is whole.
+    async fn check_history(&mut self, page: &Page) -> Result<(), Stop> {
+        let Some(head) = &page.head else { return Ok(()) };
         let at = self.delivery.track(self.channel)?.reader().mark();
-        let whole = holds(&*self.source.broker, self.channel, at).await?;
+        let whole =
+            chunk::leads_on(at.position, &page.messages) || holds(&*self.source.broker, self.channel, at).await?;
         if let Some(gap) = self.delivery.track(self.channel)?.reader_mut().settle(head, whole) {
             self.delivery.report_lost(self.gaps, self.channel, &gap)?;
         }

@@ -23,9 +23,10 @@ pub(super) struct Track {
     reader: Reader,
     /// The end of the channel when its head was last read.
     end: Position,
-    /// Publish time of the last message, ms; 0 when none was delivered.
+    /// Log time of the last message that was delivered, or of the channel's last when the stream was opened, ms; 0 where
+    /// neither is known.
     time_ms: i64,
-    /// The position after that message.
+    /// The stream's position then.
     timed: Position,
     /// Messages before this time are skipped. Log time never goes back, so the first later one ends it.
     not_before_ms: Option<i64>,
@@ -63,6 +64,12 @@ impl Track {
         Self { hash, reader, end, time_ms: 0, timed: Position::START, not_before_ms }
     }
 
+    /// Of a stream that was opened when the channel's last message had this log time, ms. The message at its own position
+    /// is no newer.
+    pub(super) fn opened_at(self, time_ms: i64) -> Self {
+        Self { time_ms, timed: self.reader.position, ..self }
+    }
+
     pub(super) fn hash(&self) -> ChannelHash {
         self.hash
     }
@@ -88,7 +95,8 @@ impl Track {
         self.end = end;
     }
 
-    /// Publish time of the last message, ms; 0 when none was delivered.
+    /// Log time of the last message that was delivered, or of the channel's last when the stream was opened, ms; 0 where
+    /// neither is known.
     pub(super) fn time_ms(&self) -> i64 {
         self.time_ms
     }

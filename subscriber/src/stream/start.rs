@@ -31,11 +31,9 @@ pub(super) async fn start(
         (Start::Last(count), Some(head)) => head.position_at((head.last - count).max(head.first - 1)),
         (Start::Now | Start::AfterStream(..), Some(head)) => head.end(),
     };
-    Ok(Track::new(
-        channel,
-        resume(head.map_or(position.into(), |head| head.mark(position)), head, data_set),
-        not_before_ms,
-    ))
+    let reader = resume(head.map_or(position.into(), |head| head.mark(position)), head, data_set);
+    // What is newer than the head, and not after it, was written over what the head has.
+    Ok(Track::new(channel, reader, not_before_ms).opened_at(head.map_or(0, |head| head.time_ms)))
 }
 
 /// A reader that continues there. One before a channel's first message remembers the data set in which it found the

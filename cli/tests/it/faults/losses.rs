@@ -2,6 +2,7 @@
 //! asked for it ends instead. Nothing is named that was not lost.
 
 mod evicted;
+mod forgotten;
 mod forks;
 
 use std::time::Duration;

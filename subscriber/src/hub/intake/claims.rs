@@ -38,11 +38,11 @@ pub(super) struct Course {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Evidence<'a> {
     Nothing,
-    /// The head has just been read, after all pushes that wait. Its last sequence, and whether it was found in another
-    /// data set than before.
+    /// The head has just been read, after all pushes that wait. Its last sequence, and whether the history that was
+    /// known before is gone with its data set or as a whole.
     Head {
         last: i64,
-        is_other: bool,
+        is_gone: bool,
     },
     /// The log was looked into.
     Log(&'a Looked),
@@ -169,15 +169,16 @@ impl Course {
         }
     }
 
-    /// Whether a head was found in another data set than what was known before it.
-    pub(super) fn is_other(&self, head: Option<&Head>) -> bool {
-        let present = head.and_then(|head| head.data_set);
-        self.data_set.is_some() && present.is_some() && self.data_set != present
+    /// Whether a head shows that what was known before it is gone: it was found in another data set, or there is none,
+    /// where there was one.
+    pub(super) fn is_gone(&self, head: Option<&Head>) -> bool {
+        let Some(head) = head else { return self.position != Position::START };
+        self.data_set.is_some() && head.data_set.is_some() && self.data_set != head.data_set
     }
 
     /// What a claim comes to. `outlived`: the live connection was lost since the message was received.
     pub(super) fn judge(&self, claim: Claim, payload: &[u8], outlived: bool, evidence: Evidence<'_>) -> Verdict {
-        let is_gone = outlived || matches!(evidence, Evidence::Head { is_other: true, .. });
+        let is_gone = outlived || matches!(evidence, Evidence::Head { is_gone: true, .. });
         let Some(index) = self.index(claim.epoch) else {
             return match (evidence, self.lost_of(claim.epoch)) {
                 (Evidence::Head { .. }, Some(to)) if claim.sequence > to => Verdict::Late { from: to + 1 },

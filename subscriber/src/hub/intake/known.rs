@@ -3,7 +3,10 @@
 //! A channel of which pushes wait is never forgotten, since its pushes would be lost with it. The others may be at any
 //! time: they are looked up again when they receive a push.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt as _};
@@ -25,6 +28,8 @@ pub(super) struct Channels {
     names: Arc<Names>,
     capture: Arc<Capture>,
     pub(super) known: HashMap<ChannelName, Known>,
+    /// Those that had a head when they were forgotten, as far as that was not read since.
+    forgotten: HashSet<ChannelName>,
 }
 
 pub(super) struct Known {
@@ -88,7 +93,7 @@ pub(super) enum Stage {
 
 impl Channels {
     pub(super) fn new(topic: Topic, names: Arc<Names>, capture: Arc<Capture>) -> Self {
-        Self { topic, names, capture, known: HashMap::new() }
+        Self { topic, names, capture, known: HashMap::new(), forgotten: HashSet::new() }
     }
 
     pub(super) fn get_mut(&mut self, channel: &ChannelName) -> Option<&mut Known> {
@@ -173,7 +178,16 @@ impl Channels {
 
     /// Forgets all that wait for nothing.
     pub(super) fn forget(&mut self) {
+        let had_head =
+            |known: &Known| matches!(&known.state, State::Head(course) if course.position != Position::START);
+        let forgotten = self.known.iter().filter(|(_, known)| had_head(known)).map(|(channel, _)| channel.clone());
+        self.forgotten = forgotten.collect();
         self.known.retain(|_, known| matches!(known.state, State::Asked(_)));
+    }
+
+    /// A head was read: whether there was one when the channel was forgotten.
+    pub(super) fn recall(&mut self, channel: &ChannelName) -> bool {
+        self.forgotten.remove(channel)
     }
 
     /// The name of a pattern's channel. Names that break the rules are not delivered to patterns.

@@ -22,10 +22,11 @@ impl Intake {
         self.unreadable.remove(channel);
         let Some(asked) = self.take_asked(channel, false) else { return (false, None) };
         let Asked { held, before, .. } = *asked;
-        let is_other = before.as_ref().is_some_and(|before| before.is_other(head));
+        let had_head = self.channels.recall(channel);
+        let is_gone = before.as_ref().map_or(had_head && head.is_none(), |before| before.is_gone(head));
         let claims: Vec<Claim> = held.iter().filter_map(claim).collect();
         let course = Course::resume(before.as_ref(), head, claims.into_iter());
-        let evidence = Evidence::Head { last: head.map_or(0, |head| head.last), is_other };
+        let evidence = Evidence::Head { last: head.map_or(0, |head| head.last), is_gone };
         let had_news = self.news;
         let is_due = !held.is_empty() || self.loss;
         let ask = self.advance(channel, course, held, evidence);

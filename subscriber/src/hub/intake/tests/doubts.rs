@@ -220,6 +220,35 @@ fn a_head_that_fell_back_and_came_back_rewrites_nothing() {
 }
 
 #[test]
+fn a_push_whose_channel_is_flushed_before_it_is_known_is_a_lost_write() {
+    for mut intake in [intake(), pattern(Room::default())] {
+        flushed_before_it_is_known(&mut intake, false);
+    }
+    flushed_before_it_is_known(&mut pattern(Room::default()), true);
+}
+
+fn flushed_before_it_is_known(intake: &mut Intake, after_reconnection: bool) {
+    // Of a channel that never was, it is a stranger's.
+    intake.push(b"c", &numbered(9, 4));
+    intake.learn(&name("c"), None);
+    assert_eq!((sent(intake), intake.take_lost()), (vec![0], 0));
+    intake.push(b"c", &numbered(1, 1));
+    intake.learn(&name("c"), Some(&head(1, 1)));
+    assert_eq!(sent(intake), [1]);
+    if after_reconnection {
+        intake.forget();
+    }
+    // An epoch begins, and head and log go before the head can be read.
+    assert_eq!(intake.push(b"c", &numbered(2, 2)), ask("c"));
+    intake.learn(&name("c"), None);
+    assert_eq!((sent(intake), intake.take_lost(), intake.held.bytes()), (vec![], 1, 0));
+    // From then on the channel is as new.
+    intake.push(b"c", &numbered(9, 4));
+    intake.learn(&name("c"), None);
+    assert_eq!((sent(intake), intake.take_lost()), (vec![0], 0));
+}
+
+#[test]
 fn a_push_of_an_epoch_that_is_recorded_as_lost_is_lost_as_well() {
     let mut head = history(&[(2, 1, 0)], 4);
     head.losses = vec![Loss { began: epoch(2), epoch: epoch(1), from: 1, to: 2 }];
