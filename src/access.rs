@@ -1,4 +1,4 @@
-//! Who may do what on which channels. Rights are lists of grants; what is not granted is refused.
+//! Permissions on channels. Rights are lists of grants; everything else is refused.
 //!
 //! A grant is a channel's name, or a literal beginning of names followed by one `*`, which covers whatever comes
 //! after it, dots too: `orders.*` covers `orders.eu` and `orders.eu.secret`, and neither `orders` nor `order`. There is
@@ -18,14 +18,14 @@ use crate::{
     limits::{CHANNEL_NAME_BYTES, GRANTS},
 };
 
-/// What may be done with a channel.
+/// An action on a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// To publish on it.
     Publish,
     /// To list its messages, to stream them, and to see that it is there.
     Subscribe,
-    /// To manage what is kept for its readers.
+    /// To manage the state that is kept for its readers.
     Manage,
 }
 
@@ -132,7 +132,7 @@ impl fmt::Display for Grant {
     }
 }
 
-/// What a caller may do. By default nothing.
+/// A caller's permissions. By default none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rights {
     publish: Vec<Grant>,
@@ -210,8 +210,8 @@ impl Rights {
         if self.covers(Verb::Subscribe, channel.as_str()) { Ok(Allowed::new(channel)) } else { Err(channel) }
     }
 
-    /// The channel or pattern, to follow. A pattern is allowed where all that begins as it does is: what it matches is
-    /// not asked.
+    /// The channel or pattern, to follow. A pattern is allowed where every name with its literal prefix is: the names
+    /// that it really matches are not asked.
     pub fn follow(&self, topic: Topic) -> Result<Allowed<Read, Topic>, Topic> {
         let is_allowed = match &topic {
             Topic::Channel(channel) => self.covers(Verb::Subscribe, channel.as_str()),

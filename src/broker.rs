@@ -37,7 +37,7 @@ pub use walk::{Walk, busy_listing};
 /// The two sides share one broker.
 pub type Shared = Arc<dyn Broker>;
 
-/// A log of messages per channel, and pushes of what is published.
+/// A log of messages for each channel, and pushes of new messages.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
     /// Publishes messages of one channel: consecutively and together, or none. Messages whose id was published within
@@ -55,9 +55,9 @@ pub trait Broker: Send + Sync + 'static {
     /// a head that expired is no loss, one that was flushed is.
     async fn data_set(&self) -> Result<DataSetNow, Error>;
 
-    /// Has the broker remember that messages of an epoch were given out up to `to`, which is beyond what it knows of: a
-    /// new epoch begins, whose start names them. Does nothing where that is known already, is so far beyond that it may
-    /// be forged, or the channel has no head.
+    /// Has the broker remember that messages of an epoch were given out up to `to`, which is beyond its own log: a new
+    /// epoch begins, whose start names them. Does nothing where that is known already, is so far beyond that it may be
+    /// forged, or the channel has no head.
     async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, to: i64) -> Result<(), Error>;
 
     /// One page of a channel's log, with the head at the same moment.
@@ -128,7 +128,7 @@ pub struct Receipt {
     pub replicas: u32,
 }
 
-/// What a broker keeps of every channel.
+/// How many messages a broker keeps of every channel, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Messages; 0 keeps none (they are numbered and pushed only).
@@ -202,7 +202,7 @@ pub enum State {
     Down(String),
 }
 
-/// Why a broker could not do what was asked. Says of a publish whether it may have happened.
+/// Why a call to a broker failed. For a publish it says whether it may have happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The message's JSON would be too large.
@@ -216,8 +216,8 @@ pub enum Error {
     /// The broker is away or refuses work; nothing was done.
     #[error("{0}")]
     Unavailable(String),
-    /// This channel can't be used, whatever becomes of others: the broker refuses it, or keeps of it what is not
-    /// understood. Nothing was done.
+    /// This channel alone can't be used: the broker refuses it, or keeps of it what is not understood. Nothing was
+    /// done.
     #[error("{0}")]
     Channel(String),
     /// The call was handed over and no answer came: it may have been carried out.

@@ -144,8 +144,7 @@ impl Pattern {
         &self.0.text
     }
 
-    /// How the names of all channels begin that can belong to it: what is before the first character that has a
-    /// meaning.
+    /// The text with which every matching name begins: all characters before the first one with a special meaning.
     pub fn literal_prefix(&self) -> &str {
         let end = self.as_str().find(['*', '?', '[', '\\']).unwrap_or(self.as_str().len());
         &self.as_str()[..end]

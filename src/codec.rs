@@ -2,7 +2,7 @@
 //! in memory, so that eight megabytes of them would become a gigabyte before their number was looked at.
 //!
 //! Every way on which a request is decoded comes through here: [`decode`] where bytes are at hand, [`Counting`] in the
-//! generated services. What is over a limit is answered in the words that the limit has anywhere.
+//! generated services. A request over a limit gets the same error on each way.
 
 use std::marker::PhantomData;
 
@@ -23,8 +23,8 @@ mod fields;
 
 /// A message whose repeated fields can be counted before it is decoded.
 pub trait Counted {
-    /// Refuses what has more of anything than it may: RESOURCE_EXHAUSTED. It takes one pass over the fields, and short
-    /// messages are not looked at: what comes of them is small, and their limits are looked at when they are decoded.
+    /// Refuses a message with too many of anything: RESOURCE_EXHAUSTED. It takes one pass over the fields. Short
+    /// messages are skipped: they stay small when they are decoded, and their limits are checked then.
     fn count(_bytes: &[u8]) -> Result<(), Status> {
         Ok(())
     }
@@ -36,7 +36,7 @@ pub trait Counted {
 ///
 /// RESOURCE_EXHAUSTED where there is too much of something; INVALID_ARGUMENT where it is no such message.
 pub fn decode<M: Message + Default + Counted>(bytes: impl Buf) -> Result<M, Status> {
-    // What comes in several pieces was joined by the caller.
+    // The caller has joined the pieces.
     M::count(bytes.chunk())?;
     M::decode(bytes).map_err(|_| status::malformed())
 }

@@ -27,10 +27,10 @@ mod stream;
 
 /// With 64-bit hashes, and without where a position lies.
 const OLD: u8 = 1;
-/// What anything but the short cursors begins with; of channels those in an epoch that is not the first, and some that
-/// were written before there were short ones. After it comes the kind.
+/// The first byte of all but the short cursors; of channels those in an epoch that is not the first, and some that were
+/// written before there were short ones. After it comes the kind.
 const VERSION: u8 = 2;
-/// What a short cursor of a channel begins with: a position in an epoch of which no more is known,
+/// The first byte of a short cursor of a channel: a position in an epoch of which no more is known,
 const IN_EPOCH: u8 = 3;
 /// in the channel's first epoch, which began with 1,
 const IN_FIRST_EPOCH: u8 = 4;
@@ -174,7 +174,7 @@ fn open(text: &str) -> Result<(u8, Owner, Body), InvalidCursor> {
     Ok((kind, owner.ok_or(InvalidCursor::Malformed)?, body))
 }
 
-/// What is between a cursor's hash and its checksum, and the byte that it all begins with.
+/// The part between a cursor's hash and its checksum, and the first byte of the whole.
 struct Body {
     begin: u8,
     bytes: Vec<u8>,
@@ -221,7 +221,7 @@ fn put_position(body: &mut Vec<u8>, position: Position) {
 }
 
 /// Where a position lies, as two numbers: of an epoch its first sequence and the epoch before it, otherwise the data
-/// set and 0. What is not known is 0.
+/// set and 0. Unknown parts are 0.
 fn lineage_words(epoch: Option<Epoch>, lineage: Lineage) -> [u64; 2] {
     match (epoch, lineage) {
         (Some(_), Lineage::Epoch { first, previous }) => [first as u64, previous.map_or(0, Epoch::as_u64)],
@@ -230,7 +230,7 @@ fn lineage_words(epoch: Option<Epoch>, lineage: Lineage) -> [u64; 2] {
     }
 }
 
-/// `None` for what is never written.
+/// `None` for words that are never written.
 fn lineage_of(epoch: Option<Epoch>, words: [u64; 2]) -> Option<Lineage> {
     match (epoch, words) {
         (_, [0, 0]) => Some(Lineage::Unknown),

@@ -2,7 +2,7 @@
 //!
 //! Writing comes in two parts, because number, time and epoch are known only to the broker at the moment of publishing:
 //! an [`Encoded`] message has a head and a tail, and the [`stamp`](Encoded::stamp) goes in between. Reading never
-//! fails: what is no envelope of ours is a payload as a whole.
+//! fails: a text that is no envelope of ours is a payload as a whole.
 
 mod decode;
 mod encode;

@@ -28,9 +28,9 @@ pub const ATTRIBUTE_KEY_BYTES: usize = 128;
 pub const ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
 /// An ordering key: an identifier, not a payload.
 pub const ORDERING_KEY_BYTES: usize = 255;
-/// Attributes of a message that is read. Logs keep what was written under these limits, by this version or an earlier
-/// one: what a client may set ([`ATTRIBUTES`] and those beside it) can be lowered, these can't. One more is the
-/// service's own: who published it.
+/// Attributes of a message that is read. Logs keep messages that were written under these limits, by this version or an
+/// earlier one: a client's limits ([`ATTRIBUTES`] and those beside it) can be lowered, these can't. One attribute more
+/// is the service's own: the publishing subject.
 pub const READ_ATTRIBUTES: usize = 65;
 /// Bytes of an attribute's key that is read.
 pub const READ_ATTRIBUTE_KEY_BYTES: usize = 128;
@@ -81,7 +81,7 @@ pub const PUBLISH_STREAM_BYTES: usize = 4 << 20;
 pub const ANSWERS_BYTES: usize = 32 << 10;
 /// Connections for publishes that wait for replicas: `WAIT` holds a connection for as long as it takes.
 pub const WAIT_CONNECTIONS: usize = 8;
-/// Channels whose last receipts a publisher remembers, to report what a failover lost; the least recent go first.
+/// Channels whose last receipts a publisher remembers, to report losses of a failover; the least recent go first.
 pub const REMEMBERED_RECEIPTS: usize = 10_000;
 /// Earlier epochs of a channel whose receipts a publisher remembers as well: what Redis says of a loss may itself be
 /// lost, several times in a row, and each epoch is 64 bytes of memory.
@@ -104,14 +104,14 @@ pub const RUN_MESSAGES: usize = 128;
 pub const RUN_BYTES: usize = 64 << 10;
 /// Epochs that a channel's head lists.
 pub const HEAD_EPOCHS: usize = 16;
-/// Who wrote on a channel lately, each by its last call: as many publishers as may take turns before one of them has to
+/// Publishers that wrote on a channel lately, each with its last call: as many may take turns before one of them has to
 /// look at the log to see whether its last messages are there.
 pub const HEAD_WRITERS: usize = 16;
-/// Runs by which what a publisher only saw as a push may be ahead of a channel: it may be forged, and must not lead far
+/// Runs by which a push may be ahead of the channel that a publisher knows: pushes may be forged, and must not lead far
 /// away.
 pub const HEARSAY_RUNS: usize = 64;
-/// Servers in a row that do not have a channel, after which a reader remembers what it was before: a failover and back
-/// is one.
+/// Servers in a row that do not have a channel, after which a reader remembers its earlier position: a failover and
+/// back is one.
 pub const ABSENCES: usize = 4;
 /// Losses that a reader remembers to have reported on a channel, as long as they do not touch each other: as many as a
 /// head may name, of its epochs and between them.
@@ -136,8 +136,8 @@ pub const LIST_WAIT: Duration = Duration::from_secs(5);
 /// Names of the registry that a process keeps in order, so that a page of them is a range: thirty megabytes of the
 /// longest. Of a larger registry each page is looked for in all of it.
 pub const REGISTRY_NAMES: usize = 100_000;
-/// How far Redis's clock may step back while such a process finds out what is new by time. What it misses all the same
-/// the count of the names shows.
+/// How far Redis's clock may step back while such a process looks for new names by time. Names that it misses all the
+/// same show in the count.
 pub const REGISTRY_SLACK: Duration = Duration::from_secs(10);
 /// How soon a registry is read as a whole again that has lost names since: each time it is swept, it has.
 pub const REGISTRY_REREAD: Duration = Duration::from_secs(10);
@@ -232,24 +232,24 @@ pub const HEARTBEAT_PATTERN: Duration = Duration::from_secs(5);
 pub const RING_BYTES: usize = 1 << 20;
 /// Bytes of all rings together: beyond it each keeps its part of them, and its newest chunk.
 pub const RINGS_BYTES: usize = 32 << 20;
-/// What a chunk counts for in a ring beside its bytes.
+/// A chunk's cost in a ring beside its bytes.
 pub const CHUNK_COST: usize = 256;
-/// A message from this size on goes to the streams by itself, and what is made of it is shared by all topics that it
-/// comes through.
+/// A message from this size on goes to the streams by itself, and its encoding is shared by all topics that it comes
+/// through.
 pub const SHARED_BYTES: usize = 16 << 10;
 /// How long a ring keeps chunks: a quiet channel holds no memory.
 pub const RING_AGE: Duration = Duration::from_secs(5);
-/// One chunk of framed messages, unless one message is larger: what HTTP/2 sends in a few frames.
+/// One chunk of framed messages, unless one message is larger: a few frames of HTTP/2.
 pub const CHUNK_BYTES: usize = 60 << 10;
 /// The same of pages of the log: one frame of HTTP/2. A reader that has stopped keeps two of them in HTTP/2's send
 /// buffer for itself, while chunks of the live path are shared.
 pub const LOG_CHUNK_BYTES: usize = 16 << 10;
 /// Bytes of pushes that may wait until their channel's head is known, over all topics: an answer takes a round trip.
 pub const HELD_BYTES: usize = 16 << 20;
-/// What each of them counts for beside its bytes: even empty ones fill memory.
+/// The cost of each beside its bytes: even empty ones fill memory.
 pub const HELD_PUSH_COST: usize = 256;
-/// Channels whose logs the hub compares at once with pushes that claim a position at or below what was received: enough
-/// to fill round trips. Others wait within [`HELD_BYTES`].
+/// Channels whose logs the hub compares at once with pushes that claim a position which was received already: enough to
+/// fill round trips. Others wait within [`HELD_BYTES`].
 pub const COMPARED_CHANNELS: usize = 64;
 /// Messages of a log that are read at a time to compare them with such pushes: as many as one run has.
 pub const COMPARED_MESSAGES: usize = RUN_MESSAGES;
@@ -264,7 +264,7 @@ pub const LATE_LOSSES: usize = 1_000;
 pub const LATE_REPORTS: usize = 16;
 /// How often a report that fails is made again, a second apart: through a failover.
 pub const LATE_TRIES: u32 = 30;
-/// How often the log says that pushes claim what can't be.
+/// How often the log warns of pushes with impossible claims.
 pub const CLAIMS_QUIET: Duration = Duration::from_secs(60);
 /// Rewritten histories of a topic's channels that are remembered for streams that lag: such a thing takes
 /// somebody who puts back keys by hand.
@@ -323,7 +323,7 @@ pub const LEASE: Duration = Duration::from_secs(3);
 /// Bytes of what plain programs published on captured channels that a replica holds until it is adopted: some seconds
 /// of a flood.
 pub const CAPTURE_BYTES: usize = 16 << 20;
-/// What a message that is held counts for beside its JSON.
+/// The cost of a message that is held, beside its JSON.
 pub const CAPTURE_MESSAGE_COST: usize = 256;
 /// Captured channels on which plain programs published whose state a replica keeps: as many as a pattern may have.
 pub const CAPTURE_CHANNELS: usize = PATTERN_CHANNELS;

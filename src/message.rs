@@ -21,8 +21,8 @@ pub enum Payload {
 pub struct Draft {
     /// Its UUID.
     pub id: Uuid,
-    /// By what a repeat of it is known, which is answered with the first receipt; `None` where the client gave no UUID.
-    /// See [`DedupKey`].
+    /// The key by which a repeat is recognised, which is answered with the first receipt; `None` where the client gave
+    /// no UUID. See [`DedupKey`].
     pub dedup: Option<DedupKey>,
     /// What it carries.
     pub payload: Payload,
@@ -32,8 +32,8 @@ pub struct Draft {
     pub ordering_key: String,
 }
 
-/// By what a broker knows a repeat: the UUID that a client gave, mixed with who gave it where that is known. So nobody
-/// can make another's publish a repeat by using its UUID first.
+/// The key by which a broker recognises a repeat: the client's UUID, mixed with the client's subject where it has one.
+/// So nobody can make another's publish a repeat by using its UUID first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DedupKey([u8; 16]);
 
@@ -107,7 +107,8 @@ impl FromStr for DataSet {
     }
 }
 
-/// Where a position lies, as far as its cursor knows: what a reader needs that comes back when this history is gone.
+/// The history to which a position belongs, as far as its cursor knows. A reader that resumes when this history is gone
+/// needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Lineage {
     /// Nothing is known.
@@ -124,7 +125,7 @@ pub enum Lineage {
     DataSet(DataSet),
 }
 
-/// A position and where it lies: what a cursor says.
+/// The content of a cursor: a position, and the history to which it belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Mark {
     /// A reader's position.

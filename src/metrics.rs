@@ -1,11 +1,11 @@
-//! What is counted, by the names that dashboards and alerts use: they are part of the contract, like the flags.
+//! The metrics, by the names that dashboards and alerts use: they are part of the contract, like the flags.
 //!
 //! Every name, its meaning and its labels are defined here and nowhere else; the other modules call small functions. No
 //! label takes a value from outside: no channel, no client, no address. Every series exists from the start, at 0, so
 //! that rates and alerts need no first event.
 //!
 //! Nothing is counted until the process has a recorder and [`begin`] was called; until then each call is a load and a
-//! branch. What is called for every message takes a count, so that a chunk costs as much as a message.
+//! branch. Functions that are called for messages take a count, so that a chunk costs as much as a message.
 
 mod access;
 mod clock;

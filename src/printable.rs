@@ -1,7 +1,7 @@
 //! Texts from outside, for people's eyes: on a terminal, or in a line of a log. Channel names, payloads, attributes and
-//! other servers' error texts may hold characters that move the cursor, colour the screen, or turn the direction of
-//! the text beside them; these are shown as `\u{1b}`, never sent. What must not know it: anything that a program
-//! reads, which gets texts as they are.
+//! other servers' error texts may hold characters that move the cursor, colour the screen, or turn the direction of the
+//! text beside them; these are shown as `\u{1b}`, never sent. Not for output that programs read: they get texts as they
+//! are.
 
 use std::{
     borrow::Cow,

@@ -16,7 +16,7 @@ impl<const N: usize> Default for Small<N> {
 }
 
 impl<const N: usize> Small<N> {
-    /// What was put together.
+    /// The finished bytes.
     pub fn written(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
@@ -51,7 +51,7 @@ impl<const N: usize> Small<N> {
         self.varint(length as u64);
     }
 
-    /// A field that is a number. What is zero is left out, as proto3 has it.
+    /// A field that is a number. Zero is left out, as in proto3.
     pub fn number(&mut self, field: u8, number: u64) {
         if number != 0 {
             self.byte(field << 3);

@@ -25,10 +25,11 @@ pub mod reason;
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "tidings";
 
-/// How tonic begins what it says of a request that prost can't decode.
+/// The beginning of tonic's message for a request that prost can't decode.
 const UNDECODED: &str = "failed to decode Protobuf message";
 
-/// What a failed call was about: decides the reason that is given and what is said about a message's fate.
+/// The kind of a failed call: decides the reason that is given, and whether the error says that a message may have been
+/// published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// A publish: `NOT_PUBLISHED` where nothing was done.
@@ -217,8 +218,8 @@ pub fn caller_limit(limit: Limit, most: u64, wait: Option<Duration>) -> Status {
     Status::with_error_details(Code::ResourceExhausted, text, details)
 }
 
-/// What a position or token points at is gone: OUT_OF_RANGE. `reason` says why
-/// ([`TRIMMED`](reason::TRIMMED), [`EPOCH_CHANGED`](reason::EPOCH_CHANGED), …), `metadata` names what, such as
+/// The messages after a position or token are gone: OUT_OF_RANGE. `reason` says why ([`TRIMMED`](reason::TRIMMED),
+/// [`EPOCH_CHANGED`](reason::EPOCH_CHANGED), …), `metadata` names what, such as
 /// `channel` and `cursor`.
 pub fn out_of_range(
     reason: &str,

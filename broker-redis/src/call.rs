@@ -28,7 +28,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// What was seen as a push, which may be forged: it is believed up to 64 runs beyond what is known.
+    /// A position seen in a push, which may be forged: believed up to 64 runs beyond the known end.
     pub(super) fn from_push(last: Position) -> Self {
         Self { last, ..Self::default() }
     }
@@ -74,7 +74,7 @@ pub(super) fn write<'a>(
     write_common(&mut call, channel, retention, seen, name);
     call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(min_replicas);
     for Batch { drafts, .. } in batches {
-        // What a batch lacks of ids it need not carry.
+        // A batch without ids is sent without them.
         let with_ids = drafts.iter().any(|draft| draft.dedup.is_some());
         call.arg(if with_ids { drafts.len() as i64 } else { -(drafts.len() as i64) });
         for draft in drafts {
@@ -183,7 +183,7 @@ pub(super) fn consecutive<'a>(
     batches.map(|batch| Ok(batch.drafts.iter().zip(&mut sequences).map(receipt).collect())).collect()
 }
 
-/// The script answered what it never answers.
+/// The script gave an answer that it never gives.
 pub(super) fn malformed_reply() -> Error {
     Error::OutcomeUnknown("the publishing script answered in a way that is not understood".to_owned())
 }

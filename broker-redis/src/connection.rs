@@ -289,7 +289,7 @@ impl Connection {
                 return reason;
             }
             self.checked.send_replace(Some(Instant::now()));
-            // Redis, or a proxy before it, may end what is idle.
+            // Redis, or a proxy before it, may end idle connections.
             if let Some(publish_connection) = &idle {
                 publish_connection.ping();
             }

@@ -26,12 +26,12 @@ const NO_RIGHT: &str = "the Redis user in --redis-url may not do this; see its A
 /// Refused as well, with a kind of its own.
 const OUT_OF_MEMORY: &str = "OOM";
 
-/// What our scripts say of a channel that they do not touch; what they found follows it.
+/// Our scripts' error for a channel that they do not touch; the reason follows it.
 const NOT_OURS: &str = "TIDINGS_CHANNEL";
 const NEWER_FORMAT: &str = "TIDINGS_FORMAT";
-/// What they say of a server that they can't work with, and why.
+/// Their error for a server that they can't work with; the reason follows it.
 const UNFIT_SERVER: &str = "TIDINGS_SERVER";
-/// What Redis says of a key of another type.
+/// Redis's error for a key of another type.
 const WRONG_TYPE: &str = "WRONGTYPE";
 
 /// It speaks an older protocol.
@@ -68,7 +68,7 @@ impl Said {
         Self { code: code.to_owned(), detail: without_script(detail).to_owned() }
     }
 
-    /// What it means, or Redis's own words where that is not known.
+    /// Its meaning in words, or Redis's own text where that is not known.
     pub(super) fn words(&self) -> String {
         match (self.code.as_str(), self.detail.as_str()) {
             (NEWER_FORMAT, _) => NEWER.to_owned(),
@@ -144,7 +144,7 @@ fn without_script(detail: &str) -> &str {
     line.map_or(text, |(_, text)| text).trim_end()
 }
 
-/// What a writing call's error means.
+/// The error of a writing call.
 fn of_writing(said: &Said) -> Error {
     let words = said.words();
     match said.code.as_str() {
@@ -197,7 +197,7 @@ pub(super) fn closed() -> Error {
     Error::Unavailable("the broker is closed".to_owned())
 }
 
-/// What is said of such a call.
+/// The text for such a call.
 pub(super) const LOST: &str = "the connection to Redis was lost before it answered";
 
 /// A call was handed over, and its connection was lost.

@@ -67,7 +67,7 @@ pub(super) fn read_plain(fields: Vec<String>, keeps_history: bool) -> Result<Opt
     read(&[role, version, last, time_ms, epochs, first, has_log, adopted, losses, data_set], keeps_history)
 }
 
-/// Whether a server is one, by what it says of its replication.
+/// Whether a server is a primary, by its `INFO replication`.
 pub(super) fn is_primary(replication: &str) -> bool {
     replication.lines().any(|line| line == "role:master")
 }

@@ -41,8 +41,8 @@ impl Keys {
         name.strip_prefix(self.prefix.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))
     }
 
-    /// Whether what is published there is the probe or the notice of any deployment, whatever its prefix: one notices
-    /// the others on the same Redis, since Pub/Sub knows no databases. No channel has braces; a probe is recognised by
+    /// Whether a push there is the probe or the notice of any deployment, whatever its prefix: deployments on the same
+    /// Redis receive each other's, since Pub/Sub knows no databases. No channel has braces; a probe is recognised by
     /// its whole form.
     pub(super) fn is_of_a_service(name: &[u8], payload: &[u8]) -> bool {
         if name.ends_with(b"}:adopted") && name.windows(2).any(|two| two == b":{") {
@@ -58,7 +58,7 @@ impl Keys {
         format!("{}:{{{channel}}}:lease", self.prefix)
     }
 
-    /// A Redis channel: notices of what was adopted.
+    /// A Redis channel: notices of adopted messages.
     pub(super) fn adopted(&self, channel: &ChannelName) -> String {
         format!("{}:{{{channel}}}:adopted", self.prefix)
     }

@@ -87,13 +87,13 @@ pub struct Settings {
     pub key_prefix: String,
     /// How long a call may take.
     pub timeout: Duration,
-    /// What is kept.
+    /// How many messages are kept, and for how long.
     pub retention: Retention,
-    /// What it is used for.
+    /// The part of the process that uses it.
     pub role: Role,
 }
 
-/// What a process uses the broker for.
+/// The part of a process that uses the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Publishing only: it also keeps the registry of channels in order.
@@ -113,7 +113,7 @@ pub struct Redis {
     registry: Arc<registry::Registry>,
     live: Arc<live::Settings>,
     readiness: Arc<readiness::Readiness>,
-    /// What is not a publish: those are the publisher's own.
+    /// All but publishes, which are the publisher's own.
     tasks: TaskTracker,
     closing: CancellationToken,
     /// Ends the tasks also where nobody calls `close`.

@@ -35,7 +35,7 @@ use super::{
     server::Server,
 };
 
-/// What a live connection needs.
+/// The settings of a live connection.
 pub(super) struct Settings {
     pub(super) server: Server,
     pub(super) keys: Keys,
@@ -136,7 +136,7 @@ impl Live {
         }
     }
 
-    /// Says, once until a session has worked, that one was of no use; answers why it was not.
+    /// Logs that a session could not be used, once until a session has worked. Returns the reason.
     fn warn(&mut self, reason: String) -> String {
         // Where the command connection can't be used either, its keeper says so, though it may notice a moment later:
         // what counts is that it was answered while this one was silent.

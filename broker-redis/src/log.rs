@@ -156,7 +156,7 @@ impl Reader {
         head::read(&fields, self.retention.max_messages > 0)
     }
 
-    /// What was asked about one channel: an answer, or what is wrong with the channel or the server.
+    /// The answer about one channel, or an error of the channel or of the server.
     fn of_channel(&self, answer: RedisResult<Value>) -> Result<Value, Error> {
         answer.map_err(|error| match error::first(&error).map(|said| error::of_reading(&said)) {
             Some(error @ Error::Channel(_)) => error,
@@ -164,7 +164,7 @@ impl Reader {
         })
     }
 
-    /// Sends calls together and answers what they got, all of them.
+    /// Sends calls together, and returns all their answers.
     async fn query(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<Value>, Error> {
         let answers = self.query_each(pipeline, scripts).await?;
         answers.into_iter().map(|answer| answer.map_err(|error| self.failed(&error))).collect()
@@ -259,7 +259,7 @@ pub(super) fn runs(mut answer: impl Iterator<Item = Value>, from: From) -> Optio
     Some((messages, is_last))
 }
 
-/// A message that was adopted: its JSON, the hash of what was published, and its log time.
+/// An adopted message: its JSON, the hash of its payload, and its log time.
 fn adopted(sequence: i64, fields: Vec<Value>) -> Option<Stored> {
     let [Value::BulkString(json), Value::BulkString(hash), Value::BulkString(time_ms)] = &fields[..] else {
         return None;

@@ -1,5 +1,6 @@
-//! What is wrong with Redis, said in the log: once when it begins, and again only after it has been well, or quiet for
-//! a while. A refusal comes with every call, and a reason with every attempt: a line each would hide all others.
+//! Problems with Redis in the log: each is logged once when it begins, and again only after Redis has worked, or the
+//! problem was quiet for a while. A refusal comes with every call, and a reason with every attempt: a line each would
+//! hide all others.
 
 use std::{
     collections::{HashMap, HashSet},

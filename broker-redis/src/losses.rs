@@ -1,5 +1,5 @@
-//! Reports of what was given out and is not on Redis any more: a new epoch begins on the channel, whose start names it,
-//! so that every reader learns of it.
+//! Reports of acknowledged messages that are not on Redis any more: a new epoch begins on the channel, whose start
+//! names it, so that every reader learns of it.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Losses {
         self.send(&mut session, &[(channel.clone(), seen)], None).await
     }
 
-    /// Reports what a publisher was given on a channel in earlier epochs.
+    /// Reports a publisher's receipts of a channel's earlier epochs.
     pub(super) async fn report_older(
         &self,
         channel: &ChannelName,

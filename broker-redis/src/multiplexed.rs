@@ -15,7 +15,7 @@ use super::{
     server::{Server, Steps},
 };
 
-/// What is read at a time until the crate takes over.
+/// Bytes that are read at a time until the crate takes over.
 const GREETING_READ_BYTES: usize = 1 << 10;
 
 /// As the crate's. Its task ends with the last handle, also where the server owes answers.
@@ -46,7 +46,7 @@ impl MultiplexedConnection {
         Ok(Self { connection, _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))) })
     }
 
-    /// Sends one command, and answers what came.
+    /// Sends one command, and returns its answer.
     pub(super) async fn send_packed_command(&mut self, command: &Cmd) -> RedisResult<Value> {
         self.connection.send_packed_command(command).await
     }

@@ -31,7 +31,7 @@ use crate::simulation::{OwnedReadHalf, OwnedWriteHalf, TcpStream};
 #[cfg(not(simulation))]
 type Tls = TlsStream<TcpStream>;
 
-/// What comes from Redis.
+/// The reading half of a connection to Redis.
 pub(super) enum Reader {
     Plain(OwnedReadHalf),
     #[cfg(not(simulation))]
@@ -60,7 +60,8 @@ pub(super) fn encrypted(stream: Tls) -> (Reader, Writer) {
 }
 
 impl Writer {
-    /// Writes what is taken now, or WouldBlock. Encrypted bytes may wait for [`try_flush`](Self::try_flush).
+    /// Writes as many bytes as the socket takes now, or returns WouldBlock. Encrypted bytes may wait for
+    /// [`try_flush`](Self::try_flush).
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(half) => half.try_write(bytes),

@@ -79,8 +79,8 @@ pub(super) struct OptimisticAppend {
 }
 
 impl OptimisticAppend {
-    /// So many messages after what is there, over the session of this generation. `None` where too little is known of
-    /// Redis's clock.
+    /// An append of so many messages after `before`, over the session of this generation. `None` where too little is
+    /// known of Redis's clock.
     pub(super) fn after(
         before: ChannelSnapshot,
         messages: usize,

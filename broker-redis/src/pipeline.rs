@@ -71,9 +71,9 @@ impl Step {
 }
 
 impl Publisher {
-    /// Publishes what is in a channel's queue, until nothing is. `filled` signals that there is enough for a second
-    /// call. A task of its own, also for a lone publish: by its turn those that came with it are in the queue as well,
-    /// and travel together. Where the first was handed over at once, 256 callers together published a sixth less.
+    /// Publishes a channel's queue until it is empty. `filled` signals that there is enough for a second call. A task
+    /// of its own, also for a lone publish: when it runs, publishes that came at the same time are in the queue as
+    /// well, and travel together. When the first was sent at once, 256 callers together published a sixth less.
     pub(super) async fn drain(self: Arc<Self>, channel: ChannelName, filled: Arc<Notify>) {
         let mut under_way: VecDeque<Step> = VecDeque::with_capacity(DEPTH);
         loop {
@@ -94,7 +94,7 @@ impl Publisher {
             match (under_way.pop_front(), answer) {
                 (Some(Step::Sent(sent)), Some(answer)) => {
                     if is_refused(&answer) {
-                        // What was sent after it writes nothing either.
+                        // Calls that were sent after it write nothing either.
                         under_way = under_way.into_iter().map(Step::wait).collect();
                     }
                     self.complete(&channel, *sent, answer).await;
@@ -105,8 +105,8 @@ impl Publisher {
         }
     }
 
-    /// What can be begun now, and how the call before leaves the channel, where it is known. With nothing under way and
-    /// nothing in the queue, the queue is gone.
+    /// The group that can be sent now, and the channel's state after the call before it, where that is known. Removes
+    /// the queue where it is empty and nothing is under way.
     fn next_group(
         &self,
         channel: &ChannelName,

@@ -64,7 +64,7 @@ impl Publisher {
         })
     }
 
-    /// Queues a batch in the channel's order, and returns what will become of it.
+    /// Queues a batch in the channel's order, and returns a future of its outcome.
     pub(super) fn publish(
         self: &Arc<Self>,
         channel: &ChannelName,
@@ -215,7 +215,7 @@ impl Publisher {
             let full = ((deadline - self.connection.timeout()).into_std(), session.generation);
             let snapshot = ChannelSnapshot { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms), full };
             self.registry.receipts.set_snapshot(channel, snapshot);
-            // What others were given of the epoch before that was given out as well: it has no holes.
+            // Other publishers got the receipts before it: an epoch has no holes.
             let first = if answer.epoch_first > 0 { answer.epoch_first } else { first };
             let given = Seen { first, last: Position::new(epoch, sequence), time_ms, call: Some(name) };
             self.registry.note(channel, given, session, deadline).await;

@@ -47,7 +47,7 @@ pub(super) struct PublishConnection {
 struct Calls {
     out: BytesMut,
     /// The callers that wait for answers, in the order of the commands; `None` for [`AHEAD`] and [`PING`]. Their number
-    /// is bounded by what may wait for Redis at all.
+    /// is bounded by the limit of publishes that wait for Redis.
     waiting: VecDeque<Option<oneshot::Sender<RedisResult<Value>>>>,
     is_closed: bool,
 }
@@ -181,7 +181,7 @@ async fn read(connection: &PublishConnection, reader: &mut Reader, decoder: &mut
             return Ok(());
         }
         while let Some(reply) = decoder.next().map_err(|_| malformed_reply())? {
-            // What was not asked for has no caller.
+            // A push has no caller.
             if let Reply::Push(_) = reply {
                 continue;
             }

@@ -103,7 +103,7 @@ fn silent(is_live: bool, max_silence: Duration) -> String {
 /// Once when it begins and once when it is over.
 fn report(is_live: bool, overdue: bool, max_silence: Duration) {
     if !is_live {
-        // The connection's keeper says what is wrong with it.
+        // The connection's own task has logged the reason.
     } else if overdue {
         tracing::warn!(?max_silence, "the live connection to Redis delivers nothing, though Redis answers commands");
     } else {

@@ -1,6 +1,6 @@
-//! What a publisher remembers of the channels it publishes on: the receipts it got in the present epoch, by which a
-//! loss is found out, and when the channel was last written to the registry. The least recent are forgotten, and what
-//! is so old that Redis has forgotten it as well.
+//! A publisher's memory of the channels it publishes on: its receipts of the present epoch, by which a loss is found
+//! out, and when the channel was last written to the registry. The least recent are forgotten, and those that are so
+//! old that Redis has forgotten them as well.
 
 use std::{
     num::NonZeroUsize,
@@ -20,8 +20,8 @@ use super::{call::Seen, optimistic::ChannelSnapshot};
 #[derive(Debug, Clone, Default)]
 struct Known {
     seen: Seen,
-    /// What was given out in earlier epochs, oldest first, and when the last of it was: Redis may lose what it knows of
-    /// a loss.
+    /// Receipts of earlier epochs, oldest first, each with the time of the last one: Redis may lose its record of a
+    /// loss.
     older: Vec<(Seen, Instant)>,
     /// When the last receipt came, and from a server with which replication id.
     given: Option<(Instant, ReplicationId)>,
@@ -34,8 +34,8 @@ struct Known {
 }
 
 impl Known {
-    /// What was given out in earlier epochs and is not forgotten by Redis as well. Only log time shows where it is:
-    /// another call's name says nothing of it.
+    /// Receipts of earlier epochs that Redis has not forgotten. Only log time tells which messages they are: the name
+    /// of a later call does not.
     fn older(&self, lifetime: Duration) -> impl Iterator<Item = Seen> {
         let is_within = move |(_, at): &&(Seen, Instant)| at.elapsed() < lifetime;
         self.older.iter().filter(is_within).map(|(seen, _)| Seen { call: None, ..*seen })
@@ -72,7 +72,7 @@ impl Receipts {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was given out on a channel, as far as receipts say so.
+    /// The messages of a channel for which receipts were given out.
     pub(super) fn seen(&self, channel: &ChannelName) -> Seen {
         let mut known = self.lock();
         let known = known.get(channel).filter(|known| known.is_within(self.lifetime));
@@ -106,7 +106,7 @@ impl Receipts {
         true
     }
 
-    /// What was given out on a channel in earlier epochs, oldest first.
+    /// Receipts of a channel's earlier epochs, oldest first.
     pub(super) fn older(&self, channel: &ChannelName) -> Vec<Seen> {
         let known = self.lock();
         known.peek(channel).map(|known| known.older(self.lifetime).collect()).unwrap_or_default()
@@ -119,8 +119,7 @@ impl Receipts {
         }
     }
 
-    /// Remembers the first receipt of a message that was published again: what it names was given out as well, by
-    /// whomever.
+    /// Remembers the first receipt of a message that was published again: somebody got that receipt before.
     pub(super) fn repeat(&self, channel: &ChannelName, receipt: Position, time_ms: i64) {
         let mut known = self.lock();
         let known = known.get_or_insert_mut(channel.clone(), Known::default);
@@ -222,7 +221,7 @@ mod tests {
         assert_eq!(receipts.unconfirmed(7), []);
         receipts.remember(&one, seen(1, 6, 6), 9, Instant::now());
         assert_eq!(receipts.unconfirmed(7), [(one.clone(), seen(1, 1, 6))]);
-        // What was given out in earlier epochs as well, the oldest first, without the name of a call.
+        // Receipts of earlier epochs as well, the oldest first, without the name of a call.
         receipts.remember(&one, seen(3, 7, 8), 9, Instant::now());
         let earlier = Seen { call: None, ..seen(1, 1, 6) };
         assert_eq!(receipts.unconfirmed(7), [(one.clone(), earlier), (one, seen(3, 7, 8))]);

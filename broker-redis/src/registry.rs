@@ -1,5 +1,5 @@
-//! The registry of channels, as writers keep it: a channel is listed before anything is written to it, for a reader
-//! that looks there must find what was published. Also what this process knows of a channel's last message.
+//! The registry of channels, as writers keep it: a channel is listed before anything is written to it, so that a reader
+//! that looks there finds every channel with messages. Also keeps this process's receipts.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Registry {
             self.connection.open_session().filter(|session| self.receipts.is_registered(channel, session.generation));
         match at_hand {
             Some(session) if !self.closing.is_cancelled() => Ok(session),
-            // Boxed: a publish would carry the state of what is rarely needed.
+            // Boxed: every publish would carry a state that is rarely needed.
             _ => Box::pin(self.reach_out(channel, deadline)).await,
         }
     }
@@ -82,12 +82,12 @@ impl Registry {
             if let Some(Err(error)) = registered.map(|registered| registered.unwrap_or_else(|_| Err(error::slow()))) {
                 tracing::warn!(channel = channel.as_str(), %error, "a new epoch could not be written to the registry");
             }
-            // Redis has lost something, perhaps also what it knew of earlier losses.
+            // Redis has lost something, perhaps also its record of earlier losses.
             Box::pin(self.report_older(channel, deadline)).await;
         }
     }
 
-    /// Reports what was given out on a channel in earlier epochs, as far as Redis does not know it to be lost any more.
+    /// Reports receipts of a channel's earlier epochs, as far as Redis has forgotten that those were lost.
     async fn report_older(&self, channel: &ChannelName, deadline: Instant) {
         let older = self.receipts.older(channel);
         if older.is_empty() {

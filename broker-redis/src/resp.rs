@@ -69,7 +69,7 @@ enum Parsed {
     Item(Item),
     /// The buffer ends too early.
     Incomplete,
-    /// A string that is too large begins at `data`: how large it is, what came before it, how many elements follow.
+    /// A string that is too large begins at `data`: its size, the items before it, how many elements follow.
     Oversized { bytes: usize, data: usize, before: Vec<Item>, rest: usize },
 }
 
@@ -79,8 +79,8 @@ impl Decoder {
         &mut self.buffer
     }
 
-    /// The next push of a message, where it is next and there as a whole: its channel and its payload. It is what comes
-    /// most, and spares the lists that any other reply is made of.
+    /// The next push of a message, where it is next and there as a whole: its channel and its payload. Most replies are
+    /// such pushes, and this way they need no list of items.
     pub(super) fn next_message(&mut self) -> Option<(Bytes, Bytes)> {
         const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
         if self.skip > 0 || self.rest > 0 || self.passed_over.is_some() || !self.buffer.starts_with(MESSAGE) {
@@ -183,7 +183,7 @@ fn bulk(buffer: &[u8], at: &mut usize, kind: u8, length: i64, depth: usize) -> R
     }
     let bytes = usize::try_from(length).map_err(|_| Malformed)?;
     if bytes > MESSAGE_BYTES {
-        // Only pushes carry what others wrote.
+        // Only pushes carry other programs' bytes.
         let begins_push = depth <= 1;
         return match begins_push {
             true => Ok(Parsed::Oversized { bytes, data: *at, before: Vec::new(), rest: 0 }),

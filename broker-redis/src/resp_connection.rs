@@ -105,7 +105,7 @@ impl RespConnection {
         }
     }
 
-    /// What was read and not taken.
+    /// Bytes that were read and not decoded.
     pub(super) fn buffer(&mut self) -> &mut BytesMut {
         self.decoder.buffer()
     }
@@ -132,7 +132,7 @@ impl RespConnection {
         }
     }
 
-    /// Reads what is there, and waits for something when nothing is. False at the end.
+    /// Reads the bytes that are there, or waits for some. False at the end.
     pub(super) async fn read(&mut self) -> Result<bool, String> {
         self.decoder.buffer().reserve(self.read_bytes);
         let read = self.reader.read_buf(self.decoder.buffer()).await;
@@ -222,7 +222,7 @@ fn of_greeting(text: &[u8]) -> String {
     }
 }
 
-/// An error's text, or what it means where that is known.
+/// An error's meaning where that is known, or its text.
 pub(super) fn words(text: &[u8]) -> String {
     Said::parse(text).words()
 }

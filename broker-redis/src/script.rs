@@ -154,8 +154,8 @@ pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<
     Ok(())
 }
 
-/// Finds out what a server lacks of what the scripts need, or its user of what this role does; answers it in words, ''
-/// for nothing.
+/// Finds out which command of the scripts a server lacks, or which right of this role its user lacks. Answers in words,
+/// with '' for nothing.
 pub(super) async fn lacks(connection: &mut MultiplexedConnection, role: Role) -> RedisResult<String> {
     CAPABLE.load(connection).await?;
     let needed = match role {

@@ -1,7 +1,7 @@
 //! Sockets of a simulated network, for `simulation/` and nobody else: it is built with `--cfg simulation`.
 //!
-//! A schedule runs on one thread, which has a [`Network`]. What a socket is handed goes there at once; what comes back
-//! waits in its [`Pipe`] until it is read. Nothing here knows Redis.
+//! A schedule runs on one thread, which has a [`Network`]. Bytes that are written to a socket go there at once; bytes
+//! that come back wait in its [`Pipe`] until they are read. Nothing here knows Redis.
 
 use std::{
     cell::RefCell,
@@ -15,11 +15,11 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is at the other end of all sockets of a thread.
+/// The other end of all sockets of a thread.
 pub trait Network {
     /// Somebody connects to a host.
     fn dial(&self, host: &str) -> io::Result<Arc<Pipe>>;
-    /// What a socket was handed.
+    /// Bytes were written to a socket.
     fn receive(&self, pipe: &Pipe, bytes: &[u8]);
     /// A socket was closed by its owner.
     fn hang_up(&self, pipe: &Pipe);
@@ -39,7 +39,7 @@ fn with<T>(call: impl FnOnce(&dyn Network) -> T) -> Option<T> {
     Some(call(&*network))
 }
 
-/// What is on its way to a socket's owner.
+/// Bytes on their way to a socket's owner.
 #[derive(Debug)]
 pub struct Pipe {
     /// The network's own name for it.
@@ -73,7 +73,7 @@ impl Pipe {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// The connection is lost; what has arrived can still be read.
+    /// The connection is lost; bytes that have arrived can still be read.
     pub fn cut(&self) {
         let mut state = self.state();
         state.is_cut = true;

@@ -18,7 +18,7 @@ pub(crate) fn all() -> Vec<(&'static str, Schedule)> {
         ("a rollback that nobody noticed, and another publisher writes on", written_on()),
         ("two flushes in a row", two_flushes()),
         ("two servers in a row without the channel", two_absences()),
-        ("a rollback while the live link is down", rollback_unheard()),
+        ("a rollback while the live link is down", rollback_while_live_is_down()),
         ("a rollback right after a stream was opened", rollback_after_opening()),
         ("a flush between a push and its head", flushed_push(CHANNELS[0])),
         ("the same under a pattern", flushed_push(PATTERN)),
@@ -204,7 +204,7 @@ fn two_absences() -> Schedule {
 }
 
 /// The new end lies beyond the old one when the link is back.
-fn rollback_unheard() -> Schedule {
+fn rollback_while_live_is_down() -> Schedule {
     let steps = vec![
         (OPEN, 50),
         (publish(0, 1), 50),

@@ -25,7 +25,7 @@ use crate::{
 pub struct Raw {
     /// The hash of the bytes that it published: the same on every process that receives them.
     pub hash: [u8; Raw::HASH_BYTES],
-    /// What will be published.
+    /// The text that will be published.
     pub envelope: Unnumbered,
 }
 
@@ -38,7 +38,7 @@ pub struct Adopted {
     pub time_ms: i64,
 }
 
-/// What is to be adopted, and what the caller knows.
+/// Messages to adopt, and the caller's knowledge of the channel.
 #[derive(Debug, Clone)]
 pub struct Adopt {
     /// Names the caller, as holder of the lease.
@@ -90,10 +90,10 @@ impl Raw {
         fits(&envelope).then(|| Self { hash: xxh3_128(payload).to_be_bytes(), envelope })
     }
 
-    /// Whether a message is not too large with all that an envelope has, and its hash before it in a notice. The answer
-    /// is the same everywhere: what one process can't adopt, none does.
+    /// Whether a message fits into an envelope, with its hash before it in a notice. All processes agree: a message
+    /// that one can't adopt is adopted by none.
     pub fn fits(payload: &[u8], envelope: &Envelope) -> bool {
-        // What is written for a byte has six at most, and what an envelope adds is far less than this.
+        // A byte becomes six at most, and the envelope adds far less than this.
         payload.len() < (MESSAGE_BYTES >> 3) || fits(&envelope.unnumbered())
     }
 }

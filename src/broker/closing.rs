@@ -9,8 +9,8 @@ use super::Shared;
 use crate::limits::CLOSE_RESERVE;
 
 /// Runs `serving`, which ends within `timeout` of `stop`, and closes the broker. Where calls still wait for a broker
-/// that hangs, it is closed before the timeout, so that a publish gets an error that says what may have become of it
-/// instead of being cut.
+/// that hangs, it is closed before the timeout, so that a publish gets an error that says whether it may have happened,
+/// instead of being cut off.
 pub async fn closed_after<T>(
     broker: &Shared,
     stop: &CancellationToken,

@@ -1,4 +1,4 @@
-//! The live side of a broker: what is asked of a connection that carries pushes, and what it reports.
+//! The live side of a broker: the commands to a connection that carries pushes, and its events.
 //!
 //! Commands are carried out, and events reported, in order: an answer comes after every push that happened before it.
 //! Pushes may be lost, but never without [`LiveEvent::Lost`] where the connection itself knows of it.
@@ -17,13 +17,13 @@ pub enum Topic {
     Pattern(Pattern),
 }
 
-/// What is asked of a live connection. Commands are carried out in order.
+/// A command to a live connection. Commands are carried out in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LiveCommand {
     /// Answered by [`LiveEvent::Subscribed`], after which every push arrives.
     Subscribe(Topic),
     /// The same for a topic whose plain messages are adopted: notices are subscribed to as well, and before the topic,
-    /// so that no notice is missed for what was received. Answered by [`LiveEvent::Captured`] besides.
+    /// so that every push is followed by its notice. Also answered by [`LiveEvent::Captured`].
     Capture(Topic),
     /// Ends a subscription; a few pushes may still come.
     Unsubscribe(Topic),
@@ -37,7 +37,7 @@ pub enum LiveCommand {
     },
 }
 
-/// What a live connection reports, in order.
+/// An event of a live connection. Events arrive in order.
 #[derive(Debug, Clone)]
 pub enum LiveEvent {
     /// The subscription is confirmed.
@@ -48,21 +48,21 @@ pub enum LiveEvent {
         topic: Topic,
         /// The channel's name, which for a pattern may be any bytes.
         channel: Bytes,
-        /// What was published.
+        /// The payload as it was published.
         payload: Bytes,
     },
-    /// What a plain program published on a channel was adopted. Comes after the push of what it published.
+    /// A plain program's message was adopted. This comes after the push of that message.
     Notice {
         /// The captured topic that brought it.
         topic: Topic,
         /// The channel.
         channel: ChannelName,
-        /// The [hash](adopt::Raw::hash) of what was published.
+        /// The [hash](adopt::Raw::hash) of the payload.
         hash: [u8; adopt::Raw::HASH_BYTES],
         /// The message as it is in the log.
         json: Bytes,
     },
-    /// From here on notices come of what is adopted on the topic's channels.
+    /// From here on notices arrive of all messages that are adopted on the topic's channels.
     Captured(Topic),
     /// They do not come, or not any more, for this reason. The topic itself is not concerned.
     NotCaptured(Topic, String),
@@ -81,7 +81,7 @@ pub enum LiveEvent {
     /// Channels that were published on lately, the most recent first, some at a time. When the link is lost before the
     /// answer, none comes.
     Recent {
-        /// What was asked for.
+        /// The topic that was asked for.
         skip: usize,
         /// Their names.
         names: Vec<ChannelName>,
@@ -94,7 +94,7 @@ pub enum LiveEvent {
     Refused(Topic, String),
     /// Pushes may be missing from here on.
     Lost(String),
-    /// All subscriptions are confirmed again; what was missed in between is in the log.
+    /// All subscriptions are confirmed again; messages that were missed in between are in the log.
     Restored,
 }
 

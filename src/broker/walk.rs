@@ -17,7 +17,7 @@ pub struct Walk<'a> {
     /// The last name that was looked at, or the one to begin after.
     after: String,
     limit: usize,
-    /// What was found.
+    /// The names that were found.
     pub found: Vec<ChannelName>,
     is_over: bool,
 }
@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What is answered where so many list that one's turn does not come.
+/// The error of a request whose turn did not come because too many others list names.
 pub fn busy_listing() -> Error {
     Error::Unavailable("many list channels or open streams of patterns now; try again".to_owned())
 }

@@ -1,10 +1,10 @@
-//! Names and patterns from anyone. What a pattern matches is said here a second time, in another way; that both are
-//! what Redis does is tried on a real one (`broker-redis/tests/redis/globs.rs`).
+//! Names and patterns from anyone. Matching is written here a second time, in another way; both are compared with a
+//! real Redis (`broker-redis/tests/redis/globs.rs`).
 
 use super::{Names, Pattern};
 use crate::{fuzzing::target::Target, limits::CHANNEL_NAME_BYTES};
 
-/// What is taken for a channel's name is one, and nothing else is.
+/// Every text that is accepted as a channel's name is one, and no other.
 pub const NAMES: Target = Target { check: check_name, seeds: name_seeds };
 /// A pattern, a line break and a name: they match as Redis would have it.
 pub const PATTERNS: Target = Target { check: check_pattern, seeds: pattern_seeds };

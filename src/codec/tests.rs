@@ -61,7 +61,7 @@ fn check_count(bytes: &[u8]) {
     if let Ok(request) = pb::PublishRequest::decode(bytes) {
         assert!(request.attributes.len() <= counted(5), "{bytes:?}");
     }
-    // What prost has decoded when it comes to the end of what is good.
+    // The part that prost has decoded when it meets the first bad byte.
     let mut before = pb::PublishBatchRequest::default();
     let _ = before.merge(bytes);
     assert!(before.requests.len() <= counted(2), "{bytes:?}");

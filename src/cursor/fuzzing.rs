@@ -1,6 +1,5 @@
-//! Cursors and page tokens from anyone. A fuzzer finds no checksum, so bytes are tried as a text and as what a text
-//! with a good checksum holds: the checksum is against accidents, and what it lets through must be bearable all the
-//! same.
+//! Cursors and page tokens from anyone. A fuzzer finds no checksum, so bytes are tried as a text and as the content of
+//! a text with a good checksum: the checksum is against accidents, and bytes that pass it must do no harm either.
 
 use super::{
     ChannelHash, Cursor, OLD, Owner, Series, StreamCursor, VERSION, begin, channel_hash, decode, decode_for,
@@ -14,7 +13,7 @@ use crate::{
     message::{DataSet, Epoch, Lineage, MAX_SEQUENCE, Mark, Position},
 };
 
-/// What is taken for a cursor is just what we would have written.
+/// Every text that is accepted as a cursor is one that we would have written.
 pub const CURSORS: Target = Target { check: check_cursor, seeds: cursor_seeds };
 /// The same for page tokens, of messages and of names.
 pub const PAGE_TOKENS: Target = Target { check: check_page_token, seeds: page_token_seeds };
@@ -67,11 +66,11 @@ fn check_cursor(bytes: &[u8]) {
                 }
             }
             Ok(Cursor::Stream(owner, cursor)) => {
-                assert!(cursor.channels.len() + cursor.unheard.len() <= CURSOR_CHANNELS);
+                assert!(cursor.channels.len() + cursor.unnamed.len() <= CURSOR_CHANNELS);
                 assert!(cursor.channels.is_sorted_by(|(one, _), (other, _)| one < other));
                 assert!(decode_for(&text, &channel()).is_err());
                 let marks = cursor.channels.iter().map(|(_, mark)| mark);
-                marks.chain(cursor.unheard.iter().map(|(_, mark)| mark)).for_each(|mark| check_mark(*mark));
+                marks.chain(cursor.unnamed.iter().map(|(_, mark)| mark)).for_each(|mark| check_mark(*mark));
                 match owner {
                     Owner::Hash(hash) => stream::encode(hash, &cursor),
                     Owner::Old(hash) => old_stream(hash, &cursor),
@@ -88,7 +87,7 @@ fn check_cursor(bytes: &[u8]) {
 
 fn old_stream(pattern: u64, cursor: &StreamCursor) -> String {
     assert!(cursor.channels.is_empty() && cursor.data_set.is_none());
-    let entries = cursor.unheard.iter().map(|(owner, mark)| {
+    let entries = cursor.unnamed.iter().map(|(owner, mark)| {
         let Owner::Old(hash) = owner else { panic!("version 1 knows no other") };
         [&hash.to_be_bytes()[..], &old_position(mark.position)].concat()
     });
@@ -149,7 +148,7 @@ fn begins_with(text: &str) -> u8 {
     super::URL_SAFE_NO_PAD.decode(text).map_or(0, |bytes| bytes.first().copied().unwrap_or_default())
 }
 
-/// A text, and what it holds without its checksum.
+/// A text, and its content without the checksum.
 fn both(text: String) -> [Vec<u8>; 2] {
     use base64::Engine as _;
     let mut whole = super::URL_SAFE_NO_PAD.decode(&text).expect("one of ours");
@@ -180,7 +179,7 @@ fn cursor_seeds() -> Vec<Vec<u8>> {
         channels: (0..count)
             .map(|i| (names().parse(&format!("orders.{i:03}")).expect("valid"), marks[i % marks.len()]))
             .collect(),
-        unheard: vec![(Owner::Old(1), position().into()), (Owner::Hash(channel_hash("orders.new")), mark())],
+        unnamed: vec![(Owner::Old(1), position().into()), (Owner::Hash(channel_hash("orders.new")), mark())],
     };
     let mut streams = vec![encode_stream(&pattern, &StreamCursor::default()).expect("it fits")];
     streams.extend([2, 50].map(|count| encode_stream(&pattern, &with(count)).expect("it fits")));

@@ -1,12 +1,11 @@
-//! Cursors of one channel and epoch: every message has one, and only what is its own is made for each, without a step
-//! through memory.
+//! Cursors of one channel and epoch: every message has one, and only its own part is made for each, in registers.
 
 use super::{AT_START, CHANNEL, ChannelHash, IN_EPOCH, IN_FIRST_EPOCH, VERSION, base64url, lineage_words};
 use crate::message::{Epoch, Lineage};
 
-/// What is the same in a short cursor: the byte that says what it is, the hash, and the epoch but for its last byte.
-/// Three bytes make four characters, so that the last one goes with the sequence, of which seven bytes hold the
-/// greatest. With the checksum the whole has thirty-six bytes, which leave no rest.
+/// The common part of short cursors: the byte for their kind, the hash, and the epoch but for its last byte. Three
+/// bytes make four characters, so that the last one goes with the sequence, of which seven bytes hold the greatest.
+/// With the checksum the whole has thirty-six bytes, which leave no rest.
 const SHORT_SAME: usize = 1 + ChannelHash::BYTES + 7;
 /// In a long one: version, kind, hash, the epoch, its first sequence and the epoch before it.
 const LONG_SAME: usize = 2 + ChannelHash::BYTES + 3 * 8;
@@ -107,7 +106,7 @@ fn digits(bits: u64) -> u64 {
 struct Sum {
     /// Length, and all that is mixed without the last word.
     before: u64,
-    /// What is just before that.
+    /// The position just before that.
     beside: u64,
 }
 

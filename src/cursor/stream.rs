@@ -1,7 +1,7 @@
 //! The cursor of a whole pattern stream: the names of its channels and the position of each, so that a stream that
 //! resumes knows what to look at even where Redis has forgotten the channel.
 //!
-//! Names are sorted and each is written as what differs from the one before: the length of what both begin with, then
+//! Names are sorted and each is written as its difference from the one before: the length of the common beginning, then
 //! the rest.
 
 use super::{
@@ -23,10 +23,10 @@ pub struct StreamCursor {
     pub channels: Vec<(ChannelName, Mark)>,
     /// Channels that are known by a hash alone, since their names have not been seen: of a cursor of version 1, and of
     /// cursors of messages.
-    pub unheard: Vec<(Owner, Mark)>,
+    pub unnamed: Vec<(Owner, Mark)>,
 }
 
-/// What precedes a channel's position: whether it has an epoch, and what is known of where it lies.
+/// The tag before a channel's position: whether it has an epoch, and which part of its lineage is known.
 mod tag {
     pub(super) const START: u8 = 0;
     /// The stream's own.
@@ -39,7 +39,7 @@ mod tag {
 
 /// The cursor of a whole pattern stream; `None` where it would have too many channels or too many bytes to be one.
 pub fn encode_stream(pattern: &Pattern, cursor: &StreamCursor) -> Option<String> {
-    if cursor.channels.len() + cursor.unheard.len() > CURSOR_CHANNELS {
+    if cursor.channels.len() + cursor.unnamed.len() > CURSOR_CHANNELS {
         return None;
     }
     let text = encode(channel_hash(pattern.as_str()), cursor);
@@ -47,9 +47,9 @@ pub fn encode_stream(pattern: &Pattern, cursor: &StreamCursor) -> Option<String>
 }
 
 pub(super) fn encode(pattern: ChannelHash, cursor: &StreamCursor) -> String {
-    let mut body = begin(STREAM, pattern, 12 + cursor.channels.len() * 40 + cursor.unheard.len() * 24);
+    let mut body = begin(STREAM, pattern, 12 + cursor.channels.len() * 40 + cursor.unnamed.len() * 24);
     body.extend_from_slice(&cursor.data_set.map_or(0, DataSet::as_u64).to_be_bytes());
-    for count in [cursor.channels.len(), cursor.unheard.len()] {
+    for count in [cursor.channels.len(), cursor.unnamed.len()] {
         // At most a thousand.
         body.extend_from_slice(&(count as u16).to_be_bytes());
     }
@@ -63,7 +63,7 @@ pub(super) fn encode(pattern: ChannelHash, cursor: &StreamCursor) -> String {
         put_mark(&mut body, *mark, cursor.data_set);
         before = name;
     }
-    for (owner, mark) in &cursor.unheard {
+    for (owner, mark) in &cursor.unnamed {
         match owner {
             Owner::Old(hash) => {
                 body.push(OLD);
@@ -120,7 +120,7 @@ fn take_whole(body: &mut Body, names: &Names) -> Result<StreamCursor, InvalidCur
         return Err(Malformed);
     }
     let mut cursor =
-        StreamCursor { data_set, channels: Vec::with_capacity(counts[0]), unheard: Vec::with_capacity(counts[1]) };
+        StreamCursor { data_set, channels: Vec::with_capacity(counts[0]), unnamed: Vec::with_capacity(counts[1]) };
     let mut before = Vec::new();
     for _ in 0..counts[0] {
         let name = take_name(body, &before).ok_or(Malformed)?;
@@ -133,7 +133,7 @@ fn take_whole(body: &mut Body, names: &Names) -> Result<StreamCursor, InvalidCur
     }
     for _ in 0..counts[1] {
         let owner = take_owner(body).ok_or(Malformed)?;
-        cursor.unheard.push((owner, take_mark(body, data_set).ok_or(Malformed)?));
+        cursor.unnamed.push((owner, take_mark(body, data_set).ok_or(Malformed)?));
     }
     Ok(cursor)
 }
@@ -142,10 +142,10 @@ fn take_whole(body: &mut Body, names: &Names) -> Result<StreamCursor, InvalidCur
 pub(super) fn take_old(mut body: Body) -> Option<StreamCursor> {
     let mut cursor = StreamCursor::default();
     while !body.is_empty() {
-        if cursor.unheard.len() == CURSOR_CHANNELS {
+        if cursor.unnamed.len() == CURSOR_CHANNELS {
             return None;
         }
-        cursor.unheard.push((Owner::Old(take_u64(&mut body)?), take_position(&mut body)?.into()));
+        cursor.unnamed.push((Owner::Old(take_u64(&mut body)?), take_position(&mut body)?.into()));
     }
     Some(cursor)
 }

@@ -46,13 +46,13 @@ fn beginning(data_set: u64) -> Mark {
     Mark { position: Position::START, lineage }
 }
 
-/// Whether a text is taken for what it was.
+/// Whether a text is read as the cursor that it was.
 type Taken = fn(&str) -> bool;
 
 /// One text of each kind.
 fn samples() -> Vec<(String, Taken)> {
     let channels = vec![(name("ab"), mark(2, 3, 1, 9)), (name("ac"), Position::START.into())];
-    let stream = StreamCursor { data_set: None, channels, unheard: vec![(Owner::Old(4), position(5, 6).into())] };
+    let stream = StreamCursor { data_set: None, channels, unnamed: vec![(Owner::Old(4), position(5, 6).into())] };
     let old_cursor = old(CHANNEL, old_hash("a"), &old_position(position(7, 42)));
     vec![
         (encode(&name("a"), mark(7, 42, 40, 6)), |text| decode_for(text, &name("a")).is_ok()),
@@ -220,7 +220,7 @@ fn a_stream_cursor_covers_so_many_channels_and_no_more() {
     let with = |count: usize, length: usize| StreamCursor {
         data_set: DataSet::from_u64(3),
         channels: (0..count).map(|i| (name(&format!("{i:04}{}", "n".repeat(length))), mark(2, 3, 1, 0))).collect(),
-        unheard: vec![(Owner::Old(1), position(2, 3).into())],
+        unnamed: vec![(Owner::Old(1), position(2, 3).into())],
     };
     let most = with(CURSOR_CHANNELS - 1, 10);
     let text = encode_stream(&pattern("*"), &most).expect("it fits");
@@ -274,7 +274,7 @@ fn texts_that_clients_keep_are_read_for_ever() {
     assert_eq!(decode_for(OLD_CHANNEL, &channel), Ok(old_mark));
     assert_eq!(decode_page(OLD_PAGE, &channel, true), Ok(old_mark.position));
     assert_eq!(decode_names_page(OLD_NAMES, "orders.*"), Ok("orders.eu".to_owned()));
-    let stream = StreamCursor { unheard: vec![(Owner::Old(old_hash("orders.eu")), old_mark)], ..Default::default() };
+    let stream = StreamCursor { unnamed: vec![(Owner::Old(old_hash("orders.eu")), old_mark)], ..Default::default() };
     assert_eq!(read(OLD_STREAM), Ok(Cursor::Stream(Owner::Old(old_hash("orders.*")), stream)));
     // Version 2, as it was written before there were short ones.
     for (text, mark) in [
@@ -285,7 +285,7 @@ fn texts_that_clients_keep_are_read_for_ever() {
         assert_eq!(decode_for(text, &channel), Ok(mark));
         assert_eq!(read(text), Ok(Cursor::Channel(Owner::Hash(channel_hash("orders.eu")), mark)));
     }
-    // What is written now: it is also read.
+    // The present form is read as well.
     for (text, mark) in [
         (SHORT_BEGINNING, beginning(0xda7a)),
         (SHORT_IN_EPOCH, mark(0x0ec6, 91, 0, 0)),
@@ -302,7 +302,7 @@ fn texts_that_clients_keep_are_read_for_ever() {
     let stream = StreamCursor {
         data_set: DataSet::from_u64(0xda7a),
         channels: vec![(channel, new_mark), (name("orders.us"), beginning(0xda7a))],
-        unheard: vec![(Owner::Old(old_hash("orders.uk")), old_mark)],
+        unnamed: vec![(Owner::Old(old_hash("orders.uk")), old_mark)],
     };
     assert_eq!(encode_stream(&pattern("orders.*"), &stream).as_deref(), Some(NEW_STREAM));
     assert_eq!(read(NEW_STREAM), Ok(Cursor::Stream(Owner::Hash(channel_hash("orders.*")), stream)));
@@ -351,10 +351,10 @@ proptest! {
     fn stream_cursors_round_trip(
         data_set in 0..3u64,
         channels in prop::collection::btree_map("[a-c]{1,6}(é|[.]x)?", marks(), 0..20),
-        unheard in prop::collection::vec((owners(), marks()), 0..5),
+        unnamed in prop::collection::vec((owners(), marks()), 0..5),
     ) {
         let channels = channels.into_iter().map(|(text, mark)| (name(&text), mark)).collect();
-        let cursor = StreamCursor { data_set: DataSet::from_u64(data_set), channels, unheard };
+        let cursor = StreamCursor { data_set: DataSet::from_u64(data_set), channels, unnamed };
         let text = encode_stream(&pattern("orders.*"), &cursor).expect("small");
         prop_assert_eq!(read(&text), Ok(Cursor::Stream(Owner::Hash(channel_hash("orders.*")), cursor)));
     }

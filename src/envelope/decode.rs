@@ -1,8 +1,8 @@
 //! Reading an envelope, ours or a stranger's.
 //!
 //! Nothing that can be on a channel makes this fail, and nothing exact is bent: values are kept as the raw text they
-//! had, and no step recurses into them, however deep they are nested. What is no envelope by our rules is a payload as
-//! a whole.
+//! had, and no step recurses into them, however deep they are nested. A text that is no envelope by our rules is a
+//! payload as a whole.
 
 use std::{borrow::Cow, fmt};
 

@@ -105,7 +105,7 @@ pub fn len(draft: &Draft) -> usize {
 
 const NO_ID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Counts what is written.
+/// Counts the bytes that are written.
 struct Size(usize);
 
 impl fmt::Write for Size {
@@ -174,7 +174,7 @@ impl Unnumbered {
 }
 
 impl Envelope {
-    /// Writes it for the log: what was read is kept, its own date and the originals of odd values as well.
+    /// Writes it for the log. Everything that was read is kept, also its own date and the originals of odd values.
     pub fn unnumbered(&self) -> Unnumbered {
         let Encoded { mut head, tail } = write(self.id, &self.payload, &self.attributes, &self.ordering_key);
         // Writing to a string can't fail.
@@ -207,7 +207,7 @@ fn write(id: Uuid, payload: &Payload, attributes: &[(String, String)], ordering_
     Encoded { head, tail: Cow::Owned(tail) }
 }
 
-/// What comes before the stamp; returns the value of the `encoding` after it.
+/// Writes the part before the stamp; returns the value of the `encoding` after it.
 fn put_head(json: &mut impl fmt::Write, id: &str, payload: &Payload) -> Result<Option<&'static str>, fmt::Error> {
     json.write_str(r#"{"id":""#)?;
     json.write_str(id)?;
@@ -225,7 +225,7 @@ fn put_head(json: &mut impl fmt::Write, id: &str, payload: &Payload) -> Result<O
     }
 }
 
-/// What comes after the stamp.
+/// Writes the part after the stamp.
 fn put_tail(
     json: &mut impl fmt::Write,
     attributes: &[(String, String)],

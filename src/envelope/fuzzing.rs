@@ -13,7 +13,7 @@ const NOW_MS: i64 = 1_795_521_600_000;
 
 /// Any bytes on a channel are read, within our rules, and can be written and read again.
 pub const ENVELOPES: Target = Target { check: check_envelope, seeds: envelope_seeds };
-/// What is taken for JSON is JSON by its grammar, and nothing else is.
+/// Every text that is accepted as JSON is JSON by its grammar, and no other.
 pub const JSON: Target = Target { check: check_json_text, seeds: json_seeds };
 
 fn check_envelope(bytes: &[u8]) {
@@ -88,7 +88,7 @@ fn check_json_text(bytes: &[u8]) {
     }
 }
 
-/// RFC 8259 once more, as simply as it can be said: what is being read, and what contains it.
+/// RFC 8259 once more, in its simplest form: the value that is being read, and the values around it.
 mod grammar {
     pub(super) fn is_json(text: &[u8]) -> bool {
         let mut open = Vec::new();

@@ -1,6 +1,6 @@
-//! What a fuzzer is given.
+//! A fuzz target.
 
-/// What is checked, and with which bytes to begin.
+/// A check of any bytes, and the bytes to begin with.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     /// Panics where something is wrong.

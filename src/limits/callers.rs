@@ -18,11 +18,11 @@ pub const CALLER_NEW_CHANNELS: u64 = 20_000;
 /// Lists that it may ask for every second: each costs some hundred microseconds of Redis's one thread, and more where
 /// pages are large.
 pub const CALLER_LISTS: u64 = 1_000;
-/// What rates are counted by.
+/// The time that rates refer to.
 pub const QUOTA_PER: Duration = Duration::from_secs(1);
-/// What may come together of a rate: a caller that was quiet for so long has the whole of it at once.
+/// The burst that a rate allows: a caller that was quiet for so long may use all of it at once.
 pub const QUOTA_BURST: Duration = Duration::from_secs(2);
-/// What new channels are counted by: programs that start create theirs together.
+/// The time that the rate of new channels refers to: programs that start create theirs together.
 pub const NEW_CHANNELS_PER: Duration = Duration::from_secs(60);
 /// Channels of which a publisher knows that there are, 8 bytes each, to recognise those that a publish creates: as many
 /// as are published on at a time.

@@ -47,9 +47,9 @@ pub const BENCH_IN_FLIGHT: usize = 64;
 pub const BENCH_SECONDS: u32 = 3_600;
 /// The smallest message that it sends: a publisher, a number and a time must fit in it.
 pub const BENCH_SIZE_MIN: u64 = 64;
-/// The largest: half of what a message may have.
+/// The largest: half of the largest message.
 pub const BENCH_SIZE_MAX: u64 = MESSAGE_BYTES as u64 / 2;
-/// Publishes that may fail before a publisher gives up: what is away is not measured.
+/// Failed publishes after which a publisher gives up: a service that is away can't be measured.
 pub const BENCH_FAILURES: usize = 1_000;
 /// The longest time that it distinguishes from longer ones.
 pub const BENCH_LONGEST: Duration = Duration::from_secs(600);

@@ -8,7 +8,7 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
 pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// Which part of `--redis-timeout` an attempt to connect may take (a half): a call that waits for Redis sees one
 /// attempt fail, and has time for another. It covers all of the attempt: the name, the connection, TLS, signing in, and
-/// what is asked first.
+/// the first commands.
 pub const CONNECT_PART: u32 = 2;
 /// How soon the next address of a name is tried as well when the one before does not answer: what RFC 8305 recommends.
 pub const DIAL_PAUSE: Duration = Duration::from_millis(250);
@@ -31,7 +31,7 @@ pub const ANSWER_AFTER_MESSAGES: u32 = 4;
 pub const PUBLISH_READ_BYTES: usize = 4 << 10;
 /// One read of the live connection's socket: large, so that under load a batch is worth sharing.
 pub const LIVE_READ_BYTES: usize = 128 << 10;
-/// Commands to the live connection that wait; the hub keeps what is beyond them, and is never held up.
+/// Commands that may wait for the live connection. The hub keeps any others itself, and is never blocked.
 pub const LIVE_COMMANDS: usize = 1_024;
 /// Batches from the live connection that wait, each of which one read brought: two megabytes. Beyond them the socket is
 /// not read.
@@ -41,7 +41,7 @@ pub const LOG_QUIET: Duration = Duration::from_secs(60);
 /// Refusals that a publisher distinguishes in its log, by channel where they are of one: further ones are not named
 /// until others are quiet.
 pub const LOG_CHANNELS: usize = 64;
-/// How often the log says that plain programs publish what is larger than a message may be.
+/// How often the log warns of plain programs' messages that are larger than a message may be.
 pub const OVERSIZED_QUIET: Duration = Duration::from_secs(60);
 /// Reasons why Redis is away that are remembered; more of them, one after the other, are worth to be said again.
 pub const LOG_REASONS: usize = 32;

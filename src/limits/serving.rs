@@ -45,14 +45,14 @@ pub const CONTROL_FRAMES_PER_CALL: u64 = 2;
 pub const SETTINGS_COST: u64 = 100;
 /// HTTP headers of one request, as HTTP/2 counts them.
 pub const HEADER_LIST_BYTES: u32 = 16 << 10;
-/// What gRPC may decode: above our own limits, so that what is too large is refused in our words.
+/// The largest message that gRPC decodes: above our own limits, so that our own error reports a larger one.
 pub const DECODE_BYTES: usize = 8 << 20;
-/// Bytes of request bodies that one connection may have under way, counted by what their prefixes claim before they are
-/// read: three of the largest, or two dozen messages. The rest of a sender's requests wait unread.
+/// Bytes of request bodies that one connection may have under way, counted by the length in their prefixes before they
+/// are read: three of the largest, or two dozen messages. The rest of a sender's requests wait unread.
 pub const BODIES_BYTES: usize = 28 << 20;
 /// The same for small bodies that do not come in one piece: large ones that stall must not keep them waiting.
 pub const SMALL_BODIES_BYTES: usize = 4 << 20;
-/// What counts as a small body: one frame of HTTP/2. What comes whole in its first is not counted at all.
+/// The largest small body: one frame of HTTP/2. A body that arrives whole in its first frame is not counted at all.
 pub const SMALL_BODY_BYTES: usize = 16 << 10;
 /// Calls of a connection whose bodies wait for such bytes: a hundred of the largest messages at a time. What each has
 /// sent meanwhile lies in HTTP/2's window, of which they must leave a part to those that are read

@@ -1,4 +1,4 @@
-//! What both services count of who may call.
+//! Metrics of access: refused callers, and limits that they met.
 
 use std::sync::LazyLock;
 
@@ -63,7 +63,7 @@ pub fn keys_fetched(is_ok: bool) {
     ACCESS.key_fetches[usize::from(!is_ok)].increment(1);
 }
 
-/// What a peer may take, by connection, address or subject.
+/// A limit of a connection, an address or a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// Connections of an address.

@@ -1,10 +1,10 @@
-//! What a process does, and therefore counts.
+//! The parts of a process, each with its metrics.
 
 use std::sync::LazyLock;
 
 use super::{access::ACCESS, clock, connections::OPEN, publishing::PUBLISHING, redis::REDIS, streaming::STREAMING};
 
-/// What a process does, and therefore counts.
+/// A part of a process, with its metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// It publishes.

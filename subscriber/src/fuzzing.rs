@@ -65,7 +65,7 @@ fn check_plan(request: &StreamMessagesRequest, plan: &Plan) {
         Start::AfterStream(whole, newer) => {
             let Topic::Pattern(pattern) = &*plan.topic else { panic!("a channel has no whole stream") };
             assert!(whole.channels.iter().all(|(channel, _)| pattern.matches(channel.as_str())));
-            assert!(whole.channels.len() + whole.unheard.len() <= CURSOR_CHANNELS && newer.len() <= AFTER_CURSORS);
+            assert!(whole.channels.len() + whole.unnamed.len() <= CURSOR_CHANNELS && newer.len() <= AFTER_CURSORS);
             for ((owner, mark), text) in newer.iter().zip(&request.after[1..]) {
                 match owner {
                     Owner::Hash(hash) => assert_eq!(cursor::encode_hashed(*hash, *mark), *text),
@@ -94,8 +94,8 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
     let mark = |sequence| Mark { position: at(sequence), lineage };
     let channel_cursor = cursor::encode_hashed(channel_hash("orders.eu"), mark(42));
     let name = Names::new("tidings", "").and_then(|names| names.parse("orders.eu")).expect("valid");
-    let unheard = vec![(Owner::Old(1), Position::START.into())];
-    let whole = StreamCursor { data_set: None, channels: vec![(name, mark(41))], unheard };
+    let unnamed = vec![(Owner::Old(1), Position::START.into())];
+    let whole = StreamCursor { data_set: None, channels: vec![(name, mark(41))], unnamed };
     let whole = cursor::encode_stream(&pattern, &whole).expect("it fits");
     let channel = || StreamMessagesRequest { channel: "orders.eu".to_owned(), ..Default::default() };
     let pattern = || StreamMessagesRequest { pattern: "orders.*".to_owned(), ..Default::default() };

@@ -22,7 +22,7 @@ use tidings::{
     limits::{PATTERN_PREFIXES, PATTERNS_APART},
 };
 
-/// The patterns of a live connection, and what they come through.
+/// The patterns of a live connection, and the subscriptions that carry them.
 #[derive(Debug, Default)]
 pub(super) struct Carriers {
     patterns: BTreeMap<Pattern, Carried>,
@@ -41,9 +41,9 @@ struct Present {
 
 #[derive(Debug, Default)]
 struct Carried {
-    /// What it comes through now, which was confirmed.
+    /// The confirmed subscription that carries it now.
     present: Option<Bytes>,
-    /// What was subscribed to for it last.
+    /// The last subscription that was asked for on its behalf.
     wanted: Option<Bytes>,
     /// It is subscribed to as it is: it is captured, or the Redis user may not subscribe to more.
     is_apart: bool,
@@ -96,7 +96,7 @@ impl Carriers {
         self.is_stale = true;
     }
 
-    /// What must be subscribed to: patterns, and their carriers.
+    /// The subscriptions to make: patterns, and their carriers.
     pub(super) fn take_asked(&mut self) -> Vec<(Pattern, Bytes)> {
         if !std::mem::take(&mut self.is_stale) {
             return Vec::new();
@@ -220,7 +220,7 @@ impl<'a> Plan<'a> {
                 own(covering.min_by_key(|broad| broad.literal_prefix().len()).copied().unwrap_or(pattern))
             }
             Self::Prefixes(prefixes) => {
-                // Of what is not after it the last is the one, since none is another's beginning.
+                // The last prefix that does not sort after it: no prefix is the beginning of another.
                 let prefix = prefixes.range(..=pattern.literal_prefix()).next_back().copied().unwrap_or_default();
                 Bytes::from(format!("{prefix}*"))
             }

@@ -48,7 +48,7 @@ struct UnderWay {
 
 impl Probe {
     pub(super) fn new(keys: &Keys, connection: Arc<Connection>, probed: watch::Sender<Probed>) -> Self {
-        // A name of its own for each session: what comes is what this one asked for.
+        // A name of its own for each session, so that no other session's probe is taken for its own.
         let channel = keys.probe(&Epoch::random().to_string());
         Self {
             channel,

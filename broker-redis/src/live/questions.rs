@@ -1,4 +1,4 @@
-//! What a session has asked and was not answered yet. Replies that are no pushes come in the order of their questions.
+//! A session's commands that have no answer yet. Answers come in the order of the commands, between pushes.
 
 use std::collections::VecDeque;
 
@@ -11,10 +11,10 @@ use tokio::time::Duration;
 
 use super::answer_timeout::Wait;
 
-/// What the next reply answers.
+/// A command that waits for its answer.
 pub(super) enum Question {
     Subscribe(Topic),
-    /// For a pattern, what it is to come through.
+    /// For a pattern, its new carrier.
     Carrier(Pattern, Bytes),
     /// Comes before the topic's own.
     Notices(Topic),

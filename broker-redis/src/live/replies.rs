@@ -1,4 +1,4 @@
-//! What comes through a session, as events: pushes, and the answers to what it asked.
+//! A session's input as events: pushes, and the answers to its commands.
 
 use std::collections::HashSet;
 
@@ -22,8 +22,8 @@ use crate::{
 const NO_SCRIPT: &[u8] = b"NOSCRIPT";
 
 impl LiveSession {
-    /// Turns everything that is there as a whole into events. What came before an end is among them too: messages
-    /// of plain programs come only once, and a refusal would be reported by nothing else.
+    /// Turns everything that is there as a whole into events. Events before the end are among them too: messages of
+    /// plain programs come only once, and a refusal would be reported by nothing else.
     pub(super) fn decode(&mut self, topics: &mut Topics, events: &mut Vec<LiveEvent>) -> Result<(), End> {
         self.restored(events);
         loop {
@@ -183,7 +183,7 @@ impl LiveSession {
                 Ok(())
             }
             (Question::Carrier(pattern, carrier), Reply::Error(text)) => {
-                // A user may have the right to the pattern, word for word, and not to what it shares with others.
+                // A user may have the right to this very pattern, and not to the wider one that it shares with others.
                 if topics.carriers.was_refused(&pattern, &carrier) {
                     self.subscribe_patterns(topics);
                     return Ok(());

@@ -25,7 +25,7 @@ pub(super) struct LiveSession {
     pub(super) connection: RespConnection,
     pub(super) probe: Probe,
     pub(super) questions: Questions,
-    /// What must be confirmed before the session is whole again; `None` when it is.
+    /// The topics to be confirmed before the session is whole again; `None` when it is.
     pub(super) unconfirmed: Option<HashSet<Topic>>,
     /// Scripts that are on their way to the server: without them nothing can be asked.
     pub(super) loading: usize,
@@ -199,7 +199,7 @@ impl LiveSession {
         });
     }
 
-    /// Subscribes to a channel, and to a topic's notices. Patterns follow with what they come through.
+    /// Subscribes to a channel, and to a topic's notices. Patterns follow, with their carriers.
     fn subscribe(&mut self, topics: &Topics, topic: Topic) {
         let command = match topic {
             Topic::Channel(_) => "SUBSCRIBE",

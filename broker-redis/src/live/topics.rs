@@ -1,4 +1,4 @@
-//! What a live connection follows, found by the bytes that Redis names it with.
+//! The topics of a live connection, found by the bytes that Redis names them with.
 
 use std::collections::HashSet;
 
@@ -87,7 +87,7 @@ impl Topics {
         }
     }
 
-    /// Whether what comes under this name are a topic's notices, not its messages.
+    /// Whether pushes under this name are a topic's notices, not its messages.
     pub(super) fn is_notice(&self, topic: &Topic, key: &[u8]) -> bool {
         key != name(topic).as_bytes()
     }

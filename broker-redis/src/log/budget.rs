@@ -19,7 +19,7 @@ pub(crate) struct Budget {
     turn: tokio::sync::Mutex<()>,
 }
 
-/// What was found out.
+/// A measured bound.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
     bytes: usize,

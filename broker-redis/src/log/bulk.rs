@@ -32,7 +32,7 @@ struct Open {
     session: u64,
 }
 
-/// What is asked for.
+/// A read of one log.
 pub(super) struct Question<'a> {
     pub(super) head: &'a str,
     pub(super) log: &'a str,
@@ -59,8 +59,8 @@ impl Bulk {
         Self { server, io_timeout, open: Mutex::new(None) }
     }
 
-    /// Asks over a connection that is as young as the command connection with this number: what was made before that
-    /// may lead to a server that is not the primary any more. Errors say in words what is wrong.
+    /// Asks over a connection that is as young as the command connection with this number: an older one may lead to a
+    /// server that is not the primary any more. The error is a sentence for people.
     pub(super) async fn ask(&self, session: u64, question: &Question<'_>) -> Result<Answer, String> {
         let mut slot = self.open.lock().await;
         // Taken out, so that one that is left in the middle of an answer is not used again.

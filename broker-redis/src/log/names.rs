@@ -1,5 +1,5 @@
 //! The names of the registry in order. On Redis they are ordered by the time of their last publish, as writers of all
-//! versions keep them; what a process needs is a range by name, so it keeps them in order for itself.
+//! versions keep them; a process needs ranges by name, so it keeps them in order for itself.
 //!
 //! It is as good as reading all of the registry each time: before each use it asks for the names that were published on
 //! since, and for how many there are in all. A name that it lacks then (its time is older than it should be, because a
@@ -35,9 +35,9 @@ struct Index {
     others: HashSet<Vec<u8>>,
     /// The connection over which it was read: another one may lead to another registry.
     generation: u64,
-    /// Before it was last read as a whole.
+    /// Just before it was last read as a whole.
     read: Instant,
-    /// Before it was last asked what is new.
+    /// Just before it was last asked for new names.
     looked: Instant,
 }
 

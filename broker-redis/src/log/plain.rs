@@ -90,7 +90,7 @@ impl Reader {
                 if reason == super::bulk::CLOSED {
                     self.budget.cut(limit.bytes);
                 }
-                // What was too large to come in time is counted while it is read, the next time.
+                // It was too large to come in time. The next read counts it on the way.
                 self.runs.forget(channel);
                 return Ok(None);
             }

@@ -39,7 +39,7 @@ enum Stop {
 }
 
 impl Range {
-    /// Reads on in what is there, from the answer's first byte. True when it is there as a whole.
+    /// Continues with `bytes`, which begin with the answer's first byte. True when the answer is complete.
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
         loop {
             let (at, found) = (self.at, self.found.len());
@@ -116,8 +116,8 @@ impl Range {
         Ok(())
     }
 
-    /// The fast path for what comes most: a message's name, and the message as a whole. `None` for anything else, and
-    /// nothing is read.
+    /// The fast path for the usual case: a message's name, and the message as a whole. `None` for anything else, and
+    /// then nothing is read.
     fn message(&mut self, bytes: &[u8]) -> Option<ops::Range<usize>> {
         const NAME: &[u8; 8] = b"$1\r\nm\r\n$";
         let (name, line) = bytes.get(self.at..)?.split_first_chunk::<8>()?;

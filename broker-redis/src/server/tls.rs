@@ -1,4 +1,4 @@
-//! TLS to Redis: whom we trust, the certificate that we show, and what is wrong, in words.
+//! TLS to Redis: the authorities that are trusted, our own certificate, and errors in words.
 //!
 //! The files are read again for each connection, so a certificate that was renewed needs no restart. The system's roots
 //! are read once.
@@ -30,7 +30,7 @@ pub struct TlsFiles {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// Why there is no TLS to Redis. Never repeats what a file holds.
+/// Why there is no TLS to Redis. Never repeats a file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read.
@@ -41,12 +41,12 @@ pub enum TlsError {
         /// What the system says.
         source: io::Error,
     },
-    /// A file holds nothing of what it should.
+    /// A file lacks its content.
     #[error("{path}: there is no {what} in PEM")]
     Nothing {
         /// Which.
         path: PathBuf,
-        /// What it should hold.
+        /// The content that is missing.
         what: &'static str,
     },
     /// A certificate that can't be trusted at all.
@@ -54,7 +54,7 @@ pub enum TlsError {
     Ca {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem, in words.
         source: Failure,
     },
     /// Certificate and key do not fit each other.
@@ -64,7 +64,7 @@ pub enum TlsError {
         cert: PathBuf,
         /// The key.
         key: PathBuf,
-        /// What is wrong.
+        /// The problem, in words.
         source: Failure,
     },
     /// Nothing to trust.
@@ -97,7 +97,7 @@ impl Tls {
         Ok(tls)
     }
 
-    /// Reads the files, and makes of them what a connection needs. It blocks for as long as that takes.
+    /// Makes a connection's configuration from the files. Blocks while it reads them.
     pub(super) fn config(&self) -> Result<ClientConfig, TlsError> {
         let roots = match (&self.files.ca, &self.roots) {
             (None, Some(roots)) => Arc::clone(roots),

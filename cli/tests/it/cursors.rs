@@ -301,7 +301,7 @@ async fn cursors_know_where_they_lie() {
     let lineage = |text: &str| match cursor::decode(text, &names).expect("a cursor") {
         Cursor::Channel(_, mark) => mark.lineage,
         Cursor::Stream(_, stream) => {
-            assert!(stream.data_set.is_some() && stream.unheard.is_empty());
+            assert!(stream.data_set.is_some() && stream.unnamed.is_empty());
             stream.channels.first().map_or(Lineage::Unknown, |(_, mark)| mark.lineage)
         }
     };

@@ -113,7 +113,7 @@ async fn without_history_what_a_cut_connection_missed_is_named() {
 }
 
 /// Puts a message into a channel's log and head that is never pushed, as if its push had been lost.
-fn append_unheard(redis: &RedisServer, channel: &str, sequence: i64, text: &str) {
+fn append_unpushed(redis: &RedisServer, channel: &str, sequence: i64, text: &str) {
     let head = format!("tidings:{{{channel}}}:head");
     let field = |name: &str| redis.command(&["HGET", &head, name]).lines().nth(1).unwrap_or_default().to_owned();
     let (epoch, time, bytes) = (field("e"), field("t"), field("b"));
@@ -135,12 +135,12 @@ async fn a_push_that_was_lost_is_read_from_the_log_before_what_follows_or_when_i
     let mut stream = subscriber.stream(channel("lossy")).await;
     stream.started().await;
     stream.caught_up().await;
-    append_unheard(&redis, "lossy", 2, "2");
+    append_unpushed(&redis, "lossy", 2, "2");
     publisher.client().publish(text("lossy", "3")).await.expect("published");
     let sequences: Vec<_> = stream.messages(2).await.iter().map(|message| message.sequence).collect();
     assert_eq!(sequences, [2, 3]);
     // The last message of a quiet channel: nothing that follows shows it.
-    append_unheard(&redis, "lossy", 4, "4");
+    append_unpushed(&redis, "lossy", 4, "4");
     assert_eq!(stream.message().await.sequence, 4);
     publisher.client().publish(text("lossy", "5")).await.expect("published");
     assert_eq!(stream.message().await.sequence, 5);

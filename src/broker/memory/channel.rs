@@ -27,7 +27,7 @@ pub(super) struct Incoming {
     pub(super) encoded: Encoded,
 }
 
-/// What a call will do: for each message the sequence number it gets, or has already.
+/// The effect of a call: for each message the sequence number that it gets, or has already.
 pub(super) struct Plan {
     time_ms: i64,
     numbers: Vec<(Known, bool)>,
@@ -63,7 +63,7 @@ impl Channel {
         CHANNEL_COST + self.log_bytes + self.log.len() * MESSAGE_COST + self.ids.len() * ID_COST
     }
 
-    /// At least what it will hold after a plan, with the messages gone for which the new ones leave no room.
+    /// A lower bound of its size after a plan, once the new messages have pushed out old ones.
     pub(super) fn cost_after(&self, retention: &Retention, plan: &Plan) -> usize {
         if plan.added == 0 {
             return self.cost();
@@ -125,7 +125,7 @@ impl Channel {
         }
     }
 
-    /// Carries out a plan that was made under the same lock. Answers the receipts, and the JSON of what is new.
+    /// Carries out a plan that was made under the same lock. Returns the receipts, and the JSON of new messages.
     pub(super) fn apply(
         &mut self,
         retention: &Retention,
@@ -159,7 +159,7 @@ impl Channel {
         (receipts, published)
     }
 
-    /// Lets go what is too much or too old, at a publish.
+    /// Removes messages that are too many or too old, at a publish.
     fn trim(&mut self, retention: &Retention, time_ms: i64) {
         let (gone, gone_bytes) = self.excess(retention, time_ms, 0, 0);
         self.log.drain(..gone);

@@ -20,7 +20,7 @@ use crate::{
 /// Bytes that an event costs in a queue beside its payload.
 const EVENT_COST: usize = 128;
 
-/// All live connections, by what they follow.
+/// All live connections, by the topics that they follow.
 #[derive(Default)]
 pub(super) struct Connections {
     opened: u64,
@@ -158,7 +158,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// What waits, whole calls only, up to what is handed over together; empty when nothing does.
+    /// The events that wait, in whole calls, up to the size of one batch; empty where none wait.
     pub(super) fn take(&self) -> Vec<LiveEvent> {
         let mut waiting = self.lock();
         let (mut taken, mut bytes) = (Vec::new(), 0);
@@ -190,7 +190,7 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Loses all that waits and what comes: the reader asks for heads again, and reads messages from the log.
+    /// Drops the events that wait and the new ones: the reader asks for heads again, and reads messages from the log.
     fn overrun(&mut self, coming: &[LiveEvent]) {
         let waiting = self.calls.drain(..).flat_map(|(events, _)| events);
         let mut events = vec![LiveEvent::Lost("the reader was too slow".to_owned()), LiveEvent::Restored];

@@ -67,7 +67,7 @@ pub(in super::super) fn decode<'a>(bytes: &'a [u8], before: &mut Before) -> Opti
     };
     let (rest, date) = rest.split_last_chunk()?;
     let text = rest.strip_suffix(DATE)?;
-    // What is not of the text is compared with ASCII.
+    // All but the text is compared with ASCII.
     if !is_id(id) || !is_text(text) {
         return None;
     }
@@ -117,7 +117,7 @@ fn is_text(text: &[u8]) -> bool {
 
 /// The same for ASCII, as most texts are: one pass says both. False also for other texts that [`is_text`] takes.
 fn is_simple(text: &[u8]) -> bool {
-    // As signed numbers, all that is not ASCII is below what is no control character.
+    // As signed numbers, bytes beyond ASCII are negative, and so below 0x20 like control characters.
     !text.iter().fold(false, |odd, byte| odd | (byte.cast_signed() < 0x20) | (*byte == b'"') | (*byte == b'\\'))
 }
 

@@ -293,7 +293,7 @@ proptest! {
         let envelope = read(&text);
         let keys: Vec<_> = envelope.attributes.iter().map(|(key, _)| key.as_str()).collect();
         prop_assert!(keys.windows(2).all(|two| two[0] < two[1]));
-        // JSON carries JSON: what is passed on is one text again.
+        // JSON carries JSON: it is passed on as one text.
         if let Payload::Json(json) = &envelope.payload {
             prop_assert_eq!(check_json(json).expect("one JSON text"), json);
         }

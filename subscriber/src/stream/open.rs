@@ -139,7 +139,7 @@ async fn after(
     whole: &StreamCursor,
     newer: &[(Owner, Mark)],
 ) -> Result<(HashMap<ChannelName, Track>, Unseen), Status> {
-    let mut unseen = Unseen::new(whole.unheard.iter().chain(newer).copied());
+    let mut unseen = Unseen::new(whole.unnamed.iter().chain(newer).copied());
     let mut tracks = HashMap::with_capacity(registered.len());
     let named: HashMap<&ChannelName, Mark> = whole.channels.iter().map(|(channel, mark)| (channel, *mark)).collect();
     let registered: HashSet<ChannelName> = registered.into_iter().collect();

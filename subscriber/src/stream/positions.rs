@@ -291,8 +291,8 @@ impl Positions {
                 let marks = tracks.iter().map(|(channel, track)| (channel.clone(), track.reader.mark()));
                 let mut channels: Vec<_> = marks.collect();
                 channels.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-                let unheard = unseen.0.iter().map(|(owner, mark)| (*owner, *mark)).collect();
-                let cursor = StreamCursor { data_set: self.data_set, channels, unheard };
+                let unnamed = unseen.0.iter().map(|(owner, mark)| (*owner, *mark)).collect();
+                let cursor = StreamCursor { data_set: self.data_set, channels, unnamed };
                 cursor::encode_stream(pattern, &cursor).unwrap_or_default()
             }
         }

@@ -10,7 +10,7 @@ fn topic(text: &str) -> Topic {
     Topic::Pattern(pattern(text))
 }
 
-/// Subscribes to what must be, with every answer at once; the carriers that are left, and those that go.
+/// Makes all wanted subscriptions, with every answer at once; the carriers that are left, and those that go.
 fn settle(carriers: &mut Carriers) -> Vec<Bytes> {
     let mut gone = Vec::new();
     for (pattern, carrier) in carriers.take_asked() {

@@ -111,7 +111,7 @@ async fn adopted_messages_are_trimmed_with_the_others() {
 }
 
 #[tokio::test]
-async fn without_history_messages_are_numbered_and_told() {
+async fn without_history_messages_are_numbered_and_reported() {
     let server = RedisServer::start();
     let retention = Retention { max_messages: 0, ..KEEP_ALL };
     let broker = connect(Settings { retention, ..settings(&server.url()) }).await;

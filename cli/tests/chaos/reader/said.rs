@@ -78,9 +78,9 @@ fn whole(board: &Board, topic: &str, text: &str) -> Option<Positions> {
         Cursor::Channel(owner, mark) if owner.is(topic) => Some(Positions::from([(topic.to_owned(), mark.position)])),
         Cursor::Stream(owner, stream) if owner.is(topic) => {
             let named = stream.channels.iter().map(|(channel, at)| Some((channel.to_string(), at.position)));
-            let unheard = stream.unheard.iter();
-            let unheard = unheard.map(|(owner, at)| Some((board.channel(owner)?.clone(), at.position)));
-            named.chain(unheard).collect()
+            let unnamed = stream.unnamed.iter();
+            let unnamed = unnamed.map(|(owner, at)| Some((board.channel(owner)?.clone(), at.position)));
+            named.chain(unnamed).collect()
         }
         _ => None,
     }
