@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test test-fallback test-upgrade test-clients test-image chaos simulate fuzz h2spec deny lint proto-baseline bench bench-quick bench-counts bench-micro sizing
+.PHONY: help build test test-fallback test-upgrade test-clients test-image chaos simulate fuzz h2spec deny lint proto-baseline bench bench-quick bench-security bench-counts bench-micro sizing
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,11 @@ bench-quick: ## The same list, in under four minutes once it is built: rougher f
 	bench/setup
 	$(CARGO) build --release --locked --bins
 	target/release/tidings-bench --quick --rounds 3 --millis 500
+
+bench-security: ## What TLS and tokens cost, beside the same services without them, for BENCHMARKS.md: four minutes once it is built
+	scripts/ensure-redis
+	$(CARGO) build --release --locked --bins
+	target/release/tidings-bench security
 
 bench-micro: ## Micro-benchmarks: envelopes, chunks, cursors, the publishing script
 	scripts/ensure-redis

@@ -117,7 +117,7 @@ async fn total(path: &HotPath, messages: usize) -> anyhow::Result<u64> {
     let counted = Path::new(FOLDER).join(format!("{short}-{messages}.callgrind"));
     let file = format!("--callgrind-out-file={}", counted.display());
     let process = stage.start_under(path.service, &["valgrind", "--tool=callgrind", &file])?;
-    answers(path.service, process.address).await?;
+    answers(path.service, &process.target).await?;
     match short {
         "publish" => publish(&process, messages).await,
         "fan-out" => fan_out(&process, &mut stage, messages).await,
@@ -128,7 +128,7 @@ async fn total(path: &HotPath, messages: usize) -> anyhow::Result<u64> {
 }
 
 async fn publish(process: &Process, messages: usize) -> anyhow::Result<()> {
-    let connection = Connection::open(process.address).await?;
+    let connection = Connection::open(process.target.clone()).await?;
     let (method, request) = (connection.method(PUBLISH_BATCH)?, batch("counted", BATCH));
     for _ in 0..messages / BATCH {
         let (count, _) = receipts(&connection.unary(&method, request.clone()).await?)?;
@@ -138,7 +138,7 @@ async fn publish(process: &Process, messages: usize) -> anyhow::Result<()> {
 }
 
 async fn fan_out(process: &Process, stage: &mut Stage, messages: usize) -> anyhow::Result<()> {
-    let mut opened = open(process.address, "counted", STREAMS, 10, Order::Plain).await?;
+    let mut opened = open(&process.target, "counted", STREAMS, 10, Order::Plain).await?;
     let redis = stage.redis(Disk::None);
     let mut feeder = resp::Publisher::open(address(&redis), "counted", &text::plain_json(), 1).await?;
     for sent in (FED..=messages).step_by(FED) {
@@ -154,14 +154,14 @@ async fn fan_out(process: &Process, stage: &mut Stage, messages: usize) -> anyho
 
 async fn replay(process: &Process, stage: &mut Stage, messages: usize) -> anyhow::Result<()> {
     let publisher = stage.service(Service::Publisher(Disk::None, History::Default)).await?;
-    let mut feeder = Stream::open(publisher.address, "counted", true).await?;
+    let mut feeder = Stream::open(publisher.target.clone(), "counted", true).await?;
     for _ in 0..messages / BATCH {
         feeder.send(BATCH).await?;
     }
     feeder.settle().await?;
     let request =
         StreamMessagesRequest { channel: "counted".to_owned(), earliest: true, ..StreamMessagesRequest::default() };
-    let connection = Connection::open(process.address).await?;
+    let connection = Connection::open(process.target.clone()).await?;
     let count = connection.follow(&request, Order::Numbered).await?.catch_up().await?;
     ensure!(count == messages as u64, "{count} messages");
     Ok(())

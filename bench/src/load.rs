@@ -12,7 +12,15 @@ pub(crate) mod pace;
 pub(crate) mod publishing;
 pub(crate) mod resp;
 pub(crate) mod streams;
+pub(crate) mod target;
 pub(crate) mod text;
+
+/// The first words of an HTTP/2 client.
+pub(crate) fn greeting() -> Vec<u8> {
+    let mut out = Vec::new();
+    http2::greet(&mut out);
+    out
+}
 
 /// Reads one subscription to its end.
 pub(crate) trait Reader {

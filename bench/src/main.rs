@@ -17,6 +17,7 @@ mod stage;
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use results::Output;
 use say::say;
 use tidings_transport::descriptors;
 use tokio::{runtime::Builder, task::LocalSet};
@@ -45,6 +46,11 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
+    /// Measure what TLS and tokens cost, each beside the same service without them
+    Security {
+        #[command(flatten)]
+        flags: Flags,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -68,18 +74,17 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     // One thread: the load generator is to be cheap, and its share of the processors easy to see.
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    match cli.command {
+    let (flags, rows, output) = match cli.command {
         Some(Command::Echo { listen }) => return echo::serve(listen),
         Some(Command::Counts { write }) => return LocalSet::new().block_on(&runtime, counts::run(write)),
-        None => {}
-    }
+        Some(Command::Security { flags }) => (flags, rows::SECURITY, Output::SECURITY),
+        None => (cli.flags, rows::ROWS, Output::PEERS),
+    };
     if cfg!(debug_assertions) {
         say("this build is not optimised: its figures mean nothing (make bench)\n");
     }
     descriptors::raise(1);
-    let flags = cli.flags;
-    let rows: Vec<_> =
-        rows::ROWS.iter().filter(|row| row.measure.contains(flags.only.as_deref().unwrap_or(""))).collect();
+    let rows: Vec<_> = rows.iter().filter(|row| row.measure.contains(flags.only.as_deref().unwrap_or(""))).collect();
     anyhow::ensure!(!rows.is_empty(), "no row has that in its name");
     let (time, load) = (Duration::from_millis(flags.millis), results::machine::load());
     let settings = run::Settings { rounds: flags.rounds, time, quick: flags.quick, load };
@@ -87,7 +92,7 @@ fn main() -> anyhow::Result<()> {
     let results = results::Results::new(&rows, samples, &settings);
     say(&results.text());
     if flags.only.is_none() {
-        results.write()?;
+        results.write(output)?;
     }
     Ok(())
 }

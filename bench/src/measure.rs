@@ -16,10 +16,12 @@ mod peers;
 mod probe;
 mod publishing;
 mod replay;
+mod security;
 mod start;
 
 pub(crate) use fanout::{address, open};
 pub(crate) use probe::Probe;
+pub(crate) use security::Begins;
 
 /// What a probe is given.
 pub(crate) struct Plan<'a> {

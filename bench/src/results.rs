@@ -20,6 +20,33 @@ use figures::Spread;
 /// Where the files go.
 const FOLDER: &str = "bench/results";
 
+/// Where figures go beside the page: the file that programs read, and the marks between which the page has them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub(crate) file: &'static str,
+    pub(crate) begin: &'static str,
+    pub(crate) end: &'static str,
+    /// Whether there are plots of them.
+    pub(crate) plots: bool,
+}
+
+impl Output {
+    /// Of `make bench`.
+    pub(crate) const PEERS: Self = Self {
+        file: "latest.json",
+        begin: "<!-- figures: written by `make bench`, not by hand -->\n",
+        end: "<!-- end of figures -->",
+        plots: true,
+    };
+    /// Of `make bench-security`.
+    pub(crate) const SECURITY: Self = Self {
+        file: "security.json",
+        begin: "<!-- figures of security: written by `make bench-security`, not by hand -->\n",
+        end: "<!-- end of the figures of security -->",
+        plots: false,
+    };
+}
+
 /// Everything of one run.
 pub(crate) struct Results<'a> {
     lines: Vec<Line<'a>>,
@@ -42,8 +69,8 @@ struct Entry<'a> {
     ours: f64,
     peer: Option<f64>,
     ratio: f64,
-    at_least: f64,
-    aim: f64,
+    at_least: Option<f64>,
+    aim: Option<f64>,
     better: Better,
     runs: u32,
 }
@@ -60,16 +87,14 @@ impl<'a> Results<'a> {
         let mut text = String::new();
         for Line { row, ours, peer, ratio } in &self.lines {
             let peer = peer.as_ref().map(|peer| peer.shown(row.unit)).unwrap_or_default();
-            let verdict = if row.reached(*ratio) { "reached" } else { "SHORT" };
             let ours = ours.shown(row.unit);
-            text.push_str(&format!(
-                "{}\n    {ours:<36} {peer:<36} {:>8}  (at {} {}, aim {}) {verdict}\n",
-                row.measure,
-                figures::ratio(*ratio),
-                if row.better == Better::Higher { "least" } else { "most" },
-                row.at_least,
-                row.aim,
-            ));
+            let verdict = row.goal.map_or(String::new(), |goal| {
+                let most = if row.better == Better::Higher { "least" } else { "most" };
+                let reached = if row.reached(*ratio) { "reached" } else { "SHORT" };
+                format!("  (at {most} {}, aim {}) {reached}", goal.at_least, goal.aim)
+            });
+            let ratio = figures::ratio(*ratio);
+            text.push_str(&format!("{}\n    {ours:<36} {peer:<36} {ratio:>8}{verdict}\n", row.measure));
         }
         text.push_str("\nprocessors in use while it was measured (load generator; servers)\n");
         let mut probes: Vec<_> = self.samples.iter().collect();
@@ -81,11 +106,11 @@ impl<'a> Results<'a> {
     }
 
     /// Writes the files.
-    pub(crate) fn write(&self) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, output: Output) -> anyhow::Result<()> {
         fs::create_dir_all(FOLDER)?;
         let entries: Vec<_> = self.lines.iter().map(|line| line.entry(self.settings.rounds)).collect();
-        fs::write(format!("{FOLDER}/latest.json"), serde_json::to_string_pretty(&entries)? + "\n")?;
-        self.report()
+        fs::write(format!("{FOLDER}/{}", output.file), serde_json::to_string_pretty(&entries)? + "\n")?;
+        self.report(output)
     }
 }
 
@@ -106,7 +131,8 @@ impl<'a> Line<'a> {
     }
 
     fn entry(&self, runs: u32) -> Entry<'a> {
-        let Row { measure, at_least, aim, better, .. } = *self.row;
+        let Row { measure, goal, better, .. } = *self.row;
+        let (at_least, aim) = (goal.map(|goal| goal.at_least), goal.map(|goal| goal.aim));
         let peer = self.peer.as_ref().map(|peer| peer.median);
         Entry { measure, ours: self.ours.median, peer, ratio: self.ratio, at_least, aim, better, runs }
     }

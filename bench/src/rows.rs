@@ -4,6 +4,10 @@ use serde::Serialize;
 
 use crate::measure::Probe::{self, *};
 
+mod security;
+
+pub(crate) use security::SECURITY;
+
 /// Which way a ratio should go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -23,6 +27,7 @@ pub(crate) enum Unit {
     Milliseconds,
     Nanoseconds,
     Kibibytes,
+    Percent,
 }
 
 /// One measure.
@@ -34,18 +39,26 @@ pub(crate) struct Row {
     pub(crate) ours: (Probe, usize),
     /// The other side. Without one the ratio is the figure itself.
     pub(crate) peer: Option<(Probe, usize)>,
-    pub(crate) at_least: f64,
-    pub(crate) aim: f64,
+    /// What it must reach; `None` where the figure is there to be known.
+    pub(crate) goal: Option<Goal>,
     pub(crate) better: Better,
     pub(crate) unit: Unit,
+}
+
+/// What a ratio must be and what it should be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Goal {
+    pub(crate) at_least: f64,
+    pub(crate) aim: f64,
 }
 
 impl Row {
     /// Whether a ratio is as good as it must be.
     pub(crate) fn reached(&self, ratio: f64) -> bool {
-        match self.better {
-            Better::Higher => ratio >= self.at_least,
-            Better::Lower => ratio <= self.at_least,
+        match (self.goal, self.better) {
+            (None, _) => true,
+            (Some(goal), Better::Higher) => ratio >= goal.at_least,
+            (Some(goal), Better::Lower) => ratio <= goal.at_least,
         }
     }
 }
@@ -55,8 +68,7 @@ const fn row(measure: &'static str, ours: Probe, peer: Probe, at_least: f64, aim
         measure,
         ours: (ours, 0),
         peer: Some((peer, 0)),
-        at_least,
-        aim,
+        goal: Some(Goal { at_least, aim }),
         better: Better::Higher,
         unit: Unit::PerSecond,
     }
@@ -68,7 +80,7 @@ const fn less(measure: &'static str, ours: Probe, peer: Option<Probe>, unit: Uni
         Some(peer) => Some((peer, 0)),
         None => None,
     };
-    Row { measure, ours: (ours, 0), peer, at_least: at_most, aim, better: Better::Lower, unit }
+    Row { measure, ours: (ours, 0), peer, goal: Some(Goal { at_least: at_most, aim }), better: Better::Lower, unit }
 }
 
 /// The second figure of both sides.
@@ -196,9 +208,11 @@ mod tests {
 
     #[test]
     fn every_measure_has_a_name_of_its_own_and_aims_beyond_what_it_must_reach() {
-        for (n, row) in ROWS.iter().enumerate() {
-            assert!(ROWS[..n].iter().all(|other| other.measure != row.measure), "{}", row.measure);
-            let further = if row.better == Better::Higher { row.aim > row.at_least } else { row.aim < row.at_least };
+        let all: Vec<_> = ROWS.iter().chain(SECURITY).collect();
+        for (n, row) in all.iter().enumerate() {
+            assert!(all[..n].iter().all(|other| other.measure != row.measure), "{}", row.measure);
+            let Some(Goal { at_least, aim }) = row.goal else { continue };
+            let further = if row.better == Better::Higher { aim > at_least } else { aim < at_least };
             assert!(further, "{}", row.measure);
         }
     }

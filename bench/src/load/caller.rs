@@ -57,7 +57,7 @@ pub(crate) async fn open(address: SocketAddr, path: &str) -> anyhow::Result<(Cal
     greet(&mut out);
     give(&mut out, 0, WINDOW_BYTES);
     put(&mut out, SETTINGS, ACK, 0, &[]);
-    let headers = headers(&address.to_string(), path);
+    let headers = headers(&address.into(), path);
     let caller = Caller { socket: writer, headers, stream: 1, out };
     Ok((caller, Answers { socket: reader, parser: Parser::default(), state: State::default() }))
 }

@@ -1,21 +1,20 @@
 //! gRPC calls whose bytes the caller reads and writes itself, on HTTP/2 connections of its own.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context as _, bail, ensure};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::{
     RecvStream, SendStream,
     client::{Builder, ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, Request, Uri};
+use http::{HeaderMap, HeaderValue, Request, Uri, header};
 use prost::Message;
 use tidings::pb::StreamMessagesRequest;
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::{
     Reader,
     frames::{Frames, Order},
+    target::Target,
 };
 
 /// What a client lets the server send ahead: tonic's defaults.
@@ -41,7 +40,7 @@ pub(crate) fn framed(message: &impl Message) -> Bytes {
 pub(crate) struct Connection {
     send: SendRequest<Bytes>,
     driver: JoinHandle<()>,
-    authority: String,
+    target: Target,
 }
 
 impl Drop for Connection {
@@ -52,9 +51,9 @@ impl Drop for Connection {
 
 impl Connection {
     /// Connects.
-    pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
+    pub(crate) async fn open(target: impl Into<Target>) -> anyhow::Result<Self> {
+        let target = target.into();
+        let socket = target.connect().await?;
         let (send, connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -64,26 +63,48 @@ impl Connection {
             // What went wrong is reported to every call on it.
             let _ = connection.await;
         });
-        Ok(Self { send, driver, authority: address.to_string() })
+        Ok(Self { send, driver, target })
     }
 
     /// Where a method is called.
     pub(crate) fn method(&self, path: &'static str) -> anyhow::Result<Uri> {
-        Ok(Uri::builder().scheme("http").authority(self.authority.as_str()).path_and_query(path).build()?)
+        let (scheme, authority) = (self.target.scheme(), self.target.address.to_string());
+        Ok(Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()?)
     }
 
-    /// Begins a call.
+    /// Begins a call, with the target's token if it has one.
     pub(crate) async fn begin(&self, method: &Uri) -> anyhow::Result<(ResponseFuture, SendStream<Bytes>)> {
+        self.begin_as(method, self.target.token.as_ref()).await
+    }
+
+    async fn begin_as(
+        &self,
+        method: &Uri,
+        token: Option<&HeaderValue>,
+    ) -> anyhow::Result<(ResponseFuture, SendStream<Bytes>)> {
         let mut request = Request::post(method.clone()).body(())?;
-        request.headers_mut().reserve(2);
-        request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
-        request.headers_mut().insert("te", http::HeaderValue::from_static("trailers"));
+        request.headers_mut().reserve(3);
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+        if let Some(token) = token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        }
         Ok(self.send.clone().ready().await?.send_request(request, false)?)
     }
 
     /// Calls with one message, and answers the framed response.
     pub(crate) async fn unary(&self, method: &Uri, message: Bytes) -> anyhow::Result<Bytes> {
-        let (response, mut send) = self.begin(method).await?;
+        self.unary_as(method, message, self.target.token.as_ref()).await
+    }
+
+    /// The same with any token.
+    pub(crate) async fn unary_as(
+        &self,
+        method: &Uri,
+        message: Bytes,
+        token: Option<&HeaderValue>,
+    ) -> anyhow::Result<Bytes> {
+        let (response, mut send) = self.begin_as(method, token).await?;
         send.send_data(message, true)?;
         let mut body = accepted(response).await?;
         let first = body.data().await.context("no answer")??;

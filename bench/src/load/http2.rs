@@ -1,7 +1,10 @@
 //! HTTP/2 by hand (RFC 9113), as much of it as clients need that know what they will be sent: frames are taken apart
 //! where they lie. A full client took more of the processors than the servers did.
 
-use super::grpc::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use super::{
+    grpc::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES},
+    target::Target,
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADER_BYTES: usize = 9;
@@ -22,26 +25,47 @@ const FIRST_WINDOW_BYTES: u32 = 65_535;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// The request's headers in HPACK: by their index in its static table, or as they are.
-pub(super) fn headers(authority: &str, path: &str) -> Vec<u8> {
-    let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+pub(super) fn headers(target: &Target, path: &str) -> Vec<u8> {
+    let authority = target.address.to_string();
     const METHOD_POST: u8 = 0x83;
-    const SCHEME_HTTP: u8 = 0x86;
+    let scheme = if target.tls.is_some() { 0x87 } else { 0x86 };
     const PATH: u8 = 4;
     const AUTHORITY: u8 = 1;
     const CONTENT_TYPE: [u8; 2] = [0x0f, 31 - 0x0f];
+    const AUTHORIZATION: [u8; 2] = [0x0f, 23 - 0x0f];
     const OTHER: u8 = 0;
-    [
-        &[METHOD_POST, SCHEME_HTTP, PATH][..],
+    let mut headers = [
+        &[METHOD_POST, scheme, PATH][..],
         &text(path),
         &[AUTHORITY],
-        &text(authority),
+        &text(&authority),
         &CONTENT_TYPE,
         &text("application/grpc"),
         &[OTHER],
         &text("te"),
         &text("trailers"),
     ]
-    .concat()
+    .concat();
+    if let Some(token) = &target.token {
+        headers.extend_from_slice(&AUTHORIZATION);
+        headers.extend(text(token.to_str().unwrap_or_default()));
+    }
+    headers
+}
+
+/// A text in HPACK, as it is: its length (RFC 7541, 5.1, with a prefix of 7 bits), and its bytes.
+fn text(text: &str) -> Vec<u8> {
+    const PREFIX: usize = 0x7f;
+    let mut bytes = vec![text.len().min(PREFIX) as u8];
+    if let Some(mut rest) = text.len().checked_sub(PREFIX) {
+        while rest >= 0x80 {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+    }
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
 }
 
 /// Appends what a client says first.

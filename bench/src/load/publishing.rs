@@ -1,6 +1,6 @@
 //! Clients of the publisher that write their requests as bytes, and check sequences in the answers.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, rc::Rc};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use super::{
     Feeder,
     frames::{Field, field, frame_bytes},
     grpc::{Connection, PUBLISH_STREAM, accepted, framed},
+    target::Target,
     text::{self, Pattern},
 };
 
@@ -86,7 +87,7 @@ impl Drop for Stream {
 
 impl Stream {
     /// Calls. Where it is alone on its channel, its messages are numbered from 1.
-    pub(crate) async fn open(publisher: SocketAddr, channel: &str, alone: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn open(publisher: impl Into<Target>, channel: &str, alone: bool) -> anyhow::Result<Self> {
         let connection = Connection::open(publisher).await?;
         let (response, send) = connection.begin(&connection.method(PUBLISH_STREAM)?).await?;
         let answers = Rc::new(Answers::default());

@@ -1,11 +1,9 @@
 //! Many streams of the subscriber on one connection, read as bare Redis subscribers are: large reads into one buffer,
 //! whose frames are followed where they lie.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context as _, bail, ensure};
 use tidings::pb::StreamMessagesRequest;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::io::AsyncWriteExt as _;
 
 use super::{
     Reader,
@@ -15,12 +13,12 @@ use super::{
         ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, Parser, Part, RST_STREAM, SETTINGS, give,
         greet, headers, put,
     },
-    resp::{connect, read},
+    target::{Socket, Target},
 };
 
 /// Some streams on one channel, on a connection of their own.
 pub(crate) struct Streams {
-    socket: TcpStream,
+    socket: Socket,
     session: Session,
 }
 
@@ -50,21 +48,21 @@ struct Stream {
 impl Streams {
     /// Opens so many, and waits until all are accepted: whatever is published from then on will arrive.
     pub(crate) async fn open(
-        address: SocketAddr,
+        target: &Target,
         request: &StreamMessagesRequest,
         count: usize,
         order: Order,
     ) -> anyhow::Result<Self> {
         let mut state = State::default();
         greet(&mut state.out);
-        let (headers, body) = (headers(&address.to_string(), STREAM_MESSAGES), framed(request));
+        let (headers, body) = (headers(target, STREAM_MESSAGES), framed(request));
         for n in 0..count {
             put(&mut state.out, HEADERS, END_HEADERS, number(n), &headers);
             put(&mut state.out, DATA, END_STREAM, number(n), &body);
             state.streams.push(Stream { frames: Frames::new(order), accepted: false, taken: 0 });
         }
         let session = Session { parser: Parser::default(), state };
-        let mut streams = Self { socket: connect(address).await?, session };
+        let mut streams = Self { socket: target.connect().await?, session };
         while !streams.session.state.streams.iter().all(|stream| stream.accepted) {
             streams.flush().await?;
             streams.more().await?;
@@ -74,6 +72,8 @@ impl Streams {
 
     async fn flush(&mut self) -> anyhow::Result<()> {
         self.socket.write_all(&self.session.state.out).await?;
+        // TLS takes bytes before the socket does.
+        self.socket.flush().await?;
         self.session.state.out.clear();
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Streams {
 
 impl Reader for Streams {
     async fn more(&mut self) -> anyhow::Result<u64> {
-        read(&self.socket, |bytes| self.session.take(bytes)).await?;
+        self.socket.read(|bytes| self.session.take(bytes)).await?;
         if !self.session.state.out.is_empty() {
             self.flush().await?;
         }

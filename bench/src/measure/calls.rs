@@ -4,6 +4,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use anyhow::ensure;
 use bytes::Bytes;
+use http::HeaderValue;
 
 use super::{Plan, Sample, together};
 use crate::{
@@ -28,13 +29,27 @@ type Look = fn(&[u8]) -> anyhow::Result<(usize, u64)>;
 pub(crate) async fn unary(plan: &mut Plan<'_>, service: Service) -> anyhow::Result<Sample> {
     let look: Look = |answer| Ok((1, receipt(answer)?));
     let message = framed(&request(&plan.channel));
-    measure(plan, service, Calls { path: PUBLISH, message, at_once: CALLS, look }).await
+    measure(plan, service, Calls { path: PUBLISH, message, at_once: CALLS, look, tokens: Rc::default() }).await
+}
+
+/// The same by so many callers in turn, each with a token of its own.
+pub(crate) async fn by_callers(plan: &mut Plan<'_>, service: Service, callers: usize) -> anyhow::Result<Sample> {
+    let credentials = plan.stage.credentials()?;
+    let tokens: Result<Vec<_>, _> = (0..callers).map(|n| credentials.token(&format!("caller-{n}"))).collect();
+    let look: Look = |answer| Ok((1, receipt(answer)?));
+    let (message, tokens) = (framed(&request(&plan.channel)), Rc::new(Tokens { all: tokens?, next: Cell::new(0) }));
+    measure(plan, service, Calls { path: PUBLISH, message, at_once: CALLS, look, tokens }).await
 }
 
 /// Messages a second in `PublishBatch` calls.
 pub(crate) async fn batches(plan: &mut Plan<'_>, service: Service) -> anyhow::Result<Sample> {
     let message = batch(&plan.channel, BATCH);
-    measure(plan, service, Calls { path: PUBLISH_BATCH, message, at_once: BATCHES, look: receipts }).await
+    measure(
+        plan,
+        service,
+        Calls { path: PUBLISH_BATCH, message, at_once: BATCHES, look: receipts, tokens: Rc::default() },
+    )
+    .await
 }
 
 struct Calls {
@@ -42,17 +57,32 @@ struct Calls {
     message: Bytes,
     at_once: usize,
     look: Look,
+    tokens: Rc<Tokens>,
+}
+
+/// Tokens to be used in turn; without any, a connection's own is.
+#[derive(Default)]
+struct Tokens {
+    all: Vec<HeaderValue>,
+    next: Cell<usize>,
+}
+
+impl Tokens {
+    fn next(&self) -> Option<&HeaderValue> {
+        self.next.set(self.next.get() + 1);
+        self.all.get(self.next.get() % self.all.len().max(1))
+    }
 }
 
 async fn measure(plan: &mut Plan<'_>, service: Service, calls: Calls) -> anyhow::Result<Sample> {
     let process = plan.stage.service(service).await?;
     let mut servers = vec![Watched::from(&*process)];
-    if let Service::Publisher(disk, _) = service {
-        servers.push(Watched::from(&*plan.stage.redis(disk)));
+    if let Some(disk) = service.disk() {
+        servers.push(plan.stage.watched(disk));
     }
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
-        connections.push(Rc::new(Connection::open(process.address).await?));
+        connections.push(Rc::new(Connection::open(process.target.clone()).await?));
     }
     let warm = run(&connections, &calls, plan.time / 10).await?;
     let meter = Meter::start(&servers)?;
@@ -73,10 +103,15 @@ async fn run(connections: &[Rc<Connection>], calls: &Calls, time: Duration) -> a
     let callers = callers.map(|connection| {
         let (connection, last) = (Rc::clone(connection), Rc::clone(&last));
         let (method, message, look) = (connection.method(calls.path), calls.message.clone(), calls.look);
+        let tokens = Rc::clone(&calls.tokens);
         async move {
             let (method, mut count) = (method?, 0);
             while began.elapsed() < time {
-                let (more, sequence) = look(&connection.unary(&method, message.clone()).await?)?;
+                let call = match tokens.next() {
+                    Some(token) => connection.unary_as(&method, message.clone(), Some(token)).await,
+                    None => connection.unary(&method, message.clone()).await,
+                };
+                let (more, sequence) = look(&call?)?;
                 last.set(last.get().max(sequence));
                 count += more as u64;
             }

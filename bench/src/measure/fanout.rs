@@ -17,6 +17,7 @@ use crate::{
         pace::Pace,
         publishing, resp,
         streams::Streams,
+        target::Target,
         text,
     },
     stage::{Disk, History, Meter, Service, Watched},
@@ -44,12 +45,17 @@ pub(super) const ONE_BY_ONE: Flow = Flow { batch: 1, window: 1 };
 
 /// Our streams, fed by a raw client that pipelines PUBLISH.
 pub(crate) async fn plain(plan: &mut Plan<'_>, streams: usize, flow: Flow) -> anyhow::Result<Sample> {
-    let subscriber = plan.stage.service(Service::Subscriber(Disk::None)).await?;
-    let redis = plan.stage.redis(Disk::None);
-    let servers = [Watched::from(&*subscriber), Watched::from(&*redis)];
-    let readers = read(subscriber.address, &plan.channel, streams, Order::Plain).await?;
-    let json = text::plain_json();
-    let mut feeder = resp::Publisher::open(address(&redis), &plan.channel, &json, 1).await?;
+    by(plan, Service::Subscriber(Disk::None), streams, flow).await
+}
+
+/// The same by any subscriber.
+pub(super) async fn by(plan: &mut Plan<'_>, service: Service, streams: usize, flow: Flow) -> anyhow::Result<Sample> {
+    let subscriber = plan.stage.service(service).await?;
+    let disk = service.disk().unwrap_or(Disk::None);
+    let servers = [Watched::from(&*subscriber), plan.stage.watched(disk)];
+    let readers = read(&subscriber.target, &plan.channel, streams, Order::Plain).await?;
+    let (json, redis) = (text::plain_json(), plan.stage.plain_port(disk));
+    let mut feeder = resp::Publisher::open(redis, &plan.channel, &json, 1).await?;
     deliver(readers, &mut feeder, &servers, plan.time, flow).await
 }
 
@@ -70,10 +76,10 @@ async fn fed_by_stream(plan: &mut Plan<'_>, streams: usize, stalled: bool) -> an
     let publisher = plan.stage.service(Service::Publisher(Disk::None, history)).await?;
     let redis = plan.stage.redis(Disk::None);
     let servers = [Watched::from(&*subscriber), Watched::from(&*publisher), Watched::from(&*redis)];
-    let readers = read(subscriber.address, &plan.channel, streams, Order::Numbered).await?;
+    let readers = read(&subscriber.target, &plan.channel, streams, Order::Numbered).await?;
     let stalled_streams = usize::from(stalled);
-    let mut opened = open(subscriber.address, &plan.channel, stalled_streams, 1, Order::Numbered).await?;
-    let mut feeder = publishing::Stream::open(publisher.address, &plan.channel, true).await?;
+    let mut opened = open(&subscriber.target, &plan.channel, stalled_streams, 1, Order::Numbered).await?;
+    let mut feeder = publishing::Stream::open(publisher.target.clone(), &plan.channel, true).await?;
     let sample = deliver(readers, &mut feeder, &servers, plan.time, SATURATED).await?;
     if let Some(mut stream) = opened.streams.pop() {
         let all = feeder.settle().await?;
@@ -95,7 +101,7 @@ pub(crate) async fn bare(plan: &mut Plan<'_>, subscribers: usize) -> anyhow::Res
 }
 
 /// Readers of so many streams on a channel, ten a connection.
-async fn read(subscriber: SocketAddr, channel: &str, streams: usize, order: Order) -> anyhow::Result<Vec<Streams>> {
+async fn read(subscriber: &Target, channel: &str, streams: usize, order: Order) -> anyhow::Result<Vec<Streams>> {
     let (request, mut readers) = (request(channel), Vec::new());
     for first in (0..streams).step_by(STREAMS_EACH) {
         let count = STREAMS_EACH.min(streams - first);
@@ -112,7 +118,7 @@ pub(crate) struct Opened {
 
 /// Opens streams on a channel, so many a connection.
 pub(crate) async fn open(
-    subscriber: SocketAddr,
+    subscriber: &Target,
     channel: &str,
     count: usize,
     each: usize,
@@ -122,7 +128,7 @@ pub(crate) async fn open(
     let mut opened = Opened { streams: Vec::with_capacity(count), connections: Vec::new() };
     for n in 0..count {
         if n % each == 0 {
-            opened.connections.push(Connection::open(subscriber).await?);
+            opened.connections.push(Connection::open(subscriber.clone()).await?);
         }
         let connection = opened.connections.last().context("no connection")?;
         opened.streams.push(connection.follow(&request, order).await?);

@@ -18,10 +18,10 @@ const SETTLED: Duration = Duration::from_secs(10);
 pub(crate) async fn idle(plan: &mut Plan<'_>, each: usize) -> anyhow::Result<Sample> {
     let streams = if plan.quick { 2_000 } else { 4_000 };
     let subscriber = plan.stage.start(Service::Subscriber(Disk::None))?;
-    answers(Service::Subscriber(Disk::None), subscriber.address).await?;
+    answers(Service::Subscriber(Disk::None), &subscriber.target).await?;
     let meter = Meter::start(&[Watched::from(&subscriber)])?;
     let before = settled(&subscriber, plan.quick).await?;
-    let opened = fanout::open(subscriber.address, &plan.channel, streams, each, Order::Numbered).await?;
+    let opened = fanout::open(&subscriber.target, &plan.channel, streams, each, Order::Numbered).await?;
     let after = settled(&subscriber, plan.quick).await?;
     drop(opened);
     let figures = vec![(after - before) / streams as f64 / 1024.0];

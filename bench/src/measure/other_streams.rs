@@ -27,17 +27,17 @@ pub(crate) async fn other_streams(plan: &mut Plan<'_>, streams: usize) -> anyhow
     let publisher = plan.stage.service(Service::Publisher(Disk::None, History::Default)).await?;
     // A subscriber of its own, which is gone with the streams.
     let subscriber = plan.stage.start(Service::Subscriber(Disk::None))?;
-    answers(Service::Subscriber(Disk::None), subscriber.address).await?;
+    answers(Service::Subscriber(Disk::None), &subscriber.target).await?;
     let servers = [Watched::from(&*publisher), Watched::from(&subscriber)];
     let (mut connections, mut opened) = (Vec::new(), Vec::new());
     for first in (0..streams).step_by(STREAMS_EACH) {
-        let connection = Connection::open(subscriber.address).await?;
+        let connection = Connection::open(subscriber.target.clone()).await?;
         for n in first..streams.min(first + STREAMS_EACH) {
             opened.push(connection.follow(&fanout::request(&format!("{}.{n}", plan.channel)), Order::Numbered).await?);
         }
         connections.push(connection);
     }
-    let connection = Connection::open(publisher.address).await?;
+    let connection = Connection::open(publisher.target.clone()).await?;
     let (method, message) = (connection.method(PUBLISH)?, framed(&publishing::request(&plan.channel)));
     let count = (plan.time.max(TIME_MIN).as_millis() / SLOW_INTERVAL.as_millis()) as u32;
     let mut delays: Histogram<u64> = Histogram::new(3)?;

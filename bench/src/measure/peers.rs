@@ -33,19 +33,19 @@ pub(crate) async fn nats_fanout(plan: &mut Plan<'_>, subscribers: usize, flow: F
     let (payload, mut readers) = (text::plain_json(), Vec::new());
     for first in (0..subscribers).step_by(SUBSCRIPTIONS_EACH) {
         let count = SUBSCRIPTIONS_EACH.min(subscribers - first);
-        readers.push(nats::Subscriber::open(nats.address, &plan.channel, &payload, count).await?);
+        readers.push(nats::Subscriber::open(nats.target.address, &plan.channel, &payload, count).await?);
     }
-    let mut feeder = nats::Publisher::open(nats.address, &plan.channel, &payload).await?;
+    let mut feeder = nats::Publisher::open(nats.target.address, &plan.channel, &payload).await?;
     fanout::deliver(readers, &mut feeder, &[Watched::from(&*nats)], plan.time, flow).await
 }
 
 /// Messages a second into a JetStream stream in files.
 pub(crate) async fn jetstream(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
     let nats = plan.stage.peer(Peer::Nats).await?;
-    nats::create(nats.address, &plan.channel).await?;
+    nats::create(nats.target.address, &plan.channel).await?;
     let (payload, mut streams) = (text::numbered_json(), Vec::new());
     for n in 0..CONNECTIONS {
-        streams.push(nats::Stream::open(nats.address, &plan.channel, &payload, n).await?);
+        streams.push(nats::Stream::open(nats.target.address, &plan.channel, &payload, n).await?);
     }
     let (sample, streams) = feed(streams, &[Watched::from(&*nats)], plan.time).await?;
     let (mut published, mut last) = (0, 0);
@@ -54,7 +54,7 @@ pub(crate) async fn jetstream(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
         last = last.max(stream.last());
     }
     ensure!(published == last, "{published} acknowledgements, but the last sequence is {last}");
-    nats::delete(nats.address, &plan.channel).await?;
+    nats::delete(nats.target.address, &plan.channel).await?;
     Ok(sample)
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn rabbitmq(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
     let rabbitmq = plan.stage.peer(Peer::RabbitMq).await?;
     let (payload, mut publishers) = (text::numbered_json(), Vec::new());
     for _ in 0..CONNECTIONS {
-        publishers.push(amqp::Publisher::open(rabbitmq.address, &plan.channel, &payload).await?);
+        publishers.push(amqp::Publisher::open(rabbitmq.target.address, &plan.channel, &payload).await?);
     }
     let (sample, mut publishers) = feed(publishers, &[Watched::from(&*rabbitmq)], plan.time).await?;
     if let Some(publisher) = publishers.pop() {
@@ -79,7 +79,7 @@ pub(crate) async fn node_post(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
     let request: Rc<[u8]> = post(&plan.channel).bytes().into();
     let mut connections = Vec::new();
     for _ in 0..REQUESTS {
-        connections.push(http::Connection::open(node.address).await?);
+        connections.push(http::Connection::open(node.target.address).await?);
     }
     let mut last = None;
     let warm_up = if plan.stage.is_cold(Peer::NodePublisher) { WARM_UP } else { plan.time / 10 };
@@ -117,8 +117,8 @@ async fn post_to_event(plan: &mut Plan<'_>, channel: &str, time: Duration) -> an
     let subscriber = plan.stage.peer(Peer::NodeSubscriber).await?;
     let redis = plan.stage.redis(Disk::None);
     let servers = [Watched::from(&*publisher), Watched::from(&*subscriber), Watched::from(&*redis)];
-    let events = Events::open(subscriber.address, channel).await?;
-    let (pool, mut request) = (Rc::new(Pool::new(publisher.address)), post(channel));
+    let events = Events::open(subscriber.target.address, channel).await?;
+    let (pool, mut request) = (Rc::new(Pool::new(publisher.target.address)), post(channel));
     latency::measure(time, &servers, events, async |calls| {
         let (pool, bytes) = (Rc::clone(&pool), request.bytes().to_vec());
         request.step();

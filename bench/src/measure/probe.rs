@@ -1,8 +1,12 @@
 //! All probes.
 
-use super::{Plan, Sample, calls, cost, fanout, latency, memory, other_streams, peers, publishing, replay, start};
+use super::{
+    Begins, Plan, Sample, calls, cost, fanout, latency, memory, other_streams, peers, publishing, replay, security,
+    start,
+};
 use crate::stage::{
-    Disk::{EverySecond, None as NoDisk},
+    Access,
+    Disk::{EverySecond, None as NoDisk, Tls},
     History, Service,
 };
 
@@ -37,6 +41,15 @@ pub(crate) enum Probe {
     Cost(usize),
     StartPublisher,
     StartSubscriber,
+    UnaryBy(Access),
+    PublishStreamBy(Access),
+    FanoutBy(Access, usize),
+    UnaryOverTls,
+    PublishStreamOverTls,
+    FanoutOverTls(usize),
+    Connect(Begins),
+    Callers(usize),
+    NewTokens,
 }
 
 impl Probe {
@@ -47,10 +60,10 @@ impl Probe {
             Self::Unary => calls::unary(plan, publisher(History::Default)).await,
             Self::UnaryWithoutHistory => calls::unary(plan, publisher(History::None)).await,
             Self::Echo => calls::unary(plan, Service::Echo).await,
-            Self::StreamWithoutHistory => publishing::streams(plan, NoDisk, History::None).await,
+            Self::StreamWithoutHistory => publishing::streams(plan, publisher(History::None)).await,
             Self::BatchWithoutHistory => calls::batches(plan, publisher(History::None)).await,
             Self::RawPublish => publishing::bare(plan).await,
-            Self::StreamOnDisk => publishing::streams(plan, EverySecond, History::Default).await,
+            Self::StreamOnDisk => publishing::streams(plan, Service::Publisher(EverySecond, History::Default)).await,
             Self::JetStream => peers::jetstream(plan).await,
             Self::RabbitMq => peers::rabbitmq(plan).await,
             Self::NodePost => peers::node_post(plan).await,
@@ -71,6 +84,17 @@ impl Probe {
             Self::Cost(streams) => cost::delivery(plan, streams).await,
             Self::StartPublisher => start::first_answer(plan, publisher(History::Default)).await,
             Self::StartSubscriber => start::first_answer(plan, Service::Subscriber(NoDisk)).await,
+            Self::UnaryBy(access) => calls::unary(plan, access.publisher()).await,
+            Self::PublishStreamBy(access) => publishing::streams(plan, access.publisher()).await,
+            Self::FanoutBy(access, streams) => security::fan_out(plan, access, streams).await,
+            Self::UnaryOverTls => calls::unary(plan, Service::Publisher(Tls, History::Default)).await,
+            Self::PublishStreamOverTls => publishing::streams(plan, Service::Publisher(Tls, History::Default)).await,
+            Self::FanoutOverTls(streams) => {
+                fanout::by(plan, Service::Subscriber(Tls), streams, fanout::SATURATED).await
+            }
+            Self::Connect(begins) => security::connect(plan, begins).await,
+            Self::Callers(callers) => calls::by_callers(plan, Access::Token.publisher(), callers).await,
+            Self::NewTokens => security::new_tokens(plan).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::ensure;
 use super::{Plan, Sample, together};
 use crate::{
     load::{Feeder, publishing::Stream, resp, text},
-    stage::{Disk, History, Meter, Process, Service, Watched},
+    stage::{Disk, Meter, Process, Service, Watched},
 };
 
 /// Connections, and streams or pipelines, at once.
@@ -16,12 +16,12 @@ pub(super) const CONNECTIONS: usize = 4;
 const BATCH: usize = 100;
 
 /// Through `PublishStream`.
-pub(crate) async fn streams(plan: &mut Plan<'_>, disk: Disk, history: History) -> anyhow::Result<Sample> {
-    let process: Rc<Process> = plan.stage.service(Service::Publisher(disk, history)).await?;
-    let servers = [Watched::from(&*process), Watched::from(&*plan.stage.redis(disk))];
+pub(crate) async fn streams(plan: &mut Plan<'_>, service: Service) -> anyhow::Result<Sample> {
+    let process: Rc<Process> = plan.stage.service(service).await?;
+    let servers = [Watched::from(&*process), plan.stage.watched(service.disk().unwrap_or(Disk::None))];
     let mut streams = Vec::new();
     for _ in 0..CONNECTIONS {
-        streams.push(Stream::open(process.address, &plan.channel, false).await?);
+        streams.push(Stream::open(process.target.clone(), &plan.channel, false).await?);
     }
     let (sample, streams) = feed(streams, &servers, plan.time).await?;
     let mut published = 0;

@@ -34,7 +34,7 @@ pub(crate) async fn tidings(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
     fill(plan).await?;
     let subscriber: Rc<Process> = plan.stage.service(Service::Subscriber(Disk::Archive)).await?;
     let servers = [Watched::from(&*subscriber), Watched::from(&*plan.stage.redis(Disk::Archive))];
-    let connection = Connection::open(subscriber.address).await?;
+    let connection = Connection::open(subscriber.target.clone()).await?;
     let request =
         StreamMessagesRequest { channel: CHANNEL.to_owned(), earliest: true, ..StreamMessagesRequest::default() };
     let meter = Meter::start(&servers)?;
@@ -70,7 +70,7 @@ async fn fill(plan: &mut Plan<'_>) -> anyhow::Result<()> {
         return Ok(());
     }
     let publisher = plan.stage.service(Service::Publisher(Disk::Archive, History::Million)).await?;
-    let mut stream = Stream::open(publisher.address, CHANNEL, true).await?;
+    let mut stream = Stream::open(publisher.target.clone(), CHANNEL, true).await?;
     for _ in 0..MESSAGES / 100 {
         stream.send(100).await?;
     }

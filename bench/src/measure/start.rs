@@ -9,7 +9,7 @@ pub(crate) async fn first_answer(plan: &mut Plan<'_>, service: Service) -> anyho
     plan.stage.service(service).await?;
     let meter = Meter::start(&[])?;
     let process = plan.stage.start(service)?;
-    answers(service, process.address).await?;
+    answers(service, &process.target).await?;
     let usage = meter.stop()?;
     Ok(Sample { figures: vec![usage.wall * 1e3], usage })
 }

@@ -36,6 +36,7 @@ impl Unit {
             Self::Milliseconds => format!("{figure:.0} ms"),
             Self::Nanoseconds => format!("{figure:.0} ns"),
             Self::Kibibytes => format!("{figure:.2} KiB"),
+            Self::Percent => format!("{figure:.0} %"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs};
 use anyhow::Context as _;
 
 use super::{
-    FOLDER, Line, Results,
+    FOLDER, Line, Output, Results,
     figures::{self, Spread},
     machine,
     plot::{Bar, Scale, bars},
@@ -17,23 +17,24 @@ use crate::{
 };
 
 const PAGE: &str = "BENCHMARKS.md";
-const BEGIN: &str = "<!-- figures: written by `make bench`, not by hand -->\n";
-const END: &str = "<!-- end of figures -->";
 
 impl Results<'_> {
     /// Writes the plots, and the page's figures.
-    pub(super) fn report(&self) -> anyhow::Result<()> {
-        for (name, svg) in self.plots() {
-            fs::write(format!("{FOLDER}/{name}.svg"), svg)?;
+    pub(super) fn report(&self, output: Output) -> anyhow::Result<()> {
+        let Output { begin, end, plots, .. } = output;
+        if plots {
+            for (name, svg) in self.plots() {
+                fs::write(format!("{FOLDER}/{name}.svg"), svg)?;
+            }
         }
         let page = fs::read_to_string(PAGE).with_context(|| format!("{PAGE}: run this in the project's folder"))?;
-        let (before, rest) = page.split_once(BEGIN).with_context(|| format!("{PAGE} lacks {BEGIN:?}"))?;
-        let (_, after) = rest.split_once(END).with_context(|| format!("{PAGE} lacks {END:?}"))?;
-        fs::write(PAGE, format!("{before}{BEGIN}{}{END}{after}", self.markdown()))?;
+        let (before, rest) = page.split_once(begin).with_context(|| format!("{PAGE} lacks {begin:?}"))?;
+        let (_, after) = rest.split_once(end).with_context(|| format!("{PAGE} lacks {end:?}"))?;
+        fs::write(PAGE, format!("{before}{begin}{}{end}{after}", self.markdown(plots)))?;
         Ok(())
     }
 
-    fn markdown(&self) -> String {
+    fn markdown(&self, plots: bool) -> String {
         let mut text = format!(
             "\n{} rounds of {} ms a measurement{}. Median (least–most) of the rounds; the ratio is the median of the \
              rounds' ratios.\n\n",
@@ -55,19 +56,15 @@ impl Results<'_> {
         );
         for Line { row, ours, peer, ratio } in &self.lines {
             let peer = peer.as_ref().map(|peer| peer.shown(row.unit)).unwrap_or_default();
-            let sign = if row.better == Better::Higher { "≥" } else { "≤" };
-            let verdict = if row.reached(*ratio) { "✓" } else { "**short**" };
-            let ours = ours.shown(row.unit);
-            let _ = writeln!(
-                text,
-                "| {} | {ours} | {peer} | {} | {sign} {} | {} | {verdict} |",
-                row.measure,
-                figures::ratio(*ratio),
-                row.at_least,
-                row.aim
-            );
+            let goal = row.goal.map_or("| | |".to_owned(), |goal| {
+                let sign = if row.better == Better::Higher { "≥" } else { "≤" };
+                let verdict = if row.reached(*ratio) { "✓" } else { "**short**" };
+                format!("{sign} {} | {} | {verdict} |", goal.at_least, goal.aim)
+            });
+            let (ours, ratio) = (ours.shown(row.unit), figures::ratio(*ratio));
+            let _ = writeln!(text, "| {} | {ours} | {peer} | {ratio} | {goal}", row.measure);
         }
-        for name in ["fan-out", "publishing", "latency"] {
+        for name in ["fan-out", "publishing", "latency"].into_iter().filter(|_| plots) {
             let _ = write!(text, "\n![{name}](bench/results/{name}.svg)\n");
         }
         text.push_str(

@@ -65,7 +65,7 @@ pub(super) async fn rabbitmq() -> anyhow::Result<(Process, Process)> {
     let process = up(Process::start("rabbitmq-server", &mut command, port)?, folder).await?;
     // It takes connections before it takes logins.
     let end = Instant::now() + TEST_TIMEOUT;
-    while let Err(error) = amqp::Publisher::open(process.address, "first", "").await {
+    while let Err(error) = amqp::Publisher::open(process.target.address, "first", "").await {
         ensure!(Instant::now() < end, "RabbitMQ does not start: {error:#}");
         sleep(Duration::from_millis(50)).await;
     }

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use tidings_testing::RedisServer;
 use tokio::{net::TcpStream, time::sleep};
 
+use crate::load::target::Target;
+
 /// Clock ticks a second in /proc (USER_HZ, the same on all Linux machines).
 const TICKS: f64 = 100.0;
 /// How long a server may take to come up.
@@ -22,8 +24,8 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
+    /// Where it listens, and how it is spoken to.
+    pub(crate) target: Target,
     /// Its files, removed after it.
     folder: Option<TempDir>,
 }
@@ -47,7 +49,13 @@ impl Process {
             .stderr(log)
             .spawn()
             .with_context(|| format!("can't run {}", command.get_program().display()))?;
-        Ok(Self { name, child, address: SocketAddr::from(([127, 0, 0, 1], port)), folder: None })
+        Ok(Self { name, child, target: SocketAddr::from(([127, 0, 0, 1], port)).into(), folder: None })
+    }
+
+    /// Is spoken to so.
+    pub(super) fn with_target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
     }
 
     /// Keeps a folder for as long as the process runs.
@@ -59,7 +67,7 @@ impl Process {
     /// Waits until it takes connections.
     pub(crate) async fn listens(&mut self) -> anyhow::Result<()> {
         let end = Instant::now() + TEST_TIMEOUT;
-        while TcpStream::connect(self.address).await.is_err() {
+        while TcpStream::connect(self.target.address).await.is_err() {
             let ended = self.child.try_wait()?;
             anyhow::ensure!(ended.is_none() && Instant::now() < end, "{} does not start: {ended:?}", self.name);
             sleep(Duration::from_millis(2)).await;
@@ -77,6 +85,16 @@ impl Process {
             sleep(Duration::from_millis(10)).await;
         }
         Ok(())
+    }
+
+    /// Seconds that it has spent, user and system, to the nanosecond: of the threads that there are now.
+    pub(crate) fn spent(&self) -> anyhow::Result<f64> {
+        let mut spent = 0.0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let line = fs::read_to_string(thread?.path().join("schedstat"))?;
+            spent += line.split(' ').next().context("no schedstat")?.parse::<f64>()? / 1e9;
+        }
+        Ok(spent)
     }
 
     /// Bytes of memory it holds now.

@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    net::SocketAddr,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -10,25 +9,31 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tidings::pb::StreamMessagesRequest;
-use tidings_testing::{RedisServer, free_port};
+use tidings_testing::free_port;
 use tokio::time::sleep;
 
-use super::{History, Process, Service};
+use super::{Access, Credentials, History, Process, Service};
 use crate::load::{
     frames::Order,
     grpc::{Connection, PUBLISH, framed},
     publishing,
+    target::Target,
 };
 
 /// How long a service may take until it serves.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Starts one, and does not wait for it.
-pub(super) fn start(service: Service, redis: &RedisServer, runner: &[&str]) -> anyhow::Result<Process> {
+pub(super) fn start(
+    service: Service,
+    redis: &[String],
+    credentials: Option<&Credentials>,
+    runner: &[&str],
+) -> anyhow::Result<Process> {
     let port = free_port();
     let (name, program) = match service {
-        Service::Publisher(..) => ("tidings-publisher", binary("tidings-publisher")?),
-        Service::Subscriber(_) => ("tidings-subscriber", binary("tidings-subscriber")?),
+        Service::Publisher(..) | Service::GuardedPublisher(_) => ("tidings-publisher", binary("tidings-publisher")?),
+        Service::Subscriber(_) | Service::GuardedSubscriber(_) => ("tidings-subscriber", binary("tidings-subscriber")?),
         Service::Echo => ("echo", env::current_exe()?),
     };
     let mut command = match runner {
@@ -42,7 +47,7 @@ pub(super) fn start(service: Service, redis: &RedisServer, runner: &[&str]) -> a
     if service == Service::Echo {
         command.args(["echo", "--listen"]);
     } else {
-        command.args(["--redis-url", &redis.url(), "--log-filter", "warn", "--listen"]);
+        command.args(redis).args(["--log-filter", "warn", "--listen"]);
     }
     command.arg(format!("127.0.0.1:{port}"));
     match service {
@@ -52,13 +57,20 @@ pub(super) fn start(service: Service, redis: &RedisServer, runner: &[&str]) -> a
         }
         _ => &mut command,
     };
-    Process::start(name, &mut command, port)
+    let Some(credentials) = credentials else { return Process::start(name, &mut command, port) };
+    command.args(credentials.token_flags());
+    if service.access() == Access::TlsAndToken {
+        command.args(credentials.tls_flags());
+    }
+    let process = Process::start(name, &mut command, port)?;
+    let target = credentials.target(process.target.address, service.access())?;
+    Ok(process.with_target(target))
 }
 
 /// Waits until a service has served a first call.
-pub(crate) async fn answers(service: Service, address: SocketAddr) -> anyhow::Result<()> {
+pub(crate) async fn answers(service: Service, target: &Target) -> anyhow::Result<()> {
     let end = Instant::now() + TEST_TIMEOUT;
-    while let Err(error) = serves(service, address).await {
+    while let Err(error) = serves(service, target).await {
         if Instant::now() > end {
             return Err(error.context(format!("{service:?} does not serve")));
         }
@@ -67,9 +79,9 @@ pub(crate) async fn answers(service: Service, address: SocketAddr) -> anyhow::Re
     Ok(())
 }
 
-async fn serves(service: Service, address: SocketAddr) -> anyhow::Result<()> {
-    let connection = Connection::open(address).await?;
-    if let Service::Subscriber(_) = service {
+async fn serves(service: Service, target: &Target) -> anyhow::Result<()> {
+    let connection = Connection::open(target.clone()).await?;
+    if let Service::Subscriber(_) | Service::GuardedSubscriber(_) = service {
         let request = StreamMessagesRequest { channel: "first".to_owned(), ..StreamMessagesRequest::default() };
         connection.follow(&request, Order::Numbered).await?.catch_up().await?;
     } else {
