@@ -28,6 +28,7 @@ mod known;
 mod mint;
 mod policy;
 mod quota;
+mod recent;
 mod watched;
 
 pub use authenticator::{Authentication, Authenticator, Error, Peer, Settings};
@@ -40,4 +41,5 @@ pub use keys::InvalidKeys;
 pub use mint::{CantSign, SigningKey, Wanted};
 pub use policy::{Allowing, Decision, InvalidPolicy, Part, Policy};
 pub use quota::{Account, Accounts, Exceeded, Held, HeldPattern, Quotas, Rated};
+pub use recent::Recent;
 pub use watched::Watched;

@@ -93,5 +93,9 @@ pub const PREFLIGHT_AGE: Duration = Duration::from_secs(7_200);
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of a stranger's own text that an error or a line of the log repeats.
 pub const EXTRACT_BYTES: usize = 64;
-/// What TLS may hold of a connection that is not written yet, beside what the connection itself holds.
-pub const TLS_BUFFER_BYTES: usize = 64 << 10;
+/// What is read at once below TLS: the largest record there is (RFC 8446, 5.2), and no more, since what is read and not
+/// asked for yet is held.
+pub const TLS_READ_BYTES: usize = 5 + (16 << 10) + 256;
+/// What TLS may hold of a connection that is not written yet: all that the connection gathers, so that it leaves in one
+/// write. What is held here is gathered no longer.
+pub const TLS_BUFFER_BYTES: usize = CORK_BYTES;

@@ -17,6 +17,7 @@ mod connection;
 mod control_frames;
 mod cork;
 mod peers;
+pub(super) mod read_ahead;
 mod write_timeout;
 
 /// Runs the loop until the token is cancelled, then drains.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use http::Extensions;
 use tidings::status::{self, Call};
-use tidings_auth::{Account, Caller, Expiry, Peer};
+use tidings_auth::{Account, Caller, Expiry, Peer, Recent};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -19,6 +19,8 @@ pub(super) struct Connection {
     /// What the peer's address has taken.
     address: Option<Arc<Account>>,
     certificate: Peer,
+    /// Who made its last call.
+    recent: Recent,
     bodies: Bodies,
     unread: Unread,
 }
@@ -30,7 +32,8 @@ impl Connection {
         address: Option<Arc<Account>>,
         certificate: Peer,
     ) -> Arc<Self> {
-        Arc::new(Self { drain, peer, address, certificate, bodies: Bodies::default(), unread: Unread::default() })
+        let (recent, bodies, unread) = (Recent::default(), Bodies::default(), Unread::default());
+        Arc::new(Self { drain, peer, address, certificate, recent, bodies, unread })
     }
 
     pub(super) fn unread(&self) -> &Unread {
@@ -40,6 +43,11 @@ impl Connection {
     /// Who is at its other end, by a certificate.
     pub(super) fn certificate(&self) -> &Peer {
         &self.certificate
+    }
+
+    /// Who made its last call.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     pub(super) fn bodies(&self) -> &Bodies {

@@ -63,7 +63,11 @@ impl Dispatch {
         match &self.auth {
             Some(auth) if permission != Permission::Open || auth.closed => {
                 let values = headers.get_all(header::AUTHORIZATION).iter();
-                auth.authenticator.authenticate(values.map(HeaderValue::as_bytes), connection.certificate())
+                auth.authenticator.authenticate(
+                    values.map(HeaderValue::as_bytes),
+                    connection.certificate(),
+                    connection.recent(),
+                )
             }
             _ => Authentication::Done(Ok(self.unasked.clone())),
         }

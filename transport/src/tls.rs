@@ -23,6 +23,8 @@ use tokio_rustls::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::read_ahead::ReadAhead;
+
 /// Where a server's certificate is.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
@@ -109,14 +111,15 @@ impl Tls {
 
     /// Makes TLS of a connection. How many there are at once is bounded by the permits for connections: a bound of its
     /// own would let a few that stop in the middle keep all others out.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<ReadAhead<TcpStream>>> {
         let acceptor = TlsAcceptor::from(self.config.load_full());
-        let accepting = acceptor.accept_with(stream, |connection| connection.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
+        let accepting = acceptor
+            .accept_with(ReadAhead::new(stream), |connection| connection.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
         accepting.await
     }
 
     /// Who is at the other end of a connection, by its certificate.
-    pub(super) fn peer(&self, stream: &TlsStream<TcpStream>) -> Peer {
+    pub(super) fn peer(&self, stream: &TlsStream<ReadAhead<TcpStream>>) -> Peer {
         let (_, connection) = stream.get_ref();
         let own = connection.peer_certificates().and_then(<[_]>::first);
         let read =

@@ -78,7 +78,17 @@ impl Files {
 }
 
 fn ask(authenticator: &Arc<Authenticator>, headers: &[&str], peer: &Peer) -> Result<Caller, Status> {
-    match authenticator.authenticate(headers.iter().map(|header| header.as_bytes()), peer) {
+    ask_on(authenticator, headers, peer, &Recent::default())
+}
+
+/// The same on a connection that has carried calls before.
+fn ask_on(
+    authenticator: &Arc<Authenticator>,
+    headers: &[&str],
+    peer: &Peer,
+    recent: &Recent,
+) -> Result<Caller, Status> {
+    match authenticator.authenticate(headers.iter().map(|header| header.as_bytes()), peer, recent) {
         Authentication::Done(done) => done,
         Authentication::Waiting(_) => panic!("there is nobody to wait for"),
     }
@@ -109,6 +119,43 @@ fn certificate(name: &str, seconds: i64) -> Peer {
 
 fn refused(reason: &str) -> Option<(Code, String)> {
     Some((Code::Unauthenticated, reason.to_owned()))
+}
+
+#[test]
+fn what_a_connection_remembers_lets_in_nobody_else_and_nothing_longer() {
+    let (one, other) = (Signer::new("one"), Signer::new("other"));
+    let files = Files::new(&[&one]);
+    let (authenticator, recent) = (files.open(false), Recent::default());
+    let bearer = |claims: &Value| format!("Bearer {}", one.sign(claims));
+    let ask = |headers: &[&str]| ask_on(&authenticator, headers, &None, &recent).map_err(told);
+    let keys = || authenticator.tokens.as_ref().and_then(|tokens| tokens.keys.load()).expect("keys");
+    let alice = bearer(&claims("alice", 600));
+    assert!(recent.get(alice.as_bytes(), &keys()).is_none());
+    ask(&[&alice]).expect("believed");
+    let remembered = recent.get(alice.as_bytes(), &keys()).expect("it is remembered");
+    assert_eq!(remembered.subject(), Some("alice"));
+    assert_eq!(ask(&[&alice]).expect("again").subject(), Some("alice"));
+
+    // Nothing but the header as it was, alone.
+    let bent = format!("{}{}", &alice[..alice.len() - 2], if alice.ends_with("AA") { "BA" } else { "AA" });
+    for headers in [&[&*bent][..], &[&alice[..alice.len() - 1]], &[&alice, &alice], &[&alice, ""], &["", &alice], &[]] {
+        assert_eq!(ask(headers).err(), refused("UNAUTHENTICATED"), "{headers:?}");
+    }
+    // Those who take turns.
+    let bob = bearer(&claims("bob", 600));
+    for _ in 0..3 {
+        assert_eq!(ask(&[&bob]).expect("believed").subject(), Some("bob"));
+        assert_eq!(ask(&[&alice]).expect("believed").subject(), Some("alice"));
+    }
+    // Until its end, and no longer than its key is there.
+    let brief = bearer(&claims("carol", 1 - TOKEN_LEEWAY.as_secs() as i64));
+    ask(&[&brief]).expect("it has a second left, or two");
+    std::thread::sleep(Duration::from_millis(2_100));
+    assert_eq!(ask(&[&brief]).err(), refused("TOKEN_EXPIRED"));
+    ask(&[&alice]).expect("believed");
+    files.write_keys(&[&other]);
+    authenticator.reload();
+    assert_eq!(ask(&[&alice]).err(), refused("UNAUTHENTICATED"));
 }
 
 #[test]

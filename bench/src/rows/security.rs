@@ -60,7 +60,7 @@ pub(crate) const SECURITY: &[Row] = &[
         Some((NewTokens, 1)),
         Unit::Microseconds,
     ),
-    figure("memory of the publisher a token, of 1,000", (NewTokens, 2), None, Unit::Kibibytes),
+    figure("memory of the publisher a token, of 8,000", (NewTokens, 2), None, Unit::Kibibytes),
     Row {
         goal: Some(Goal { at_least: 0.9, aim: 0.97 }),
         ..rate("unary Publish by 1,000 callers in turn, each with a token / by one", Callers(1_000), Callers(1))
