@@ -152,6 +152,8 @@ fn draft(request: PublishRequest, subject: Option<&str>, path: RequestPath, ids:
     if let Some(subject) = subject {
         // Only the service can say so: clients' own keys do not begin like this one.
         let position = attributes.partition_point(|(key, _)| key.as_str() < SUBJECT);
+        // Mostly it is the only one: room for more would be asked for with each message.
+        attributes.reserve_exact(1);
         attributes.insert(position, (SUBJECT.to_owned(), subject.to_owned()));
     }
     let draft = Draft { id, dedup, payload, attributes, ordering_key };

@@ -1,7 +1,7 @@
 //! Lone calls, written as bytes when they are begun: what a client's own layers take is not part of what is measured,
 //! as it is not with a bare Redis client.
 
-use std::{collections::HashSet, net::SocketAddr};
+use std::collections::HashSet;
 
 use anyhow::{bail, ensure};
 use tokio::{
@@ -16,16 +16,18 @@ use super::{
     frames::frame_bytes,
     http2::{
         ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, Parser, Part, RST_STREAM, SETTINGS, give, greet,
-        headers, put,
+        headers_in_turn, put,
     },
     publishing::receipt,
     resp::{connect, read},
+    target::Target,
 };
 
 /// Calls a method again and again.
 pub(crate) struct Caller {
     socket: OwnedWriteHalf,
-    headers: Vec<u8>,
+    /// Of its first call, and of all others.
+    headers: [Vec<u8>; 2],
     stream: u32,
     out: Vec<u8>,
 }
@@ -44,20 +46,23 @@ struct State {
     /// Calls whose message has come, and their status not yet.
     open: HashSet<u32>,
     done: usize,
+    /// The greatest sequence.
+    last: u64,
 }
 
 /// Room for all answers of a measurement, so that none need be given back.
 const WINDOW_BYTES: u32 = 1 << 30;
 
 /// Calls a method of a server.
-pub(crate) async fn open(address: SocketAddr, path: &str) -> anyhow::Result<(Caller, Answers)> {
-    let socket: TcpStream = connect(address).await?;
+pub(crate) async fn open(target: &Target, path: &str) -> anyhow::Result<(Caller, Answers)> {
+    ensure!(target.tls.is_none(), "lone calls are made in plain text");
+    let socket: TcpStream = connect(target.address).await?;
     let (reader, writer) = socket.into_split();
     let mut out = Vec::new();
     greet(&mut out);
     give(&mut out, 0, WINDOW_BYTES);
     put(&mut out, SETTINGS, ACK, 0, &[]);
-    let headers = headers(&address.into(), path);
+    let headers = [true, false].map(|is_first| headers_in_turn(target, path, is_first));
     let caller = Caller { socket: writer, headers, stream: 1, out };
     Ok((caller, Answers { socket: reader, parser: Parser::default(), state: State::default() }))
 }
@@ -65,9 +70,20 @@ pub(crate) async fn open(address: SocketAddr, path: &str) -> anyhow::Result<(Cal
 impl Caller {
     /// Begins a call with a framed message.
     pub(crate) async fn call(&mut self, message: &[u8]) -> anyhow::Result<()> {
-        put(&mut self.out, HEADERS, END_HEADERS, self.stream, &self.headers);
+        self.add(message);
+        self.leave().await
+    }
+
+    /// Adds a call to what leaves next.
+    pub(crate) fn add(&mut self, message: &[u8]) {
+        let headers = &self.headers[usize::from(self.stream > 1)];
+        put(&mut self.out, HEADERS, END_HEADERS, self.stream, headers);
         put(&mut self.out, DATA, END_STREAM, self.stream, message);
         self.stream += 2;
+    }
+
+    /// Lets what was added leave.
+    pub(crate) async fn leave(&mut self) -> anyhow::Result<()> {
         self.socket.write_all(&self.out).await?;
         self.out.clear();
         Ok(())
@@ -78,9 +94,15 @@ impl Answers {
     /// Reads so many answers, each of which must be a receipt.
     pub(crate) async fn read(mut self, count: usize) -> anyhow::Result<()> {
         while self.state.done < count {
-            read(self.socket.as_ref(), |bytes| self.parser.take(bytes, |part| self.state.take(part))).await?;
+            self.more().await?;
         }
         Ok(())
+    }
+
+    /// Waits for more, and answers how many there were in all, and the greatest sequence among them.
+    pub(crate) async fn more(&mut self) -> anyhow::Result<(u64, u64)> {
+        read(self.socket.as_ref(), |bytes| self.parser.take(bytes, |part| self.state.take(part))).await?;
+        Ok((self.state.done as u64, self.state.last))
     }
 }
 
@@ -91,7 +113,7 @@ impl State {
             Part::Data { stream, bytes } => {
                 self.message.extend_from_slice(bytes);
                 if frame_bytes(&self.message) == Some(self.message.len()) {
-                    receipt(&self.message)?;
+                    self.last = self.last.max(receipt(&self.message)?);
                     self.message.clear();
                     self.open.insert(stream);
                 }

@@ -24,6 +24,27 @@ pub(super) const PADDED: u8 = 8;
 const FIRST_WINDOW_BYTES: u32 = 65_535;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
+/// Where the first header that a client adds to HPACK's table is found from then on: after the static ones (RFC 7541,
+/// 2.3.3), as a whole field (6.1).
+const FIRST_ADDED: u8 = 0x80 | 62;
+
+/// The request's headers in HPACK: by their index in its static table, or as they are. The token is added to the
+/// table with the first call of a connection, and found there with all others (`is_first`), as most clients do it.
+pub(super) fn headers_in_turn(target: &Target, path: &str, is_first: bool) -> Vec<u8> {
+    let mut headers = headers(&Target { token: None, ..target.clone() }, path);
+    // A literal that is added to the table, RFC 7541, 6.2.1, with a name of the static one.
+    const ADDED_AUTHORIZATION: u8 = 0x40 | 23;
+    match &target.token {
+        Some(token) if is_first => {
+            headers.push(ADDED_AUTHORIZATION);
+            headers.extend(text(token.to_str().unwrap_or_default()));
+        }
+        Some(_) => headers.push(FIRST_ADDED),
+        None => {}
+    }
+    headers
+}
+
 /// The request's headers in HPACK: by their index in its static table, or as they are.
 pub(super) fn headers(target: &Target, path: &str) -> Vec<u8> {
     let authority = target.address.to_string();

@@ -9,10 +9,11 @@ use http::HeaderValue;
 use super::{Plan, Sample, together};
 use crate::{
     load::{
+        caller,
         grpc::{Connection, PUBLISH, PUBLISH_BATCH, framed},
         publishing::{batch, receipt, receipts, request},
     },
-    stage::{Meter, Service, Watched},
+    stage::{Disk, Meter, Service, Watched},
 };
 
 const CONNECTIONS: usize = 4;
@@ -50,6 +51,43 @@ pub(crate) async fn batches(plan: &mut Plan<'_>, service: Service) -> anyhow::Re
         Calls { path: PUBLISH_BATCH, message, at_once: BATCHES, look: receipts, tokens: Rc::default() },
     )
     .await
+}
+
+/// `Publish` calls a second of clients that send a token once a connection, and its place in HPACK's table from then
+/// on, as those of Go, Java, C++ and Python do. The `h2` crate, and with it tonic, sends it whole with each call.
+pub(crate) async fn token_once(plan: &mut Plan<'_>, service: Service) -> anyhow::Result<Sample> {
+    let process = plan.stage.service(service).await?;
+    let servers = [Watched::from(&*process), plan.stage.watched(service.disk().unwrap_or(Disk::None))];
+    let message = framed(&request(&plan.channel));
+    let run = async |time| {
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            clients.push(caller::open(&process.target, PUBLISH).await?);
+        }
+        let (began, meter) = (std::time::Instant::now(), Meter::start(&servers)?);
+        let clients = clients.into_iter().map(|(mut caller, mut answers)| {
+            let message = message.clone();
+            async move {
+                let (mut begun, mut answered, mut last) = (0, 0, 0);
+                while began.elapsed() < time || answered < begun {
+                    while began.elapsed() < time && begun - answered < CALLS as u64 {
+                        caller.add(&message);
+                        begun += 1;
+                    }
+                    caller.leave().await?;
+                    (answered, last) = answers.more().await?;
+                }
+                Ok((answered, last))
+            }
+        });
+        let done = together(clients.collect::<Vec<_>>()).await?;
+        let count: u64 = done.iter().map(|(count, _)| count).sum();
+        anyhow::Ok((count, done.iter().map(|(_, last)| *last).max().unwrap_or_default(), meter.stop()?))
+    };
+    let (warm, _, _) = run(plan.time / 10).await?;
+    let (count, last, usage) = run(plan.time).await?;
+    ensure!(last == warm + count, "{} receipts, but the last sequence is {last}", warm + count);
+    Ok(Sample::rate(count, usage))
 }
 
 struct Calls {

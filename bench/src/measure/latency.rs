@@ -36,7 +36,7 @@ pub(crate) async fn tidings(plan: &mut Plan<'_>) -> anyhow::Result<Sample> {
     let servers = [Watched::from(&*publisher), Watched::from(&*subscriber), Watched::from(&*redis)];
     let mut opened = fanout::open(&subscriber.target, &plan.channel, 1, 1, Order::Shuffled).await?;
     let stream = opened.streams.pop().context("a stream")?;
-    let (mut caller, answers) = caller::open(publisher.target.address, PUBLISH).await?;
+    let (mut caller, answers) = caller::open(&publisher.target, PUBLISH).await?;
     let mut request = Pattern::new(framed(&publishing::request(&plan.channel)).to_vec());
     let mut answers = Some(answers.read(count(plan.time)));
     measure(plan.time, &servers, stream, async |calls| {

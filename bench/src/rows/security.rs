@@ -24,7 +24,14 @@ const BOTH: Probe = FanoutBy(TlsAndToken, 100);
 /// All of them.
 pub(crate) const SECURITY: &[Row] = &[
     row("unary Publish with TLS and a token / without", UnaryBy(TlsAndToken), UnaryBy(Plain), 0.7, 0.85),
-    row("unary Publish with a token / without", UnaryBy(Token), UnaryBy(Plain), 0.9, 0.97),
+    row("unary Publish with a token, whole in each call / without", UnaryBy(Token), UnaryBy(Plain), 0.9, 0.97),
+    row(
+        "unary Publish with a token, whole once a connection / without",
+        TokenOnceBy(Token),
+        TokenOnceBy(Plain),
+        0.9,
+        0.97,
+    ),
     row(
         "PublishStream with TLS and a token / without",
         PublishStreamBy(TlsAndToken),
