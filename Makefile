@@ -2,6 +2,9 @@
 
 CARGO ?= cargo
 
+# Most tests wait: for a time limit, for Redis, for a process. So two run at a time for each core.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 .PHONY: help build test test-fallback test-upgrade test-clients test-image chaos simulate fuzz h2spec deny lint proto-baseline bench bench-quick bench-security bench-counts bench-micro sizing
 
 help: ## This list
@@ -28,8 +31,9 @@ test-clients: ## The binaries from outside: grpcurl, Python, TypeScript, Go, pla
 	scripts/ensure-redis
 	python3 clients/run.py
 
+# The examples as well: then nothing is compiled again that the tests have compiled.
 test-image: ## The image and docker-compose.yml, really built and run, by a Docker engine of its own (root, Debian)
-	$(CARGO) build --workspace --bins --locked
+	$(CARGO) build --workspace --bins --examples --locked
 	scripts/with-docker clients/image.py
 
 chaos: ## Random faults for SECONDS (60), drawn from SEED (any), under clients whose whole history a checker judges

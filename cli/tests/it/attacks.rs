@@ -32,22 +32,27 @@ const CALM: Duration = Duration::from_millis(20);
 /// A machine that is busy with other things is given a few tries.
 const ROUNDS: usize = 3;
 
-/// Both services on a Redis of their own. One attack at a time: they measure.
+/// Both services on a Redis of their own.
 struct Target {
     redis: RedisServer,
     publisher: Publisher,
     subscriber: Subscriber,
-    _alone: MutexGuard<'static, ()>,
+    _alone: Option<MutexGuard<'static, ()>>,
 }
 
 impl Target {
-    async fn start(args: &[&str]) -> Self {
+    /// For an attack that is [withstood](Self::withstands): one at a time, since they measure.
+    async fn alone(args: &[&str]) -> Self {
         static ALONE: Mutex<()> = Mutex::const_new(());
         let alone = ALONE.lock().await;
+        Self { _alone: Some(alone), ..Self::start(args).await }
+    }
+
+    async fn start(args: &[&str]) -> Self {
         let redis = RedisServer::start();
         let publisher = Publisher::start(&redis.url(), args).await;
         let subscriber = Subscriber::start(&redis.url(), args).await;
-        Self { redis, publisher, subscriber, _alone: alone }
+        Self { redis, publisher, subscriber, _alone: None }
     }
 
     /// Makes an attack, again where the client beside it was slowed down; it must be served as before once.

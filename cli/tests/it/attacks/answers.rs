@@ -28,7 +28,7 @@ fn list() -> ListMessagesRequest {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_that_nobody_reads_are_few_and_dropped_in_time() {
     const CALLS: u32 = 100;
-    let target = Target::start(&[]).await;
+    let target = Target::alone(&[]).await;
     fill(&target).await;
     // What one list takes is not the attack's.
     target.subscriber.client().list_messages(list()).await.expect("a page");

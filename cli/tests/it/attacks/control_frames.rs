@@ -52,7 +52,7 @@ async fn with_open_calls(target: &Target) -> Peer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_frames_that_carry_no_call_are_cut() {
-    let target = Target::start(&[]).await;
+    let target = Target::alone(&[]).await;
     let memory = Memory::watch(&target.subscriber.process);
     let frame = Peer::frame_of;
     let settings = [frame(SETTINGS, 0, &window(0)), frame(SETTINGS, 0, &window(1 << 20))].concat();

@@ -67,7 +67,7 @@ async fn heartbeats_come_in_time_and_their_cursors_at_a_bounded_rate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_streams_of_wide_patterns_are_refused_and_cost_others_nothing() {
-    let target = Target::start(&[]).await;
+    let target = Target::alone(&[]).await;
     fill(&target).await;
     let memory = Memory::watch(&target.subscriber.process);
     let mut streams = Vec::new();

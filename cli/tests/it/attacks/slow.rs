@@ -35,7 +35,7 @@ async fn trickle(address: SocketAddr, bytes: Vec<u8>) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_first_words_have_their_time_and_no_more() {
-    let target = Target::start(&[]).await;
+    let target = Target::alone(&[]).await;
     let memory = Memory::watch(&target.subscriber.process);
     let address = target.subscriber.address;
     let mut connections = JoinSet::new();
@@ -72,7 +72,7 @@ async fn slow_first_words_have_their_time_and_no_more() {
 async fn heads_without_an_end_hold_little() {
     const HEADERS: u8 = 1;
     const CONTINUATION: u8 = 9;
-    let target = Target::start(&[]).await;
+    let target = Target::alone(&[]).await;
     let memory = Memory::watch(&target.subscriber.process);
     let mut peers = Vec::new();
     for _ in 0..EACH {
@@ -97,7 +97,7 @@ async fn heads_without_an_end_hold_little() {
 /// From another address of the loopback: beyond what one address may have, connections are closed; others get theirs.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_has_so_many_connections_and_no_more() {
-    let target = Target::start(&[]).await;
+    let target = Target::alone(&[]).await;
     let memory = Memory::watch(&target.subscriber.process);
     let mut connections = Vec::new();
     for _ in 0..ADDRESS_CONNECTIONS + 100 {
