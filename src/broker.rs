@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     channel::{ChannelName, Pattern},
+    envelope::EnvelopeRef,
     message::{DataSet, Draft, Epoch},
 };
 
@@ -182,6 +183,16 @@ pub struct Stored {
     pub json: Bytes,
     /// What else is kept of it where a plain program published it.
     pub adopted: Option<adopt::Adopted>,
+}
+
+impl Stored {
+    /// Log time, ms: what its JSON says, unless a plain program wrote that.
+    pub fn time_ms(&self) -> i64 {
+        match self.adopted {
+            Some(adopted) => adopted.time_ms,
+            None => EnvelopeRef::read(&self.json, 0).time_ms(),
+        }
+    }
 }
 
 /// A broker's data set at one moment.

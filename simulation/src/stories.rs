@@ -20,6 +20,11 @@ pub(crate) fn all() -> Vec<(&'static str, Schedule)> {
         ("two servers in a row without the channel", two_absences()),
         ("a rollback while the live link is down", rollback_while_live_is_down()),
         ("a rollback right after a stream was opened", rollback_after_opening()),
+        ("a rollback that only the streams can know, while the live link is down", rollback_unknown(1)),
+        ("the same, and the new end lies beyond the old one", rollback_unknown(3)),
+        ("a rollback that was reported, and the epoch goes on", rollback_reported()),
+        ("a copy of before a flush is put back, and its epoch goes on", copy_from_before_a_flush()),
+        ("without history, over to a server with an older epoch and back", unkept_fork()),
         ("a flush between a push and its head", flushed_push(CHANNELS[0])),
         ("the same under a pattern", flushed_push(PATTERN)),
     ]
@@ -229,6 +234,69 @@ fn rollback_after_opening() -> Schedule {
         (publish(0, 1), 500),
     ];
     Schedule { setup: setup(1, 1, PATTERN), steps }
+}
+
+/// The publisher that knew of it is restarted: streams compare the message at their position when the link is back.
+fn rollback_unknown(then: usize) -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (publish(0, 1), 50),
+        (publish(0, 1), 50),
+        (Step::Cut { client: 1, live: true }, 0),
+        (Step::Restore { server: 0, channel: 0, back: 1, ids: true }, 0),
+        (Step::RestartPublisher { publisher: 0 }, 0),
+        (publish(0, then), 1_000),
+    ];
+    Schedule { setup: setup(1, 1, PATTERN), steps }
+}
+
+/// The stream sees the head fall back, and only then another message comes.
+fn rollback_reported() -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (publish(0, 1), 50),
+        (publish(0, 1), 50),
+        (Step::Restore { server: 0, channel: 0, back: 1, ids: true }, 0),
+        (Step::Cut { client: 1, live: true }, 1_000),
+        (Step::RestartPublisher { publisher: 0 }, 10),
+        (publish(0, 1), 1_000),
+    ];
+    Schedule { setup: setup(1, 1, PATTERN), steps }
+}
+
+fn copy_from_before_a_flush() -> Schedule {
+    let steps = vec![
+        (OPEN, 50),
+        (publish(0, 1), 50),
+        (publish(0, 1), 50),
+        (Step::Flush { server: 0 }, 50),
+        (publish(0, 2), 50),
+        (Step::RestartPublisher { publisher: 0 }, 10),
+        (Step::Restore { server: 0, channel: 0, back: 4, ids: false }, 5_000),
+        (publish(0, 1), 1_000),
+    ];
+    Schedule { setup: setup(1, 1, PATTERN), steps }
+}
+
+/// A stream that lost nothing on the way into an epoch knows where that comes from.
+fn unkept_fork() -> Schedule {
+    let (p, q, subscriber) = (0, 1, 2);
+    let steps = vec![
+        (publish(q, 1), 50),
+        (OPEN, 0),
+        (Step::Promote { server: 2 }, 0),
+        (Step::Route { client: p, server: 2, cuts: false }, 0),
+        (go(q, 2), 0),
+        (publish(p, 1), 0),
+        (publish(q, 1), 0),
+        (Step::Demote { server: 0, of: 2 }, 0),
+        (go(subscriber, 2), 1_000),
+        (publish(q, 1), 100),
+        (Step::Promote { server: 1 }, 0),
+        (go(subscriber, 1), 50),
+    ];
+    let setup = setup(3, 2, PATTERN);
+    Schedule { setup: Setup { max_messages: 0, ..setup }, steps }
 }
 
 /// A promoted server's first pushes arrive; its channels are gone before anyone has asked for their heads.

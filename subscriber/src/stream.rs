@@ -128,6 +128,9 @@ impl Session {
                     self.advance();
                     if self.catch_up.is_unstarted(&channel) || self.delivery.track(&channel)?.position() != end {
                         metrics::repair();
+                        if !self.catch_up.is_unstarted(&channel) {
+                            self.delivery.track(&channel)?.doubt();
+                        }
                         self.catch_up.add(channel);
                         return Poll::Ready(Ok(Live::CatchUp));
                     }
@@ -183,7 +186,7 @@ impl Session {
 
     /// Every channel may have lost pushes.
     fn restart(&mut self) {
-        self.catch_up.restart(&self.delivery);
+        self.catch_up.restart(&mut self.delivery);
         self.chunk = Need::Nothing;
     }
 

@@ -49,6 +49,8 @@ pub struct Reader {
     reported: Reported,
     /// What the reader was before it met servers that did not have the channel.
     pasts: Pasts,
+    /// Where it was before it fell back within an epoch, or came back to one.
+    fell_from: Position,
     /// Its position, where that is of an epoch older than the head's list and the log was seen to lead on from there.
     whole: Option<Position>,
 }
@@ -124,7 +126,7 @@ impl Reader {
         loop {
             let Some(index) = self.index(head) else {
                 if self.whole.take() == Some(self.position) {
-                    match self.from_unlisted(head) {
+                    match self.leave_unlisted(head) {
                         Some(next) => return next,
                         None => continue,
                     }
@@ -168,6 +170,18 @@ impl Reader {
             .is_some_and(|epoch| self.reported.beyond(epoch, self.position.sequence) > self.position.sequence)
     }
 
+    /// Where the reader was before it fell back within an epoch, or how far it once had the one that it came back to.
+    pub fn fell_from(&self) -> Position {
+        self.fell_from
+    }
+
+    /// Up to where the reader once had its epoch, which is beyond its position where Redis has gone back since. What is
+    /// there now, and newer, replaces what it had.
+    pub fn had(&self) -> i64 {
+        let before = if self.fell_from.epoch == self.position.epoch { self.fell_from.sequence } else { 0 };
+        before.max(self.position.sequence)
+    }
+
     /// Answers [`Next::Unlisted`]: `whole` when the log holds the message at the reader's position in the reader's
     /// epoch, or the one after it. Otherwise there is a gap of unknown length, up to what is retained.
     pub fn settle(&mut self, head: &Head, whole: bool) -> Option<Gap> {
@@ -187,7 +201,7 @@ impl Reader {
 
     /// Continues from an epoch older than the head's list: with what the log has before the oldest of the list, and
     /// after that with what was lost where it began. Nothing where the reader is in it now.
-    fn from_unlisted(&mut self, head: &Head) -> Option<Next> {
+    fn leave_unlisted(&mut self, head: &Head) -> Option<Next> {
         if self.position.sequence + 1 < head.epochs[0].first {
             return Some(self.before_oldest(head));
         }
@@ -350,6 +364,7 @@ impl Reader {
     /// of it beyond is not read again.
     fn go_to(&mut self, head: &Head, (index, had): (usize, i64)) {
         let epoch = head.epochs[index].epoch;
+        self.fell_from = Position::new(epoch, had);
         let had = self.reported.beyond(epoch, had);
         let sequence = had.min(head.last_of(index));
         self.reported.add(epoch, sequence + 1, had);
@@ -392,6 +407,7 @@ impl Reader {
     /// The head is below the reader in the same epoch: Redis came back with less than it had.
     fn fall_back(&mut self, own: Epoch, last: i64) -> Next {
         let had = self.position.sequence;
+        self.fell_from = self.position;
         self.position = Position::new(own, last);
         self.report(own, last + 1, had, self.position).map_or(Next::End, Next::Gap)
     }

@@ -51,9 +51,10 @@ pub(crate) fn of_log(
     chunks.done
 }
 
-/// Whether the first of these messages follows a position within its epoch: then the log is of the position's history.
+/// Whether one of these messages follows a position within its epoch: then the log is of the position's history.
 pub(crate) fn leads_on(at: Position, messages: &[Stored]) -> bool {
-    let next = messages.first().filter(|stored| stored.sequence == at.sequence + 1);
+    let next = messages.iter().find(|stored| stored.sequence > at.sequence);
+    let next = next.filter(|stored| stored.sequence == at.sequence + 1);
     next.is_some_and(|next| at.epoch.is_some() && epoch_of(next) == at.epoch)
 }
 
@@ -242,6 +243,7 @@ mod tests {
         assert_eq!(ends(position(1, 499), &head(1)), Some(position(1, 1_200)), "the list says otherwise");
         let leads_on = |at: Position| super::leads_on(at, &messages[at.sequence as usize..]);
         assert!(leads_on(position(1, 9)) && leads_on(position(2, 499)) && !leads_on(position(1, 499)));
-        assert!(!leads_on(position(9, 9)) && !leads_on(Position::START) && !super::leads_on(position(1, 9), &messages));
+        assert!(!leads_on(position(9, 9)) && !leads_on(Position::START));
+        assert!(super::leads_on(position(1, 9), &messages) && !super::leads_on(position(1, 9), &messages[10..]));
     }
 }

@@ -62,7 +62,8 @@ impl CatchUp {
     }
 
     /// Every channel has to be read: pushes of any may have been lost.
-    pub(super) fn restart(&mut self, delivery: &Delivery) {
+    pub(super) fn restart(&mut self, delivery: &mut Delivery) {
+        delivery.positions_mut().doubt();
         let positions = delivery.positions();
         let mut channels = positions.channels();
         channels.extend(self.unstarted.channels().cloned());
@@ -173,7 +174,8 @@ impl CatchUp {
                 if !self.unstarted.has(&channel) {
                     let track = delivery.track(&channel)?;
                     let end = head.as_ref().map_or(Position::START, Head::end);
-                    if end == track.position() {
+                    // A newer message at the stream's position has replaced the one that it had: the log is read.
+                    if end == track.position() && !head.as_ref().is_some_and(|head| track.is_older_than(head.time_ms)) {
                         track.set_end(end);
                         // It learns where its epoch comes from.
                         if end.epoch.is_some() {

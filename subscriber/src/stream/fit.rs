@@ -35,8 +35,11 @@ impl Fit {
         match at.sequence.cmp(&run.before.sequence) {
             _ if !same => Self::Apart,
             _ if at == Position::START && (run.after_loss || track.reader().doubts_first(present)) => Self::Apart,
-            // The ring may still have what was reported as lost.
-            _ if track.reader().awaits_epoch() => Self::Foreign,
+            // The ring may still have what was reported as lost; or what was written over that.
+            _ if track.reader().awaits_epoch() => match track.is_written_over(run.before.sequence, run.time_ms) {
+                true => Self::Newer,
+                false => Self::Foreign,
+            },
             // Or what was replaced by other messages since: log time never goes back.
             _ if run.last > at.sequence && track.is_newer_than(run.time_ms) => Self::Apart,
             _ if run.last > 0 && run.last <= at.sequence && track.is_older_than(run.time_ms) => Self::Newer,

@@ -60,10 +60,11 @@ impl LogReader {
     pub(super) async fn step(&mut self, mut reading: Reading<'_>) -> Result<Step, Stop> {
         let Source { pages, .. } = reading.source;
         let channel = reading.channel;
-        let reader = reading.delivery.track(channel)?.reader();
-        let (start, awaits_epoch) = (reader.position, reader.awaits_epoch());
+        let track = reading.delivery.track(channel)?;
+        let (start, fell_from) = (track.position(), track.reader().fell_from());
+        let (awaits_epoch, is_back) = (track.reader().awaits_epoch(), track.is_back());
         // A page may be left of what was reported as lost.
-        if !awaits_epoch {
+        if !awaits_epoch && !is_back {
             if let Some(ahead) = self.ahead.take_if(|ahead| ahead.is_at(channel, start)) {
                 self.ahead = ahead.next().await;
             }
@@ -72,7 +73,23 @@ impl LogReader {
             }
         }
         let rewrites = pages.rewrites();
-        let page = pages.read(channel, start.sequence, &mut self.counted).await?;
+        let track = reading.delivery.track(channel)?;
+        // Where pushes may have been missed, the message at the position is read once more.
+        let doubted = track.take_doubt().then_some(start.sequence);
+        let after = doubted.map_or(start.sequence, |sequence| sequence - 1);
+        let page = pages.read(channel, after, &mut self.counted).await.inspect_err(|_| track.doubt())?;
+        let there = page.messages.first().filter(|stored| Some(stored.sequence) == doubted);
+        if there.is_some_and(|stored| track.is_replaced_by(stored)) {
+            self.rewrite(&mut reading).await?;
+            return Ok(Step::More);
+        }
+        let mut unread = page.messages.iter().filter(|stored| stored.sequence > start.sequence);
+        if awaits_epoch && unread.any(|stored| track.is_written_over(stored.sequence - 1, stored.time_ms())) {
+            self.rewrite(&mut reading).await?;
+            if !reading.delivery.track(channel)?.reader().awaits_epoch() {
+                return Ok(Step::More);
+            }
+        }
         let head = page.head.as_ref();
         let end = head.map_or(Position::START, Head::end);
         reading.delivery.track(channel)?.set_end(end);
@@ -81,7 +98,12 @@ impl LogReader {
         loop {
             let track = reading.delivery.track(channel)?;
             let before = track.reader().clone();
-            match track.reader_mut().next(head, absence) {
+            let next = track.reader_mut().next(head, absence);
+            if track.reader().fell_from() != fell_from {
+                track.doubt();
+            }
+            match next {
+                Next::End | Next::Read { .. } if track.is_back() => return Ok(Step::More),
                 Next::End => return Ok(Step::Level),
                 Next::Unlisted => reading.check_history(&page).await?,
                 Next::Gap(gap) => {
@@ -136,9 +158,13 @@ impl LogReader {
     pub(super) async fn rewrite(&mut self, reading: &mut Reading<'_>) -> Result<(), Stop> {
         let (Source { broker, pages, .. }, channel) = (reading.source, reading.channel);
         let track = reading.delivery.track(channel)?;
-        let (at, time_ms) = (track.position(), track.time_ms());
+        let (at, had, time_ms) = (track.position(), track.reader().had(), track.time_ms());
         let Some(epoch) = at.epoch else { return Ok(()) };
         let from = broker.sequence_before(channel, time_ms + 1).await? + 1;
+        // What was reported, and never delivered, may have come back.
+        if from > had {
+            return Ok(());
+        }
         pages.forget(&Rewrite { channel: channel.clone(), epoch, from, to: at.sequence, time_ms });
         self.ahead = None;
         let heads = broker.heads(slice::from_ref(channel)).await?;
@@ -213,7 +239,7 @@ impl Reading<'_> {
         {
             gap.last_missing = beyond;
             gap.resume.sequence = beyond.max(at.sequence);
-            *reader = before;
+            // It keeps what it has learned of where that epoch comes from.
             reader.position = gap.resume;
         }
         if gap.last_missing >= gap.first_missing {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use tidings::{
-    broker::history::Reader,
+    broker::{Stored, history::Reader},
     channel::{ChannelName, Pattern},
     cursor::{self, ChannelHash, Owner, StreamCursor, channel_hash, old_hash},
     limits::{CURSOR_CHANNELS, STREAM_CHANNELS},
@@ -28,6 +28,8 @@ pub(super) struct Track {
     time_ms: i64,
     /// The stream's position then.
     timed: Position,
+    /// Pushes may have been missed: the message at the position may have been replaced, which the log shows.
+    doubted: bool,
     /// Messages before this time are skipped. Log time never goes back, so the first later one ends it.
     not_before_ms: Option<i64>,
 }
@@ -61,7 +63,7 @@ pub(super) struct Unseen(HashMap<Owner, Mark>);
 impl Track {
     pub(super) fn new(channel: &ChannelName, reader: Reader, not_before_ms: Option<i64>) -> Self {
         let (hash, end) = (channel_hash(channel.as_str()), reader.position);
-        Self { hash, reader, end, time_ms: 0, timed: Position::START, not_before_ms }
+        Self { hash, reader, end, time_ms: 0, timed: Position::START, doubted: false, not_before_ms }
     }
 
     /// Of a stream that was opened when the channel's last message had this log time, ms. The message at its own position
@@ -123,6 +125,37 @@ impl Track {
     /// Whether the message at the position is older than one of this time, as far as both are known.
     pub(super) fn is_older_than(&self, time_ms: i64) -> bool {
         0 < self.time_ms && self.time_ms < time_ms && self.timed == self.reader.position
+    }
+
+    /// Whether a message after this sequence, with this time, was written over what the stream once had there: Redis has
+    /// gone back, and others wrote on within the epoch.
+    pub(super) fn is_written_over(&self, after: i64, time_ms: i64) -> bool {
+        after < self.reader.had() && 0 < self.time_ms && self.time_ms < time_ms
+    }
+
+    /// Whether this message, which the log has at the position, is newer than all that was delivered. Of one that was
+    /// adopted the stream may have the time of its notice.
+    pub(super) fn is_replaced_by(&self, stored: &Stored) -> bool {
+        stored.adopted.is_none() && 0 < self.time_ms && self.time_ms < stored.time_ms()
+    }
+
+    /// Pushes may have been missed.
+    pub(super) fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Whether the reader went back to where it had been, which may be others' by now.
+    pub(super) fn is_back(&self) -> bool {
+        let (at, from) = (self.reader.position, self.reader.fell_from());
+        self.doubted && at.epoch == from.epoch && at.sequence <= from.sequence
+    }
+
+    /// Whether the log must show that the message at the position is still there: asked once after each doubt, and only
+    /// where all that was delivered up to there has a time to compare.
+    pub(super) fn take_doubt(&mut self) -> bool {
+        let at = self.reader.position;
+        let is_known = self.time_ms > 0 && at.sequence > 0 && (self.timed == at || self.is_back());
+        std::mem::take(&mut self.doubted) && is_known
     }
 
     /// Moves to the end of a run that was delivered, unless that is where it is.
@@ -206,6 +239,14 @@ impl Positions {
                 channels.sort_unstable();
                 channels.into()
             }
+        }
+    }
+
+    /// Pushes of all channels may have been missed.
+    pub(super) fn doubt(&mut self) {
+        match &mut self.tracks {
+            Tracks::Channel(_, track) => track.doubt(),
+            Tracks::Pattern { tracks, .. } => tracks.values_mut().for_each(Track::doubt),
         }
     }
 

@@ -159,9 +159,6 @@ fn is_newer(json: &[u8], mark: Mark) -> bool {
 
 /// Whether a message of the log is the one with this mark, as far as that is known.
 fn is(stored: &Stored, mark: Mark) -> bool {
-    let time_ms = match stored.adopted {
-        Some(adopted) => adopted.time_ms,
-        None => EnvelopeRef::read(&stored.json, 0).time_ms(),
-    };
+    let time_ms = stored.time_ms();
     (mark.bits == 0 || mark.bits == Mark::bits(&stored.json)) && (mark.time_ms == 0 || mark.time_ms == time_ms)
 }
