@@ -10,9 +10,9 @@ mod envelope_ref;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
-pub use decode::{Claim, Envelope, ORIGINAL_DATE, ORIGINAL_ID, RESERVED_ATTRIBUTES, SUBJECT, decode};
+pub use decode::{Claim, Envelope, ORIGINAL_DATE, ORIGINAL_ID, Plain, RESERVED_ATTRIBUTES, SUBJECT, decode};
 pub use encode::{Encoded, InvalidJson, STAMP_BYTES, Stamp, Unnumbered, check_json, encode, format_time, len};
-pub use envelope_ref::{Content, Decoder, EnvelopeRef, Parts, Plain};
+pub use envelope_ref::{Content, Decoder, EnvelopeRef, Parts};
 
 /// Whether a JSON string is its own raw text: it has no escape, no end and nothing that JSON forbids.
 fn is_plain(text: &[u8]) -> bool {

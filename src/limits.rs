@@ -60,8 +60,11 @@ pub const WAITING_BYTES: usize = 64 << 20;
 /// Messages that wait for a call for which a second call is made before the first has its answer: fewer are not
 /// worth a call's fixed cost, which is that of some thirty messages.
 pub const PIPELINED_MESSAGES: usize = 64;
-/// How long Redis's clock is known from an answer. The script takes a log time that is at most a second from its own.
+/// How long Redis's clock is known from an answer.
 pub const OPTIMISTIC_CLOCK_AGE: Duration = Duration::from_millis(500);
+/// How far the log time of an optimistic call may be from Redis's clock: as much as may have passed since that was
+/// known, and as much again on the way.
+pub const OPTIMISTIC_CLOCKS_APART: Duration = Duration::from_secs(1);
 /// How often an optimistic call compares Redis's replication id and puts off the time at which log and head expire,
 /// which therefore live so much longer. An epoch that ended without a lost connection is noticed within this time.
 pub const FULL_CALL_INTERVAL: Duration = Duration::from_millis(500);
@@ -102,8 +105,14 @@ pub const CLOSE_RESERVE: Duration = Duration::from_secs(1);
 pub const RUN_MESSAGES: usize = 128;
 /// Bytes of one run, unless one message is larger.
 pub const RUN_BYTES: usize = 64 << 10;
+/// The format of a channel's head that this version writes, and the newest it reads.
+pub const HEAD_FORMAT: i64 = 1;
 /// Epochs that a channel's head lists.
 pub const HEAD_EPOCHS: usize = 16;
+/// Runs that a publish trims at most: a lowered limit is reached in steps, of some ms each.
+pub const TRIMMED_RUNS: usize = 1_000;
+/// Runs that the reading script asks for at a time: one answer is built while the next is not yet there.
+pub const READ_STEP_RUNS: usize = 8;
 /// Publishers that wrote on a channel lately, each with its last call: as many may take turns before one of them has to
 /// look at the log to see whether its last messages are there.
 pub const HEAD_WRITERS: usize = 16;

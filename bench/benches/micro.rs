@@ -16,8 +16,6 @@ use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 const TIME_MS: i64 = 1_795_521_600_123;
-/// Messages of one read, about.
-const MESSAGES: usize = 60;
 
 fn main() {
     divan::main();
@@ -59,15 +57,6 @@ fn envelope_decode(bencher: Bencher<'_, '_>) {
 fn envelope_decode_foreign(bencher: Bencher<'_, '_>) {
     let json = br#"{"order":7,"lines":[{"sku":"a","count":1},{"sku":"b","count":2}]}"#;
     bencher.bench(|| envelope::decode(divan::black_box(json), TIME_MS));
-}
-
-#[divan::bench]
-fn chunk_of_60(bencher: Bencher<'_, '_>) {
-    let envelopes: Vec<_> = (0..MESSAGES).map(|_| envelope::decode(&json(), TIME_MS)).collect();
-    let channel = channel();
-    bencher
-        .counter(ItemsCount::new(MESSAGES))
-        .bench(|| tidings_subscriber::measured::chunks(&channel, divan::black_box(&envelopes)));
 }
 
 #[divan::bench]

@@ -13,8 +13,8 @@
 --   log time (ms); bytes of its messages; max messages, bytes, age (ms); how long log and head live from now on (ms),
 --   '' where the call is not full; run messages, run bytes; each message's JSON. Answers Redis's clock (ms), or 0 where
 --   nothing was written.
---@ FORMAT_TEXT
-local FIRST_MESSAGE, CLOCKS_APART = 15, 1000
+--@ FORMAT_TEXT CLOCKS_APART_MS
+local FIRST_MESSAGE = 15
 local call, ARGV = redis.call, ARGV
 local head_key, log_key, channel, log_lives = KEYS[1], KEYS[2], ARGV[1], ARGV[11]
 local head = redis.pcall('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r', 'v')
@@ -25,7 +25,7 @@ if is_full_call and not string.find(call('INFO', 'replication'), 'master_replid:
 end
 local clock = call('TIME')
 local clock_ms, now = clock[1] * 1000 + math.floor(clock[2] / 1000), tonumber(ARGV[6])
-if math.abs(now - clock_ms) > CLOCKS_APART then return 0 end
+if math.abs(now - clock_ms) > CLOCKS_APART_MS then return 0 end
 local before, last, new = tonumber(ARGV[4]), tonumber(ARGV[5]), #ARGV - FIRST_MESSAGE + 1
 local max_messages, max_bytes, max_age = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local bytes, oldest, oldest_bytes, oldest_time = tonumber(head[3]), head[4], tonumber(head[5]), tonumber(head[6])

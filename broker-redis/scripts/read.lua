@@ -7,7 +7,7 @@
 -- followed by its messages; an adopted one is a list of its JSON, the hash of what was published, and its log time.
 --@ head_of
 
-local STEP = 8
+--@ READ_STEP_RUNS
 local key, up, from = KEYS[2], ARGV[1] == 'up', ARGV[2]
 local max_messages, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 if not up and from ~= '+' then
@@ -21,8 +21,8 @@ if not up and from ~= '+' then
   end
 end
 local function step()
-  if up then return redis.call('XRANGE', key, from, '+', 'COUNT', STEP) end
-  return redis.call('XREVRANGE', key, from, '-', 'COUNT', STEP)
+  if up then return redis.call('XRANGE', key, from, '+', 'COUNT', READ_STEP_RUNS) end
+  return redis.call('XREVRANGE', key, from, '-', 'COUNT', READ_STEP_RUNS)
 end
 local reply, messages, bytes, last = { head_of(KEYS[1], key, KEYS[3]), 0 }, 0, 0, nil
 while true do
@@ -44,7 +44,7 @@ while true do
       return reply
     end
   end
-  if #runs < STEP then
+  if #runs < READ_STEP_RUNS then
     reply[2] = 1
     return reply
   end

@@ -2,13 +2,11 @@
 
 use tidings::{
     broker::{Error, Head, Loss, history::EpochStart},
+    limits::HEAD_FORMAT,
     message::{Epoch, MAX_SEQUENCE, Position},
 };
 
 use super::{error, run_id::sequences};
-
-/// The format of the head that this version writes, and the newest it reads.
-pub(super) const FORMAT: i64 = 1;
 
 /// The answer's fields, as texts: role, format version, last sequence, log time, epochs, first retained, whether there
 /// is a log, the last adopted message, losses that were found out late, the data set. `None` for a channel with neither
@@ -25,7 +23,7 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
         return Ok(None);
     }
     // One that is no number is none of ours, or of a version that counts otherwise.
-    if !version.is_empty() && version.parse().unwrap_or(FORMAT + 1) > FORMAT {
+    if !version.is_empty() && version.parse().unwrap_or(HEAD_FORMAT + 1) > HEAD_FORMAT {
         return Err(Error::Channel(error::NEWER.to_owned()));
     }
     let last = sequence(last).ok_or_else(malformed_reply)?;

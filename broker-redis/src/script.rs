@@ -7,9 +7,11 @@
 use std::{fmt::Write as _, sync::OnceLock};
 
 use redis::{Cmd, RedisResult, Script as Hashed, Value};
-use tidings::limits::{HEAD_EPOCHS, HEAD_WRITERS, HEARSAY_RUNS};
+use tidings::limits::{
+    HEAD_EPOCHS, HEAD_FORMAT, HEAD_WRITERS, HEARSAY_RUNS, OPTIMISTIC_CLOCKS_APART, READ_STEP_RUNS, TRIMMED_RUNS,
+};
 
-use crate::{Role, head::FORMAT, multiplexed::MultiplexedConnection};
+use crate::{Role, multiplexed::MultiplexedConnection};
 
 /// One script.
 pub(super) struct Script {
@@ -39,9 +41,12 @@ macro_rules! parts {
 const PARTS: [(&str, &str); 9] =
     parts!("tools", "date", "begin", "number", "append", "write", "trim", "leave", "head_of");
 /// What `--@ NAME` is replaced with.
-const CONSTANTS: [(&str, &dyn std::fmt::Display); 5] = [
-    ("FORMAT", &FORMAT),
-    ("FORMAT_TEXT", &Quoted(FORMAT)),
+const CONSTANTS: [(&str, &dyn std::fmt::Display); 8] = [
+    ("FORMAT", &HEAD_FORMAT),
+    ("FORMAT_TEXT", &Quoted(HEAD_FORMAT)),
+    ("CLOCKS_APART_MS", &OPTIMISTIC_CLOCKS_APART.as_millis()),
+    ("READ_STEP_RUNS", &READ_STEP_RUNS),
+    ("TRIMMED_RUNS", &TRIMMED_RUNS),
     ("EPOCHS", &HEAD_EPOCHS),
     ("HEARSAY_RUNS", &HEARSAY_RUNS),
     ("WRITERS", &HEAD_WRITERS),

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use tidings::{
-    metrics::Publish,
+    metrics,
     pb::{PublishBatchRequest, PublishRequest, PublishStreamRequest, PublishStreamResponse},
 };
 use tidings_transport::{
@@ -20,9 +20,9 @@ use crate::{
 
 /// `Publish`.
 #[derive(Clone)]
-pub(crate) struct One(pub(crate) Publisher);
+pub(crate) struct Publish(pub(crate) Publisher);
 
-impl Unary for One {
+impl Unary for Publish {
     type Request = PublishRequest;
     type Response = ReceiptOfOne;
 
@@ -31,7 +31,7 @@ impl Unary for One {
         context: CallContext,
         request: PublishRequest,
     ) -> impl Future<Output = Result<ReceiptOfOne, Status>> + Send + 'static {
-        let counted = Publish::begin(1);
+        let counted = metrics::Publish::begin(1);
         let rights = context.caller().rights();
         let charged = charge(&context, 1, || request.encoded_len());
         let checked = charged
@@ -42,9 +42,9 @@ impl Unary for One {
 
 /// `PublishBatch`.
 #[derive(Clone)]
-pub(crate) struct Batch(pub(crate) Publisher);
+pub(crate) struct PublishBatch(pub(crate) Publisher);
 
-impl Unary for Batch {
+impl Unary for PublishBatch {
     type Request = PublishBatchRequest;
     type Response = Receipts;
 
@@ -53,7 +53,7 @@ impl Unary for Batch {
         context: CallContext,
         request: PublishBatchRequest,
     ) -> impl Future<Output = Result<Receipts, Status>> + Send + 'static {
-        let counted = Publish::begin(request.requests.len());
+        let counted = metrics::Publish::begin(request.requests.len());
         let rights = context.caller().rights();
         let charged = charge(&context, request.requests.len(), || request.encoded_len());
         let checked = charged.and_then(|()| request::batch(request, self.0.terms(context.caller(), &rights)));
@@ -63,9 +63,9 @@ impl Unary for Batch {
 
 /// `PublishStream`.
 #[derive(Clone)]
-pub(crate) struct Stream(pub(crate) Publisher);
+pub(crate) struct PublishStream(pub(crate) Publisher);
 
-impl Bidirectional for Stream {
+impl Bidirectional for PublishStream {
     type Request = PublishStreamRequest;
     type Response = PublishStreamResponse;
     type Responses = Answers;

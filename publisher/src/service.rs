@@ -13,32 +13,36 @@ use tidings_transport::{Method, Permission, operation};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    operation::{Batch, One, Stream},
+    operation::{Publish, PublishBatch, PublishStream},
     publisher::Publisher,
 };
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct Service {
-    one: One,
-    batch: Batch,
-    stream: Stream,
+    publish: Publish,
+    publish_batch: PublishBatch,
+    publish_stream: PublishStream,
 }
 
 impl Service {
     pub(crate) fn new(publisher: Publisher) -> Self {
-        Self { one: One(publisher.clone()), batch: Batch(publisher.clone()), stream: Stream(publisher) }
+        Self {
+            publish: Publish(publisher.clone()),
+            publish_batch: PublishBatch(publisher.clone()),
+            publish_stream: PublishStream(publisher),
+        }
     }
 
     /// The table of its methods.
     pub(crate) fn methods(&self) -> [Method; 3] {
         [
-            Method::unary("/tidings.v1.PublisherService/Publish", Permission::Publish, self.one.clone()),
-            Method::unary("/tidings.v1.PublisherService/PublishBatch", Permission::Publish, self.batch.clone()),
+            Method::unary("/tidings.v1.PublisherService/Publish", Permission::Publish, self.publish.clone()),
+            Method::unary("/tidings.v1.PublisherService/PublishBatch", Permission::Publish, self.publish_batch.clone()),
             Method::bidirectional(
                 "/tidings.v1.PublisherService/PublishStream",
                 Permission::Publish,
-                self.stream.clone(),
+                self.publish_stream.clone(),
             ),
         ]
     }
@@ -52,14 +56,14 @@ impl Service {
 #[tonic::async_trait]
 impl PublisherService for Service {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
-        operation::unary(&self.one, request).await
+        operation::unary(&self.publish, request).await
     }
 
     async fn publish_batch(
         &self,
         request: Request<PublishBatchRequest>,
     ) -> Result<Response<PublishBatchResponse>, Status> {
-        operation::unary(&self.batch, request).await
+        operation::unary(&self.publish_batch, request).await
     }
 
     type PublishStreamStream = Streaming<PublishStreamResponse>;
@@ -68,6 +72,6 @@ impl PublisherService for Service {
         &self,
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        operation::bidirectional(&self.stream, request)
+        operation::bidirectional(&self.publish_stream, request)
     }
 }

@@ -27,6 +27,7 @@ use crate::{
 
 mod fast;
 
+pub use fast::Plain;
 pub(super) use fast::{Before, decode as plain};
 
 /// Attributes that begin with this are the service's own: clients may not set them, and those of plain programs are

@@ -3,9 +3,7 @@
 
 use std::borrow::Cow;
 
-use uuid::Uuid;
-
-use super::decode::{self, Before, Claim, Envelope};
+use super::decode::{self, Before, Claim, Envelope, Plain};
 use crate::message::Payload;
 
 /// A message as it was on a channel.
@@ -15,17 +13,6 @@ pub enum EnvelopeRef<'a> {
     Plain(Plain<'a>),
     /// Anything else.
     Whole(Envelope),
-}
-
-/// A text without attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plain<'a> {
-    /// A UUID in lower case.
-    pub(super) id: &'a [u8; 36],
-    /// UTF-8.
-    pub(super) text: &'a [u8],
-    pub(super) time_ms: i64,
-    pub(super) claim: Option<Claim>,
 }
 
 /// Reads messages that follow one another. What most of them have in common with the one before is compared with that,
@@ -118,21 +105,6 @@ impl<'a> EnvelopeRef<'a> {
                 time_ms: plain.time_ms,
             },
             Self::Whole(envelope) => envelope.parts(),
-        }
-    }
-}
-
-impl Plain<'_> {
-    pub(super) fn envelope(&self) -> Envelope {
-        Envelope {
-            // It was compared digit by digit.
-            id: Uuid::try_parse_ascii(self.id).unwrap_or_default(),
-            // It was found to be UTF-8.
-            payload: Payload::Text(String::from_utf8_lossy(self.text).into_owned()),
-            attributes: Vec::new(),
-            ordering_key: String::new(),
-            time_ms: self.time_ms,
-            claim: self.claim,
         }
     }
 }

@@ -22,8 +22,6 @@ mod stream;
 pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-#[cfg(feature = "measured")]
-pub mod measured;
 #[cfg(simulation)]
 pub mod simulation;
 

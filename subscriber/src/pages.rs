@@ -1,7 +1,7 @@
 //! Pages of logs, framed once and shared by all streams that catch up.
 //!
 //! A stream that reads the log holds nothing but its position: what it has not taken yet lies here, bounded in bytes
-//! for the whole process, so that a reader that has stopped costs no page. Streams that stand at the same place share
+//! for the whole process, so that a reader that has stopped costs no page. Streams that are at the same position share
 //! one read and its frames. Frames may be taken however old they are, since what was numbered never changes, unless the
 //! history is said to be written anew ([`forget`](Pages::forget)); that a log has nothing further is believed only of a
 //! read that began after the question.
@@ -51,7 +51,7 @@ struct Shelf {
     readers_before: usize,
 }
 
-/// One place of a log that is being read.
+/// One position of a log that is being read.
 #[derive(Default)]
 struct Read {
     begun: AtomicU64,
@@ -141,10 +141,10 @@ impl Pages {
         after: i64,
         counted: &mut Counted,
     ) -> Result<Arc<Page>, Error> {
-        let (place, limit) = self.place(channel, after, counted);
-        let came = place.read.begun.load(Ordering::Acquire);
+        let (interest, limit) = self.interest(channel, after, counted);
+        let came = interest.read.begun.load(Ordering::Acquire);
         // A read goes on only while its stream is asked for frames. One that is not must not hold up the others.
-        let Ok(mut last) = timeout(PAGES_JOIN, place.read.last.lock()).await else {
+        let Ok(mut last) = timeout(PAGES_JOIN, interest.read.last.lock()).await else {
             return self.broker.read(channel, From::After(after), limit).await.map(Arc::new);
         };
         if let Some((number, page)) = &*last
@@ -152,13 +152,13 @@ impl Pages {
         {
             return Ok(Arc::clone(page));
         }
-        let number = place.read.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let number = interest.read.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let page = Arc::new(self.broker.read(channel, From::After(after), limit).await?);
         *last = Some((number, Arc::clone(&page)));
         Ok(page)
     }
 
-    fn place(self: &Arc<Self>, channel: &ChannelName, after: i64, counted: &mut Counted) -> (Place, PageLimit) {
+    fn interest(self: &Arc<Self>, channel: &ChannelName, after: i64, counted: &mut Counted) -> (Interest, PageLimit) {
         let mut shelf = self.shelf();
         if counted.0 != shelf.second {
             counted.0 = shelf.second;
@@ -167,7 +167,7 @@ impl Pages {
         let limit = shelf.limit();
         let key = (channel.clone(), after);
         let read = Arc::clone(shelf.reads.entry(key.clone()).or_default());
-        (Place { pages: Arc::clone(self), key, read }, limit)
+        (Interest { pages: Arc::clone(self), key, read }, limit)
     }
 
     /// Drops what nobody took for a while. Called every second.
@@ -198,13 +198,13 @@ impl Shelf {
 }
 
 /// Somebody's interest in a read; the last one to lose it clears it away.
-struct Place {
+struct Interest {
     pages: Arc<Pages>,
     key: (ChannelName, i64),
     read: Arc<Read>,
 }
 
-impl Drop for Place {
+impl Drop for Interest {
     fn drop(&mut self) {
         let mut shelf = self.pages.shelf();
         // The table's and this one's; others join under the lock only.

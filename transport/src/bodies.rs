@@ -24,7 +24,7 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::grpc::PREFIX;
+use super::prefix;
 
 pub(super) use self::metered::Metered;
 
@@ -74,7 +74,7 @@ pub(super) enum Takes {
 pub(super) struct Meter {
     bodies: Bodies,
     takes: Takes,
-    prefix: [u8; PREFIX],
+    prefix: [u8; prefix::BYTES],
     /// How much of the prefix is there; all of it in the middle of a message.
     prefixed: usize,
     left: usize,
@@ -113,7 +113,7 @@ impl Meter {
         Self {
             bodies,
             takes,
-            prefix: [0; PREFIX],
+            prefix: [0; prefix::BYTES],
             prefixed: 0,
             left: 0,
             length: 0,
@@ -133,15 +133,15 @@ impl Meter {
         let all = data.len();
         self.whole = 0;
         while !data.is_empty() {
-            if self.prefixed < PREFIX {
+            if self.prefixed < prefix::BYTES {
                 if self.had_one && self.takes == Takes::One {
                     return Err(status::not_one_request("several"));
                 }
-                let taken = data.len().min(PREFIX - self.prefixed);
+                let taken = data.len().min(prefix::BYTES - self.prefixed);
                 self.prefix[self.prefixed..][..taken].copy_from_slice(&data[..taken]);
                 self.prefixed += taken;
                 data = &data[taken..];
-                if self.prefixed < PREFIX {
+                if self.prefixed < prefix::BYTES {
                     break;
                 }
                 self.begin()?;
@@ -164,15 +164,9 @@ impl Meter {
 
     /// Reads a prefix that is there.
     fn begin(&mut self) -> Result<(), Status> {
-        let [flag, length @ ..] = self.prefix;
-        match flag {
-            0 => {}
-            1 => return Err(status::compressed()),
-            flag => return Err(status::misframed(flag)),
-        }
-        self.length = u32::from_be_bytes(length) as usize;
+        self.length = prefix::read(self.prefix)?;
         self.left = self.length;
-        if self.length > DECODE_BYTES { Err(status::undecodable(DECODE_BYTES)) } else { Ok(()) }
+        Ok(())
     }
 
     /// Asks for the share of what is not whole, and begins its time.
@@ -182,7 +176,7 @@ impl Meter {
             return;
         }
         let open = self.open.get_or_insert_with(Open::new);
-        if matches!(open.share, Share::Unknown) && (self.prefixed == PREFIX || is_alone) {
+        if matches!(open.share, Share::Unknown) && (self.prefixed == prefix::BYTES || is_alone) {
             open.share = Share::Asked(self.bodies.clone().share(self.length).boxed());
         }
     }

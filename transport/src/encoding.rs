@@ -11,7 +11,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use prost::Message;
 
-use super::grpc::{PREFIX, put_prefix, set_length};
+use super::prefix;
 
 /// Encoded messages, one after the other. Cloning copies no bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,10 +57,8 @@ impl Encoded {
     pub fn messages<M: Message + Default>(&self) -> impl Iterator<Item = M> {
         let mut rest = self.0.clone();
         std::iter::from_fn(move || {
-            let [_, length @ ..] = *rest.first_chunk::<PREFIX>()?;
-            let end = PREFIX + u32::from_be_bytes(length) as usize;
-            let message = (end <= rest.len()).then(|| rest.split_to(end).slice(PREFIX..))?;
-            M::decode(message).ok()
+            let frame = rest.split_to(prefix::first_end(&rest)?);
+            M::decode(frame.slice(prefix::BYTES..)).ok()
         })
     }
 
@@ -88,18 +86,18 @@ impl Encoder {
 
     /// Encodes a message of which `write` appends the protobuf, `length` bytes of it.
     pub fn written<T>(&mut self, length: usize, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        self.0.reserve(PREFIX + length);
-        put_prefix(&mut self.0, length);
+        self.0.reserve(prefix::BYTES + length);
+        prefix::put(&mut self.0, length);
         write(&mut self.0)
     }
 
     /// The same where the length is known afterwards only, and is `about` so much.
     pub fn written_about<T>(&mut self, about: usize, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        self.0.reserve(PREFIX + about);
+        self.0.reserve(prefix::BYTES + about);
         let start = self.0.len();
-        put_prefix(&mut self.0, 0);
+        prefix::put(&mut self.0, 0);
         let written = write(&mut self.0);
-        set_length(&mut self.0[start..]);
+        prefix::set_length(&mut self.0[start..]);
         written
     }
 
@@ -262,6 +260,6 @@ mod tests {
         encoders[2].written_about(1, |buffer| text.encode_raw(buffer));
         let [one, two, three] = encoders.map(|mut encoder| encoder.take().into_frames());
         assert!(one == two && two == three);
-        assert_eq!(one[..PREFIX], [0, 0, 0, 1, 47]);
+        assert_eq!(one[..prefix::BYTES], [0, 0, 0, 1, 47]);
     }
 }

@@ -10,21 +10,6 @@ pub(super) use self::framed::Framed;
 
 mod framed;
 
-/// Bytes before each message: a flag, which says whether it is compressed, and its length.
-pub(super) const PREFIX: usize = 5;
-
-/// Appends the prefix of a message of this length, which is below 4 GiB.
-pub(super) fn put_prefix(buffer: &mut Vec<u8>, length: usize) {
-    buffer.push(0);
-    buffer.extend_from_slice(&(length as u32).to_be_bytes());
-}
-
-/// Writes the length into the prefix of a frame that is whole.
-pub(super) fn set_length(frame: &mut [u8]) {
-    let length = (frame.len() - PREFIX) as u32;
-    frame[1..PREFIX].copy_from_slice(&length.to_be_bytes());
-}
-
 /// The response whose body has frames, and trailers at its end.
 pub(super) fn response<B>(body: B) -> Response<Body>
 where

@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! let services = Services::new(broker.state())
-//!     .with(pb::publisher_service_server::PublisherServiceServer::new(publisher));
+//!     .with(pb::publisher_service_server::PublisherServiceServer::new(publisher))
+//!     .with_methods(methods);
 //! tidings_transport::serve(listener, services, options, shutdown).await?;
 //! ```
 //!
 //! What every server has without asking: health (`grpc.health.v1`, overall and per service, NOT_SERVING while the
-//! broker is down or the server drains), reflection v1 and v1alpha, gRPC-Web with CORS, `grpc-timeout` until the
-//! response headers, the limits of [`limits`](tidings::limits), an answer to panics, and one to calls for a service
+//! broker is down or the server drains), reflection v1 and v1alpha, gRPC-Web with CORS, `grpc-timeout`, the
+//! limits of [`limits`](tidings::limits), an answer to panics, and one to calls for a service
 //! that is elsewhere.
 //!
 //! The accept loop is our own, since tonic's hides the size of HTTP/2's send buffers and waits for open streams for
@@ -50,6 +51,7 @@ mod health;
 mod key_client;
 mod methods;
 pub mod operation;
+mod prefix;
 mod proxied;
 mod readiness;
 mod reflection;

@@ -17,7 +17,7 @@ use crate::{
 
 /// What [`RespConnection`] says as well.
 pub(super) const CLOSED: &str = "it closed the connection";
-const ODD: &str = "it answered in a way that is not understood";
+const MALFORMED: &str = "it answered in a way that is not understood";
 
 /// One connection, made when it is needed. A call that comes while a page is read waits for its end.
 pub(crate) struct Bulk {
@@ -111,7 +111,7 @@ impl Open {
         match self.connection.reply().await? {
             Reply::List(fields) => Ok(fields.iter().map(Reply::word).collect()),
             Reply::Error(text) => Err(words(&text)),
-            _ => Err(ODD.to_owned()),
+            _ => Err(MALFORMED.to_owned()),
         }
     }
 }

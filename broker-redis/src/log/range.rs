@@ -35,7 +35,7 @@ enum Stop {
     /// The bytes end before it does.
     Short,
     /// It is none of what we write.
-    Odd,
+    Malformed,
 }
 
 impl Range {
@@ -50,7 +50,7 @@ impl Range {
             };
             match read {
                 Ok(()) => {}
-                Err(Stop::Odd) => return Err(Malformed),
+                Err(Stop::Malformed) => return Err(Malformed),
                 Err(Stop::Short) => {
                     // A run is read as a whole, the next time from its beginning.
                     self.at = at;
@@ -75,41 +75,41 @@ impl Range {
 
     fn run(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         if self.count(bytes, b'*', 2)? != 2 {
-            return Err(Stop::Odd);
+            return Err(Stop::Malformed);
         }
         let id = self.string(bytes)?;
-        let mut sequences = sequences(&bytes[id]).ok_or(Stop::Odd)?;
+        let mut sequences = sequences(&bytes[id]).ok_or(Stop::Malformed)?;
         let fields = self.count(bytes, b'*', REPLY_ELEMENTS)?;
         if self.runs == 0 {
             // The others are mostly as large.
             let messages = (fields / 2).saturating_mul(self.left.unwrap_or(1));
             self.found.reserve(messages.min(REPLAY_MESSAGES));
         }
-        let (mut time_ms, mut is_behind_message) = (None, false);
+        let (mut time_ms, mut follows_message) = (None, false);
         for _ in 0..fields / 2 {
             if let Some(json) = self.message(bytes) {
-                let sequence = sequences.next().ok_or(Stop::Odd)?;
+                let sequence = sequences.next().ok_or(Stop::Malformed)?;
                 self.found.push(Found { sequence, json, adopted: None });
-                is_behind_message = true;
+                follows_message = true;
                 continue;
             }
             let (name, value) = (self.string(bytes)?, self.string(bytes)?);
             let is_message = &bytes[name.clone()] == b"m";
             match &bytes[name] {
                 b"m" => {
-                    let sequence = sequences.next().ok_or(Stop::Odd)?;
+                    let sequence = sequences.next().ok_or(Stop::Malformed)?;
                     self.found.push(Found { sequence, json: value, adopted: None });
                 }
-                b"r" if is_behind_message => {
-                    let hash = bytes[value].try_into().map_err(|_| Stop::Odd)?;
-                    let time_ms = time_ms.ok_or(Stop::Odd)?;
-                    let message = self.found.last_mut().ok_or(Stop::Odd)?;
+                b"r" if follows_message => {
+                    let hash = bytes[value].try_into().map_err(|_| Stop::Malformed)?;
+                    let time_ms = time_ms.ok_or(Stop::Malformed)?;
+                    let message = self.found.last_mut().ok_or(Stop::Malformed)?;
                     message.adopted = Some(Adopted { hash, time_ms });
                 }
                 b"t" => time_ms = std::str::from_utf8(&bytes[value]).ok().and_then(|time_ms| time_ms.parse().ok()),
                 _ => {}
             }
-            is_behind_message = is_message;
+            follows_message = is_message;
         }
         self.left = self.left.map(|left| left - 1);
         self.runs += 1;
@@ -149,7 +149,7 @@ impl Range {
         let end = self.at + length;
         let line_end = bytes.get(end..end + 2).ok_or(Stop::Short)?;
         if line_end != b"\r\n" {
-            return Err(Stop::Odd);
+            return Err(Stop::Malformed);
         }
         let range = self.at..end;
         self.at = end + 2;
@@ -161,7 +161,7 @@ impl Range {
         let line = bytes.get(self.at..).ok_or(Stop::Short)?;
         let (first, digits) = line.split_first().ok_or(Stop::Short)?;
         if *first != kind {
-            return Err(Stop::Odd);
+            return Err(Stop::Malformed);
         }
         let mut number = 0;
         for (i, byte) in digits.iter().enumerate() {
@@ -171,14 +171,14 @@ impl Range {
                     self.at += i + 3;
                     return match digits.get(i + 1) {
                         Some(b'\n') => Ok(number),
-                        Some(_) => Err(Stop::Odd),
+                        Some(_) => Err(Stop::Malformed),
                         None => Err(Stop::Short),
                     };
                 }
-                _ => return Err(Stop::Odd),
+                _ => return Err(Stop::Malformed),
             }
             if number > most {
-                return Err(Stop::Odd);
+                return Err(Stop::Malformed);
             }
         }
         Err(Stop::Short)

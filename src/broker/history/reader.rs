@@ -234,7 +234,7 @@ impl Reader {
         let beyond = own.map(|own| (own, oldest.first.max(sequence + 1), oldest.previous_end));
         let named = head.losses.iter().filter(|loss| loss.began == oldest.epoch);
         let named = named.map(|loss| (loss.epoch, loss.from, loss.to));
-        let first = self.first_untold(beyond.into_iter().chain(named));
+        let first = self.first_unreported(beyond.into_iter().chain(named));
         // While there is more to report, the reader's epoch is not listed, and this is asked once more.
         if !first.is_some_and(|(_, more)| more) {
             self.position = Position::new(oldest.epoch, sequence);
@@ -296,7 +296,7 @@ impl Reader {
         // What was lost at a later beginning, of which the list knows none before, is reported there.
         let later = |loss: &&Loss| loss.began == first.epoch && first.first <= 1;
         let losses = head.losses.iter().filter(later).map(|loss| (loss.epoch, loss.from, loss.to));
-        if let Some(((epoch, from, to), more)) = self.first_untold(losses) {
+        if let Some(((epoch, from, to), more)) = self.first_unreported(losses) {
             // After the last of them the reader is past the beginning, also where it resumes by its cursor.
             let resume = if more { Position::START } else { Position::new(first.epoch, 0) };
             self.position = resume;
@@ -428,7 +428,7 @@ impl Reader {
         });
         let later = later.into_iter().map(|loss| (loss.epoch, loss.from, loss.to));
         let losses = std::iter::once((own, from, to)).chain(later);
-        let Some(((epoch, from, to), more)) = self.first_untold(losses) else {
+        let Some(((epoch, from, to), more)) = self.first_unreported(losses) else {
             self.position = resume;
             return None;
         };
@@ -441,7 +441,7 @@ impl Reader {
 
     /// The first of some losses that was not reported, as far as it was not, and whether another one will remain after
     /// it.
-    fn first_untold(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
+    fn first_unreported(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
         let losses: Vec<_> = losses.collect();
         let mut reported = self.all_reported();
         let first = losses.iter().find_map(|(epoch, from, to)| {

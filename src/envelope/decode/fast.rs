@@ -3,10 +3,12 @@
 //! decides by comparing bytes at known offsets from both ends, and takes only what the general decoder would read the
 //! same; anything else is left to that.
 
-use super::{Claim, MAX_SEQUENCE};
+use uuid::Uuid;
+
+use super::{Claim, Envelope, MAX_SEQUENCE};
 use crate::{
-    envelope::{envelope_ref::Plain, is_plain},
-    message::Epoch,
+    envelope::is_plain,
+    message::{Epoch, Payload},
 };
 
 const HEAD: &[u8] = br#"{"id":""#;
@@ -18,12 +20,38 @@ const TAIL: &[u8] = br#""}"#;
 /// `2026-11-24T12:00:00.000Z`
 const DATE_BYTES: usize = 24;
 
+/// A text without attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plain<'a> {
+    /// A UUID in lower case.
+    pub(in super::super) id: &'a [u8; 36],
+    /// UTF-8.
+    pub(in super::super) text: &'a [u8],
+    pub(in super::super) time_ms: i64,
+    pub(in super::super) claim: Option<Claim>,
+}
+
 /// What messages that follow one another mostly have in common: where the next one has the same bytes, they need not be
 /// read.
 #[derive(Debug, Default)]
 pub(in super::super) struct Before {
     date: Option<([u8; DATE_BYTES], i64)>,
     epoch: Option<([u8; 16], Epoch)>,
+}
+
+impl Plain<'_> {
+    pub(in super::super) fn envelope(&self) -> Envelope {
+        Envelope {
+            // It was compared digit by digit.
+            id: Uuid::try_parse_ascii(self.id).unwrap_or_default(),
+            // It was found to be UTF-8.
+            payload: Payload::Text(String::from_utf8_lossy(self.text).into_owned()),
+            attributes: Vec::new(),
+            ordering_key: String::new(),
+            time_ms: self.time_ms,
+            claim: self.claim,
+        }
+    }
 }
 
 impl Before {

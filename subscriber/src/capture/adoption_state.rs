@@ -50,7 +50,7 @@ pub(super) struct AdoptionState {
     not_before: Option<Instant>,
     failures: u32,
     /// A failure was logged since the last success.
-    complained: bool,
+    is_failure_logged: bool,
 }
 
 /// Whose the lease is, as far as is known.

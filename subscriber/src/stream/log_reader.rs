@@ -201,8 +201,8 @@ impl Reading<'_> {
         Ok(self.delivery.report_lost(self.gaps, self.channel, &gap)?)
     }
 
-    /// What is older than the head's list of epochs is read in the epochs that its messages name: the reader's position,
-    /// and with it every cursor, is that of a message. Returns where it is.
+    /// What is older than the head's list of epochs is read in the epochs that its messages name: the reader's
+    /// position, and with it every cursor, is that of a message. Returns where it is.
     fn enter_forgotten(&mut self, head: Option<&Head>, next: &Stored) -> Result<Position, Stop> {
         let track = self.delivery.track(self.channel)?;
         let at = track.position();

@@ -23,8 +23,8 @@ pub(super) struct Track {
     reader: Reader,
     /// The end of the channel when its head was last read.
     end: Position,
-    /// Log time of the last message that was delivered, or of the channel's last when the stream was opened, ms; 0 where
-    /// neither is known.
+    /// Log time of the last message that was delivered, or of the channel's last when the stream was opened, ms; 0
+    /// where neither is known.
     time_ms: i64,
     /// The stream's position then.
     timed: Position,
@@ -66,8 +66,8 @@ impl Track {
         Self { hash, reader, end, time_ms: 0, timed: Position::START, doubted: false, not_before_ms }
     }
 
-    /// Of a stream that was opened when the channel's last message had this log time, ms. The message at its own position
-    /// is no newer.
+    /// Of a stream that was opened when the channel's last message had this log time, ms. The message at its own
+    /// position is no newer.
     pub(super) fn opened_at(self, time_ms: i64) -> Self {
         Self { time_ms, timed: self.reader.position, ..self }
     }
@@ -97,8 +97,8 @@ impl Track {
         self.end = end;
     }
 
-    /// Log time of the last message that was delivered, or of the channel's last when the stream was opened, ms; 0 where
-    /// neither is known.
+    /// Log time of the last message that was delivered, or of the channel's last when the stream was opened, ms; 0
+    /// where neither is known.
     pub(super) fn time_ms(&self) -> i64 {
         self.time_ms
     }

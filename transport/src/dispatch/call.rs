@@ -25,8 +25,8 @@ use crate::{
     CallContext,
     bodies::{Meter, Takes},
     deadline::Deadline,
-    grpc::PREFIX,
     methods::OfOne,
+    prefix,
     usage::Open,
 };
 
@@ -171,7 +171,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Reading<B> {
     }
 
     fn answer(mut self) -> BoxFuture<'static, Result<Response<Body>, Status>> {
-        let answer = self.operation.answer(self.context, self.message.take().slice(PREFIX..));
+        let answer = self.operation.answer(self.context, self.message.take().slice(prefix::BYTES..));
         let Some(share) = self.slow else { return answer };
         // What becomes of a large message waits for the broker as large.
         Box::pin(async move {

@@ -1,9 +1,8 @@
 //! The one message of a request, read off its body as it comes.
 
 use bytes::{Bytes, BytesMut};
-use tidings::limits::DECODE_BYTES;
 
-use crate::grpc::PREFIX;
+use crate::prefix;
 
 /// What has been read. Mostly one part is all, which is taken as it lies.
 #[derive(Debug, Default)]
@@ -29,7 +28,7 @@ impl Message {
             self.all.extend_from_slice(&data);
         }
         let so_far = self.so_far();
-        so_far.len() < PREFIX || whole(so_far).is_some_and(|whole| so_far.len() <= whole)
+        so_far.len() < prefix::BYTES || whole(so_far).is_some_and(|whole| so_far.len() <= whole)
     }
 
     /// What there is.
@@ -50,13 +49,13 @@ impl Message {
 
 /// How long the frame is that begins so, where it is an ordinary one: not compressed, and within the limit.
 fn whole(frame: &[u8]) -> Option<usize> {
-    let [0, length @ ..] = *frame.first_chunk::<PREFIX>()? else { return None };
-    let length = u32::from_be_bytes(length) as usize;
-    (length <= DECODE_BYTES).then_some(PREFIX + length)
+    prefix::read(*frame.first_chunk()?).ok().map(|length| prefix::BYTES + length)
 }
 
 #[cfg(test)]
 mod tests {
+    use tidings::limits::DECODE_BYTES;
+
     use super::*;
 
     fn frame(flag: u8, length: u32, bytes: &[u8]) -> Vec<u8> {
@@ -126,7 +125,7 @@ mod tests {
         let seeds = seeds.iter().flat_map(|seed| [1, 4, 200].map(|size| [&[size][..], seed].concat()));
         tidings_testing::bytes::throw(&seeds.collect::<Vec<_>>(), |bytes| {
             let Some((size, bytes)) = bytes.split_first() else { return };
-            let is_message = bytes.split_first_chunk::<PREFIX>().is_some_and(|(prefix, message)| {
+            let is_message = bytes.split_first_chunk::<{ prefix::BYTES }>().is_some_and(|(prefix, message)| {
                 prefix[0] == 0 && prefix[1..] == (message.len() as u32).to_be_bytes() && message.len() <= DECODE_BYTES
             });
             assert_eq!(read(bytes, usize::from(*size).max(1)).is_some(), is_message);

@@ -104,7 +104,7 @@ impl AdoptionState {
         match adoption {
             Adoption::Done { last, given_up } => {
                 self.failures = 0;
-                self.complained = false;
+                self.is_failure_logged = false;
                 self.awaited = Some((last, now + CAPTURE_NOTICES));
                 self.asked = false;
                 self.leads = !given_up;
@@ -132,7 +132,7 @@ impl AdoptionState {
         self.work = None;
         self.unsure = true;
         self.pause(now);
-        !std::mem::replace(&mut self.complained, true)
+        !std::mem::replace(&mut self.is_failure_logged, true)
     }
 
     fn pause(&mut self, now: Instant) {
