@@ -127,8 +127,8 @@ impl Track {
         0 < self.time_ms && self.time_ms < time_ms && self.timed == self.reader.position
     }
 
-    /// Whether a message after this sequence, with this time, was written over what the stream once had there: Redis has
-    /// gone back, and others wrote on within the epoch.
+    /// Whether a message after this sequence, with this time, was written over what the stream once had there: Redis
+    /// has gone back, and others wrote on within the epoch.
     pub(super) fn is_written_over(&self, after: i64, time_ms: i64) -> bool {
         after < self.reader.had() && 0 < self.time_ms && self.time_ms < time_ms
     }
