@@ -41,27 +41,6 @@ async fn a_pattern_that_catches_up_reads_each_head_a_few_times() {
     rig.stop();
 }
 
-/// Names stay in the registry for a while when their heads have expired.
-#[tokio::test(flavor = "multi_thread")]
-async fn dead_names_do_not_make_a_pattern_too_wide() {
-    let redis = RedisServer::start();
-    let rig = Rig::on(&redis).await;
-    let mut receipts = rig.publish("aaa", [1]).await;
-    receipts.extend(rig.publish("zzz", [1]).await);
-    let fill = "for i = 1, 10500 do redis.call('ZADD', KEYS[1], ARGV[1], 'dead.' .. i) end";
-    redis.command(&["EVAL", fill, "1", "tidings:channels", &chrono::Utc::now().timestamp_millis().to_string()]);
-    let stream = rig.watch(StreamMessagesRequest { earliest: true, ..pattern("*") }).await;
-    for receipt in &receipts {
-        stream.until_message(&receipt.message_id).await;
-    }
-    // It looks there again after a lost connection.
-    redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-    let new = rig.publish("mmm", [1]).await;
-    stream.until_message(&new[0].message_id).await;
-    drop(stream);
-    rig.stop();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn many_new_names_are_read_a_page_at_a_time() {
     let redis = RedisServer::start();
