@@ -17,7 +17,8 @@ test: ## All Rust tests; installs Debian's redis-server where there is none (ask
 	scripts/ensure-redis
 	$(CARGO) test --workspace --locked
 	scripts/simulate --stories
-	scripts/simulate --runs 300
+	scripts/simulate --test
+	scripts/simulate --runs 300 --second-calls 1
 
 test-fallback: ## The tests of the services once more, without their fast paths
 	scripts/ensure-redis

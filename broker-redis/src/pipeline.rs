@@ -161,6 +161,10 @@ impl Publisher {
         let sent = publish_connection.send(|out| append.write(out, &self.keys, channel, &self.retention, batches));
         // Nothing was handed over: the publish connection has just been lost.
         let Some(sent) = sent else { return Step::Waits(group) };
+        #[cfg(simulation)]
+        if !first {
+            crate::simulation::count_second_call();
+        }
         let (closing, timing) = (self.closing.clone(), Timing::begin());
         let answer = Box::pin(async move {
             let answered = async {

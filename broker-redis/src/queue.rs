@@ -57,6 +57,9 @@ struct Queue {
 }
 
 /// The queues of all channels that have something to publish.
+/// Messages that wait for a second call. In the simulation few are published, and calls overlap all the same.
+const SECOND_CALL: usize = if cfg!(simulation) { 2 } else { PIPELINED_MESSAGES };
+
 #[derive(Default)]
 pub(super) struct Queues {
     queues: Mutex<HashMap<ChannelName, Queue>>,
@@ -82,7 +85,7 @@ impl Queues {
         if let Some(queue) = queues.get_mut(channel) {
             let before = queue.messages;
             queue.push(job);
-            if (before..queue.messages).contains(&(PIPELINED_MESSAGES - 1)) {
+            if (before..queue.messages).contains(&(SECOND_CALL - 1)) {
                 queue.filled.notify_one();
             }
             return Ok(None);
@@ -108,7 +111,7 @@ impl Queues {
     /// The batches that travel in a second call, where there are enough of them, and where they fit.
     pub(super) fn second_group(&self, channel: &ChannelName, fits: impl Fn(&Job) -> bool) -> Option<Group> {
         let mut queues = self.lock();
-        let queue = queues.get_mut(channel).filter(|queue| queue.messages >= PIPELINED_MESSAGES)?;
+        let queue = queues.get_mut(channel).filter(|queue| queue.messages >= SECOND_CALL)?;
         let group = queue.take(fits);
         (!group.is_empty()).then_some(group)
     }

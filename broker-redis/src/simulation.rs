@@ -8,7 +8,10 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -32,6 +35,18 @@ thread_local! {
 /// Sets the network of this thread.
 pub fn set_network(network: Option<Rc<dyn Network>>) {
     NETWORK.set(network);
+}
+
+static SECOND_CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// An optimistic call was sent while the one before it was under way.
+pub(crate) fn count_second_call() {
+    SECOND_CALLS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many of those there were in this process.
+pub fn second_calls() -> u64 {
+    SECOND_CALLS.load(Ordering::Relaxed)
 }
 
 fn with<T>(call: impl FnOnce(&dyn Network) -> T) -> Option<T> {

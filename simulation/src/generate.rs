@@ -130,6 +130,14 @@ impl Drawing<'_> {
         let with_id = self.kinds.has("ids") && self.rng.u32(..4) == 0;
         let replicas = u32::from(self.setup.servers > 1 && self.rng.u32(..10) == 0);
         self.step(Step::Publish { publisher, channel, messages, with_id, replicas });
+        // Several at once: calls overlap.
+        if self.rng.u32(..16) == 0 {
+            for _ in 0..self.rng.usize(2..6) {
+                let messages = self.rng.usize(1..4);
+                let step = Step::Publish { publisher, channel, messages, with_id: false, replicas: 0 };
+                self.steps.push((step, self.rng.u64(..2)));
+            }
+        }
     }
 
     fn server(&mut self) -> usize {

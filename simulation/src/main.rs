@@ -1,7 +1,9 @@
 //! Runs seeded schedules of Tidings' own code over a model of Redis, and judges each.
 //!
 //! `tidings-simulation [--seed N] [--runs N] [--without KIND,…] [--only KIND,…] [--trace]`: a seed is a schedule's
-//! name, and the runs take the seeds that follow it. What one run does depends on its seed alone.
+//! name, and the runs take the seeds that follow it. What one run does depends on its seed alone. `--twice` runs each
+//! twice and compares; `--without-mend seen` runs the scripts without their comparison of receipts, and has to find
+//! what that loses.
 
 mod clock;
 mod generate;
@@ -45,6 +47,8 @@ struct Settings {
     /// Whether each schedule is run twice and compared.
     twice: bool,
     threads: usize,
+    /// How many calls must at least have been sent while another one of the channel was under way.
+    second_calls: u64,
     /// Whether the written schedules are run instead.
     tells_stories: bool,
 }
@@ -115,6 +119,12 @@ fn main() -> ExitCode {
         settings.seed,
         found.len()
     );
+    let second_calls = tidings_redis::simulation::second_calls();
+    eprintln!("{second_calls} calls were sent after one that had no answer yet");
+    if second_calls < settings.second_calls {
+        eprintln!("that is less than {}", settings.second_calls);
+        return ExitCode::from(3);
+    }
     let mut engine = Some(Engine::new().expect("Lua"));
     let mut printed: Vec<String> = Vec::new();
     for (seed, rule, how) in &found {
@@ -164,6 +174,7 @@ fn settings() -> Result<Settings, String> {
         traces: false,
         most: 1,
         twice: false,
+        second_calls: 0,
         tells_stories: false,
         threads: std::thread::available_parallelism().map_or(1, Into::into),
     };
@@ -178,6 +189,11 @@ fn settings() -> Result<Settings, String> {
             "--threads" => settings.threads = number(value()?)? as usize,
             "--trace" => settings.traces = true,
             "--stories" => settings.tells_stories = true,
+            "--second-calls" => settings.second_calls = number(value()?)?,
+            "--without-mend" => match value()?.as_str() {
+                "seen" => redis::lua::forget_receipts(),
+                other => return Err(format!("{other} is no mend; there is seen")),
+            },
             "--twice" => settings.twice = true,
             "--without" | "--only" => {
                 let on = word == "--only";
