@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use tidings::pb::{GapReason, PublishResponse, StreamMessagesRequest, stream_messages_response::Event};
+use tidings::pb::{GapReason, PublishRequest, PublishResponse, StreamMessagesRequest, stream_messages_response::Event};
 use tidings_testing::RedisServer;
 use tokio_stream::StreamExt;
 
@@ -156,4 +156,47 @@ async fn a_late_push_of_an_ended_epoch_names_what_it_proves_to_be_lost() {
     assert_eq!(stream.message().await.sequence, 4);
     subscriber.stop();
     publisher.stop();
+}
+
+/// As another deployment's messages look, which numbers them elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_epoch_is_logged_once() {
+    let redis = RedisServer::start();
+    let publisher = Publisher::start(&redis.url(), &[]).await;
+    let subscriber = Subscriber::start(&redis.url(), &[]).await;
+    let mut stream = open(&subscriber, channel("orders")).await;
+    let mut receipt = None;
+    let original = pushed(&redis, "orders", async || {
+        receipt = publish(&publisher, "orders", 1..=1).await.pop();
+    });
+    let original = original.await;
+    let epoch = receipt.expect("published").epoch;
+    assert_eq!(text_of(&stream.message().await), "text 1");
+    let mut plain = plain(&redis).await;
+    for n in 1..=2 {
+        let foreign = original.replace(&epoch, &epoch.chars().rev().collect::<String>());
+        push(&mut plain, "orders", &foreign.replace("text 1", &format!("foreign {n}"))).await;
+        let message = stream.message().await;
+        assert_eq!((message.sequence, text_of(&message)), (0, format!("foreign {n}").as_str()));
+    }
+    let output = subscriber.process.output();
+    assert_eq!(output.matches("messages claim an epoch that their channel never had").count(), 1, "{output}");
+    subscriber.stop();
+    publisher.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn different_deduplication_windows_are_logged_once() {
+    let redis = RedisServer::start();
+    let long = Publisher::start(&redis.url(), &["--dedup-window=2m"]).await;
+    let short = Publisher::start(&redis.url(), &["--dedup-window=1m"]).await;
+    for publisher in [&long, &short, &long, &short] {
+        let id = uuid::Uuid::now_v7().to_string();
+        let request = PublishRequest { message_id: id, ..text("orders", "x") };
+        publisher.client().publish(request).await.expect("published");
+    }
+    let lines = |publisher: &Publisher| publisher.process.output().matches("has a longer --dedup-window").count();
+    assert_eq!((lines(&long), lines(&short)), (0, 1), "{}", short.process.output());
+    short.stop();
+    long.stop();
 }

@@ -195,6 +195,9 @@ async fn walk(service: &str, fast: &Wire, plain: &Wire) {
             let answer = Answer::of(&frames, &status, sample.normal);
             assert!(!answer.messages.is_empty(), "{path} by {name}: {answer:?}");
             assert!(matches!(answer.code, Code::Ok | Code::DeadlineExceeded), "{path} by {name}: {answer:?}");
+            if path.starts_with("/tidings.v1.SubscriberService/") {
+                assert!(!answer.text.contains("publish"), "{path} by {name} publishes nothing: {answer:?}");
+            }
             answers.push(answer);
         }
         for (answer, route) in answers.iter().zip(&routes) {
