@@ -39,6 +39,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     loop {
         match follow(&mut subscriber, &topic, &mut position).await {
             Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal) => {
+                if !position.is_resumable() {
+                    return Err(format!("{topic} can't be resumed, follow narrower patterns: {status}").into());
+                }
                 eprintln!("resuming: {status}");
                 sleep(PAUSE).await;
             }
@@ -96,6 +99,12 @@ struct Position {
 }
 
 impl Position {
+    /// Whether a stream can begin here without losing or repeating anything. On a pattern of more than 1,000 channels it
+    /// can't, where no cursor of the whole stream was ever received, and messages were.
+    fn is_resumable(&self) -> bool {
+        !self.whole.is_empty() || self.since.is_empty()
+    }
+
     /// The stream said where it is as a whole. It can't on a pattern of more than 1,000 channels: there one keeps what
     /// one has, or follows narrower patterns.
     fn whole(&mut self, cursor: String) {

@@ -52,13 +52,17 @@ func (p *position) atWhole(cursor string) {
 }
 
 // follow prints the messages of a channel or a pattern from the oldest on, and resumes where it was when the connection is
-// lost. It returns when the server refuses the request.
+// lost. It returns when the server refuses the request, and where a pattern of so many channels can't be resumed that the stream
+// never had a cursor of the whole.
 func follow(ctx context.Context, subscriber pb.SubscriberServiceClient, topic string) error {
 	at := position{since: map[string]string{}}
 	for {
 		err := stream(ctx, subscriber, topic, &at)
 		switch status.Code(err) {
 		case codes.Unavailable, codes.Unknown, codes.Internal, codes.Canceled:
+			if at.whole == "" && len(at.since) > 0 {
+				return fmt.Errorf("%s can't be resumed, follow narrower patterns: %w", topic, err)
+			}
 			fmt.Fprintln(os.Stderr, "resuming:", err)
 			time.Sleep(time.Second)
 		default:
