@@ -32,16 +32,42 @@ pub struct Draft {
     pub ordering_key: String,
 }
 
-/// The key by which a broker recognises a repeat: the client's UUID, mixed with the client's subject where it has one.
-/// So nobody can make another's publish a repeat by using its UUID first.
+/// Who publishes, as far as repeats are concerned: a repeat is one by the same sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender<'a> {
+    /// Nobody is asked who it is: all are one.
+    Unasked,
+    /// Others sign in, and this one has not: all of these are one.
+    Anonymous,
+    /// The subject that it signed in as.
+    Subject(&'a str),
+}
+
+impl<'a> Sender<'a> {
+    /// The subject, where there is one.
+    pub fn subject(self) -> Option<&'a str> {
+        match self {
+            Self::Subject(subject) => Some(subject),
+            Self::Unasked | Self::Anonymous => None,
+        }
+    }
+}
+
+/// The key by which a broker recognises a repeat: the client's UUID, mixed with its sender where anybody signs in. So
+/// nobody can make another's publish a repeat by using its UUID first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DedupKey([u8; 16]);
 
 impl DedupKey {
-    /// That of a UUID. Without a subject it is the UUID itself, as programs of before have it.
-    pub fn new(subject: Option<&str>, id: Uuid) -> Self {
-        let Some(subject) = subject else { return Self(*id.as_bytes()) };
-        let mut hasher = blake3::Hasher::new_derive_key("tidings 2026-11 message_id of a subject");
+    /// That of a UUID. Where nobody signs in it is the UUID itself, as programs of before have it. Where some do, the
+    /// UUIDs of those who have not are hashed as well: anybody can compute a subject's key, and could send it as a UUID.
+    pub fn new(sender: Sender<'_>, id: Uuid) -> Self {
+        let (context, subject) = match sender {
+            Sender::Unasked => return Self(*id.as_bytes()),
+            Sender::Anonymous => ("tidings 2026-11 message_id without a subject", ""),
+            Sender::Subject(subject) => ("tidings 2026-11 message_id of a subject", subject),
+        };
+        let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(id.as_bytes()).update(subject.as_bytes());
         let mut key = [0; 16];
         hasher.finalize_xof().fill(&mut key);
@@ -218,12 +244,25 @@ mod tests {
     #[test]
     fn a_repeat_is_one_of_the_same_subject() {
         let (id, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
-        assert_eq!(DedupKey::new(None, id).as_bytes(), id.as_bytes());
-        let keys = [(None, id), (Some("alice"), id), (Some("bob"), id), (Some(""), id), (Some("alice"), other)];
+        let alice = Sender::Subject("alice");
+        assert_eq!(DedupKey::new(Sender::Unasked, id).as_bytes(), id.as_bytes());
+        // A subject's key, as the UUID of somebody else.
+        let derived = Uuid::from_bytes(*DedupKey::new(alice, id).as_bytes());
+        let keys = [
+            (Sender::Unasked, id),
+            (Sender::Anonymous, id),
+            (Sender::Anonymous, derived),
+            (alice, id),
+            (alice, other),
+            (alice, derived),
+            (Sender::Subject("bob"), id),
+            (Sender::Subject("bob"), derived),
+            (Sender::Subject(""), id),
+        ];
         let distinct: std::collections::HashSet<_> =
-            keys.iter().map(|(subject, id)| DedupKey::new(*subject, *id)).collect();
+            keys.iter().map(|(sender, id)| DedupKey::new(*sender, *id)).collect();
         assert_eq!(distinct.len(), keys.len());
-        assert_eq!(DedupKey::new(Some("alice"), id), DedupKey::new(Some("alice"), id));
+        assert_eq!(DedupKey::new(alice, id), DedupKey::new(alice, id));
     }
 
     #[test]

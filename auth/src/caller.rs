@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwapOption;
-use tidings::access::Rights;
+use tidings::{access::Rights, message::Sender};
 use tokio::sync::watch;
 
 use crate::{Identity, policy::Current, quota::Account};
@@ -17,6 +17,8 @@ struct Inner {
     rights: Source,
     expiry: Option<Expiry>,
     account: Option<Arc<Account>>,
+    /// Whether anybody is asked who it is.
+    is_asked: bool,
 }
 
 /// Until when a caller is believed.
@@ -51,7 +53,13 @@ enum Source {
 impl Caller {
     /// A caller where nobody has to sign in: everything is allowed.
     pub fn unrestricted() -> Self {
-        Self::fixed(Identity::default(), Rights::all(), None)
+        Self(Arc::new(Inner {
+            identity: Identity::default(),
+            rights: Source::Fixed(Arc::new(Rights::all())),
+            expiry: None,
+            account: None,
+            is_asked: false,
+        }))
     }
 
     /// The caller of a method that needs no rights: nothing is allowed.
@@ -60,12 +68,13 @@ impl Caller {
     }
 
     pub(crate) fn fixed(identity: Identity, rights: Rights, expiry: Option<Expiry>) -> Self {
-        Self(Arc::new(Inner { identity, rights: Source::Fixed(Arc::new(rights)), expiry, account: None }))
+        let rights = Source::Fixed(Arc::new(rights));
+        Self(Arc::new(Inner { identity, rights, expiry, account: None, is_asked: true }))
     }
 
     pub(crate) fn of_policy(identity: Identity, policy: Current, expiry: Option<Expiry>) -> Self {
         let rights = Source::Policy { policy, known: ArcSwapOption::empty() };
-        Self(Arc::new(Inner { identity, rights, expiry, account: None }))
+        Self(Arc::new(Inner { identity, rights, expiry, account: None, is_asked: true }))
     }
 
     /// The same, with the account of its subject.
@@ -85,6 +94,15 @@ impl Caller {
     /// As whom it acts: its token's `sub`, or else its certificate's name; `None` where it has not signed in.
     pub fn subject(&self) -> Option<&str> {
         self.0.identity.acts_as()
+    }
+
+    /// As whom it publishes.
+    pub fn sender(&self) -> Sender<'_> {
+        match self.subject() {
+            Some(subject) => Sender::Subject(subject),
+            None if self.0.is_asked => Sender::Anonymous,
+            None => Sender::Unasked,
+        }
     }
 
     /// All that is known of who it is.

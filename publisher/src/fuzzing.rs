@@ -6,7 +6,7 @@ use tidings::{
     channel::Names,
     envelope,
     limits::{BATCH_BYTES, BATCH_MESSAGES, MESSAGE_BYTES},
-    message::{Draft, Epoch},
+    message::{Draft, Epoch, Sender},
     pb::{PublishBatchRequest, PublishRequest, PublishStreamRequest, publish_request::Payload},
 };
 use tonic::{Code, Status};
@@ -23,7 +23,7 @@ pub fn check_publish(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     let names = Names::new("tidings", "channel1").expect("valid");
     let rights = Rights::all();
-    let terms = Terms { names: &names, rights: &rights, subject: None };
+    let terms = Terms { names: &names, rights: &rights, sender: Sender::Unasked };
     let checked = match kind % 3 {
         0 => PublishRequest::decode(bytes).map(|request| single(request, terms, RequestPath::Whole)),
         1 => PublishBatchRequest::decode(bytes).map(|request| batch(request, terms)),

@@ -52,7 +52,7 @@ impl Publisher {
 
     /// What is asked of a request of a caller with these rights.
     pub(crate) fn terms<'a>(&'a self, caller: &'a Caller, rights: &'a Rights) -> Terms<'a> {
-        Terms { names: &self.0.names, rights, subject: caller.subject() }
+        Terms { names: &self.0.names, rights, sender: caller.sender() }
     }
 
     /// Takes the messages' position in their channel's order, now; what it answers need only be awaited.

@@ -8,7 +8,7 @@ use tidings::{
     channel::{ChannelName, Names},
     envelope::{self, RESERVED_ATTRIBUTES, SUBJECT},
     limits,
-    message::{DedupKey, Draft, Payload},
+    message::{DedupKey, Draft, Payload, Sender},
     metrics::{self, Refused},
     pb::{PublishBatchRequest, PublishRequest, publish_request},
     status::{self, extract, reason},
@@ -33,8 +33,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) names: &'a Names,
     /// What the caller may do.
     pub(crate) rights: &'a Rights,
-    /// Who that is, where callers sign in.
-    pub(crate) subject: Option<&'a str>,
+    /// As whom it publishes.
+    pub(crate) sender: Sender<'a>,
 }
 
 /// Messages of one channel that are to be published together.
@@ -89,7 +89,7 @@ pub(crate) fn one(
         None => channel(&request.channel, terms, || path.field("channel"))?,
     };
     let min_replicas = min_replicas(request.min_replicas, path)?;
-    Ok((channel, draft(request, terms.subject, path, ids)?, min_replicas))
+    Ok((channel, draft(request, terms.sender, path, ids)?, min_replicas))
 }
 
 /// Reads a batch: one channel, at most so many messages and bytes, and the greatest of their `min_replicas`.
@@ -111,7 +111,7 @@ pub(crate) fn batch(batch: PublishBatchRequest, terms: Terms<'_>) -> Result<Publ
             return Err(status::invalid_because(reason::CHANNELS_DIFFER, path.field("channel"), text));
         }
         publication.min_replicas = publication.min_replicas.max(min_replicas(request.min_replicas, path)?);
-        publication.drafts.push(draft(request, terms.subject, path, &mut ids)?);
+        publication.drafts.push(draft(request, terms.sender, path, &mut ids)?);
     }
     check_batch_size(&publication.drafts)?;
     Ok(publication)
@@ -134,7 +134,7 @@ fn min_replicas(wanted: i32, path: RequestPath) -> Result<u32, Status> {
     })
 }
 
-fn draft(request: PublishRequest, subject: Option<&str>, path: RequestPath, ids: &mut Ids) -> Result<Draft, Status> {
+fn draft(request: PublishRequest, sender: Sender<'_>, path: RequestPath, ids: &mut Ids) -> Result<Draft, Status> {
     let (payload, field) = payload(request.payload, path)?;
     let ordering_key = request.ordering_key;
     if ordering_key.len() > limits::ORDERING_KEY_BYTES {
@@ -147,9 +147,9 @@ fn draft(request: PublishRequest, subject: Option<&str>, path: RequestPath, ids:
         ));
     }
     let (id, is_given) = id(&request.message_id, path, ids)?;
-    let dedup = is_given.then(|| DedupKey::new(subject, id));
+    let dedup = is_given.then(|| DedupKey::new(sender, id));
     let mut attributes = attributes(request.attributes, path)?;
-    if let Some(subject) = subject {
+    if let Some(subject) = sender.subject() {
         // Only the service can say so: clients' own keys do not begin like this one.
         let position = attributes.partition_point(|(key, _)| key.as_str() < SUBJECT);
         // Mostly it is the only one: room for more would be asked for with each message.

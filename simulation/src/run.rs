@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tidings::{
     broker::{Retention, Shared, memory::Memory},
     channel::{ChannelName, Names},
-    message::{DedupKey, Draft, Payload},
+    message::{DedupKey, Draft, Payload, Sender},
 };
 use tidings_redis::{Redis, Role, ServerUrl, Settings};
 use tidings_subscriber::simulation::Subscriber;
@@ -453,7 +453,7 @@ impl<'a> Stage<'a> {
         let id = uuid::Uuid::from_u128((u128::from(self.setup.seed) << 64) | self.texts as u128);
         Draft {
             id,
-            dedup: deduplicate.then(|| DedupKey::new(None, id)),
+            dedup: deduplicate.then(|| DedupKey::new(Sender::Unasked, id)),
             payload: Payload::Text(format!("m{}", self.texts)),
             attributes: Vec::new(),
             ordering_key: String::new(),

@@ -25,7 +25,7 @@ use tower::util::ServiceExt as _;
 use tower_service::Service;
 
 pub(super) use self::call::Call;
-use self::{call::State, faulty::Faulty};
+use self::{call::State, faulty::Faulty, lasting::Lasting};
 use super::{
     Auth, CallContext, Permission,
     bodies::{Meter, Metered, Takes},
@@ -38,6 +38,7 @@ use super::{
 
 mod call;
 mod faulty;
+mod lasting;
 mod message;
 
 /// The service behind all protocols. As a tower service, inside gRPC-Web's, it finds the [`Connection`] among the
@@ -154,6 +155,7 @@ impl Dispatch {
         let fault = body.fault();
         let large = (method.answer_bytes() > 0).then(|| (Arc::clone(context.connection()), method.answer_bytes()));
         let address = context.address().cloned();
+        let lifetime = context.lifetime();
         head.extensions.insert(context);
         let answer = self.routes.clone().oneshot(Request::from_parts(head, Body::new(body)));
         State::Answering(Box::pin(async move {
@@ -165,7 +167,7 @@ impl Dispatch {
             let response = answer.await.unwrap_or_else(|never| match never {});
             Ok(match takes {
                 Takes::One => call::in_our_words(response),
-                Takes::Many => response.map(|body| Body::new(Faulty::new(body, fault))),
+                Takes::Many => response.map(|body| Body::new(Faulty::new(Lasting::new(body, lifetime), fault))),
             })
         }))
     }

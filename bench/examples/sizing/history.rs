@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use tidings::{
     broker::{Retention, Shared, State},
     channel::{ChannelName, Names},
-    message::{DedupKey, Draft, Payload},
+    message::{DedupKey, Draft, Payload, Sender},
 };
 use tidings_redis::{Redis, Role, ServerUrl, Settings};
 use tidings_testing::RedisServer;
@@ -140,7 +140,7 @@ fn draft(case: &Case) -> Draft {
     text.truncate(case.payload);
     let (attributes, ordering_key) = (Vec::new(), String::new());
     let id = Uuid::now_v7();
-    let dedup = case.ids.then(|| DedupKey::new(None, id));
+    let dedup = case.ids.then(|| DedupKey::new(Sender::Unasked, id));
     Draft { id, dedup, payload: Payload::Text(text), attributes, ordering_key }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tidings::{
     broker::{Error, Receipt, Retention},
-    message::{DedupKey, Draft},
+    message::{DedupKey, Draft, Sender},
 };
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::fixture::{Fixture, KEEP_ALL, head, name, publish, read_all, text};
 const WIDE: Retention = Retention { dedup_window_ms: 1_000_000_000_000, ..KEEP_ALL };
 
 fn with_id(id: Uuid, payload: &str) -> Draft {
-    Draft { id, dedup: Some(DedupKey::new(None, id)), ..text(payload) }
+    Draft { id, dedup: Some(DedupKey::new(Sender::Unasked, id)), ..text(payload) }
 }
 
 fn repeat_of(first: Receipt) -> Receipt {

@@ -13,7 +13,7 @@ use tidings::{
     },
     channel::Pattern,
     envelope,
-    message::{DedupKey, Position},
+    message::{DedupKey, Position, Sender},
 };
 use tidings_redis::Role;
 use tokio::time::timeout;
@@ -98,7 +98,7 @@ async fn work(publisher: &Shared, subscriber: &Shared) -> Option<String> {
     }
     let orders = name("orders");
     let mut with_id = text("with an id");
-    with_id.dedup = Some(DedupKey::new(None, Uuid::now_v7()));
+    with_id.dedup = Some(DedupKey::new(Sender::Unasked, Uuid::now_v7()));
     for (drafts, replicas) in [(vec![text("one")], 0), (vec![text("two")], 0), (vec![with_id], 0), (vec![text("w")], 1)]
     {
         if let Err(error) = within(publisher.publish(&orders, drafts, replicas), "an answer").await {

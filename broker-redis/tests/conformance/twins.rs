@@ -8,7 +8,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use tidings::{
     broker::Retention,
     limits::{MESSAGE_BYTES, RUN_MESSAGES},
-    message::{DedupKey, Draft, Payload},
+    message::{DedupKey, Draft, Payload, Sender},
 };
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ fn any_draft() -> impl Strategy<Value = Sent> {
         |(given, made, payload, attributes, ordering_key)| {
             Sent(Draft {
                 id: Uuid::from_u128(given.unwrap_or(made)),
-                dedup: given.map(|given| DedupKey::new(None, Uuid::from_u128(given))),
+                dedup: given.map(|given| DedupKey::new(Sender::Unasked, Uuid::from_u128(given))),
                 payload,
                 attributes: attributes.into_iter().collect(),
                 ordering_key,

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, process::Command, time::Duration};
 use tidings::{
     broker::{Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Receipt, Retention, Shared, State, Topic},
     channel::{ChannelName, Names, Pattern},
-    message::{DedupKey, Draft, Payload},
+    message::{DedupKey, Draft, Payload, Sender},
 };
 use tidings_redis::{Redis, Role, ServerUrl, Settings};
 use tidings_testing::RedisServer;
@@ -92,7 +92,7 @@ pub(crate) fn text(text: &str) -> Draft {
 }
 
 pub(crate) fn with_id(id: Uuid) -> Draft {
-    Draft { id, dedup: Some(DedupKey::new(None, id)), ..text("with an id") }
+    Draft { id, dedup: Some(DedupKey::new(Sender::Unasked, id)), ..text("with an id") }
 }
 
 pub(crate) fn texts(count: usize) -> Vec<Draft> {

@@ -7,11 +7,11 @@ use super::*;
 
 /// What becomes of a request of a caller who may do everything.
 fn single(request: PublishRequest, path: RequestPath) -> Result<Publication, Status> {
-    super::single(request, Terms { names: &names(), rights: &Rights::all(), subject: None }, path)
+    super::single(request, Terms { names: &names(), rights: &Rights::all(), sender: Sender::Unasked }, path)
 }
 
 fn batch(batch: PublishBatchRequest) -> Result<Publication, Status> {
-    super::batch(batch, Terms { names: &names(), rights: &Rights::all(), subject: None })
+    super::batch(batch, Terms { names: &names(), rights: &Rights::all(), sender: Sender::Unasked })
 }
 
 fn names() -> Names {
@@ -141,7 +141,10 @@ fn ids_are_the_clients_or_new_and_of_version_7() {
     assert_eq!((made.id.get_version_num(), made.dedup), (7, None));
     let id = "0192F0C1-2a3b-7c4d-8e5f-0123456789ab";
     let given = &accept(PublishRequest { message_id: id.to_owned(), ..text("hello") }).drafts[0];
-    assert_eq!((given.id.to_string(), given.dedup), (id.to_lowercase(), Some(DedupKey::new(None, given.id))));
+    assert_eq!(
+        (given.id.to_string(), given.dedup),
+        (id.to_lowercase(), Some(DedupKey::new(Sender::Unasked, given.id)))
+    );
 }
 
 #[test]
@@ -191,21 +194,23 @@ fn a_message_says_whose_it_is_beside_all_attributes_of_its_own() {
     let own = (0..limits::ATTRIBUTES).map(|n| (format!("{}{n:02}", if n % 2 == 0 { "a" } else { "z" }), n.to_string()));
     let request = with_attributes(own);
     let rights = Rights::all();
-    for (subject, expected) in [(None, limits::ATTRIBUTES), (Some("alice"), limits::ATTRIBUTES + 1)] {
-        let terms = Terms { names: &names(), rights: &rights, subject };
+    for (sender, expected) in
+        [(Sender::Anonymous, limits::ATTRIBUTES), (Sender::Subject("alice"), limits::ATTRIBUTES + 1)]
+    {
+        let terms = Terms { names: &names(), rights: &rights, sender };
         let stamped = super::single(request.clone(), terms, RequestPath::Whole).expect("accepted");
         let attributes = &stamped.drafts[0].attributes;
         assert_eq!(attributes.len(), expected);
         assert!(attributes.is_sorted(), "{attributes:?}");
         let stamp = attributes.iter().find(|(key, _)| key == SUBJECT).map(|(_, value)| value.as_str());
-        assert_eq!(stamp, subject);
-        let terms = Terms { names: &names(), rights: &rights, subject };
+        assert_eq!(stamp, sender.subject());
+        let terms = Terms { names: &names(), rights: &rights, sender };
         let requests = vec![request.clone()];
         let batch = super::batch(PublishBatchRequest { requests, ..Default::default() }, terms).expect("accepted");
         assert_eq!(batch.drafts[0].attributes, *attributes);
     }
     // As long as a subject can be.
     let subject = "s".repeat(limits::SUBJECT_BYTES);
-    let terms = Terms { names: &names(), rights: &rights, subject: Some(&subject) };
+    let terms = Terms { names: &names(), rights: &rights, sender: Sender::Subject(&subject) };
     super::single(text("x"), terms, RequestPath::Whole).expect("accepted");
 }

@@ -55,9 +55,10 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Sender;
 
     fn key() -> DedupKey {
-        DedupKey::new(None, uuid::Uuid::now_v7())
+        DedupKey::new(Sender::Unasked, uuid::Uuid::now_v7())
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     broker::Topic,
     channel::Names,
     limits::{BATCH_BYTES, HEAD_LINGER},
-    message::{DedupKey, Payload},
+    message::{DedupKey, Payload, Sender},
 };
 
 const START_MS: i64 = 1_000_000;
@@ -68,7 +68,7 @@ fn draft(bytes: usize) -> Draft {
 }
 
 fn with_id(id: Uuid) -> Draft {
-    Draft { id, dedup: Some(DedupKey::new(None, id)), ..draft(1) }
+    Draft { id, dedup: Some(DedupKey::new(Sender::Unasked, id)), ..draft(1) }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use tidings::{
+    access::{Rights, Verb},
     broker::{self, DataSetNow, Error, Shared, Topic, history::Reader},
     channel::{ChannelName, Pattern},
     cursor::{InvalidCursor, Owner, StreamCursor, channel_hash, old_hash},
@@ -93,7 +94,8 @@ async fn everywhere(
     let mut unseen = Unseen::default();
     let mut unreadable = Vec::new();
     if let Start::AfterStream(whole, newer) = plan {
-        (tracks, unseen) = after(source, pattern, channels, whole, newer).await?;
+        let rights = context.caller().rights();
+        (tracks, unseen) = after(source, &rights, pattern, channels, whole, newer).await?;
     } else {
         for some in channels.chunks(HEADS_PER_READ) {
             let heads = broker.heads(some).await.map_err(unavailable)?;
@@ -134,6 +136,7 @@ async fn turn(wide: &Semaphore) -> Result<SemaphorePermit<'_>, Status> {
 /// is read, whether the registry has it or not. What is known by a hash alone waits for the channel.
 async fn after(
     source: &Source,
+    rights: &Rights,
     pattern: &Pattern,
     registered: Vec<ChannelName>,
     whole: &StreamCursor,
@@ -154,15 +157,16 @@ async fn after(
         };
         tracks.insert(channel.clone(), Track::new(channel, reader, None));
     }
-    refuse_foreign(&source.broker, pattern, &unseen, newer).await?;
+    refuse_foreign(&source.broker, rights, pattern, &unseen, newer).await?;
     source.hub.put_back(unregistered);
     Ok((tracks, unseen))
 }
 
 /// A cursor of a channel that is known not to match the pattern is refused; one of a channel that nobody has seen waits
-/// for it.
+/// for it. So does one of a channel that the caller may not read: a refusal would say that the channel is there.
 async fn refuse_foreign(
     broker: &Shared,
+    rights: &Rights,
     pattern: &Pattern,
     unseen: &Unseen,
     newer: &[(Owner, Mark)],
@@ -176,7 +180,9 @@ async fn refuse_foreign(
     for some in all.chunks(HASHES_AT_ONCE) {
         for name in some.iter().map(ChannelName::as_str).filter(|name| !pattern.matches(name)) {
             let owners = [Owner::Hash(channel_hash(name)), Owner::Old(old_hash(name))];
-            if let Some(index) = owners.iter().find_map(|owner| waiting.get(owner)) {
+            if let Some(index) = owners.iter().find_map(|owner| waiting.get(owner))
+                && rights.covers(Verb::Subscribe, name)
+            {
                 return Err(status::invalid_cursor(format!("after[{index}]"), InvalidCursor::Foreign));
             }
         }

@@ -9,18 +9,19 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame};
-use tonic::{Status, body::Body};
+use tonic::Status;
 
+use super::lasting::Lasting;
 use crate::grpc;
 
 /// A response's body, beside the fault of its request's.
 pub(super) struct Faulty {
-    inner: Body,
+    inner: Lasting,
     fault: Arc<OnceLock<Status>>,
 }
 
 impl Faulty {
-    pub(super) fn new(inner: Body, fault: Arc<OnceLock<Status>>) -> Self {
+    pub(super) fn new(inner: Lasting, fault: Arc<OnceLock<Status>>) -> Self {
         Self { inner, fault }
     }
 

@@ -1,8 +1,12 @@
 //! Callers who have not signed in, and what is open to all: health, reflection, and the admin listener, which is on
 //! request.
 
-use tidings::pb::StreamMessagesRequest;
+use tidings::{
+    message::{DedupKey, Sender},
+    pb::{PublishRequest, StreamMessagesRequest},
+};
 use tidings_testing::RedisServer;
+use uuid::Uuid;
 
 use super::{Tried, denied, keys::Keys, refs, signed, unauthenticated};
 use crate::harness::{Admin, Publisher, Scraped, Subscriber, channel, text};
@@ -13,11 +17,14 @@ pub(super) const WAYS: &[&str] = &[
     "nobody, to publish where one may read",
     "nobody, by a pattern wider than what is open",
     "a bad token where nobody may do something",
+    "a message_id computed from a subject's",
     "the admin listener, for names and subjects",
     "the admin listener, by other paths",
     "the admin listener, by other methods",
     "the admin listener, for a call",
 ];
+
+const MESSAGE_ID: &str = "0192f0c1-2a3b-7c4d-8e5f-0123456789ab";
 
 fn refusals(scraped: &Scraped, reason: &str) -> f64 {
     scraped.value(&format!("tidings_refused_total{{reason=\"{reason}\"}}"))
@@ -26,8 +33,9 @@ fn refusals(scraped: &Scraped, reason: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn anonymous_callers_may_do_what_the_policy_says_and_nothing_else() {
     let (redis, keys) = (RedisServer::start(), Keys::new());
-    let mut tried = Tried::of(WAYS.split_at(5).0);
-    let policy = "anonymous = [\"visitor\"]\n[roles.visitor]\nsubscribe = [\"news.*\"]\n";
+    let mut tried = Tried::of(WAYS.split_at(6).0);
+    let policy = "anonymous = [\"visitor\"]\n[roles.visitor]\nsubscribe = [\"news.*\"]\npublish = [\"open\"]\n\
+                  [subjects]\nalice = [\"visitor\"]\n";
     let args = keys.args(&[&keys.policy(policy)]);
     let subscriber = Subscriber::start(&redis.url(), &refs(&args)).await;
     let publisher = Publisher::start(&redis.url(), &refs(&args)).await;
@@ -41,6 +49,21 @@ async fn anonymous_callers_may_do_what_the_policy_says_and_nothing_else() {
     tried.closed("nobody, by a pattern wider than what is open");
     unauthenticated(subscriber.client().stream_messages(signed("x", channel("news.eu"))).await, "no token");
     tried.closed("a bad token where nobody may do something");
+    // Anybody can compute by what key a subject's message_id is known, and send that as one of its own.
+    let id: Uuid = MESSAGE_ID.parse().expect("a UUID");
+    let derived = Uuid::from_bytes(*DedupKey::new(Sender::Subject("alice"), id).as_bytes());
+    let with_id = |id: Uuid| PublishRequest { message_id: id.to_string(), ..text("open", "x") };
+    let alice = keys.token("alice", &[], &[]);
+    let mut duplicates = Vec::new();
+    for id in [derived, id, derived] {
+        duplicates.push(publisher.client().publish(with_id(id)).await.expect("anybody's").into_inner().duplicate);
+    }
+    for id in [id, derived, id] {
+        let request = signed(&alice, with_id(id));
+        duplicates.push(publisher.client().publish(request).await.expect("allowed").into_inner().duplicate);
+    }
+    assert_eq!(duplicates, [false, false, true, false, false, true]);
+    tried.closed("a message_id computed from a subject's");
     publisher.stop();
     subscriber.stop();
 
@@ -55,7 +78,7 @@ async fn anonymous_callers_may_do_what_the_policy_says_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_listener_gives_numbers_and_nothing_else() {
     let (redis, keys) = (RedisServer::start(), Keys::new());
-    let (admin, mut tried) = (Admin::choose(), Tried::of(WAYS.split_at(5).1));
+    let (admin, mut tried) = (Admin::choose(), Tried::of(WAYS.split_at(6).1));
     let publisher = Publisher::start(&redis.url(), &refs(&keys.args(&[&admin.flag()]))).await;
     admin.shows("nobody was refused", |scraped| refusals(scraped, "unauthenticated") == 0.0).await;
     unauthenticated(publisher.client().publish(text("secret-channel", "x")).await, "nobody");

@@ -1,8 +1,13 @@
 //! With a good token: everything that it does not allow.
 
-use tidings::pb::{
-    ListChannelsRequest, ListChannelsResponse, ListMessagesRequest, PublishBatchRequest, PublishRequest,
-    PublishStreamRequest, PublishStreamResponse, StreamMessagesRequest, publish_stream_response::Result as Outcome,
+use tidings::{
+    channel::Names,
+    cursor,
+    message::{Epoch, Position},
+    pb::{
+        ListChannelsRequest, ListChannelsResponse, ListMessagesRequest, PublishBatchRequest, PublishRequest,
+        PublishStreamRequest, PublishStreamResponse, StreamMessagesRequest, publish_stream_response::Result as Outcome,
+    },
 };
 use tidings_testing::RedisServer;
 use tonic::Code;
@@ -35,6 +40,7 @@ pub(super) const WAYS: &[&str] = &[
     "the beginning of a granted beginning as a pattern",
     "a page token of another channel",
     "a cursor of another channel",
+    "a cursor of another channel, to see whether it is there",
     "the names of channels that one may not read",
     "another's page token of the list of channels",
     "another's use of a message_id",
@@ -154,6 +160,29 @@ async fn a_token_opens_what_it_grants_and_nothing_else() {
         let refused = subscribing.stream_messages(signed(&token, resume)).await.expect_err("of another channel");
         assert_eq!(reason(&refused), "INVALID_CURSOR");
         tried.closed("a cursor of another channel");
+
+        // A cursor beside that of a whole stream is compared with what its holder may read, and with nothing else.
+        let follow = StreamMessagesRequest { pattern: "orders.*".to_owned(), ..StreamMessagesRequest::default() };
+        let stream = subscribing.stream_messages(signed(&token, follow)).await.expect("allowed");
+        let whole = Stream::new(stream.into_inner()).started().await;
+        let cursor_of = |channel: &str| {
+            let names = Names::new("tidings", "").expect("valid");
+            cursor::encode(&names.parse(channel).expect("a name"), Position::new(Epoch::random(), 1))
+        };
+        let mut resumed = Vec::new();
+        for (by, channel) in
+            [(&token, "other"), (&token, "nowhere"), (&token, "news"), (&all, "other"), (&all, "nowhere")]
+        {
+            let after = vec![whole.clone(), cursor_of(channel)];
+            let resume = StreamMessagesRequest { pattern: "orders.*".to_owned(), after, ..Default::default() };
+            let opened = subscribing.stream_messages(signed(by, resume)).await;
+            resumed.push((channel, opened.err().map(|status| reason(&status))));
+        }
+        let foreign = Some("INVALID_CURSOR".to_owned());
+        let expected =
+            [("other", None), ("nowhere", None), ("news", foreign.clone()), ("other", foreign), ("nowhere", None)];
+        assert_eq!(resumed, expected);
+        tried.closed("a cursor of another channel, to see whether it is there");
 
         // What may not be read is not listed, page by page.
         names.clear();

@@ -14,6 +14,10 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest,
+};
 
 use super::{Tried, denied, keys::Keys, reason, refs, signed, unauthenticated};
 use crate::harness::{Publisher, Signer, Stream, Subscriber, TEST_TIMEOUT, channel, connect, text};
@@ -23,6 +27,7 @@ pub(super) const WAYS: &[&str] = &[
     "a token that expires while a pattern's stream is open",
     "a token that expires while a PublishStream is open",
     "a token that expires while a health watch is open",
+    "a token that expires while reflection is open",
     "a token that was good on the same connection",
     "a right that is taken away while its stream is open",
     "a right that is taken away while a PublishStream is open",
@@ -30,9 +35,9 @@ pub(super) const WAYS: &[&str] = &[
     "a key that was rotated away while a stream is open",
     "a token that was remembered before its key was taken away",
 ];
-const WAYS_OF_TIME: &[&str] = WAYS.split_at(5).0;
-const WAYS_OF_RIGHTS: &[&str] = WAYS.split_at(5).1.split_at(3).0;
-const WAYS_OF_KEYS: &[&str] = WAYS.split_at(8).1;
+const WAYS_OF_TIME: &[&str] = WAYS.split_at(6).0;
+const WAYS_OF_RIGHTS: &[&str] = WAYS.split_at(6).1.split_at(3).0;
+const WAYS_OF_KEYS: &[&str] = WAYS.split_at(9).1;
 
 /// How long clocks may differ.
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -90,13 +95,22 @@ async fn an_expired_token_ends_what_is_open_within_a_second() {
         requests.send(PublishStreamRequest { request: Some(text("a", "x")) }).await.expect("open");
         let mut health = HealthClient::new(connect(publisher.address).await);
         let watch = health.watch(signed(&late, HealthCheckRequest::default())).await.expect("within the leeway");
+        let mut reflection = ServerReflectionClient::new(connect(subscriber.address).await);
+        let (questions, received) = mpsc::channel(4);
+        let reflected = reflection.server_reflection_info(signed(&late, ReceiverStream::new(received))).await;
+        let mut reflected = reflected.expect("within the leeway").into_inner();
+        let list = MessageRequest::ListServices(String::new());
+        let list = ServerReflectionRequest { host: String::new(), message_request: Some(list) };
+        questions.send(list).await.expect("open");
+        assert!(reflected.message().await.expect("within the leeway").is_some());
         tokio::join!(
+            ends_in_time(reflected, expiry, "a token that expires while reflection is open"),
             ends_in_time(stream, expiry, "a token that expires while its stream is open"),
             ends_in_time(of_pattern, expiry, "a token that expires while a pattern's stream is open"),
             ends_in_time(publishing, expiry, "a token that expires while a PublishStream is open"),
             ends_in_time(watch.into_inner(), expiry, "a token that expires while a health watch is open"),
         );
-        WAYS_OF_TIME[..4].iter().for_each(|way| tried.closed(way));
+        WAYS_OF_TIME[..5].iter().for_each(|way| tried.closed(way));
         let again = client.stream_messages(signed(&late, channel("a"))).await.expect_err("it is over");
         assert_eq!(reason(&again), "TOKEN_EXPIRED");
         tried.closed("a token that was good on the same connection");
