@@ -53,14 +53,14 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// The key by which a broker recognises a repeat: the client's UUID, mixed with its sender where anybody signs in. So
-/// nobody can make another's publish a repeat by using its UUID first.
+/// The key by which a broker recognises a repeat: the client's UUID, mixed with its sender where anybody signs in.
+/// So nobody can make another's publish a repeat by using its UUID first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DedupKey([u8; 16]);
 
 impl DedupKey {
     /// That of a UUID. Where nobody signs in it is the UUID itself, as programs of before have it. Where some do, the
-    /// UUIDs of those who have not are hashed as well: anybody can compute a subject's key, and could send it as a UUID.
+    /// UUIDs of those who have not are hashed as well: anybody can compute a subject's key, and send it as a UUID.
     pub fn new(sender: Sender<'_>, id: Uuid) -> Self {
         let (context, subject) = match sender {
             Sender::Unasked => return Self(*id.as_bytes()),
