@@ -98,7 +98,8 @@ impl Grant {
         Ok(if is_prefix { Self::Prefix(name.to_owned()) } else { Self::Exact(name.to_owned()) })
     }
 
-    fn covers(&self, channel: &str) -> bool {
+    /// Whether it is about a channel of this name.
+    pub fn covers(&self, channel: &str) -> bool {
         match self {
             Self::Exact(name) => name == channel,
             Self::Prefix(prefix) => channel.starts_with(prefix.as_str()),

@@ -27,7 +27,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidings::access::{Grant, InvalidGrant, Rights, Verb};
+use tidings::{
+    access::{Grant, InvalidGrant, Rights, Verb},
+    limits::GRANTS,
+};
 use toml::Spanned;
 
 use self::certificates::Certificates;
@@ -53,6 +56,8 @@ pub struct Policy {
 #[derive(Debug, Clone, Default)]
 struct Role {
     grants: Vec<(Verb, Grant, usize)>,
+    /// The same, bounded.
+    rights: Rights,
 }
 
 /// Why a text is no policy.
@@ -78,6 +83,18 @@ pub enum InvalidPolicy {
         text: String,
         /// What is wrong with it.
         error: InvalidGrant,
+    },
+    /// More grants than are looked at.
+    #[error(
+        "line {line}: role {role:?} has more than {GRANTS} grants to {verb}; have a grant that ends in * cover some"
+    )]
+    TooMany {
+        /// From 1.
+        line: usize,
+        /// Which role has them.
+        role: String,
+        /// To do what.
+        verb: Verb,
     },
     /// A certificate can't have this name.
     #[error(
@@ -150,6 +167,13 @@ impl Policy {
                         text: spanned.get_ref().clone(),
                         error,
                     })?;
+                    // Once is enough, and the first one's line decides.
+                    if role.rights.grants(verb).contains(&grant) {
+                        continue;
+                    }
+                    if role.rights.add(verb, grant.clone()).is_err() {
+                        return Err(InvalidPolicy::TooMany { line: line(spanned), role: name, verb });
+                    }
                     role.grants.push((verb, grant, line(spanned)));
                 }
             }
@@ -204,60 +228,76 @@ impl Policy {
     }
 
     fn rights_of(&self, identity: &Identity, roles: &[&String]) -> Rights {
-        let mut rights = Rights::default();
-        for role in roles.iter().filter_map(|role| self.roles.get(*role)) {
-            for (verb, grant, _) in &role.grants {
-                if rights.grants(*verb).contains(grant) {
-                    continue;
-                }
-                // Beyond the limit there is less, never more.
-                if let Err(error) = rights.add(*verb, grant.clone()) {
-                    let subject = identity.acts_as();
-                    tracing::warn!(subject, %error, "a caller has more grants than are looked at");
-                    return rights;
-                }
-            }
+        let Granted { rights, cut, .. } = self.granted(roles);
+        // Beyond the limit there is less, never more.
+        if let Some(error) = cut {
+            let subject = identity.acts_as();
+            tracing::warn!(subject, %error, "a caller has more grants than are looked at");
         }
         rights
     }
 
-    /// Whether somebody may do something with a channel, and why.
+    /// What these roles grant, in their order, as far as it is looked at.
+    fn granted<'a>(&'a self, roles: &[&'a String]) -> Granted<'a> {
+        let (mut rights, mut lines) = (Rights::default(), Vec::new());
+        for name in roles {
+            let Some(role) = self.roles.get(*name) else { continue };
+            for (verb, grant, line) in &role.grants {
+                if rights.grants(*verb).contains(grant) {
+                    continue;
+                }
+                if let Err(error) = rights.add(*verb, grant.clone()) {
+                    return Granted { rights, lines, cut: Some(error) };
+                }
+                lines.push((*name, *verb, grant, *line));
+            }
+        }
+        Granted { rights, lines, cut: None }
+    }
+
+    /// Whether somebody may do something with a channel, and why: the same that services say.
     pub fn decide(&self, identity: &Identity, verb: Verb, channel: &str) -> Decision {
         let mut allowing = Vec::new();
         for (of, roles) in self.parts_of(identity) {
-            match self.allowing(of, &roles, verb, channel) {
-                Some(allowed) => allowing.push(allowed),
-                None => return Decision::No { of, roles: roles.into_iter().cloned().collect() },
+            let granted = self.granted(&roles);
+            match granted.lines.iter().find(|(_, own, grant, _)| *own == verb && grant.covers(channel)) {
+                Some((role, _, grant, line)) => {
+                    let (role, grant) = ((*role).clone(), (*grant).clone());
+                    allowing.push(Allowing { of, line: *line, role, grant });
+                }
+                None => {
+                    let roles = roles.into_iter().cloned().collect();
+                    return Decision::No { of, roles, is_cut: granted.cut.is_some() };
+                }
             }
         }
-        Decision::Yes(allowing)
-    }
-
-    /// The first grant of these roles that allows it.
-    fn allowing(&self, of: Part, roles: &[&String], verb: Verb, channel: &str) -> Option<Allowing> {
-        let grants = roles.iter().flat_map(|role| {
-            let grants = self.roles.get(*role).map(|role| &role.grants[..]).unwrap_or_default();
-            grants.iter().map(move |grant| (role, grant))
-        });
-        let mut allowing = grants.filter(|(_, (of, grant, _))| {
-            let mut rights = Rights::default();
-            rights.add(*of, grant.clone()).is_ok() && rights.covers(verb, channel)
-        });
-        let (role, (_, grant, line)) = allowing.next()?;
-        Some(Allowing { of, line: *line, role: (*role).clone(), grant: grant.clone() })
+        // What a token and a certificate have in common is bounded as well.
+        match allowing.first() {
+            Some(first) if !self.rights(identity).covers(verb, channel) => {
+                Decision::No { of: first.of, roles: vec![first.role.clone()], is_cut: true }
+            }
+            _ => Decision::Yes(allowing),
+        }
     }
 }
 
-/// A message without the values that it quotes.
+/// What some roles grant.
+struct Granted<'a> {
+    rights: Rights,
+    /// Each grant with its role and its line.
+    lines: Vec<(&'a String, Verb, &'a Grant, usize)>,
+    /// Why the rest is not looked at, where there is more.
+    cut: Option<InvalidGrant>,
+}
+
+/// A message without what it quotes of the file, which may be a secret where the wrong file is read: values stand in
+/// double quotes, keys and numbers in backticks.
 fn without_values(message: &str) -> String {
-    let mut pieces = message.split('"');
-    let first = pieces.next().unwrap_or_default();
-    // What has quotes within is cut off there.
-    if pieces.next().is_some() {
-        format!("{first}…{}", pieces.next_back().unwrap_or_default())
-    } else {
-        first.to_owned()
-    }
+    let Some(at) = message.find(['"', '`']) else { return message.to_owned() };
+    // These end in words of our own: what was expected instead.
+    let ends_in_ours = ["unknown field", "invalid type", "invalid value"].iter().any(|kind| message.starts_with(kind));
+    let end = message.rfind(", expected ").filter(|_| ends_in_ours);
+    format!("{}…{}", &message[..at], end.map_or("", |end| &message[end..]))
 }
 
 #[cfg(test)]

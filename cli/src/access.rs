@@ -3,13 +3,18 @@
 use std::{fs, io, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use tidings::{
     access::{Grant, Verb},
     limits::COMMAND_TOKEN_LIFETIME,
 };
-use tidings_auth::{Decision, Identity, Policy, SigningKey, Wanted};
+use tidings_auth::{Allowing, Decision, Identity, Policy, SigningKey, Wanted};
 
-use crate::{error::Error, output::Out};
+use crate::{
+    error::Error,
+    output::{Out, OutputOrJson},
+    render::to_json,
+};
 
 /// Make keys and tokens for development
 ///
@@ -33,7 +38,7 @@ enum TokenCommand {
         /// How the files are to be called
         name: PathBuf,
     },
-    /// Sign a token, and print it
+    /// Sign a token, and print it: the token alone, on one line, so it has no --output
     Mint(Mint),
 }
 
@@ -114,7 +119,8 @@ Examples:
   tidings auth check --policy policy.toml --subject alice publish orders.eu
   tidings auth check --policy policy.toml --subject bob --group sales subscribe orders.eu
   tidings auth check --policy policy.toml --certificate spiffe://prod.example/ns/shop/orders publish orders.eu
-  tidings auth check --policy policy.toml publish orders.eu      for callers who have not signed in")]
+  tidings auth check --policy policy.toml publish orders.eu      for callers who have not signed in
+  tidings auth check --policy policy.toml --subject bob publish orders.eu --json | jq .allowed")]
 pub(crate) struct Auth {
     #[command(subcommand)]
     what: AuthCommand,
@@ -141,11 +147,60 @@ struct Check {
     /// allowed
     #[arg(long, value_name = "NAME")]
     certificate: Option<String>,
+    #[command(flatten)]
+    output: OutputOrJson,
     /// publish, subscribe or manage
     #[arg(value_parser = verb)]
     verb: Verb,
     /// The channel
     channel: String,
+}
+
+#[derive(Serialize)]
+struct JsonDecision {
+    allowed: bool,
+    /// What allows it: to the token, and to the certificate where there is one as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by: Vec<JsonAllowing>,
+    /// Which of the two is not allowed it, and the roles that this one has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denied: Option<JsonDenied>,
+}
+
+#[derive(Serialize)]
+struct JsonAllowing {
+    of: String,
+    line: usize,
+    role: String,
+    grant: String,
+}
+
+#[derive(Serialize)]
+struct JsonDenied {
+    of: String,
+    roles: Vec<String>,
+    /// Whether these grant more than is looked at.
+    too_many_grants: bool,
+}
+
+impl From<&Decision> for JsonDecision {
+    fn from(decision: &Decision) -> Self {
+        match decision {
+            Decision::Yes(all) => {
+                let by = all.iter().map(|Allowing { of, line, role, grant }| JsonAllowing {
+                    of: of.to_string(),
+                    line: *line,
+                    role: role.clone(),
+                    grant: grant.to_string(),
+                });
+                Self { allowed: true, by: by.collect(), denied: None }
+            }
+            Decision::No { of, roles, is_cut } => {
+                let denied = JsonDenied { of: of.to_string(), roles: roles.clone(), too_many_grants: *is_cut };
+                Self { allowed: false, by: Vec::new(), denied: Some(denied) }
+            }
+        }
+    }
 }
 
 fn verb(text: &str) -> Result<Verb, String> {
@@ -167,7 +222,11 @@ impl Auth {
         });
         let identity = Identity { subject: check.subject, groups: check.group, certificate };
         let decision = policy.decide(&identity, check.verb, &check.channel);
-        out.line(format_args!("{decision}"))?;
+        if check.output.is_json() {
+            out.line(to_json(&JsonDecision::from(&decision)))?;
+        } else {
+            out.line(format_args!("{decision}"))?;
+        }
         match decision {
             Decision::Yes(_) => Ok(()),
             Decision::No { .. } => Err(Error::No),

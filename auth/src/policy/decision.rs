@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tidings::access::Grant;
+use tidings::{access::Grant, limits::GRANTS};
 
 /// What a policy says to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Decision {
         of: Part,
         /// The roles that this one has.
         roles: Vec<String>,
+        /// Whether they grant more than is looked at, which may have allowed it.
+        is_cut: bool,
     },
 }
 
@@ -54,9 +56,13 @@ impl fmt::Display for Decision {
                 }
                 Ok(())
             }
-            Self::No { of, roles } if roles.is_empty() => write!(f, "no: the {of} has no role"),
-            Self::No { of, roles } => {
-                write!(f, "no: nothing in the roles of the {of} grants it ({})", roles.join(", "))
+            Self::No { of, roles, .. } if roles.is_empty() => write!(f, "no: the {of} has no role"),
+            Self::No { of, roles, is_cut } => {
+                write!(f, "no: nothing in the roles of the {of} grants it ({})", roles.join(", "))?;
+                match is_cut {
+                    true => write!(f, "; they have more than {GRANTS} grants of a kind, and no more are looked at"),
+                    false => Ok(()),
+                }
             }
         }
     }

@@ -109,8 +109,19 @@ fn a_token_over_a_certificate_may_do_what_both_may() {
 
 #[test]
 fn what_is_no_policy_is_not_repeated() {
-    for text in ["roles = \"s3cret\"", "s3cret", "anonymous = [\"a\"]\n\"s3cret", "[roles.a]\npublish = \"s3\\\"cret\""]
-    {
+    for text in [
+        "roles = \"s3cret\"",
+        "s3cret",
+        "anonymous = [\"a\"]\n\"s3cret",
+        "[roles.a]\npublish = \"s3\\\"cret\"",
+        "s3cret = 1",
+        "'s3`, expected cret' = 1",
+        "[roles.a]\ns3cret = [1]",
+        "roles.s3cret = 1\nroles.s3cret = 2",
+        "[roles]\n\"a`s3\\\"cret\" = 5",
+        "anonymous = [ 3733 s3cret ]",
+        "s3cret",
+    ] {
         let error = Policy::parse(text).expect_err("no policy").to_string();
         assert!(error.starts_with("line ") && !error.contains("s3") && !error.contains("cret"), "{error}");
     }
@@ -130,8 +141,8 @@ fn what_is_wrong_is_named_with_its_line() {
         ("[roles.a]\npublish = [\n\"ok\",\n\"\"]", "line 4"),
         ("[roles.a]\n[subjects]\n\"x\" = [\"b\"]", "line 3: there is no role \"b\""),
         ("anonymous = [\"b\"]", "line 1"),
-        ("[roles.a]\npubish = []", "unknown field `pubish`"),
-        ("[role.a]\npublish = []", "unknown field `role`"),
+        ("[roles.a]\npubish = []", "line 2: unknown field …, expected one of `publish`"),
+        ("[role.a]\npublish = []", "line 1: unknown field …, expected one of `roles`"),
         ("[roles.a]\npublish = \"a\"", "line 2"),
         ("[roles", "line 1"),
         ("[certificates]\n\"a.example\" = [\"b\"]", "line 2: there is no role \"b\""),
@@ -147,6 +158,30 @@ fn what_is_wrong_is_named_with_its_line() {
         let error = Policy::parse(text).expect_err(text).to_string();
         assert!(error.contains(words), "{text}: {error}");
     }
+}
+
+#[test]
+fn a_role_has_as_many_grants_as_are_looked_at() {
+    let role = |count: usize| {
+        let grants: String = (0..count).map(|n| format!("\"n{n}\",\n")).collect();
+        format!(
+            "[roles.a]\npublish = [\n{grants}\"n0\",\n]\n[roles.b]\npublish = [\"x\"]\n[subjects]\nalice = [\"a\", \"b\"]\n"
+        )
+    };
+    let error = Policy::parse(&role(GRANTS + 1)).expect_err("too many").to_string();
+    assert_eq!(
+        error,
+        "line 259: role \"a\" has more than 256 grants to publish; have a grant that ends in * cover some"
+    );
+    // Two roles may have more, and then the answer is that of the service.
+    let (policy, alice) = (Policy::parse(&role(GRANTS)).expect("a policy"), named("alice", &[]));
+    assert!(!policy.rights(&alice).covers(Verb::Publish, "x"));
+    assert_eq!(
+        policy.decide(&alice, Verb::Publish, "x").to_string(),
+        "no: nothing in the roles of the token grants it (a, b); they have more than 256 grants of a kind, and no more \
+         are looked at"
+    );
+    assert!(policy.decide(&alice, Verb::Publish, "n255").to_string().starts_with("yes: line 258"));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use serde_json::json;
+
 use crate::harness::{Process, Served, TEST_TIMEOUT, binary, clean_command};
 
 #[test]
@@ -100,4 +102,38 @@ fn a_log_filter_never_silences_everything_by_mistake() {
     process.signal("TERM");
     assert!(process.wait(TEST_TIMEOUT).success());
     assert!(process.output().contains("stopping"), "{}", process.output());
+}
+
+#[test]
+fn auth_check_prints_for_people_and_for_programs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let policy = folder.path().join("policy.toml");
+    let text = "[roles.clerk]\npublish = [\"orders.*\"]\n[subjects]\nalice = [\"clerk\"]\n";
+    std::fs::write(&policy, text).expect("a file");
+    let check = |more: &[&str]| {
+        let policy = policy.display().to_string();
+        let args = [&["auth", "check", "--policy", &policy, "--subject", "alice"], more].concat();
+        let output = std::process::Command::new(binary("tidings")).args(args).output().expect("it runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let (yes, no) = (["publish", "orders.eu"], ["subscribe", "orders.eu"]);
+    assert_eq!(check(&yes), (Some(0), "yes: line 2, orders.* in role clerk\n".to_owned()));
+    for form in [&["--output", "json"][..], &["--json"]] {
+        for (asked, code, expected) in [
+            (
+                yes,
+                0,
+                json!({"allowed": true, "by": [{"of": "token", "line": 2, "role": "clerk", "grant": "orders.*"}]}),
+            ),
+            (no, 1, json!({"allowed": false, "denied": {"of": "token", "roles": ["clerk"], "too_many_grants": false}})),
+        ] {
+            let (exit, printed) = check(&[&asked[..], form].concat());
+            assert_eq!(printed.lines().count(), 1, "{printed}");
+            let printed: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+            assert_eq!((exit, printed), (Some(code), expected));
+        }
+    }
+    let (exit, printed) = check(&[&no[..], &["--output", "text"]].concat());
+    assert!(exit == Some(1) && printed.starts_with("no: "), "{exit:?} {printed}");
+    assert_eq!(check(&[&no[..], &["--output", "xml"]].concat()).0, Some(2));
 }
