@@ -69,6 +69,7 @@ impl KeyRing {
             }
         };
         let keys = file.changed()?.unwrap_or_default();
+        keys.log_passed();
         let source = Source::File(Mutex::new(file));
         Ok(Self { keys: ArcSwapOption::from_pointee(keys), source, lack: watch::Sender::new(None) })
     }
@@ -107,6 +108,7 @@ impl KeyRing {
             Fetched::Same => {}
             Fetched::New(keys) => {
                 tracing::info!(?keys, "the keys for tokens have changed");
+                keys.log_passed();
                 self.keys.store(Some(Arc::new(keys)));
                 self.lack.send_replace(None);
             }
@@ -125,6 +127,7 @@ impl KeyRing {
             Ok(None) => {}
             Ok(Some(keys)) => {
                 tracing::info!(?keys, path = %file.file.path().display(), "the keys for tokens have changed");
+                keys.log_passed();
                 metrics::read_again(metrics::File::Keys, true);
                 self.keys.store(Some(Arc::new(keys)));
             }

@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation, decode, decode_header,
-    errors::ErrorKind,
-    jwk::{AlgorithmParameters, JwkSet, KeyAlgorithm},
-};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
 use serde_json::Value;
 use tidings::limits::{JWKS_KEYS, SECRET_BYTES, SUBJECT_BYTES, TOKEN_BYTES, TOKEN_LEEWAY};
@@ -28,6 +24,9 @@ pub enum InvalidKeys {
     /// A key that can't be used.
     #[error("key {0}: {1}")]
     Key(usize, String),
+    /// Keys, and none of them for the signatures of tokens.
+    #[error("none of its {0} keys can check a token; key 1: {1}")]
+    NoneUsable(usize, &'static str),
     /// None at all, or more than anybody rotates through.
     #[error("it has {0} keys; between 1 and {JWKS_KEYS} are needed")]
     Count(usize),
@@ -37,6 +36,8 @@ pub enum InvalidKeys {
 #[derive(Default)]
 pub(crate) struct Keys {
     keys: Vec<Key>,
+    /// Those of their set that are for something else, and why.
+    passed: Vec<(usize, &'static str)>,
 }
 
 struct Key {
@@ -45,6 +46,12 @@ struct Key {
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
     is_secret: bool,
+}
+
+/// A set as it is written. Providers add keys and members of their own: what is not understood is looked at one by one.
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<Value>,
 }
 
 /// What a good token says.
@@ -90,38 +97,43 @@ impl Keys {
         }
         let key = DecodingKey::from_secret(secret).map_err(|error| InvalidKeys::Key(1, error.to_string()))?;
         let algorithms = vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-        Ok(Self { keys: vec![Key { id: None, algorithms, key, is_secret: true }] })
+        Ok(Self { keys: vec![Key { id: None, algorithms, key, is_secret: true }], passed: Vec::new() })
     }
 
+    /// Reads a set of public keys as providers publish them. A key that is for something else, or of a kind that is not
+    /// known here, is passed over (RFC 7517, sections 4.2, 4.3 and 5).
+    ///
+    /// # Errors
+    ///
+    /// It is no set, has a secret, or no key that can check a token.
     pub(crate) fn jwks(bytes: &[u8]) -> Result<Self, InvalidKeys> {
-        let set: JwkSet = serde_json::from_slice(bytes)
+        let set: Set = serde_json::from_slice(bytes)
             .map_err(|error| InvalidKeys::Json { line: error.line(), column: error.column() })?;
         if set.keys.is_empty() || set.keys.len() > JWKS_KEYS {
             return Err(InvalidKeys::Count(set.keys.len()));
         }
-        let mut keys = Vec::new();
+        let (mut keys, mut passed) = (Vec::new(), Vec::new());
         for (index, jwk) in (1..).zip(&set.keys) {
-            let wrong = |text: String| InvalidKeys::Key(index, text);
-            // Everyone who may read the set could sign with it.
-            if matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_)) {
-                return Err(wrong(
-                    "it is a secret; a key set has public keys, and a secret has a file of its own".to_owned(),
-                ));
+            if let Some(secret) = jwk::secret(jwk) {
+                return Err(InvalidKeys::Key(index, secret.to_owned()));
             }
-            let key = DecodingKey::from_jwk(jwk).map_err(|error| wrong(error.to_string()))?;
-            let family = key.family();
-            let algorithms = family.algorithms().iter().copied();
-            let algorithms: Vec<_> = algorithms
-                .filter(|algorithm| {
-                    jwk.common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(*algorithm))
-                })
-                .collect();
-            if algorithms.is_empty() {
-                return Err(wrong("no signature of a token is made with its `alg`".to_owned()));
+            match jwk::read(jwk) {
+                Ok((id, algorithms, key)) => keys.push(Key { id, algorithms, key, is_secret: false }),
+                Err(why) => passed.push((index, why)),
             }
-            keys.push(Key { id: jwk.common.key_id.clone(), algorithms, key, is_secret: false });
         }
-        Ok(Self { keys })
+        match passed.first() {
+            Some((_, why)) if keys.is_empty() => return Err(InvalidKeys::NoneUsable(set.keys.len(), why)),
+            _ => {}
+        }
+        Ok(Self { keys, passed })
+    }
+
+    /// Says which keys of a set that has just come into force are passed over.
+    pub(crate) fn log_passed(&self) {
+        for (key, why) in &self.passed {
+            tracing::info!(key, why, "a key of the set can't check tokens, and is passed over");
+        }
     }
 
     /// Reads a token, and believes it if a key of these has signed it, for this server, and it is its time.
@@ -184,5 +196,6 @@ impl fmt::Debug for Keys {
     }
 }
 
+mod jwk;
 #[cfg(test)]
 mod tests;

@@ -140,11 +140,93 @@ fn a_secret_can_not_be_guessed() {
 
 #[test]
 fn a_key_set_has_public_keys() {
-    let secret = json!({"keys": [{"kty": "oct", "kid": "a", "k": "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA"}]});
-    let error = Keys::jwks(secret.to_string().as_bytes()).expect_err("a secret");
-    assert!(error.to_string().contains("it is a secret"), "{error}");
-    for text in ["", "{}", "{\"keys\": {}}", "{\"keys\": [{\"kty\": \"RSA\"}]}"] {
+    let secret = json!({"kty": "oct", "kid": "a", "k": "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA"});
+    let private = with_member(&pair("b").1, "d", json!("AA"));
+    for (secret, words) in [(secret, "key 2: it is a secret"), (private, "key 2: it is a private key")] {
+        let set = json!({"keys": [pair("a").1, secret]});
+        let error = Keys::jwks(set.to_string().as_bytes()).expect_err("a secret").to_string();
+        assert!(error.starts_with(words), "{error}");
+    }
+    for text in ["", "{}", "{\"keys\": {}}", "[]", "{\"keys\": [{\"kty\": \"RSA\"}]}", "{\"keys\": [1]}"] {
         assert!(Keys::jwks(text.as_bytes()).is_err(), "{text}");
     }
     assert!(matches!(Keys::jwks(b"{\"keys\": []}"), Err(InvalidKeys::Count(0))));
+}
+
+/// A key that signs, and its public half in a set.
+fn pair(kid: &str) -> (crate::SigningKey, Value) {
+    let (private, public) = crate::SigningKey::generate().expect("a key");
+    let set: Value = serde_json::from_str(&public).expect("JSON");
+    let private = crate::SigningKey::read(private.as_bytes()).expect("a key");
+    let mut jwk = set["keys"][0].clone();
+    // Tokens of such a key name it by the name that it was made with.
+    if kid != "own" {
+        jwk["kid"] = json!(kid);
+    }
+    (private, jwk)
+}
+
+fn with_member(jwk: &Value, name: &str, value: Value) -> Value {
+    let mut jwk = jwk.clone();
+    jwk[name] = value;
+    jwk
+}
+
+#[test]
+fn keys_of_a_set_that_are_for_something_else_are_passed_over() {
+    let (signing, own) = pair("own");
+    let wanted = crate::Wanted {
+        issuer: "https://issuer".to_owned(),
+        audience: "tidings".to_owned(),
+        subject: "alice".to_owned(),
+        groups: Vec::new(),
+        grants: Vec::new(),
+        lifetime: Duration::from_secs(600),
+    };
+    let token = signing.mint(&wanted).expect("a token");
+    let foreign = [
+        // As Keycloak publishes it.
+        json!({"kid": "e", "kty": "RSA", "alg": "RSA-OAEP", "use": "enc", "n": "sXch8P0", "e": "AQAB", "x5c": ["AA"]}),
+        json!({"kid": "k", "kty": "EC", "crv": "secp256k1", "alg": "ES256K", "use": "sig", "x": "AA", "y": "AA"}),
+        json!({"kid": "p", "kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}),
+        json!({"kid": "q", "kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
+        json!({"kid": "o", "kty": "OKP", "crv": "X25519", "x": "AA"}),
+        json!({"kid": "r", "kty": "RSA", "alg": "ES256", "n": "sXch8P0", "e": "AQAB"}),
+        json!({"kid": "s", "kty": "RSA", "n": "sXch8P0"}),
+        json!({"kid": "t", "kty": "OKP", "crv": "Ed25519", "x": "not base64!"}),
+        json!({"kid": 7, "kty": "OKP", "crv": "Ed25519", "x": "AA"}),
+        json!({"kid": "u"}),
+        json!("a text"),
+    ];
+    for one in foreign.iter().map(std::slice::from_ref).chain([&foreign[..]]) {
+        let both = [one, std::slice::from_ref(&own)].concat();
+        let set = json!({"keys": both, "more": 1});
+        let keys = Keys::jwks(set.to_string().as_bytes()).expect("one is good");
+        assert_eq!(keys.keys.len(), 1, "{one:?}");
+        keys.check(&token, &expected()).expect("believed");
+        let alone = json!({"keys": one});
+        let error = Keys::jwks(alone.to_string().as_bytes()).expect_err("none is good").to_string();
+        assert!(error.starts_with(&format!("none of its {} keys can check a token; key 1: ", one.len())), "{error}");
+    }
+    // What a key is for counts, however good its signature.
+    for (name, value) in [
+        ("use", json!("enc")),
+        ("use", json!(["sig"])),
+        ("key_ops", json!(["sign"])),
+        ("key_ops", json!("verify")),
+        ("key_ops", json!([])),
+        ("alg", json!("ES256")),
+        ("alg", json!(7)),
+    ] {
+        let alone = json!({"keys": [with_member(&own, name, value.clone())]});
+        assert!(Keys::jwks(alone.to_string().as_bytes()).is_err(), "{name}: {value}");
+        // Beside another key it is not believed either.
+        let beside = json!({"keys": [pair("b").1, with_member(&own, name, value.clone())]});
+        let keys = Keys::jwks(beside.to_string().as_bytes()).expect("one is good");
+        assert!(keys.check(&token, &expected()).is_err(), "{name}: {value}");
+    }
+    for (name, value) in [("use", json!("sig")), ("key_ops", json!(["sign", "verify"])), ("alg", json!("EdDSA"))] {
+        let set = json!({"keys": [with_member(&own, name, value)]});
+        Keys::jwks(set.to_string().as_bytes()).expect("good").check(&token, &expected()).expect("believed");
+    }
 }
