@@ -1,9 +1,9 @@
 //! How the commands find the services: addresses as flags, connections that notice when the other side is gone, and how
 //! long an answer may take.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::Args;
+use clap::{Arg, Args, Command, builder::TypedValueParser, error::ErrorKind};
 use tidings::{
     limits::{
         COMMAND_KEEPALIVE_INTERVAL, COMMAND_KEEPALIVE_TIMEOUT, COMMAND_TIMEOUT, COMMAND_TIMEOUT_MAX,
@@ -34,6 +34,8 @@ pub(crate) struct PublisherAddress {
         long = "publisher",
         value_name = "URL",
         env = "TIDINGS_PUBLISHER",
+        hide_env_values = true,
+        value_parser = AddressParser,
         default_value = "http://127.0.0.1:3000"
     )]
     pub(crate) address: Address,
@@ -48,6 +50,8 @@ pub(crate) struct SubscriberAddress {
         long = "subscriber",
         value_name = "URL",
         env = "TIDINGS_SUBSCRIBER",
+        hide_env_values = true,
+        value_parser = AddressParser,
         default_value = "http://127.0.0.1:3001"
     )]
     pub(crate) address: Address,
@@ -191,10 +195,32 @@ impl fmt::Display for Address {
     }
 }
 
+/// Reads an [`Address`]. One with a password is refused without being shown: clap repeats what it refuses.
+#[derive(Debug, Clone)]
+pub(crate) struct AddressParser;
+
+impl TypedValueParser for AddressParser {
+    type Value = Address;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Address, clap::Error> {
+        if value.as_encoded_bytes().contains(&b'@') {
+            let arg = arg.map(ToString::to_string).unwrap_or_default();
+            let text = format!("invalid value for '{arg}': {NO_USER}\n");
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command));
+        }
+        (|text: &str| text.parse::<Address>()).parse_ref(command, arg, value)
+    }
+}
+
+const NO_USER: &str = "an address has no user and no password; sign in with --token-file or --cert";
+
 impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('@') {
+            return Err(NO_USER.to_owned());
+        }
         let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let endpoint = Endpoint::from_shared(url).map_err(|_| "it is not of the form http://HOST:PORT".to_owned())?;
         match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
@@ -224,7 +250,9 @@ mod tests {
         {
             assert!(good.parse::<Address>().is_ok(), "{good}");
         }
-        for bad in ["", "localhost", "https://localhost", "ftp://localhost:1", "http://:3000", "a b:1"] {
+        for bad in
+            ["", "localhost", "https://localhost", "ftp://localhost:1", "http://:3000", "a b:1", "http://u:p@h:1"]
+        {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

@@ -7,7 +7,7 @@ use tidings::limits::HEALTHCHECK_TIMEOUT;
 use tidings_runtime::healthcheck::{check, check_at};
 
 use crate::{
-    client::{Address, ClientTls, timeout},
+    client::{Address, AddressParser, ClientTls, timeout},
     error::Error,
     serve::Listen,
 };
@@ -25,13 +25,15 @@ Examples:
   tidings healthcheck --publisher publisher.example:3000  a publisher elsewhere, and the subscriber of this machine")]
 pub(crate) struct Healthcheck {
     /// The services to ask, instead of a publisher and a subscriber
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", value_parser = AddressParser)]
     addresses: Vec<Address>,
     /// The publisher to ask
-    #[arg(long = "publisher", value_name = "URL", env = "TIDINGS_PUBLISHER")]
+    #[arg(long = "publisher", value_name = "URL", env = "TIDINGS_PUBLISHER", hide_env_values = true,
+        value_parser = AddressParser)]
     publisher_address: Option<Address>,
     /// The subscriber to ask
-    #[arg(long = "subscriber", value_name = "URL", env = "TIDINGS_SUBSCRIBER")]
+    #[arg(long = "subscriber", value_name = "URL", env = "TIDINGS_SUBSCRIBER", hide_env_values = true,
+        value_parser = AddressParser)]
     subscriber_address: Option<Address>,
     #[command(flatten)]
     listen: Listen,

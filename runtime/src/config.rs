@@ -259,6 +259,9 @@ pub enum Error {
     /// Callers can't be identified.
     #[error("callers can't be identified (--auth-…)")]
     Auth(#[from] tidings_auth::Error),
+    /// The address of the key server can't be used. Its text is not repeated: it may hold a password.
+    #[error("--auth-jwks: {0}")]
+    KeyUrl(&'static str),
     /// The key server can't be asked.
     #[error("the key server can't be asked (--auth-jwks)")]
     KeyServer(#[from] KeyClientError),

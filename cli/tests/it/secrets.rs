@@ -319,6 +319,7 @@ fn help_and_what_ends_a_program_have_no_secret() {
     let files = Files::new();
     let pair = Authority::new().sign(&["a.test"]);
     let (stray, key) = (files.write("stray", &format!("{STRAY}\n")), files.write("key.pem", &pair.key));
+    let field = files.write("field.toml", &format!("'{STRAY}' = 1\n"));
     let listed = files.write("listed.toml", &format!("roles = \"{STRAY}\"\n"));
     let json = |name: &str, text: String| files.write(name, &text);
     let jwks = [
@@ -333,6 +334,7 @@ fn help_and_what_ends_a_program_have_no_secret() {
     secrets.extend(parts(&pair.key));
     let mut said = Said::default();
     let url = format!("redis://bob:{PASSWORD}@127.0.0.1:1/0");
+    let keys_url = format!("https://u:{PASSWORD}@127.0.0.1:1/x");
     let flag = |name: &str, path: &PathBuf| format!("--{name}={}", path.display());
     let signed = ["--auth-issuer=i".to_owned(), "--auth-audience=a".to_owned()];
     for program in ["tidings-publisher", "tidings-subscriber", "tidings"] {
@@ -344,6 +346,15 @@ fn help_and_what_ends_a_program_have_no_secret() {
         for help in ["--help", "-h"] {
             let variables = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_PASSWORD_FILE", "/run/x")];
             note(vec![help.to_owned()], &variables);
+            // Whatever may be an address may have a password in it.
+            for name in ["TIDINGS_AUTH_JWKS", "TIDINGS_PUBLISHER", "TIDINGS_SUBSCRIBER"] {
+                note(vec![help.to_owned()], &[(name, keys_url.as_str())]);
+            }
+        }
+        for bad in ["https://u:{}@h/x", "http://u:{}@h/x", "ftp://u:{}@h", "https://u:{}@[/x", "http://h/{}", "://{}"] {
+            let url = bad.replace("{}", PASSWORD);
+            note([vec![format!("--auth-jwks={url}")], signed.to_vec()].concat(), &[]);
+            note(signed.to_vec(), &[("TIDINGS_AUTH_JWKS", url.as_str())]);
         }
         for bad in [
             "redis://bob:{}@host:port",
@@ -364,7 +375,7 @@ fn help_and_what_ends_a_program_have_no_secret() {
         for jwks in &jwks {
             note([vec![flag("auth-jwks", jwks)], signed.to_vec()].concat(), &[]);
         }
-        for policy in [&stray, &key, &listed] {
+        for policy in [&stray, &key, &listed, &field] {
             let args = vec![flag("auth-jwks", &jwks[0]), flag("auth-policy", policy)];
             note([args, signed.to_vec()].concat(), &[]);
         }
@@ -373,10 +384,25 @@ fn help_and_what_ends_a_program_have_no_secret() {
             &[],
         );
     }
-    for policy in [&stray, &key, &listed] {
+    for policy in [&stray, &key, &listed, &field] {
         let args = ["auth", "check", "--policy", &policy.to_string_lossy(), "--subject", "s", "publish", "c"];
         said.note("auth check", written("tidings", &[], &args.map(str::to_owned)));
     }
+    for (flag, name, command) in [
+        ("--publisher", "TIDINGS_PUBLISHER", &["publish", "c", "x"][..]),
+        ("--subscriber", "TIDINGS_SUBSCRIBER", &["channels"]),
+        ("--subscriber", "TIDINGS_SUBSCRIBER", &["list", "c"]),
+        ("--subscriber", "TIDINGS_SUBSCRIBER", &["tail", "c"]),
+        ("--publisher", "TIDINGS_PUBLISHER", &["healthcheck"]),
+    ] {
+        let args = |more: &[&str]| [command, more].concat().iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
+        for bad in [keys_url.clone(), format!("u:{PASSWORD}@127.0.0.1:1"), format!("ftp://u:{PASSWORD}@h")] {
+            said.note(&format!("{command:?} {flag}"), written("tidings", &[], &args(&[flag, &bad])));
+            said.note(&format!("{command:?} {name}"), written("tidings", &[(name, &bad)], &args(&[])));
+            said.note(&format!("{command:?} --help {name}"), written("tidings", &[(name, &bad)], &args(&["--help"])));
+        }
+    }
+    said.note("healthcheck", written("tidings", &[], &["healthcheck".to_owned(), keys_url.clone()]));
     for token in [&stray, &key] {
         let file = token.to_string_lossy().into_owned();
         let args = ["publish", "c", "x", "--token-file", &file, "--publisher", "127.0.0.1:1", "--timeout", "1s"];

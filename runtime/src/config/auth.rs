@@ -1,6 +1,6 @@
 //! Who may call.
 
-use std::{path::PathBuf, str::FromStr, sync::Arc};
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use clap::{ArgGroup, Args, builder::BoolishValueParser};
 use tidings_auth::{Accounts, Authenticator, FetchKeys, KeySource, Settings};
@@ -22,6 +22,7 @@ pub struct AuthFlags {
     #[arg(
         long,
         env = "TIDINGS_AUTH_JWKS",
+        hide_env_values = true,
         value_name = "FILE-OR-URL",
         groups = ["auth_keys", "signing_in"],
         requires = "auth_issuer",
@@ -61,20 +62,30 @@ pub struct AuthFlags {
     pub auth_closed: bool,
 }
 
-/// Where public keys are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where public keys are. An address may hold a password, with which it is refused, so it is not shown before.
+#[derive(Clone, PartialEq, Eq)]
 pub enum KeySet {
     /// In a file.
     File(PathBuf),
-    /// On a server.
-    Server(KeyUrl),
+    /// On a server: its address, which is checked in [`AuthFlags::open`].
+    Server(String),
 }
 
 impl FromStr for KeySet {
-    type Err = &'static str;
+    type Err = std::convert::Infallible;
 
+    // Checked only later: clap would show a value that it refuses.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.contains("://") { text.parse().map(Self::Server) } else { Ok(Self::File(text.into())) }
+        Ok(if text.contains("://") { Self::Server(text.to_owned()) } else { Self::File(text.into()) })
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Server(_) => f.write_str("Server(…)"),
+        }
     }
 }
 
@@ -88,7 +99,8 @@ impl AuthFlags {
         Ok(match (&self.auth_jwks, &self.auth_secret_file) {
             (Some(KeySet::File(path)), _) => Some(KeySource::Jwks(path.clone())),
             (Some(KeySet::Server(url)), _) => {
-                let client: Arc<dyn FetchKeys> = KeyClient::open(url.clone(), self.auth_jwks_ca.as_deref())?;
+                let url: KeyUrl = url.parse().map_err(Error::KeyUrl)?;
+                let client: Arc<dyn FetchKeys> = KeyClient::open(url, self.auth_jwks_ca.as_deref())?;
                 Some(KeySource::Server(client))
             }
             (None, Some(path)) => Some(KeySource::Secret(path.clone())),
