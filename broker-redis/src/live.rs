@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use tidings::{
     broker::{LiveCommand, LiveEvent, State},
     channel::Names,
-    limits::{LOG_QUIET, PROBE_INTERVAL},
+    limits::{BACKOFF_MAX, LOG_QUIET, PROBE_INTERVAL},
     metrics,
 };
 use tokio::{
@@ -71,7 +71,8 @@ struct Live {
     topics: Topics,
     /// It was said that sessions are of no use, and none has worked since.
     warned: bool,
-    /// A session that worked was lost for this reason, and the command connection of that time.
+    /// A session that worked, or the second in a row that did not last, was lost for this reason, and the command
+    /// connection of that time.
     closed: Option<(Option<u64>, String)>,
     /// When the log last said that such a session was the only one.
     said_closed: Option<Instant>,
@@ -92,12 +93,12 @@ pub(super) async fn keep(
 impl Live {
     async fn keep_on(mut self) {
         let mut backoff = Backoff::default();
-        let (mut is_reported, mut connected) = (false, false);
+        let (mut is_reported, mut connected, mut lasted) = (false, false, true);
         loop {
             let settings = Arc::clone(&self.settings);
             let reason = match LiveSession::open(settings).await {
                 Ok(mut session) => {
-                    backoff = Backoff::default();
+                    let opened = Instant::now();
                     if std::mem::replace(&mut connected, true) {
                         metrics::reconnected(metrics::Connection::Live);
                     }
@@ -111,10 +112,18 @@ impl Live {
                     // One that came too early, while Redis was still loading, has restored nothing.
                     is_reported = was_lost && !session.has_restored();
                     self.warned &= !session.has_worked();
+                    // One that Redis ends at once, time and again, comes back less and less often.
+                    let has_lasted = opened.elapsed() >= 2 * BACKOFF_MAX;
+                    if has_lasted {
+                        backoff = Backoff::default();
+                    }
+                    let is_again = !std::mem::replace(&mut lasted, has_lasted) && !has_lasted;
                     match end {
                         End::Unwanted => return,
                         End::Lost(reason) => {
-                            self.closed = session.has_worked().then(|| (self.generation(), reason.clone()));
+                            let generation = self.generation();
+                            let is_alone = session.has_worked() || is_again && generation.is_some();
+                            self.closed = is_alone.then(|| (generation, reason.clone()));
                             reason
                         }
                         End::Useless(reason) => self.warn(reason),

@@ -289,3 +289,28 @@ async fn many_patterns_are_one_subscription_and_each_brings_its_messages_once() 
     assert_eq!(live.push().await.1, long);
     broker.close().await;
 }
+
+/// What Redis itself answers is over its limit: the connection is lost whenever all topics are subscribed again.
+#[tokio::test]
+async fn a_connection_that_is_ended_time_and_again_comes_back_less_and_less_often() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    let mut live = Live::open(&broker);
+    for n in 0..1_000 {
+        live.subscribe(channel(&format!("channel.{n}"))).await;
+    }
+    server.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 16kb 16kb 1"]);
+    let received = || {
+        let stats = server.command(&["INFO", "stats"]);
+        let field = stats.lines().find_map(|line| line.trim().strip_prefix("total_connections_received:"));
+        field.and_then(|count| count.parse::<u64>().ok()).expect("a count")
+    };
+    let before = received();
+    assert_ne!(server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]), ":0");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let came = received() - before;
+    assert!((4..=30).contains(&came), "{came} connections in 4 s");
+    server.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60"]);
+    live.restored().await;
+    broker.close().await;
+}
