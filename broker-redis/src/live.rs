@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use tidings::{
     broker::{LiveCommand, LiveEvent, State},
     channel::Names,
-    limits::{BACKOFF_MAX, LOG_QUIET, PROBE_INTERVAL},
+    limits::{LIVE_LASTED, LOG_QUIET, PROBE_INTERVAL},
     metrics,
 };
 use tokio::{
@@ -113,7 +113,7 @@ impl Live {
                     is_reported = was_lost && !session.has_restored();
                     self.warned &= !session.has_worked();
                     // One that Redis ends at once, time and again, comes back less and less often.
-                    let has_lasted = opened.elapsed() >= 2 * BACKOFF_MAX;
+                    let has_lasted = opened.elapsed() >= LIVE_LASTED;
                     if has_lasted {
                         backoff = Backoff::default();
                     }
