@@ -1,7 +1,7 @@
 //! What one address or one subject may take. How much that is are flags; here are their defaults, and what they go by.
 //!
-//! Where nobody is asked who they are, all that a stranger can make a process hold is at most 64 MiB. What each default
-//! comes to is beside it.
+//! Each default keeps what one address can make a process hold of that kind to at most 64 MiB; the kinds add up. What
+//! each comes to is beside it.
 
 use std::time::Duration;
 
