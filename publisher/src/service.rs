@@ -37,13 +37,16 @@ impl Service {
     /// The table of its methods.
     pub(crate) fn methods(&self) -> [Method; 3] {
         [
-            Method::unary("/tidings.v1.PublisherService/Publish", Permission::Publish, self.publish.clone()),
-            Method::unary("/tidings.v1.PublisherService/PublishBatch", Permission::Publish, self.publish_batch.clone()),
+            Method::unary("/tidings.v1.PublisherService/Publish", Permission::Publish, self.publish.clone())
+                .with_fast_path(),
+            Method::unary("/tidings.v1.PublisherService/PublishBatch", Permission::Publish, self.publish_batch.clone())
+                .with_fast_path(),
             Method::bidirectional(
                 "/tidings.v1.PublisherService/PublishStream",
                 Permission::Publish,
                 self.publish_stream.clone(),
-            ),
+            )
+            .with_fast_path(),
         ]
     }
 

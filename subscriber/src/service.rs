@@ -11,7 +11,7 @@ use tidings::{
         subscriber_service_server::{SubscriberService, SubscriberServiceServer},
     },
 };
-use tidings_transport::{Method, Permission, Shape, operation};
+use tidings_transport::{Method, Permission, operation};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::operation::{ListChannels, ListMessages, StreamMessages, Subscriber};
@@ -35,12 +35,14 @@ impl Service {
 
     /// The table of its methods. Lists take no fast path: what a page costs is reading it.
     pub(crate) fn methods(&self) -> [Method; 3] {
-        let (read, stream) = (Permission::Subscribe, self.stream_messages.clone());
+        let read = Permission::Subscribe;
+        let Self { list_messages, list_channels, stream_messages } = self.clone();
         [
-            Method::server_streaming("/tidings.v1.SubscriberService/StreamMessages", read, stream),
-            Method::generated("/tidings.v1.SubscriberService/ListMessages", Shape::Unary, read)
+            Method::server_streaming("/tidings.v1.SubscriberService/StreamMessages", read, stream_messages)
+                .with_fast_path(),
+            Method::unary("/tidings.v1.SubscriberService/ListMessages", read, list_messages)
                 .with_large_answer(PAGE_BYTES),
-            Method::generated("/tidings.v1.SubscriberService/ListChannels", Shape::Unary, read)
+            Method::unary("/tidings.v1.SubscriberService/ListChannels", read, list_channels)
                 .with_large_answer(CHANNELS_PAGE_BYTES),
         ]
     }

@@ -113,7 +113,7 @@ mod tests {
     use tonic::service::Routes;
 
     use super::{connection::PREFACE, *};
-    use crate::{Origins, dispatch::Dispatch, methods::Methods};
+    use crate::{Origins, dispatch::Dispatch, gate::Gate, methods::Methods};
 
     /// Says the first words of HTTP/2.
     async fn connect(listener: &TcpListener) -> TcpStream {
@@ -158,7 +158,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (tasks, shutdown, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let methods = Methods::new(Vec::new(), Vec::new(), None);
-        let front = Front::new(Dispatch::new(methods, Routes::default(), None), Origins::Localhost);
+        let front = Front::new(Dispatch::new(Gate::new(methods, None), Routes::default()), Origins::Localhost);
         let connection = Connection::new(&options, front, tasks.clone(), shutdown.clone(), cut.clone());
         let clients = async {
             let limit = Duration::from_secs(10);

@@ -1,9 +1,5 @@
-//! The entry point: every request of every protocol passes here, and nothing reaches an operation past it. A request's
-//! path is looked up in the table of [`Methods`], its headers become a [`CallContext`], and it takes the method's fast
-//! path or goes to the generated service.
-//!
-//! Who calls is asked here, once, before anything else is said: even whether there is such a method is said only to
-//! callers that may know.
+//! gRPC's way from a request to an operation: past the [`Gate`], its method takes the fast path to the operation, or goes
+//! to the generated service, which calls the same one.
 //!
 //! What holds for every call holds here: its `grpc-timeout`, INTERNAL for a panic, requests that are not compressed,
 //! and bodies that are looked after ([`bodies`](super::bodies)).
@@ -15,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, Request};
 use http_body::Body as HttpBody;
 use tidings::status;
 use tidings_auth::{Authentication, Caller};
@@ -25,14 +21,20 @@ use tower::util::ServiceExt as _;
 use tower_service::Service;
 
 pub(super) use self::call::Call;
-use self::{call::State, faulty::Faulty, lasting::Lasting};
+use self::{
+    call::{OfOne, State},
+    faulty::Faulty,
+    lasting::Lasting,
+};
 use super::{
-    Auth, CallContext, Permission,
+    CallContext,
     bodies::{Meter, Metered, Takes},
     context::Connection,
     deadline::{self, Deadline},
+    gate::{self, Gate},
     grpc,
-    methods::{FastPath, Method, Methods, Shape},
+    methods::{Method, Shape},
+    operation::any::AnyOperation,
     unread,
 };
 
@@ -41,37 +43,18 @@ mod faulty;
 mod lasting;
 mod message;
 
-/// The service behind all protocols. As a tower service, inside gRPC-Web's, it finds the [`Connection`] among the
-/// request's extensions.
+/// gRPC, and what speaks gRPC within another protocol. As a tower service, inside gRPC-Web's, it finds the
+/// [`Connection`] among the request's extensions.
 #[derive(Clone)]
 pub(super) struct Dispatch {
-    methods: Arc<Methods>,
+    gate: Gate,
     routes: Routes,
-    auth: Option<Auth>,
-    /// The caller that is not asked to sign in: one for all calls, since most services ask nobody.
-    unasked: Caller,
 }
 
 impl Dispatch {
-    /// Lets the methods of the table be called. `routes` has the generated services of all of them.
-    pub(super) fn new(methods: Methods, routes: Routes, auth: Option<Auth>) -> Self {
-        let unasked = if auth.is_some() { Caller::nobody() } else { Caller::unrestricted() };
-        Self { methods: Arc::new(methods), routes, auth, unasked }
-    }
-
-    /// Who calls.
-    fn caller(&self, headers: &HeaderMap, permission: Permission, connection: &Connection) -> Authentication {
-        match &self.auth {
-            Some(auth) if permission != Permission::Open || auth.closed => {
-                let values = headers.get_all(header::AUTHORIZATION).iter();
-                auth.authenticator.authenticate(
-                    values.map(HeaderValue::as_bytes),
-                    connection.certificate(),
-                    connection.recent(),
-                )
-            }
-            _ => Authentication::Done(Ok(self.unasked.clone())),
-        }
+    /// Lets the methods behind the gate be called. `routes` has the generated services of all of them.
+    pub(super) fn new(gate: Gate, routes: Routes) -> Self {
+        Self { gate, routes }
     }
 
     /// Begins a call of this connection.
@@ -80,21 +63,19 @@ impl Dispatch {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<StdError>,
     {
-        let found = self.methods.find(request.uri().path());
-        // What there is not is looked up by those who may call something.
-        let permission = found.as_ref().map_or(Permission::Subscribe, |method| method.permission());
-        match self.caller(request.headers(), permission, connection) {
-            Authentication::Done(Ok(caller)) => self.begin(request, connection, caller, found),
-            Authentication::Done(Err(status)) => Call::refused(status),
-            Authentication::Waiting(caller) => {
+        match self.gate.caller(request.uri().path(), request.headers(), connection) {
+            (found, Authentication::Done(Ok(caller))) => self.begin(request, connection, caller, found),
+            (_, Authentication::Done(Err(status))) => Call::refused(status),
+            (found, Authentication::Waiting(caller)) => {
+                let call = gate::permission(&found).call();
                 let (this, connection) = (self.clone(), Arc::clone(connection));
                 let at = deadline_of(request.headers());
                 let answer = async move {
                     let caller = caller.await?;
-                    let found = this.methods.find(request.uri().path());
+                    let found = this.gate.method(request.uri().path());
                     Ok(this.begin(request, &connection, caller, found).await.unwrap_or_else(|never| match never {}))
                 };
-                Call::new(State::Answering(Box::pin(answer)), Deadline::new(at, permission.call()), None)
+                Call::new(State::Answering(Box::pin(answer)), Deadline::new(at, call), None)
             }
         }
     }
@@ -118,10 +99,9 @@ impl Dispatch {
         if !grpc::is_plain(request.headers()) {
             return Call::refused(status::compressed());
         }
-        let deadline = deadline_of(request.headers());
-        let context = CallContext::new(Arc::clone(connection), caller, method.call(), deadline);
-        let open = match context.begin(method.shape()) {
-            Ok(open) => open,
+        let admitted = Gate::admit(method, caller, connection, deadline_of(request.headers()));
+        let (context, open) = match admitted {
+            Ok(admitted) => admitted,
             Err(status) => return Call::refused(status),
         };
         let timer = context.timer();
@@ -132,11 +112,20 @@ impl Dispatch {
             open => (context, open),
         };
         let state = match method.fast_path() {
-            Some(FastPath::OfOne(operation)) => State::read(request.into_body(), context, Arc::clone(operation)),
-            Some(FastPath::OfMany(operation)) => {
+            Some(AnyOperation::Unary(operation)) => {
+                State::read(request.into_body(), context, OfOne::Unary(Arc::clone(operation)))
+            }
+            Some(AnyOperation::ServerStreaming(operation)) => {
+                State::read(request.into_body(), context, OfOne::ServerStreaming(Arc::clone(operation)))
+            }
+            Some(AnyOperation::Bidirectional(operation)) => {
                 let body = Metered::new(request.into_body(), Meter::new(context.bodies().clone(), Takes::Many));
                 let operation = Arc::clone(operation);
-                State::Answering(Box::pin(async move { Ok(operation.answer(context, Body::new(body))) }))
+                State::Answering(Box::pin(async move {
+                    let lifetime = context.lifetime();
+                    let answers = operation.open(context, grpc::requests(Body::new(body)));
+                    Ok(grpc::streamed(answers, lifetime))
+                }))
             }
             None => self.route(request, context, method),
         };

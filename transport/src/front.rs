@@ -48,8 +48,8 @@ impl Front {
             return refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN);
         }
         match kind(&request) {
-            Kind::Grpc if !is_of_page => Either::Left(self.grpc.call(request, connection)),
-            Kind::Grpc | Kind::Web => {
+            Kind::Call(Protocol::Grpc) if !is_of_page => Either::Left(self.grpc.call(request, connection)),
+            Kind::Call(Protocol::Grpc | Protocol::Web) => {
                 request.extensions_mut().insert(Arc::clone(connection));
                 Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request))))
             }
@@ -64,25 +64,42 @@ type Web = Either<BoxFuture<'static, Answer>, Ready<Answer>>;
 /// A request that is being answered.
 pub(super) type Calling = Either<Call<Incoming>, Web>;
 
-enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    /// Over HTTP/2 alone.
     Grpc,
     Web,
-    /// It says that it is gRPC, and is no POST.
+}
+
+/// Which protocol a request's content type means.
+const PROTOCOLS: [(&str, Protocol); 3] = [
+    ("application/grpc", Protocol::Grpc),
+    ("application/grpc-web", Protocol::Web),
+    ("application/grpc-web-text", Protocol::Web),
+];
+
+enum Kind {
+    Call(Protocol),
+    /// It says that it is a call, and is no POST.
     NoCall,
     Other,
 }
 
 fn kind(request: &Request<Incoming>) -> Kind {
     let content = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let is_web = ["application/grpc-web-text", "application/grpc-web"].into_iter().any(|kind| is(content, kind));
-    let is_grpc = is(content, "application/grpc") && request.version() == Version::HTTP_2;
-    match *request.method() {
-        Method::OPTIONS => Kind::Web,
-        Method::POST if is_web => Kind::Web,
-        Method::POST if is_grpc => Kind::Grpc,
-        _ if is_web || is_grpc => Kind::NoCall,
-        _ => Kind::Other,
+    let protocol =
+        protocol(content).filter(|protocol| *protocol != Protocol::Grpc || request.version() == Version::HTTP_2);
+    match (request.method(), protocol) {
+        // What a page asks before it calls.
+        (&Method::OPTIONS, _) => Kind::Call(Protocol::Web),
+        (&Method::POST, Some(protocol)) => Kind::Call(protocol),
+        (_, Some(_)) => Kind::NoCall,
+        (_, None) => Kind::Other,
     }
+}
+
+fn protocol(content: &[u8]) -> Option<Protocol> {
+    PROTOCOLS.into_iter().find(|(kind, _)| is(content, kind)).map(|(_, protocol)| protocol)
 }
 
 /// Whether a content type is this one, perhaps with a message's format (`+proto`) or parameters after it.
@@ -104,23 +121,19 @@ mod tests {
 
     #[test]
     fn content_types_are_whole_words() {
-        for (content, grpc, web) in [
-            ("application/grpc", true, false),
-            ("application/grpc+proto", true, false),
-            ("application/grpc;charset=utf-8", true, false),
-            ("application/grpcx", false, false),
-            ("application/grpc-web", false, true),
-            ("application/grpc-web+proto", false, true),
-            ("application/grpc-website", false, false),
-            ("application/json", false, false),
-            ("", false, false),
+        for (content, expected) in [
+            ("application/grpc", Some(Protocol::Grpc)),
+            ("application/grpc+proto", Some(Protocol::Grpc)),
+            ("application/grpc;charset=utf-8", Some(Protocol::Grpc)),
+            ("application/grpcx", None),
+            ("application/grpc-web", Some(Protocol::Web)),
+            ("application/grpc-web+proto", Some(Protocol::Web)),
+            ("application/grpc-web-text", Some(Protocol::Web)),
+            ("application/grpc-website", None),
+            ("application/json", None),
+            ("", None),
         ] {
-            let content = content.as_bytes();
-            assert_eq!(
-                (is(content, "application/grpc"), is(content, "application/grpc-web")),
-                (grpc, web),
-                "{content:?}"
-            );
+            assert_eq!(protocol(content.as_bytes()), expected, "{content:?}");
         }
     }
 }

@@ -2,16 +2,20 @@
 //! them.
 
 use bytes::Bytes;
+use futures_util::{future::ready, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use tidings::{limits::DECODE_BYTES, status};
 use tonic::{Status, body::Body};
 
-pub(super) use self::framed::Framed;
+use super::{deadline::Deadline, encoding::Encoded, operation::any::Answers};
+
+pub(super) use self::{framed::Framed, requests::requests};
 
 mod framed;
+mod requests;
 
 /// The response whose body has frames, and trailers at its end.
-pub(super) fn response<B>(body: B) -> Response<Body>
+fn response<B>(body: B) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<tonic::codegen::StdError>,
@@ -19,6 +23,17 @@ where
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
+}
+
+/// The response of one message.
+pub(super) fn single(answer: Encoded) -> Response<Body> {
+    // The answer is there: no deadline can end it any more.
+    response(Framed::new(stream::once(ready(Ok(answer))), Deadline::none()))
+}
+
+/// The response of many messages, until they end or this deadline does.
+pub(super) fn streamed(answers: Answers, lifetime: Deadline) -> Response<Body> {
+    response(Framed::new(answers, lifetime))
 }
 
 /// The trailers of a response: OK, or the status that it failed with.

@@ -31,6 +31,7 @@ use tower_service::Service;
 
 use dispatch::Dispatch;
 use front::Front;
+use gate::Gate;
 use methods::Methods;
 
 mod accept;
@@ -46,6 +47,7 @@ pub mod encoding;
 mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod gate;
 mod grpc;
 mod health;
 mod key_client;
@@ -150,7 +152,7 @@ impl Services {
         let routes = reflection::add(routes.add_service(health), &names).prepare();
         let methods = Methods::new(methods, names, options.elsewhere);
         let methods = if options.fast_path { methods } else { methods.without_fast_paths() };
-        Dispatch::new(methods, routes, options.auth.clone())
+        Dispatch::new(Gate::new(methods, options.auth.clone()), routes)
     }
 }
 

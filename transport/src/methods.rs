@@ -1,34 +1,12 @@
 //! The table of what can be called: one line for each RPC. A method without a line can't be called, whatever services
 //! there are.
 
-use std::{marker::PhantomData, net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
-use bytes::Bytes;
-use futures_util::{
-    StreamExt as _,
-    future::{BoxFuture, ready},
-    stream,
-};
-use http::Response;
-use prost::{Message, bytes::Buf as _};
-use tidings::{
-    codec::{self, Counted},
-    limits::DECODE_BYTES,
-    status::{self, Call},
-};
-use tonic::{
-    Status, Streaming,
-    body::Body,
-    codec::{DecodeBuf, Decoder},
-};
+use tidings::status::{self, Call};
+use tonic::Status;
 
-use super::{
-    CallContext,
-    deadline::Deadline,
-    encoding::Encoder,
-    grpc::{self, Framed},
-    operation::{Bidirectional, Received, Respond as _, ServerStreaming, Unary},
-};
+use super::operation::{Bidirectional, ServerStreaming, Unary, any::AnyOperation};
 
 /// How many messages go each way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,50 +42,50 @@ impl Permission {
 /// An RPC.
 pub struct Method {
     path: &'static str,
-    shape: Shape,
     permission: Permission,
-    fast_path: Option<FastPath>,
+    operation: Operation,
+    has_fast_path: bool,
     answer_bytes: usize,
 }
 
-/// A way to an operation past the router and the generated service, which answers the same.
-pub(super) enum FastPath {
-    OfOne(Arc<dyn OfOne>),
-    OfMany(Arc<dyn OfMany>),
-}
-
-/// Answers one message.
-pub(super) trait OfOne: Send + Sync {
-    fn answer(&self, context: CallContext, message: Bytes) -> BoxFuture<'static, Result<Response<Body>, Status>>;
-}
-
-/// Answers a body of messages.
-pub(super) trait OfMany: Send + Sync {
-    fn answer(&self, context: CallContext, body: Body) -> Response<Body>;
+/// What answers a method.
+enum Operation {
+    /// An operation of ours.
+    Ours(AnyOperation),
+    /// A service that was generated elsewhere: health and reflection are tonic's.
+    Foreign(Shape),
 }
 
 impl Method {
-    /// A method that the generated service alone answers. Its path is such as `/tidings.v1.PublisherService/Publish`.
-    pub const fn generated(path: &'static str, shape: Shape, permission: Permission) -> Self {
-        Self { path, shape, permission, fast_path: None, answer_bytes: 0 }
-    }
-
-    /// A method that has a fast path.
+    /// A method of this operation. Its path is such as `/tidings.v1.PublisherService/Publish`.
     pub fn unary(path: &'static str, permission: Permission, operation: impl Unary) -> Self {
-        let fast_path = FastPath::OfOne(Arc::new(Single(operation)));
-        Self { path, shape: Shape::Unary, permission, fast_path: Some(fast_path), answer_bytes: 0 }
+        Self::of(path, permission, Operation::Ours(AnyOperation::unary(operation)))
     }
 
-    /// A method that has a fast path.
+    /// The same for one that answers with a stream.
     pub fn server_streaming(path: &'static str, permission: Permission, operation: impl ServerStreaming) -> Self {
-        let fast_path = FastPath::OfOne(Arc::new(Streamed(operation)));
-        Self { path, shape: Shape::ServerStreaming, permission, fast_path: Some(fast_path), answer_bytes: 0 }
+        Self::of(path, permission, Operation::Ours(AnyOperation::server_streaming(operation)))
     }
 
-    /// A method that has a fast path.
+    /// The same for one with a stream each way.
     pub fn bidirectional(path: &'static str, permission: Permission, operation: impl Bidirectional) -> Self {
-        let fast_path = FastPath::OfMany(Arc::new(Both(operation)));
-        Self { path, shape: Shape::Bidirectional, permission, fast_path: Some(fast_path), answer_bytes: 0 }
+        Self::of(path, permission, Operation::Ours(AnyOperation::bidirectional(operation)))
+    }
+
+    /// A method of a service that has no operations of ours.
+    pub const fn foreign(path: &'static str, shape: Shape, permission: Permission) -> Self {
+        Self::of(path, permission, Operation::Foreign(shape))
+    }
+
+    const fn of(path: &'static str, permission: Permission, operation: Operation) -> Self {
+        Self { path, permission, operation, has_fast_path: false, answer_bytes: 0 }
+    }
+
+    /// Lets gRPC call the operation past the router and the generated service.
+    #[must_use]
+    pub fn with_fast_path(mut self) -> Self {
+        self.has_fast_path = true;
+        self
     }
 
     /// A method whose one answer may be so long: it has a share of what may lie unread.
@@ -124,7 +102,12 @@ impl Method {
 
     /// How many messages go each way.
     pub fn shape(&self) -> Shape {
-        self.shape
+        match &self.operation {
+            Operation::Ours(AnyOperation::Unary(_)) => Shape::Unary,
+            Operation::Ours(AnyOperation::ServerStreaming(_)) => Shape::ServerStreaming,
+            Operation::Ours(AnyOperation::Bidirectional(_)) => Shape::Bidirectional,
+            Operation::Foreign(shape) => *shape,
+        }
     }
 
     /// What its callers need.
@@ -141,8 +124,17 @@ impl Method {
         self.answer_bytes
     }
 
-    pub(super) fn fast_path(&self) -> Option<&FastPath> {
-        self.fast_path.as_ref()
+    /// Its operation, where it is one of ours: what a protocol calls.
+    pub(super) fn operation(&self) -> Option<&AnyOperation> {
+        match &self.operation {
+            Operation::Ours(operation) => Some(operation),
+            Operation::Foreign(_) => None,
+        }
+    }
+
+    /// Its operation, where gRPC calls it past the generated service.
+    pub(super) fn fast_path(&self) -> Option<&AnyOperation> {
+        self.operation().filter(|_| self.has_fast_path)
     }
 }
 
@@ -162,7 +154,7 @@ impl Methods {
 
     /// Takes all fast paths away.
     pub(super) fn without_fast_paths(mut self) -> Self {
-        self.methods.iter_mut().for_each(|method| method.fast_path = None);
+        self.methods.iter_mut().for_each(|method| method.has_fast_path = false);
         self
     }
 
@@ -188,14 +180,14 @@ impl Methods {
 
 /// What every server has.
 const OF_EVERY_SERVER: [Method; 4] = [
-    Method::generated("/grpc.health.v1.Health/Check", Shape::Unary, Permission::Open),
-    Method::generated("/grpc.health.v1.Health/Watch", Shape::ServerStreaming, Permission::Open),
-    Method::generated(
+    Method::foreign("/grpc.health.v1.Health/Check", Shape::Unary, Permission::Open),
+    Method::foreign("/grpc.health.v1.Health/Watch", Shape::ServerStreaming, Permission::Open),
+    Method::foreign(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         Shape::Bidirectional,
         Permission::Open,
     ),
-    Method::generated(
+    Method::foreign(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         Shape::Bidirectional,
         Permission::Open,
@@ -208,60 +200,6 @@ const SERVICES: [(&str, &str); 2] = [
     ("tidings.v1.SubscriberService", "tidings-subscriber (port 3001 by default)"),
 ];
 
-struct Single<O>(O);
-
-impl<O: Unary> OfOne for Single<O> {
-    fn answer(&self, context: CallContext, message: Bytes) -> BoxFuture<'static, Result<Response<Body>, Status>> {
-        let begun = codec::decode(message).map(|request| self.0.call(context, request));
-        Box::pin(async move {
-            let mut encoder = Encoder::default();
-            begun?.await?.encode(&mut encoder);
-            // The answer is there: no deadline can end it any more.
-            Ok(grpc::response(Framed::new(stream::once(ready(Ok(encoder.take()))), Deadline::none())))
-        })
-    }
-}
-
-struct Streamed<O>(O);
-
-impl<O: ServerStreaming> OfOne for Streamed<O> {
-    fn answer(&self, context: CallContext, message: Bytes) -> BoxFuture<'static, Result<Response<Body>, Status>> {
-        let timer = context.lifetime();
-        let begun = codec::decode(message).map(|request| self.0.open(context, request));
-        Box::pin(async move { Ok(grpc::response(Framed::new(begun?.await?, timer))) })
-    }
-}
-
-struct Both<O>(O);
-
-impl<O: Bidirectional> OfMany for Both<O> {
-    fn answer(&self, context: CallContext, body: Body) -> Response<Body> {
-        let timer = context.lifetime();
-        let requests = Streaming::new_request(Requests::default(), body, None, Some(DECODE_BYTES));
-        let requests = requests.map(|request| request.map_err(grpc::refine)).boxed();
-        grpc::response(Framed::new(self.0.open(context, requests), timer))
-    }
-}
-
-/// Decodes requests, and says how many bytes each took.
-struct Requests<M>(PhantomData<M>);
-
-impl<M> Default for Requests<M> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<M: Message + Default + Counted> Decoder for Requests<M> {
-    type Item = Received<M>;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Received<M>>, Status> {
-        let bytes = buffer.remaining();
-        Ok(Some(Received { message: codec::decode(buffer)?, bytes }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tidings_testing::contract;
@@ -270,7 +208,7 @@ mod tests {
 
     #[test]
     fn every_method_of_every_server_has_its_line() {
-        let lines: Vec<_> = OF_EVERY_SERVER.iter().map(|method| (method.path.to_owned(), method.shape)).collect();
+        let lines: Vec<_> = OF_EVERY_SERVER.iter().map(|method| (method.path.to_owned(), method.shape())).collect();
         let descriptors = [
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,

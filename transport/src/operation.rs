@@ -22,6 +22,8 @@ use super::{
     grpc::{self, Framed},
 };
 
+pub(crate) mod any;
+
 /// An RPC with one message each way.
 pub trait Unary: Clone + Send + Sync + 'static {
     /// What a client sends.

@@ -115,8 +115,10 @@ async fn echo() -> Connection {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (_, state) = watch::channel(State::Up);
-    let methods =
-        [Method::unary(ECHO, Permission::Open, Echo), Method::generated(PLAIN, Shape::Unary, Permission::Open)];
+    let methods = [
+        Method::unary(ECHO, Permission::Open, Echo).with_fast_path(),
+        Method::foreign(PLAIN, Shape::Unary, Permission::Open),
+    ];
     let services = Services::new(state).with_methods(methods).with(Plain);
     let options = Options { fast_path: true, ..options() };
     tokio::spawn(serve(listener, services, options, CancellationToken::new()));

@@ -25,7 +25,8 @@ use crate::{
     CallContext,
     bodies::{Meter, Takes},
     deadline::Deadline,
-    methods::OfOne,
+    grpc,
+    operation::any::{Answer, Answers, AnyServerStreaming, AnyUnary},
     prefix,
     usage::Open,
 };
@@ -40,9 +41,19 @@ pub(crate) struct Call<B> {
 
 pub(super) enum State<B> {
     Reading(Reading<B>),
+    /// On the fast path of one answer.
+    Single(Answer),
+    /// On the fast path of many. They last no longer than the deadline.
+    Opening(BoxFuture<'static, Result<Answers, Status>>, Deadline),
     Answering(BoxFuture<'static, Result<Response<Body>, Status>>),
     Refused(Status),
     Over,
+}
+
+/// What takes one message.
+pub(super) enum OfOne {
+    Unary(Arc<dyn AnyUnary>),
+    ServerStreaming(Arc<dyn AnyServerStreaming>),
 }
 
 /// The one message of a call on the fast path, as it comes.
@@ -50,7 +61,7 @@ pub(super) struct Reading<B> {
     body: B,
     message: Message,
     context: CallContext,
-    operation: Arc<dyn OfOne>,
+    operation: OfOne,
     /// None where all that there is came at once, as mostly.
     slow: Option<Box<Slow>>,
 }
@@ -62,7 +73,7 @@ struct Slow {
 }
 
 impl<B> State<B> {
-    pub(super) fn read(body: B, context: CallContext, operation: Arc<dyn OfOne>) -> Self {
+    pub(super) fn read(body: B, context: CallContext, operation: OfOne) -> Self {
         Self::Reading(Reading { body, message: Message::default(), context, operation, slow: None })
     }
 }
@@ -84,9 +95,15 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Call<B> {
                 State::Reading(reading) => {
                     ready!(reading.poll_read(context))?;
                     match std::mem::replace(&mut self.state, State::Over) {
-                        State::Reading(reading) => State::Answering(reading.answer()),
+                        State::Reading(reading) => reading.answer(),
                         other => other,
                     }
+                }
+                State::Single(answer) => return answer.poll_unpin(context).map_ok(grpc::single),
+                State::Opening(opening, lifetime) => {
+                    let answers = ready!(opening.poll_unpin(context))?;
+                    let lifetime = std::mem::replace(lifetime, Deadline::none());
+                    return Poll::Ready(Ok(grpc::streamed(answers, lifetime)));
                 }
                 State::Answering(answer) => return answer.poll_unpin(context),
                 State::Refused(status) => return Poll::Ready(Err(status.clone())),
@@ -170,15 +187,25 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Reading<B> {
         found.err().unwrap_or_else(|| status::undecodable(DECODE_BYTES))
     }
 
-    fn answer(mut self) -> BoxFuture<'static, Result<Response<Body>, Status>> {
-        let answer = self.operation.answer(self.context, self.message.take().slice(prefix::BYTES..));
-        let Some(share) = self.slow else { return answer };
-        // What becomes of a large message waits for the broker as large.
-        Box::pin(async move {
-            let _share = share;
-            answer.await
-        })
+    fn answer(mut self) -> State<B> {
+        let (context, request) = (self.context, self.message.take().slice(prefix::BYTES..));
+        match self.operation {
+            OfOne::Unary(operation) => State::Single(with(self.slow, operation.call(context, request))),
+            OfOne::ServerStreaming(operation) => {
+                let lifetime = context.lifetime();
+                State::Opening(with(self.slow, operation.open(context, request)), lifetime)
+            }
+        }
     }
+}
+
+/// What becomes of a large message waits for the broker as large: its share is held until then.
+fn with<T: Send + 'static>(share: Option<Box<Slow>>, answer: BoxFuture<'static, T>) -> BoxFuture<'static, T> {
+    let Some(share) = share else { return answer };
+    Box::pin(async move {
+        let _share = share;
+        answer.await
+    })
 }
 
 impl<B: HttpBody<Data = Bytes> + Unpin> Future for Call<B> {
