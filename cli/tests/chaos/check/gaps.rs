@@ -59,13 +59,17 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
 }
 
 impl Gap<'_> {
+    /// Whether it begins just after the stream's position. What was reported to the stream before is passed over
+    /// silently, also where a server comes back that has it.
+    fn follows(&self, line: &Line) -> bool {
+        let known = line.at.epoch.map_or(0, |epoch| line.knows(epoch));
+        self.first > line.at.sequence && self.first <= known.max(line.at.sequence) + 1
+    }
+
     fn is_trimmed(&self, line: &Line) -> Result<(), String> {
         let Self { channel, first, last, cursor, .. } = self;
         let at = line.at;
-        // What was reported to it before is passed over silently.
-        let known = at.epoch.map_or(0, |epoch| line.knows(epoch));
-        let follows = *first == at.sequence + 1 || (*first > at.sequence && *first <= known + 1);
-        must!(follows, "{channel}: trimmed from {first} on, and the stream is at {}", show(at));
+        must!(self.follows(line), "{channel}: trimmed from {first} on, and the stream is at {}", show(at));
         must!(last >= first, "{channel}: trimmed from {first} to {last}");
         must!(cursor.sequence == *last, "{channel}: trimmed up to {last}, and continues after {}", show(*cursor));
         if cursor.epoch != self.epoch
@@ -106,7 +110,7 @@ impl Gap<'_> {
                 must!(is_known, "{channel}: lost up to {}, where nothing ever was", show(end));
             }
             _ => {
-                must!(*first == at.sequence + 1, "{channel}: lost from {first} on, and the stream is at {}", show(at));
+                must!(self.follows(line), "{channel}: lost from {first} on, and the stream is at {}", show(at));
             }
         }
         self.is_gone()?;

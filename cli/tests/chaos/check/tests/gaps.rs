@@ -121,6 +121,13 @@ fn a_flush_is_named_from_the_streams_position() {
     stream(&mut history, position(1, 7), vec![lost(1, 8, 0, Position::START), message(2, 1), message(2, 2)]);
     stream(&mut history, position(1, 7), vec![lost(1, 8, 0, position(2, 0)), message(2, 1)]);
     good(&history);
+    // What was reported before is passed over, and no more.
+    let mut history = flushed();
+    stream(&mut history, position(1, 7), vec![lost(1, 8, 8, position(1, 7)), lost(1, 9, 0, Position::START)]);
+    good(&history);
+    let mut history = flushed();
+    stream(&mut history, position(1, 7), vec![lost(1, 8, 8, position(1, 7)), lost(1, 10, 0, Position::START)]);
+    bad(&history, "lost from 10 on, and the stream is at");
     let mut history = flushed();
     stream(&mut history, position(1, 7), vec![lost(1, 9, 0, Position::START), message(2, 1)]);
     bad(&history, "lost from 9 on, and the stream is at");
