@@ -99,8 +99,8 @@ struct Position {
 }
 
 impl Position {
-    /// Whether a stream can begin here without losing or repeating anything. On a pattern of more than 1,000 channels it
-    /// can't, where no cursor of the whole stream was ever received, and messages were.
+    /// Whether a stream can begin here without losing or repeating anything. On a pattern of more than 1,000 channels
+    /// it can't, where no cursor of the whole stream was ever received, and messages were.
     fn is_resumable(&self) -> bool {
         !self.whole.is_empty() || self.since.is_empty()
     }

@@ -1,5 +1,5 @@
-//! gRPC's way from a request to an operation: past the [`Gate`], its method takes the fast path to the operation, or goes
-//! to the generated service, which calls the same one.
+//! gRPC's way from a request to an operation: past the [`Gate`], its method takes the fast path to the operation, or
+//! goes to the generated service, which calls the same one.
 //!
 //! What holds for every call holds here: its `grpc-timeout`, INTERNAL for a panic, requests that are not compressed,
 //! and bodies that are looked after ([`bodies`](super::bodies)).

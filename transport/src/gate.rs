@@ -1,5 +1,6 @@
 //! What is asked of every call before it begins, whatever protocol it came by: who calls, whether there is such a
-//! method, and whether one more call fits. Its answer is a [`CallContext`], with which the method's operation is called.
+//! method, and whether one more call fits. Its answer is a [`CallContext`], with which the method's operation is
+//! called.
 //!
 //! Who calls is asked first: even whether there is such a method is said only to callers that may know.
 

@@ -2,12 +2,15 @@
 //! them.
 
 use bytes::Bytes;
-use futures_util::{future::ready, stream};
+use futures_util::{
+    future::ready,
+    stream::{self, BoxStream},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use tidings::{limits::DECODE_BYTES, status};
 use tonic::{Status, body::Body};
 
-use super::{deadline::Deadline, encoding::Encoded, operation::any::Answers};
+use super::{deadline::Deadline, encoding::Encoded};
 
 pub(super) use self::{framed::Framed, requests::requests};
 
@@ -32,7 +35,7 @@ pub(super) fn single(answer: Encoded) -> Response<Body> {
 }
 
 /// The response of many messages, until they end or this deadline does.
-pub(super) fn streamed(answers: Answers, lifetime: Deadline) -> Response<Body> {
+pub(super) fn streamed(answers: BoxStream<'static, Result<Encoded, Status>>, lifetime: Deadline) -> Response<Body> {
     response(Framed::new(answers, lifetime))
 }
 

@@ -1,7 +1,7 @@
 //! The many requests of a call, read off its body.
 
 use bytes::{Buf as _, Bytes};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use tidings::limits::DECODE_BYTES;
 use tonic::{
     Status, Streaming,
@@ -10,10 +10,8 @@ use tonic::{
 };
 
 use super::refine;
-use crate::operation::any::EncodedRequests;
-
 /// The messages of a body, each as it came.
-pub(crate) fn requests(body: Body) -> EncodedRequests {
+pub(crate) fn requests(body: Body) -> BoxStream<'static, Result<Bytes, Status>> {
     let requests = Streaming::new_request(AsTheyCome, body, None, Some(DECODE_BYTES));
     requests.map(|request| request.map_err(refine)).boxed()
 }
