@@ -13,6 +13,7 @@
 //! The Redis broker, the transport and the runtime are crates of their own, and not dependencies of this one.
 
 pub mod access;
+pub mod backoff;
 pub mod broker;
 pub mod channel;
 pub mod codec;

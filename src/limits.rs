@@ -28,6 +28,8 @@ pub const ATTRIBUTE_KEY_BYTES: usize = 128;
 pub const ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
 /// An ordering key: an identifier, not a payload.
 pub const ORDERING_KEY_BYTES: usize = 255;
+/// Bytes of a message that is read: see [`READ_ATTRIBUTES`].
+pub const READ_MESSAGE_BYTES: usize = 1 << 20;
 /// Attributes of a message that is read. Logs keep messages that were written under these limits, by this version or an
 /// earlier one: a client's limits ([`ATTRIBUTES`] and those beside it) can be lowered, these can't. One attribute more
 /// is the service's own: the publishing subject.
@@ -39,7 +41,8 @@ pub const READ_ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
 /// Bytes of an ordering key that is read.
 pub const READ_ORDERING_KEY_BYTES: usize = 255;
 const _: () = assert!(
-    ATTRIBUTES < READ_ATTRIBUTES
+    MESSAGE_BYTES <= READ_MESSAGE_BYTES
+        && ATTRIBUTES < READ_ATTRIBUTES
         && ATTRIBUTE_KEY_BYTES <= READ_ATTRIBUTE_KEY_BYTES
         && ATTRIBUTE_VALUE_BYTES <= READ_ATTRIBUTE_VALUE_BYTES
         && ORDERING_KEY_BYTES <= READ_ORDERING_KEY_BYTES
@@ -194,7 +197,7 @@ pub const OUTPUT_BUFFER_BYTES: usize = 16 << 20;
 pub const HEADS_PER_READ: usize = 256;
 /// The least size of runs that are read by plain commands: of small ones a page would be too many.
 pub const LARGE_RUN_BYTES: usize = 16 << 10;
-/// Runs that are read so at a time. The largest has a single message of [`MESSAGE_BYTES`], which none before it
+/// Runs that are read so at a time. The largest has a single message of [`READ_MESSAGE_BYTES`], which none before it
 /// foretells.
 pub const PLAIN_RUNS: usize = 16;
 /// One read of the socket over which such pages come.

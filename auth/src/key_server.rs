@@ -9,10 +9,15 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tidings::limits::{JWKS_FIRST_PAUSE, JWKS_INTERVAL, JWKS_OUTAGE, JWKS_PAUSE, JWKS_TIMEOUT};
-use tidings::{metrics, printable::chain};
+use tidings::{
+    backoff::Backoff,
+    limits::{JWKS_FIRST_PAUSE, JWKS_INTERVAL, JWKS_OUTAGE, JWKS_PAUSE, JWKS_TIMEOUT},
+    metrics,
+    printable::chain,
+};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until, timeout},
@@ -66,7 +71,8 @@ struct State {
     began: Option<Instant>,
     is_under_way: bool,
     /// How long to wait behind a failure while there are no keys.
-    pause: std::time::Duration,
+    pause: Duration,
+    backoff: Backoff,
     /// Whether the last attempt failed.
     is_away: bool,
 }
@@ -83,8 +89,15 @@ pub(crate) enum Fetched {
 
 impl KeyServer {
     pub(crate) fn new(fetch: Arc<dyn FetchKeys>) -> Self {
-        let state =
-            State { last: None, good: None, began: None, is_under_way: false, pause: JWKS_FIRST_PAUSE, is_away: false };
+        let state = State {
+            last: None,
+            good: None,
+            began: None,
+            is_under_way: false,
+            pause: JWKS_FIRST_PAUSE,
+            backoff: Backoff::new(JWKS_FIRST_PAUSE, JWKS_PAUSE),
+            is_away: false,
+        };
         Self { fetch, state: Mutex::new(state), wanted: Notify::new(), attempts: watch::Sender::new(0) }
     }
 
@@ -146,7 +159,6 @@ impl KeyServer {
         state.is_under_way = false;
         match keys {
             Ok((hash, keys)) => {
-                state.pause = JWKS_FIRST_PAUSE;
                 state.good = Some(Instant::now());
                 if std::mem::take(&mut state.is_away) {
                     tracing::info!(url = self.url(), "the key server answers again");
@@ -160,7 +172,8 @@ impl KeyServer {
                 if !has_keys {
                     (state.last, state.good) = (None, None);
                     if had_keys {
-                        state.pause = JWKS_FIRST_PAUSE;
+                        state.backoff.reset();
+                        state.pause = state.backoff.pause();
                     }
                 }
                 let is_news = !std::mem::replace(&mut state.is_away, true);
@@ -226,8 +239,8 @@ impl State {
         let next = self.next();
         let is_due = !self.is_under_way && Instant::now() >= next;
         if is_due {
-            if self.good.is_none() && self.began.is_some() {
-                self.pause = (2 * self.pause).min(JWKS_PAUSE);
+            if self.good.is_none() {
+                self.pause = self.backoff.pause();
             }
             self.begin();
         }

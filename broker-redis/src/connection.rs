@@ -15,8 +15,9 @@ use std::{
 use futures_util::future::OptionFuture;
 use redis::{AsyncConnectionConfig, RedisError, RedisResult};
 use tidings::{
+    backoff::Backoff,
     broker::{Error, State},
-    limits::{BACKOFF_MAX, BACKOFF_MIN, OUTPUT_BUFFER_BYTES, PROBE_INTERVAL, PUBLISH_READ_BYTES},
+    limits::{OUTPUT_BUFFER_BYTES, PROBE_INTERVAL, PUBLISH_READ_BYTES, SESSION_LASTED},
     metrics::{self, Call},
 };
 use tokio::{
@@ -34,7 +35,7 @@ use super::{
     readiness::Probed,
     receipts::{ReplicationId, replication_id},
     resp_connection::RespConnection,
-    script,
+    role, script,
     server::{Server, Steps},
 };
 
@@ -222,7 +223,7 @@ impl Connection {
                     if generation > 1 {
                         metrics::reconnected(metrics::Connection::Command);
                     }
-                    backoff = Backoff::default();
+                    let opened = Instant::now();
                     self.up();
                     let (publish_connection, driver) = publish_connection.map(PublishConnection::over).unzip();
                     self.session.send_replace(Some(Session {
@@ -232,12 +233,16 @@ impl Connection {
                         publish_connection,
                     }));
                     let reason = self.watch(connection, driver).await;
+                    // One that Redis ends at once, time and again, comes back less and less often.
+                    if opened.elapsed() >= SESSION_LASTED {
+                        backoff.reset();
+                    }
                     self.session.send_replace(None);
                     self.down(reason);
                 }
                 Err(reason) => self.down(reason),
             }
-            sleep(backoff.next()).await;
+            sleep(backoff.jittered()).await;
         }
     }
 
@@ -358,23 +363,9 @@ async fn check(connection: &mut MultiplexedConnection) -> Result<ReplicationId, 
         let (major, minor) = version;
         return Err(format!("Redis {major}.{minor} is too old; 7.0 or later is needed"));
     }
-    match field("role") {
-        "master" => Ok(replication_id(&info)),
-        _ => Err("it is a read-only replica; point --redis-url at the primary".to_owned()),
-    }
-}
-
-/// Growing pauses between attempts, with full jitter, so that many clients don't come back together.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
-    attempts: u32,
-}
-
-impl Backoff {
-    pub(super) fn next(&mut self) -> Duration {
-        let most = BACKOFF_MIN.saturating_mul(1 << self.attempts.min(16)).min(BACKOFF_MAX);
-        self.attempts += 1;
-        // Not below a tenth, so that a server that refuses at once is not asked in a loop.
-        most.mul_f64(0.1 + 0.9 * fastrand::f64())
+    if role::is_primary(role::of_info(&info)) {
+        Ok(replication_id(&info))
+    } else {
+        Err("it is a read-only replica; point --redis-url at the primary".to_owned())
     }
 }

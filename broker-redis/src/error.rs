@@ -5,9 +5,11 @@ use std::{fmt, time::Duration};
 use redis::RedisError;
 use tidings::broker::Error;
 
+use super::role;
+
 /// Codes that Redis gives before it carries anything out, and the remedy.
 const REFUSALS: [(&str, &str); 12] = [
-    ("READONLY", "Redis is a read-only replica; point --redis-url at the primary"),
+    ("READONLY", role::READ_ONLY),
     ("LOADING", "Redis is loading its data into memory; it can be used when that is done"),
     ("BUSY", "Redis is busy with another client's script; wait for its end, or send SCRIPT KILL"),
     ("CLUSTERDOWN", "the Redis cluster is down"),

@@ -122,7 +122,7 @@ fn check_reader(head: &Head, position: Position) {
 
 /// Replies of every kind.
 pub fn resp_seeds() -> Vec<Vec<u8>> {
-    let large = tidings::limits::MESSAGE_BYTES + 1;
+    let large = tidings::limits::READ_MESSAGE_BYTES + 1;
     let streams: [&[u8]; 6] = [
         b">3\r\n$7\r\nmessage\r\n$2\r\nc1\r\n$5\r\nhe\r\nl\r\n+PONG\r\n-ERR no\r\n:42\r\n_\r\n*2\r\n$-1\r\n=7\r\ntxt:abc\r\n",
         b"%1\r\n+proto\r\n:3\r\n>3\r\n+subscribe\r\n#t\r\n,1.5\r\n~1\r\n(123\r\n!3\r\nERR\r\n*-1\r\n*0\r\n",

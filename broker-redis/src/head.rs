@@ -6,7 +6,7 @@ use tidings::{
     message::{Epoch, MAX_SEQUENCE, Position},
 };
 
-use super::{error, run_id::sequences};
+use super::{error, role, run_id::sequences};
 
 /// The answer's fields, as texts: role, format version, last sequence, log time, epochs, first retained, whether there
 /// is a log, the last adopted message, losses that were found out late, the data set. `None` for a channel with neither
@@ -16,8 +16,8 @@ pub(super) fn read(fields: &[String], keeps_history: bool) -> Result<Option<Head
     let [role, version, last, time_ms, epochs, first, has_log, adopted, losses, data_set] = fields else {
         return Err(malformed_reply());
     };
-    if role != "master" {
-        return Err(Error::Unavailable("Redis is a read-only replica; point --redis-url at the primary".to_owned()));
+    if !role::is_primary(role) {
+        return Err(Error::Unavailable(role::READ_ONLY.to_owned()));
     }
     if version.is_empty() && has_log == "0" {
         return Ok(None);
@@ -63,11 +63,6 @@ pub(super) fn read_plain(fields: Vec<String>, keeps_history: bool) -> Result<Opt
     let role = "master".to_owned();
     let (first, has_log, data_set) = (first.to_string(), "1".to_owned(), String::new());
     read(&[role, version, last, time_ms, epochs, first, has_log, adopted, losses, data_set], keeps_history)
-}
-
-/// Whether a server is a primary, by its `INFO replication`.
-pub(super) fn is_primary(replication: &str) -> bool {
-    replication.lines().any(|line| line == "role:master")
 }
 
 fn sequence(text: &str) -> Option<i64> {

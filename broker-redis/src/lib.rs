@@ -42,6 +42,7 @@ mod receipts;
 mod registry;
 mod resp;
 mod resp_connection;
+mod role;
 mod run_id;
 mod script;
 mod server;

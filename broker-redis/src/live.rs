@@ -16,9 +16,10 @@ mod topics;
 use std::{sync::Arc, time::Duration};
 
 use tidings::{
+    backoff::Backoff,
     broker::{LiveCommand, LiveEvent, State},
     channel::Names,
-    limits::{LIVE_LASTED, LOG_QUIET, PROBE_INTERVAL},
+    limits::{LOG_QUIET, PROBE_INTERVAL, SESSION_LASTED},
     metrics,
 };
 use tokio::{
@@ -28,12 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{session::LiveSession, topics::Topics};
-use super::{
-    connection::{Backoff, Connection},
-    keys::Keys,
-    readiness::Probed,
-    server::Server,
-};
+use super::{connection::Connection, keys::Keys, readiness::Probed, server::Server};
 
 /// The settings of a live connection.
 pub(super) struct Settings {
@@ -113,9 +109,9 @@ impl Live {
                     is_reported = was_lost && !session.has_restored();
                     self.warned &= !session.has_worked();
                     // One that Redis ends at once, time and again, comes back less and less often.
-                    let has_lasted = opened.elapsed() >= LIVE_LASTED;
+                    let has_lasted = opened.elapsed() >= SESSION_LASTED;
                     if has_lasted {
-                        backoff = Backoff::default();
+                        backoff.reset();
                     }
                     let is_again = !std::mem::replace(&mut lasted, has_lasted) && !has_lasted;
                     match end {
@@ -139,7 +135,7 @@ impl Live {
                     return;
                 }
             }
-            if !self.pause(backoff.next()).await {
+            if !self.pause(backoff.jittered()).await {
                 return;
             }
         }

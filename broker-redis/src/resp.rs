@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tidings::limits::{MESSAGE_BYTES, REPLY_DEPTH, REPLY_ELEMENTS, REPLY_LINE_BYTES};
+use tidings::limits::{READ_MESSAGE_BYTES, REPLY_DEPTH, REPLY_ELEMENTS, REPLY_LINE_BYTES};
 
 /// One reply or push.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +152,7 @@ fn short_bulk(buffer: &[u8], at: usize) -> Option<Range<usize>> {
     let rest = buffer.get(at..)?.strip_prefix(b"$")?;
     let digits = rest.iter().take(8).take_while(|byte| byte.is_ascii_digit()).count();
     let length = rest[..digits].iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
-    if digits == 0 || length > MESSAGE_BYTES || !rest[digits..].starts_with(b"\r\n") {
+    if digits == 0 || length > READ_MESSAGE_BYTES || !rest[digits..].starts_with(b"\r\n") {
         return None;
     }
     let start = at + 1 + digits + 2;
@@ -182,7 +182,7 @@ fn bulk(buffer: &[u8], at: &mut usize, kind: u8, length: i64, depth: usize) -> R
         return Ok(Parsed::Item(Item::Null));
     }
     let bytes = usize::try_from(length).map_err(|_| Malformed)?;
-    if bytes > MESSAGE_BYTES {
+    if bytes > READ_MESSAGE_BYTES {
         // Only pushes carry other programs' bytes.
         let begins_push = depth <= 1;
         return match begins_push {

@@ -13,6 +13,7 @@ use super::{
     error::{self, Said},
     net::{Reader, Writer},
     resp::{Decoder, Reply},
+    role,
     server::{self, Server, Steps},
 };
 
@@ -207,7 +208,7 @@ fn put_count(out: &mut BytesMut, kind: u8, count: usize) {
 /// turns.
 fn is_primary(greeting: &[Reply]) -> bool {
     let role = greeting.chunks_exact(2).find(|pair| pair[0].word() == "role").map(|pair| pair[1].word());
-    role.is_none_or(|role| role == "master")
+    role.is_none_or(|role| role::is_primary(&role))
 }
 
 /// What an error means with which a server answers its greeting.

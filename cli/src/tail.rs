@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt;
 use tidings::{
+    backoff::Backoff,
     limits::{TAIL_BACKOFF_MAX, TAIL_BACKOFF_MIN, TAIL_FLUSH_EVENTS},
     pb::{StreamMessagesResponse, stream_messages_response::Event},
     printable::printable,
@@ -168,14 +169,12 @@ pub(crate) async fn reopen(
     if is_passing(&status) {
         say(&format!("connection lost, trying again: {}", describe(&status)));
     }
-    let mut pause = TAIL_BACKOFF_MIN;
+    let mut backoff = Backoff::new(TAIL_BACKOFF_MIN, TAIL_BACKOFF_MAX);
     while is_passing(&status) {
         if !resume.is_possible() {
             return Err(Error::NotResumable(describe(&status)));
         }
-        // Half of the pause is chance, so that many who were cut off together do not come back together.
-        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).max(wanted_pause(&status))).await;
-        pause = (pause * 2).min(TAIL_BACKOFF_MAX);
+        tokio::time::sleep(backoff.jittered().max(wanted_pause(&status))).await;
         status = match tokio::time::timeout(timeout, client.stream_messages(resume.request())).await {
             Ok(Ok(stream)) => {
                 say("resumed");

@@ -9,7 +9,10 @@ use tidings::{
         publisher_service_server::{PublisherService, PublisherServiceServer},
     },
 };
-use tidings_transport::{Method, Permission, operation};
+use tidings_transport::{
+    Method, Permission,
+    operation::{self, Decoded},
+};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
@@ -69,7 +72,7 @@ impl PublisherService for Service {
         operation::unary(&self.publish_batch, request).await
     }
 
-    type PublishStreamStream = Streaming<PublishStreamResponse>;
+    type PublishStreamStream = Decoded<PublishStreamResponse>;
 
     async fn publish_stream(
         &self,

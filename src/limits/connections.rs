@@ -8,7 +8,7 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(25);
 pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// How long a live connection must last for the pauses to begin anew: longer than the longest pause, so that one which
 /// Redis ends at once each time comes back less and less often.
-pub const LIVE_LASTED: Duration = Duration::from_secs(1);
+pub const SESSION_LASTED: Duration = Duration::from_secs(1);
 /// Which part of `--redis-timeout` an attempt to connect may take (a half): a call that waits for Redis sees one
 /// attempt fail, and has time for another. It covers all of the attempt: the name, the connection, TLS, signing in, and
 /// the first commands.

@@ -11,8 +11,11 @@ use tidings::{
         subscriber_service_server::{SubscriberService, SubscriberServiceServer},
     },
 };
-use tidings_transport::{Method, Permission, operation};
-use tonic::{Request, Response, Status, Streaming};
+use tidings_transport::{
+    Method, Permission,
+    operation::{self, Decoded},
+};
+use tonic::{Request, Response, Status};
 
 use crate::operation::{ListChannels, ListMessages, StreamMessages, Subscriber};
 
@@ -55,7 +58,7 @@ impl Service {
 
 #[tonic::async_trait]
 impl SubscriberService for Service {
-    type StreamMessagesStream = Streaming<StreamMessagesResponse>;
+    type StreamMessagesStream = Decoded<StreamMessagesResponse>;
 
     async fn list_messages(
         &self,

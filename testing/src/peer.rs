@@ -13,6 +13,7 @@ use tokio::{
 use crate::TEST_TIMEOUT;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const GRPC: &str = "application/grpc";
 /// The largest window that HTTP/2 knows.
 const WINDOW: u32 = (1 << 31) - 1;
 /// What a connection's window is before it is enlarged.
@@ -102,8 +103,13 @@ impl Peer {
 
     /// Calls a method with one message. Streams have odd numbers.
     pub async fn call(&mut self, stream: u32, path: &str, request: &impl Message) {
+        self.call_as((GRPC, GRPC), stream, path, request).await;
+    }
+
+    /// The same with a content type of its own for the request, and one that is wanted for the answer.
+    pub async fn call_as(&mut self, kinds: (&str, &str), stream: u32, path: &str, request: &impl Message) {
         let mut frames = Vec::new();
-        put(&mut frames, HEADERS, END_HEADERS, stream, &head(path));
+        put(&mut frames, HEADERS, END_HEADERS, stream, &head(path, kinds));
         let mut message = vec![0];
         message.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
         message.extend_from_slice(&request.encode_to_vec());
@@ -114,7 +120,7 @@ impl Peer {
     /// Begins a call, whose messages are to come.
     pub async fn open(&mut self, stream: u32, path: &str) {
         let mut frame = Vec::new();
-        put(&mut frame, HEADERS, END_HEADERS, stream, &head(path));
+        put(&mut frame, HEADERS, END_HEADERS, stream, &head(path, (GRPC, GRPC)));
         self.say(&frame).await;
     }
 
@@ -169,7 +175,7 @@ impl Peer {
         let mut frames = Vec::new();
         for call in 0..calls {
             let stream = first + 2 * call;
-            put(&mut frames, HEADERS, END_HEADERS, stream, &head(path));
+            put(&mut frames, HEADERS, END_HEADERS, stream, &head(path, (GRPC, GRPC)));
             put(&mut frames, RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
         }
         self.0.write_all(&frames).await.is_ok()
@@ -191,9 +197,10 @@ impl Peer {
 }
 
 /// The headers of a call.
-fn head(path: &str) -> Vec<u8> {
+fn head(path: &str, (content_type, accept): (&str, &str)) -> Vec<u8> {
     let mut head = vec![0x83, 0x86];
-    for (name, value) in [(&[0x04][..], path), (&[0x01], "it"), (&[0x0f, 0x10], "application/grpc")] {
+    let names = [&[0x04][..], &[0x01], &[0x0f, 0x10], &[0x0f, 0x04]];
+    for (name, value) in names.into_iter().zip([path, "it", content_type, accept]) {
         head.extend_from_slice(name);
         literal(&mut head, value);
     }

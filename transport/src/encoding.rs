@@ -55,11 +55,14 @@ impl Encoded {
     /// The messages again, up to the first that is not an `M`: for the generated services, whose streams have messages,
     /// and for tests.
     pub fn messages<M: Message + Default>(&self) -> impl Iterator<Item = M> {
-        let mut rest = self.0.clone();
-        std::iter::from_fn(move || {
-            let frame = rest.split_to(prefix::first_end(&rest)?);
-            M::decode(frame.slice(prefix::BYTES..)).ok()
-        })
+        let mut rest = self.clone();
+        std::iter::from_fn(move || rest.take_first())
+    }
+
+    /// Takes the first message; `None` where there is none left, or it is no `M`.
+    pub fn take_first<M: Message + Default>(&mut self) -> Option<M> {
+        let frame = self.0.split_to(prefix::first_end(&self.0)?);
+        M::decode(frame.slice(prefix::BYTES..)).ok()
     }
 
     /// As frames of gRPC.

@@ -17,6 +17,7 @@ use super::{
     context::Connection,
     cors,
     dispatch::{Call, Dispatch},
+    parts::InParts,
 };
 
 const NO_WEB_PAGE: &str = "This is a gRPC server, spoken to over HTTP/2 or, by gRPC-Web, over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
@@ -28,14 +29,14 @@ const FOREIGN_ORIGIN: &str =
 #[derive(Clone)]
 pub(super) struct Front {
     grpc: Dispatch,
-    web: Cors<GrpcWebService<Dispatch>>,
+    web: Cors<GrpcWebService<InParts<Dispatch>>>,
     origins: Arc<Origins>,
 }
 
 impl Front {
     pub(super) fn new(grpc: Dispatch, origins: Origins) -> Self {
         let origins = Arc::new(origins);
-        let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(grpc.clone()));
+        let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(InParts(grpc.clone())));
         Self { grpc, web, origins }
     }
 

@@ -53,6 +53,7 @@ mod health;
 mod key_client;
 mod methods;
 pub mod operation;
+mod parts;
 mod prefix;
 mod proxied;
 mod readiness;

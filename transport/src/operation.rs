@@ -10,16 +10,22 @@
 //! The functions here are how a generated service calls its operations: [`unary`], [`server_streaming`],
 //! [`bidirectional`].
 
+use std::{
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
-use http::StatusCode;
 use prost::Message;
-use tidings::codec::{Counted, Counting};
-use tonic::{Request, Response, Status, Streaming, codec::Codec as _};
+use tidings::codec::Counted;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     CallContext,
+    deadline::Deadline,
     encoding::{Encoded, Encoder},
-    grpc::{self, Framed},
+    grpc,
 };
 
 pub(crate) mod any;
@@ -69,7 +75,7 @@ pub trait ServerStreaming: Clone + Send + Sync + 'static {
     /// What a client sends.
     type Request: Message + Default + Counted + 'static;
     /// What it gets, again and again.
-    type Response: Message + Default + Counted + Send + 'static;
+    type Response: Message + Default + Send + 'static;
     /// Responses, encoded, several at a time: streams share the bytes. It ends by itself when its connection drains;
     /// the transport ends it at its deadline.
     type Responses: Stream<Item = Result<Encoded, Status>> + Send + Unpin + 'static;
@@ -87,7 +93,7 @@ pub trait Bidirectional: Clone + Send + Sync + 'static {
     /// What a client sends.
     type Request: Message + Default + Counted + Send + 'static;
     /// What it gets.
-    type Response: Message + Default + Counted + Send + 'static;
+    type Response: Message + Default + Send + 'static;
     /// As with [`ServerStreaming`].
     type Responses: Stream<Item = Result<Encoded, Status>> + Send + Unpin + 'static;
 
@@ -121,7 +127,7 @@ pub async fn unary<O: Unary>(
     Ok(Response::new(response.into_message()))
 }
 
-/// Answers a generated service's call: what was encoded for all streams is decoded again.
+/// Answers a generated service's call.
 ///
 /// # Errors
 ///
@@ -129,10 +135,10 @@ pub async fn unary<O: Unary>(
 pub async fn server_streaming<O: ServerStreaming>(
     operation: &O,
     request: Request<O::Request>,
-) -> Result<Response<Streaming<O::Response>>, Status> {
+) -> Result<Response<Decoded<O::Response>>, Status> {
     let context = CallContext::of(request.extensions())?;
     let responses = operation.open(context.clone(), request.into_inner()).await?;
-    Ok(decoded(&context, responses))
+    Ok(Response::new(Decoded::new(&context, responses)))
 }
 
 /// Answers a generated service's call.
@@ -143,22 +149,52 @@ pub async fn server_streaming<O: ServerStreaming>(
 pub fn bidirectional<O: Bidirectional>(
     operation: &O,
     request: Request<Streaming<O::Request>>,
-) -> Result<Response<Streaming<O::Response>>, Status> {
+) -> Result<Response<Decoded<O::Response>>, Status> {
     let context = CallContext::of(request.extensions())?;
     let requests = request.into_inner().map(|request| {
         let message = request.map_err(grpc::refine)?;
         Ok(Received { bytes: message.encoded_len(), message })
     });
     let responses = operation.open(context.clone(), requests.boxed());
-    Ok(decoded(&context, responses))
+    Ok(Response::new(Decoded::new(&context, responses)))
 }
 
-fn decoded<M, S>(context: &CallContext, responses: S) -> Response<Streaming<M>>
-where
-    M: Message + Default + Counted + Send + 'static,
-    S: Stream<Item = Result<Encoded, Status>> + Send + Unpin + 'static,
-{
-    let body = Framed::new(responses, context.lifetime());
-    let decoder = Counting::<M, M>::default().decoder();
-    Response::new(Streaming::new_response(decoder, body, StatusCode::OK, None, None))
+/// A generated service's stream: each message is decoded when its turn comes, from the bytes that all streams share.
+pub struct Decoded<M> {
+    /// None once it is over.
+    responses: Option<BoxStream<'static, Result<Encoded, Status>>>,
+    rest: Encoded,
+    lifetime: Deadline,
+    messages: PhantomData<fn() -> M>,
+}
+
+impl<M> Decoded<M> {
+    fn new(context: &CallContext, responses: impl Stream<Item = Result<Encoded, Status>> + Send + 'static) -> Self {
+        let (rest, lifetime) = (Encoded::default(), context.lifetime());
+        Self { responses: Some(responses.boxed()), rest, lifetime, messages: PhantomData }
+    }
+}
+
+impl<M: Message + Default> Stream for Decoded<M> {
+    type Item = Result<M, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<M, Status>>> {
+        let this = self.get_mut();
+        let Some(responses) = &mut this.responses else { return Poll::Ready(None) };
+        let end = loop {
+            if let Poll::Ready(status) = this.lifetime.poll_passed(context) {
+                break Some(Err(status));
+            }
+            if let Some(message) = this.rest.take_first() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            match ready!(responses.poll_next_unpin(context)) {
+                Some(Ok(encoded)) => this.rest = encoded,
+                Some(Err(status)) => break Some(Err(status)),
+                None => break None,
+            }
+        };
+        (this.responses, this.rest) = (None, Encoded::default());
+        Poll::Ready(end)
+    }
 }

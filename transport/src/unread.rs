@@ -14,10 +14,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
 use tidings::{
-    limits::{
-        ANSWER_PART_BYTES, ANSWER_TIME, UNREAD_ANSWER_TIME, UNREAD_ANSWERS_BYTES, UNREAD_ANSWERS_LOOK,
-        UNREAD_ANSWERS_WAIT,
-    },
+    limits::{ANSWER_TIME, UNREAD_ANSWER_TIME, UNREAD_ANSWERS_BYTES, UNREAD_ANSWERS_LOOK, UNREAD_ANSWERS_WAIT},
     metrics::{self, Limit},
     status,
 };
@@ -28,7 +25,7 @@ use tokio::{
 };
 use tonic::{Status, body::Body};
 
-use super::grpc;
+use super::{grpc, parts};
 
 /// The large answers of one connection.
 #[derive(Debug, Default)]
@@ -154,8 +151,7 @@ impl HttpBody for Reading {
             }
             state.rest = data;
         }
-        let length = state.rest.len().min(ANSWER_PART_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(state.rest.split_to(length)))))
+        Poll::Ready(Some(Ok(Frame::data(parts::next(&mut state.rest)))))
     }
 
     fn is_end_stream(&self) -> bool {

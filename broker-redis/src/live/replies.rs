@@ -16,6 +16,7 @@ use crate::{
     keys::Keys,
     resp::Reply,
     resp_connection::words,
+    role,
 };
 
 /// How the answer of a server begins that does not know a script.
@@ -128,7 +129,7 @@ impl LiveSession {
         match (self.questions.answered().unwrap_or(Question::Other), reply) {
             (Question::Check(channel) | Question::CheckAgain(channel), Reply::List(fields)) => {
                 let fields: Vec<String> = fields.iter().map(Reply::word).collect();
-                if fields.first().is_some_and(|role| role != "master") {
+                if fields.first().is_some_and(|role| !role::is_primary(role)) {
                     // Whatever a demoted server relays or says is not believed.
                     return Err(End::Useless(words(b"READONLY")));
                 }
@@ -216,7 +217,7 @@ impl LiveSession {
         let [role, registered, names @ ..] = fields else {
             return Err(not_understood());
         };
-        if role.word() != "master" {
+        if !role::is_primary(&role.word()) {
             return Err(End::Useless(words(b"READONLY")));
         }
         let registered = registered.word().parse().unwrap_or(0);

@@ -25,7 +25,7 @@ use super::{
     Reader,
     bulk::{Answer, Question},
 };
-use crate::head;
+use crate::{head, role};
 
 /// What the runs of a channel's last page were like.
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +106,7 @@ impl Answer {
     fn page(mut self, after: i64, asked: usize, keeps_history: bool) -> Result<Option<Page>, Error> {
         self.messages.drain(..self.messages.partition_point(|stored| stored.sequence <= after));
         let goes_on = self.messages.first().is_some_and(|first| first.sequence - 1 == after);
-        if !goes_on || self.before != self.after || !head::is_primary(&self.replication) {
+        if !goes_on || self.before != self.after || !role::is_primary(role::of_info(&self.replication)) {
             return Ok(None);
         }
         let Some(head) = head::read_plain(self.after, keeps_history)?.filter(|head| head.first <= after + 1) else {

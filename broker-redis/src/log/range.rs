@@ -5,7 +5,7 @@ use std::ops;
 use bytes::BytesMut;
 use tidings::{
     broker::{Stored, adopt::Adopted},
-    limits::{MESSAGE_BYTES, REPLAY_MESSAGES, REPLY_ELEMENTS},
+    limits::{READ_MESSAGE_BYTES, REPLAY_MESSAGES, REPLY_ELEMENTS},
 };
 
 use super::sequences;
@@ -130,7 +130,7 @@ impl Range {
             length = length * 10 + usize::from(byte - b'0');
             count += 1;
         }
-        if count == 0 || length > MESSAGE_BYTES {
+        if count == 0 || length > READ_MESSAGE_BYTES {
             return None;
         }
         let (line_end, rest) = line.get(count..)?.split_first_chunk::<2>()?;
@@ -145,7 +145,7 @@ impl Range {
 
     /// The range of a bulk string.
     fn string(&mut self, bytes: &[u8]) -> Result<ops::Range<usize>, Stop> {
-        let length = self.count(bytes, b'$', MESSAGE_BYTES)?;
+        let length = self.count(bytes, b'$', READ_MESSAGE_BYTES)?;
         let end = self.at + length;
         let line_end = bytes.get(end..end + 2).ok_or(Stop::Short)?;
         if line_end != b"\r\n" {

@@ -47,7 +47,7 @@ fn every_split_gives_the_same() {
 
 #[test]
 fn what_is_too_large_is_passed_over_without_being_kept() {
-    let large = MESSAGE_BYTES + 1;
+    let large = READ_MESSAGE_BYTES + 1;
     let mut decoder = Decoder::default();
     decoder.buffer().extend_from_slice(format!(">3\r\n$7\r\nmessage\r\n$2\r\nc1\r\n${large}\r\n").as_bytes());
     let mut left = large + 2;
@@ -66,7 +66,7 @@ fn what_is_too_large_is_passed_over_without_being_kept() {
 
 #[test]
 fn a_channel_name_that_is_too_large_takes_its_message_with_it() {
-    let large = MESSAGE_BYTES + 1;
+    let large = READ_MESSAGE_BYTES + 1;
     let mut bytes = format!(">4\r\n$8\r\npmessage\r\n$1\r\n*\r\n${large}\r\n").into_bytes();
     bytes.extend_from_slice(&vec![b'c'; large]);
     bytes.extend_from_slice(format!("\r\n${large}\r\n").as_bytes());
@@ -79,12 +79,12 @@ fn a_channel_name_that_is_too_large_takes_its_message_with_it() {
 
 #[test]
 fn the_largest_message_is_kept() {
-    let mut bytes = format!(">3\r\n$7\r\nmessage\r\n$2\r\nc1\r\n${MESSAGE_BYTES}\r\n").into_bytes();
-    bytes.extend_from_slice(&vec![b'x'; MESSAGE_BYTES]);
+    let mut bytes = format!(">3\r\n$7\r\nmessage\r\n$2\r\nc1\r\n${READ_MESSAGE_BYTES}\r\n").into_bytes();
+    bytes.extend_from_slice(&vec![b'x'; READ_MESSAGE_BYTES]);
     bytes.extend_from_slice(b"\r\n");
     let replies = feed(&[&bytes]).expect("understood");
     assert!(
-        matches!(&replies[..], [Reply::Push(items)] if matches!(&items[2], Reply::Text(x) if x.len() == MESSAGE_BYTES))
+        matches!(&replies[..], [Reply::Push(items)] if matches!(&items[2], Reply::Text(x) if x.len() == READ_MESSAGE_BYTES))
     );
 }
 

@@ -1,3 +1,5 @@
+//! What the compiler does not hold of how code is laid out.
+//!
 //! Modules that import each other can only be read together, so there are none: this reads the imports. A module and
 //! those within it are one thing: they may refer to each other, and what one of them imports all of them do.
 
@@ -44,6 +46,57 @@ fn circles_are_found() {
     let harmless: Imports = imports.into_iter().filter(|(name, _)| *name != module("d")).collect();
     let harmless = merged(&harmless);
     assert!(harmless.keys().all(|start| circle(&harmless, start).is_none()));
+}
+
+/// What crates can't hold: modules of a crate, and what they must not name.
+const WALLS: [(&str, &[&str], &[&str]); 5] = [
+    // Meaning knows no server and no clock.
+    (".", &["channel", "message", "envelope", "cursor", "limits"], &["tokio", "tonic", "broker", "SystemTime", "now"]),
+    // A broker is no service.
+    (".", &["broker"], &["tonic", "prost", "http"]),
+    // Operations know no protocol.
+    ("publisher", &[""], OF_PROTOCOLS),
+    ("subscriber", &[""], OF_PROTOCOLS),
+    // Only what a `main.rs` calls ends programs and listens to signals: that is `runtime`.
+    ("transport", &[""], &["exit", "SignalKind", "var", "var_os"]),
+];
+const OF_PROTOCOLS: &[&str] =
+    &["http", "hyper", "HeaderMap", "headers", "Frame", "trailers", "Body", "exit", "SignalKind", "var_os"];
+
+#[test]
+fn modules_name_nothing_beyond_their_walls() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut looked, mut found) = (0, Vec::new());
+    for (name, folders, words) in WALLS {
+        let mut codes = BTreeMap::new();
+        gather(&root.join(name).join("src"), &mut Vec::new(), &mut codes);
+        let is_within = |module: &[String]| {
+            folders.iter().any(|folder| folder.is_empty() || module.first().is_some_and(|first| first == folder))
+        };
+        for (module, code) in codes.iter().filter(|(module, _)| is_within(module)) {
+            looked += 1;
+            let named = words.iter().filter(|word| names(code, word));
+            found.extend(named.map(|word| format!("{name} {}: {word}", module.join("::"))));
+        }
+    }
+    assert_eq!(found, [""; 0]);
+    assert!(looked > 100, "{looked}");
+}
+
+/// Whether code has a word, outside of comments and texts.
+fn names(code: &str, word: &str) -> bool {
+    let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let code = lines.flat_map(|line| line.split('"').step_by(2)).collect::<Vec<_>>().join(" ");
+    code.split(|c| !is_of_word(c)).any(|found| found == word)
+}
+
+#[test]
+fn words_are_found_in_code_and_nowhere_else() {
+    assert!(names("use http::HeaderMap;", "http") && names("let x = a.headers();", "headers"));
+    for code in ["// http", "let x = \"http\";", "https::x", "/// of http\nfn f() {}"] {
+        assert!(!names(code, "http"), "{code}");
+    }
 }
 
 /// The imports between neighbours, each of which stands for all within it.

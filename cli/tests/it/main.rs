@@ -27,6 +27,7 @@ mod listing;
 mod methods;
 mod metrics;
 mod odd;
+mod older_limits;
 mod patterns;
 mod refusals;
 mod restarts;

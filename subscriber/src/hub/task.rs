@@ -15,9 +15,13 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
+    backoff::Backoff,
     broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Shared, State, Topic},
     channel::{ChannelName, Names, PatternSet},
-    limits::{HUB_REQUESTS, HUB_ROUND_HEADS, HUB_TICK, OVERSIZED_QUIET, SHARED_BYTES, UNREADABLE_QUIET},
+    limits::{
+        CAPTURE_RETRY_MAX, CAPTURE_RETRY_MIN, HUB_REQUESTS, HUB_ROUND_HEADS, HUB_TICK, OVERSIZED_QUIET, SHARED_BYTES,
+        UNREADABLE_QUIET,
+    },
     message::Position,
     metrics::{self, Dropped},
 };
@@ -73,7 +77,7 @@ pub(super) struct Task {
     /// Captured topics of which it was said that they can't be captured.
     uncaptured: HashSet<Topic>,
     /// When they are asked for again, and how often they were.
-    recaptures: (Instant, u32),
+    recaptures: (Instant, Backoff),
     /// When it was last said that something was too large, and how many of it there were since.
     oversized: (Option<Instant>, usize),
     /// Subscriptions are confirmed and nothing was missed.
@@ -114,7 +118,7 @@ impl Task {
             unreadable: Unreadable::default(),
             refused: HashSet::new(),
             uncaptured: HashSet::new(),
-            recaptures: (Instant::now(), 0),
+            recaptures: (Instant::now(), Backoff::new(CAPTURE_RETRY_MIN, CAPTURE_RETRY_MAX)),
             oversized: (None, 0),
             linked: true,
             outbox: VecDeque::new(),

@@ -5,10 +5,11 @@
 //! have skipped it, and are notified when it can be read. One that was read is remembered for a while: where only a
 //! part of it can be, a stream reports it again, and the pauses keep growing. This module knows no stream and no Redis.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use foldhash::HashMap;
 use tidings::{
+    backoff::Backoff,
     broker::Error,
     channel::ChannelName,
     limits::{UNREADABLE_LINES, UNREADABLE_QUIET, UNREADABLE_RETRY_MAX, UNREADABLE_RETRY_MIN, UNREADABLE_TRIAL},
@@ -24,7 +25,7 @@ pub(super) struct Unreadable {
 
 #[derive(Debug)]
 struct Trouble {
-    tries: u32,
+    backoff: Backoff,
     stage: Stage,
 }
 
@@ -42,16 +43,18 @@ impl Unreadable {
     /// A channel could not be read. `was_asked`: it is the answer to a question of the hub's, and not a stream's own
     /// finding.
     pub(super) fn note(&mut self, channel: &ChannelName, error: &Error, was_asked: bool, now: Instant) {
-        let trouble = self.channels.entry(channel.clone()).or_insert(Trouble { tries: 0, stage: Stage::Read(now) });
-        let is_news = trouble.tries == 0;
+        let trouble = self.channels.entry(channel.clone()).or_insert_with(|| Trouble {
+            backoff: Backoff::new(UNREADABLE_RETRY_MIN, UNREADABLE_RETRY_MAX),
+            stage: Stage::Read(now),
+        });
+        let is_news = trouble.backoff.is_new();
         match trouble.stage {
             Stage::Waits(_) => return,
             // Many streams may have found the same.
             Stage::Asked if !was_asked => return,
             Stage::Asked | Stage::Read(_) => {}
         }
-        trouble.stage = Stage::Waits(now + pause(trouble.tries));
-        trouble.tries += 1;
+        trouble.stage = Stage::Waits(now + trouble.backoff.pause());
         self.count();
         if is_news {
             self.say(channel, error, now);
@@ -121,12 +124,10 @@ impl Unreadable {
     }
 }
 
-fn pause(tries: u32) -> Duration {
-    UNREADABLE_RETRY_MIN.saturating_mul(1 << tries.min(16)).min(UNREADABLE_RETRY_MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tidings::channel::Names;
 
     use super::*;

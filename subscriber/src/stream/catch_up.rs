@@ -7,6 +7,7 @@ use std::{
 };
 
 use tidings::{
+    backoff::jittered,
     broker::{Absence, DataSetNow, Error, Head},
     channel::ChannelName,
     limits::{BACKOFF_MAX, HEAD_LINGER},
@@ -76,7 +77,7 @@ impl CatchUp {
         match self.try_step(delivery, follower).await {
             Ok(encoded) => Ok(encoded),
             Err(Stop::Broker(Error::Unavailable(_) | Error::OutcomeUnknown(_))) => {
-                sleep(BACKOFF_MAX.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                sleep(jittered(BACKOFF_MAX)).await;
                 Ok(Encoded::default())
             }
             Err(Stop::Broker(error)) => Err(status::from_broker(error, Call::Read)),

@@ -6,6 +6,7 @@ use tokio::time::advance;
 use tonic::Code;
 
 use super::*;
+use tidings::limits::ANSWER_PART_BYTES;
 
 const LENGTH: usize = 3 << 20;
 

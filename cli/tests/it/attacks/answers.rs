@@ -1,10 +1,10 @@
-//! Lists that nobody reads: HTTP/2's windows let a client call and take nothing.
+//! Lists and streams that nobody reads: HTTP/2's windows let a client call and take nothing.
 
 use std::time::Duration;
 
 use tidings::{
     limits::{UNREAD_ANSWER_TIME, UNREAD_ANSWERS_BYTES},
-    pb::{ListMessagesRequest, PublishBatchRequest},
+    pb::{ListMessagesRequest, PublishBatchRequest, StreamMessagesRequest},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -12,6 +12,7 @@ use super::{Memory, Target};
 use crate::harness::{Peer, TEST_TIMEOUT, text};
 
 const LIST: &str = "/tidings.v1.SubscriberService/ListMessages";
+const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
 
 async fn fill(target: &Target) {
     for _ in 0..4 {
@@ -70,6 +71,38 @@ async fn lists_that_nobody_reads_are_few_and_dropped_in_time() {
         assert!(!listed.expect("no panic").expect("whoever reads is served").into_inner().messages.is_empty());
     }
     assert!(began.elapsed() < TEST_TIMEOUT);
+    target.stop();
+}
+
+/// A stream shares what it sends with all others, whatever it is sent as: what lies there for one that has stopped is a
+/// part of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_nobody_reads_hold_no_copy_each() {
+    const STREAMS: u32 = 400;
+    const CONNECTIONS: u32 = 4;
+    let web = "application/grpc-web+proto";
+    let target = Target::alone(&[]).await;
+    for n in 0..8 {
+        let message = text("large", format!("{n}{}", "x".repeat(900_000)));
+        target.publisher.client().publish(message).await.expect("published");
+    }
+    let request = StreamMessagesRequest { channel: "large".to_owned(), earliest: true, ..Default::default() };
+    for kinds in [("application/grpc", "application/grpc"), (web, web), (web, "application/grpc-web-text")] {
+        let memory = Memory::watch(&target.subscriber.process);
+        let mut peers = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut peer = Peer::connect(target.subscriber.address).await;
+            peer.say(&Peer::hello_of_window(300)).await;
+            peers.push(peer);
+        }
+        for n in 0..STREAMS / CONNECTIONS {
+            for peer in &mut peers {
+                peer.call_as(kinds, 1 + 2 * n, STREAM, &request).await;
+            }
+        }
+        target.withstands(async || {}).await;
+        memory.is_bounded(&format!("unread streams, {kinds:?}"));
+    }
     target.stop();
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tidings::{
     broker::adopt::{Adoption, Raw},
-    limits::{BACKOFF_MAX, BACKOFF_MIN, CAPTURE_ASK_PAUSE, CAPTURE_NOTICES, LEASE},
+    limits::{CAPTURE_ASK_PAUSE, CAPTURE_NOTICES, LEASE},
     message::Position,
 };
 use tokio::time::Instant;
@@ -88,7 +88,7 @@ impl AdoptionState {
         match self.position {
             Some(_) if !self.unsure => {}
             // It was not read here after all.
-            _ => self.pause(now),
+            _ => self.not_before = Some(now + self.backoff.jittered()),
         }
     }
 
@@ -103,7 +103,7 @@ impl AdoptionState {
         self.work = None;
         match adoption {
             Adoption::Done { last, given_up } => {
-                self.failures = 0;
+                self.backoff.reset();
                 self.is_failure_logged = false;
                 self.awaited = Some((last, now + CAPTURE_NOTICES));
                 self.asked = false;
@@ -113,10 +113,9 @@ impl AdoptionState {
             Adoption::Behind => {
                 self.unsure = true;
                 // Once it is what happens; again and again it must not spin.
-                match self.failures {
-                    0 => self.failures = 1,
-                    _ => self.pause(now),
-                }
+                let is_first = self.backoff.is_new();
+                let pause = self.backoff.jittered();
+                self.not_before = (!is_first).then(|| now + pause);
             }
             Adoption::Other { for_ms } => {
                 self.leads = false;
@@ -131,13 +130,7 @@ impl AdoptionState {
     pub(in crate::capture) fn fail(&mut self, now: Instant) -> bool {
         self.work = None;
         self.unsure = true;
-        self.pause(now);
+        self.not_before = Some(now + self.backoff.jittered());
         !std::mem::replace(&mut self.is_failure_logged, true)
-    }
-
-    fn pause(&mut self, now: Instant) {
-        let most = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
-        self.failures += 1;
-        self.not_before = Some(now + most.mul_f64(0.5 + fastrand::f64() / 2.0));
     }
 }

@@ -5,7 +5,6 @@ use std::time::Instant;
 use tidings::{
     broker::{LiveCommand, Topic, adopt::Raw},
     channel::ChannelName,
-    limits::{CAPTURE_RETRY_MAX, CAPTURE_RETRY_MIN},
     metrics,
 };
 
@@ -28,12 +27,12 @@ impl Task {
 
     /// Asks again for topics that were refused, less and less often: rights may have been mended since.
     pub(super) fn capture_again(&mut self, now: Instant) {
-        let (at, tries) = self.recaptures;
+        let (at, backoff) = &mut self.recaptures;
         if self.uncaptured.is_empty() {
-            self.recaptures = (now, 0);
-        } else if now >= at {
-            let pause = CAPTURE_RETRY_MIN.saturating_mul(1 << tries.min(16)).min(CAPTURE_RETRY_MAX);
-            self.recaptures = (now + pause, tries + 1);
+            *at = now;
+            backoff.reset();
+        } else if now >= *at {
+            *at = now + backoff.pause();
             self.pin();
         }
         metrics::uncaptured(self.uncaptured.len());

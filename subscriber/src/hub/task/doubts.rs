@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tidings::{
+    backoff::jittered,
     broker::{Error, Shared, Topic},
     limits::{BACKOFF_MAX, COMPARED_CHANNELS},
 };
@@ -58,7 +59,7 @@ async fn look(broker: &Shared, question: &Question) -> Looked {
         match Looked::ask(&**broker, question).await {
             Ok(looked) => return looked,
             Err(Error::Unavailable(_) | Error::OutcomeUnknown(_)) => {
-                sleep(BACKOFF_MAX.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                sleep(jittered(BACKOFF_MAX)).await;
             }
             Err(error) => {
                 tracing::warn!(
