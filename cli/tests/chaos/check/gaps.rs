@@ -60,10 +60,11 @@ pub(super) fn check(walk: &mut Walk, said: At, event: &Event) -> Result<(), Stri
 
 impl Gap<'_> {
     /// Whether it begins just after the stream's position. What was reported to the stream before is passed over
-    /// silently, also where a server comes back that has it.
+    /// silently, also where a server comes back that has it; and so is all that it had before a copy came back.
     fn follows(&self, line: &Line) -> bool {
         let known = line.at.epoch.map_or(0, |epoch| line.knows(epoch));
-        self.first > line.at.sequence && self.first <= known.max(line.at.sequence) + 1
+        let is_next = self.first > line.at.sequence && self.first <= known.max(line.at.sequence) + 1;
+        is_next || self.epoch.is_some_and(|epoch| line.had_before_a_gap(epoch, self.first - 1))
     }
 
     fn is_trimmed(&self, line: &Line) -> Result<(), String> {

@@ -95,6 +95,11 @@ impl Line {
         !self.settled.is_empty() && truth.leads_to(channel, self, to).is_ok()
     }
 
+    /// Whether it had an epoch up to there at least, before a gap of unknown length.
+    pub(super) fn had_before_a_gap(&self, epoch: Epoch, sequence: i64) -> bool {
+        self.settled.get(&epoch).is_some_and(|settled| sequence <= *settled)
+    }
+
     /// It was reported that all is lost that follows in an epoch, and it begins again with what is retained. What it
     /// received before may come again, and need not.
     pub(super) fn forget(&mut self, lost: Option<Epoch>) {

@@ -121,6 +121,16 @@ fn a_flush_is_named_from_the_streams_position() {
     stream(&mut history, position(1, 7), vec![lost(1, 8, 0, Position::START), message(2, 1), message(2, 2)]);
     stream(&mut history, position(1, 7), vec![lost(1, 8, 0, position(2, 0)), message(2, 1)]);
     good(&history);
+    // A copy comes back, silently, and is lost as well.
+    let mut history = flushed();
+    let again = |epoch, first| vec![lost(1, 8, 0, Position::START), lost(epoch, first, 0, Position::START)];
+    stream(&mut history, position(1, 7), again(1, 8));
+    good(&history);
+    for (epoch, first) in [(1, 9), (9, 8)] {
+        let mut history = flushed();
+        stream(&mut history, position(1, 7), again(epoch, first));
+        bad(&history, &format!("lost from {first} on, and the stream is at"));
+    }
     // What was reported before is passed over, and no more.
     let mut history = flushed();
     stream(&mut history, position(1, 7), vec![lost(1, 8, 8, position(1, 7)), lost(1, 9, 0, Position::START)]);
