@@ -9,6 +9,7 @@ pub mod bytes;
 pub mod certificates;
 pub mod contract;
 mod peer;
+mod plain;
 mod process;
 mod proxy;
 mod raw;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use admin::{Admin, Answer};
 pub use peer::{Frame, Peer};
+pub use plain::{burst, captured, eventually, listed, plain};
 pub use process::{Process, binary, clean_command, with_fast_paths};
 pub use proxy::{Direction, Flow, How, Links, Proxy};
 pub use raw::Raw;

@@ -83,6 +83,11 @@ impl Scraped {
         *self.series.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.series))
     }
 
+    /// How many messages were published, or refused, with a status.
+    pub fn published(&self, code: &str) -> f64 {
+        self.value(&format!("tidings_publish_total{{code=\"{code}\"}}"))
+    }
+
     /// All series.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.series.keys().map(String::as_str)

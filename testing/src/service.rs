@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::{Process, Stream, TEST_TIMEOUT, free_port};
+use crate::{Admin, Process, Stream, TEST_TIMEOUT, free_port};
 
 /// A publisher process.
 pub type Publisher = Service<PublisherServiceClient<Channel>>;
@@ -58,6 +58,13 @@ impl<C: Client> Service<C> {
         let service = Self::start_alone(redis_url, args).await;
         service.becomes(ServingStatus::Serving).await;
         service
+    }
+
+    /// The same with an admin listener.
+    pub async fn start_with_admin(redis_url: &str, args: &[&str]) -> (Self, Admin) {
+        let admin = Admin::choose();
+        let flag = admin.flag();
+        (Self::start(redis_url, &[&[flag.as_str()], args].concat()).await, admin)
     }
 
     /// Starts one and waits until it listens, whether it has a Redis or not.
@@ -110,6 +117,13 @@ impl Subscriber {
     /// A client that shares no connection with others.
     pub async fn another_client(&self) -> SubscriberServiceClient<Channel> {
         SubscriberServiceClient::new(connect(self.address).await)
+    }
+
+    /// Opens a stream, which has started.
+    pub async fn started_stream(&self, request: StreamMessagesRequest) -> Stream {
+        let mut stream = self.stream(request).await;
+        stream.started().await;
+        stream
     }
 
     /// Opens a stream that shares no connection with others.

@@ -6,12 +6,11 @@ use tidings::{
     broker::{Error, Shared},
     limits::FULL_CALL_INTERVAL,
 };
-use tidings_testing::RedisServer;
+use tidings_testing::{DURABLE, RedisServer};
 use uuid::Uuid;
 
 use crate::fixture::{broker, down, head, name, publish, texts, up, with_id};
 
-const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 const HEAD: &str = "tidings:{orders}:head";
 const LOG: &str = "tidings:{orders}:log";
 

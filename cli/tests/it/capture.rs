@@ -3,57 +3,11 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::StreamExt as _;
-use redis::aio::MultiplexedConnection;
-use tidings::pb::{Message, StreamMessagesRequest, message::Payload};
-use tidings_testing::RedisServer;
-use tokio::time::{Instant, sleep, timeout};
+use tidings::pb::{Message, message::Payload};
+use tidings_testing::{RedisServer, burst, captured, listed, plain};
+use tokio::time::timeout;
 
-use crate::harness::{Publisher, Stream, Subscriber, TEST_TIMEOUT, channel, pattern, sequences, text};
-
-/// A plain Redis client.
-async fn plain(redis: &RedisServer) -> MultiplexedConnection {
-    let client = redis::Client::open(redis.url()).expect("a URL");
-    client.get_multiplexed_async_connection().await.expect("connected")
-}
-
-/// Publishes as a plain program does, all at once.
-async fn burst(plain: &mut MultiplexedConnection, channel: &str, payloads: impl IntoIterator<Item = Vec<u8>>) {
-    let mut pipeline = redis::pipe();
-    for payload in payloads {
-        pipeline.cmd("PUBLISH").arg(channel).arg(payload).ignore();
-    }
-    pipeline.query_async::<()>(plain).await.expect("published");
-}
-
-/// Waits until so many subscribers listen to the notices of a channel.
-async fn captured(redis: &RedisServer, channel: &str, count: usize) {
-    let notices = format!("tidings:{{{channel}}}:adopted");
-    eventually("the channel is captured", async || {
-        redis.command(&["PUBSUB", "NUMSUB", &notices]).ends_with(&format!(":{count}"))
-    })
-    .await;
-}
-
-/// Polls until something is so.
-async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + TEST_TIMEOUT;
-    while !condition().await {
-        assert!(Instant::now() < deadline, "gave up waiting: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Waits until a channel's log has so many messages, and answers them.
-async fn listed(subscriber: &Subscriber, channel: &str, count: usize) -> Vec<Message> {
-    eventually("all are in the log", async || subscriber.list(channel).await.len() >= count).await;
-    subscriber.list(channel).await
-}
-
-async fn opened(subscriber: &Subscriber, request: StreamMessagesRequest) -> Stream {
-    let mut stream = subscriber.stream(request).await;
-    stream.started().await;
-    stream
-}
+use crate::harness::{Publisher, Subscriber, TEST_TIMEOUT, channel, pattern, sequences, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stream_of_every_replica_gets_each_message_once() {
@@ -67,7 +21,7 @@ async fn every_stream_of_every_replica_gets_each_message_once() {
     let mut streams = Vec::new();
     for subscriber in [&first, &second, &third] {
         for request in [channel("orders.eu"), pattern("orders.*"), pattern("*.eu")] {
-            streams.push(opened(subscriber, request).await);
+            streams.push(subscriber.started_stream(request).await);
         }
     }
     let mut listening = redis::Client::open(redis.url()).expect("a URL").get_async_pubsub().await.expect("connected");

@@ -15,10 +15,7 @@ mod repair;
 mod rig;
 mod trims;
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tidings_testing::RedisServer;
 use tonic::Code;
@@ -62,9 +59,7 @@ async fn a_redis_that_hangs_does_not_hold_up_a_stop() {
     let mut subscriber = Subscriber::start(&redis.url(), &args).await;
     let mut stream = subscriber.stream(channel("a")).await;
     stream.started().await;
-    let pid = redis.pid().expect("it runs").to_string();
-    let signal = |signal: &str| Command::new("kill").args([signal, &pid]).status().expect("kill can be run");
-    assert!(signal("-STOP").success());
+    redis.pause();
     let mut client = publisher.client();
     let under_way = tokio::spawn(async move { client.publish(text("a", "hello")).await });
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -76,5 +71,5 @@ async fn a_redis_that_hangs_does_not_hold_up_a_stop() {
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     under_way.await.expect("no panic").expect_err("nobody knows");
-    assert!(signal("-CONT").success());
+    redis.resume();
 }

@@ -4,7 +4,6 @@ mod streams;
 
 use std::{
     collections::BTreeSet,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -14,32 +13,11 @@ use tokio_stream::StreamExt as _;
 
 use crate::harness::{Admin, Publisher, Scraped, Served, Subscriber, pattern, text};
 
-fn signal(redis: &RedisServer, signal: &str) {
-    let pid = redis.pid().expect("it runs").to_string();
-    assert!(Command::new("kill").args([signal, &pid]).status().expect("kill can be run").success());
-}
-
-async fn publisher(redis: &RedisServer, args: &[&str]) -> (Publisher, Admin) {
-    let admin = Admin::choose();
-    let flag = admin.flag();
-    (Publisher::start(&redis.url(), &[&[flag.as_str()], args].concat()).await, admin)
-}
-
-async fn subscriber(redis: &RedisServer, args: &[&str]) -> (Subscriber, Admin) {
-    let admin = Admin::choose();
-    let flag = admin.flag();
-    (Subscriber::start(&redis.url(), &[&[flag.as_str()], args].concat()).await, admin)
-}
-
-fn published(scraped: &Scraped, code: &str) -> f64 {
-    scraped.value(&format!("tidings_publish_total{{code=\"{code}\"}}"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_there_from_the_start() {
     let redis = RedisServer::start();
-    let (publisher, publisher_admin) = publisher(&redis, &[]).await;
-    let (subscriber, subscriber_admin) = subscriber(&redis, &[]).await;
+    let (publisher, publisher_admin) = Publisher::start_with_admin(&redis.url(), &[]).await;
+    let (subscriber, subscriber_admin) = Subscriber::start_with_admin(&redis.url(), &[]).await;
     let (first, second) = (publisher_admin.scrape(), subscriber_admin.scrape());
     let seen = first.families.keys().chain(second.families.keys()).map(String::as_str);
     let seen: BTreeSet<&str> = seen.filter(|name| !name.starts_with("process_")).collect();
@@ -59,8 +37,8 @@ async fn every_metric_is_there_from_the_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_label_grows_with_what_is_published() {
     let redis = RedisServer::start();
-    let (publisher, publisher_admin) = publisher(&redis, &[]).await;
-    let (subscriber, subscriber_admin) = subscriber(&redis, &[]).await;
+    let (publisher, publisher_admin) = Publisher::start_with_admin(&redis.url(), &[]).await;
+    let (subscriber, subscriber_admin) = Subscriber::start_with_admin(&redis.url(), &[]).await;
     let count = || (publisher_admin.scrape().len(), subscriber_admin.scrape().len());
     let before = count();
     let mut stream = subscriber.stream(pattern("many.*")).await;
@@ -70,7 +48,7 @@ async fn no_label_grows_with_what_is_published() {
     let answers = publisher.client().publish_stream(requests).await.expect("a stream").into_inner();
     assert_eq!(answers.filter_map(Result::ok).collect::<Vec<_>>().await.len(), 1_000);
     stream.messages(1_000).await;
-    assert_eq!(published(&publisher_admin.scrape(), "OK"), 1_000.0);
+    assert_eq!(publisher_admin.scrape().published("OK"), 1_000.0);
     assert_eq!(count(), before);
     publisher.stop();
     subscriber.stop();
@@ -80,20 +58,20 @@ async fn no_label_grows_with_what_is_published() {
 async fn readiness_follows_redis_and_liveness_does_not() {
     let mut redis = RedisServer::start();
     let args = ["--redis-timeout=500ms"];
-    let (publisher, publisher_admin) = publisher(&redis, &args).await;
-    let (subscriber, subscriber_admin) = subscriber(&redis, &args).await;
+    let (publisher, publisher_admin) = Publisher::start_with_admin(&redis.url(), &args).await;
+    let (subscriber, subscriber_admin) = Subscriber::start_with_admin(&redis.url(), &args).await;
     let admins = [publisher_admin, subscriber_admin];
     for admin in admins {
         assert!(admin.becomes("/readyz", 200).await.starts_with("ready: the broker last answered"));
     }
-    signal(&redis, "-STOP");
+    redis.pause();
     for admin in admins {
         let said = admin.becomes("/readyz", 503).await;
         assert_eq!(said, "not ready: it does not answer\n");
         assert_eq!(admin.get("/livez").code, 200);
         assert_eq!(admin.scrape().value("tidings_redis_up"), 0.0);
     }
-    signal(&redis, "-CONT");
+    redis.resume();
     let back = Instant::now();
     for admin in admins {
         admin.becomes("/readyz", 200).await;
@@ -122,7 +100,7 @@ async fn one_admin_listener_reports_both_services_in_one_process() {
     let served = Served::start(&[&admin.flag()]);
     served.ok(&["publish", "a", "hello"]);
     let scraped = admin.scrape();
-    assert_eq!(published(&scraped, "OK"), 1.0);
+    assert_eq!(scraped.published("OK"), 1.0);
     assert_eq!(scraped.value("tidings_streams{mode=\"live\"}"), 0.0);
     assert!(!scraped.families.contains_key("tidings_redis_up"), "there is none");
     assert_eq!(admin.get("/readyz").body, "ready: the broker last answered 0.0 s ago\n");

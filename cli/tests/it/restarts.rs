@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tidings::pb::StreamMessagesRequest;
-use tidings_testing::RedisServer;
+use tidings_testing::{DURABLE, RedisServer};
 
 use crate::harness::{Publisher, Subscriber, channel, pattern, sequences, text, text_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_still_there_after_all_processes_were_restarted() {
-    let mut redis = RedisServer::start_with(&["--appendonly", "yes"]);
+    let mut redis = RedisServer::start_with(&DURABLE);
     let publisher = Publisher::start(&redis.url(), &[]).await;
     let subscriber = Subscriber::start(&redis.url(), &[]).await;
     let mut whole = subscriber.stream(pattern("k*")).await;
@@ -46,7 +46,7 @@ async fn everything_is_still_there_after_all_processes_were_restarted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_outlives_a_restart_of_redis() {
-    let mut redis = RedisServer::start_with(&["--appendonly", "yes"]);
+    let mut redis = RedisServer::start_with(&DURABLE);
     let publisher = Publisher::start(&redis.url(), &[]).await;
     let subscriber = Subscriber::start(&redis.url(), &[]).await;
     let mut stream = subscriber.stream(channel("through")).await;

@@ -152,7 +152,9 @@ async fn where_nothing_is_kept_what_was_missed_is_named() {
         }
     }
     eprintln!("gaps {gaps:?}, {} MiB more", memory.grown() / MIB);
-    assert_eq!(gaps.len(), 1, "one loss is one gap: {gaps:?}");
+    // One as long as it does not read. On a busy machine the ring may overflow before it has begun as well.
+    assert!((1..=2).contains(&gaps.len()), "{gaps:?}");
+    assert!(gaps.windows(2).all(|two| two[0].1 + 1 < two[1].0), "one loss is one gap: {gaps:?}");
     assert!(memory.grown() < 64 * MIB + SLACK, "{} MiB", memory.grown() / MIB);
     publisher.stop();
     subscriber.stop();

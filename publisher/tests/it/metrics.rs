@@ -2,35 +2,19 @@
 
 use std::{
     net::TcpStream,
-    process::Command,
     time::{Duration, SystemTime},
 };
 
 use tidings::pb::{PublishBatchRequest, PublishRequest, PublishStreamRequest};
-use tidings_testing::{Admin, Process, Publisher, RedisServer, Scraped, TEST_TIMEOUT, text};
+use tidings_testing::{Admin, Process, Publisher, RedisServer, TEST_TIMEOUT, text};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request};
-
-fn signal(redis: &RedisServer, signal: &str) {
-    let pid = redis.pid().expect("it runs").to_string();
-    assert!(Command::new("kill").args([signal, &pid]).status().expect("kill can be run").success());
-}
-
-async fn publisher(redis: &RedisServer, args: &[&str]) -> (Publisher, Admin) {
-    let admin = Admin::choose();
-    let flag = admin.flag();
-    (Publisher::start(&redis.url(), &[&[flag.as_str()], args].concat()).await, admin)
-}
-
-fn published(scraped: &Scraped, code: &str) -> f64 {
-    scraped.value(&format!("tidings_publish_total{{code=\"{code}\"}}"))
-}
 
 /// What the system knows of the process, by the names that Prometheus's own libraries use.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_is_measured() {
     let redis = RedisServer::start();
-    let (publisher, admin) = publisher(&redis, &[]).await;
+    let (publisher, admin) = Publisher::start_with_admin(&redis.url(), &[]).await;
     let before = admin.scrape();
     let held: Vec<TcpStream> = (0..20).map(|_| admin.connect()).collect();
     let more = admin.shows("the connections are open files", |scraped| {
@@ -52,7 +36,7 @@ async fn the_process_is_measured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn publishes_are_counted_by_the_code_of_their_answer() {
     let redis = RedisServer::start();
-    let (publisher, admin) = publisher(&redis, &[]).await;
+    let (publisher, admin) = Publisher::start_with_admin(&redis.url(), &[]).await;
     let mut client = publisher.client();
     for n in 0..3 {
         client.publish(text("a", n.to_string())).await.expect("published");
@@ -70,7 +54,7 @@ async fn publishes_are_counted_by_the_code_of_their_answer() {
         answer.expect("an answer");
     }
     let scraped = admin.scrape();
-    assert_eq!((published(&scraped, "OK"), published(&scraped, "INVALID_ARGUMENT")), (11.0, 3.0));
+    assert_eq!((scraped.published("OK"), scraped.published("INVALID_ARGUMENT")), (11.0, 3.0));
     assert_eq!(scraped.sum("tidings_publish_total"), 14.0);
     // Five calls and a batch, and each message of the stream.
     assert_eq!(scraped.value("tidings_publish_seconds_count"), 10.0);
@@ -78,20 +62,20 @@ async fn publishes_are_counted_by_the_code_of_their_answer() {
     assert!((5.0..=7.0).contains(&calls), "3 alone, a batch, and a stream in 1 to 3 groups: {calls}");
     assert_eq!(scraped.value("tidings_redis_seconds_count{call=\"wait\"}"), 0.0);
 
-    signal(&redis, "-STOP");
+    redis.pause();
     let mut late = Request::new(text("a", "late"));
     late.set_timeout(Duration::from_millis(200));
     client.publish(late).await.expect_err("Redis does not answer");
-    let scraped = admin.shows("it is cancelled", |scraped| published(scraped, "CANCELLED") == 1.0).await;
+    let scraped = admin.shows("it is cancelled", |scraped| scraped.published("CANCELLED") == 1.0).await;
     assert_eq!(scraped.sum("tidings_publish_total"), 15.0);
-    signal(&redis, "-CONT");
+    redis.resume();
     publisher.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_listener_lists_its_pages() {
     let redis = RedisServer::start();
-    let (publisher, admin) = publisher(&redis, &[]).await;
+    let (publisher, admin) = Publisher::start_with_admin(&redis.url(), &[]).await;
     for path in ["/metrics", "/livez", "/readyz"] {
         let (get, head) = (admin.get(path), admin.ask("HEAD", path));
         assert_eq!((get.code, head.code, head.body.as_str()), (200, 200, ""), "{path}");
@@ -124,8 +108,9 @@ fn assert_refused(mut process: Process, text: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_is_reported_while_calls_drain() {
     let redis = RedisServer::start();
-    let (mut publisher, admin) = publisher(&redis, &["--redis-timeout=30s", "--shutdown-timeout=3s"]).await;
-    signal(&redis, "-STOP");
+    let (mut publisher, admin) =
+        Publisher::start_with_admin(&redis.url(), &["--redis-timeout=30s", "--shutdown-timeout=3s"]).await;
+    redis.pause();
     // Both arrive together; once the refusal is here, the other waits for Redis.
     let requests = [text("a", ""), text("a", "hello")].map(|request| PublishStreamRequest { request: Some(request) });
     let mut answers =
@@ -135,5 +120,5 @@ async fn a_stop_is_reported_while_calls_drain() {
     assert_eq!(admin.becomes("/readyz", 503).await, "not ready: it is stopping\n");
     assert_eq!(admin.get("/livez").code, 200);
     assert!(publisher.process.wait(Duration::from_secs(20)).success());
-    signal(&redis, "-CONT");
+    redis.resume();
 }

@@ -3,19 +3,18 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     net::TcpListener,
+    path::Path,
     process::{Child, ChildStderr, Command, Output, Stdio},
 };
+
+use tidings_testing::clean_command;
 
 /// Where no Redis is: nothing listens on the port that is reserved for TCPMUX.
 const NO_REDIS: &str = "redis://me:hunter2@127.0.0.1:1";
 
 fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings-publisher"));
+    let mut command = clean_command(Path::new(env!("CARGO_BIN_EXE_tidings-publisher")));
     command.args(args);
-    // The variables of the shell that runs the tests are not the program's.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDINGS_")) {
-        command.env_remove(name);
-    }
     command
 }
 

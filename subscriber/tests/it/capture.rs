@@ -2,29 +2,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use redis::aio::MultiplexedConnection;
 use tidings::pb::{GapReason, Message, StreamMessagesRequest};
-use tidings_testing::{DURABLE, RedisServer, Stream, Subscriber, TEST_TIMEOUT, channel, pattern, sequences, text_of};
+use tidings_testing::{
+    DURABLE, RedisServer, Subscriber, TEST_TIMEOUT, burst, captured, channel, eventually, listed, pattern, plain,
+    sequences, text_of,
+};
 use tokio::time::{Instant, sleep};
 
 mod faults;
 mod rights;
 mod several;
-
-/// A plain Redis client.
-async fn plain(redis: &RedisServer) -> MultiplexedConnection {
-    let client = redis::Client::open(redis.url()).expect("a URL");
-    client.get_multiplexed_async_connection().await.expect("connected")
-}
-
-/// Publishes as a plain program does, all at once.
-async fn burst(plain: &mut MultiplexedConnection, channel: &str, payloads: impl IntoIterator<Item = Vec<u8>>) {
-    let mut pipeline = redis::pipe();
-    for payload in payloads {
-        pipeline.cmd("PUBLISH").arg(channel).arg(payload).ignore();
-    }
-    pipeline.query_async::<()>(plain).await.expect("published");
-}
 
 fn numbered(range: std::ops::Range<usize>) -> impl Iterator<Item = Vec<u8>> {
     range.map(|i| format!("plain {i}").into_bytes())
@@ -35,36 +22,6 @@ async fn capturing(redis: &RedisServer, channel: &str, count: usize) -> Subscrib
     let subscriber = Subscriber::start(&redis.url(), &["--capture", channel]).await;
     captured(redis, channel, count).await;
     subscriber
-}
-
-/// Waits until so many subscribers listen to the notices of a channel.
-async fn captured(redis: &RedisServer, channel: &str, count: usize) {
-    let notices = format!("tidings:{{{channel}}}:adopted");
-    eventually("the channel is captured", async || {
-        redis.command(&["PUBSUB", "NUMSUB", &notices]).ends_with(&format!(":{count}"))
-    })
-    .await;
-}
-
-/// Polls until something is so.
-async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + TEST_TIMEOUT;
-    while !condition().await {
-        assert!(Instant::now() < deadline, "gave up waiting: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Waits until a channel's log has so many messages, and answers them.
-async fn listed(subscriber: &Subscriber, channel: &str, count: usize) -> Vec<Message> {
-    eventually("all are in the log", async || subscriber.list(channel).await.len() >= count).await;
-    subscriber.list(channel).await
-}
-
-async fn opened(subscriber: &Subscriber, request: StreamMessagesRequest) -> Stream {
-    let mut stream = subscriber.stream(request).await;
-    stream.started().await;
-    stream
 }
 
 fn texts(messages: &[Message]) -> Vec<&str> {
@@ -89,7 +46,7 @@ async fn a_burst_is_adopted_in_batches_in_order_whether_or_not_anyone_streams() 
     let adopted = calls.lines().find_map(|line| line.strip_prefix("cmdstat_xadd:calls=")).expect("it adopted");
     let runs: usize = adopted.split(',').next().and_then(|runs| runs.parse().ok()).expect("a number");
     assert!(runs <= 1_000, "{runs} runs for 10,000 messages that were there at once");
-    let mut replayed = opened(&subscriber, StreamMessagesRequest { earliest: true, ..channel("channel1") }).await;
+    let mut replayed = subscriber.started_stream(StreamMessagesRequest { earliest: true, ..channel("channel1") }).await;
     assert_all(&replayed.messages(10_000).await, 10_000);
     subscriber.stop();
 }
@@ -99,7 +56,7 @@ async fn what_does_not_fit_into_an_envelope_is_delivered_live_and_not_kept() {
     let redis = RedisServer::start();
     let subscriber = capturing(&redis, "orders", 1).await;
     let (mut by_name, mut by_pattern) =
-        (opened(&subscriber, channel("orders")).await, opened(&subscriber, pattern("ord*")).await);
+        (subscriber.started_stream(channel("orders")).await, subscriber.started_stream(pattern("ord*")).await);
     let mut plain = plain(&redis).await;
     burst(&mut plain, "orders", [vec![b'x'; 1 << 20], b"small".to_vec()]).await;
     for stream in [&mut by_name, &mut by_pattern] {
@@ -118,7 +75,7 @@ async fn captured_is_what_the_flag_names_and_nothing_else() {
     let redis = RedisServer::start();
     let subscriber = Subscriber::start(&redis.url(), &["--capture", "a,b.*", "--capture", "c"]).await;
     captured(&redis, "c", 1).await;
-    let mut stream = opened(&subscriber, pattern("*")).await;
+    let mut stream = subscriber.started_stream(pattern("*")).await;
     stream.caught_up().await;
     let mut plain = plain(&redis).await;
     for (name, sequence) in [("a", 1), ("b.1", 1), ("c", 1), ("channel1", 0), ("a", 2), ("b", 0)] {
@@ -129,7 +86,7 @@ async fn captured_is_what_the_flag_names_and_nothing_else() {
     stream.is_quiet(Duration::from_millis(200)).await;
     subscriber.stop();
     let off = Subscriber::start(&redis.url(), &["--capture", ""]).await;
-    let mut stream = opened(&off, channel("channel1")).await;
+    let mut stream = off.started_stream(channel("channel1")).await;
     stream.caught_up().await;
     burst(&mut plain, "channel1", [b"x".to_vec()]).await;
     assert_eq!(stream.message().await.sequence, 0);
@@ -145,7 +102,8 @@ async fn an_old_date_hides_neither_the_message_nor_a_loss() {
     let dated = |text: &str| format!(r#"{{"message":"{text}","date":"2001-02-03T04:05:06.789Z"}}"#).into_bytes();
     let begin = chrono::Utc::now() + Duration::from_secs(2);
     let since = prost_types::Timestamp { seconds: begin.timestamp(), nanos: begin.timestamp_subsec_nanos() as i32 };
-    let mut waiting = opened(&subscriber, StreamMessagesRequest { since: Some(since), ..channel("orders") }).await;
+    let mut waiting =
+        subscriber.started_stream(StreamMessagesRequest { since: Some(since), ..channel("orders") }).await;
     burst(&mut plain, "orders", [dated("early")]).await;
     listed(&subscriber, "orders", 1).await;
     sleep(Duration::from_millis(2_500)).await;
@@ -153,7 +111,8 @@ async fn an_old_date_hides_neither_the_message_nor_a_loss() {
     let live = waiting.messages(2).await;
     assert_eq!(texts(&live), ["due", "due as well"]);
     assert_eq!(live[0].publish_time.map(|time| time.seconds), Some(981_173_106));
-    let mut replayed = opened(&subscriber, StreamMessagesRequest { since: Some(since), ..channel("orders") }).await;
+    let mut replayed =
+        subscriber.started_stream(StreamMessagesRequest { since: Some(since), ..channel("orders") }).await;
     assert_eq!(texts(&replayed.messages(2).await), ["due", "due as well"]);
     replayed.caught_up().await;
     redis.command(&["FLUSHALL"]);
@@ -178,7 +137,7 @@ async fn without_the_right_to_notices_messages_are_delivered_as_they_come() {
     redis.command(&[&["ACL", "SETUSER", "bob", "on", ">pw"], &rights[..]].concat());
     let url = format!("redis://bob:pw@127.0.0.1:{}", redis.port());
     let subscriber = Subscriber::start(&url, &["--capture", "orders"]).await;
-    let mut stream = opened(&subscriber, channel("orders")).await;
+    let mut stream = subscriber.started_stream(channel("orders")).await;
     stream.caught_up().await;
     let mut plain = plain(&redis).await;
     burst(&mut plain, "orders", [b"live".to_vec()]).await;
@@ -199,7 +158,7 @@ async fn without_history_what_is_adopted_is_numbered() {
     let redis = RedisServer::start();
     let subscriber = Subscriber::start(&redis.url(), &["--history-max-messages", "0"]).await;
     captured(&redis, "channel1", 1).await;
-    let mut stream = opened(&subscriber, channel("channel1")).await;
+    let mut stream = subscriber.started_stream(channel("channel1")).await;
     stream.caught_up().await;
     let mut plain = plain(&redis).await;
     for begin in [0, 500, 1_000] {

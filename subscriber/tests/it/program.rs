@@ -1,17 +1,14 @@
 //! The program itself: what it prints, and how it ends.
 
-use std::{
-    net::TcpListener,
-    process::{Command, Output},
-};
+use std::{net::TcpListener, path::Path, process::Output};
+
+use tidings_testing::clean_command;
 
 fn run(args: &[&str]) -> (Output, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings-subscriber"));
-    // The variables of the shell that runs the tests are not the program's.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDINGS_")) {
-        command.env_remove(name);
-    }
-    let output = command.args(args).output().expect("the program starts");
+    let output = clean_command(Path::new(env!("CARGO_BIN_EXE_tidings-subscriber")))
+        .args(args)
+        .output()
+        .expect("the program starts");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     (output, stderr)
 }

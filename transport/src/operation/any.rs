@@ -48,7 +48,7 @@ pub(crate) trait AnyBidirectional: Send + Sync {
     fn open(&self, context: CallContext, requests: EncodedRequests) -> Answers;
 }
 
-/// Makes one of an operation, whose own traits would else stand in the way of each other.
+/// Implements these traits for an operation: each for those of one kind.
 struct Any<O>(O);
 
 impl AnyOperation {

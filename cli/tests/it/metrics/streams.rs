@@ -5,7 +5,6 @@ use tidings::pb::{PublishBatchRequest, StreamMessagesRequest};
 use tidings_testing::RedisServer;
 use tokio::time::Instant;
 
-use super::subscriber;
 use crate::harness::{Admin, Publisher, Scraped, Subscriber, TEST_TIMEOUT, channel, sequences, text};
 
 const LIVE: &str = "tidings_streams{mode=\"live\"}";
@@ -18,7 +17,7 @@ fn gaps(scraped: &Scraped, reason: &str) -> f64 {
 /// A publisher and a subscriber with the same arguments, and where the subscriber is scraped.
 async fn both(redis: &RedisServer, args: &[&str]) -> (Publisher, Subscriber, Admin) {
     let publisher = Publisher::start(&redis.url(), args).await;
-    let (subscriber, admin) = subscriber(redis, args).await;
+    let (subscriber, admin) = Subscriber::start_with_admin(&redis.url(), args).await;
     (publisher, subscriber, admin)
 }
 
@@ -32,7 +31,7 @@ async fn publish(publisher: &Publisher, channel: &str, count: usize) {
 async fn streams_are_counted_by_mode_and_each_gets_its_deliveries_counted() {
     let redis = RedisServer::start();
     let publisher = Publisher::start(&redis.url(), &[]).await;
-    let (subscriber, admin) = subscriber(&redis, &["--capture="]).await;
+    let (subscriber, admin) = Subscriber::start_with_admin(&redis.url(), &["--capture="]).await;
     publish(&publisher, "a", 4).await;
     let (mut one, mut two) = (subscriber.stream(channel("a")).await, subscriber.stream(channel("a")).await);
     let mut all = subscriber.stream(StreamMessagesRequest { earliest: true, ..channel("a") }).await;

@@ -17,8 +17,8 @@ async fn live_connections_that_are_killed_in_turn_lose_and_double_nothing() {
     let replicas = [capturing(&redis, "orders", 1).await, capturing(&redis, "orders", 2).await];
     let mut streams = Vec::new();
     for replica in &replicas {
-        streams.push(opened(replica, channel("orders")).await);
-        streams.push(opened(replica, pattern("o*")).await);
+        streams.push(replica.started_stream(channel("orders")).await);
+        streams.push(replica.started_stream(pattern("o*")).await);
     }
     let mut plain = plain(&redis).await;
     const COUNT: usize = 10_000;
@@ -47,7 +47,7 @@ async fn live_connections_that_are_killed_in_turn_lose_and_double_nothing() {
 async fn redis_restarts_in_between() {
     let mut redis = RedisServer::start_with(&DURABLE);
     let replicas = [capturing(&redis, "orders", 1).await, capturing(&redis, "orders", 2).await];
-    let mut stream = opened(&replicas[0], channel("orders")).await;
+    let mut stream = replicas[0].started_stream(channel("orders")).await;
     let mut sent = 0;
     for _ in 0..3 {
         let mut plain = plain(&redis).await;
@@ -69,7 +69,7 @@ async fn redis_restarts_in_between() {
 async fn what_is_received_while_redis_is_full_is_adopted_when_it_is_not() {
     let redis = RedisServer::start();
     let subscriber = capturing(&redis, "orders", 1).await;
-    let mut stream = opened(&subscriber, channel("orders")).await;
+    let mut stream = subscriber.started_stream(channel("orders")).await;
     stream.caught_up().await;
     let mut plain = plain(&redis).await;
     burst(&mut plain, "orders", numbered(0..10)).await;

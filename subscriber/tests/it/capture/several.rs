@@ -11,7 +11,7 @@ async fn when_the_adopting_replica_is_killed_nothing_is_lost_or_doubled() {
     burst(&mut plain, "orders", numbered(0..1)).await;
     listed(&leader, "orders", 1).await;
     let other = capturing(&redis, "orders", 2).await;
-    let mut stream = opened(&other, StreamMessagesRequest { earliest: true, ..channel("orders") }).await;
+    let mut stream = other.started_stream(StreamMessagesRequest { earliest: true, ..channel("orders") }).await;
     let mut leader = Some(leader);
     for begin in (1..10_001).step_by(500) {
         burst(&mut plain, "orders", numbered(begin..begin + 500)).await;
