@@ -80,10 +80,11 @@ impl Connection {
     async fn serve(self, stream: TcpStream) {
         let Self { builder, front, terms, peers, tls, drain, .. } = self;
         prepare(&stream, &terms);
-        let greeted = timeout(limits::GREETING_TIMEOUT, async {
+        // Boxed: what a handshake takes is not held as long as the connection.
+        let greeted = Box::pin(timeout(limits::GREETING_TIMEOUT, async {
             let (peer, stream) = peers.admit(stream).await?;
             Some((peer, greet(stream, terms, tls).await.ok()?))
-        });
+        }));
         let Some(Ok(Some((peer, Greeted { io, cork, certificate })))) = drain.run_until_cancelled(greeted).await else {
             return;
         };
