@@ -63,6 +63,9 @@ const _: () = assert!((WAITING_BODIES + 16) * STREAM_WINDOW_BYTES as usize <= CO
 pub const BODY_WAIT: Duration = Duration::from_secs(5);
 /// How long a message may take from its first byte to its last: the largest request at two megabits a second.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
+/// How long the rest of a refused call's request is waited for and dropped before the answer, which would come as a
+/// reset of the stream as well: about a round trip around the world.
+pub const REFUSED_BODY_TIME: Duration = Duration::from_millis(200);
 /// Bytes up to which a request's repeated fields are not counted before it is decoded: a message with as many
 /// attributes as it may have is longer, and what becomes of one is some kilobytes.
 pub const UNCOUNTED_BYTES: usize = 512;

@@ -131,6 +131,13 @@ impl Peer {
         self.say(&frame.repeat(times)).await;
     }
 
+    /// Ends the requests of a call.
+    pub async fn end(&mut self, stream: u32) {
+        let mut frame = Vec::new();
+        put(&mut frame, DATA, END_STREAM, stream, &[]);
+        self.say(&frame).await;
+    }
+
     /// The next frame, or `None` where the connection has ended. Settings and pings are answered and not shown.
     pub async fn frame(&mut self) -> Option<Frame> {
         loop {

@@ -42,6 +42,7 @@ mod call;
 mod faulty;
 mod lasting;
 mod message;
+mod refused;
 
 /// gRPC, and what speaks gRPC within another protocol. As a tower service, inside gRPC-Web's, it finds the
 /// [`Connection`] among the request's extensions.
@@ -65,15 +66,20 @@ impl Dispatch {
     {
         match self.gate.caller(request.uri().path(), request.headers(), connection) {
             (found, Authentication::Done(Ok(caller))) => self.begin(request, connection, caller, found),
-            (_, Authentication::Done(Err(status))) => Call::refused(status),
+            (_, Authentication::Done(Err(status))) => Call::refused(status, request.into_body()),
             (found, Authentication::Waiting(caller)) => {
                 let call = gate::permission(&found).call();
                 let (this, connection) = (self.clone(), Arc::clone(connection));
                 let at = deadline_of(request.headers());
                 let answer = async move {
-                    let caller = caller.await?;
-                    let found = this.gate.method(request.uri().path());
-                    Ok(this.begin(request, &connection, caller, found).await.unwrap_or_else(|never| match never {}))
+                    let call = match caller.await {
+                        Ok(caller) => {
+                            let found = this.gate.method(request.uri().path());
+                            this.begin(request, &connection, caller, found)
+                        }
+                        Err(status) => Call::refused(status, request.into_body()),
+                    };
+                    Ok(call.await.unwrap_or_else(|never| match never {}))
                 };
                 Call::new(State::Answering(Box::pin(answer)), Deadline::new(at, call), None)
             }
@@ -94,15 +100,15 @@ impl Dispatch {
     {
         let method = match found {
             Ok(method) => method,
-            Err(status) => return Call::refused(status),
+            Err(status) => return Call::refused(status, request.into_body()),
         };
         if !grpc::is_plain(request.headers()) {
-            return Call::refused(status::compressed());
+            return Call::refused(status::compressed(), request.into_body());
         }
         let admitted = Gate::admit(method, caller, connection, deadline_of(request.headers()));
         let (context, open) = match admitted {
             Ok(admitted) => admitted,
-            Err(status) => return Call::refused(status),
+            Err(status) => return Call::refused(status, request.into_body()),
         };
         let timer = context.timer();
         // On a fast path the answer holds the count by itself: around each of a stream's chunks another body would cost
@@ -183,7 +189,7 @@ where
     fn call(&mut self, request: Request<B>) -> Call<B> {
         let Some(connection) = request.extensions().get().map(Arc::clone) else {
             tracing::error!("a request came without its connection");
-            return Call::refused(status::internal());
+            return Call::refused(status::internal(), request.into_body());
         };
         Self::call(self, request, &connection)
     }

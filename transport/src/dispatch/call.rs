@@ -20,7 +20,7 @@ use tidings::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, body::Body};
 
-use super::message::Message;
+use super::{message::Message, refused::Refused};
 use crate::{
     CallContext,
     bodies::{Meter, Takes},
@@ -46,7 +46,7 @@ pub(super) enum State<B> {
     /// On the fast path of many. They last no longer than the deadline.
     Opening(BoxFuture<'static, Result<Answers, Status>>, Deadline),
     Answering(BoxFuture<'static, Result<Response<Body>, Status>>),
-    Refused(Status),
+    Refused(Refused<B>),
     Over,
 }
 
@@ -83,8 +83,8 @@ impl<B> Call<B> {
         Self { state, deadline, open }
     }
 
-    pub(super) fn refused(status: Status) -> Self {
-        Self { state: State::Refused(status), deadline: Deadline::none(), open: None }
+    pub(super) fn refused(status: Status, body: B) -> Self {
+        Self { state: State::Refused(Refused::new(status, body)), deadline: Deadline::none(), open: None }
     }
 }
 
@@ -106,7 +106,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Call<B> {
                     return Poll::Ready(Ok(grpc::streamed(answers, lifetime)));
                 }
                 State::Answering(answer) => return answer.poll_unpin(context),
-                State::Refused(status) => return Poll::Ready(Err(status.clone())),
+                State::Refused(refused) => return refused.poll(context).map(Err),
                 // After a panic it is not polled again.
                 State::Over => return Poll::Ready(Err(status::internal())),
             }

@@ -1,10 +1,13 @@
 //! Requests that look like calls and are none: each is refused, and nothing is done, on whatever way it would go.
 
+use std::time::Duration;
+
 use prost::Message as _;
+use tokio::time::sleep;
 
 use super::Target;
 use crate::harness::{
-    Publisher, text,
+    Peer, Publisher, text,
     wire::{GRPC, WEB, WEB_TEXT, Wire, framed},
 };
 
@@ -58,5 +61,35 @@ async fn what_is_no_call_is_refused_alike_on_every_way() {
     }
     assert!(target.subscriber.list("odd").await.is_empty(), "nothing of all that was published");
     without.stop();
+    target.stop();
+}
+
+/// HTTP/2's library ends a connection on which frames came 1,024 times for calls that were answered and forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_calls_do_not_end_the_connection_that_others_share() {
+    const AT_ONCE: u32 = 100;
+    const TIMES: u32 = 30;
+    let target = Target::start(&[]).await;
+    let mut peer = Peer::connect(target.publisher.address).await;
+    peer.greet().await;
+    for n in 0..TIMES {
+        let streams = (0..AT_ONCE).map(|call| 1 + 2 * (n * AT_ONCE + call));
+        for stream in streams.clone() {
+            peer.open(stream, "/tidings.v1.PublisherService/NoSuchMethod").await;
+        }
+        // A refusal could be there before the request.
+        sleep(Duration::from_millis(20)).await;
+        for stream in streams {
+            peer.data(stream, &[0; 5], 1).await;
+            peer.end(stream).await;
+        }
+        let mut ended = 0;
+        while ended < AT_ONCE {
+            let frame = peer.frame().await.expect("the connection stays");
+            assert!(!frame.is_goaway(), "after {} calls", n * AT_ONCE + ended);
+            ended += u32::from(frame.ends_its_stream());
+        }
+    }
+    drop(peer);
     target.stop();
 }
