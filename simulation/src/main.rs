@@ -6,6 +6,7 @@
 //! what that loses.
 
 mod clock;
+mod faults;
 mod generate;
 mod lister;
 mod oracle;
@@ -14,6 +15,7 @@ mod redis;
 mod run;
 mod schedule;
 mod shrink;
+mod stage;
 mod stories;
 mod truth;
 mod world;

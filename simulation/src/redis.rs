@@ -1,6 +1,7 @@
 //! A small model of Redis: servers with keys, roles, replicas that lag, and copies of what was.
 
 pub(crate) mod commands;
+mod ids;
 pub(crate) mod keys;
 pub(crate) mod lua;
 pub(crate) mod reply;

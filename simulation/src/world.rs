@@ -1,22 +1,31 @@
 //! All servers and connections of one schedule. Bytes that a socket is handed are carried out at once, unless a fault
 //! is between them.
 
-use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
 
 use tidings_redis::simulation::{Network, Pipe};
+use tokio::time::sleep;
 
+use self::{
+    connection::{Connection, Wait},
+    heads::Heads,
+};
 use crate::{
     clock,
     redis::{
         Server,
         commands::{Context, name},
-        keys::Value,
         lua::Engine,
-        reply::{self, Reply},
+        reply::Reply,
     },
-    schedule::CHANNELS,
     truth::Truth,
 };
+
+mod connection;
+mod heads;
+
+/// As fine as time is.
+const SLICE_MS: u64 = 25;
 
 /// What all of a schedule happens in.
 pub(crate) struct World {
@@ -27,46 +36,7 @@ pub(crate) struct World {
     pub(crate) truth: Truth,
     pub(crate) engine: Engine,
     next: u64,
-    /// The heads of which it was said how they are.
-    noted: BTreeMap<(usize, &'static str), (String, String)>,
-    /// What the head of a channel last listed on a server.
-    listed: BTreeMap<(usize, &'static str), Vec<u8>>,
-}
-
-/// One client's connection to a server.
-pub(crate) struct Connection {
-    pub(crate) client: String,
-    pub(crate) server: usize,
-    pipe: Arc<Pipe>,
-    /// Commands that were not carried out yet.
-    inbox: Vec<u8>,
-    /// Nothing that is sent arrives for now.
-    pub(crate) holds_commands: bool,
-    /// Nothing that is answered or pushed arrives for now.
-    pub(crate) holds_replies: bool,
-    held: Vec<u8>,
-    channels: Vec<Vec<u8>>,
-    patterns: Vec<Vec<u8>>,
-    /// It waits for replicas: so many, until then, from this version of its server on.
-    waits: Option<(i64, i64, usize)>,
-    /// Where its last write left the server.
-    wrote: usize,
-}
-
-impl Connection {
-    /// Whether it is a live one.
-    pub(crate) fn is_live(&self) -> bool {
-        !(self.channels.is_empty() && self.patterns.is_empty())
-    }
-
-    fn send(&mut self, reply: &Reply) {
-        let mut bytes = Vec::new();
-        reply.write(&mut bytes);
-        match self.holds_replies {
-            true => self.held.extend(bytes),
-            false => self.pipe.deliver(&bytes),
-        }
-    }
+    heads: Heads,
 }
 
 thread_local! {
@@ -90,6 +60,18 @@ pub(crate) fn with<T>(look: impl FnOnce(&mut World) -> T) -> T {
     WORLD.with_borrow_mut(|world| look(world.as_mut().expect("a world")))
 }
 
+/// Lets time pass.
+pub(crate) async fn pass(ms: u64) {
+    let mut left = ms;
+    while left > 0 {
+        let slice = left.min(SLICE_MS);
+        sleep(Duration::from_millis(slice)).await;
+        clock::set(clock::now_ms() + slice as i64);
+        with(World::wait);
+        left -= slice;
+    }
+}
+
 struct Wires;
 
 impl Network for Wires {
@@ -100,7 +82,7 @@ impl Network for Wires {
     fn receive(&self, pipe: &Pipe, bytes: &[u8]) {
         with(|world| {
             if let Some(connection) = world.connections.get_mut(&pipe.id) {
-                connection.inbox.extend_from_slice(bytes);
+                connection.receive(bytes);
                 world.carry_out(pipe.id);
             }
         });
@@ -122,8 +104,7 @@ impl World {
             truth: Truth::default(),
             engine,
             next: 0,
-            noted: BTreeMap::new(),
-            listed: BTreeMap::new(),
+            heads: Heads::default(),
         };
         world.replicate();
         world
@@ -136,19 +117,7 @@ impl World {
         }
         self.next += 1;
         let pipe = Pipe::new(self.next);
-        let connection = Connection {
-            client: host.to_owned(),
-            server,
-            pipe: Arc::clone(&pipe),
-            inbox: Vec::new(),
-            holds_commands: false,
-            holds_replies: false,
-            held: Vec::new(),
-            channels: Vec::new(),
-            patterns: Vec::new(),
-            waits: None,
-            wrote: 0,
-        };
+        let connection = Connection::new(host.to_owned(), server, Arc::clone(&pipe));
         self.connections.insert(self.next, connection);
         Ok(pipe)
     }
@@ -159,8 +128,7 @@ impl World {
         match self.servers[connection.server].is_stopped || connection.holds_commands {
             // It is carried out when the server wakes, with nobody to answer.
             true => {
-                connection.channels.clear();
-                connection.patterns.clear();
+                connection.forget_topics();
             }
             false => drop(self.connections.remove(&id)),
         }
@@ -171,7 +139,7 @@ impl World {
         self.connections.retain(|_, connection| {
             let goes = which(connection);
             if goes {
-                connection.pipe.cut();
+                connection.cut();
             }
             !goes
         });
@@ -182,12 +150,7 @@ impl World {
         let ids: Vec<u64> = self.connections.iter().filter(|(_, c)| which(c)).map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(connection) = self.connections.get_mut(&id) {
-                connection.holds_commands = false;
-                connection.holds_replies = false;
-                let held = std::mem::take(&mut connection.held);
-                if !held.is_empty() {
-                    connection.pipe.deliver(&held);
-                }
+                connection.release();
             }
             self.carry_out(id);
         }
@@ -197,11 +160,10 @@ impl World {
     fn carry_out(&mut self, id: u64) {
         while let Some(connection) = self.connections.get_mut(&id) {
             let server = &self.servers[connection.server];
-            if connection.holds_commands || connection.waits.is_some() || server.is_stopped || server.is_down {
+            if connection.is_held_up() || server.is_stopped || server.is_down {
                 return;
             }
-            let Some((words, length)) = reply::command(&connection.inbox) else { return };
-            connection.inbox.drain(..length);
+            let Some(words) = connection.next_command() else { return };
             let reply = self.command(id, &words);
             if let (Some(reply), Some(connection)) = (reply, self.connections.get_mut(&id)) {
                 connection.send(&reply);
@@ -231,19 +193,7 @@ impl World {
             "SELECT" | "CLIENT" => Reply::Status("OK"),
             "CONFIG" => Reply::Map(Vec::new()),
             "SUBSCRIBE" | "PSUBSCRIBE" | "UNSUBSCRIBE" | "PUNSUBSCRIBE" => {
-                let is_pattern = command.starts_with('P');
-                let mut replies = Vec::new();
-                for topic in &words[1..] {
-                    let topics = if is_pattern { &mut connection.patterns } else { &mut connection.channels };
-                    topics.retain(|known| known != topic);
-                    if !command.contains("UN") {
-                        topics.push(topic.clone());
-                    }
-                    let count = (connection.patterns.len() + connection.channels.len()) as i64;
-                    let kind = Reply::text(command.to_ascii_lowercase());
-                    replies.push(Reply::Push(vec![kind, Reply::Bulk(topic.clone()), Reply::Int(count)]));
-                }
-                replies.iter().for_each(|reply| connection.send(reply));
+                connection.subscribe(&command, &words[1..]);
                 return None;
             }
             "SCRIPT" => {
@@ -256,7 +206,7 @@ impl World {
                 let number =
                     |word: &[u8]| std::str::from_utf8(word).ok().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
                 let until = clock::now_ms() + number(&words[2]);
-                connection.waits = Some((number(&words[1]), until, connection.wrote));
+                connection.wait(number(&words[1]), until);
                 self.wait();
                 return None;
             }
@@ -310,68 +260,21 @@ impl World {
             self.push(index, channel, payload);
         }
         if wrote || !published.is_empty() {
-            self.keep_histories(index);
-            self.note_heads(index);
+            self.heads.look(index, &self.servers[index].keys, &mut self.truth);
             let server = &mut self.servers[index];
             server.step(published);
             let at = server.versions.len();
             if let Some(connection) = self.connections.get_mut(&id) {
-                connection.wrote = at;
+                connection.has_written(at);
             }
             self.replicate();
         }
         reply
     }
 
-    /// Remembers what heads list.
-    fn keep_histories(&mut self, index: usize) {
-        for channel in CHANNELS {
-            let head = self.servers[index].keys.get(format!("tidings:{{{channel}}}:head").as_bytes());
-            let Some(Value::Hash(head)) = head else { continue };
-            let Some(history) = head.get(&b"h"[..]) else { continue };
-            if self.listed.get(&(index, channel)) != Some(history) {
-                self.listed.insert((index, channel), history.clone());
-                let history = String::from_utf8_lossy(history).into_owned();
-                self.truth.histories.insert((channel, history));
-            }
-        }
-    }
-
-    /// Says where a history of a server begins again.
-    pub(crate) fn note_heads(&mut self, index: usize) {
-        if !self.truth.is_traced {
-            return;
-        }
-        for channel in CHANNELS {
-            let head = self.servers[index].keys.get(format!("tidings:{{{channel}}}:head").as_bytes());
-            let Some(Value::Hash(head)) = head else { continue };
-            let field = |name: &str| {
-                head.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
-            };
-            let brief = |list: String| {
-                let words = list.split([';', ',']).map(|word| if word.len() == 16 { &word[..4] } else { word });
-                words.collect::<Vec<_>>().join(" ")
-            };
-            let history = (brief(field("h")), brief(field("l")));
-            let last = field("s");
-            let noted = self.noted.insert((index, channel), history.clone());
-            if noted.as_ref() != Some(&history) {
-                let (epochs, losses) = history;
-                self.truth.note(|| format!("S{index} has {channel} up to {last}: {epochs}; lost: {losses}"));
-            }
-        }
-    }
-
     fn push(&mut self, server: usize, channel: &[u8], payload: &[u8]) {
-        let bulk = |bytes: &[u8]| Reply::Bulk(bytes.to_vec());
         for connection in self.connections.values_mut().filter(|connection| connection.server == server) {
-            if connection.channels.iter().any(|known| known == channel) {
-                connection.send(&Reply::Push(vec![Reply::text("message"), bulk(channel), bulk(payload)]));
-            }
-            let matching: Vec<_> = connection.patterns.iter().filter(|glob| fits(glob, channel)).cloned().collect();
-            for glob in matching {
-                connection.send(&Reply::Push(vec![Reply::text("pmessage"), bulk(&glob), bulk(channel), bulk(payload)]));
-            }
+            connection.push(channel, payload);
         }
     }
 
@@ -435,10 +338,10 @@ impl World {
     }
 
     /// Answers those that wait for replicas, where they are reached, or it is time.
-    pub(crate) fn wait(&mut self) {
+    fn wait(&mut self) {
         let mut released = Vec::new();
         for (id, connection) in &mut self.connections {
-            let Some((wanted, until, wrote)) = connection.waits else { continue };
+            let Some(Wait { replicas, until_ms, wrote }) = connection.waits() else { continue };
             let reached = self.servers.iter().filter(|replica| {
                 let primary = &self.servers[connection.server];
                 replica.replica_of == Some(connection.server)
@@ -446,9 +349,8 @@ impl World {
                     && replica.applied.1 >= wrote
             });
             let reached = reached.count() as i64;
-            if reached >= wanted || clock::now_ms() >= until {
-                connection.waits = None;
-                connection.send(&Reply::Int(reached));
+            if reached >= replicas || clock::now_ms() >= until_ms {
+                connection.end_wait(reached);
                 released.push(*id);
             }
         }
@@ -466,9 +368,4 @@ impl World {
         }
         self.replicate();
     }
-}
-
-/// Globs are a name's beginning and a star here.
-fn fits(glob: &[u8], channel: &[u8]) -> bool {
-    glob.strip_suffix(b"*").is_some_and(|start| channel.starts_with(start))
 }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::{
-    keys::{Id, Keys, Stream, Value},
+    ids::{bound, entry, id, written},
+    keys::{Keys, Stream, Value},
     reply::Reply,
 };
 
@@ -369,38 +370,4 @@ impl Context {
         };
         Reply::Array(all.into_iter().flat_map(member).collect())
     }
-}
-
-fn id(word: &[u8], rest: u64) -> Id {
-    let text = std::str::from_utf8(word).expect("an ID");
-    match text.split_once('-') {
-        Some((ms, number)) => (ms.parse().expect("an ID"), number.parse().expect("an ID")),
-        None => (text.parse().expect("an ID"), rest),
-    }
-}
-
-fn bound(word: &[u8], is_low: bool) -> Id {
-    match word {
-        b"-" => (0, 0),
-        b"+" => (u64::MAX, u64::MAX),
-        [b'(', word @ ..] => {
-            let (ms, number) = id(word, if is_low { u64::MAX } else { 0 });
-            match is_low {
-                true => number.checked_add(1).map_or((ms + 1, 0), |number| (ms, number)),
-                false => number.checked_sub(1).map_or((ms - 1, u64::MAX), |number| (ms, number)),
-            }
-        }
-        word => id(word, if is_low { 0 } else { u64::MAX }),
-    }
-}
-
-fn written((ms, number): Id) -> String {
-    format!("{ms}-{number}")
-}
-
-fn entry((id, fields): &(Id, std::rc::Rc<Vec<Vec<u8>>>)) -> Reply {
-    Reply::Array(vec![
-        Reply::text(written(*id)),
-        Reply::Array(fields.iter().map(|field| Reply::Bulk(field.clone())).collect()),
-    ])
 }

@@ -28,7 +28,8 @@ pub(crate) fn forget_receipts() {
 /// All scripts, compiled once. It outlives schedules: scripts keep no state.
 pub(crate) struct Engine {
     lua: Lua,
-    by_code: HashMap<Vec<u8>, String>,
+    /// A dozen, so that to compare is less than to hash.
+    by_code: Vec<(Vec<u8>, String)>,
     scripts: HashMap<String, Script>,
 }
 
@@ -49,12 +50,12 @@ impl Engine {
         redis.set("status_reply", lua.create_function(|lua, text: mlua::String| named(lua, "ok", &text))?)?;
         redis.set("sha1hex", lua.create_function(|_, text: mlua::String| Ok(sha1(&text.as_bytes())))?)?;
         lua.globals().set("redis", redis)?;
-        Ok(Self { lua, by_code: HashMap::new(), scripts: HashMap::new() })
+        Ok(Self { lua, by_code: Vec::new(), scripts: HashMap::new() })
     }
 
     /// Compiles a script; answers its hash.
     pub(crate) fn load(&mut self, code: &[u8]) -> String {
-        if let Some(hash) = self.by_code.get(code) {
+        if let Some((_, hash)) = self.by_code.iter().find(|(known, _)| known == code) {
             return hash.clone();
         }
         let hash = sha1(code);
@@ -69,7 +70,7 @@ impl Engine {
         let function = self.lua.load(body).into_function().unwrap_or_else(|error| panic!("a script: {error}"));
         let is_reading = String::from_utf8_lossy(shebang).contains("no-writes");
         self.scripts.insert(hash.clone(), Script { function, is_reading });
-        self.by_code.insert(code.to_vec(), hash.clone());
+        self.by_code.push((code.to_vec(), hash.clone()));
         hash
     }
 
