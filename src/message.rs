@@ -59,7 +59,7 @@ impl<'a> Sender<'a> {
 pub struct DedupKey([u8; 16]);
 
 impl DedupKey {
-    /// That of a UUID. Where nobody signs in it is the UUID itself, as programs of before have it. Where some do, the
+    /// That of a UUID. Where nobody signs in it is the UUID itself, as older programs have it. Where some do, the
     /// UUIDs of those who have not are hashed as well: anybody can compute a subject's key, and send it as a UUID.
     pub fn new(sender: Sender<'_>, id: Uuid) -> Self {
         let (context, subject) = match sender {

@@ -155,7 +155,7 @@ pub const FAMILIES: [Family; 23] = [
     (
         KEY_FETCHES,
         Kind::Counter,
-        "Times that the key server of --auth-jwks was asked for its keys, by result: ok, or failed, where the keys of before stay in force for a day.",
+        "Times that the key server of --auth-jwks was asked for its keys, by result: ok, or failed, where the previous keys stay in force for a day.",
     ),
     (
         TOPICS,

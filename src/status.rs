@@ -40,13 +40,6 @@ pub enum Call {
     Read,
 }
 
-impl Call {
-    /// What the method at a path does.
-    pub fn of(path: &str) -> Self {
-        if path.starts_with("/tidings.v1.PublisherService/") { Self::Publish } else { Self::Read }
-    }
-}
-
 /// A field of a request is not as it must be: INVALID_ARGUMENT, INVALID_FIELD. `field` is its path, such as
 /// `requests[3].json`; `description` says what is wrong.
 pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Status {

@@ -81,7 +81,7 @@ struct State {
 pub(crate) enum Fetched {
     /// These are in force now.
     New(Keys),
-    /// Those of before stay.
+    /// The previous ones stay in force.
     Same,
     /// There are none any more, or none yet.
     Nothing(String),
@@ -182,7 +182,7 @@ impl KeyServer {
                         tracing::warn!(
                             url = self.url(),
                             error,
-                            "the key server has no keys for us; those of before stay for a day"
+                            "the key server has no keys for us; the previous ones stay in force for a day"
                         );
                     }
                     (false, true) => {

@@ -47,28 +47,28 @@ struct Mint {
     /// What to sign with: a file of `tidings token key`, or that of a service's --auth-secret-file
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Who issues it: a service's --auth-issuer
+    /// The issuer (`iss`): a service's --auth-issuer
     #[arg(long, env = "TIDINGS_AUTH_ISSUER", value_name = "TEXT")]
     issuer: String,
-    /// For whom it is: a service's --auth-audience
+    /// The audience (`aud`): a service's --auth-audience
     #[arg(long, env = "TIDINGS_AUTH_AUDIENCE", value_name = "TEXT")]
     audience: String,
-    /// Whose it is
+    /// The subject (`sub`): whose token it is
     #[arg(long, value_name = "TEXT")]
     subject: String,
-    /// A group of theirs; repeatable
+    /// A group of the subject; repeatable
     #[arg(long, value_name = "NAME")]
     group: Vec<String>,
-    /// A channel, or the beginning of names followed by *, on which they may publish; repeatable
+    /// A channel, or a prefix of names followed by *, on which the subject may publish; repeatable
     #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
     publish: Vec<Grant>,
-    /// The same to read; repeatable
+    /// A channel, or a prefix of names followed by *, to which the subject may subscribe; repeatable
     #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
     subscribe: Vec<Grant>,
-    /// The same to manage what is kept for readers; repeatable
+    /// A name, or a prefix of names followed by *, that the subject may manage; no method asks for this yet; repeatable
     #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
     manage: Vec<Grant>,
-    /// How long it is good
+    /// How long the token is valid
     #[arg(long, value_name = "DURATION", default_value_t = humantime::Duration::from(COMMAND_TOKEN_LIFETIME))]
     lifetime: humantime::Duration,
 }

@@ -72,14 +72,14 @@ pub(crate) struct Calls {
     tls: ClientTls,
 }
 
-/// How services at https:// are believed, and who asks them.
+/// How the certificates of services at https:// are checked, and the client's own certificate.
 #[derive(Debug, Clone, Default, Args)]
 #[group(skip)]
 pub(crate) struct ClientTls {
-    /// A file with the certificates (PEM) that a service's must come from [default: the system's]
+    /// A file with the authorities (PEM) that a service's certificate is checked against [default: the system's]
     #[arg(long, env = "TIDINGS_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// A file with a certificate of one's own (PEM), for services that ask for one
+    /// A file with a client certificate (PEM), for services that ask for one
     #[arg(long, env = "TIDINGS_CERT", value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// A file with its private key (PEM)

@@ -14,9 +14,9 @@ use crate::{
 
 /// Ask services whether they serve; fails when one does not
 ///
-/// For the health checks of containers. It asks the addresses that it is given, and otherwise a publisher and a
-/// subscriber: where --publisher and --subscriber name them, as the other commands have it, or else on this machine,
-/// where the services would listen. It prints nothing when all is well.
+/// For the health checks of containers. It asks the addresses that it is given. Without any, it asks a publisher and a
+/// subscriber: those of --publisher and --subscriber, or else those that listen on this machine. It prints nothing when
+/// all is well.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

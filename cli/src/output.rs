@@ -24,7 +24,7 @@ pub(crate) enum Form {
 /// How a command prints, as a flag.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Output {
-    /// How it prints: text for people, or json, one object a line, in which nothing is bent
+    /// How it prints: text for people, or json: one object on each line, with all values unchanged
     #[arg(long, value_name = "FORM", default_value = "text")]
     output: Form,
 }

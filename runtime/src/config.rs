@@ -59,7 +59,7 @@ pub struct Common {
     /// What a connection to it needs besides.
     #[command(flatten)]
     pub redis: RedisFlags,
-    /// The channel of requests that name none; an empty text makes them name one
+    /// The channel of requests that name none; if empty, requests must name one
     #[arg(
         long,
         env = "TIDINGS_DEFAULT_CHANNEL",
@@ -122,8 +122,8 @@ pub struct Common {
     /// publish and read everything. For networks that keep strangers out [default: false]
     #[arg(long, env = "TIDINGS_ALLOW_ANONYMOUS", help_heading = "Serving", value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
-    /// How many threads serve. One costs the least for each message; more serve more connections at once [default: one
-    /// for two processors]
+    /// How many threads serve. One costs the least for each message; more serve more connections at once [default: half
+    /// the processors, rounded up]
     #[arg(long, env = "TIDINGS_THREADS", value_name = "COUNT", help_heading = "Serving",
         value_parser = parse::threads)]
     pub threads: Option<usize>,
@@ -134,9 +134,9 @@ pub struct Common {
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS", help_heading = "Serving",
         value_parser = listen_address)]
     pub admin_listen: Option<SocketAddr>,
-    /// A name by which it may be asked besides addresses, names of one word and those under localhost, local, internal
-    /// and home.arpa: in browsers, pages could lead others here; repeatable (in the variable separated by commas)
-    /// [default: none]
+    /// A further host name that the admin listener answers to. IP addresses, names of one word, and names under
+    /// localhost, local, internal and home.arpa always are; others are refused, since a page in a browser could have
+    /// its own name lead here. Repeatable (in the variable separated by commas) [default: none]
     #[arg(long, env = "TIDINGS_ADMIN_ALLOW_HOST", value_name = "NAME", value_delimiter = ',', help_heading = "Serving",
         value_parser = admin::host)]
     pub admin_allow_host: Vec<String>,

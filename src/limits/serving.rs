@@ -99,6 +99,10 @@ pub const EXTRACT_BYTES: usize = 64;
 /// What is read at once below TLS: the largest record there is (RFC 8446, 5.2), and no more, since what is read and not
 /// asked for yet is held.
 pub const TLS_READ_BYTES: usize = 5 + (16 << 10) + 256;
+/// What a client may send before its handshake is over: a first message of at most 2 KiB, and with `--tls-client-ca`
+/// its certificates, of which a chain of three is 5 KiB. What TLS keeps of an unfinished handshake is less than twice
+/// that.
+pub const TLS_HANDSHAKE_BYTES: usize = 16 << 10;
 /// What TLS may hold of a connection that is not written yet: all that the connection gathers, so that it leaves in one
 /// write. What is held here is gathered no longer.
 pub const TLS_BUFFER_BYTES: usize = CORK_BYTES;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header};
+use tidings::status;
 use tidings_auth::{Authentication, Caller};
 use tokio::time::Instant;
 use tonic::Status;
@@ -45,11 +46,20 @@ impl Gate {
         let authentication = match &self.auth {
             Some(auth) if permission(&method) != Permission::Open || auth.closed => {
                 let values = headers.get_all(header::AUTHORIZATION).iter();
-                auth.authenticator.authenticate(
+                let found = auth.authenticator.authenticate(
                     values.map(HeaderValue::as_bytes),
                     connection.certificate(),
                     connection.recent(),
-                )
+                );
+                match found {
+                    // Rights say nothing of these methods, so those of anonymous callers do not open them.
+                    Authentication::Done(Ok(caller))
+                        if permission(&method) == Permission::Open && caller.subject().is_none() =>
+                    {
+                        Authentication::Done(Err(status::unauthenticated()))
+                    }
+                    found => found,
+                }
             }
             _ => Authentication::Done(Ok(self.unasked.clone())),
         };

@@ -110,12 +110,15 @@ impl Tls {
     }
 
     /// Makes TLS of a connection. How many there are at once is bounded by the permits for connections: a bound of its
-    /// own would let a few that stop in the middle keep all others out.
+    /// own would let a few that stop in the middle keep all others out. What each may send before it is over is bounded
+    /// instead.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<ReadAhead<TcpStream>>> {
         let acceptor = TlsAcceptor::from(self.config.load_full());
         let accepting = acceptor
             .accept_with(ReadAhead::new(stream), |connection| connection.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
-        accepting.await
+        let mut stream = accepting.await?;
+        stream.get_mut().0.greeted();
+        Ok(stream)
     }
 
     /// Who is at the other end of a connection, by its certificate.
@@ -144,7 +147,7 @@ impl Tls {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         match files.has_changed().and_then(|changed| if changed { files.config().map(Some) } else { Ok(None) }) {
             Ok(None) => {}
-            // Tickets and sessions of before are void: they are the old configuration's.
+            // Earlier tickets and sessions are void: they are the old configuration's.
             Ok(Some(config)) => {
                 metrics::read_again(metrics::File::Certificate, true);
                 self.config.store(Arc::new(config));

@@ -160,7 +160,7 @@ async fn a_server_that_does_not_answer_holds_nobody_for_long() {
     let began = Instant::now();
     running.server.ask().expect("it may be asked").await;
     assert!(began.elapsed() >= JWKS_TIMEOUT && began.elapsed() < JWKS_TIMEOUT + Duration::from_secs(1));
-    assert_eq!(*running.in_force.borrow(), Some(Ok(())), "the keys of before stay");
+    assert_eq!(*running.in_force.borrow(), Some(Ok(())), "the previous keys stay");
     // Whoever comes while it is asked waits for the same answer.
     sleep(JWKS_PAUSE).await;
     let (one, two) = (running.server.ask(), running.server.ask());

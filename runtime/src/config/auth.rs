@@ -29,11 +29,12 @@ pub struct AuthFlags {
         requires = "auth_audience"
     )]
     pub auth_jwks: Option<KeySet>,
-    /// A file with certificates (PEM) of authorities: the server of --auth-jwks https://… must have its own from one of
-    /// them [default: those of the system]
+    /// A file with the authorities (PEM) that the certificate of the server at --auth-jwks https://… is checked against
+    /// [default: those of the system]
     #[arg(long, env = "TIDINGS_AUTH_JWKS_CA", value_name = "FILE", requires = "auth_jwks")]
     pub auth_jwks_ca: Option<PathBuf>,
-    /// A file with a secret of 32 bytes or more: the same with tokens that it has signed (HS256) [default: none]
+    /// A file with a secret of 32 bytes or more: callers sign in with tokens (JWT) that are signed with it (HS256,
+    /// HS384 or HS512) [default: none]
     #[arg(
         long,
         env = "TIDINGS_AUTH_SECRET_FILE",
@@ -43,10 +44,10 @@ pub struct AuthFlags {
         requires = "auth_audience"
     )]
     pub auth_secret_file: Option<PathBuf>,
-    /// Who issues tokens: the `iss` that each must have [default: none]
+    /// The issuer: the `iss` claim that each token must have [default: none]
     #[arg(long, env = "TIDINGS_AUTH_ISSUER", value_name = "TEXT", requires = "auth_keys")]
     pub auth_issuer: Option<String>,
-    /// For whom tokens are: the `aud` that each must have [default: none]
+    /// The audience: the `aud` claim that each token must have [default: none]
     #[arg(long, env = "TIDINGS_AUTH_AUDIENCE", value_name = "TEXT", requires = "auth_keys")]
     pub auth_audience: Option<String>,
     /// A file that says who may publish and subscribe where (docs/security.md). Without it a token's own claims
@@ -57,7 +58,8 @@ pub struct AuthFlags {
     /// The claim of a token that names the groups of its subject, which a policy gives roles
     #[arg(long, env = "TIDINGS_AUTH_GROUPS_CLAIM", value_name = "NAME", default_value = "groups")]
     pub auth_groups_claim: String,
-    /// Have callers sign in for health and reflection as well [default: false]
+    /// Have callers sign in for health and reflection as well, also where a policy has anonymous callers [default:
+    /// false]
     #[arg(long, env = "TIDINGS_AUTH_CLOSED", value_parser = BoolishValueParser::new(), requires = "signing_in")]
     pub auth_closed: bool,
 }

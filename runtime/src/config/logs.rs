@@ -10,12 +10,13 @@ const DEFAULT: &str = "info";
 const FORM: &str =
     "Write a level (off, error, warn, info, debug, trace), or levels by module, such as info,tidings=debug";
 /// The crates of a service that log. A name of one alone means all that it logs.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 13] = [
     "tidings",
     "tidings_publisher",
     "tidings_subscriber",
     "tidings_redis",
     "tidings_transport",
+    "tidings_auth",
     "tidings_runtime",
     "h2",
     "hyper",

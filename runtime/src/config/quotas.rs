@@ -50,8 +50,8 @@ pub struct QuotaFlags {
     /// How many bytes the publishes of one caller may have in a second [default: no limit]
     #[arg(long, env = "TIDINGS_CALLER_BYTES_IN_RATE", value_name = "SIZE", value_parser = parse::bytes(1 << 10, 1 << 40))]
     pub caller_bytes_in_rate: Option<u64>,
-    /// How many bytes one caller may be sent in a second: what is open becomes as slow as that, and further calls are
-    /// refused meanwhile [default: no limit]
+    /// How many bytes one caller may be sent in a second: its open streams are slowed down to that rate, and further
+    /// calls are refused meanwhile [default: no limit]
     #[arg(long, env = "TIDINGS_CALLER_BYTES_OUT_RATE", value_name = "SIZE", value_parser = parse::bytes(1 << 10, 1 << 40))]
     pub caller_bytes_out_rate: Option<u64>,
     /// A network whose connections begin with a PROXY header (version 1 or 2), such as 10.0.0.0/8: those of balancers.

@@ -18,7 +18,7 @@ pub struct RedisFlags {
     /// again for each connection, as the next two are [default: those that the system trusts]
     #[arg(long, env = "TIDINGS_REDIS_CA", value_name = "FILE")]
     pub redis_ca: Option<PathBuf>,
-    /// A file with a certificate to show to Redis (PEM), after it those that lead to a root [default: none]
+    /// A file with a certificate to show to Redis (PEM), followed by its chain [default: none]
     #[arg(long, env = "TIDINGS_REDIS_CERT", value_name = "FILE", requires = "redis_key")]
     pub redis_cert: Option<PathBuf>,
     /// A file with its private key (PEM) [default: none]

@@ -12,7 +12,7 @@ use super::Error;
 #[group(skip)]
 #[command(next_help_heading = "TLS")]
 pub struct TlsFlags {
-    /// A file with the service's certificate (PEM), after it those that lead to a root: clients connect with TLS 1.2
+    /// A file with the service's certificate (PEM), followed by its chain: clients connect with TLS 1.2
     /// or 1.3, at https://. Read again when it changes [default: plain text]
     #[arg(long, env = "TIDINGS_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,

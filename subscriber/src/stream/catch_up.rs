@@ -147,7 +147,7 @@ impl CatchUp {
             hub.put_back(known.filter(|channel| !registered.contains(channel)).cloned().collect());
             for channel in channels {
                 if !delivery.positions().knows(&channel) && !self.unstarted.has(&channel) {
-                    // As far as the stream knows it did not exist in the data set of before.
+                    // As far as the stream knows it did not exist in the previous data set.
                     delivery.track(&channel)?;
                     self.backlog.add(channel);
                 }

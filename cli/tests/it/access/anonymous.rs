@@ -6,10 +6,12 @@ use tidings::{
     pb::{PublishRequest, StreamMessagesRequest},
 };
 use tidings_testing::RedisServer;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client::ServerReflectionClient};
 use uuid::Uuid;
 
 use super::{Tried, denied, keys::Keys, refs, signed, unauthenticated};
-use crate::harness::{Admin, Publisher, Scraped, Subscriber, channel, text};
+use crate::harness::{Admin, Publisher, Scraped, Subscriber, channel, connect, text};
 
 pub(super) const WAYS: &[&str] = &[
     "nobody, where the policy names no anonymous callers",
@@ -18,6 +20,7 @@ pub(super) const WAYS: &[&str] = &[
     "nobody, by a pattern wider than what is open",
     "a bad token where nobody may do something",
     "a message_id computed from a subject's",
+    "nobody, by health and reflection that are closed",
     "the admin listener, for names and subjects",
     "the admin listener, by other paths",
     "the admin listener, by other methods",
@@ -33,7 +36,7 @@ fn refusals(scraped: &Scraped, reason: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn anonymous_callers_may_do_what_the_policy_says_and_nothing_else() {
     let (redis, keys) = (RedisServer::start(), Keys::new());
-    let mut tried = Tried::of(WAYS.split_at(6).0);
+    let mut tried = Tried::of(WAYS.split_at(7).0);
     let policy = "anonymous = [\"visitor\"]\n[roles.visitor]\nsubscribe = [\"news.*\"]\npublish = [\"open\"]\n\
                   [subjects]\nalice = [\"visitor\"]\n";
     let args = keys.args(&[&keys.policy(policy)]);
@@ -71,6 +74,18 @@ async fn anonymous_callers_may_do_what_the_policy_says_and_nothing_else() {
     let subscriber = Subscriber::start(&redis.url(), &refs(&args)).await;
     unauthenticated(subscriber.client().stream_messages(channel("news.eu")).await, "nobody");
     tried.closed("nobody, where the policy names no anonymous callers");
+    subscriber.stop();
+
+    // What it gives them is channels.
+    let args = keys.args(&[&keys.policy(policy), "--auth-closed"]);
+    let subscriber = Subscriber::start_alone(&redis.url(), &refs(&args)).await;
+    let mut health = HealthClient::new(connect(subscriber.address).await);
+    unauthenticated(health.check(HealthCheckRequest::default()).await, "health");
+    let mut reflection = ServerReflectionClient::new(connect(subscriber.address).await);
+    let question = futures_util::stream::iter([ServerReflectionRequest::default()]);
+    unauthenticated(reflection.server_reflection_info(question).await, "reflection");
+    health.check(signed(&alice, HealthCheckRequest::default())).await.expect("signed in");
+    tried.closed("nobody, by health and reflection that are closed");
     tried.all();
     subscriber.stop();
 }
@@ -78,7 +93,7 @@ async fn anonymous_callers_may_do_what_the_policy_says_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_listener_gives_numbers_and_nothing_else() {
     let (redis, keys) = (RedisServer::start(), Keys::new());
-    let (admin, mut tried) = (Admin::choose(), Tried::of(WAYS.split_at(6).1));
+    let (admin, mut tried) = (Admin::choose(), Tried::of(WAYS.split_at(7).1));
     let publisher = Publisher::start(&redis.url(), &refs(&keys.args(&[&admin.flag()]))).await;
     admin.shows("nobody was refused", |scraped| refusals(scraped, "unauthenticated") == 0.0).await;
     unauthenticated(publisher.client().publish(text("secret-channel", "x")).await, "nobody");

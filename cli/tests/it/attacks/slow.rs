@@ -3,15 +3,17 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tidings::limits::ADDRESS_CONNECTIONS;
+use tidings_testing::RedisServer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tonic::transport::Endpoint;
 
 use super::{Memory, Target};
-use crate::harness::{Peer, TEST_TIMEOUT};
+use crate::harness::{Authority, Peer, Subscriber, TEST_TIMEOUT, client_config};
 
 /// Connections of each kind.
 const EACH: usize = 50;
@@ -92,6 +94,47 @@ async fn heads_without_an_end_hold_little() {
     memory.is_bounded("heads without an end");
     drop(peers);
     target.stop();
+}
+
+/// First messages of TLS that say they are 64 KiB long: they are given up when more comes than any handshake has.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_without_an_end_hold_little() {
+    const RECORD: usize = 16 << 10;
+    let (redis, authority, folder) = (RedisServer::start(), Authority::new(), tempfile::tempdir().expect("a folder"));
+    let pair = authority.sign(&["127.0.0.1"]);
+    let file = |flag: &str, name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        format!("{flag}={}", path.display())
+    };
+    let args = [file("--tls-cert", "cert.pem", &pair.cert), file("--tls-key", "key.pem", &pair.key)];
+    let subscriber = Subscriber::start_alone(&redis.url(), &[&args[0], &args[1]]).await;
+    let endpoint = Endpoint::from_shared(format!("https://{}", subscriber.address)).expect("an address");
+    let endpoint = endpoint.tls_config(client_config(&authority.pem, None)).expect("a certificate");
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    while let Err(error) = endpoint.connect().await {
+        assert!(Instant::now() < deadline, "{error:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let memory = Memory::watch(&subscriber.process);
+    let record = [&[22, 3, 1][..], &(RECORD as u16).to_be_bytes(), &[1, 0, 0xff, 0xff], &[0; RECORD - 4]].concat();
+    let more = [&record[..5], &[0; RECORD]].concat();
+    let mut peers = Vec::new();
+    for _ in 0..ADDRESS_CONNECTIONS - 100 {
+        let mut peer = Peer::connect(subscriber.address).await;
+        // As much as stays below what a handshake may have; then half of them go on.
+        let length = if peers.len() % 2 == 0 { record.len() } else { record.len() - 100 };
+        peer.try_say(&record[..length]).await;
+        if length == record.len() {
+            peer.try_say(&more).await;
+        }
+        peers.push(peer);
+    }
+    endpoint.connect().await.expect("whoever finishes is served");
+    sleep(Duration::from_secs(1)).await;
+    memory.is_bounded("handshakes without an end");
+    drop(peers);
+    subscriber.stop();
 }
 
 /// From another address of the loopback: beyond what one address may have, connections are closed; others get theirs.
