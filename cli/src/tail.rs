@@ -6,9 +6,10 @@ use clap::Args;
 use futures_util::StreamExt;
 use tidings::{
     backoff::Backoff,
-    limits::{TAIL_BACKOFF_MAX, TAIL_BACKOFF_MIN, TAIL_FLUSH_EVENTS},
+    limits::{COMMAND_TOKEN_FRESH, TAIL_BACKOFF_MAX, TAIL_BACKOFF_MIN, TAIL_FLUSH_EVENTS},
     pb::{StreamMessagesResponse, stream_messages_response::Event},
     printable::printable,
+    status::reason,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
@@ -170,7 +171,16 @@ pub(crate) async fn reopen(
         say(&format!("connection lost, trying again: {}", describe(&status)));
     }
     let mut backoff = Backoff::new(TAIL_BACKOFF_MIN, TAIL_BACKOFF_MAX);
-    while is_passing(&status) {
+    let mut has_expired = false;
+    loop {
+        if has_token_expired(&status) && !has_expired {
+            // Something may have put another one into its file.
+            has_expired = true;
+            say("the token has expired, trying again with what its file has now");
+            tokio::time::sleep(COMMAND_TOKEN_FRESH).await;
+        } else if !is_passing(&status) {
+            return Err(status.into());
+        }
         if !resume.is_possible() {
             return Err(Error::NotResumable(describe(&status)));
         }
@@ -184,7 +194,10 @@ pub(crate) async fn reopen(
             Err(_) => Status::unavailable("the server does not answer"),
         };
     }
-    Err(status.into())
+}
+
+fn has_token_expired(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == reason::TOKEN_EXPIRED)
 }
 
 /// Whether the same request may succeed later: the server says so, or the status was made by the client library.

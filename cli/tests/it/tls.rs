@@ -20,7 +20,9 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use crate::harness::{Authority, Pair, Publisher, Stream, Subscriber, TEST_TIMEOUT, client_config, text};
+use crate::harness::{
+    Admin, Authority, Pair, Publisher, Scraped, Stream, Subscriber, TEST_TIMEOUT, client_config, text,
+};
 
 /// The files of a service.
 struct Files(TempDir);
@@ -143,7 +145,12 @@ async fn clients_need_a_certificate_of_the_right_authority() {
 async fn a_new_certificate_is_taken_up_and_open_streams_stay() {
     let (redis, old, new) = (RedisServer::start(), Authority::new(), Authority::new());
     let files = Files::new(&old.sign(&["127.0.0.1"]));
-    let process = Subscriber::start_alone(&redis.url(), &refs(&files.args(false))).await;
+    let admin = Admin::choose();
+    let args = [files.args(false), vec![admin.flag()]].concat();
+    let process = Subscriber::start_alone(&redis.url(), &refs(&args)).await;
+    let read_again = |scraped: &Scraped, result: &str| {
+        scraped.value(&format!("tidings_files_read_again_total{{file=\"certificate\",result=\"{result}\"}}"))
+    };
     let sender = Publisher::start(&redis.url(), &[]).await;
     let deadline = Instant::now() + TEST_TIMEOUT;
     let channel = loop {
@@ -176,6 +183,68 @@ async fn a_new_certificate_is_taken_up_and_open_streams_stay() {
     sender.client().publish(text("a", "through the old connection")).await.expect("published");
     stream.caught_up().await;
     stream.message().await;
+    let counts = |scraped: &Scraped| (read_again(scraped, "failed") >= 1.0, read_again(scraped, "ok"));
+    admin.shows("what was read again", |scraped| counts(scraped) == (true, 1.0)).await;
+    sender.stop();
+}
+
+/// As Kubernetes has it: the files are links into a folder that is a link itself, and that one is replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_behind_links_is_taken_up_when_these_are_swapped() {
+    let (redis, old, new) = (RedisServer::start(), Authority::new(), Authority::new());
+    let files = Files::new(&old.sign(&["127.0.0.1"]));
+    let pair = new.sign(&["127.0.0.1"]);
+    for (folder, cert, key) in [("v1", None, None), ("v2", Some(&pair.cert), Some(&pair.key))] {
+        fs::create_dir(files.path(folder)).expect("a folder");
+        for (name, text) in [("cert.pem", cert), ("key.pem", key)] {
+            match text {
+                Some(text) => files.write(&format!("{folder}/{name}"), text),
+                None => fs::rename(files.path(name), files.path(&format!("{folder}/{name}"))).expect("moved"),
+            }
+        }
+    }
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, files.path(name)).expect("a link");
+    link("v1", "..data");
+    link("..data/cert.pem", "cert.pem");
+    link("..data/key.pem", "key.pem");
+    let process = Publisher::start_alone(&redis.url(), &refs(&files.args(false))).await;
+    publisher(process.address, &old.pem, None).await;
+    link("v2", "..data_tmp");
+    fs::rename(files.path("..data_tmp"), files.path("..data")).expect("swapped");
+    process.process.wait_for_output("the certificate has changed");
+    publisher(process.address, &new.pem, None).await;
+    connect(process.address, &old.pem, None).await.expect_err("the old one is gone");
+}
+
+/// As many streams as a page in a browser may want, which over HTTP/1.1 has six connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_has_fifty_streams() {
+    let (redis, authority) = (RedisServer::start(), Authority::new());
+    let files = Files::new(&authority.sign(&["127.0.0.1"]));
+    let sender = Publisher::start(&redis.url(), &[]).await;
+    let process = Subscriber::start_alone(&redis.url(), &refs(&files.args(false))).await;
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    // It fails where HTTP/2 is not agreed upon in the handshake (ALPN).
+    let channel = loop {
+        match connect(process.address, &authority.pem, None).await {
+            Ok(channel) => break channel,
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+    };
+    let request = StreamMessagesRequest { channel: "a".to_owned(), ..StreamMessagesRequest::default() };
+    let mut streams = Vec::new();
+    while streams.len() < 50 {
+        match SubscriberServiceClient::new(channel.clone()).stream_messages(request.clone()).await {
+            Ok(opened) => streams.push(Stream::new(opened.into_inner())),
+            Err(status) => assert!(Instant::now() < deadline, "{status:?}"),
+        }
+    }
+    sender.client().publish(text("a", "to all")).await.expect("published");
+    for stream in &mut streams {
+        stream.started().await;
+        stream.caught_up().await;
+        stream.message().await;
+    }
     sender.stop();
 }
 
@@ -197,6 +266,20 @@ async fn the_commands_speak_tls_and_what_can_not_be_served_ends_the_start() {
     assert!(done, "{said}");
     let (done, said) = run(&["healthcheck", &address, "--ca", &ca]);
     assert!(done, "{said}");
+    // Of a service that asks for a certificate they show their own.
+    files.write("clients.pem", &authority.pem);
+    let asking = Publisher::start_alone(&redis.url(), &refs(&files.args(true))).await;
+    let own = authority.named(&["dns:a-client"]);
+    publisher(asking.address, &authority.pem, Some(&own)).await;
+    files.write("own.pem", &own.cert);
+    files.write("own-key.pem", &own.key);
+    let (own, own_key) = (files.path("own.pem").display().to_string(), files.path("own-key.pem").display().to_string());
+    let asking = format!("https://{}", asking.address);
+    let publish = ["publish", "a", "hello", "--publisher", &asking, "--ca", &ca];
+    let (done, said) = run(&[&publish[..], &["--cert", &own, "--key", &own_key]].concat());
+    assert!(done, "{said}");
+    let (done, said) = run(&publish);
+    assert!(!done, "{said}");
     // The system does not know who has signed it.
     let (done, said) = run(&["publish", "a", "hello", "--publisher", &address]);
     assert!(!done && said.contains("cannot reach https://"), "{said}");

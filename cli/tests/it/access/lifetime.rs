@@ -20,7 +20,7 @@ use tonic_reflection::pb::v1::{
 };
 
 use super::{Tried, denied, keys::Keys, reason, refs, signed, unauthenticated};
-use crate::harness::{Publisher, Signer, Stream, Subscriber, TEST_TIMEOUT, channel, connect, text};
+use crate::harness::{Publisher, Served, Signer, Stream, Subscriber, TEST_TIMEOUT, channel, connect, text};
 
 pub(super) const WAYS: &[&str] = &[
     "a token that expires while its stream is open",
@@ -118,6 +118,37 @@ async fn an_expired_token_ends_what_is_open_within_a_second() {
         publisher.stop();
         subscriber.stop();
     }
+}
+
+/// The file of a command's token is read again: what follows it goes on with a new one.
+#[test]
+fn a_tail_goes_on_with_the_token_that_its_file_has_when_the_old_one_ends() {
+    let (keys, folder) = (Keys::new(), tempfile::tempdir().expect("a folder"));
+    let served = Served::start(&refs(&keys.args(&[])));
+    let write = |name: &str, token: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, token).expect("a file");
+        path.display().to_string()
+    };
+    let good = keys.token("alice", &["*"], &["*"]);
+    let publisher = write("publisher", &good);
+    let publish = |text: &str| served.ok(&["publish", "a", text, "--token-file", &publisher]);
+    // Each has five seconds of its half minute left.
+    let (renewed, kept) = (write("renewed", &keys.late_token("bob", 25)), write("kept", &keys.late_token("bob", 25)));
+    publish("first");
+    let tail = |token: &str| served.tail(&["a", "--json", "--earliest", "--token-file", token]);
+    let (goes_on, ends) = (tail(&renewed), tail(&kept));
+    assert_eq!((&goes_on.json()["text"], &ends.json()["text"]), (&"first".into(), &"first".into()));
+    write("renewed", &good);
+    for tail in [&goes_on, &ends] {
+        assert!(tail.note().contains("the token has expired, trying again"));
+    }
+    assert_eq!(goes_on.note(), "resumed");
+    publish("second");
+    assert_eq!(goes_on.json()["text"], "second");
+    assert!(ends.note().contains("the token has expired; call again with a new one"));
+    goes_on.end("TERM");
+    served.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
