@@ -1,7 +1,7 @@
 //! Publishes a few messages and prints their receipts.
 //!
 //! A `message_id` of its own makes each publish safe to repeat: a retry after a lost answer is recognised and answered
-//! with the first receipt. Run `cargo run --locked` in one terminal and `cargo run --locked -p tidings --example
+//! with the first receipt. `connection` has TLS. Run `cargo run --locked` in one terminal and `cargo run --locked -p tidings --example
 //! publish` in another.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
@@ -11,11 +11,10 @@ use std::{env, error::Error, time::Duration};
 use tidings::pb::{
     PublishRequest, PublishResponse, publish_request::Payload, publisher_service_client::PublisherServiceClient,
 };
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status, transport::Channel};
 use uuid::Uuid;
+
+mod connection;
 
 const TRIES: u32 = 5;
 /// The first means that nothing was published, for now; with the others nobody knows.
@@ -24,12 +23,8 @@ const MAYBE_LATER: [Code; 4] = [Code::Unavailable, Code::Unknown, Code::Cancelle
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::var("TIDINGS_PUBLISHER").unwrap_or_else(|_| "http://127.0.0.1:3000".to_owned());
-    // The pings end a connection that is dead, or whose server is frozen; the timeout ends the call that waits on it.
-    let connection = Endpoint::from_shared(address)?
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(3))
-        .timeout(Duration::from_secs(5))
-        .connect_lazy();
+    // It ends the call that waits on a connection that is dead.
+    let connection = connection::to(address)?.timeout(Duration::from_secs(5)).connect_lazy();
     let mut publisher = PublisherServiceClient::new(connection);
     for number in 1..=3 {
         let request = PublishRequest {

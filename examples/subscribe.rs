@@ -15,7 +15,9 @@ use tidings::pb::{
     subscriber_service_client::SubscriberServiceClient,
 };
 use tokio::time::{sleep, timeout};
-use tonic::{Code, Status, transport::Channel, transport::Endpoint};
+use tonic::{Code, Status, transport::Channel};
+
+mod connection;
 
 const PAUSE: Duration = Duration::from_secs(1);
 /// Two heartbeats, which are asked for every five seconds, and some reserve. A frozen server is noticed by it even
@@ -26,13 +28,8 @@ const SILENCE: Duration = Duration::from_secs(12);
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::var("TIDINGS_SUBSCRIBER").unwrap_or_else(|_| "http://127.0.0.1:3001".to_owned());
     let topic = env::args().nth(1).unwrap_or_else(|| "examples".to_owned());
-    // Lazy: a server that is not up yet is waited for, like one that went away. The pings notice a connection that is
-    // dead or whose server is frozen, and end it.
-    let connection = Endpoint::from_shared(address)?
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(3))
-        .keep_alive_while_idle(true)
-        .connect_lazy();
+    // Lazy: a server that is not up yet is waited for, like one that went away.
+    let connection = connection::to(address)?.keep_alive_while_idle(true).connect_lazy();
     let mut subscriber = SubscriberServiceClient::new(connection);
     // A real program keeps it where it keeps what it makes of the messages.
     let mut position = Position::default();

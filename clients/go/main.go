@@ -1,13 +1,15 @@
 // Publishes, lists, streams and resumes with a generated client and grpc-go's default limits.
 //
 // Usage: client PUBLISHER SUBSCRIBER. Prints `ok: NAME` or `FAILED: NAME: WHY` for each check. With a third argument, a channel
-// or a pattern, it follows that instead (follow.go).
+// or a pattern, it follows that instead (follow.go). Addresses with https:// are spoken to with TLS (transport, below).
 package main
 
 import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"slices"
@@ -17,6 +19,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
@@ -208,8 +211,42 @@ func errors(ctx context.Context, c clients) error {
 	return nil
 }
 
+// transport is TLS to https://, and plain text otherwise. Three variables, each with the name of a file in PEM, are for TLS:
+// TIDINGS_CA, the authorities that the service's certificate is checked against (without it the system's), and TIDINGS_CERT and
+// TIDINGS_KEY, for services that ask for a client certificate.
+func transport(address string) (string, credentials.TransportCredentials, error) {
+	host, isTLS := strings.CutPrefix(address, "https://")
+	if !isTLS {
+		return address, insecure.NewCredentials(), nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca := os.Getenv("TIDINGS_CA"); ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return "", nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return "", nil, fmt.Errorf("%s: no certificate", ca)
+		}
+	}
+	if cert := os.Getenv("TIDINGS_CERT"); cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, os.Getenv("TIDINGS_KEY"))
+		if err != nil {
+			return "", nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return host, credentials.NewTLS(config), nil
+}
+
 func connect(address string) *grpc.ClientConn {
-	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	host, secure, err := transport(address)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	connection, err := grpc.NewClient(host, grpc.WithTransportCredentials(secure),
 		// Without pings a dead connection, or a frozen server, would be noticed when TCP gives up: minutes later.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}))
 	if err != nil {

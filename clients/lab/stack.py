@@ -69,6 +69,8 @@ class Stack:
         self.publisher = f"127.0.0.1:{free_port()}"
         self.subscriber = f"127.0.0.1:{free_port()}"
         self.redis_url = None
+        # With TLS: how addresses begin, what clients find in their environment, and what grpcurl is told.
+        self.scheme, self.env, self.grpcurl = "", {}, ["-plaintext"]
         self.processes = []
 
     def __enter__(self):
@@ -104,7 +106,7 @@ class Stack:
             deadline = time.monotonic() + PATIENCE_S
             while True:
                 answer = subprocess.run(
-                    [self.tools.bin / "grpcurl", "-plaintext", "-max-time", "3", address, "grpc.health.v1.Health/Check"],
+                    [self.tools.bin / "grpcurl", *self.grpcurl, "-max-time", "3", address, "grpc.health.v1.Health/Check"],
                     env=self.tools.env, capture_output=True, text=True)
                 if '"SERVING"' in answer.stdout:
                     break
@@ -112,6 +114,10 @@ class Stack:
                     logs = "\n".join(f"--- {p.name}\n{p.tail()}" for p in self.processes)
                     raise RuntimeError(f"{address} is not serving: {answer.stderr}\n{logs}")
                 time.sleep(0.1)
+
+    def to(self, address):
+        """An address as clients write it."""
+        return self.scheme + address
 
     def add(self, name, *command):
         self.processes.append(Process(self.folder, name, command, self.tools.env))
@@ -135,4 +141,25 @@ def embedded(tools):
     stack = Stack(tools, "embedded")
     stack.add("tidings", BINARIES / "tidings", "serve", "--publisher-listen", stack.publisher,
               "--subscriber-listen", stack.subscriber)
+    return stack
+
+
+def over_tls(tools):
+    """`tidings serve` with a certificate, for clients that have one too."""
+    stack = Stack(tools, "over TLS, with client certificates")
+    path = {name: f"{stack.folder}/{name}" for name in ("ca.pem", "ca.key", "csr", "extensions", "serial")}
+    tools.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=authority", "-keyout", path["ca.key"],
+              "-out", path["ca.pem"])
+    for name, extensions in (("server", "subjectAltName=DNS:localhost,IP:127.0.0.1"), ("client", "subjectAltName=DNS:shop.example")):
+        pathlib.Path(path["extensions"]).write_text(extensions + "\n")
+        tools.run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{stack.folder}/{name}.key",
+                  "-out", path["csr"])
+        tools.run("openssl", "x509", "-req", "-in", path["csr"], "-CA", path["ca.pem"], "-CAkey", path["ca.key"], "-CAcreateserial",
+                  "-CAserial", path["serial"], "-extfile", path["extensions"], "-out", f"{stack.folder}/{name}.pem")
+    cert, key = f"{stack.folder}/client.pem", f"{stack.folder}/client.key"
+    stack.scheme = "https://"
+    stack.env = {"TIDINGS_CA": path["ca.pem"], "TIDINGS_CERT": cert, "TIDINGS_KEY": key}
+    stack.grpcurl = ["-cacert", path["ca.pem"], "-cert", cert, "-key", key]
+    stack.add("tidings", BINARIES / "tidings", "serve", "--publisher-listen", stack.publisher, "--subscriber-listen", stack.subscriber,
+              "--tls-cert", f"{stack.folder}/server.pem", "--tls-key", f"{stack.folder}/server.key", "--tls-client-ca", path["ca.pem"])
     return stack

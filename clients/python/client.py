@@ -1,8 +1,10 @@
 """Publishes, lists, streams and resumes with a generated client and the library's default limits.
 
-Usage: client.py PUBLISHER SUBSCRIBER. Prints `ok: NAME` or `FAILED: NAME: WHY` for each check.
+Usage: client.py PUBLISHER SUBSCRIBER. An address with https:// is spoken to with TLS: TIDINGS_CA names a file with the authorities
+that its certificate is checked against, TIDINGS_CERT and TIDINGS_KEY a client certificate and its key (all PEM). Prints `ok: NAME` or `FAILED: NAME: WHY` for each check.
 """
 
+import os
 import sys
 import threading
 import time
@@ -22,8 +24,20 @@ from tidings.v1 import subscriber_service_pb2_grpc as sub_grpc
 EXACT_JSON = '{"z": 9007199254740993,  "price": 1.10, "a": [1e400, "\\u00e9"]}'
 DEADLINE_S = 20
 
-publisher_channel = grpc.insecure_channel(sys.argv[1])
-subscriber_channel = grpc.insecure_channel(sys.argv[2])
+
+
+def connect(address):
+    if not address.startswith("https://"):
+        return grpc.insecure_channel(address)
+
+    def read(variable):
+        return open(os.environ[variable], "rb").read() if variable in os.environ else None
+
+    credentials = grpc.ssl_channel_credentials(read("TIDINGS_CA"), read("TIDINGS_KEY"), read("TIDINGS_CERT"))
+    return grpc.secure_channel(address.removeprefix("https://"), credentials)
+
+
+publisher_channel, subscriber_channel = connect(sys.argv[1]), connect(sys.argv[2])
 publisher = pub_grpc.PublisherServiceStub(publisher_channel)
 subscriber = sub_grpc.SubscriberServiceStub(subscriber_channel)
 
@@ -52,7 +66,9 @@ def every_payload_arrives_as_it_was_sent():
     assert len({r.epoch for r in receipts}) == 1 and receipts[0].epoch, receipts
     messages = subscriber.ListMessages(sub.ListMessagesRequest(channel=channel), timeout=DEADLINE_S).messages
     assert [m.WhichOneof("payload") for m in messages] == ["text", "json", "data"], messages
-    assert messages[0].text == "naïve \u2603" and messages[0].attributes == {"source": "python"}, messages[0]
+    # Where callers sign in, `tidings-subject` says as well who published it.
+    own = {key: value for key, value in messages[0].attributes.items() if not key.startswith("tidings-")}
+    assert messages[0].text == "naïve \u2603" and own == {"source": "python"}, messages[0]
     assert messages[0].ordering_key == "k", messages[0]
     assert messages[1].json == EXACT_JSON, messages[1]
     assert messages[2].data == bytes(range(256)), messages[2]

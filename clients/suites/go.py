@@ -22,7 +22,10 @@ def run(report, tools, stack):
     }
     tools.buf("generate", "--template", json.dumps(template))
     tools.run("go", "build", "-o", "client", ".", cwd=folder)
-    report.program("the Go client", [folder / "client", stack.publisher, stack.subscriber], cwd=folder, env=tools.env)
+    addresses = [stack.to(stack.publisher), stack.to(stack.subscriber)]
+    report.program("the Go client", [folder / "client", *addresses], cwd=folder, env={**tools.env, **stack.env})
+    if stack.scheme:
+        return
     followers = [Follower(f"follow.go, by {kind}", "go-followed", [folder / "client", stack.publisher, stack.subscriber, topic],
                           folder, tools.env) for kind, topic in (("channel", "go-followed"), ("pattern", "go-f*"))]
     (frozen if stack.redis_url else restarted)(report, tools, stack, followers)

@@ -14,5 +14,5 @@ def run(report, tools, stack):
     tools.run(python, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={generated}",
               f"--grpc_python_out={generated}", *protos)
     report.program(
-        "the Python client", [python, "-B", ROOT / "clients/python/client.py", stack.publisher, stack.subscriber],
-        env={**tools.env, "PYTHONPATH": str(generated)})
+        "the Python client", [python, "-B", ROOT / "clients/python/client.py", stack.to(stack.publisher), stack.to(stack.subscriber)],
+        env={**tools.env, **stack.env, "PYTHONPATH": str(generated)})

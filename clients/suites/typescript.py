@@ -16,4 +16,5 @@ def run(report, tools, stack):
     for transport in ("grpc", "grpc-web"):
         report.program(
             f"the TypeScript client over {transport}",
-            ["node", "build/client.js", transport, stack.publisher, stack.subscriber], cwd=folder, env=tools.env)
+            ["node", "build/client.js", transport, stack.to(stack.publisher), stack.to(stack.subscriber)], cwd=folder,
+            env={**tools.env, **stack.env})

@@ -1,7 +1,10 @@
 // Publishes, lists, streams and resumes with a generated Connect-ES client and its default limits.
-// Usage: node client.js grpc|grpc-web PUBLISHER SUBSCRIBER. Prints `ok: NAME` or `FAILED: NAME: WHY` for each check.
+// Usage: node client.js grpc|grpc-web PUBLISHER SUBSCRIBER. An address with https:// is spoken to with TLS: TIDINGS_CA names a file
+// with the authorities that its certificate is checked against, TIDINGS_CERT and TIDINGS_KEY a client certificate and its key (all
+// PEM). Prints `ok: NAME` or `FAILED: NAME: WHY` for each check.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { BadRequestSchema, ErrorInfoSchema } from "./gen/google/rpc/error_details_pb.js";
@@ -10,11 +13,17 @@ import { PublisherService } from "./gen/tidings/v1/publisher_service_pb.js";
 import { Order, SubscriberService } from "./gen/tidings/v1/subscriber_service_pb.js";
 
 const [protocol, publisherAddress, subscriberAddress] = process.argv.slice(2);
-// Browsers speak gRPC-Web over HTTP/1.1 where there is no TLS, so that is what is tried here.
-const transport = (address: string) =>
-  protocol === "grpc"
-    ? createGrpcTransport({ baseUrl: `http://${address}` })
-    : createGrpcWebTransport({ baseUrl: `http://${address}`, httpVersion: "1.1" });
+const file = (variable: string) => (process.env[variable] ? readFileSync(process.env[variable]) : undefined);
+const nodeOptions = { ca: file("TIDINGS_CA"), cert: file("TIDINGS_CERT"), key: file("TIDINGS_KEY") };
+// Browsers speak gRPC-Web over HTTP/1.1 where there is no TLS, and over HTTP/2 where there is.
+const transport = (address: string) => {
+  const isTls = address.startsWith("https://");
+  const baseUrl = isTls ? address : `http://${address}`;
+  if (protocol === "grpc") return createGrpcTransport({ baseUrl, nodeOptions });
+  return isTls
+    ? createGrpcWebTransport({ baseUrl, httpVersion: "2", nodeOptions })
+    : createGrpcWebTransport({ baseUrl, httpVersion: "1.1" });
+};
 const publisher = createClient(PublisherService, transport(publisherAddress));
 const subscriber = createClient(SubscriberService, transport(subscriberAddress));
 
@@ -36,7 +45,9 @@ async function everyPayloadArrivesAsItWasSent() {
   const { messages } = await subscriber.listMessages({ channel }, options);
   assert.deepEqual(messages.map((m) => m.payload.case), ["text", "json", "data"]);
   assert.equal(messages[0].payload.value, "naïve ☃");
-  assert.deepEqual({ ...messages[0].attributes }, { source: "typescript" });
+  // Where callers sign in, `tidings-subject` says as well who published it.
+  const own = Object.entries(messages[0].attributes).filter(([key]) => !key.startsWith("tidings-"));
+  assert.deepEqual(own, [["source", "typescript"]]);
   assert.equal(messages[1].payload.value, exactJson);
   assert.deepEqual(Uint8Array.from(messages[2].payload.value as Uint8Array), bytes);
   // Their texts differ: a message's cursor knows more of where it lies than a receipt's.
