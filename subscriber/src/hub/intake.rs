@@ -15,32 +15,29 @@ use tidings::{
     broker::{Head, Topic},
     channel::{ChannelName, Names},
     envelope::{Claim, EnvelopeRef},
-    message::{Epoch, Position},
+    message::Epoch,
     metrics::{self, Dropped},
 };
 
-use crate::{
-    capture::Capture,
-    chunk::{Builder, Numbered},
-    feed::{Item, Rewrite},
-};
+use crate::{capture::Capture, feed::Item};
 
 mod capture_forwarder;
+mod channels;
 mod claims;
 mod held;
 mod known;
 mod looked;
+mod outgoing;
 mod verdict;
-mod waiting;
 
 pub(super) use held::Room;
 pub(super) use looked::{Looked, Question};
 
-use capture_forwarder::CaptureForwarder;
-use claims::{Course, Shown};
-use held::Held;
-use known::{Asked, Captured, Channels, Hash, Known, Stage, State, Waiting};
-use verdict::{Last, Mark};
+use channels::{Channels, Stage};
+use claims::{Course, Evidence, Shown};
+use held::{Hash, Held, Push};
+use outgoing::Outgoing;
+use verdict::Verdict;
 
 /// What must be asked before a channel's pushes continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,28 +68,18 @@ pub(super) struct Late {
     pub(super) to: i64,
 }
 
+/// One feed's.
 pub(super) struct Intake {
     /// The one channel of a channel feed; a pattern's channels are read from each push.
     channel: Option<ChannelName>,
     channels: Channels,
-    capture_forwarder: CaptureForwarder,
-    builder: Builder,
-    /// What precedes the chunk that is being built.
-    items: Vec<Item>,
-    /// Losses that pushes showed.
-    late: Vec<Late>,
-    /// How many pushes were dropped that Redis has lost.
-    lost: usize,
-    /// Nobody follows the feed: it only keeps account.
-    silent: bool,
-    held: Held,
-    /// When what is pushed arrived, ms: read once for all that one read of the socket brought.
-    arrival_ms: i64,
-    news: bool,
-    /// A push was dropped.
-    loss: bool,
     /// Channels whose head can't be read.
     unreadable: HashSet<ChannelName>,
+    /// For the pushes that wait.
+    room: Room,
+    /// When what is pushed arrived, ms: read once for all that one read of the socket brought.
+    arrival_ms: i64,
+    outgoing: Outgoing,
 }
 
 impl Intake {
@@ -104,17 +91,10 @@ impl Intake {
         Self {
             channel,
             channels: Channels::new(topic.clone(), names, Arc::clone(&capture)),
-            capture_forwarder: CaptureForwarder::new(capture),
-            builder: Builder::default(),
-            items: Vec::new(),
-            late: Vec::new(),
-            lost: 0,
-            silent: false,
-            held: Held::new(room),
-            arrival_ms: 0,
-            news: false,
-            loss: false,
             unreadable: HashSet::new(),
+            room,
+            arrival_ms: 0,
+            outgoing: Outgoing::new(capture),
         }
     }
 
@@ -125,16 +105,16 @@ impl Intake {
 
     /// Whether there is something to take.
     pub(super) fn has_news(&self) -> bool {
-        self.news
+        self.outgoing.has_news()
     }
 
-    /// Whether anybody follows the feed. Nothing is framed for nobody.
-    pub(super) fn set_silent(&mut self, silent: bool) {
-        self.silent = silent;
+    /// Whether nobody follows the feed. Nothing is framed for nobody.
+    pub(super) fn set_silent(&mut self, is_silent: bool) {
+        self.outgoing.set_silent(is_silent);
     }
 
     pub(super) fn is_silent(&self) -> bool {
-        self.silent
+        self.outgoing.is_silent()
     }
 
     /// Finds out again which channels are captured.
@@ -144,34 +124,27 @@ impl Intake {
 
     /// Reports to the capture how far the numbered messages of its channel went.
     pub(super) fn report_passed(&mut self) {
-        self.capture_forwarder.flush();
+        self.outgoing.report_passed();
     }
 
     /// Ends the chunk and hands out all there is for the streams.
     pub(super) fn take(&mut self) -> Vec<Item> {
-        self.report_passed();
-        self.news = false;
-        self.seal();
-        std::mem::take(&mut self.items)
-    }
-
-    fn seal(&mut self) {
-        self.items.extend(self.builder.finish().into_iter().map(Item::Chunk));
+        self.outgoing.take()
     }
 
     /// The losses that pushes showed since this was last asked.
     pub(super) fn take_late(&mut self) -> Vec<Late> {
-        std::mem::take(&mut self.late)
+        self.outgoing.take_late()
     }
 
     /// How many pushes were dropped since this was last asked because Redis has lost them.
     pub(super) fn take_lost(&mut self) -> usize {
-        std::mem::take(&mut self.lost)
+        self.outgoing.take_lost()
     }
 
     /// Whether a push was dropped since this was last asked.
     pub(super) fn take_loss(&mut self) -> bool {
-        std::mem::take(&mut self.loss)
+        self.outgoing.take_loss()
     }
 
     /// The channels of which nothing was received since this was last asked.
@@ -201,10 +174,13 @@ impl Intake {
             Shown::Nothing => Missed::Nothing,
             Shown::Elsewhere => Missed::Look,
             Shown::Rewritten { from, last } => {
-                self.rewrite(channel, from, last);
+                self.outgoing.rewrite(channel, from, last);
                 Missed::Look
             }
-            Shown::Doubt => self.doubt(channel).map_or(Missed::Nothing, Missed::Ask),
+            Shown::Doubt => {
+                let asked = self.channels.get_mut(channel).and_then(|known| known.ask_last(channel, &self.room));
+                asked.map_or(Missed::Nothing, Missed::Ask)
+            }
         }
     }
 
@@ -229,112 +205,175 @@ impl Intake {
 
     /// Takes a notice of a channel that belongs to the feed. Answers the same.
     pub(super) fn notice(&mut self, channel: &ChannelName, hash: &Hash, json: &[u8]) -> Option<Ask> {
-        self.receive(channel.clone(), json, Some(*hash))
+        self.receive(channel.clone(), json, Some(hash))
     }
 
-    fn receive(&mut self, channel: ChannelName, payload: &[u8], notice: Option<Hash>) -> Option<Ask> {
-        let arrival_ms = self.arrival_ms;
+    fn receive(&mut self, channel: ChannelName, payload: &[u8], notice: Option<&Hash>) -> Option<Ask> {
+        let push = Push { payload, arrival_ms: self.arrival_ms, notice };
         match self.channels.stage(&channel) {
-            Stage::New if !self.channels.add(&channel, State::Asked(Box::default())) => {
-                lose(&channel, &mut self.loss);
+            Stage::New if !self.channels.add(&channel, &self.room) => {
+                self.outgoing.lose(&channel);
                 return None;
             }
             Stage::New => {
-                self.hold(&channel, payload, arrival_ms, notice);
+                self.hold(&channel, push);
                 return Some(Ask::Head(channel));
             }
             Stage::Asked => {
-                self.hold(&channel, payload, arrival_ms, notice);
+                self.hold(&channel, push);
                 return None;
             }
             Stage::Read => {}
         }
-        let envelope = EnvelopeRef::read(payload, arrival_ms);
-        if self.accept(&channel, &envelope, payload, arrival_ms, notice) {
-            return None;
-        }
-        self.doubt_push(&channel, payload, arrival_ms, notice)
+        let envelope = EnvelopeRef::read(payload, push.arrival_ms);
+        if self.accept(&channel, &envelope, push) { None } else { self.doubt(&channel, push) }
     }
 
-    /// Puts a message into the chunk, or where it belongs on a captured channel; false when its claim is not what comes
-    /// next.
-    fn accept(
-        &mut self,
-        channel: &ChannelName,
-        envelope: &EnvelopeRef<'_>,
-        payload: &[u8],
-        arrival_ms: i64,
-        notice: Option<Hash>,
-    ) -> bool {
+    /// Takes a message that comes next; false when it claims another position.
+    fn accept(&mut self, channel: &ChannelName, envelope: &EnvelopeRef<'_>, push: Push<'_>) -> bool {
         let Some(known) = self.channels.get_mut(channel) else { return false };
-        let State::Head(course) = &mut known.state else { return false };
-        let (hash, captured) = (known.hash, known.captured);
-        let numbered = match envelope.claim() {
-            Some(claim) if !course.follows(claim) => return false,
-            Some(claim @ Claim { epoch, sequence }) => {
-                let bits = Mark::bits(payload);
-                // The date of what was adopted is a plain program's own; it is in the log since just now.
-                let (time_ms, mark) = match notice {
-                    Some(_) => (arrival_ms, Mark { time_ms: 0, bits }),
-                    None => (envelope.time_ms(), Mark { time_ms: envelope.time_ms(), bits }),
-                };
-                course.pass(claim, mark);
-                Numbered { before: Position::new(epoch, sequence - 1), sequence, position: course.position, time_ms }
-            }
-            None => {
-                let before = course.position;
-                Numbered { before, sequence: 0, position: before, time_ms: envelope.time_ms() }
-            }
-        };
-        // An unnumbered message says nothing of numbered messages: one may have been lost all the same.
-        known.received |= numbered.sequence > 0;
-        match (captured, notice) {
-            // A stranger published this as a notice.
-            (_, Some(_)) if numbered.sequence == 0 => return true,
-            (Captured::Here | Captured::Elsewhere, None) if numbered.sequence == 0 => {
-                if self.capture_forwarder.plain(channel, captured, payload, &envelope.envelope()) {
-                    return true;
-                }
-            }
-            (Captured::Here, Some(adopted)) => self.capture_forwarder.notice(channel, numbered, &adopted),
-            (Captured::Here, None) => self.capture_forwarder.pass(channel, numbered),
-            (Captured::No | Captured::Elsewhere, _) => {}
-        }
-        tracing::debug!(channel = channel.as_str(), id = %envelope.envelope().id, sequence = numbered.sequence, "received");
-        self.news = true;
-        if !self.silent {
-            self.builder.push(channel, hash, numbered, &envelope.parts(), || course.origin(numbered.position));
-        }
+        let Some(numbered) = known.number(envelope, push) else { return false };
+        self.outgoing.add(channel, known, numbered, envelope, push);
         true
     }
 
-    /// The epoch of a channel was rewritten from a sequence on: streams that have what was there go back.
-    fn rewrite(&mut self, channel: &ChannelName, from: i64, last: Last) {
-        let Some(epoch) = last.position.epoch else { return };
-        tracing::warn!(
-            channel = channel.as_str(),
-            %epoch,
-            from,
-            to = last.position.sequence,
-            "Redis went back within an epoch, and other messages have replaced those that were delivered; streams are notified"
-        );
-        self.capture_forwarder.rewrite(channel, Position::new(epoch, from - 1));
-        if !self.silent {
-            self.seal();
-            let (to, time_ms) = (last.position.sequence, last.mark.time_ms);
-            self.items.push(Item::Rewritten(Arc::new(Rewrite { channel: channel.clone(), epoch, from, to, time_ms })));
+    /// Reads the head that was asked for. Answers whether the feed has news, and what must be asked next.
+    pub(super) fn learn(&mut self, channel: &ChannelName, head: Option<&Head>) -> (bool, Option<Ask>) {
+        self.unreadable.remove(channel);
+        let answered = self.channels.get_mut(channel).and_then(|known| known.answered(false));
+        let Some((held, before)) = answered else { return (false, None) };
+        let had_head = self.channels.recall(channel);
+        let is_gone = before.as_ref().map_or(had_head && head.is_none(), |before| before.is_gone(head));
+        let course = Course::resume(before.as_ref(), head, held.claims());
+        let evidence = Evidence::Head { last: head.map_or(0, |head| head.last), is_gone };
+        let had_news = self.has_news();
+        let is_due = !held.is_empty() || self.outgoing.has_loss();
+        let ask = self.advance(channel, course, held, evidence);
+        (is_due && !had_news, ask)
+    }
+
+    /// Reads what the log says. Answers what must be asked next.
+    pub(super) fn compare(&mut self, channel: &ChannelName, looked: &Looked) -> Option<Ask> {
+        let (held, before) = self.channels.get_mut(channel)?.answered(true)?;
+        let mut course = before.unwrap_or_default();
+        // A head that came meanwhile was passed over.
+        let mut is_open = held.has_outlived();
+        let last = course.last();
+        if let Some(from) = looked.shows_rewritten_from(last) {
+            course.rewrite(from);
+            self.outgoing.rewrite(channel, from, last);
+            is_open = true;
+        } else if looked.is_by_head() && course.has_fallen() {
+            course.restore();
+            is_open = true;
         }
-        self.news = true;
+        let ask = self.advance(channel, course, held, Evidence::Log(looked));
+        ask.or_else(|| is_open.then(|| Ask::Head(channel.clone())))
+    }
+
+    /// A push that is not what comes next: it waits for the head or the log to decide what it is.
+    fn doubt(&mut self, channel: &ChannelName, push: Push<'_>) -> Option<Ask> {
+        let course = std::mem::take(self.channels.get_mut(channel)?.course()?);
+        let mut held = Held::new(&self.room);
+        held.push(push);
+        self.advance(channel, course, held, Evidence::Nothing)
+    }
+
+    /// Continues with pushes that waited, until one needs something else first.
+    fn advance(
+        &mut self,
+        channel: &ChannelName,
+        course: Course,
+        mut held: Held,
+        evidence: Evidence<'_>,
+    ) -> Option<Ask> {
+        self.channels.get_mut(channel)?.resume(course);
+        while let Some(waiting) = held.pop() {
+            let push = waiting.push();
+            let mut envelope = EnvelopeRef::read(push.payload, push.arrival_ms);
+            if let Some(claim) = envelope.claim() {
+                let known = self.channels.get_mut(channel)?;
+                let course = known.course()?;
+                let last = course.last();
+                match course.judge(claim, push.payload, waiting.is_outlived(), evidence) {
+                    Verdict::Believed => course.expect(claim),
+                    Verdict::Plain => envelope.disbelieve(),
+                    Verdict::Foreign => {
+                        foreign(channel, claim);
+                        envelope.disbelieve();
+                    }
+                    Verdict::Rewritten { from } => {
+                        course.rewrite(from);
+                        self.outgoing.rewrite(channel, from, last);
+                        held.put_back(waiting);
+                        continue;
+                    }
+                    Verdict::Restored => {
+                        course.restore();
+                        held.put_back(waiting);
+                        continue;
+                    }
+                    Verdict::AskHead => {
+                        held.put_back(waiting);
+                        return known.ask_head(held).map(|()| Ask::Head(channel.clone()));
+                    }
+                    Verdict::AskLog => {
+                        held.put_back(waiting);
+                        return known.ask_log(channel, held).map(Ask::Log);
+                    }
+                    dropped => {
+                        self.outgoing.pass_over(channel, claim, dropped);
+                        continue;
+                    }
+                }
+            }
+            self.accept(channel, &envelope, push);
+            if waiting.is_outlived() {
+                self.outgoing.before_break(channel);
+            }
+        }
+        None
+    }
+
+    fn hold(&mut self, channel: &ChannelName, push: Push<'_>) {
+        let Some(held) = self.channels.get_mut(channel).and_then(|known| known.held()) else { return };
+        held.push(push);
+        while held.pop_excess().is_some() {
+            self.outgoing.lose(channel);
+        }
+        if self.unreadable.contains(channel) {
+            self.shed(channel);
+        }
+    }
+
+    /// A channel's head can't be read, and who knows until when: what waits for it must not take the room of others.
+    pub(super) fn wait_long(&mut self, channel: &ChannelName) {
+        if self.channels.is_asked(channel) && self.unreadable.insert(channel.clone()) {
+            self.shed(channel);
+        }
+    }
+
+    /// Drops the oldest of what waits for a channel that can't be read, beyond its part. Streams look into the log when
+    /// it can be, so that only what plain programs published is lost.
+    fn shed(&mut self, channel: &ChannelName) {
+        let Some(held) = self.channels.get_mut(channel).and_then(|known| known.held()) else { return };
+        for _ in 0..held.shed() {
+            metrics::dropped(Dropped::Held, 1);
+        }
     }
 }
 
-/// Counts a push that is dropped before its channel's head is known.
-fn lose(channel: &ChannelName, loss: &mut bool) {
-    metrics::dropped(Dropped::Held, 1);
-    // One line for many: they go one by one.
-    if !std::mem::replace(loss, true) {
-        tracing::warn!(channel = channel.as_str(), "too much waits for the channel's head; dropped the oldest push");
-    }
+/// Says once that somebody publishes who numbers messages elsewhere.
+fn foreign(channel: &ChannelName, claim: Claim) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!(
+            channel = channel.as_str(),
+            epoch = %claim.epoch,
+            "messages claim an epoch that their channel never had, and count as a plain program's: perhaps another deployment publishes \
+             on this Redis, where neither --key-prefix nor the database keeps channels apart"
+        );
+    });
 }
 
 #[cfg(test)]

@@ -1,89 +1,60 @@
-//! The hub's task. The files below it are its parts, each with a state of its own, which only they and this one see.
+//! The hub's task: it carries what comes over the live connection to the parts of the hub, and their questions and
+//! answers between them. Each file below it is one part, with a state of its own that nobody else sees.
 
 mod captures;
 mod doubts;
 mod gap_detection;
+mod heads;
 mod losses;
 mod made;
+mod oversized;
 mod topics;
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
-    backoff::Backoff,
-    broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Shared, State, Topic},
-    channel::{ChannelName, Names, PatternSet},
-    limits::{
-        CAPTURE_RETRY_MAX, CAPTURE_RETRY_MIN, HUB_REQUESTS, HUB_ROUND_HEADS, HUB_TICK, OVERSIZED_QUIET, SHARED_BYTES,
-        UNREADABLE_QUIET,
-    },
+    broker::{Error, Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Shared, Topic, adopt::Raw},
+    channel::{ChannelName, Names},
+    limits::{HUB_REQUESTS, HUB_TICK, SHARED_BYTES},
     message::Position,
-    metrics::{self, Dropped},
+    metrics,
 };
-use tokio::{
-    sync::{mpsc, watch},
-    time::interval,
-};
+use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use self::{doubts::Doubts, gap_detection::GapDetection, losses::Losses, made::Made, topics::Followed};
+use self::{
+    captures::Captures,
+    doubts::Doubts,
+    gap_detection::GapDetection,
+    heads::{Fault, Heads},
+    losses::Losses,
+    made::Made,
+    oversized::Oversized,
+    topics::Topics,
+};
 use super::{
-    Ask, Feeds, Refusal,
-    checks::{Checks, HeadReply},
-    intake::{Ask as Needs, Missed, Room},
+    Ask, Feeds,
+    checks::HeadReply,
+    intake::{Ask as Needs, Looked, Missed, Question},
     repair::Repair,
-    unreadable::Unreadable,
 };
-use crate::{
-    capture::Capture,
-    feed::{Item, Rings},
-    pages::Pages,
-};
+use crate::{capture::Capture, feed::Item, pages::Pages};
 
 pub(super) struct Task {
     commands: LiveControl,
-    /// Of the broker as a whole.
-    state: watch::Receiver<State>,
-    feeds: Feeds,
-    pages: Arc<Pages>,
-    names: Arc<Names>,
-    capture: Arc<Capture>,
-    repair: Arc<Repair>,
-    topics: HashMap<Topic, Followed>,
-    /// Those of the topics that are patterns.
-    patterns: PatternSet<Topic>,
-    /// All their rings.
-    rings: Arc<Rings>,
-    /// What was made last of messages, for topics that they come through as well.
-    made: Made,
-    checks: Checks,
-    gap_detection: GapDetection,
-    doubts: Doubts,
-    losses: Losses,
-    /// For what waits for heads.
-    room: Room,
-    /// Channels whose pushes wait for a head that could not be read.
-    again: HashSet<ChannelName>,
-    /// When it was last said that heads can't be read.
-    headless: Option<Instant>,
-    unreadable: Unreadable,
-    /// Topics of which it was said that they are refused.
-    refused: HashSet<Topic>,
-    /// Captured topics of which it was said that they can't be captured.
-    uncaptured: HashSet<Topic>,
-    /// When they are asked for again, and how often they were.
-    recaptures: (Instant, Backoff),
-    /// When it was last said that something was too large, and how many of it there were since.
-    oversized: (Option<Instant>, usize),
-    /// Subscriptions are confirmed and nothing was missed.
-    linked: bool,
     /// What could not be handed to the connection yet: it is never waited for.
     outbox: VecDeque<LiveCommand>,
+    pages: Arc<Pages>,
+    capture: Arc<Capture>,
+    topics: Topics,
+    captures: Captures,
+    heads: Heads,
+    doubts: Doubts,
+    losses: Losses,
+    gap_detection: GapDetection,
+    /// What was made last of messages, for topics that they come through as well.
+    made: Made,
+    oversized: Oversized,
 }
 
 impl Task {
@@ -98,36 +69,23 @@ impl Task {
     ) -> Self {
         Self {
             commands,
-            state: broker.state(),
-            capture,
-            repair,
-            feeds,
+            outbox: VecDeque::new(),
             pages,
-            names,
-            topics: HashMap::new(),
-            patterns: PatternSet::default(),
-            rings: Arc::default(),
-            made: Made::default(),
-            checks: Checks::default(),
-            gap_detection: GapDetection::default(),
+            topics: Topics::new(feeds, names, Arc::clone(&capture)),
+            captures: Captures::new(Arc::clone(&capture)),
+            capture,
+            heads: Heads::new(broker.state()),
             doubts: Doubts::new(Arc::clone(broker)),
             losses: Losses::new(Arc::clone(broker)),
-            room: Room::default(),
-            again: HashSet::new(),
-            headless: None,
-            unreadable: Unreadable::default(),
-            refused: HashSet::new(),
-            uncaptured: HashSet::new(),
-            recaptures: (Instant::now(), Backoff::new(CAPTURE_RETRY_MIN, CAPTURE_RETRY_MAX)),
-            oversized: (None, 0),
-            linked: true,
-            outbox: VecDeque::new(),
+            gap_detection: GapDetection::new(repair),
+            made: Made::default(),
+            oversized: Oversized::default(),
         }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Ask>, mut events: LiveEvents, stop: CancellationToken) {
         let mut tick = interval(HUB_TICK);
-        self.pin();
+        self.pin(self.captures.missing());
         loop {
             let commands = self.commands.clone();
             tokio::select! {
@@ -148,36 +106,26 @@ impl Task {
                     self.answer(ask);
                 }
                 (topic, question, looked) = self.doubts.next() => self.looked(topic, &question, &looked),
-                (late, tries, reported) = self.losses.next() => self.reported(late, tries, reported),
+                channel = self.losses.next() => self.check(channel, Vec::new()),
                 _ = tick.tick() => self.tick(),
             }
         }
     }
 
+    /// What streams ask.
     fn answer(&mut self, ask: Ask) {
         match ask {
-            Ask::Follow(topic, reply) => self.follow(topic, reply),
-            Ask::Check(channel, reply) => self.check(channel, Some(reply)),
-            Ask::Unreadable(channel, error) => self.unreadable.note(&channel, &error, false, Instant::now()),
+            Ask::Follow(topic, reply) => {
+                if self.topics.follow(&topic, reply) {
+                    self.outbox.push_back(LiveCommand::Subscribe(topic));
+                }
+            }
+            Ask::Check(channel, reply) => self.check(channel, vec![reply]),
+            Ask::Unreadable(channel, error) => self.heads.note_unreadable(&channel, &error),
         }
     }
 
-    /// Passes over what is larger than a message may be. One line for many: a program that sends one sends more.
-    fn skip(&mut self, topic: &Topic, bytes: usize) {
-        metrics::dropped(Dropped::Oversized, 1);
-        let (said, messages) = &mut self.oversized;
-        *messages += 1;
-        if said.is_none_or(|said| said.elapsed() >= OVERSIZED_QUIET) {
-            tracing::warn!(?topic, bytes, messages, "skipped what is larger than a message may be");
-            self.oversized = (Some(Instant::now()), 0);
-        }
-    }
-
-    pub(super) fn check(&mut self, channel: ChannelName, reply: Option<HeadReply>) {
-        self.checks.add(&channel, reply.into_iter().collect());
-        self.outbox.push_back(LiveCommand::Check(channel));
-    }
-
+    /// What comes over the live connection.
     fn batch(&mut self, batch: Vec<LiveEvent>) {
         let mut touched: Vec<Topic> = Vec::new();
         let now_ms = chrono::Utc::now().timestamp_millis();
@@ -185,9 +133,10 @@ impl Task {
             match event {
                 LiveEvent::Push { topic, channel, payload } => {
                     let Some(followed) = self.topics.get_mut(&topic) else { continue };
-                    let is_touched = followed.intake.has_news();
-                    followed.intake.arrive(now_ms);
-                    if let Some(needs) = followed.intake.push(&channel, &payload) {
+                    let intake = followed.intake();
+                    let is_touched = intake.has_news();
+                    intake.arrive(now_ms);
+                    if let Some(needs) = intake.push(&channel, &payload) {
                         self.ask(&topic, needs);
                     }
                     if payload.len() >= SHARED_BYTES {
@@ -200,14 +149,23 @@ impl Task {
                 LiveEvent::Notice { topic, channel, hash, json } => {
                     self.notice(&topic, &channel, &hash, &json, &mut touched);
                 }
-                LiveEvent::Captured(topic) => self.captured(&topic),
+                LiveEvent::Captured(topic) => {
+                    if self.captures.open(&topic) {
+                        self.topics.recapture();
+                    }
+                }
                 LiveEvent::NotCaptured(topic, reason) => self.not_captured(&topic, &reason),
-                LiveEvent::Oversized { topic, bytes } => self.skip(&topic, bytes),
-                LiveEvent::Subscribed(topic) => self.confirm(&topic),
-                LiveEvent::Refused(topic, reason) => self.refuse(&topic, reason),
+                LiveEvent::Oversized { topic, bytes } => self.oversized.count(&topic, bytes),
+                LiveEvent::Subscribed(topic) => self.topics.confirm(&topic),
+                LiveEvent::Refused(topic, reason) => {
+                    self.topics.refuse(&topic, &reason);
+                    self.not_captured(&topic, &reason);
+                }
                 LiveEvent::Head(channel, head) => self.head(&channel, head, &mut touched),
-                LiveEvent::NoHead(channel, error) => self.no_head(channel, &error),
-                LiveEvent::Recent { skip, names, more, registered } => self.recent(skip, &names, more, registered),
+                LiveEvent::NoHead(channel, error) => self.no_head(channel, error),
+                LiveEvent::Recent { skip, names, more, registered } => {
+                    self.gap_detection.read(&mut self.topics, skip, &names, more, registered);
+                }
                 LiveEvent::Lost(reason) => self.lose(&reason),
                 LiveEvent::Restored => self.restore(&mut touched),
             }
@@ -216,16 +174,45 @@ impl Task {
         self.made.clear();
     }
 
+    /// Has a channel's head read, for those who wait for it.
+    fn check(&mut self, channel: ChannelName, replies: Vec<HeadReply>) {
+        self.heads.ask(&channel, replies);
+        self.outbox.push_back(LiveCommand::Check(channel));
+    }
+
+    fn check_once(&mut self, channel: ChannelName) {
+        if !self.heads.are_asked(&channel) {
+            self.check(channel, Vec::new());
+        }
+    }
+
+    /// Asks what a feed must know before its pushes continue.
+    fn ask(&mut self, topic: &Topic, needs: Needs) {
+        match needs {
+            Needs::Head(channel) => self.check(channel, Vec::new()),
+            Needs::Log(question) => self.doubts.add(topic.clone(), question),
+        }
+    }
+
+    /// Takes an answer of a log.
+    fn looked(&mut self, topic: Topic, question: &Question, looked: &Looked) {
+        let Some(followed) = self.topics.get_mut(&topic) else { return };
+        if let Some(needs) = followed.intake().compare(&question.channel, looked) {
+            self.ask(&topic, needs);
+        }
+        self.flush(&mut vec![topic]);
+    }
+
     fn head(&mut self, channel: &ChannelName, head: Option<Head>, touched: &mut Vec<Topic>) {
-        self.again.remove(channel);
         let mut missed = Vec::new();
         let mut holds = false;
-        for topic in self.covering(channel) {
+        for topic in self.topics.covering(channel) {
             let Some(followed) = self.topics.get_mut(&topic) else { continue };
-            let (is_news, needs) = followed.intake.learn(channel, head.as_ref());
-            followed.intake.report_passed();
-            let shown = followed.intake.has_missed(channel, head.as_ref());
-            holds |= followed.intake.holds(channel);
+            let intake = followed.intake();
+            let (is_news, needs) = intake.learn(channel, head.as_ref());
+            intake.report_passed();
+            let shown = intake.has_missed(channel, head.as_ref());
+            holds |= intake.holds(channel);
             if is_news || matches!(shown, Missed::Look) {
                 touched.push(topic.clone());
             }
@@ -245,104 +232,124 @@ impl Task {
         }
         // The head's answer must not overtake the pushes before it.
         self.flush(touched);
-        if self.unreadable.read(channel, Instant::now()) {
+        if self.heads.read(channel) {
             // Streams that had to skip it have missed what was pushed meanwhile.
-            missed = self.covering(channel);
+            missed = self.topics.covering(channel);
         }
         let end = head.as_ref().map_or(Position::START, Head::end);
-        for followed in missed.iter().filter_map(|topic| self.topics.get(topic)) {
-            followed.feed.push([Item::Check(channel.clone(), end)]);
-        }
-        for reply in self.checks.answered(channel) {
-            let _ = reply.send(Ok(head.clone()));
-        }
-    }
-
-    /// The topics to which a channel may belong.
-    pub(super) fn covering(&mut self, channel: &ChannelName) -> Vec<Topic> {
-        let patterns = self.patterns.matching(channel.as_str());
-        patterns.iter().cloned().chain([Topic::Channel(channel.clone())]).collect()
-    }
-
-    fn no_head(&mut self, channel: ChannelName, error: &Error) {
-        for reply in self.checks.answered(&channel) {
-            let _ = reply.send(Err(Refusal::Broker(error.clone())));
-        }
-        // Where the broker can't be used at all, it says so itself.
-        let is_usable = *self.state.borrow() == State::Up;
-        if let (Error::Channel(_), true) = (error, is_usable) {
-            for topic in self.covering(&channel) {
-                if let Some(followed) = self.topics.get_mut(&topic) {
-                    followed.intake.wait_long(&channel);
-                }
-            }
-            return self.unreadable.note(&channel, error, true, Instant::now());
-        }
-        // It is not the channel's fault, and others are not better off: one line for all of them.
-        if is_usable && self.headless.is_none_or(|said| said.elapsed() >= UNREADABLE_QUIET) {
-            self.headless = Some(Instant::now());
-            tracing::warn!(channel = channel.as_str(), %error, "heads can't be read; what is pushed waits");
-        }
-        if self.waits_for_head(&channel) {
-            self.again.insert(channel);
-        }
-    }
-
-    fn waits_for_head(&mut self, channel: &ChannelName) -> bool {
-        let topics = self.covering(channel);
-        topics.iter().any(|topic| self.topics.get(topic).is_some_and(|followed| followed.intake.waits_for(channel)))
-    }
-
-    pub(super) fn flush(&mut self, touched: &mut Vec<Topic>) {
-        for topic in touched.drain(..) {
+        for topic in missed {
             if let Some(followed) = self.topics.get_mut(&topic) {
-                let mut items = followed.intake.take();
-                for item in &mut items {
-                    match item {
-                        Item::Rewritten(rewrite) => self.pages.forget(rewrite),
-                        Item::Chunk(chunk) => self.made.share(chunk),
-                        Item::Check(..) | Item::Break | Item::Refused(_) => {}
+                followed.push([Item::Check(channel.clone(), end)]);
+            }
+        }
+        self.heads.answer(channel, &Ok(head));
+    }
+
+    fn no_head(&mut self, channel: ChannelName, error: Error) {
+        let fault = self.heads.fail(&channel, &error);
+        self.heads.answer(&channel, &Err(error));
+        match fault {
+            Fault::OfChannel => {
+                for topic in self.topics.covering(&channel) {
+                    if let Some(followed) = self.topics.get_mut(&topic) {
+                        followed.intake().wait_long(&channel);
                     }
                 }
-                followed.feed.push(items);
-                if followed.intake.take_loss() {
-                    followed.feed.push([Item::Break]);
-                }
-                let (late, lost) = (followed.intake.take_late(), followed.intake.take_lost());
-                for late in late {
-                    self.losses.add(late);
-                }
-                self.report_lost(lost);
             }
+            Fault::OfBroker if self.topics.wait_for(&channel) => self.heads.retry(channel),
+            Fault::OfBroker => {}
+        }
+    }
+
+    /// Gives a notice to every feed to which its channel belongs.
+    fn notice(
+        &mut self,
+        topic: &Topic,
+        channel: &ChannelName,
+        hash: &[u8; Raw::HASH_BYTES],
+        json: &[u8],
+        touched: &mut Vec<Topic>,
+    ) {
+        if !self.captures.is_source(topic, channel) {
+            return;
+        }
+        let mut unknown = false;
+        for topic in self.topics.covering(channel) {
+            let Some(followed) = self.topics.get_mut(&topic) else { continue };
+            let intake = followed.intake();
+            if !intake.has_news() {
+                touched.push(topic.clone());
+            }
+            intake.arrive(chrono::Utc::now().timestamp_millis());
+            match intake.notice(channel, hash, json) {
+                None => {}
+                // One answer is for all feeds.
+                Some(Needs::Head(_)) => unknown = true,
+                Some(needs) => self.ask(&topic, needs),
+            }
+        }
+        if unknown {
+            self.check(channel.clone(), Vec::new());
+        }
+    }
+
+    fn not_captured(&mut self, topic: &Topic, reason: &str) {
+        if self.captures.close(topic, reason) {
+            self.topics.recapture();
+        }
+    }
+
+    /// Asks for captured topics, which are listened to always, with the notices of what was adopted on their channels.
+    fn pin(&mut self, captured: Vec<Topic>) {
+        for topic in captured {
+            self.topics.pin(&topic);
+            self.outbox.push_back(LiveCommand::Capture(topic));
+        }
+    }
+
+    /// Hands out what these topics have for their streams.
+    fn flush(&mut self, touched: &mut Vec<Topic>) {
+        for topic in touched.drain(..) {
+            let Some(followed) = self.topics.get_mut(&topic) else { continue };
+            let mut items = followed.intake().take();
+            for item in &mut items {
+                match item {
+                    Item::Rewritten(rewrite) => self.pages.forget(rewrite),
+                    Item::Chunk(chunk) => self.made.share(chunk),
+                    Item::Check(..) | Item::Break | Item::Refused(_) => {}
+                }
+            }
+            followed.push(items);
+            if followed.intake().take_loss() {
+                followed.push([Item::Break]);
+            }
+            for late in followed.intake().take_late() {
+                self.losses.add(late);
+            }
+            self.losses.warn(followed.intake().take_lost());
         }
     }
 
     fn lose(&mut self, reason: &str) {
         tracing::debug!(reason, "the live connection was lost");
-        self.linked = false;
-        self.losses.has_warned = false;
+        self.losses.begin_outage();
         self.capture.break_off();
-        for followed in self.topics.values_mut() {
-            followed.intake.outlive();
-        }
+        self.topics.lose();
     }
 
     fn restore(&mut self, touched: &mut Vec<Topic>) {
         self.flush(touched);
-        self.linked = true;
-        for followed in self.topics.values_mut() {
-            followed.admit(true);
-        }
-        self.pin();
+        self.topics.restore();
+        self.pin(self.captures.missing());
         // Questions that were under way are lost with the connection. Asked again are those that someone waits for.
-        self.unreadable.lost(Instant::now());
-        for (channel, replies) in self.checks.lost() {
-            if !replies.is_empty() || self.waits_for_head(&channel) {
-                self.checks.add(&channel, replies);
-                self.outbox.push_back(LiveCommand::Check(channel));
+        for (channel, replies) in self.heads.lose() {
+            if !replies.is_empty() || self.topics.wait_for(&channel) {
+                self.check(channel, replies);
             }
         }
-        self.check_all();
+        for channel in self.gap_detection.restore(&mut self.topics) {
+            self.check_once(channel);
+        }
     }
 
     fn tick(&mut self) {
@@ -350,17 +357,21 @@ impl Task {
         metrics::topics(self.topics.len());
         self.capture.report();
         self.pages.age(now);
-        self.let_go(now);
+        for topic in self.topics.let_go(now) {
+            self.outbox.push_back(LiveCommand::Unsubscribe(topic));
+        }
         self.losses.tick();
-        if self.linked {
-            self.capture_again(now);
-            for channel in std::mem::take(&mut self.again) {
-                self.check(channel, None);
+        if self.topics.is_linked() {
+            let captured = self.captures.due(now);
+            self.pin(captured);
+            for channel in self.heads.due(now) {
+                self.check(channel, Vec::new());
             }
-            for channel in self.unreadable.due(HUB_ROUND_HEADS, now) {
-                self.check(channel, None);
+            let due = self.gap_detection.tick(&mut self.topics);
+            self.outbox.extend(due.recent.map(|skip| LiveCommand::Recent { skip }));
+            for channel in due.heads {
+                self.check_once(channel);
             }
-            self.go_round();
         }
     }
 }

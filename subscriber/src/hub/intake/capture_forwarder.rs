@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tidings::{broker::adopt::Raw, channel::ChannelName, envelope::Envelope, message::Position};
 
-use super::known::{Captured, Hash};
+use super::held::Hash;
 use crate::{capture::Capture, chunk::Numbered};
 
 pub(super) struct CaptureForwarder {
@@ -53,15 +53,10 @@ impl CaptureForwarder {
         self.capture.rewrite(channel, to);
     }
 
-    /// A plain program published. False when what it published is too large to be adopted, by anyone.
-    pub(super) fn plain(
-        &mut self,
-        channel: &ChannelName,
-        captured: Captured,
-        payload: &[u8],
-        envelope: &Envelope,
-    ) -> bool {
-        if captured == Captured::Elsewhere {
+    /// A plain program published on a channel that is captured through this feed, or not `is_here`, but through
+    /// another one. False when what it published is too large to be adopted, by anyone.
+    pub(super) fn plain(&mut self, channel: &ChannelName, is_here: bool, payload: &[u8], envelope: &Envelope) -> bool {
+        if !is_here {
             return Raw::fits(payload, envelope);
         }
         let Some(raw) = Raw::new(payload, envelope) else { return false };

@@ -23,11 +23,11 @@ use crate::chunk::Origin;
 /// A channel's history as a feed knows it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Course {
-    pub(super) epochs: Vec<EpochStart>,
+    epochs: Vec<EpochStart>,
     losses: Vec<Loss>,
     data_set: Option<DataSet>,
     /// After the last numbered message that the feed has seen.
-    pub(super) position: Position,
+    position: Position,
     mark: Mark,
     /// What was received before the head fell back within its epoch. Where it rises again, the log shows whether that
     /// is back (the connection led to an older copy for a while), or others replace it.
@@ -155,6 +155,11 @@ impl Course {
     pub(super) fn restore(&mut self) {
         let last = self.last();
         (self.position, self.mark, self.fallen) = (last.position, last.mark, None);
+    }
+
+    /// After the last numbered message that the feed has seen.
+    pub(super) fn position(&self) -> Position {
+        self.position
     }
 
     pub(super) fn has_fallen(&self) -> bool {

@@ -1,44 +1,22 @@
-//! What a feed knows of its channels: whether their heads were read, what those said, and what waits for them.
-//!
-//! A channel of which pushes wait is never forgotten, since its pushes would be lost with it. The others may be at any
-//! time: they are looked up again when they receive a push.
+//! What a feed knows of one channel: its history, once its head was read; until then, and where a push is in doubt,
+//! what waits for an answer.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
-
-use bytes::Bytes;
-use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
-    broker::{Head, Topic, adopt::Raw},
-    channel::{ChannelName, Names},
-    cursor::{ChannelHash, channel_hash},
-    limits::{EXTRACT_BYTES, PATTERN_CHANNELS},
+    broker::Head,
+    channel::ChannelName,
+    cursor::ChannelHash,
+    envelope::{Claim, EnvelopeRef},
+    limits::COMPARED_MESSAGES,
     message::Position,
-    metrics::{self, Dropped},
 };
 
-use super::claims::{Course, Shown};
-use crate::capture::Capture;
-
-/// The channels of one feed.
-pub(super) struct Channels {
-    topic: Topic,
-    names: Arc<Names>,
-    capture: Arc<Capture>,
-    pub(super) known: HashMap<ChannelName, Known>,
-    /// Those that had a head when they were forgotten, as far as that was not read since.
-    forgotten: HashSet<ChannelName>,
-}
-
-pub(super) struct Known {
-    pub(super) hash: ChannelHash,
-    /// Something was received since that was last asked.
-    pub(super) received: bool,
-    pub(super) captured: Captured,
-    pub(super) state: State,
-}
+use super::{
+    claims::{Course, Shown},
+    held::{Held, Push, Room},
+    looked::Question,
+    verdict::Mark,
+};
+use crate::chunk::{Numbered, Origin};
 
 /// Whether messages of plain programs on a channel are adopted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,20 +28,16 @@ pub(super) enum Captured {
     Elsewhere,
 }
 
-/// A push that waits for its channel's head, or log.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) payload: Bytes,
-    pub(super) arrival_ms: i64,
-    /// The hash of what was adopted, where it is a notice.
-    pub(super) notice: Option<Hash>,
-    /// The live connection was lost since.
-    pub(super) outlived: bool,
+/// One channel.
+pub(super) struct Known {
+    hash: ChannelHash,
+    captured: Captured,
+    /// Something was received since that was last asked.
+    received: bool,
+    state: State,
 }
 
-pub(super) type Hash = [u8; Raw::HASH_BYTES];
-
-pub(super) enum State {
+enum State {
     /// Something was asked for.
     Asked(Box<Asked>),
     /// The head was read.
@@ -71,150 +45,157 @@ pub(super) enum State {
 }
 
 /// What waits for an answer.
-#[derive(Debug, Default)]
-pub(super) struct Asked {
-    pub(super) held: VecDeque<Waiting>,
+struct Asked {
+    held: Held,
     /// What was known before.
-    pub(super) before: Option<Course>,
+    before: Option<Course>,
     /// The log was asked, not the head.
-    pub(super) is_log: bool,
+    is_log: bool,
 }
 
-/// How far a feed is with a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Nothing is known of it.
-    New,
-    /// Something was asked for.
-    Asked,
-    /// Its head was read.
-    Read,
-}
-
-impl Channels {
-    pub(super) fn new(topic: Topic, names: Arc<Names>, capture: Arc<Capture>) -> Self {
-        Self { topic, names, capture, known: HashMap::new(), forgotten: HashSet::new() }
+impl Known {
+    /// A channel whose head is asked for.
+    pub(super) fn asked(hash: ChannelHash, captured: Captured, room: &Room) -> Self {
+        let asked = Asked { held: Held::new(room), before: None, is_log: false };
+        Self { hash, captured, received: true, state: State::Asked(Box::new(asked)) }
     }
 
-    pub(super) fn get_mut(&mut self, channel: &ChannelName) -> Option<&mut Known> {
-        self.known.get_mut(channel)
+    /// A channel whose head was read.
+    pub(super) fn read(hash: ChannelHash, captured: Captured, course: Course) -> Self {
+        Self { hash, captured, received: true, state: State::Head(course) }
     }
 
-    /// Whether anything is known of a channel.
-    pub(super) fn contains(&self, channel: &ChannelName) -> bool {
-        self.known.contains_key(channel)
+    pub(super) fn hash(&self) -> ChannelHash {
+        self.hash
     }
 
-    pub(super) fn stage(&self, channel: &ChannelName) -> Stage {
-        match self.known.get(channel).map(|known| &known.state) {
-            None => Stage::New,
-            Some(State::Asked(_)) => Stage::Asked,
-            Some(State::Head(_)) => Stage::Read,
+    pub(super) fn captured(&self) -> Captured {
+        self.captured
+    }
+
+    pub(super) fn set_captured(&mut self, captured: Captured) {
+        self.captured = captured;
+    }
+
+    /// Whether something numbered was received since this was last asked.
+    pub(super) fn take_received(&mut self) -> bool {
+        std::mem::take(&mut self.received)
+    }
+
+    /// Whether its pushes wait.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.state, State::Asked(_))
+    }
+
+    /// Whether some of them are held.
+    pub(super) fn holds(&self) -> bool {
+        matches!(&self.state, State::Asked(asked) if !asked.held.is_empty())
+    }
+
+    /// Whether its head was read, and there was one.
+    pub(super) fn has_head(&self) -> bool {
+        matches!(&self.state, State::Head(course) if course.position() != Position::START)
+    }
+
+    /// What waits.
+    pub(super) fn held(&mut self) -> Option<&mut Held> {
+        match &mut self.state {
+            State::Asked(asked) => Some(&mut asked.held),
+            State::Head(_) => None,
         }
     }
 
-    /// Whether pushes of a channel wait.
-    pub(super) fn is_asked(&self, channel: &ChannelName) -> bool {
-        self.stage(channel) == Stage::Asked
-    }
-
-    /// Whether pushes of a channel are held.
-    pub(super) fn holds(&self, channel: &ChannelName) -> bool {
-        let known = self.known.get(channel).map(|known| &known.state);
-        matches!(known, Some(State::Asked(asked)) if !asked.held.is_empty())
-    }
-
-    /// Adds a channel that was not known. Where there are too many, those that wait for nothing are forgotten; false
-    /// where all of them wait.
-    pub(super) fn add(&mut self, channel: &ChannelName, state: State) -> bool {
-        if self.known.len() >= PATTERN_CHANNELS {
-            self.forget();
+    /// Its history, where nothing waits.
+    pub(super) fn course(&mut self) -> Option<&mut Course> {
+        match &mut self.state {
+            State::Asked(_) => None,
+            State::Head(course) => Some(course),
         }
-        if self.known.len() >= PATTERN_CHANNELS {
-            return false;
-        }
-        let (hash, captured) = (channel_hash(channel.as_str()), captured(&self.capture, &self.topic, channel));
-        self.known.insert(channel.clone(), Known { hash, received: true, captured, state });
-        true
     }
 
-    /// Takes a head that was read for any reason. Returns whether it is elsewhere than what was received has led to.
-    pub(super) fn compare(&mut self, channel: &ChannelName, head: Option<&Head>) -> Shown {
-        match self.known.get_mut(channel).map(|known| &mut known.state) {
+    /// Takes a head that was read for any reason. Returns what it shows.
+    pub(super) fn compare(&mut self, head: Option<&Head>) -> Shown {
+        self.course().map_or(Shown::Nothing, |course| course.compare(head))
+    }
+
+    /// Takes a push that has the position it claims, or claims none: its place in the history. `None` where it claims
+    /// another one than comes next.
+    pub(super) fn number(&mut self, envelope: &EnvelopeRef<'_>, push: Push<'_>) -> Option<Numbered> {
+        let State::Head(course) = &mut self.state else { return None };
+        let numbered = match envelope.claim() {
+            Some(claim) if !course.follows(claim) => return None,
+            Some(claim @ Claim { epoch, sequence }) => {
+                let bits = Mark::bits(push.payload);
+                // The date of what was adopted is a plain program's own; it is in the log since just now.
+                let (time_ms, mark) = match push.notice {
+                    Some(_) => (push.arrival_ms, Mark { time_ms: 0, bits }),
+                    None => (envelope.time_ms(), Mark { time_ms: envelope.time_ms(), bits }),
+                };
+                course.pass(claim, mark);
+                Numbered { before: Position::new(epoch, sequence - 1), sequence, position: course.position(), time_ms }
+            }
             None => {
-                let course = Course::read(head);
-                // A stream of the channel itself begins with this very answer. To those of a pattern the channel may be
-                // new.
-                let is_news = matches!(self.topic, Topic::Pattern(_)) && course.position != Position::START;
-                self.add(channel, State::Head(course));
-                if is_news { Shown::Elsewhere } else { Shown::Nothing }
+                let before = course.position();
+                Numbered { before, sequence: 0, position: before, time_ms: envelope.time_ms() }
             }
-            Some(State::Head(course)) => course.compare(head),
-            Some(State::Asked(_)) => Shown::Nothing,
+        };
+        // An unnumbered message says nothing of numbered messages: one may have been lost all the same.
+        self.received |= numbered.sequence > 0;
+        Some(numbered)
+    }
+
+    /// Where a position lies.
+    pub(super) fn origin(&self, position: Position) -> Origin {
+        match &self.state {
+            State::Asked(_) => Origin::default(),
+            State::Head(course) => course.origin(position),
         }
     }
 
-    /// The channels of which nothing was received since this was last asked.
-    pub(super) fn quiet(&mut self) -> impl Iterator<Item = &ChannelName> {
-        let known = self.known.iter_mut();
-        known.filter_map(|(channel, known)| (!std::mem::take(&mut known.received)).then_some(channel))
-    }
-
-    /// Finds out again which of them are captured.
-    pub(super) fn recapture(&mut self) {
-        for (channel, known) in &mut self.known {
-            known.captured = captured(&self.capture, &self.topic, channel);
+    /// Takes what waited for the head, or for the log, with what was known before. Nothing where something else was
+    /// asked. [`resume`](Self::resume) must follow.
+    pub(super) fn answered(&mut self, by_log: bool) -> Option<(Held, Option<Course>)> {
+        match &mut self.state {
+            State::Asked(asked) if asked.is_log == by_log => {}
+            _ => return None,
+        }
+        match std::mem::replace(&mut self.state, State::Head(Course::default())) {
+            State::Asked(asked) => Some((asked.held, asked.before)),
+            State::Head(_) => None,
         }
     }
 
-    /// The live connection was lost: the head that pushes wait for comes from another one.
-    pub(super) fn outlive(&mut self) {
-        for known in self.known.values_mut() {
-            if let State::Asked(asked) = &mut known.state {
-                asked.held.iter_mut().for_each(|waiting| waiting.outlived = true);
-            }
-        }
+    /// What waits for nothing continues in this history.
+    pub(super) fn resume(&mut self, course: Course) {
+        self.state = State::Head(course);
     }
 
-    /// Forgets all that wait for nothing.
-    pub(super) fn forget(&mut self) {
-        let had_head =
-            |known: &Known| matches!(&known.state, State::Head(course) if course.position != Position::START);
-        let forgotten = self.known.iter().filter(|(_, known)| had_head(known)).map(|(channel, _)| channel.clone());
-        self.forgotten = forgotten.collect();
-        self.known.retain(|_, known| matches!(known.state, State::Asked(_)));
+    /// Lets pushes wait for the head.
+    pub(super) fn ask_head(&mut self, held: Held) -> Option<()> {
+        let before = Some(std::mem::take(self.course()?));
+        self.state = State::Asked(Box::new(Asked { held, before, is_log: false }));
+        Some(())
     }
 
-    /// A head was read: whether there was one when the channel was forgotten.
-    pub(super) fn recall(&mut self, channel: &ChannelName) -> bool {
-        self.forgotten.remove(channel)
+    /// Lets pushes wait for the log. It is asked about the first of them, and those after it whose claims are near.
+    pub(super) fn ask_log(&mut self, channel: &ChannelName, held: Held) -> Option<Question> {
+        let course = std::mem::take(self.course()?);
+        let (last, has_fallen) = (course.last(), course.has_fallen());
+        let claims: Vec<i64> = held.claims().map(|claim| claim.sequence).collect();
+        let after = claims.first().map_or(last.position.sequence, |first| *first) - 1;
+        let most = after + COMPARED_MESSAGES as i64;
+        let to = claims.into_iter().filter(|sequence| (after..=most).contains(sequence)).max().unwrap_or(most);
+        self.state = State::Asked(Box::new(Asked { held, before: Some(course), is_log: true }));
+        Some(Question { channel: channel.clone(), after, to, last, by_head: false, has_fallen })
     }
 
-    /// The name of a pattern's channel. Names that break the rules are not delivered to patterns.
-    pub(super) fn named(&self, name: &[u8]) -> Option<ChannelName> {
-        let text = std::str::from_utf8(name).ok();
-        if let Some(text) = text
-            && let Some((channel, _)) = self.known.get_key_value(text)
-        {
-            return Some(channel.clone());
-        }
-        let channel = text.and_then(|text| self.names.parse(text).ok());
-        if channel.is_none() {
-            metrics::dropped(Dropped::Name, 1);
-            static ONCE: std::sync::Once = std::sync::Once::new();
-            ONCE.call_once(|| {
-                let name = String::from_utf8_lossy(&name[..name.len().min(EXTRACT_BYTES)]);
-                tracing::warn!(%name, "channels whose names break the rules are not delivered to patterns");
-            });
-        }
-        channel
-    }
-}
-
-fn captured(capture: &Capture, topic: &Topic, channel: &ChannelName) -> Captured {
-    match capture.source(channel) {
-        None => Captured::No,
-        Some(source) if source == topic => Captured::Here,
-        Some(_) => Captured::Elsewhere,
+    /// The head is where the pushes led to, and says that another message is there: the log is asked whether the last
+    /// one is still there.
+    pub(super) fn ask_last(&mut self, channel: &ChannelName, room: &Room) -> Option<Question> {
+        let course = std::mem::take(self.course()?);
+        let (last, has_fallen) = (course.last(), course.has_fallen());
+        let after = last.position.sequence - 1;
+        self.state = State::Asked(Box::new(Asked { held: Held::new(room), before: Some(course), is_log: true }));
+        Some(Question { channel: channel.clone(), after, to: after + 1, last, by_head: true, has_fallen })
     }
 }

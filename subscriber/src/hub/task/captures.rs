@@ -1,54 +1,65 @@
-//! The captured topics of a hub: listened to always, with the notices of what was adopted on their channels.
+//! Which of the topics that are to be captured really are: their notices come, or are asked for again.
 
-use std::time::Instant;
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use tidings::{
-    broker::{LiveCommand, Topic, adopt::Raw},
+    backoff::Backoff,
+    broker::Topic,
     channel::ChannelName,
+    limits::{CAPTURE_RETRY_MAX, CAPTURE_RETRY_MIN},
     metrics,
 };
 
-use super::Task;
-use crate::hub::intake::Ask;
+use crate::capture::Capture;
 
-impl Task {
-    /// Asks for the captured topics that do not come yet, or whose notices do not.
-    pub(super) fn pin(&mut self) {
-        let missing: Vec<Topic> = self.capture.closed().cloned().collect();
-        for topic in missing {
-            let followed = self.add(&topic);
-            if !followed.pinned {
-                followed.pinned = true;
-                followed.intake.set_silent(followed.feed.followers() == 0);
-            }
-            self.outbox.push_back(LiveCommand::Capture(topic));
-        }
+/// The captured topics of a hub.
+pub(super) struct Captures {
+    capture: Arc<Capture>,
+    /// Those of which it was said that they can't be captured.
+    uncaptured: HashSet<Topic>,
+    /// When those are asked for again, and how often they were.
+    retry_at: Instant,
+    backoff: Backoff,
+}
+
+impl Captures {
+    pub(super) fn new(capture: Arc<Capture>) -> Self {
+        let backoff = Backoff::new(CAPTURE_RETRY_MIN, CAPTURE_RETRY_MAX);
+        Self { capture, uncaptured: HashSet::new(), retry_at: Instant::now(), backoff }
     }
 
-    /// Asks again for topics that were refused, less and less often: rights may have been mended since.
-    pub(super) fn capture_again(&mut self, now: Instant) {
-        let (at, backoff) = &mut self.recaptures;
-        if self.uncaptured.is_empty() {
-            *at = now;
-            backoff.reset();
-        } else if now >= *at {
-            *at = now + backoff.pause();
-            self.pin();
-        }
+    /// The topics that do not come yet, or whose notices do not.
+    pub(super) fn missing(&self) -> Vec<Topic> {
+        self.capture.closed().cloned().collect()
+    }
+
+    /// The same where some were refused and their time has come, which it does less and less often: rights may have
+    /// been mended since.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Topic> {
         metrics::uncaptured(self.uncaptured.len());
-    }
-
-    /// From here on a topic's notices come, so that nobody needs its plain messages.
-    pub(super) fn captured(&mut self, topic: &Topic) {
-        self.uncaptured.remove(topic);
-        if self.capture.open(topic) {
-            tracing::info!(?topic, "what plain programs publish is captured");
-            self.recapture();
+        if self.uncaptured.is_empty() {
+            self.retry_at = now;
+            self.backoff.reset();
+        } else if now >= self.retry_at {
+            self.retry_at = now + self.backoff.pause();
+            return self.missing();
         }
+        Vec::new()
     }
 
-    /// A topic's notices do not come: its plain messages are delivered as they are, and kept nowhere.
-    pub(super) fn not_captured(&mut self, topic: &Topic, reason: &str) {
+    /// From here on a topic's notices come, so that nobody needs its plain messages. Answers whether that is news.
+    pub(super) fn open(&mut self, topic: &Topic) -> bool {
+        self.uncaptured.remove(topic);
+        let is_news = self.capture.open(topic);
+        if is_news {
+            tracing::info!(?topic, "what plain programs publish is captured");
+        }
+        is_news
+    }
+
+    /// A topic's notices do not come: its plain messages are delivered as they are, and kept nowhere. Answers whether
+    /// that is news.
+    pub(super) fn close(&mut self, topic: &Topic, reason: &str) -> bool {
         let is_captured = self.capture.topics().any(|captured| captured == topic);
         // It is asked for again.
         if is_captured && self.uncaptured.insert(topic.clone()) {
@@ -58,45 +69,11 @@ impl Task {
                 "what plain programs publish is not captured; the Redis user needs the channels that ACL LOG names"
             );
         }
-        if self.capture.close(topic) {
-            self.recapture();
-        }
+        self.capture.close(topic)
     }
 
-    fn recapture(&mut self) {
-        for followed in self.topics.values_mut() {
-            followed.intake.recapture();
-        }
-    }
-
-    /// Gives a notice to every feed to which its channel belongs. Where several captured topics bring it, one counts.
-    pub(super) fn notice(
-        &mut self,
-        topic: &Topic,
-        channel: &ChannelName,
-        hash: &[u8; Raw::HASH_BYTES],
-        json: &[u8],
-        touched: &mut Vec<Topic>,
-    ) {
-        if self.capture.source(channel) != Some(topic) {
-            return;
-        }
-        let mut unknown = false;
-        for topic in self.covering(channel) {
-            let Some(followed) = self.topics.get_mut(&topic) else { continue };
-            if !followed.intake.has_news() {
-                touched.push(topic.clone());
-            }
-            followed.intake.arrive(chrono::Utc::now().timestamp_millis());
-            match followed.intake.notice(channel, hash, json) {
-                None => {}
-                // One answer is for all feeds.
-                Some(Ask::Head(_)) => unknown = true,
-                Some(ask) => self.ask(&topic, ask),
-            }
-        }
-        if unknown {
-            self.check(channel.clone(), None);
-        }
+    /// Whether a channel is captured through this topic. Where several bring it, one counts.
+    pub(super) fn is_source(&self, topic: &Topic, channel: &ChannelName) -> bool {
+        self.capture.source(channel) == Some(topic)
     }
 }

@@ -13,8 +13,7 @@ use tidings::{
 };
 use tokio::time::sleep;
 
-use super::Task;
-use crate::hub::intake::{Ask, Looked, Question};
+use crate::hub::intake::{Looked, Question};
 
 /// The questions of a hub.
 pub(super) struct Doubts {
@@ -28,7 +27,7 @@ impl Doubts {
         Self { broker, waiting: VecDeque::new(), asked: FuturesUnordered::new() }
     }
 
-    fn add(&mut self, topic: Topic, question: Question) {
+    pub(super) fn add(&mut self, topic: Topic, question: Question) {
         self.waiting.push_back((topic, question));
         self.advance();
     }
@@ -47,10 +46,9 @@ impl Doubts {
 
     /// The next answer. Never, where nothing was asked.
     pub(super) async fn next(&mut self) -> (Topic, Question, Looked) {
-        match self.asked.next().await {
-            Some(answer) => answer,
-            None => std::future::pending().await,
-        }
+        let Some(answer) = self.asked.next().await else { return std::future::pending().await };
+        self.advance();
+        answer
     }
 }
 
@@ -70,26 +68,5 @@ async fn look(broker: &Shared, question: &Question) -> Looked {
                 return Looked::unreadable(question);
             }
         }
-    }
-}
-
-impl Task {
-    /// Asks what a feed must know before its pushes continue.
-    pub(super) fn ask(&mut self, topic: &Topic, ask: Ask) {
-        match ask {
-            Ask::Head(channel) => self.check(channel, None),
-            Ask::Log(question) => self.doubts.add(topic.clone(), question),
-        }
-    }
-
-    /// Takes an answer of a log.
-    pub(super) fn looked(&mut self, topic: Topic, question: &Question, looked: &Looked) {
-        self.doubts.advance();
-        let Some(followed) = self.topics.get_mut(&topic) else { return };
-        let ask = followed.intake.compare(&question.channel, looked);
-        if let Some(ask) = ask {
-            self.ask(&topic, ask);
-        }
-        self.flush(&mut vec![topic]);
     }
 }

@@ -4,20 +4,19 @@
 //! the live connection itself, all in one pipeline. An answer comes after every push before it, so that a head which is
 //! elsewhere than the pushes led to means that some were lost. The registry shows which channels are new to a pattern.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{collections::VecDeque, sync::Arc};
 
 use tidings::{
-    broker::{LiveCommand, Topic},
     channel::ChannelName,
     limits::{HUB_ROUND_HEADS, HUB_ROUND_TICKS},
 };
 
-use super::Task;
-use crate::feed::Item;
+use super::topics::Topics;
+use crate::hub::repair::Repair;
 
 /// The rounds in which a hub looks for gaps.
-#[derive(Debug, Default)]
 pub(super) struct GapDetection {
+    repair: Arc<Repair>,
     ticks: u32,
     /// Channels whose head is still to be asked for in this round.
     due: VecDeque<ChannelName>,
@@ -27,101 +26,67 @@ pub(super) struct GapDetection {
     registered: usize,
 }
 
-impl Task {
+/// What is to be asked for at a tick.
+pub(super) struct Tick {
+    /// The registry's recent names, without so many.
+    pub(super) recent: Option<usize>,
+    /// The heads of these channels.
+    pub(super) heads: Vec<ChannelName>,
+}
+
+impl GapDetection {
+    pub(super) fn new(repair: Arc<Repair>) -> Self {
+        Self { repair, ticks: 0, due: VecDeque::new(), skip: None, registered: 0 }
+    }
+
     /// Continues the round, or begins one when it is time.
-    pub(super) fn go_round(&mut self) {
-        self.gap_detection.ticks += 1;
+    pub(super) fn tick(&mut self, topics: &mut Topics) -> Tick {
+        self.ticks += 1;
         // A page at a time: while many channels are new, a round takes longer, and publishers do not wait for it.
-        if let Some(skip) = self.gap_detection.skip.take() {
-            self.outbox.push_back(LiveCommand::Recent { skip });
-            self.gap_detection.ticks = 0;
+        let mut recent = self.skip.take();
+        if recent.is_some() {
+            self.ticks = 0;
         }
-        if self.gap_detection.due.is_empty() && self.gap_detection.ticks >= HUB_ROUND_TICKS {
-            self.gap_detection.ticks = 0;
-            let mut quiet = BTreeSet::new();
-            // What nobody follows is not looked after: an account of what is captured finds out by itself.
-            for followed in self.topics.values_mut().filter(|followed| !followed.intake.is_silent()) {
-                quiet.extend(followed.intake.quiet().cloned());
-            }
-            self.gap_detection.due.extend(quiet);
-            let is_followed = |topic| self.topics.get(topic).is_some_and(|followed| !followed.intake.is_silent());
-            if self.patterns.iter().any(|(_, topic)| is_followed(topic)) {
-                self.outbox.push_back(LiveCommand::Recent { skip: 0 });
-            }
+        if self.due.is_empty() && self.ticks >= HUB_ROUND_TICKS {
+            self.ticks = 0;
+            self.due.extend(topics.quiet());
+            recent = topics.have_patterns().then_some(0);
         }
-        for _ in 0..HUB_ROUND_HEADS {
-            let Some(channel) = self.gap_detection.due.pop_front() else { return };
-            self.check_once(channel);
-        }
+        let heads = self.due.drain(..self.due.len().min(HUB_ROUND_HEADS)).collect();
+        Tick { recent, heads }
     }
 
-    /// After a reconnection every channel's head is asked for at once. Streams of patterns look into the registry and
-    /// the logs themselves, since they know channels of which nothing was ever received here.
-    pub(super) fn check_all(&mut self) {
-        self.gap_detection.due.clear();
-        self.gap_detection.skip = None;
-        let mut channels = Vec::new();
-        for (topic, followed) in &mut self.topics {
-            match topic {
-                Topic::Channel(channel) => channels.push(channel.clone()),
-                Topic::Pattern(_) => {
-                    followed.intake.forget();
-                    followed.feed.push([Item::Break]);
-                }
-            }
-        }
-        for channel in channels {
-            self.check_once(channel);
-        }
-    }
-
-    fn check_once(&mut self, channel: ChannelName) {
-        if !self.checks.is_asked(&channel) && !self.unreadable.has(&channel) {
-            self.check(channel, None);
-        }
+    /// After a reconnection the head of every channel that is a topic is asked for at once: it returns them. Streams of
+    /// patterns look into the registry and the logs themselves, since they know channels of which nothing was ever
+    /// received here.
+    pub(super) fn restore(&mut self, topics: &mut Topics) -> Vec<ChannelName> {
+        self.due.clear();
+        self.skip = None;
+        topics.forget_patterns();
+        topics.channels()
     }
 
     /// Reads which channels were published on lately: some may be new to a pattern's feed.
-    pub(super) fn recent(&mut self, skip: usize, names: &[ChannelName], more: bool, registered: usize) {
+    pub(super) fn read(
+        &mut self,
+        topics: &mut Topics,
+        skip: usize,
+        names: &[ChannelName],
+        more: bool,
+        registered: usize,
+    ) {
         if skip == 0 {
-            if registered < self.gap_detection.registered {
-                self.break_patterns();
-                self.put_back_followed();
+            if registered < self.registered {
+                // The registry has lost channels, perhaps by a flush: streams of patterns may have positions in what is
+                // gone. They put back what they know by themselves; of those of a channel this is all there is.
+                topics.break_patterns();
+                self.repair.put_back(topics.followed_channels());
             }
-            self.gap_detection.registered = registered;
+            self.registered = registered;
         }
-        let mut new = Vec::new();
-        for name in names {
-            let is_new = |topic: &Topic| {
-                let followed = self.topics.get(topic);
-                followed.is_some_and(|followed| !followed.intake.is_silent() && !followed.intake.knows(name))
-            };
-            // Which patterns a name matches is remembered: most names come again in each round.
-            if self.patterns.matching(name.as_str()).iter().any(is_new) {
-                new.push(name.clone());
-            }
-        }
-        self.gap_detection.due.extend(new);
+        self.due.extend(names.iter().filter(|name| topics.lack(name)).cloned());
         if more && !names.is_empty() {
-            self.gap_detection.skip = Some(skip + names.len());
-        }
-    }
-
-    /// Streams of patterns put back what they know by themselves; of those of a channel this is all there is.
-    fn put_back_followed(&self) {
-        let channels = self.topics.iter().filter_map(|(topic, followed)| match topic {
-            Topic::Channel(channel) if !followed.intake.is_silent() => Some(channel.clone()),
-            _ => None,
-        });
-        self.repair.put_back(channels.collect());
-    }
-
-    /// The registry has lost channels, perhaps by a flush: streams of patterns may have positions in what is gone.
-    fn break_patterns(&self) {
-        for (_, topic) in self.patterns.iter() {
-            if let Some(followed) = self.topics.get(topic) {
-                followed.feed.push([Item::Break]);
-            }
+            self.skip = Some(skip + names.len());
         }
     }
 }

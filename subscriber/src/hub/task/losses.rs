@@ -14,7 +14,6 @@ use tidings::{
     message::Epoch,
 };
 
-use super::Task;
 use crate::hub::intake::Late;
 
 type Key = (ChannelName, Epoch);
@@ -32,7 +31,7 @@ pub(super) struct Losses {
     /// When it was last said that a claim is too far away.
     said: Option<Instant>,
     /// It was said since the connection was last lost that pushes were lost with it.
-    pub(super) has_warned: bool,
+    has_warned: bool,
 }
 
 impl Losses {
@@ -94,24 +93,25 @@ impl Losses {
         }
     }
 
-    /// The next report that was made. Never, where none is.
-    pub(super) async fn next(&mut self) -> Report {
-        match self.under_way.next().await {
-            Some(report) => report,
-            None => std::future::pending().await,
+    /// The channel of the next loss that was reported: its head informs the streams here at once, and others when they
+    /// look. Never, where none is.
+    pub(super) async fn next(&mut self) -> ChannelName {
+        loop {
+            let Some(report) = self.under_way.next().await else { return std::future::pending().await };
+            let reported = self.end(report);
+            self.advance();
+            if let Some(channel) = reported {
+                return channel;
+            }
         }
     }
-}
 
-impl Task {
-    /// A report was made: the head informs the streams here at once, and others when they look.
-    pub(super) fn reported(&mut self, late: Late, tries: u32, reported: Result<(), Error>) {
+    fn end(&mut self, (late, tries, reported): Report) -> Option<ChannelName> {
         match reported {
-            Ok(()) => self.check(late.channel, None),
-            Err(error) if tries < LATE_TRIES && self.losses.waiting.len() < LATE_LOSSES => {
+            Ok(()) => return Some(late.channel),
+            Err(error) if tries < LATE_TRIES && self.waiting.len() < LATE_LOSSES => {
                 tracing::debug!(channel = late.channel.as_str(), %error, "a loss can't be reported now");
-                let waiting = self.losses.waiting.entry((late.channel, late.epoch));
-                let known = waiting.or_insert((late.from, late.to, 0));
+                let known = self.waiting.entry((late.channel, late.epoch)).or_insert((late.from, late.to, 0));
                 *known = (known.0.min(late.from), known.1.max(late.to), tries + 1);
             }
             Err(error) => {
@@ -119,12 +119,17 @@ impl Task {
                     "a loss could not be reported; streams that did not receive those messages get no gap");
             }
         }
-        self.losses.advance();
+        None
+    }
+
+    /// The live connection was lost.
+    pub(super) fn begin_outage(&mut self) {
+        self.has_warned = false;
     }
 
     /// Says once an outage that messages were lost with it.
-    pub(super) fn report_lost(&mut self, pushes: usize) {
-        if pushes > 0 && !std::mem::replace(&mut self.losses.has_warned, true) {
+    pub(super) fn warn(&mut self, pushes: usize) {
+        if pushes > 0 && !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(
                 pushes,
                 "dropped messages that Redis lost before it was known where they belong; what is published again is delivered"
