@@ -26,11 +26,12 @@ use super::{
 };
 
 pub(super) struct Adopter {
-    pub(super) connection: Arc<Connection>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) keys: Keys,
-    pub(super) retention: Retention,
-    pub(super) closing: CancellationToken,
+    connection: Arc<Connection>,
+    registry: Arc<Registry>,
+    keys: Keys,
+    retention: Retention,
+    /// Cancelled when nothing may wait for Redis any more.
+    closing: CancellationToken,
 }
 
 #[async_trait]
@@ -53,6 +54,16 @@ impl adopt::Adopter for Adopter {
 }
 
 impl Adopter {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        registry: Arc<Registry>,
+        keys: Keys,
+        retention: Retention,
+        closing: CancellationToken,
+    ) -> Self {
+        Self { connection, registry, keys, retention, closing }
+    }
+
     fn write(&self, channel: &ChannelName, adopt: &Adopt) -> redis::Cmd {
         let mut call = script::ADOPT.call();
         call.arg(3).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(self.keys.lease(channel));

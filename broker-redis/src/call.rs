@@ -7,11 +7,11 @@ use tidings::{
     broker::{Error, Published, Receipt, Retention},
     channel::ChannelName,
     envelope::{self, Encoded},
-    limits::{FULL_CALL_INTERVAL, FULL_CALL_SHARE, HEAD_LINGER, MESSAGE_BYTES, RUN_BYTES, RUN_MESSAGES},
+    limits::{FULL_CALL_INTERVAL, FULL_CALL_SHARE, HEAD_LINGER, RUN_BYTES, RUN_MESSAGES},
     message::{Draft, Epoch, Position},
 };
 
-use super::{keys::Keys, script};
+use super::{group::Group, keys::Keys, script};
 
 /// What the caller of a script knows to have been given out on a channel, in one epoch. Where the channel's history
 /// lacks it, it was lost.
@@ -34,48 +34,24 @@ impl Seen {
     }
 }
 
-/// Messages of one publish on their way.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) drafts: Vec<Draft>,
-    /// What each has as JSON, with the widest stamp.
-    pub(super) sizes: Vec<usize>,
-}
-
-impl Batch {
-    /// Measures them. They are written only when they are sent.
-    pub(super) fn new(drafts: Vec<Draft>) -> Result<Self, Error> {
-        let sizes: Vec<_> = drafts.iter().map(envelope::len).collect();
-        match sizes.iter().find(|bytes| **bytes > MESSAGE_BYTES) {
-            Some(bytes) => Err(Error::TooLarge { bytes: *bytes, limit: MESSAGE_BYTES }),
-            None => Ok(Self { drafts, sizes }),
-        }
-    }
-
-    /// Whether it has ids of its client's.
-    pub(super) fn has_ids(&self) -> bool {
-        self.drafts.iter().any(|draft| draft.dedup.is_some())
-    }
-}
-
-/// Writes the call for some batches of one channel. `seen` is what this publisher has receipts for; the call gets a
+/// Writes the call for a group of one channel. `seen` is what this publisher has receipts for; the call gets a
 /// name of its own.
-pub(super) fn write<'a>(
+pub(super) fn write(
     keys: &Keys,
     channel: &ChannelName,
     retention: &Retention,
     seen: Seen,
     name: Epoch,
-    min_replicas: u32,
-    batches: impl Iterator<Item = &'a Batch>,
+    group: &Group,
 ) -> Cmd {
     let mut call = script::PUBLISH.call();
     call.arg(3).arg(keys.head(channel)).arg(keys.log(channel)).arg(keys.ids(channel));
     write_common(&mut call, channel, retention, seen, name);
-    call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(min_replicas);
-    for Batch { drafts, .. } in batches {
+    call.arg(retention.dedup_window_ms).arg(retention.dedup_max_ids).arg(group.min_replicas());
+    for batch in group.batches() {
+        let drafts = batch.drafts();
         // A batch without ids is sent without them.
-        let with_ids = drafts.iter().any(|draft| draft.dedup.is_some());
+        let with_ids = batch.has_ids();
         call.arg(if with_ids { drafts.len() as i64 } else { -(drafts.len() as i64) });
         for draft in drafts {
             if with_ids {
@@ -126,25 +102,25 @@ pub(super) struct Answer {
 }
 
 /// Reads the answer.
-pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<Answer, Error> {
+pub(super) fn read(answer: Value, group: &Group, max_ids: u64) -> Result<Answer, Error> {
     let Value::Array(answer) = answer else { return Err(malformed_reply()) };
     let mut answer = answer.into_iter();
     let named = text(answer.next()).unwrap_or_default();
     let (epoch, epoch_first) = named.split_once(',').unwrap_or((&named, "0"));
     let (epoch, epoch_first): (Option<Epoch>, i64) = (epoch.parse().ok(), epoch_first.parse().unwrap_or(0));
     let time_ms: i64 = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(malformed_reply)?;
-    let mut published = Vec::with_capacity(batches.len());
-    if !batches.iter().any(|batch| batch.has_ids()) {
+    let mut published = Vec::with_capacity(group.len());
+    if !group.has_ids() {
         // All is new: the first has its number given, the others follow it.
         let (Some(Value::Int(first)), Some(epoch)) = (answer.next(), epoch) else { return Err(malformed_reply()) };
-        let published = consecutive(batches.iter().copied(), first, epoch, time_ms);
+        let published = consecutive(group, first, epoch, time_ms);
         return Ok(Answer { published, epoch_first, window_ms: None });
     }
     let window_ms = text(answer.next()).and_then(|text| text.parse().ok()).ok_or_else(malformed_reply)?;
-    for batch in batches {
-        let mut receipts = Vec::with_capacity(batch.drafts.len());
+    for batch in group.batches() {
+        let mut receipts = Vec::with_capacity(batch.messages());
         let mut refused = false;
-        for draft in &batch.drafts {
+        for draft in batch.drafts() {
             let (id, replicas) = (draft.id, 0);
             match answer.next() {
                 Some(Value::Int(-1)) => refused = true,
@@ -165,12 +141,7 @@ pub(super) fn read(answer: Value, batches: &[&Batch], max_ids: u64) -> Result<An
 }
 
 /// What batches get whose messages are all new, and numbered one after the other.
-pub(super) fn consecutive<'a>(
-    batches: impl Iterator<Item = &'a Batch>,
-    first: i64,
-    epoch: Epoch,
-    time_ms: i64,
-) -> Vec<Published> {
+pub(super) fn consecutive(group: &Group, first: i64, epoch: Epoch, time_ms: i64) -> Vec<Published> {
     let mut sequences = first..;
     let receipt = |(draft, sequence): (&Draft, i64)| Receipt {
         id: draft.id,
@@ -180,7 +151,7 @@ pub(super) fn consecutive<'a>(
         duplicate: false,
         replicas: 0,
     };
-    batches.map(|batch| Ok(batch.drafts.iter().zip(&mut sequences).map(receipt).collect())).collect()
+    group.batches().map(|batch| Ok(batch.drafts().iter().zip(&mut sequences).map(receipt).collect())).collect()
 }
 
 /// The script gave an answer that it never gives.

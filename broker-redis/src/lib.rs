@@ -22,8 +22,10 @@ mod adopt;
 mod call;
 mod connection;
 mod error;
+mod full;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod group;
 mod head;
 mod keys;
 mod live;
@@ -33,6 +35,7 @@ mod losses;
 mod multiplexed;
 mod net;
 mod optimistic;
+mod optimistic_calls;
 mod output_limit;
 mod password;
 mod pipeline;
@@ -110,8 +113,8 @@ pub enum Role {
 /// A broker on a Redis server, 7.0 or later.
 pub struct Redis {
     connection: Arc<connection::Connection>,
-    publisher: Arc<publish::Publisher>,
-    reader: Arc<log::Reader>,
+    publisher: publish::Publisher,
+    reader: log::Reader,
     adopter: Arc<adopt::Adopter>,
     registry: Arc<registry::Registry>,
     live: Arc<live::Settings>,
@@ -136,31 +139,23 @@ impl Redis {
         let keys = keys::Keys::new(&key_prefix);
         let names = Names::new(&key_prefix, "").expect("an empty default channel is always valid");
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        let reader = Arc::new(log::Reader {
-            connection: Arc::clone(&connection),
-            keys: keys.clone(),
-            names: names.clone(),
-            retention,
-            runs: log::Runs::new(),
-            budget: log::Budget::new(),
-            bulk: log::Bulk::new(server.clone(), timeout),
-            index: log::NameIndex::default(),
-        });
+        let reader = log::Reader::new(Arc::clone(&connection), server.clone(), keys.clone(), names.clone(), retention);
         tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
         if role != Role::Subscriber {
-            tasks.spawn(Arc::clone(&reader).sweep(closing.clone()));
+            let sweep = log::Sweep::new(Arc::clone(&connection), keys.clone(), names.clone(), retention);
+            tasks.spawn(sweep.run(closing.clone()));
         }
         let registry = registry::Registry::new(Arc::clone(&connection), keys.clone(), retention, closing.clone());
         if role != Role::Subscriber {
             tasks.spawn(Arc::clone(&registry).report_losses());
         }
-        let adopter = adopt::Adopter {
-            connection: Arc::clone(&connection),
-            registry: Arc::clone(&registry),
-            keys: keys.clone(),
+        let adopter = adopt::Adopter::new(
+            Arc::clone(&connection),
+            Arc::clone(&registry),
+            keys.clone(),
             retention,
-            closing: closing.clone(),
-        };
+            closing.clone(),
+        );
         let keeps_history = retention.max_messages > 0;
         let probed = watch::Sender::new(None);
         // Who only publishes has no live connection: there the command connection's own checks count.
@@ -215,7 +210,7 @@ impl Broker for Redis {
     }
 
     async fn report_loss(&self, channel: &ChannelName, epoch: Epoch, to: i64) -> Result<(), Error> {
-        self.registry.losses.report(channel, call::Seen::from_push(Position::new(epoch, to))).await
+        self.registry.report_loss(channel, Position::new(epoch, to)).await
     }
 
     async fn read(&self, channel: &ChannelName, from: From, limit: PageLimit) -> Result<Page, Error> {

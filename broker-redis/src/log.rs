@@ -3,48 +3,73 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, Value};
 use tidings::{
     broker::{DataSetNow, Error, From, Head, HeadOf, Page, PageLimit, Retention, Stored, adopt::Adopted},
-    channel::{ChannelName, Names},
+    channel::{ChannelName, Names, Pattern},
     message::DataSet,
-    metrics::{self, Call},
 };
-use tokio::time::timeout;
 
 use super::{
-    connection::Connection,
-    error, head,
-    keys::Keys,
-    multiplexed::MultiplexedConnection,
-    run_id::sequences,
-    script::{self, Script},
+    connection::Connection, error, head, keys::Keys, multiplexed::MultiplexedConnection, run_id::sequences, script,
+    server::Server,
 };
 
 mod budget;
 mod bulk;
 mod names;
 mod plain;
+mod queries;
 mod range;
 mod sweep;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use self::range::Range;
-pub(super) use self::{budget::Budget, bulk::Bulk, names::NameIndex, plain::Runs};
+pub(super) use self::sweep::Sweep;
+use self::{budget::Budget, names::NameIndex, plain::PlainPages, queries::Queries};
 
 /// The reading side of the broker.
 pub(super) struct Reader {
-    pub(super) connection: Arc<Connection>,
-    pub(super) keys: Keys,
-    pub(super) names: Names,
-    pub(super) retention: Retention,
-    pub(super) runs: Runs,
-    pub(super) bulk: Bulk,
-    pub(super) budget: Budget,
-    pub(super) index: NameIndex,
+    connection: Arc<Connection>,
+    queries: Queries,
+    keys: Keys,
+    retention: Retention,
+    budget: Budget,
+    plain_pages: PlainPages,
+    name_index: NameIndex,
 }
 
 impl Reader {
+    /// A reader of what `connection` leads to, which long reads reach over a connection of their own.
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        server: Server,
+        keys: Keys,
+        names: Names,
+        retention: Retention,
+    ) -> Self {
+        let queries = Queries::new(Arc::clone(&connection));
+        Self {
+            plain_pages: PlainPages::new(Arc::clone(&connection), server, keys.clone(), retention),
+            name_index: NameIndex::new(Arc::clone(&connection), keys.clone(), names),
+            connection,
+            queries,
+            keys,
+            retention,
+            budget: Budget::new(),
+        }
+    }
+
+    /// See [`Broker::channels`](tidings::broker::Broker::channels).
+    pub(super) async fn channels(
+        &self,
+        pattern: Option<&Pattern>,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ChannelName>, Error> {
+        self.name_index.channels(pattern, after, limit).await
+    }
+
     pub(super) async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<HeadOf>, Error> {
         if channels.is_empty() {
             return Ok(Vec::new());
@@ -54,10 +79,10 @@ impl Reader {
         for channel in channels {
             pipeline.add_command(self.head_call(channel));
         }
-        let answers = self.query_each(&pipeline, &[&script::HEAD]).await?;
+        let answers = self.queries.each(&pipeline, &[&script::HEAD]).await?;
         answers
             .into_iter()
-            .map(|answer| isolated(self.of_channel(answer).and_then(|answer| self.head(answer))))
+            .map(|answer| isolated(self.queries.of_channel(answer).and_then(|answer| self.head(answer))))
             .collect()
     }
 
@@ -68,7 +93,7 @@ impl Reader {
         let _ = name_data_set(&mut session.connection, &self.keys).await;
         let mut pipeline = redis::pipe();
         pipeline.cmd("GET").arg(self.keys.data_set()).cmd("TIME");
-        let mut answers = self.query(&pipeline, &[]).await?.into_iter();
+        let mut answers = self.queries.all(&pipeline, &[]).await?.into_iter();
         let (Some(name), Some(time)) = (answers.next(), answers.next()) else { return Err(malformed_reply()) };
         let name: Option<String> = redis::from_redis_value(name).map_err(|_| malformed_reply())?;
         let (seconds, micros): (i64, i64) = redis::from_redis_value(time).map_err(|_| malformed_reply())?;
@@ -96,7 +121,7 @@ impl Reader {
         }
         let mut pipeline = redis::pipe();
         pipeline.add_command(add);
-        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+        let answer = self.queries.all(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
         redis::from_redis_value(answer).map_err(|_| malformed_reply())
     }
 
@@ -105,7 +130,7 @@ impl Reader {
         let limit = self.budget.bound(limit, output_limit);
         // At the beginning the data set counts as well, which only the script reports.
         if let From::After(after @ 1..) = from
-            && let Some(page) = self.plain_page(channel, after, limit).await?
+            && let Some(page) = self.plain_pages.read(channel, after, limit, &self.budget).await?
         {
             return Ok(page);
         }
@@ -120,19 +145,19 @@ impl Reader {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors().add_command(read);
         let turn = self.budget.turn(output_limit).await;
-        let answers = self.query_each(&pipeline, &[&script::READ]).await.inspect_err(|failed| {
+        let answers = self.queries.each(&pipeline, &[&script::READ]).await.inspect_err(|failed| {
             if matches!(failed, Error::Unavailable(text) if text == error::LOST) {
                 self.budget.cut(limit.bytes);
             }
         });
         drop(turn);
         let answer = answers?.into_iter().next().unwrap_or(Ok(Value::Nil));
-        let Value::Array(answer) = self.of_channel(answer)? else { return Err(damaged()) };
+        let Value::Array(answer) = self.queries.of_channel(answer)? else { return Err(damaged()) };
         let mut answer = answer.into_iter();
         let head = self.head(answer.next().unwrap_or_default())?;
         let count = answer.len().saturating_sub(1);
         let (messages, is_last) = runs(answer, from).ok_or_else(damaged)?;
-        self.runs.note(channel, count, &messages);
+        self.plain_pages.note(channel, count, &messages);
         Ok(Page { head, messages, is_last })
     }
 
@@ -141,8 +166,9 @@ impl Reader {
         call.arg(2).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(time_ms);
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors().add_command(call);
-        let answer = self.query_each(&pipeline, &[&script::SINCE]).await?.into_iter().next().unwrap_or(Ok(Value::Nil));
-        redis::from_redis_value(self.of_channel(answer)?).map_err(|_| damaged())
+        let answer =
+            self.queries.each(&pipeline, &[&script::SINCE]).await?.into_iter().next().unwrap_or(Ok(Value::Nil));
+        redis::from_redis_value(self.queries.of_channel(answer)?).map_err(|_| damaged())
     }
 
     fn head_call(&self, channel: &ChannelName) -> Cmd {
@@ -155,64 +181,12 @@ impl Reader {
         let fields: Vec<String> = redis::from_redis_value(answer).map_err(|_| damaged())?;
         head::read(&fields, self.retention.max_messages > 0)
     }
-
-    /// The answer about one channel, or an error of the channel or of the server.
-    fn of_channel(&self, answer: RedisResult<Value>) -> Result<Value, Error> {
-        answer.map_err(|error| match error::first(&error).map(|said| error::of_reading(&said)) {
-            Some(error @ Error::Channel(_)) => error,
-            _ => self.failed(&error),
-        })
-    }
-
-    /// Sends calls together, and returns all their answers.
-    async fn query(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<Value>, Error> {
-        let answers = self.query_each(pipeline, scripts).await?;
-        answers.into_iter().map(|answer| answer.map_err(|error| self.failed(&error))).collect()
-    }
-
-    /// Sends calls together and answers what each got, where the pipeline says that errors are to be reported one by
-    /// one.
-    async fn query_each(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<RedisResult<Value>>, Error> {
-        let mut session = self.connection.session().await?;
-        let limit = self.connection.timeout();
-        let asked = timeout(limit, query(&mut session.connection, pipeline, scripts));
-        let asked = metrics::timed(Call::Read, asked).await;
-        let late = |_| Error::Unavailable("Redis did not answer in time".to_owned());
-        asked.map_err(late)?.map_err(|error| self.failed(&error))
-    }
-
-    /// Reads change nothing, so that no answer is like no connection.
-    fn failed(&self, error: &RedisError) -> Error {
-        match self.connection.failed(error) {
-            Error::OutcomeUnknown(text) => Error::Unavailable(text),
-            other => other,
-        }
-    }
 }
 
 /// Gives the data set a name where it has none.
 pub(super) async fn name_data_set(connection: &mut MultiplexedConnection, keys: &Keys) -> redis::RedisResult<()> {
     let name = DataSet::random().to_string();
     redis::cmd("SET").arg(keys.data_set()).arg(name).arg("NX").exec_async(connection).await
-}
-
-async fn query(
-    connection: &mut MultiplexedConnection,
-    pipeline: &Pipeline,
-    scripts: &[&Script],
-) -> RedisResult<Vec<RedisResult<Value>>> {
-    let answers: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(connection).await;
-    let is_missing = match &answers {
-        Ok(answers) => answers.iter().any(|answer| answer.as_ref().is_err_and(script::is_missing)),
-        Err(error) => script::is_missing(error),
-    };
-    if !is_missing {
-        return answers;
-    }
-    for script in scripts {
-        script.load(connection).await?;
-    }
-    pipeline.query_async(connection).await
 }
 
 /// An error of one channel is an answer beside those of others; any other is one of them all.

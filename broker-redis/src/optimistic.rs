@@ -17,7 +17,8 @@ use tidings::{
 };
 
 use super::{
-    call::{self, Batch},
+    call,
+    group::{Batch, Group},
     keys::Keys,
     resp_connection, script,
 };
@@ -97,18 +98,18 @@ impl OptimisticAppend {
         Some(Self { before, after, is_full })
     }
 
-    /// Writes the call, for messages of some batches that have no ids of their clients', as it goes to Redis.
-    pub(super) fn write<'a>(
+    /// Writes the call, for a group that has no ids of clients', as it goes to Redis.
+    pub(super) fn write(
         &self,
         out: &mut BytesMut,
         keys: &Keys,
         channel: &ChannelName,
         retention: &Retention,
-        batches: impl Iterator<Item = &'a Batch> + Clone,
+        group: &Group,
     ) {
         let Self { before, after, is_full } = self;
         let stamp = Stamp::new(after.time_ms, after.epoch);
-        let drafts = batches.clone().flat_map(|batch| batch.drafts.iter().zip(&batch.sizes));
+        let drafts = group.batches().flat_map(Batch::sized);
         let numbered = drafts.zip(before.last + 1..).map(|((draft, widest), sequence)| {
             // The widest stamp is measured, and this one is written.
             (draft, sequence, stamp.narrow(*widest, sequence))
@@ -152,9 +153,9 @@ impl OptimisticAppend {
     }
 
     /// What each batch gets when the call was carried out.
-    pub(super) fn receipts<'a>(&self, batches: impl Iterator<Item = &'a Batch>) -> Vec<Published> {
+    pub(super) fn receipts(&self, group: &Group) -> Vec<Published> {
         let ChannelSnapshot { epoch, time_ms, .. } = self.after;
-        call::consecutive(batches, self.before.last + 1, epoch, time_ms)
+        call::consecutive(group, self.before.last + 1, epoch, time_ms)
     }
 }
 

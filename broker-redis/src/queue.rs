@@ -6,60 +6,30 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use tidings::{
-    broker::{Error, Published},
+    broker::Error,
     channel::ChannelName,
     limits::{BATCH_MESSAGES, GROUP_BYTES, PIPELINED_MESSAGES, WAITING_BYTES},
 };
-use tokio::{
-    sync::{Notify, oneshot},
-    time::Instant,
-};
+use tokio::sync::Notify;
 
-use super::call::Batch;
-
-/// A batch on its way.
-pub(super) struct Job {
-    pub(super) batch: Batch,
-    bytes: usize,
-    pub(super) min_replicas: u32,
-    pub(super) since: Instant,
-    reply: oneshot::Sender<Published>,
-}
-
-impl Job {
-    /// A batch, and where its answer will come.
-    pub(super) fn new(batch: Batch, min_replicas: u32) -> (Self, oneshot::Receiver<Published>) {
-        let bytes = batch.sizes.iter().sum();
-        let (reply, answer) = oneshot::channel();
-        (Self { batch, bytes, min_replicas, since: Instant::now(), reply }, answer)
-    }
-
-    /// How many messages it has.
-    pub(super) fn messages(&self) -> usize {
-        self.batch.drafts.len()
-    }
-}
-
-/// The batches of one call.
-pub(super) type Group = Vec<Job>;
+use super::group::{Batch, Group};
 
 /// What waits for one channel.
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    batches: VecDeque<Batch>,
     messages: usize,
     /// Notified when there is enough for a second call.
     filled: Arc<Notify>,
 }
 
-/// The queues of all channels that have something to publish.
 /// Messages that wait for a second call. In the simulation few are published, and calls overlap all the same.
 const SECOND_CALL: usize = if cfg!(simulation) { 2 } else { PIPELINED_MESSAGES };
 
+/// The queues of all channels that have something to publish.
 #[derive(Default)]
 pub(super) struct Queues {
     queues: Mutex<HashMap<ChannelName, Queue>>,
@@ -74,9 +44,9 @@ impl Queues {
 
     /// Queues a batch. Where its channel's queue is new, and nobody empties it yet: what signals that there is
     /// enough for a second call.
-    pub(super) fn add(&self, channel: &ChannelName, job: Job) -> Result<Option<Arc<Notify>>, Error> {
-        if self.waiting_bytes.fetch_add(job.bytes, Ordering::Relaxed) + job.bytes > WAITING_BYTES {
-            self.waiting_bytes.fetch_sub(job.bytes, Ordering::Relaxed);
+    pub(super) fn add(&self, channel: &ChannelName, batch: Batch) -> Result<Option<Arc<Notify>>, Error> {
+        if self.waiting_bytes.fetch_add(batch.bytes(), Ordering::Relaxed) + batch.bytes() > WAITING_BYTES {
+            self.waiting_bytes.fetch_sub(batch.bytes(), Ordering::Relaxed);
             return Err(Error::Unavailable(format!(
                 "more than {WAITING_BYTES} bytes wait for Redis already; it is slower than what is published"
             )));
@@ -84,14 +54,14 @@ impl Queues {
         let mut queues = self.lock();
         if let Some(queue) = queues.get_mut(channel) {
             let before = queue.messages;
-            queue.push(job);
+            queue.push(batch);
             if (before..queue.messages).contains(&(SECOND_CALL - 1)) {
                 queue.filled.notify_one();
             }
             return Ok(None);
         }
         let mut queue = Queue::default();
-        queue.push(job);
+        queue.push(batch);
         let filled = Arc::clone(&queue.filled);
         queues.insert(channel.clone(), queue);
         Ok(Some(filled))
@@ -109,7 +79,7 @@ impl Queues {
     }
 
     /// The batches that travel in a second call, where there are enough of them, and where they fit.
-    pub(super) fn second_group(&self, channel: &ChannelName, fits: impl Fn(&Job) -> bool) -> Option<Group> {
+    pub(super) fn second_group(&self, channel: &ChannelName, fits: impl Fn(&Batch) -> bool) -> Option<Group> {
         let mut queues = self.lock();
         let queue = queues.get_mut(channel).filter(|queue| queue.messages >= SECOND_CALL)?;
         let group = queue.take(fits);
@@ -123,53 +93,30 @@ impl Queues {
 }
 
 impl Queue {
-    fn push(&mut self, job: Job) {
-        self.messages += job.messages();
-        self.jobs.push_back(job);
+    fn push(&mut self, batch: Batch) {
+        self.messages += batch.messages();
+        self.batches.push_back(batch);
     }
 
     /// Takes as many from the front as one call carries and as fit.
-    fn take(&mut self, fits: impl Fn(&Job) -> bool) -> Group {
+    fn take(&mut self, fits: impl Fn(&Batch) -> bool) -> Group {
         let (mut messages, mut bytes) = (0, 0);
-        let mut group = Group::new();
-        while let Some(job) = self.jobs.front().filter(|job| fits(job)) {
-            messages += job.messages();
-            bytes += job.bytes;
+        let mut group = Group::default();
+        while let Some(batch) = self.batches.front().filter(|batch| fits(batch)) {
+            messages += batch.messages();
+            bytes += batch.bytes();
             // WAIT holds its connection, so what needs replicas travels apart from what doesn't.
-            let joins = |first: &Job| {
-                messages <= BATCH_MESSAGES && bytes <= GROUP_BYTES && job.min_replicas == first.min_replicas
+            let joins = |first: &Batch| {
+                messages <= BATCH_MESSAGES && bytes <= GROUP_BYTES && batch.min_replicas() == first.min_replicas()
             };
-            if !group.first().is_none_or(joins) {
+            if !group.batches().next().is_none_or(joins) {
                 break;
             }
-            self.messages -= job.messages();
-            group.extend(self.jobs.pop_front());
+            self.messages -= batch.messages();
+            if let Some(batch) = self.batches.pop_front() {
+                group.push(batch);
+            }
         }
         group
-    }
-}
-
-/// The JSON of a group.
-pub(super) fn bytes(group: &[Job]) -> usize {
-    group.iter().map(|job| job.bytes).sum()
-}
-
-/// Until when a group's call may take: the first of it has waited longest.
-pub(super) fn deadline(group: &[Job], limit: Duration) -> Instant {
-    group.first().map_or_else(Instant::now, |job| job.since) + limit
-}
-
-/// Answers each batch of a group.
-pub(super) fn answer(group: Group, published: Vec<Published>) {
-    for (job, published) in group.into_iter().zip(published) {
-        // The caller may have gone.
-        let _ = job.reply.send(published);
-    }
-}
-
-/// Answers all of them with the same error.
-pub(super) fn answer_all(group: Group, error: &Error) {
-    for job in group {
-        let _ = job.reply.send(Err(error.clone()));
     }
 }

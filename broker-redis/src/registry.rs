@@ -7,7 +7,7 @@ use tidings::{
     broker::{Error, Retention},
     channel::ChannelName,
     limits::HEAD_LINGER,
-    message::DataSet,
+    message::{DataSet, Position},
 };
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +25,8 @@ use super::{
 pub(super) struct Registry {
     connection: Arc<Connection>,
     keys: Keys,
-    pub(super) receipts: Receipts,
-    pub(super) losses: Losses,
+    receipts: Receipts,
+    losses: Losses,
     /// Cancelled when nothing may wait for Redis any more.
     closing: CancellationToken,
 }
@@ -41,6 +41,16 @@ impl Registry {
         let lifetime = Duration::from_millis(retention.max_age_ms).saturating_add(HEAD_LINGER);
         let losses = Losses::new(Arc::clone(&connection), keys.clone(), retention);
         Arc::new(Self { connection, keys, receipts: Receipts::new(lifetime), losses, closing })
+    }
+
+    /// What this process knows of the channels it publishes on.
+    pub(super) fn receipts(&self) -> &Receipts {
+        &self.receipts
+    }
+
+    /// Reports that a channel's epoch went up to this position, as a push showed.
+    pub(super) async fn report_loss(&self, channel: &ChannelName, position: Position) -> Result<(), Error> {
+        self.losses.report(channel, Seen::from_push(position)).await
     }
 
     /// The connection, once the registry knows the channel. Nothing was written yet, whatever happens here.

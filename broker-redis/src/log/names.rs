@@ -5,7 +5,10 @@
 //! since, and for how many there are in all. A name that it lacks then (its time is older than it should be, because a
 //! reader put it back or Redis's clock was set) shows in that number, and the registry is read as a whole.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use redis::Value;
 use tidings::{
@@ -21,12 +24,18 @@ use tokio::{
     time::{Duration, Instant, timeout},
 };
 
-use super::{Reader, malformed_reply};
-use crate::script;
+use super::{malformed_reply, queries::Queries};
+use crate::{connection::Connection, keys::Keys, script};
 
-/// The names, and whose turn it is to go through them.
-#[derive(Default)]
-pub(crate) struct NameIndex(Mutex<Option<Index>>);
+/// The names, and what reads them.
+pub(super) struct NameIndex {
+    connection: Arc<Connection>,
+    queries: Queries,
+    keys: Keys,
+    names: Names,
+    /// Whoever has it goes through the names.
+    kept: Mutex<Option<Index>>,
+}
 
 /// A registry as it was.
 struct Index {
@@ -65,16 +74,20 @@ impl Index {
     }
 }
 
-impl Reader {
+impl NameIndex {
+    pub(super) fn new(connection: Arc<Connection>, keys: Keys, names: Names) -> Self {
+        Self { queries: Queries::new(Arc::clone(&connection)), connection, keys, names, kept: Mutex::default() }
+    }
+
     /// See [`Broker::channels`](tidings::broker::Broker::channels).
-    pub(crate) async fn channels(
+    pub(super) async fn channels(
         &self,
         pattern: Option<&Pattern>,
         after: &str,
         limit: usize,
     ) -> Result<Vec<ChannelName>, Error> {
         let asked = Instant::now();
-        let mut index = timeout(LIST_WAIT, self.index.0.lock()).await.map_err(|_| busy_listing())?;
+        let mut index = timeout(LIST_WAIT, self.kept.lock()).await.map_err(|_| busy_listing())?;
         self.refresh(&mut index, asked).await?;
         let mut walk = Walk::new(pattern, after, limit);
         let Some(index) = &*index else { return self.scan(walk).await };
@@ -112,7 +125,7 @@ impl Reader {
             call.arg(millis(window + now.elapsed())).arg(skip).arg(REGISTRY_RECENT_NAMES);
             let mut pipeline = redis::pipe();
             pipeline.add_command(call);
-            let answer = self.query(&pipeline, &[&script::RECENT]).await?.into_iter().next().unwrap_or_default();
+            let answer = self.queries.all(&pipeline, &[&script::RECENT]).await?.into_iter().next().unwrap_or_default();
             let Value::Array(fields) = answer else { return Err(malformed_reply()) };
             let mut fields = fields.into_iter().skip(1);
             let count = redis::from_redis_value(fields.next().unwrap_or_default()).map_err(|_| malformed_reply())?;
@@ -134,7 +147,7 @@ impl Reader {
     async fn read_all(&self, generation: u64) -> Result<Option<Index>, Error> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZCARD").arg(self.keys.registry());
-        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+        let answer = self.queries.all(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
         let registered: usize = redis::from_redis_value(answer).map_err(|_| malformed_reply())?;
         if registered > REGISTRY_NAMES {
             return Ok(None);
@@ -180,7 +193,7 @@ impl Reader {
     async fn scan_page(&self, cursor: &str) -> Result<(String, Vec<Vec<u8>>), Error> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZSCAN").arg(self.keys.registry()).arg(cursor).arg("COUNT").arg(REGISTRY_PAGE);
-        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+        let answer = self.queries.all(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
         let (next, members): (String, Vec<(Vec<u8>, String)>) =
             redis::from_redis_value(answer).map_err(|_| malformed_reply())?;
         Ok((next, members.into_iter().map(|(member, _)| member).collect()))

@@ -9,12 +9,12 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use lru::LruCache;
 use tidings::{
-    broker::{Error, Page, PageLimit, Stored},
+    broker::{Error, Page, PageLimit, Retention, Stored},
     channel::ChannelName,
     limits::{LARGE_RUN_BYTES, PLAIN_RUNS, REMEMBERED_RUNS, REPLAY_MESSAGES},
     metrics::{self, Call},
@@ -22,10 +22,10 @@ use tidings::{
 use tokio::time::timeout;
 
 use super::{
-    Reader,
-    bulk::{Answer, Question},
+    budget::Budget,
+    bulk::{Answer, Bulk, Question},
 };
-use crate::{head, role};
+use crate::{connection::Connection, head, keys::Keys, role, server::Server};
 
 /// What the runs of a channel's last page were like.
 #[derive(Debug, Clone, Copy)]
@@ -35,15 +35,15 @@ struct Size {
 }
 
 /// How large the runs are that lately were read of a channel.
-pub(crate) struct Runs(Mutex<LruCache<ChannelName, Size>>);
+struct Runs(Mutex<LruCache<ChannelName, Size>>);
 
 impl Runs {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self(Mutex::new(LruCache::new(NonZeroUsize::new(REMEMBERED_RUNS).unwrap_or(NonZeroUsize::MIN))))
     }
 
     /// A page of so many runs was read.
-    pub(super) fn note(&self, channel: &ChannelName, runs: usize, messages: &[Stored]) {
+    fn note(&self, channel: &ChannelName, runs: usize, messages: &[Stored]) {
         let Some(runs) = NonZeroUsize::new(runs) else { return };
         let bytes: usize = messages.iter().map(|stored| stored.json.len()).sum();
         let size = Size { messages: messages.len() / runs, bytes: bytes / runs };
@@ -68,13 +68,33 @@ impl Runs {
     }
 }
 
-impl Reader {
+/// What reads pages so.
+pub(super) struct PlainPages {
+    connection: Arc<Connection>,
+    keys: Keys,
+    retention: Retention,
+    bulk: Bulk,
+    runs: Runs,
+}
+
+impl PlainPages {
+    pub(super) fn new(connection: Arc<Connection>, server: Server, keys: Keys, retention: Retention) -> Self {
+        let bulk = Bulk::new(server, connection.timeout());
+        Self { connection, keys, retention, bulk, runs: Runs::new() }
+    }
+
+    /// A page of so many runs was read by the script.
+    pub(super) fn note(&self, channel: &ChannelName, runs: usize, messages: &[Stored]) {
+        self.runs.note(channel, runs, messages);
+    }
+
     /// A page above a sequence; `None` where the script has to read it. Errors here are reported by the script.
-    pub(super) async fn plain_page(
+    pub(super) async fn read(
         &self,
         channel: &ChannelName,
         after: i64,
         limit: PageLimit,
+        budget: &Budget,
     ) -> Result<Option<Page>, Error> {
         let Some((runs, bytes)) = self.runs.per_page(channel, limit) else { return Ok(None) };
         let generation = self.connection.session().await?.generation;
@@ -88,7 +108,7 @@ impl Reader {
                     .map_or_else(|_| "it did not answer in time".to_owned(), |asked| asked.err().unwrap_or_default());
                 tracing::debug!(channel = channel.as_str(), reason, "a page can't be read by itself");
                 if reason == super::bulk::CLOSED {
-                    self.budget.cut(limit.bytes);
+                    budget.cut(limit.bytes);
                 }
                 // It was too large to come in time. The next read counts it on the way.
                 self.runs.forget(channel);

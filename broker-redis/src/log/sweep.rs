@@ -5,18 +5,31 @@
 use std::sync::Arc;
 
 use tidings::{
-    broker::Error,
+    broker::{Error, Retention},
+    channel::Names,
     limits::{HEAD_LINGER, REGISTRY_SWEEP, REGISTRY_SWEEP_PAUSE, REGISTRY_SWEPT},
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Reader, malformed_reply};
-use crate::script;
+use super::{malformed_reply, queries::Queries};
+use crate::{connection::Connection, keys::Keys, script};
 
-impl Reader {
+/// What sweeps.
+pub(crate) struct Sweep {
+    queries: Queries,
+    keys: Keys,
+    names: Names,
+    retention: Retention,
+}
+
+impl Sweep {
+    pub(crate) fn new(connection: Arc<Connection>, keys: Keys, names: Names, retention: Retention) -> Self {
+        Self { queries: Queries::new(connection), keys, names, retention }
+    }
+
     /// Sweeps until the token is cancelled.
-    pub(crate) async fn sweep(self: Arc<Self>, closing: CancellationToken) {
+    pub(crate) async fn run(self, closing: CancellationToken) {
         let sweeping = async {
             loop {
                 // Names that were looked at in this round, and stay: their heads live longer than ours would, or they
@@ -42,7 +55,7 @@ impl Reader {
     async fn sweep_some(&self, kept: &mut usize) -> Result<bool, Error> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("TIME");
-        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+        let answer = self.queries.all(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
         let (seconds, _): (i64, i64) = redis::from_redis_value(answer).map_err(|_| malformed_reply())?;
         let lives_ms = self.retention.max_age_ms as i64 + HEAD_LINGER.as_millis() as i64;
         let registry = self.keys.registry();
@@ -50,7 +63,7 @@ impl Reader {
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZRANGE").arg(&registry).arg("-inf").arg(expired).arg("BYSCORE");
         pipeline.arg("LIMIT").arg(*kept).arg(REGISTRY_SWEPT).arg("WITHSCORES");
-        let answer = self.query(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
+        let answer = self.queries.all(&pipeline, &[]).await?.into_iter().next().unwrap_or_default();
         let old: Vec<(Vec<u8>, f64)> = redis::from_redis_value(answer).map_err(|_| malformed_reply())?;
         let names = old.iter().map(|(name, score)| {
             let name = std::str::from_utf8(name).ok().and_then(|name| self.names.parse(name).ok())?;
@@ -64,7 +77,7 @@ impl Reader {
             for (name, _) in &names {
                 pipeline.cmd("EXISTS").arg(self.keys.head(name));
             }
-            let there = self.query(&pipeline, &[]).await?;
+            let there = self.queries.all(&pipeline, &[]).await?;
             let mut pipeline = redis::pipe();
             for ((name, score), there) in names.iter().zip(there) {
                 if redis::from_redis_value(there).unwrap_or(true) {
@@ -77,7 +90,7 @@ impl Reader {
                 pipeline.add_command(call);
             }
             if !pipeline.is_empty() {
-                self.query(&pipeline, &[&script::UNREGISTER]).await?;
+                self.queries.all(&pipeline, &[&script::UNREGISTER]).await?;
             }
         }
         Ok(old.len() == REGISTRY_SWEPT)
