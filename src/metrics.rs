@@ -108,7 +108,7 @@ pub const FAMILIES: [Family; 23] = [
     (
         DROPPED,
         Kind::Counter,
-        "Pushes that were not delivered, by reason: oversized (over 1 MiB), name (no valid channel name, seen through a pattern), held (too many waited for their channel's head; what was ours is in the log), capture (too many waited to be adopted), lost (Redis lost them after they were received), late (of an epoch that ended before them; Redis lost them as well), unlogged (they claim a position that was received before, and the log no longer has it).",
+        "Pushes that were not delivered, by reason: oversized (larger than a message may be), name (no valid channel name, seen through a pattern), held (too many waited for their channel's head; what was ours is in the log), capture (too many waited to be adopted), lost (Redis lost them after they were received), late (of an epoch that ended before them; Redis lost them as well), unlogged (they claim a position that was received before, and the log no longer has it).",
     ),
     (REDIS_UP, Kind::Gauge, "Whether the command connection to Redis can be used: 1 or 0."),
     (

@@ -186,9 +186,13 @@ fn read(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(MESSAGE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MESSAGE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a message is at most 1 MiB of JSON"));
+        return Err(too_large());
     }
     Ok(bytes)
+}
+
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("a message is at most {MESSAGE_BYTES} bytes of JSON"))
 }
 
 fn parse_attribute(text: &str) -> Result<(String, String), String> {

@@ -92,7 +92,7 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
         }
     }
     if line.len() > MESSAGE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a message is at most 1 MiB of JSON"));
+        return Err(super::too_large());
     }
     String::from_utf8(line).map(Some).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
