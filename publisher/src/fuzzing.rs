@@ -12,7 +12,7 @@ use tidings::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::request::{Publication, RequestPath, Terms, batch, single};
+use crate::request::{Batch, RequestPath, Terms, batch, single};
 
 /// What a status may take of the headers in which it travels, where clients allow 8 KiB.
 const STATUS_BYTES: usize = 4 << 10;
@@ -31,17 +31,17 @@ pub fn check_publish(bytes: &[u8]) {
             .map(|request| single(request.request.unwrap_or_default(), terms, RequestPath::Stream)),
     };
     match checked {
-        Ok(Ok(publication)) => check_publication(&publication),
+        Ok(Ok(batch)) => check_batch(&batch),
         Ok(Err(status)) => check_refusal(&status),
         // Refused by tonic, before it comes to us.
         Err(_) => {}
     }
 }
 
-fn check_publication(publication: &Publication) {
-    assert!((1..=BATCH_MESSAGES).contains(&publication.drafts.len()));
+fn check_batch(batch: &Batch) {
+    assert!((1..=BATCH_MESSAGES).contains(&batch.drafts.len()));
     let mut whole = 0;
-    for draft in &publication.drafts {
+    for draft in &batch.drafts {
         let encoded = envelope::encode(draft);
         whole += encoded.len();
         assert!(encoded.len() <= MESSAGE_BYTES);

@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use crate::{
     answer::Responder,
     new_channels::NewChannels,
-    request::{Publication, Terms},
+    request::{Batch, Terms},
 };
 
 /// A channel, and what will become of the messages that were handed to the broker for it.
@@ -60,8 +60,8 @@ impl Publisher {
     /// # Errors
     ///
     /// The account may not create the channel.
-    pub(crate) fn start(&self, publication: Publication, account: Option<&Arc<Account>>) -> Result<Started, Status> {
-        let Publication { channel, drafts, min_replicas } = publication;
+    pub(crate) fn start(&self, batch: Batch, account: Option<&Arc<Account>>) -> Result<Started, Status> {
+        let Batch { channel, drafts, min_replicas } = batch;
         let channel = channel.into_inner();
         let publish = || self.0.broker.publish(&channel, drafts, min_replicas);
         let published = self.0.new_channels.publish(&channel, account, publish)?;
@@ -73,13 +73,13 @@ impl Publisher {
     pub(crate) fn publish<T: Send + 'static>(
         &self,
         context: &CallContext,
-        checked: Result<Publication, Status>,
+        checked: Result<Batch, Status>,
         counted: Publish,
         answer: fn(Responder, Vec<Receipt>) -> Result<T, Status>,
     ) -> impl Future<Output = Result<T, Status>> + Send + use<T> {
-        let started = checked.and_then(|publication| match self.0.shutdown.is_cancelled() {
+        let started = checked.and_then(|batch| match self.0.shutdown.is_cancelled() {
             true => Err(status::draining(Call::Publish)),
-            false => self.start(publication, context.account()),
+            false => self.start(batch, context.account()),
         });
         async move {
             let answered = match started {

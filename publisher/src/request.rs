@@ -37,9 +37,9 @@ pub(crate) struct Terms<'a> {
     pub(crate) sender: Sender<'a>,
 }
 
-/// Messages of one channel that are to be published together.
+/// Messages of one channel that are published by one call of the broker: all of them, or none.
 #[derive(Debug)]
-pub(crate) struct Publication {
+pub(crate) struct Batch {
     /// Their channel, on which the caller may publish.
     pub(crate) channel: AllowedChannel,
     /// The messages.
@@ -71,9 +71,9 @@ impl RequestPath {
 }
 
 /// Reads one message.
-pub(crate) fn single(request: PublishRequest, terms: Terms<'_>, path: RequestPath) -> Result<Publication, Status> {
+pub(crate) fn single(request: PublishRequest, terms: Terms<'_>, path: RequestPath) -> Result<Batch, Status> {
     let (channel, draft, min_replicas) = one(request, terms, path, None, &mut Ids::default())?;
-    Ok(Publication { channel, drafts: vec![draft], min_replicas })
+    Ok(Batch { channel, drafts: vec![draft], min_replicas })
 }
 
 /// The same in its parts, for a caller that joins them. `known` is a channel that is likely the same.
@@ -93,7 +93,7 @@ pub(crate) fn one(
 }
 
 /// Reads a batch: one channel, at most so many messages and bytes, and the greatest of their `min_replicas`.
-pub(crate) fn batch(batch: PublishBatchRequest, terms: Terms<'_>) -> Result<Publication, Status> {
+pub(crate) fn batch(batch: PublishBatchRequest, terms: Terms<'_>) -> Result<Batch, Status> {
     let count = batch.requests.len();
     if count == 0 {
         return Err(status::invalid_because(reason::BATCH_EMPTY, "requests", "it has no messages"));
@@ -102,19 +102,19 @@ pub(crate) fn batch(batch: PublishBatchRequest, terms: Terms<'_>) -> Result<Publ
         return Err(status::batch_too_long(count));
     }
     let channel = channel(&batch.channel, terms, || "channel".to_owned())?;
-    let mut publication = Publication { channel, drafts: Vec::with_capacity(count), min_replicas: 0 };
+    let mut checked = Batch { channel, drafts: Vec::with_capacity(count), min_replicas: 0 };
     let mut ids = Ids::default();
     for (index, request) in batch.requests.into_iter().enumerate() {
         let path = RequestPath::Batch(index);
-        if !request.channel.is_empty() && request.channel != publication.channel.as_str() {
+        if !request.channel.is_empty() && request.channel != checked.channel.as_str() {
             let text = "it differs from the batch's channel; a batch has one channel";
             return Err(status::invalid_because(reason::CHANNELS_DIFFER, path.field("channel"), text));
         }
-        publication.min_replicas = publication.min_replicas.max(min_replicas(request.min_replicas, path)?);
-        publication.drafts.push(draft(request, terms.sender, path, &mut ids)?);
+        checked.min_replicas = checked.min_replicas.max(min_replicas(request.min_replicas, path)?);
+        checked.drafts.push(draft(request, terms.sender, path, &mut ids)?);
     }
-    check_batch_size(&publication.drafts)?;
-    Ok(publication)
+    check_batch_size(&checked.drafts)?;
+    Ok(checked)
 }
 
 fn channel(name: &str, terms: Terms<'_>, field: impl Fn() -> String) -> Result<AllowedChannel, Status> {

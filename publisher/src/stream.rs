@@ -38,7 +38,7 @@ use self::under_way::{Answered, Burst, State, UnderWay};
 use crate::{
     answer::encode_error,
     publisher::{Publisher, charge},
-    request::{self, AllowedChannel, Ids, Publication, RequestPath},
+    request::{self, AllowedChannel, Batch, Ids, RequestPath},
 };
 
 mod under_way;
@@ -121,7 +121,7 @@ impl Answers {
         let counted = Publish::begin(1);
         self.messages_under_way += 1;
         self.bytes_under_way += bytes;
-        let known = self.burst.as_ref().map(|burst| &burst.channel);
+        let known = self.burst.as_ref().map(Burst::channel);
         let checked = match message.request {
             Some(request) => charge(&self.call, 1, || bytes).and_then(|()| {
                 let terms = self.publisher.terms(self.call.caller(), &self.rights);
@@ -135,8 +135,8 @@ impl Answers {
             }
             Ok((channel, draft, min_replicas)) => {
                 self.start_burst();
-                let publication = Publication { channel, drafts: vec![draft], min_replicas };
-                self.publish(publication, bytes, vec![counted]);
+                let batch = Batch { channel, drafts: vec![draft], min_replicas };
+                self.publish(batch, bytes, vec![counted]);
             }
             Err(status) => {
                 self.start_burst();
@@ -151,18 +151,17 @@ impl Answers {
             self.start_burst();
         }
         let burst = self.burst.get_or_insert_with(|| Burst::of(channel));
-        burst.bytes += bytes;
-        burst.drafts.push(draft);
-        burst.counted.push(counted);
+        burst.push(draft, bytes, counted);
     }
 
     fn start_burst(&mut self) {
-        let Some(Burst { channel, drafts, bytes, counted }) = self.burst.take() else { return };
-        self.publish(Publication { channel, drafts, min_replicas: 0 }, bytes, counted);
+        let Some(burst) = self.burst.take() else { return };
+        let (batch, bytes, counted) = burst.into_parts();
+        self.publish(batch, bytes, counted);
     }
 
-    fn publish(&mut self, publication: Publication, bytes: usize, counted: Vec<Publish>) {
-        let state = match self.publisher.start(publication, self.call.account()) {
+    fn publish(&mut self, batch: Batch, bytes: usize, counted: Vec<Publish>) {
+        let state = match self.publisher.start(batch, self.call.account()) {
             Ok((channel, published)) => State::Started(channel, published),
             Err(status) => State::Refused(status),
         };

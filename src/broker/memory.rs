@@ -299,13 +299,13 @@ impl Inner {
             Some(fresh) => fresh,
             None => core.channels.get_mut(name).expect("it was there a moment ago, under the same lock"),
         };
-        let plan = channel.plan(&self.retention, incoming, now_ms)?;
+        let append = channel.prepare(&self.retention, incoming, now_ms)?;
         let before = if known { channel.cost() } else { 0 };
-        let after = channel.cost_after(&self.retention, &plan);
+        let after = channel.cost_after(&self.retention, &append);
         if after > before && core.bytes - before + after > self.bounds.bytes {
             return Err(Error::Full("its memory is used up"));
         }
-        let answer = channel.apply(&self.retention, incoming, plan);
+        let answer = channel.apply(&self.retention, incoming, append);
         core.bytes = core.bytes - before + channel.cost();
         if let Some(fresh) = fresh {
             core.channels.insert(name.clone(), fresh);

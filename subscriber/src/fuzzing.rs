@@ -13,7 +13,7 @@ use tidings::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::request::{Plan, Start, Terms, newest_first, page_size, plan};
+use crate::request::{Start, StreamOptions, Terms, newest_first, page_size, stream_options};
 
 /// What a status may take of the headers in which it travels, where clients allow 8 KiB.
 const STATUS_BYTES: usize = 4 << 10;
@@ -25,8 +25,8 @@ pub fn check_request(bytes: &[u8]) {
     let names = Names::new("tidings", "channel1").expect("valid");
     if kind % 2 == 0 {
         let Ok(request) = StreamMessagesRequest::decode(bytes) else { return };
-        match plan(&request, Terms { names: &names, rights: &Rights::all() }) {
-            Ok(plan) => check_plan(&request, &plan),
+        match stream_options(&request, Terms { names: &names, rights: &Rights::all() }) {
+            Ok(options) => check_options(&request, &options),
             Err(status) => check_refusal(&status),
         }
     } else {
@@ -41,12 +41,12 @@ pub fn check_request(bytes: &[u8]) {
     }
 }
 
-fn check_plan(request: &StreamMessagesRequest, plan: &Plan) {
-    assert!(plan.heartbeat.is_none_or(|every| (HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&every)), "{plan:?}");
-    assert_eq!(matches!(*plan.topic, Topic::Pattern(_)), !request.pattern.is_empty());
+fn check_options(request: &StreamMessagesRequest, options: &StreamOptions) {
+    assert!(options.heartbeat.is_none_or(|every| (HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&every)), "{options:?}");
+    assert_eq!(matches!(*options.topic, Topic::Pattern(_)), !request.pattern.is_empty());
     let starts = [request.earliest, request.since.is_some(), request.last != 0, !request.after.is_empty()];
     assert!(starts.iter().filter(|is_set| **is_set).count() <= 1);
-    match &plan.start {
+    match &options.start {
         Start::Now => assert!(!starts.contains(&true)),
         Start::Earliest => assert!(request.earliest),
         Start::Since(time_ms) => {
@@ -58,12 +58,12 @@ fn check_plan(request: &StreamMessagesRequest, plan: &Plan) {
         }
         Start::Last(count) => assert!(*count > 0 && *count == i64::from(request.last)),
         Start::After(mark) => {
-            let Topic::Channel(channel) = &*plan.topic else { panic!("of one channel") };
+            let Topic::Channel(channel) = &*options.topic else { panic!("of one channel") };
             assert_eq!(cursor::decode_for(&request.after[0], channel), Ok(*mark));
             assert!(request.after.len() == 1);
         }
         Start::AfterStream(whole, newer) => {
-            let Topic::Pattern(pattern) = &*plan.topic else { panic!("a channel has no whole stream") };
+            let Topic::Pattern(pattern) = &*options.topic else { panic!("a channel has no whole stream") };
             assert!(whole.channels.iter().all(|(channel, _)| pattern.matches(channel.as_str())));
             assert!(whole.channels.len() + whole.unnamed.len() <= CURSOR_CHANNELS && newer.len() <= AFTER_CURSORS);
             for ((owner, mark), text) in newer.iter().zip(&request.after[1..]) {

@@ -132,18 +132,18 @@ impl ServerStreaming for StreamMessages {
             if drain.has_begun() {
                 return Err(drain.status(context.call()));
             }
-            let plan = request::plan(&request, subscriber.terms(&context.caller().rights()))?;
-            let followed = match &*plan.topic {
+            let options = request::stream_options(&request, subscriber.terms(&context.caller().rights()))?;
+            let followed = match &*options.topic {
                 Topic::Pattern(pattern) => context.follow(pattern.as_str())?,
                 Topic::Channel(_) => None,
             };
             // When it is open, its subscription is confirmed.
             let session = tokio::select! {
-                opened = Session::open(&subscriber.source, &plan, &context) => opened?,
+                opened = Session::open(&subscriber.source, &options, &context) => opened?,
                 () = drain.begun() => return Err(drain.status(context.call())),
             };
-            let revoked = revoked(context.caller().clone(), plan.topic);
-            Ok(Events::new(session, plan.heartbeat, drain.clone(), revoked, followed))
+            let revoked = revoked(context.caller().clone(), options.topic);
+            Ok(Events::new(session, options.heartbeat, drain.clone(), revoked, followed))
         }
     }
 }

@@ -24,9 +24,9 @@ pub(crate) struct Terms<'a> {
     pub(crate) rights: &'a Rights,
 }
 
-/// A stream, as asked for.
+/// What is asked of a stream.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct StreamOptions {
     /// What the caller may follow.
     pub(crate) topic: Allowed<Read, Topic>,
     pub(crate) start: Start,
@@ -52,7 +52,7 @@ pub(crate) enum Start {
 }
 
 /// Checks a `StreamMessagesRequest`.
-pub(crate) fn plan(request: &pb::StreamMessagesRequest, terms: Terms<'_>) -> Result<Plan, Status> {
+pub(crate) fn stream_options(request: &pb::StreamMessagesRequest, terms: Terms<'_>) -> Result<StreamOptions, Status> {
     let topic = topic(request, terms)?;
     let start = start(request, &topic, terms.names)?;
     let fail_on_gap = match pb::OnGap::try_from(request.on_gap) {
@@ -61,7 +61,7 @@ pub(crate) fn plan(request: &pb::StreamMessagesRequest, terms: Terms<'_>) -> Res
         Err(_) => return Err(status::invalid("on_gap", "it is no value that this server knows")),
     };
     let heartbeat = heartbeat(request.heartbeat_interval.as_ref(), &topic)?;
-    Ok(Plan { topic, start, fail_on_gap, heartbeat })
+    Ok(StreamOptions { topic, start, fail_on_gap, heartbeat })
 }
 
 fn topic(request: &pb::StreamMessagesRequest, terms: Terms<'_>) -> Result<Allowed<Read, Topic>, Status> {

@@ -6,11 +6,11 @@ use tonic_types::StatusExt as _;
 use super::*;
 
 /// What becomes of a request of a caller who may do everything.
-fn single(request: PublishRequest, path: RequestPath) -> Result<Publication, Status> {
+fn single(request: PublishRequest, path: RequestPath) -> Result<Batch, Status> {
     super::single(request, Terms { names: &names(), rights: &Rights::all(), sender: Sender::Unasked }, path)
 }
 
-fn batch(batch: PublishBatchRequest) -> Result<Publication, Status> {
+fn batch(batch: PublishBatchRequest) -> Result<Batch, Status> {
     super::batch(batch, Terms { names: &names(), rights: &Rights::all(), sender: Sender::Unasked })
 }
 
@@ -30,7 +30,7 @@ fn with_attributes(pairs: impl IntoIterator<Item = (String, String)>) -> Publish
     PublishRequest { attributes: pairs.into_iter().collect(), ..text("hello") }
 }
 
-fn accept(request: PublishRequest) -> Publication {
+fn accept(request: PublishRequest) -> Batch {
     single(request, RequestPath::Whole).expect("accepted")
 }
 
@@ -126,7 +126,7 @@ fn json_is_kept_as_it_was_sent_but_for_the_space_around_it() {
 fn the_limits_themselves_are_allowed() {
     let pairs = (0..64).map(|i| (format!("{i:0128}"), "v".repeat(1024)));
     let request = PublishRequest { ordering_key: "k".repeat(255), min_replicas: 16, ..with_attributes(pairs) };
-    let Publication { channel, drafts, min_replicas } = accept(request);
+    let Batch { channel, drafts, min_replicas } = accept(request);
     assert_eq!((channel.as_str(), min_replicas, drafts[0].attributes.len()), ("channel1", 16, 64));
     assert!(drafts[0].attributes.is_sorted());
     accept(PublishRequest { channel: "n".repeat(255), ..text("hello") });

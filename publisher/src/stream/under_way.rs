@@ -17,23 +17,44 @@ use tidings::{
 };
 use tonic::Status;
 
-use crate::{answer::Responder, request::AllowedChannel};
+use crate::{
+    answer::Responder,
+    request::{AllowedChannel, Batch},
+};
 
-/// Neighbours that go to the broker together.
+/// Neighbours of a stream that go to the broker together: a batch that may still grow.
 pub(super) struct Burst {
-    pub(super) channel: AllowedChannel,
-    pub(super) drafts: Vec<Draft>,
-    pub(super) bytes: usize,
-    pub(super) counted: Vec<Publish>,
+    batch: Batch,
+    /// Of their requests.
+    bytes: usize,
+    /// One for each message.
+    counted: Vec<Publish>,
 }
 
 impl Burst {
     pub(super) fn of(channel: AllowedChannel) -> Self {
-        Self { channel, drafts: Vec::new(), bytes: 0, counted: Vec::new() }
+        Self { batch: Batch { channel, drafts: Vec::new(), min_replicas: 0 }, bytes: 0, counted: Vec::new() }
     }
 
+    pub(super) fn channel(&self) -> &AllowedChannel {
+        &self.batch.channel
+    }
+
+    /// Whether a message of so many bytes may join it.
     pub(super) fn takes(&self, channel: &AllowedChannel, bytes: usize) -> bool {
-        self.channel == *channel && self.drafts.len() < BURST_MESSAGES && self.bytes + bytes <= BURST_BYTES
+        let has_room = self.batch.drafts.len() < BURST_MESSAGES && self.bytes + bytes <= BURST_BYTES;
+        has_room && self.batch.channel == *channel
+    }
+
+    pub(super) fn push(&mut self, draft: Draft, bytes: usize, counted: Publish) {
+        self.bytes += bytes;
+        self.batch.drafts.push(draft);
+        self.counted.push(counted);
+    }
+
+    /// The batch, the bytes of its requests, and what counts its messages.
+    pub(super) fn into_parts(self) -> (Batch, usize, Vec<Publish>) {
+        (self.batch, self.bytes, self.counted)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One channel of the embedded broker: its log, numbers and remembered ids. A plain value without a clock or a lock.
 //!
-//! To publish takes two steps, so that a call is carried out as a whole or not at all: a [`Plan`] finds everything that
-//! can refuse it and changes nothing, [`Channel::apply`] can't fail.
+//! To publish takes two steps, so that a call is carried out as a whole or not at all: an [`Append`] finds everything
+//! that can refuse it and changes nothing, [`Channel::apply`] can't fail.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -27,8 +27,8 @@ pub(super) struct Incoming {
     pub(super) encoded: Encoded,
 }
 
-/// The effect of a call: for each message the sequence number that it gets, or has already.
-pub(super) struct Plan {
+/// What a call is to write: for each message the sequence number that it gets, or has already.
+pub(super) struct Append {
     time_ms: i64,
     numbers: Vec<(Known, bool)>,
     added: usize,
@@ -63,18 +63,18 @@ impl Channel {
         CHANNEL_COST + self.log_bytes + self.log.len() * MESSAGE_COST + self.ids.len() * ID_COST
     }
 
-    /// A lower bound of its size after a plan, once the new messages have pushed out old ones.
-    pub(super) fn cost_after(&self, retention: &Retention, plan: &Plan) -> usize {
-        if plan.added == 0 {
+    /// A lower bound of its size after an append, once the new messages have pushed out old ones.
+    pub(super) fn cost_after(&self, retention: &Retention, append: &Append) -> usize {
+        if append.added == 0 {
             return self.cost();
         }
-        let ids = (self.ids.len() + plan.added_ids) * ID_COST;
+        let ids = (self.ids.len() + append.added_ids) * ID_COST;
         if retention.max_messages == 0 {
             return CHANNEL_COST + ids;
         }
-        let (gone, gone_bytes) = self.excess(retention, plan.time_ms, plan.added, plan.added_bytes);
-        let messages = self.log.len() - gone + plan.added;
-        CHANNEL_COST + ids + self.log_bytes - gone_bytes + plan.added_bytes + messages * MESSAGE_COST
+        let (gone, gone_bytes) = self.excess(retention, append.time_ms, append.added, append.added_bytes);
+        let messages = self.log.len() - gone + append.added;
+        CHANNEL_COST + ids + self.log_bytes - gone_bytes + append.added_bytes + messages * MESSAGE_COST
     }
 
     pub(super) fn head(&self, retention: &Retention, data_set: DataSet) -> Head {
@@ -96,46 +96,51 @@ impl Channel {
     }
 
     /// Finds each message's sequence number, and whether the call may be carried out.
-    pub(super) fn plan(&mut self, retention: &Retention, incoming: &[Incoming], now_ms: i64) -> Result<Plan, Error> {
+    pub(super) fn prepare(
+        &mut self,
+        retention: &Retention,
+        incoming: &[Incoming],
+        now_ms: i64,
+    ) -> Result<Append, Error> {
         let time_ms = now_ms.max(self.time_ms);
         self.ids.turn(time_ms, retention.dedup_window_ms);
-        let mut plan =
-            Plan { time_ms, numbers: Vec::with_capacity(incoming.len()), added: 0, added_ids: 0, added_bytes: 0 };
+        let mut append =
+            Append { time_ms, numbers: Vec::with_capacity(incoming.len()), added: 0, added_ids: 0, added_bytes: 0 };
         let mut earlier = HashMap::new();
         for message in incoming {
             if let Some(key) = &message.dedup {
                 let known = self.ids.get(key).or_else(|| earlier.get(key).copied());
                 if let Some(known) = known {
-                    plan.numbers.push((known, true));
+                    append.numbers.push((known, true));
                     continue;
                 }
             }
-            plan.added += 1;
-            plan.added_bytes += message.encoded.len();
-            let known = Known { sequence: self.last + plan.added as i64, time_ms };
-            plan.numbers.push((known, false));
+            append.added += 1;
+            append.added_bytes += message.encoded.len();
+            let known = Known { sequence: self.last + append.added as i64, time_ms };
+            append.numbers.push((known, false));
             if let Some(key) = message.dedup {
-                plan.added_ids += 1;
+                append.added_ids += 1;
                 earlier.insert(key, known);
             }
         }
-        match self.ids.has_room(plan.added_ids, retention.dedup_max_ids) {
-            true => Ok(plan),
+        match self.ids.has_room(append.added_ids, retention.dedup_max_ids) {
+            true => Ok(append),
             false => Err(Error::TooManyIds { limit: retention.dedup_max_ids }),
         }
     }
 
-    /// Carries out a plan that was made under the same lock. Returns the receipts, and the JSON of new messages.
+    /// Carries out an append that was prepared under the same lock. Returns the receipts, and the JSON of new messages.
     pub(super) fn apply(
         &mut self,
         retention: &Retention,
         incoming: &[Incoming],
-        plan: Plan,
+        append: Append,
     ) -> (Vec<Receipt>, Vec<Bytes>) {
         let mut receipts = Vec::with_capacity(incoming.len());
-        let mut published = Vec::with_capacity(plan.added);
-        let stamp = Stamp::new(plan.time_ms, self.epoch);
-        for (message, (known, duplicate)) in incoming.iter().zip(plan.numbers) {
+        let mut published = Vec::with_capacity(append.added);
+        let stamp = Stamp::new(append.time_ms, self.epoch);
+        for (message, (known, duplicate)) in incoming.iter().zip(append.numbers) {
             let Known { sequence, time_ms } = known;
             receipts.push(Receipt { id: message.id, epoch: self.epoch, sequence, time_ms, duplicate, replicas: 0 });
             if duplicate {
@@ -154,7 +159,7 @@ impl Channel {
         }
         // Repeats alone change nothing.
         if !published.is_empty() {
-            self.trim(retention, plan.time_ms);
+            self.trim(retention, append.time_ms);
         }
         (receipts, published)
     }

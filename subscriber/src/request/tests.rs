@@ -9,8 +9,8 @@ fn names() -> Names {
 }
 
 /// What becomes of a request of a caller who may do everything.
-fn plan(request: &pb::StreamMessagesRequest) -> Result<Plan, Status> {
-    super::plan(request, Terms { names: &names(), rights: &Rights::all() })
+fn options(request: &pb::StreamMessagesRequest) -> Result<StreamOptions, Status> {
+    super::stream_options(request, Terms { names: &names(), rights: &Rights::all() })
 }
 
 /// The field that is blamed for a request that is invalid.
@@ -20,7 +20,7 @@ fn blamed(request: &pb::StreamMessagesRequest) -> String {
 
 /// The field that is blamed for a request refused with `code`.
 fn refused(request: &pb::StreamMessagesRequest, code: Code) -> String {
-    let status = plan(request).expect_err("it should be refused");
+    let status = options(request).expect_err("it should be refused");
     assert_eq!(status.code(), code, "{status:?}");
     let details = status.get_error_details();
     assert_eq!(details.error_info().expect("ErrorInfo").domain, "tidings");
@@ -39,17 +39,17 @@ fn stream_cursor(pattern: &str) -> String {
 
 #[test]
 fn an_empty_request_follows_the_default_channel_from_now_on() {
-    let plan = plan(&pb::StreamMessagesRequest::default()).expect("valid");
-    assert!(matches!(&*plan.topic, Topic::Channel(channel) if channel.as_str() == "channel1"));
-    assert_eq!((plan.start, plan.fail_on_gap, plan.heartbeat), (Start::Now, false, None));
+    let options = options(&pb::StreamMessagesRequest::default()).expect("valid");
+    assert!(matches!(&*options.topic, Topic::Channel(channel) if channel.as_str() == "channel1"));
+    assert_eq!((options.start, options.fail_on_gap, options.heartbeat), (Start::Now, false, None));
 }
 
 #[test]
 fn a_pattern_has_a_heartbeat_by_itself() {
     let request = pb::StreamMessagesRequest { pattern: "o.*".to_owned(), ..Default::default() };
-    assert_eq!(plan(&request).expect("valid").heartbeat, Some(HEARTBEAT_PATTERN));
+    assert_eq!(options(&request).expect("valid").heartbeat, Some(HEARTBEAT_PATTERN));
     let off = pb::StreamMessagesRequest { heartbeat_interval: Some(prost_types::Duration::default()), ..request };
-    assert_eq!(plan(&off).expect("valid").heartbeat, None);
+    assert_eq!(options(&off).expect("valid").heartbeat, None);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn bad_fields_are_named() {
 fn a_pattern_resumes_after_a_whole_stream_cursor_first() {
     let resume = |after: Vec<String>| pb::StreamMessagesRequest { pattern: "o.*".into(), after, ..Default::default() };
     let good = resume(vec![stream_cursor("o.*"), channel_cursor("o.1", 3), channel_cursor("o.1", 5)]);
-    let Start::AfterStream(_, newer) = plan(&good).expect("valid").start else { panic!("another start") };
+    let Start::AfterStream(_, newer) = options(&good).expect("valid").start else { panic!("another start") };
     assert_eq!(newer.len(), 2);
     assert_eq!(blamed(&resume(vec![channel_cursor("o.1", 3)])), "after[0]");
     assert_eq!(blamed(&resume(vec![stream_cursor("p.*")])), "after[0]");

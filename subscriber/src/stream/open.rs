@@ -28,15 +28,15 @@ use super::{
     start::start,
     unstarted::Unstarted,
 };
-use crate::request::{Plan, Start};
+use crate::request::{Start, StreamOptions};
 
 impl Session {
     /// Opens a stream. When this returns, its subscription is confirmed: whatever is published from now on, arrives.
-    pub(crate) async fn open(source: &Source, plan: &Plan, context: &CallContext) -> Result<Self, Status> {
+    pub(crate) async fn open(source: &Source, options: &StreamOptions, context: &CallContext) -> Result<Self, Status> {
         let Source { broker, hub, .. } = source;
-        let follower = hub.follow(plan.topic.clone()).await?;
+        let follower = hub.follow(options.topic.clone()).await?;
         let mut unstarted = Unstarted::default();
-        let positions = match &*plan.topic {
+        let positions = match &*options.topic {
             Topic::Channel(channel) => {
                 // The head as the live side sees it: all that comes after it is in the feed.
                 let head = hub.check(channel).await?;
@@ -45,22 +45,23 @@ impl Session {
                     Some(head) => head.data_set,
                     None => broker.data_set().await.map_err(unavailable)?.data_set,
                 };
-                let track = start(broker, channel, head.as_ref(), data_set, &plan.start).await.map_err(unavailable)?;
+                let track =
+                    start(broker, channel, head.as_ref(), data_set, &options.start).await.map_err(unavailable)?;
                 Positions::of_channel(channel, track, data_set)
             }
             Topic::Pattern(pattern) => {
-                let (positions, unreadable) = everywhere(source, pattern, &plan.start, context).await?;
+                let (positions, unreadable) = everywhere(source, pattern, &options.start, context).await?;
                 for (channel, error) in unreadable {
                     hub.unreadable(&channel, error).await;
-                    unstarted.add(channel, &plan.start);
+                    unstarted.add(channel, &options.start);
                 }
                 positions
             }
         };
         // Whoever starts now has nothing to catch up with, whatever the log has got since.
-        let channels = if plan.start == Start::Now { VecDeque::new() } else { positions.channels() };
+        let channels = if options.start == Start::Now { VecDeque::new() } else { positions.channels() };
         let catch_up = CatchUp::new(source.clone(), channels, unstarted);
-        Ok(Self::new(follower, Delivery::new(positions, plan.fail_on_gap), catch_up))
+        Ok(Self::new(follower, Delivery::new(positions, options.fail_on_gap), catch_up))
     }
 }
 
@@ -73,7 +74,7 @@ fn unavailable(error: Error) -> Status {
 async fn everywhere(
     source: &Source,
     pattern: &Pattern,
-    plan: &Start,
+    from: &Start,
     context: &CallContext,
 ) -> Result<(Positions, Vec<(ChannelName, Error)>), Status> {
     let broker = &source.broker;
@@ -88,12 +89,12 @@ async fn everywhere(
     let registered = channels.len();
     let mut held = context.positions(registered)?;
     let is_wide = channels.len() > HEADS_PER_READ
-        || matches!(plan, Start::AfterStream(whole, newer) if !newer.is_empty() || whole.channels.len() > HEADS_PER_READ);
+        || matches!(from, Start::AfterStream(whole, newer) if !newer.is_empty() || whole.channels.len() > HEADS_PER_READ);
     let _turn = if is_wide { Some(turn(&source.wide).await?) } else { None };
     let mut tracks = HashMap::with_capacity(channels.len());
     let mut unseen = Unseen::default();
     let mut unreadable = Vec::new();
-    if let Start::AfterStream(whole, newer) = plan {
+    if let Start::AfterStream(whole, newer) = from {
         let rights = context.caller().rights();
         (tracks, unseen) = after(source, &rights, pattern, channels, whole, newer).await?;
     } else {
@@ -101,7 +102,7 @@ async fn everywhere(
             let heads = broker.heads(some).await.map_err(unavailable)?;
             for (channel, head) in some.iter().zip(heads) {
                 let started = match head {
-                    Ok(head) => start(broker, channel, head.as_ref(), data_set, plan).await,
+                    Ok(head) => start(broker, channel, head.as_ref(), data_set, from).await,
                     Err(error) => Err(error),
                 };
                 match started {
@@ -116,7 +117,7 @@ async fn everywhere(
     if let Some(held) = &mut held {
         held.grow(tracks.len().saturating_sub(registered))?;
     }
-    let not_before_ms = match plan {
+    let not_before_ms = match from {
         Start::Since(time_ms) => Some(*time_ms),
         _ => None,
     };
