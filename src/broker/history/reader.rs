@@ -1,39 +1,20 @@
 //! One reader of one channel: what follows its position, and what of it is lost.
 
-use self::{origin::Origin, pasts::Pasts, reported::Reported};
-use super::{EpochStart, Gap, GapReason, Head, Loss};
+pub use self::next::{Absence, Next};
+use self::{
+    lost::{has_losses, trimmed, trimmed_to},
+    origin::Origin,
+    reports::Reports,
+};
+use super::{EpochStart, Gap, GapReason, Head};
 use crate::message::{DataSet, Epoch, Lineage, Mark, Position};
 
+mod lost;
+mod next;
 mod origin;
 mod pasts;
 mod reported;
-
-/// What a reader does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// The reader has all there is.
-    End,
-    /// The log holds what follows, in the reader's epoch, from its position up to this sequence.
-    Read {
-        /// Inclusive.
-        to: i64,
-    },
-    /// Messages are gone. The reader's position is already after them, or after the first of several losses.
-    Gap(Gap),
-    /// The reader's epoch is older than the head's list, or of a history that is gone: whether the reader's own is
-    /// whole is decided by the message at its position. See [`Reader::settle`].
-    Unlisted,
-}
-
-/// What a reader must know where a channel has neither head nor log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Absence {
-    /// The reader's last message is so old, by the broker's own clock, that head and log are gone by age, which is no
-    /// loss. Believed only where the data set is still the one that the reader knew.
-    pub expired: bool,
-    /// The present data set, if it is known.
-    pub data_set: Option<DataSet>,
-}
+mod reports;
 
 /// One reader of one channel: its position, the history of that position, and what it has reported.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,11 +25,8 @@ pub struct Reader {
     origin: Origin,
     /// The data set in which the reader last saw the channel, or saw that it was not there.
     data_set: Option<DataSet>,
-    /// What was reported to be lost: the same loss may be met again, in a head that fell below the reader and in the
-    /// epoch that follows.
-    reported: Reported,
-    /// What the reader was before it met servers that did not have the channel.
-    pasts: Pasts,
+    /// What was reported to be lost.
+    reports: Reports,
     /// Where it was before it fell back within an epoch, or came back to one.
     fell_from: Position,
     /// Its position, where that is of an epoch older than the head's list and the log was seen to lead on from there.
@@ -167,7 +145,7 @@ impl Reader {
     pub fn awaits_epoch(&self) -> bool {
         self.position
             .epoch
-            .is_some_and(|epoch| self.reported.beyond(epoch, self.position.sequence) > self.position.sequence)
+            .is_some_and(|epoch| self.reports.beyond(epoch, self.position.sequence) > self.position.sequence)
     }
 
     /// Where the reader was before it fell back within an epoch, or how far it once had the one that it came back to.
@@ -232,9 +210,8 @@ impl Reader {
         let oldest = head.epochs.first()?;
         let sequence = self.position.sequence;
         let beyond = own.map(|own| (own, oldest.first.max(sequence + 1), oldest.previous_end));
-        let named = head.losses.iter().filter(|loss| loss.began == oldest.epoch);
-        let named = named.map(|loss| (loss.epoch, loss.from, loss.to));
-        let first = self.first_unreported(beyond.into_iter().chain(named));
+        let losses = beyond.into_iter().chain(lost::found_out(head, oldest.epoch));
+        let first = self.reports.first_unreported(losses);
         // While there is more to report, the reader's epoch is not listed, and this is asked once more.
         if !first.is_some_and(|(_, more)| more) {
             self.position = Position::new(oldest.epoch, sequence);
@@ -260,7 +237,7 @@ impl Reader {
             return None;
         }
         // What was reported from there on has been replaced by other messages, which must be read.
-        self.reported.cut(epoch, from);
+        self.reports.cut(epoch, from);
         if had < from {
             return None;
         }
@@ -294,9 +271,8 @@ impl Reader {
         }
         let first = head.epochs[0];
         // What was lost at a later beginning, of which the list knows none before, is reported there.
-        let later = |loss: &&Loss| loss.began == first.epoch && first.first <= 1;
-        let losses = head.losses.iter().filter(later).map(|loss| (loss.epoch, loss.from, loss.to));
-        if let Some(((epoch, from, to), more)) = self.first_unreported(losses) {
+        let losses = lost::found_out(head, first.epoch).filter(|_| first.first <= 1);
+        if let Some(((epoch, from, to), more)) = self.reports.first_unreported(losses) {
             // After the last of them the reader is past the beginning, also where it resumes by its cursor.
             let resume = if more { Position::START } else { Position::new(first.epoch, 0) };
             self.position = resume;
@@ -306,7 +282,7 @@ impl Reader {
         let (known, present) = (self.data_set?, head.data_set?);
         self.data_set = Some(present);
         // Where receipts said what was lost, that is all there was.
-        if known == present || !self.reported.0.is_empty() {
+        if known == present || !self.reports.is_empty() {
             return None;
         }
         Some(Gap::lost(None, 1, 0, Position::START))
@@ -324,7 +300,8 @@ impl Reader {
         // Also what expired may be there yet, on a server whose clock is late.
         let has_expired = absence.expired && is_same;
         self.leave(!has_expired);
-        (self.position, self.reported) = (Position::START, Reported::default());
+        self.position = Position::START;
+        self.reports.begin();
         if has_expired {
             return Next::End;
         }
@@ -340,7 +317,7 @@ impl Reader {
         let (common, own_first) = match self.origin.exit(own, head) {
             Some(common) => (common, None),
             // What came after a server that did not have the channel has nothing in common with what was before that.
-            None => (self.recall(head)?, Some(1)),
+            None => (self.reports.recall(head)?, Some(1)),
         };
         // An epoch without a message has lost none: what was lost is of the one before.
         let named = match self.origin.lineage(Some(own)) {
@@ -354,7 +331,7 @@ impl Reader {
         // What it read of the fork is not read again, where a server has that after all.
         for (epoch, first, last) in stages {
             if head.index_of(epoch).is_none() {
-                self.reported.add(epoch, first, last);
+                self.reports.add(epoch, first, last);
             }
         }
         Some(gap)
@@ -365,9 +342,9 @@ impl Reader {
     fn go_to(&mut self, head: &Head, (index, had): (usize, i64)) {
         let epoch = head.epochs[index].epoch;
         self.fell_from = Position::new(epoch, had);
-        let had = self.reported.beyond(epoch, had);
+        let had = self.reports.beyond(epoch, had);
         let sequence = had.min(head.last_of(index));
-        self.reported.add(epoch, sequence + 1, had);
+        self.reports.add(epoch, sequence + 1, had);
         self.position = Position::new(epoch, sequence);
         self.learn(head, index);
     }
@@ -378,28 +355,20 @@ impl Reader {
         if self.position != Position::START {
             return;
         }
-        if let Some(common) = self.recall(head) {
+        if let Some(common) = self.reports.recall(head) {
             self.go_to(head, common);
         }
     }
 
-    /// The last epoch that the reader was in before it met a server without the channel, and that this head has: by its
-    /// index there, and where the reader left it. What it reported then counts again.
-    fn recall(&mut self, head: &Head) -> Option<(usize, i64)> {
-        let (common, reported) = self.pasts.recall(head)?;
-        self.reported.add_all(reported);
-        Some(common)
-    }
-
     /// Remembers what the reader is, before it loses its position; `is_reported`: it reports all that follows as lost.
     fn leave(&mut self, is_reported: bool) {
-        self.pasts.remember(self.position, self.origin.clone(), self.reported.clone(), is_reported);
+        self.reports.leave(self.position, self.origin.clone(), is_reported);
     }
 
     /// What was read or reported of an epoch is not read again, where a server has it after all.
     fn pass_over_reported(&mut self, own: Epoch, end: i64) {
         if self.position.epoch == Some(own) {
-            let reported = self.reported.beyond(own, self.position.sequence).min(end);
+            let reported = self.reports.beyond(own, self.position.sequence).min(end);
             self.position.sequence = self.position.sequence.max(reported);
         }
     }
@@ -416,19 +385,8 @@ impl Reader {
     /// beyond, then what was found out when the next one began.
     fn cross(&mut self, head: &Head, own: Epoch, successor: &EpochStart) -> Option<Gap> {
         let resume = Position::new(successor.epoch, successor.first - 1);
-        let (mut from, mut to) = (successor.first, self.position.sequence.max(successor.previous_end));
-        // Of the old one there may be two, one within and one beyond its end, which are one.
-        let mut later: Vec<_> = head.losses.iter().filter(|loss| loss.began == successor.epoch).collect();
-        later.retain(|loss| {
-            let is_one = loss.epoch == own && from <= to && loss.from <= to + 1 && from <= loss.to + 1;
-            if is_one {
-                (from, to) = (from.min(loss.from), to.max(loss.to));
-            }
-            !is_one
-        });
-        let later = later.into_iter().map(|loss| (loss.epoch, loss.from, loss.to));
-        let losses = std::iter::once((own, from, to)).chain(later);
-        let Some(((epoch, from, to), more)) = self.first_unreported(losses) else {
+        let losses = lost::after(head, own, self.position.sequence, successor);
+        let Some(((epoch, from, to), more)) = self.reports.first_unreported(losses) else {
             self.position = resume;
             return None;
         };
@@ -439,32 +397,9 @@ impl Reader {
         self.report(epoch, from, to, self.position).map(|gap| Gap { more, ..gap })
     }
 
-    /// The first of some losses that was not reported, as far as it was not, and whether another one will remain after
-    /// it.
-    fn first_unreported(&self, losses: impl Iterator<Item = (Epoch, i64, i64)>) -> Option<((Epoch, i64, i64), bool)> {
-        let losses: Vec<_> = losses.collect();
-        let mut reported = self.all_reported();
-        let first = losses.iter().find_map(|(epoch, from, to)| {
-            let (from, to) = reported.first_less(*epoch, *from, *to)?;
-            Some((*epoch, from, to))
-        })?;
-        reported.add(first.0, first.1, first.2);
-        let more = losses.iter().any(|(epoch, from, to)| reported.less(*epoch, *from, *to).is_some());
-        Some((first, more))
-    }
-
-    /// What was reported, and what the reader had or reported of the epochs that it left.
-    fn all_reported(&self) -> Reported {
-        // The latest last: beyond the limit the first are forgotten.
-        let mut reported = self.pasts.all_reported();
-        reported.add_all(&self.reported);
-        reported
-    }
-
     /// A loss, less what was reported of it before.
     fn report(&mut self, epoch: Epoch, from: i64, to: i64, resume: Position) -> Option<Gap> {
-        let (first_missing, last_missing) = self.all_reported().less(epoch, from, to)?;
-        self.reported.add(epoch, from, to);
+        let (first_missing, last_missing) = self.reports.report(epoch, from, to)?;
         Some(Gap::lost(Some(epoch), first_missing, last_missing, resume))
     }
 
@@ -480,36 +415,9 @@ impl Reader {
             self.learn(head, index);
             return Next::Read { to: limit };
         }
-        // Trimmed: also beyond the epoch's end, as long as nothing was lost where the next began, for one loss is one
-        // gap.
-        let (mut index, mut limit) = (index, limit);
-        while head.first - 1 > limit
-            && let Some(next) = head.epochs.get(index + 1)
-            && !has_losses(head, next)
-        {
-            index += 1;
-            limit = head.last_of(index);
-        }
-        let last_missing = limit.min(head.first - 1);
+        let (index, last_missing) = trimmed_to(head, index, limit);
         self.position = Position::new(head.epochs[index].epoch, last_missing);
         self.learn(head, index);
         Next::Gap(trimmed(head, own, from, self.position))
-    }
-}
-
-/// Whether messages are known to be lost where an epoch began.
-fn has_losses(head: &Head, began: &EpochStart) -> bool {
-    began.previous_end >= began.first || head.losses.iter().any(|loss| loss.began == began.epoch)
-}
-
-/// What was trimmed after a sequence, up to where the reader continues.
-fn trimmed(head: &Head, epoch: Epoch, from: i64, resume: Position) -> Gap {
-    Gap {
-        epoch: Some(epoch),
-        first_missing: from + 1,
-        last_missing: resume.sequence,
-        reason: if head.keeps_history { GapReason::Trimmed } else { GapReason::NotRetained },
-        resume,
-        more: false,
     }
 }

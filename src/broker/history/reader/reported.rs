@@ -1,13 +1,17 @@
-//! What one reader has reported to be lost, so that one loss is one gap wherever it is met again.
+//! Ranges of messages that one reader has reported to be lost, or had.
 
 use crate::{limits::REPORTED_RANGES, message::Epoch};
 
 /// Ranges of sequences, inclusive, that do not touch each other within an epoch; the most recent last, at most
 /// [`REPORTED_RANGES`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Reported(pub(super) Vec<(Epoch, i64, i64)>);
+pub(super) struct Reported(Vec<(Epoch, i64, i64)>);
 
 impl Reported {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn of(&self, epoch: Epoch) -> impl Iterator<Item = (i64, i64)> {
         self.0.iter().filter(move |(of, ..)| *of == epoch).map(|(_, from, to)| (*from, *to))
     }
