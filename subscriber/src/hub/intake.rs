@@ -29,15 +29,16 @@ mod known;
 mod looked;
 mod outgoing;
 mod verdict;
+mod waiting;
 
 pub(super) use held::Room;
 pub(super) use looked::{Looked, Question};
 
 use channels::{Channels, Stage};
 use claims::{Course, Evidence, Shown};
-use held::{Hash, Held, Push};
 use outgoing::Outgoing;
 use verdict::Verdict;
+use waiting::{Hash, Push, Queue};
 
 /// What must be asked before a channel's pushes continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,7 +275,7 @@ impl Intake {
     /// A push that is not what comes next: it waits for the head or the log to decide what it is.
     fn doubt(&mut self, channel: &ChannelName, push: Push<'_>) -> Option<Ask> {
         let course = std::mem::take(self.channels.get_mut(channel)?.course()?);
-        let mut held = Held::new(&self.room);
+        let mut held = Queue::new(&self.room);
         held.push(push);
         self.advance(channel, course, held, Evidence::Nothing)
     }
@@ -284,7 +285,7 @@ impl Intake {
         &mut self,
         channel: &ChannelName,
         course: Course,
-        mut held: Held,
+        mut held: Queue,
         evidence: Evidence<'_>,
     ) -> Option<Ask> {
         self.channels.get_mut(channel)?.resume(course);
@@ -357,9 +358,7 @@ impl Intake {
     /// it can be, so that only what plain programs published is lost.
     fn shed(&mut self, channel: &ChannelName) {
         let Some(held) = self.channels.get_mut(channel).and_then(|known| known.held()) else { return };
-        for _ in 0..held.shed() {
-            metrics::dropped(Dropped::Held, 1);
-        }
+        metrics::dropped(Dropped::Held, held.shed());
     }
 }
 

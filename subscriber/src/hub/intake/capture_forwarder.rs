@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tidings::{broker::adopt::Raw, channel::ChannelName, envelope::Envelope, message::Position};
 
-use super::held::Hash;
+use super::waiting::Hash;
 use crate::{capture::Capture, chunk::Numbered};
 
 pub(super) struct CaptureForwarder {

@@ -168,12 +168,6 @@ impl Channels {
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }
-
-    /// What all their pushes that wait take, in bytes.
-    #[cfg(test)]
-    pub(super) fn held_bytes(&mut self) -> usize {
-        self.known.values_mut().filter_map(Known::held).map(|held| held.bytes()).sum()
-    }
 }
 
 fn captured(capture: &Capture, topic: &Topic, channel: &ChannelName) -> Captured {

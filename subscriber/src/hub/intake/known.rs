@@ -12,9 +12,10 @@ use tidings::{
 
 use super::{
     claims::{Course, Shown},
-    held::{Held, Push, Room},
+    held::Room,
     looked::Question,
     verdict::Mark,
+    waiting::{Push, Queue},
 };
 use crate::chunk::{Numbered, Origin};
 
@@ -46,7 +47,7 @@ enum State {
 
 /// What waits for an answer.
 struct Asked {
-    held: Held,
+    held: Queue,
     /// What was known before.
     before: Option<Course>,
     /// The log was asked, not the head.
@@ -56,7 +57,7 @@ struct Asked {
 impl Known {
     /// A channel whose head is asked for.
     pub(super) fn asked(hash: ChannelHash, captured: Captured, room: &Room) -> Self {
-        let asked = Asked { held: Held::new(room), before: None, is_log: false };
+        let asked = Asked { held: Queue::new(room), before: None, is_log: false };
         Self { hash, captured, received: true, state: State::Asked(Box::new(asked)) }
     }
 
@@ -98,7 +99,7 @@ impl Known {
     }
 
     /// What waits.
-    pub(super) fn held(&mut self) -> Option<&mut Held> {
+    pub(super) fn held(&mut self) -> Option<&mut Queue> {
         match &mut self.state {
             State::Asked(asked) => Some(&mut asked.held),
             State::Head(_) => None,
@@ -154,7 +155,7 @@ impl Known {
 
     /// Takes what waited for the head, or for the log, with what was known before. Nothing where something else was
     /// asked. [`resume`](Self::resume) must follow.
-    pub(super) fn answered(&mut self, by_log: bool) -> Option<(Held, Option<Course>)> {
+    pub(super) fn answered(&mut self, by_log: bool) -> Option<(Queue, Option<Course>)> {
         match &mut self.state {
             State::Asked(asked) if asked.is_log == by_log => {}
             _ => return None,
@@ -171,14 +172,14 @@ impl Known {
     }
 
     /// Lets pushes wait for the head.
-    pub(super) fn ask_head(&mut self, held: Held) -> Option<()> {
+    pub(super) fn ask_head(&mut self, held: Queue) -> Option<()> {
         let before = Some(std::mem::take(self.course()?));
         self.state = State::Asked(Box::new(Asked { held, before, is_log: false }));
         Some(())
     }
 
     /// Lets pushes wait for the log. It is asked about the first of them, and those after it whose claims are near.
-    pub(super) fn ask_log(&mut self, channel: &ChannelName, held: Held) -> Option<Question> {
+    pub(super) fn ask_log(&mut self, channel: &ChannelName, held: Queue) -> Option<Question> {
         let course = std::mem::take(self.course()?);
         let (last, has_fallen) = (course.last(), course.has_fallen());
         let claims: Vec<i64> = held.claims().map(|claim| claim.sequence).collect();
@@ -195,7 +196,7 @@ impl Known {
         let course = std::mem::take(self.course()?);
         let (last, has_fallen) = (course.last(), course.has_fallen());
         let after = last.position.sequence - 1;
-        self.state = State::Asked(Box::new(Asked { held: Held::new(room), before: Some(course), is_log: true }));
+        self.state = State::Asked(Box::new(Asked { held: Queue::new(room), before: Some(course), is_log: true }));
         Some(Question { channel: channel.clone(), after, to: after + 1, last, by_head: true, has_fallen })
     }
 }

@@ -12,9 +12,9 @@ use tidings::{
 use super::{
     Late,
     capture_forwarder::CaptureForwarder,
-    held::Push,
     known::{Captured, Known},
     verdict::{Last, Verdict},
+    waiting::Push,
 };
 use crate::{
     capture::Capture,
