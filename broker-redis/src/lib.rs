@@ -113,8 +113,8 @@ pub enum Role {
 /// A broker on a Redis server, 7.0 or later.
 pub struct Redis {
     connection: Arc<connection::Connection>,
-    publisher: publish::Publisher,
-    reader: log::Reader,
+    publisher: Arc<publish::Publisher>,
+    reader: Arc<log::Reader>,
     adopter: Arc<adopt::Adopter>,
     registry: Arc<registry::Registry>,
     live: Arc<live::Settings>,

@@ -47,9 +47,9 @@ impl Reader {
         keys: Keys,
         names: Names,
         retention: Retention,
-    ) -> Self {
+    ) -> Arc<Self> {
         let queries = Queries::new(Arc::clone(&connection));
-        Self {
+        Arc::new(Self {
             plain_pages: PlainPages::new(Arc::clone(&connection), server, keys.clone(), retention),
             name_index: NameIndex::new(Arc::clone(&connection), keys.clone(), names),
             connection,
@@ -57,7 +57,7 @@ impl Reader {
             keys,
             retention,
             budget: Budget::new(),
-        }
+        })
     }
 
     /// See [`Broker::channels`](tidings::broker::Broker::channels).

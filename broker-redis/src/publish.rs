@@ -37,9 +37,10 @@ impl Publisher {
         keys: Keys,
         retention: Retention,
         closing: CancellationToken,
-    ) -> Self {
+    ) -> Arc<Self> {
         let tasks = TaskTracker::new();
-        Self { pipeline: Pipeline::new(connection, registry, keys, retention, tasks.clone(), closing), tasks }
+        let pipeline = Pipeline::new(connection, registry, keys, retention, tasks.clone(), closing);
+        Arc::new(Self { pipeline, tasks })
     }
 
     /// Queues a batch in the channel's order, and returns a future of its outcome.
