@@ -6,7 +6,7 @@
 //! |---|---|
 //! | channel `c` | one JSON object a message, as [`envelope`](tidings::envelope) writes it |
 //! | `tidings:{c}:log` | a Stream; an entry is a *run* of consecutive messages. Fields `t` (log time, ms), `b` (running count of bytes), and for each message an `m`, followed by an `r` (16-byte hash of what a plain program published) if it was adopted; the ID is `<last sequence>-<count>` |
-//! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `l` losses that were found out late, `dw` `dt` `dp` `du` the deduplication window in force, when it was last used, the one before and until when that counts, `w` the name of the last call that wrote, `p` who wrote before it, `a` the last adopted message |
+//! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `l` losses that were found out late, or where an epoch began that fell off the list, `dw` `dt` `dp` `du` the deduplication window in force, when it was last used, the one before and until when that counts, `w` the name of the last call that wrote, `p` who wrote before it, `a` the last adopted message |
 //! | `tidings:{c}:ids:<n>` | a hash of the ids that clients gave in window `n`, with their receipts |
 //! | `tidings:{c}:lease` | a hash: which subscriber adopts what plain programs publish, and who asks to |
 //! | channel `tidings:{c}:adopted` | a notice of each adopted message: its hash, then its JSON |

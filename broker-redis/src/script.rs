@@ -7,8 +7,11 @@
 use std::{fmt::Write as _, sync::OnceLock};
 
 use redis::{Cmd, RedisResult, Script as Hashed, Value};
-use tidings::limits::{
-    HEAD_EPOCHS, HEAD_FORMAT, HEAD_WRITERS, HEARSAY_RUNS, OPTIMISTIC_CLOCKS_APART, READ_STEP_RUNS, TRIMMED_RUNS,
+use tidings::{
+    limits::{
+        HEAD_EPOCHS, HEAD_FORMAT, HEAD_WRITERS, HEARSAY_RUNS, OPTIMISTIC_CLOCKS_APART, READ_STEP_RUNS, TRIMMED_RUNS,
+    },
+    message::MAX_SEQUENCE,
 };
 
 use crate::{Role, multiplexed::MultiplexedConnection};
@@ -41,7 +44,7 @@ macro_rules! parts {
 const PARTS: [(&str, &str); 9] =
     parts!("tools", "date", "begin", "number", "append", "write", "trim", "leave", "head_of");
 /// What `--@ NAME` is replaced with.
-const CONSTANTS: [(&str, &dyn std::fmt::Display); 8] = [
+const CONSTANTS: [(&str, &dyn std::fmt::Display); 9] = [
     ("FORMAT", &HEAD_FORMAT),
     ("FORMAT_TEXT", &Quoted(HEAD_FORMAT)),
     ("CLOCKS_APART_MS", &OPTIMISTIC_CLOCKS_APART.as_millis()),
@@ -50,6 +53,7 @@ const CONSTANTS: [(&str, &dyn std::fmt::Display); 8] = [
     ("EPOCHS", &HEAD_EPOCHS),
     ("HEARSAY_RUNS", &HEARSAY_RUNS),
     ("WRITERS", &HEAD_WRITERS),
+    ("NO_END", &MAX_SEQUENCE),
 ];
 
 /// As Redis answers it.

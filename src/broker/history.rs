@@ -1,7 +1,7 @@
 //! What a reader makes of its position and a channel's head: whether the next message follows, and if not, which
 //! messages are gone and why. Pure, and the same for both brokers.
 
-use crate::message::{DataSet, Epoch, Lineage, Mark, Position};
+use crate::message::{DataSet, Epoch, Lineage, MAX_SEQUENCE, Mark, Position};
 
 pub use self::reader::{Absence, Next, Reader};
 
@@ -22,8 +22,8 @@ pub struct Head {
     pub time_ms: i64,
     /// Whether the channel keeps history, as far as the reader is configured.
     pub keeps_history: bool,
-    /// Losses that were found out only when a later epoch began, and that no epoch's own start names; oldest first, at
-    /// most [`HEAD_EPOCHS`](crate::limits::HEAD_EPOCHS).
+    /// Losses that no epoch's own start names: they were found out only when a later epoch began, or where they
+    /// happened is older than the list. Oldest first, at most [`HEAD_EPOCHS`](crate::limits::HEAD_EPOCHS).
     pub losses: Vec<Loss>,
     /// The data set that the channel was found in; `None` where that is not known.
     pub data_set: Option<DataSet>,
@@ -44,16 +44,17 @@ pub struct EpochStart {
 }
 
 /// Messages of another epoch than the one before, or beyond its known end, that were found to be lost when an epoch
-/// began. A publisher that had receipts for them reported that.
+/// began: a publisher that had receipts for them reported that. At the oldest of a head's list also those that were
+/// lost before it, as far as the log goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
-    /// The epoch that began then.
+    /// The epoch at whose beginning it is reported.
     pub began: Epoch,
     /// The epoch in which they were lost.
     pub epoch: Epoch,
     /// The first.
     pub from: i64,
-    /// The last, inclusive.
+    /// The last, inclusive; [`MAX_SEQUENCE`] where that is not known any more.
     pub to: i64,
 }
 
@@ -76,8 +77,9 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// What Redis lost; `last_missing` is 0 where that is not known.
+    /// What Redis lost; `last_missing` is 0 or [`MAX_SEQUENCE`] where that is not known.
     fn lost(epoch: Option<Epoch>, first_missing: i64, last_missing: i64, resume: Position) -> Self {
+        let last_missing = if last_missing == MAX_SEQUENCE { 0 } else { last_missing };
         Self { epoch, first_missing, last_missing, reason: GapReason::EpochChanged, resume, more: false }
     }
 }

@@ -9,7 +9,7 @@
 --   saw the last as a push); max messages, bytes, age (ms); how long log and head live from now on (ms); run messages,
 --   run bytes; the name of the caller's last call ('' where it does not know which was carried out), and log time of
 --   the last message that it has a receipt for (ms, 0 where it is not known); then a script's own.
---@ FORMAT EPOCHS HEARSAY_RUNS WRITERS
+--@ FORMAT EPOCHS HEARSAY_RUNS WRITERS NO_END
 local head_key, log_key = KEYS[1], KEYS[2]
 local channel, candidate, seen_epoch, seen, seen_from = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_messages, max_bytes, max_age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -173,8 +173,34 @@ local function begin_epoch()
   end
   starts[#starts + 1] = epoch .. ',' .. int(last + 1) .. ',' .. int(beyond)
   if lost_epoch then lost[#lost + 1] = epoch .. ',' .. lost_epoch .. ',' .. int(lost_from) .. ',' .. int(lost_to) end
-  while #starts > EPOCHS do table.remove(starts, 1) end
-  while #lost > EPOCHS do table.remove(lost, 1) end
+  -- The oldest make way. While the log has messages from before them, readers may come by that were not there when
+  -- they began: what was lost then is named where the list begins from now on.
+  local run_last, count = run_id(head[8] or '')
+  local log_first = run_last and count > 0 and run_last - count + 1 or last + 1
+  while #starts > EPOCHS do
+    local gone, gone_first = string.match(table.remove(starts, 1), '(%x+),(%d+)')
+    local oldest, oldest_first, previous_end = string.match(starts[1], '(%x+),(%d+),(%d+)')
+    local named = {}
+    for _, loss in ipairs(lost) do
+      local began, what = string.match(loss, '^(%x+)(,.*)$')
+      if began ~= gone then
+        named[#named + 1] = loss
+      elseif log_first < tonumber(gone_first) then
+        named[#named + 1] = oldest .. what
+      end
+    end
+    -- In which epoch that was lost is known only now.
+    if tonumber(previous_end) >= tonumber(oldest_first) and log_first < tonumber(oldest_first) then
+      table.insert(named, 1, oldest .. ',' .. gone .. ',' .. oldest_first .. ',' .. previous_end)
+      starts[1] = oldest .. ',' .. oldest_first .. ',' .. int(oldest_first - 1)
+    end
+    lost = named
+  end
+  -- Of what is not named any more it is only known that there was something: the next has no end that anyone knows.
+  while #lost > EPOCHS do
+    table.remove(lost, 1)
+    lost[1] = string.gsub(lost[1], '%d+$', int(NO_END))
+  end
   new_history, new_losses = table.concat(starts, ';'), table.concat(lost, ';')
 end
 

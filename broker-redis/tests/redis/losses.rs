@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tidings::{
     broker::{
-        Gap, GapReason, Receipt, Retention, Shared,
+        Gap, GapReason, Loss, Receipt, Retention, Shared,
         history::{Next, Reader},
     },
-    message::{Lineage, Mark, Position},
+    limits::HEAD_EPOCHS,
+    message::{Lineage, MAX_SEQUENCE, Mark, Position},
 };
 use tidings_redis::Settings;
 use tidings_testing::{Proxy, RedisServer};
@@ -366,4 +367,64 @@ async fn a_report_that_is_lost_takes_no_messages_with_it() {
     let said = now.losses.iter().filter(|loss| loss.epoch == last.epoch).count();
     assert_eq!((next.sequence, said), (5, 0), "nothing of it is lost: {now:?}");
     p.close().await;
+}
+
+/// As after a restart that lost nothing, of which no publisher knows.
+fn begin_anew(server: &RedisServer, name: &str) {
+    server.command(&["HSET", HEAD, "r", name, "w", name]);
+}
+
+#[tokio::test]
+async fn a_loss_that_falls_off_the_list_is_named_where_it_begins_while_the_log_goes_back_as_far() {
+    let server = RedisServer::start();
+    let (broker, orders) = (broker(&server).await, name("orders"));
+    let mut epochs = vec![publish(&broker, &orders, texts(4)).await[0].epoch];
+    keep(&server);
+    publish(&broker, &orders, texts(2)).await;
+    restore(&server);
+    // 1 lost 5 and 6, and 2 begins at 5.
+    for number in 0..=HEAD_EPOCHS {
+        begin_anew(&server, &format!("another{number}"));
+        epochs.push(publish(&broker, &orders, texts(1)).await[0].epoch);
+        let now = head(&broker, &orders).await.expect("a head");
+        let oldest = now.epochs[0];
+        let lost = Loss { began: oldest.epoch, epoch: epochs[0], from: 5, to: 6 };
+        match number {
+            0..15 => assert_eq!((oldest.epoch, now.epochs[1].previous_end, now.losses.len()), (epochs[0], 6, 0)),
+            // First 1 falls off the list, with its name, and then 2, with what was lost where it began.
+            15 => assert_eq!((oldest.epoch, oldest.previous_end, &now.losses[..]), (epochs[1], 4, &[lost][..])),
+            _ => assert_eq!((oldest.epoch, oldest.previous_end, &now.losses[..]), (epochs[2], 5, &[lost][..])),
+        }
+    }
+    // Nobody can come from before it any more: who is not there any more is told that nobody knows what was lost.
+    let retention = Retention { max_messages: 3, ..KEEP_ALL };
+    let trimming = connect(Settings { retention, ..settings(&server.url()) }).await;
+    publish(&trimming, &orders, texts(1)).await;
+    begin_anew(&server, "the last");
+    publish(&trimming, &orders, texts(1)).await;
+    let now = head(&broker, &orders).await.expect("a head");
+    assert!(now.first > 6 && now.epochs[0].epoch == epochs[3] && now.losses.is_empty(), "{now:?}");
+    for broker in [broker, trimming] {
+        broker.close().await;
+    }
+}
+
+#[tokio::test]
+async fn losses_beyond_those_that_a_head_names_have_no_known_end() {
+    let server = RedisServer::start();
+    let (broker, orders) = (broker(&server).await, name("orders"));
+    let first = publish(&broker, &orders, texts(5)).await[0].epoch;
+    keep(&server);
+    begin_anew(&server, "another");
+    let second = publish(&broker, &orders, texts(3)).await[0].epoch;
+    restore(&server);
+    let named: Vec<_> = (1..=HEAD_EPOCHS).map(|n| format!("{first},{n:016x},{n},{}", n + 1)).collect();
+    server.command(&["HSET", HEAD, "l", &named.join(";")]);
+    begin_anew(&server, "a third");
+    let third = publish(&broker, &orders, texts(1)).await[0].epoch;
+    let losses = head(&broker, &orders).await.expect("a head").losses;
+    assert_eq!(losses.len(), HEAD_EPOCHS);
+    assert_eq!((losses[0].from, losses[0].to, losses[1].to), (2, MAX_SEQUENCE, 4), "{losses:?}");
+    assert_eq!(losses[HEAD_EPOCHS - 1], Loss { began: third, epoch: second, from: 6, to: 8 });
+    broker.close().await;
 }

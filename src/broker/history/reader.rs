@@ -167,14 +167,9 @@ impl Reader {
             self.whole = Some(self.position);
             return None;
         }
-        let lost = self.position;
         // A copy may come back that continues the reader's own history.
         self.leave(true);
-        self.position = head.position_at(head.first - 1);
-        if let Some(index) = self.index(head) {
-            self.learn(head, index);
-        }
-        Some(Gap::lost(lost.epoch, lost.sequence + 1, 0, self.position))
+        Some(self.lose_sight(head))
     }
 
     /// Continues from an epoch older than the head's list: with what the log has before the oldest of the list, and
@@ -187,21 +182,24 @@ impl Reader {
     }
 
     /// What the log has before the oldest epoch of the head's list. Which epochs that is of only its messages say: the
-    /// reader's position stays in its own until it has read them.
+    /// reader's position stays in its own until it has read them. Where it does not reach back to the reader, nobody
+    /// knows any more what was lost between the two.
     fn before_oldest(&mut self, head: &Head) -> Next {
-        let (oldest, from) = (&head.epochs[0], self.position.sequence);
-        let limit = oldest.first - 1;
-        if head.first <= from + 1 {
+        let oldest = &head.epochs[0];
+        if head.first <= self.position.sequence + 1 {
             self.position.epoch.get_or_insert(oldest.epoch);
-            return Next::Read { to: limit };
+            return Next::Read { to: oldest.first - 1 };
         }
-        self.position.epoch = Some(oldest.epoch);
-        self.learn(head, 0);
-        if !has_losses(head, oldest) {
-            return self.in_epoch(head, 0, head.last_of(0));
+        Next::Gap(self.lose_sight(head))
+    }
+
+    /// Continues with what is retained, after a gap of unknown length.
+    fn lose_sight(&mut self, head: &Head) -> Gap {
+        let lost = std::mem::replace(&mut self.position, head.position_at(head.first - 1));
+        if let Some(index) = self.index(head) {
+            self.learn(head, index);
         }
-        self.position.sequence = limit.min(head.first - 1);
-        Next::Gap(trimmed(head, oldest.epoch, from, self.position))
+        Gap::lost(lost.epoch, lost.sequence + 1, 0, self.position)
     }
 
     /// Moves to the oldest epoch of the head's list, once all is reported that was lost where it began. Of the one

@@ -229,7 +229,7 @@ fn losses_at_the_oldest_listed_epoch_are_reported_to_readers_from_before_it() {
             let mut whole = reader.clone();
             assert_eq!(whole.settle(&known, true), None);
             match whole.next(Some(&known), Absence::default()) {
-                gap @ Next::Gap(Gap { reason: GapReason::EpochChanged, .. }) => events.push(gap),
+                gap @ Next::Gap(Gap { reason: GapReason::EpochChanged, last_missing: 1.., .. }) => events.push(gap),
                 _ => break,
             }
             *reader = whole;
@@ -243,7 +243,9 @@ fn losses_at_the_oldest_listed_epoch_are_reported_to_readers_from_before_it() {
             let mut trimmed = reader.clone();
             trimmed.settle(&known, true);
             let Next::Gap(gap) = trimmed.next(Some(&known), Absence::default()) else { panic!("{reader:?}") };
-            assert_eq!((gap.reason, gap.last_missing), (GapReason::Trimmed, 9));
+            // Of epochs that are not listed, nor what was lost where they began.
+            assert_eq!((gap.reason, gap.first_missing, gap.last_missing), (GapReason::EpochChanged, 1, 0));
+            assert_eq!((gap.epoch, gap.resume), (before.epoch, at(5, 9)));
             reader = trimmed;
         } else {
             reader.settle(&known, true);

@@ -9,7 +9,7 @@ use std::{
 use tidings::{
     broker::history::EpochStart,
     limits::HEAD_EPOCHS,
-    message::{Epoch, Position},
+    message::{Epoch, MAX_SEQUENCE, Position},
 };
 
 use super::{Spot, Violation, show, walk::Line};
@@ -83,7 +83,9 @@ impl<'a> Truth<'a> {
             began.previous = began.previous.or(previous);
             previous = Some(start.epoch);
         }
-        for loss in &head.losses {
+        // What a full list names at its oldest may be of a beginning before that: those who came by then know it.
+        let oldest = head.epochs.first().filter(|_| head.epochs.len() >= HEAD_EPOCHS).map(|oldest| oldest.epoch);
+        for loss in head.losses.iter().filter(|loss| Some(loss.began) != oldest && loss.to < MAX_SEQUENCE) {
             let named = self.named.entry((channel, loss.began, loss.epoch)).or_default();
             *named = loss.to.max(*named);
         }

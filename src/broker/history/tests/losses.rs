@@ -176,3 +176,49 @@ fn what_follows_in_a_later_epoch_was_not_rewritten() {
     assert!(!known.has_in(epoch(1), 6), "a stream that has reported 6 to 8 of 1 keeps that");
     assert!(!known.has_in(epoch(2), 8));
 }
+
+/// What is older than the list is named where the list begins: to readers that come from before it.
+#[test]
+fn losses_of_epochs_that_fell_off_the_list_are_named_where_it_begins() {
+    let known = with_losses(head(&[(5, 20, 19), (6, 30, 29)], 1, 40), &[(5, 1, 9, 10), (5, 4, 20, 21)]);
+    // The log has 6 to 8 of 1, then 2, and at last 4 up to 19.
+    let mut reader = Reader::new(at(1, 5));
+    assert_eq!(reader.next(Some(&known), Absence::default()), Next::Unlisted);
+    assert_eq!(reader.settle(&known, true), None);
+    assert_eq!(reader.next(Some(&known), Absence::default()), Next::Read { to: 19 });
+    reader.follow(at(4, 19), Lineage::Unknown);
+    let mut events = Vec::new();
+    while reader.position.epoch == Some(epoch(4)) {
+        assert_eq!(reader.next(Some(&known), Absence::default()), Next::Unlisted);
+        assert_eq!(reader.settle(&known, true), None);
+        events.push(reader.next(Some(&known), Absence::default()));
+    }
+    assert_eq!(events, [and_more(lost(1, 9, 10, at(4, 19))), lost(4, 20, 21, at(5, 19))]);
+    assert_eq!(goes_on(&mut reader, &known), [Next::Read { to: 29 }, Next::Read { to: 40 }]);
+}
+
+#[test]
+fn what_a_head_names_no_more_is_a_loss_without_an_end() {
+    let known = with_losses(head(&[(1, 1, 0), (2, 7, 6)], 1, 8), &[(2, 1, 7, MAX_SEQUENCE)]);
+    let events = [lost(1, 7, 0, at(2, 6)), Next::Read { to: 8 }];
+    assert_eq!(goes_on(&mut Reader::new(at(1, 6)), &known), events);
+    // Also where it is one with what the start names.
+    let known = with_losses(head(&[(1, 1, 0), (2, 7, 9)], 1, 8), &[(2, 1, 8, MAX_SEQUENCE)]);
+    assert_eq!(goes_on(&mut Reader::new(at(1, 6)), &known), events);
+}
+
+/// Of epochs that are not listed, and whose messages are gone, nobody knows what was lost where they began.
+#[test]
+fn what_was_trimmed_of_epochs_older_than_the_list_has_no_known_end() {
+    for (first, resume) in [(10, at(5, 9)), (20, at(5, 19)), (25, at(5, 24)), (35, at(6, 34))] {
+        let known = head(&[(5, 20, 21), (6, 30, 29)], first, 40);
+        // A reader of all that comes, and one that has read nothing yet of what is older than the list.
+        for before in [Position::START, at(5, 3)] {
+            let Next::Gap(gap) = Reader::new(before).next(Some(&known), Absence::default()) else {
+                panic!("{before:?}")
+            };
+            let expected = Gap::lost(before.epoch, before.sequence + 1, 0, resume);
+            assert_eq!(gap, expected, "the log begins at {first}");
+        }
+    }
+}

@@ -1,20 +1,22 @@
 //! A log that goes further back than the head's list of epochs: a stream is where its messages are, not where the list
 //! begins, and what was lost there is reported to all that come by.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use prost_types::Duration as Period;
 use tidings::{
     channel::Names,
     cursor::{self, Cursor},
+    limits::HEAD_EPOCHS,
     pb::{GapReason, StreamMessagesRequest, stream_messages_response::Event},
 };
 use tidings_testing::RedisServer;
 
 use super::super::rig::Rig;
-use crate::harness::{Stream, pattern, text};
+use crate::harness::{Stream, channel, pattern, text};
 
 const HEAD: &str = "tidings:{o.log}:head";
+const LOG: &str = "tidings:{o.log}:log";
 /// The log's messages of the forgotten epoch; the next one was lost.
 const FORGOTTEN: i64 = 4;
 
@@ -93,4 +95,73 @@ async fn a_stream_is_where_its_messages_are_and_resumes_there() {
     assert!(compared > 0, "no heartbeat came in between");
     drop(stream);
     rig.stop();
+}
+
+/// A loss whose epoch's beginning fell off the list, of a log that still has what came before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_is_named_though_its_epoch_fell_off_the_list() {
+    let redis = RedisServer::start();
+    let rig = Rig::on(&redis).await;
+    let mut client = rig.publisher.client();
+    let mut receipts = Vec::new();
+    for sequence in 1..=FORGOTTEN + HEAD_EPOCHS as i64 + 1 {
+        if sequence == FORGOTTEN + 1 {
+            // Two messages more, which are gone when a copy comes back.
+            for key in [HEAD, LOG] {
+                redis.command(&["COPY", key, &format!("kept:{key}")]);
+            }
+            for _ in 0..2 {
+                client.publish(text("o.log", "lost")).await.expect("published");
+            }
+            for key in [HEAD, LOG] {
+                redis.command(&["COPY", &format!("kept:{key}"), key, "REPLACE"]);
+            }
+        }
+        if sequence > FORGOTTEN {
+            // As after a restart.
+            let another = format!("another{sequence}");
+            redis.command(&["HSET", HEAD, "r", &another, "w", &another]);
+        }
+        let published = client.publish(text("o.log", sequence.to_string())).await;
+        receipts.push(published.expect("published").into_inner());
+        assert_eq!(receipts[receipts.len() - 1].sequence, sequence);
+    }
+    let epochs: HashSet<_> = receipts.iter().map(|receipt| &receipt.epoch).collect();
+    assert_eq!(epochs.len(), HEAD_EPOCHS + 2, "the first two are not listed any more");
+    let named = (receipts[0].epoch.clone(), FORGOTTEN + 1, FORGOTTEN + 2);
+    for after in 0..=FORGOTTEN as usize {
+        let mut whole = Stream::open(rig.subscriber.client(), pattern("o.*")).await;
+        let cursor = after.checked_sub(1).map(|at| receipts[at].cursor.clone());
+        let after_both = [vec![whole.started().await], cursor.clone().into_iter().collect()].concat();
+        let request = match cursor {
+            Some(cursor) => StreamMessagesRequest { after: vec![cursor], ..channel("o.log") },
+            None => StreamMessagesRequest { earliest: true, ..channel("o.log") },
+        };
+        for request in [request, StreamMessagesRequest { after: after_both, ..pattern("o.*") }] {
+            if after == 0 && !request.pattern.is_empty() {
+                continue;
+            }
+            let (sequences, gaps) = story(&rig, request).await;
+            assert_eq!(sequences, (after as i64 + 1..=receipts.len() as i64).collect::<Vec<_>>(), "after {after}");
+            assert_eq!(gaps, std::slice::from_ref(&named), "after {after}");
+        }
+    }
+    rig.stop();
+}
+
+/// The sequences that come on a stream up to its live end, and the losses: epoch, first and last.
+async fn story(rig: &Rig, request: StreamMessagesRequest) -> (Vec<i64>, Vec<(String, i64, i64)>) {
+    let mut stream = Stream::open(rig.subscriber.client(), request).await;
+    let (mut sequences, mut gaps) = (Vec::new(), Vec::new());
+    loop {
+        match stream.next_event().await {
+            Event::Message(message) => sequences.push(message.sequence),
+            Event::Gap(gap) => {
+                assert_eq!(gap.reason(), GapReason::EpochChanged);
+                gaps.push((gap.epoch, gap.first_missing, gap.last_missing));
+            }
+            Event::CaughtUp(_) => return (sequences, gaps),
+            _ => {}
+        }
+    }
 }
