@@ -97,9 +97,10 @@ struct Position {
 
 impl Position {
     /// Whether a stream can begin here without losing or repeating anything. On a pattern of more than 1,000 channels
-    /// it can't, where no cursor of the whole stream was ever received, and messages were.
+    /// it can't where messages came, and no cursor of the whole stream ever did, or so many of single channels that no
+    /// request takes them.
     fn is_resumable(&self) -> bool {
-        !self.whole.is_empty() || self.since.is_empty()
+        (!self.whole.is_empty() || self.since.is_empty()) && self.since.len() <= 1_000
     }
 
     /// The stream said where it is as a whole. It can't on a pattern of more than 1,000 channels: there one keeps what

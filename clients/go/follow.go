@@ -43,6 +43,13 @@ func (p *position) request(topic string) *pb.StreamMessagesRequest {
 	return request
 }
 
+// isResumable says whether a stream can begin here without losing or repeating anything. On a pattern of more than 1,000
+// channels it can't where messages came, and no cursor of the whole stream ever did, or so many of single channels that no
+// request takes them.
+func (p *position) isResumable() bool {
+	return (p.whole != "" || len(p.since) == 0) && len(p.since) <= 1000
+}
+
 // atWhole notes where the stream is as a whole. It is empty on patterns of more than 1,000 channels: then what there is stays
 // good.
 func (p *position) atWhole(cursor string) {
@@ -52,15 +59,14 @@ func (p *position) atWhole(cursor string) {
 }
 
 // follow prints the messages of a channel or a pattern from the oldest on, and resumes where it was when the connection is
-// lost. It returns when the server refuses the request, and where a pattern of so many channels can't be resumed that the stream
-// never had a cursor of the whole.
+// lost. It returns when the server refuses the request, and where a pattern of so many channels can't be resumed.
 func follow(ctx context.Context, subscriber pb.SubscriberServiceClient, topic string) error {
 	at := position{since: map[string]string{}}
 	for {
 		err := stream(ctx, subscriber, topic, &at)
 		switch status.Code(err) {
 		case codes.Unavailable, codes.Unknown, codes.Internal, codes.Canceled:
-			if at.whole == "" && len(at.since) > 0 {
+			if !at.isResumable() {
 				return fmt.Errorf("%s can't be resumed, follow narrower patterns: %w", topic, err)
 			}
 			fmt.Fprintln(os.Stderr, "resuming:", err)

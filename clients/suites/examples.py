@@ -4,7 +4,7 @@ import signal
 import subprocess
 import time
 
-from lab.follow import NOTICED_S, Follower, frozen
+from lab.follow import NOTICED_S, Follower, frozen, wide
 from lab.report import expect
 from lab.tools import BINARIES
 
@@ -37,9 +37,12 @@ def run(report, tools, stack):
         subscriber.wait()
     with report.check("the publisher notices within 15 s that the server is frozen, and publishes each message once"):
         frozen_publisher(stack, env)
-    followers = [Follower(f"subscribe.rs, by {kind}", "rust-followed", [BINARIES / "examples/subscribe", topic], None, env)
-                 for kind, topic in (("channel", "rust-followed"), ("pattern", "rust-f*"))]
-    frozen(report, tools, stack, followers)
+
+    def follower(kind, topic):
+        return Follower(f"subscribe.rs, by {kind}", "rust-followed", [BINARIES / "examples/subscribe", topic], None, env)
+
+    frozen(report, tools, stack, [follower("channel", "rust-followed"), follower("pattern", "rust-f*")])
+    wide(report, tools, stack, "rust", lambda pattern: follower("pattern", pattern))
 
 
 def frozen_publisher(stack, env):

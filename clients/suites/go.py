@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from lab.follow import Follower, frozen, restarted
+from lab.follow import Follower, frozen, restarted, wide
 from lab.tools import HOME, ROOT
 
 MODULE = "tidings.example/client"
@@ -26,6 +26,11 @@ def run(report, tools, stack):
     report.program("the Go client", [folder / "client", *addresses], cwd=folder, env={**tools.env, **stack.env})
     if stack.scheme:
         return
-    followers = [Follower(f"follow.go, by {kind}", "go-followed", [folder / "client", stack.publisher, stack.subscriber, topic],
-                          folder, tools.env) for kind, topic in (("channel", "go-followed"), ("pattern", "go-f*"))]
+
+    def follower(kind, topic):
+        return Follower(f"follow.go, by {kind}", "go-followed", [folder / "client", stack.publisher, stack.subscriber, topic], folder, tools.env)
+
+    followers = [follower("channel", "go-followed"), follower("pattern", "go-f*")]
     (frozen if stack.redis_url else restarted)(report, tools, stack, followers)
+    if stack.redis_url:
+        wide(report, tools, stack, "go", lambda pattern: follower("pattern", pattern))

@@ -14,7 +14,7 @@ import time
 
 from lab import readme
 from lab import stack as stacks
-from lab.follow import Follower, frozen, restarted
+from lab.follow import Follower, frozen, restarted, wide
 from lab.report import expect
 from lab.stack import free_port, is_free
 from lab.terminal import Terminal
@@ -118,25 +118,43 @@ def run(report, tools):
 
 
 def follow(report, tools, reader, files):
-    """The README's clients, unchanged and with the pattern that they name, on a server that is frozen or restarted."""
+    """The README's clients, unchanged but for what they follow, on a server that is frozen or restarted."""
+    programs = {"quickstart.py": "python", "quickstart.mts": "npx tsx"}
     for kind, happens in ((stacks.on_redis, frozen), (stacks.embedded, restarted)):
         with kind(tools) as stack:
             report.begin(f"the README's clients, {stack.name}")
-            happens(report, tools, stack, clients(stack, reader, files))
+            clients = [Client(stack, reader, file, files[file], runs) for file, runs in programs.items()]
+            followers = [follower for client in clients for follower in (client.of_channel(), client.of_pattern())]
+            happens(report, tools, stack, followers)
+            if stack.redis_url:
+                for client in clients:
+                    wide(report, tools, stack, client.file.split(".")[1], client.of_pattern)
 
 
-def clients(stack, reader, files):
-    found = []
-    for file, runs in (("quickstart.py", "python"), ("quickstart.mts", "npx tsx")):
-        text = files[file].replace("127.0.0.1:3000", stack.publisher).replace("127.0.0.1:3001", stack.subscriber)
-        for kind, (old, new) in (("channel", ("", "")), ("pattern", (r'\{ ?"?channel"?: ("\w{3})\w*" ?\};?$', r'{"pattern": \1*"}'))):
-            changed, count = re.subn(old, new, text, flags=re.MULTILINE) if old else (text, 1)
-            expect(count == 1, f"{file} does not say once what it follows")
-            name = f"{kind}-{file}"
-            (reader.here() / name).write_text(changed)
-            channel = re.search(r'channel"?: "(\w+)"', text)[1]
-            found.append(Follower(f"{file}, by {kind}", channel, reader.shell(f"exec {runs} {name}"), ROOT, reader.env))
-    return found
+class Client:
+    """One of the README's programs, with the addresses of a stack."""
+
+    def __init__(self, stack, reader, file, text, runs):
+        self.reader, self.file, self.runs = reader, file, runs
+        self.text = text.replace("127.0.0.1:3000", stack.publisher).replace("127.0.0.1:3001", stack.subscriber)
+        self.channel = re.search(r'channel"?: "(\w+)"', text)[1]
+
+    def of_channel(self):
+        return self._follower("channel", self.text)
+
+    def of_pattern(self, pattern=None):
+        """A follower of this pattern, or of the one that the program names."""
+        pattern = pattern or f"{self.channel[:3]}*"
+        text, count = re.subn(
+            r'\{ ?"?channel"?: "\w+" ?\};?$', f'{{"pattern": "{pattern}"}}', self.text, flags=re.MULTILINE)
+        expect(count == 1, f"{self.file} does not say once what it follows")
+        return self._follower("pattern", text)
+
+    def _follower(self, kind, text):
+        name = f"{kind}-{self.file}"
+        (self.reader.here() / name).write_text(text)
+        command = self.reader.shell(f"exec {self.runs} {name}")
+        return Follower(f"{self.file}, by {kind}", self.channel, command, ROOT, self.reader.env)
 
 
 def rust(tools):
