@@ -54,3 +54,52 @@ impl Fit {
         matches!(self, Self::Apart | Self::Newer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidings::{
+        broker::{
+            Absence, Head,
+            history::{EpochStart, Next, Reader},
+        },
+        channel::Names,
+        message::{Epoch, Lineage},
+    };
+
+    use super::*;
+
+    /// Where Redis has gone back, and the stream has reported what it had beyond, that may still come from copies. What
+    /// is newer than all that the stream was given is none: it was written over it, and would be lost silently.
+    #[test]
+    fn what_was_written_over_reported_losses_is_read_and_copies_of_them_are_not() {
+        let channel = Names::new("tidings", "").expect("names").parse("orders").expect("a name");
+        let epoch = Epoch::from_u64(1).expect("not 0");
+        let at = |sequence| Position::new(epoch, sequence);
+        let mut track = Track::new(&channel, Reader::new(at(8)), None).opened_at(1_000);
+        let back = Head {
+            epochs: vec![EpochStart { epoch, first: 1, previous_end: 0 }],
+            last: 5,
+            first: 1,
+            time_ms: 900,
+            keeps_history: true,
+            losses: Vec::new(),
+            data_set: None,
+            adopted: Position::START,
+        };
+        let Next::Gap(gap) = track.reader_mut().next(Some(&back), Absence::default()) else {
+            panic!("6 to 8 are lost")
+        };
+        assert_eq!((gap.first_missing, gap.last_missing, track.position()), (6, 8, at(5)));
+        let fit = |before: i64, time_ms| {
+            let (lineage, channel) = (Lineage::Unknown, channel.clone());
+            let run = Run { channel, before: at(before), last: before + 1, time_ms, lineage, after_loss: false };
+            Fit::of(&run, &track, None)
+        };
+        for before in [5, 7] {
+            assert_eq!(fit(before, 1_001), Fit::Newer, "written after all that the stream has");
+            assert_eq!(fit(before, 1_000), Fit::Foreign, "it may be what was lost");
+        }
+        assert_eq!(fit(8, 1_001), Fit::Foreign, "nothing was there before");
+        assert_eq!(fit(5, 0), Fit::Foreign, "nobody knows when it was written");
+    }
+}
