@@ -2,7 +2,7 @@
 
 pub use self::next::{Absence, Next};
 use self::{
-    lost::{has_losses, trimmed, trimmed_to},
+    lost::{trimmed, trimmed_to},
     origin::Origin,
     reports::Reports,
 };

@@ -7,7 +7,7 @@ use super::{
 use crate::message::{Epoch, Position};
 
 /// Whether anything is lost where an epoch began.
-pub(super) fn has_losses(head: &Head, began: &EpochStart) -> bool {
+fn has_losses(head: &Head, began: &EpochStart) -> bool {
     began.previous_end >= began.first || named(head, began.epoch).next().is_some()
 }
 
