@@ -100,7 +100,7 @@ impl FullScript {
             let session = self.registry.reach(channel, deadline).await?;
             let name = Epoch::random();
             let call = self.write(channel, &group, name);
-            let sending = metrics::timed(Call::Publish, self.waiters.send(&call, wanted, deadline));
+            let sending = metrics::timed(Call::Publish, self.waiters.send(session.generation, &call, wanted, deadline));
             let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
             let answer = self.read(answer, &group)?;
             self.note(channel, &answer, name, &session, deadline).await;

@@ -16,7 +16,8 @@
 //!
 //! Five kinds of connections: one shared for commands (`connection`), one for optimistic publishes
 //! (`publish_connection`), a few that wait for replicas (`wait`), one for long reads of logs (`log/bulk`), and the live
-//! ones (`live`). All are made in `server`. Only this crate knows the `redis` crate.
+//! ones (`live`). All are made in `server`; those that are used now and then are kept in `idle` for a while. Only this
+//! crate knows the `redis` crate.
 
 mod adopt;
 mod call;
@@ -27,6 +28,7 @@ mod full;
 pub mod fuzzing;
 mod group;
 mod head;
+mod idle;
 mod keys;
 mod live;
 mod log;

@@ -21,6 +21,10 @@ pub const DIAL_ADDRESSES: usize = 8;
 pub const LOOKUP_AGE: Duration = Duration::from_secs(10);
 /// Bytes of `--redis-password-file`: more is another file.
 pub const REDIS_PASSWORD_BYTES: usize = 4 << 10;
+/// How long a connection is kept that nobody needs, of those that are used now and then: for publishes that wait for
+/// replicas, and for long pages. Long enough to be at hand for whoever goes on, and shorter than what a firewall takes
+/// for idle, which forgets connections without a word: after that a call would wait for an answer that can't come.
+pub const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(5);
 /// How often the command connection is asked whether it works, and message delivery is probed: rarely enough to cost
 /// nothing, and often enough to be within `PROBE_GRACE`.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);

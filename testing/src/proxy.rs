@@ -57,6 +57,9 @@ pub enum Flow {
     Delay(Duration),
     /// They are read and thrown away; the link stays up.
     Swallow,
+    /// They are passed on until the link was idle, both ways, for so long: then as [`Swallow`](Self::Swallow), without
+    /// a word, as a firewall does that has forgotten it.
+    Forget(Duration),
     /// Pushed messages (of RESP3) on their way to the client are thrown away, as if the server had not sent them; all
     /// else passes.
     Mute,

@@ -158,6 +158,28 @@ async fn new_links_may_be_half_open_or_lead_elsewhere() {
 }
 
 #[tokio::test]
+async fn links_that_were_idle_are_forgotten_without_a_word() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(&server).await;
+    let after = Duration::from_secs(1);
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        proxy.bend_new(direction, Flow::Forget(after));
+    }
+    let mut client = Client::new(&proxy).await;
+    for _ in 0..4 {
+        tokio::time::sleep(after / 3).await;
+        client.ping().await;
+    }
+    tokio::time::sleep(after).await;
+    client.send("PING").await;
+    client.is_quiet().await;
+    client.send("PING").await;
+    client.is_quiet().await;
+    assert_eq!((proxy.links(Links::All), proxy.dropped()), (1, 2 * "PING\r\n".len() as u64));
+    Client::new(&proxy).await.ping().await;
+}
+
+#[tokio::test]
 async fn a_server_goes_back_to_its_files_of_before() {
     let mut server = RedisServer::start_with(&tidings_testing::DURABLE);
     server.command(&["SET", "a", "1"]);

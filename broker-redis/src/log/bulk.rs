@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::range::Range;
 use crate::{
     head,
+    idle::Idle,
     resp::Reply,
     resp_connection::{RespConnection, words},
     server::Server,
@@ -23,13 +24,8 @@ const MALFORMED: &str = "it answered in a way that is not understood";
 pub(crate) struct Bulk {
     server: Server,
     io_timeout: Duration,
-    open: Mutex<Option<Open>>,
-}
-
-struct Open {
-    connection: RespConnection,
-    /// The number of the command connection that was there at that time.
-    session: u64,
+    turn: Mutex<()>,
+    idle: Idle<RespConnection>,
 }
 
 /// A read of one log.
@@ -56,62 +52,60 @@ pub(super) struct Answer {
 
 impl Bulk {
     pub(crate) fn new(server: Server, io_timeout: Duration) -> Self {
-        Self { server, io_timeout, open: Mutex::new(None) }
+        Self { server, io_timeout, turn: Mutex::default(), idle: Idle::new() }
     }
 
-    /// Asks over a connection that is as young as the command connection with this number: an older one may lead to a
-    /// server that is not the primary any more. The error is a sentence for people.
+    /// Asks over a connection that is as young as the command connection with this number. The error is a sentence for
+    /// people.
     pub(super) async fn ask(&self, session: u64, question: &Question<'_>) -> Result<Answer, String> {
-        let mut slot = self.open.lock().await;
+        let _turn = self.turn.lock().await;
         // Taken out, so that one that is left in the middle of an answer is not used again.
-        if let Some(mut open) = slot.take().filter(|open| open.session == session) {
+        if let Some(mut connection) = self.idle.take(session) {
             // One that was ended while it was idle is made again.
-            if let Ok(answer) = open.ask(question).await {
-                *slot = Some(open);
+            if let Ok(answer) = ask(&mut connection, question).await {
+                self.idle.put(connection, session);
                 return Ok(answer);
             }
         }
-        let connection = RespConnection::open(&self.server, "tidings-bulk", BULK_READ_BYTES, self.io_timeout).await?;
-        let mut open = Open { connection, session };
-        let answer = open.ask(question).await?;
-        *slot = Some(open);
+        let (server, read_bytes) = (&self.server, BULK_READ_BYTES);
+        let mut connection = RespConnection::open(server, "tidings-bulk", read_bytes, self.io_timeout).await?;
+        let answer = ask(&mut connection, question).await?;
+        self.idle.put(connection, session);
         Ok(answer)
     }
 }
 
-impl Open {
-    async fn ask(&mut self, question: &Question<'_>) -> Result<Answer, String> {
-        let (from, runs) = (question.from.to_string(), question.runs.to_string());
-        let head: Vec<&str> = ["HMGET", question.head].into_iter().chain(head::FIELDS).collect();
-        self.connection.command(&head);
-        self.connection.command(&["XRANGE", question.log, &from, "+", "COUNT", &runs]);
-        self.connection.command(&head);
-        self.connection.command(&["INFO", "replication"]);
-        // At once and before anything comes, so that nothing is moved to make room for the rest. Beside the messages
-        // there are their names and sizes.
-        self.connection.buffer().reserve(question.bytes + question.bytes / 8 + BULK_READ_BYTES);
-        self.connection.flush().await?;
-        let before = self.list().await?;
-        let mut range = Range::default();
-        while !range.read(self.connection.buffer()).map_err(|error| error.to_string())? {
-            if !self.connection.read().await? {
-                return Err(CLOSED.to_owned());
-            }
+async fn ask(connection: &mut RespConnection, question: &Question<'_>) -> Result<Answer, String> {
+    let (from, runs) = (question.from.to_string(), question.runs.to_string());
+    let head: Vec<&str> = ["HMGET", question.head].into_iter().chain(head::FIELDS).collect();
+    connection.command(&head);
+    connection.command(&["XRANGE", question.log, &from, "+", "COUNT", &runs]);
+    connection.command(&head);
+    connection.command(&["INFO", "replication"]);
+    // At once and before anything comes, so that nothing is moved to make room for the rest. Beside the messages there
+    // are their names and sizes.
+    connection.buffer().reserve(question.bytes + question.bytes / 8 + BULK_READ_BYTES);
+    connection.flush().await?;
+    let before = list(connection).await?;
+    let mut range = Range::default();
+    while !range.read(connection.buffer()).map_err(|error| error.to_string())? {
+        if !connection.read().await? {
+            return Err(CLOSED.to_owned());
         }
-        let (runs, messages) = range.take(self.connection.buffer());
-        let after = self.list().await?;
-        let replication = match self.connection.reply().await? {
-            Reply::Error(text) => return Err(words(&text)),
-            reply => reply.word(),
-        };
-        Ok(Answer { before, runs, messages, after, replication })
     }
+    let (runs, messages) = range.take(connection.buffer());
+    let after = list(connection).await?;
+    let replication = match connection.reply().await? {
+        Reply::Error(text) => return Err(words(&text)),
+        reply => reply.word(),
+    };
+    Ok(Answer { before, runs, messages, after, replication })
+}
 
-    async fn list(&mut self) -> Result<Vec<String>, String> {
-        match self.connection.reply().await? {
-            Reply::List(fields) => Ok(fields.iter().map(Reply::word).collect()),
-            Reply::Error(text) => Err(words(&text)),
-            _ => Err(MALFORMED.to_owned()),
-        }
+async fn list(connection: &mut RespConnection) -> Result<Vec<String>, String> {
+    match connection.reply().await? {
+        Reply::List(fields) => Ok(fields.iter().map(Reply::word).collect()),
+        Reply::Error(text) => Err(words(&text)),
+        _ => Err(MALFORMED.to_owned()),
     }
 }

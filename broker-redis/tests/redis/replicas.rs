@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use tidings::broker::{Error, Published, Shared};
-use tidings_testing::RedisServer;
+use tidings_testing::{Proxy, RedisServer};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::fixture::{TIMEOUT, broker, head, name, publish, signal, texts, until, with_id, within};
+use crate::fixture::{TIMEOUT, broker, connect, head, name, publish, settings, signal, texts, until, with_id, within};
 
 /// A primary, its replica, and a broker on the primary.
 async fn start() -> (RedisServer, RedisServer, Shared) {
@@ -100,4 +100,27 @@ async fn a_broker_that_closes_does_not_wait_for_a_replica_that_hangs() {
     assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
     is_not_reached(waits).await;
     signal(&replica, "CONT");
+}
+
+/// One that is no primary any more, though it does not know: its replicas say nothing of where messages are kept.
+#[tokio::test]
+async fn an_old_primary_is_not_written_to() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let _replicas = [&old, &new].map(RedisServer::replica_of);
+    let proxy = Proxy::to(&old).await;
+    let broker = connect(settings(&proxy.url())).await;
+    let publish = || within(broker.publish(&name("orders"), texts(1), 1), "a receipt");
+    publish().await.expect("published");
+    proxy.retarget(&new);
+    let list = old.command(&["CLIENT", "LIST"]);
+    let ids = list.lines().filter(|line| line.contains(" name=tidings-command "));
+    for id in ids.filter_map(|line| line.split_once("id=")?.1.split(' ').next()) {
+        old.command(&["CLIENT", "KILL", "ID", id]);
+    }
+    until("it has the new primary", || new.command(&["CLIENT", "LIST"]).contains(" name=tidings-command ")).await;
+    assert_eq!(old.command(&["CLIENT", "LIST"]).matches(" name=tidings-wait ").count(), 1, "it stays there");
+    publish().await.expect("published");
+    assert_eq!([&old, &new].map(|server| server.command(&["XLEN", "tidings:{orders}:log"])), [":1", ":1"]);
+    assert_eq!(old.command(&["CLIENT", "LIST"]).matches(" name=tidings-wait ").count(), 0);
+    broker.close().await;
 }

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,8 @@ const LONGEST: usize = SUBSCRIBE[1].len();
 pub(super) struct Link {
     has_subscribed: AtomicBool,
     dropped: AtomicU64,
+    /// When something was last sent, by either side.
+    used: Mutex<Instant>,
     to_server: watch::Sender<Flow>,
     to_client: watch::Sender<Flow>,
     cut: watch::Sender<Option<How>>,
@@ -40,6 +45,7 @@ impl Link {
         Self {
             has_subscribed: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
+            used: Mutex::new(Instant::now()),
             to_server: watch::Sender::new(to_server),
             to_client: watch::Sender::new(to_client),
             cut: watch::Sender::new(None),
@@ -129,6 +135,7 @@ impl Link {
                 return Ok(());
             }
             let bytes = &buffer[..read];
+            self.use_now();
             let flow = *flow.borrow();
             if direction == Direction::ToServer {
                 self.listen(bytes, &mut end);
@@ -144,6 +151,21 @@ impl Link {
             if !passed.is_empty() && queue.send((Instant::now() + delay, passed)).await.is_err() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Notices that something was sent, and how long nothing was before.
+    fn use_now(&self) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = std::mem::replace(&mut *used, Instant::now()).elapsed();
+        for flow in [&self.to_server, &self.to_client] {
+            flow.send_if_modified(|flow| {
+                let is_forgotten = matches!(*flow, Flow::Forget(after) if idle >= after);
+                if is_forgotten {
+                    *flow = Flow::Swallow;
+                }
+                is_forgotten
+            });
         }
     }
 
