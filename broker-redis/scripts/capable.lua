@@ -2,14 +2,18 @@
 -- What a server lacks of what we need, in words, or ''. Rights to keys and channels are another matter: they differ
 -- from channel to channel. So do those to write, which scripts check before they do.
 --
--- ARGV: commands of our scripts, which the server must know; commands that the user must have as well.
+-- ARGV: commands of our scripts, which the server must know; commands that the user must have as well, of which SET must
+-- not be one. Both with a subcommand where there are any.
 local lacks = {}
 local info = redis.pcall('INFO', 'replication')
 local is_reported = type(info) == 'string' and string.find(info, 'role:%w') and string.find(info, 'master_replid:%w')
 if not is_reported then lacks[1] = 'it does not report to scripts its role and replication id (INFO replication)' end
 if redis.acl_check_cmd then
-  for command in string.gmatch(ARGV[1], '%u+') do
-    if not pcall(redis.acl_check_cmd, command) then lacks[#lacks + 1] = 'it does not know ' .. command end
+  for command, part in string.gmatch(ARGV[1], '(%u+)|?(%u*)') do
+    -- With arguments: where a user has some keys only, servers look for SET's without counting (Valkey 9.1 crashes).
+    if not pcall(redis.acl_check_cmd, command, part == '' and 'x' or part, 'x') then
+      lacks[#lacks + 1] = 'it does not know ' .. command
+    end
   end
   for command, part in string.gmatch(ARGV[2], '(%u+)|?(%u*)') do
     local is_known, may = pcall(redis.acl_check_cmd, unpack(part == '' and { command } or { command, part }))

@@ -79,8 +79,8 @@ pub(super) static REGISTER: Script = script!("register");
 pub(super) static UNREGISTER: Script = script!("unregister");
 static CAPABLE: Script = script!("capable");
 /// The commands that the scripts use, beside INFO.
-const COMMANDS: &str = "TIME EXISTS GET SET HMGET HGET HSET HLEN HDEL PTTL PEXPIRE PUBLISH XADD XRANGE XREVRANGE XTRIM XINFO ZADD ZRANGE \
-                        ZCARD ZSCORE ZREM";
+const COMMANDS: &str = "TIME EXISTS GET SET HMGET HGET HSET HLEN HDEL PTTL PEXPIRE PUBLISH XADD XRANGE XREVRANGE XTRIM XINFO|STREAM ZADD \
+                        ZRANGE ZCARD ZSCORE ZREM";
 /// Those that a publisher's user must have, and whose absence the scripts do not name by themselves.
 const PUBLISHER_COMMANDS: &str = "TIME HMGET HGET HLEN PTTL XINFO|STREAM";
 /// The same of a subscriber's user, with what receives messages.
@@ -210,12 +210,28 @@ mod tests {
         for (_, script) in ALL.iter().filter(|(name, _)| *name != "capable") {
             for before in ["call('", "pcall('", "check_cmd('", "may('"] {
                 for command in named(script.code(), before).iter().filter(|command| *command != "INFO") {
-                    assert!(COMMANDS.split(' ').any(|known| known == command), "{command}");
+                    let mut known = COMMANDS.split(' ').map(|known| known.trim_end_matches("|STREAM"));
+                    assert!(known.any(|known| known == command), "{command}");
                     seen += 1;
                 }
             }
         }
         assert!(seen > 30, "{seen}");
+    }
+
+    /// Asked for SET without a key, servers look for it beyond the arguments, where a user has some keys only.
+    #[tokio::test]
+    async fn a_server_is_asked_for_no_set_without_a_key() {
+        let server = RedisServer::start();
+        let asks = "local function asks(command, ...)
+            if command == 'SET' and select('#', ...) == 0 then error('SET has no key') end
+            return redis.acl_check_cmd(command, ...)
+        end";
+        let (first, rest) = CAPABLE.code().split_once('\n').expect("lines");
+        let code = format!("{first}\n{asks}\n{}", rest.replace("redis.acl_check_cmd", "asks"));
+        assert_eq!(code.matches("(asks, ").count(), 2, "{code}");
+        let needed = format!("{PUBLISHER_COMMANDS} {SUBSCRIBER_COMMANDS}");
+        assert_eq!(server.command(&["EVAL", &code, "0", COMMANDS, &needed]), "$0");
     }
 
     /// Redis compiles each file, part and whole script, and none of the whole ones reads or writes a global but Redis's
