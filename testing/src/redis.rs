@@ -249,7 +249,11 @@ pub fn free_port() -> u16 {
     tried.find(is_free).expect("a free port between 10000 and 32000")
 }
 
+/// What `REDIS_SERVER` names, where it is set: another version than the system's.
 fn program() -> PathBuf {
+    if let Some(program) = env::var_os("REDIS_SERVER") {
+        return program.into();
+    }
     let path = env::var_os("PATH").unwrap_or_default();
     let find = |name: &str| env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
     find("redis-server").or_else(|| find("valkey-server")).expect(MISSING)

@@ -28,7 +28,7 @@ use crate::fixture::{
 /// What the server says of a command by a user, without carrying it out.
 fn tries(rights: &Rights, user: &str, command: &str) -> String {
     let words: Vec<&str> = ["ACL", "DRYRUN", user].into_iter().chain(command.split(' ')).collect();
-    rights.redis.server.command(&words)
+    rights.server.command(&words)
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ const TIDIES: [(&str, &str); 7] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_missing_is_named() {
     let rights = Rights::new();
-    let replica = tidings_testing::RedisServer::replica_of(&rights.redis.server);
+    let replica = tidings_testing::RedisServer::replica_of(&rights.server);
     let (mut checked, mut wrong) = (0, Vec::new());
     for user in [PUBLISHER, SUBSCRIBER] {
         let whole = line(user);
