@@ -6,7 +6,7 @@ use std::{env, error::Error, fs, time::Duration};
 
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-pub fn to(address: String) -> Result<Endpoint, Box<dyn Error>> {
+pub(crate) fn to(address: String) -> Result<Endpoint, Box<dyn Error>> {
     let is_tls = address.starts_with("https://");
     // The pings notice a connection that is dead or whose server is frozen, and end it.
     let endpoint = Endpoint::from_shared(address)?
