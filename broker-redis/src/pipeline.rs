@@ -175,8 +175,8 @@ mod tests {
     use crate::{Role, ServerUrl};
     use tidings::channel::Names;
 
-    #[test]
-    fn the_task_that_a_publish_may_begin_is_small() {
+    #[tokio::test]
+    async fn the_task_that_a_publish_may_begin_is_small() {
         let connection = Connection::new(
             ServerUrl::parse("redis://localhost").expect("valid").into(),
             Duration::from_secs(1),
