@@ -2,8 +2,8 @@
 -- What a server lacks of what we need, in words, or ''. Rights to keys and channels are another matter: they differ
 -- from channel to channel. So do those to write, which scripts check before they do.
 --
--- ARGV: commands of our scripts, which the server must know; commands that the user must have as well, of which SET must
--- not be one. Both with a subcommand where there are any.
+-- ARGV: commands of our scripts, which the server must know; commands that the user must have as well, of which SET
+-- must not be one. Both with a subcommand where there are any.
 local lacks = {}
 local info = redis.pcall('INFO', 'replication')
 local is_reported = type(info) == 'string' and string.find(info, 'role:%w') and string.find(info, 'master_replid:%w')
