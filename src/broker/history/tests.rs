@@ -294,6 +294,18 @@ fn a_missing_head_is_no_expiry_in_another_data_set() {
 }
 
 #[test]
+fn what_was_reported_before_a_flush_hides_no_loss_after_it() {
+    let mut reader = Reader::new(at(1, 8)).in_data_set(data_set(1));
+    let fell = Head { data_set: data_set(1), ..head(&[(1, 1, 0)], 1, 6) };
+    assert_eq!(goes_on(&mut reader, &fell), [lost(1, 7, 8, at(1, 6))]);
+    assert_eq!(reader.next(None, Absence { expired: false, data_set: data_set(1) }), lost(1, 7, 0, Position::START));
+    // Somebody may have published in the first data set before the second one took its place.
+    let new = Head { data_set: data_set(2), ..head(&[(7, 1, 0)], 1, 1) };
+    let unseen = Gap::lost(None, 1, 0, Position::START);
+    assert_eq!(goes_on(&mut reader, &new), [Next::Gap(unseen), Next::Read { to: 1 }]);
+}
+
+#[test]
 fn a_reader_knows_its_position() {
     let two = Head { data_set: data_set(1), ..head(&[(1, 1, 0), (2, 6, 5)], 1, 9) };
     let mut reader = Reader::default().in_data_set(data_set(1));
