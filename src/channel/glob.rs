@@ -195,17 +195,16 @@ mod tests {
         let (name, costly) = ("a".repeat(254), Glob::new(format!("*{}b", "a".repeat(126)).as_bytes()));
         let cheap = Glob::new(format!("*{}b", "c".repeat(126)).as_bytes());
         let time = |glob: &Glob| {
-            let rounds = (0..5).map(|_| {
-                let begun = std::time::Instant::now();
-                for _ in 0..200 {
-                    assert!(!std::hint::black_box(glob).matches(std::hint::black_box(name.as_bytes())));
-                }
-                begun.elapsed()
-            });
-            rounds.min().unwrap_or_default()
+            let begun = std::time::Instant::now();
+            for _ in 0..40 {
+                assert!(!std::hint::black_box(glob).matches(std::hint::black_box(name.as_bytes())));
+            }
+            begun.elapsed()
         };
-        let (costly, cheap) = (time(&costly), time(&cheap));
+        // In turns, and the least of each counts: a machine that is busy with other things delays some of them.
+        let least = std::time::Duration::MAX;
+        let (costly, cheap) = (0..25).fold((least, least), |(a, b), _| (a.min(time(&costly)), b.min(time(&cheap))));
         // By backtracking it was sixty times as much.
-        assert!(costly < 4 * cheap, "{costly:?}, {cheap:?}");
+        assert!(costly < 8 * cheap, "{costly:?}, {cheap:?}");
     }
 }
