@@ -139,6 +139,11 @@ impl Builder {
         }
     }
 
+    /// Bytes of all chunks that are not finished yet.
+    pub(crate) fn bytes(&self) -> usize {
+        self.done.iter().map(|chunk| chunk.block.bytes()).sum::<usize>() + self.block.bytes()
+    }
+
     /// The run that the message continues. Where the channel has one that it does not continue, the chunk ends: within
     /// a chunk the messages of a channel are consecutive.
     fn run_for(&mut self, channel: &ChannelName, before: Position) -> Option<usize> {

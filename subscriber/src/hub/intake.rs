@@ -109,6 +109,11 @@ impl Intake {
         self.outgoing.has_news()
     }
 
+    /// Bytes of the chunks that are to be taken.
+    pub(super) fn bytes(&self) -> usize {
+        self.outgoing.bytes()
+    }
+
     /// Whether nobody follows the feed. Nothing is framed for nobody.
     pub(super) fn set_silent(&mut self, is_silent: bool) {
         self.outgoing.set_silent(is_silent);

@@ -213,7 +213,10 @@ impl Task {
             intake.report_passed();
             let shown = intake.has_missed(channel, head.as_ref());
             holds |= intake.holds(channel);
-            if is_news || matches!(shown, Missed::Look) {
+            if intake.bytes() >= SHARED_BYTES {
+                // What waited is made for one topic at a time.
+                self.flush(&mut vec![topic.clone()]);
+            } else if is_news || matches!(shown, Missed::Look) {
                 touched.push(topic.clone());
             }
             if let Some(needs) = needs {
@@ -319,7 +322,9 @@ impl Task {
                     Item::Check(..) | Item::Break | Item::Refused(_) => {}
                 }
             }
-            followed.push(items);
+            if !items.is_empty() {
+                followed.push(items);
+            }
             if followed.intake().take_loss() {
                 followed.push([Item::Break]);
             }
@@ -354,6 +359,7 @@ impl Task {
 
     fn tick(&mut self) {
         let now = Instant::now();
+        self.made.clear();
         metrics::topics(self.topics.len());
         self.capture.report();
         self.pages.age(now);

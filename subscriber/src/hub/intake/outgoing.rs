@@ -56,6 +56,11 @@ impl Outgoing {
         self.has_news
     }
 
+    /// Bytes of the chunks that are to be taken.
+    pub(super) fn bytes(&self) -> usize {
+        self.builder.bytes()
+    }
+
     /// Whether nobody follows the feed. Nothing is framed for nobody.
     pub(super) fn set_silent(&mut self, is_silent: bool) {
         self.is_silent = is_silent;

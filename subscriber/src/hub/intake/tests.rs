@@ -138,33 +138,58 @@ fn names_that_break_the_rules_do_not_reach_patterns() {
     assert_eq!(intake.push(b"good", b"x"), ask("good"));
 }
 
+/// As large as a message may be, each another.
+fn large(n: u8) -> Bytes {
+    vec![n; MESSAGE_BYTES].into()
+}
+
 #[test]
 fn what_waits_is_bounded() {
     let mut intake = intake();
-    let large = Bytes::from(vec![b'x'; 1 << 20]);
-    for _ in 0..20 {
-        intake.push(b"c", &large);
+    for n in 0..20 {
+        intake.push(b"c", &large(n));
+        assert!(intake.room.bytes() <= HELD_BYTES);
     }
-    assert!(intake.room.bytes() <= HELD_BYTES && intake.take_loss());
+    assert!(intake.take_loss());
     intake.learn(&name("c"), None);
-    assert_eq!(received(&mut intake).1.len(), HELD_BYTES / (large.len() + HELD_PUSH_COST));
+    assert_eq!(received(&mut intake).1.len(), HELD_BYTES / (large(0).len() + HELD_PUSH_COST));
     assert_eq!(intake.room.bytes(), 0);
 }
 
 #[test]
 fn feeds_share_the_room_and_give_it_back() {
     let room = Room::default();
-    let large = Bytes::from(vec![b'x'; 1 << 20]);
     let (mut one, mut other) = (pattern(room.clone()), pattern(room.clone()));
-    for _ in 0..20 {
-        one.push(b"c", &large);
+    for n in 0..20 {
+        one.push(b"c", &large(n));
     }
-    other.push(b"c", &large);
+    other.push(b"c", &large(20));
     assert!(other.take_loss() && !other.holds(&name("c")), "the other has taken all");
     drop(one);
     assert_eq!(room.bytes(), 0);
-    other.push(b"c", &large);
-    assert!(!other.take_loss() && room.bytes() > large.len());
+    other.push(b"c", &large(21));
+    assert!(!other.take_loss() && room.bytes() > MESSAGE_BYTES);
+}
+
+#[test]
+fn a_large_message_waits_once_for_all_feeds() {
+    let room = Room::default();
+    let mut feeds: Vec<_> = (0..200).map(|_| pattern(room.clone())).collect();
+    for n in 0..6 {
+        for feed in &mut feeds {
+            feed.push(b"c", &large(n));
+            feed.push(b"c", b"small");
+        }
+    }
+    let small = 5 + HELD_PUSH_COST;
+    assert_eq!(room.bytes(), 6 * MESSAGE_BYTES + 6 * feeds.len() * (HELD_PUSH_COST + small));
+    for feed in &mut feeds {
+        assert!(!feed.take_loss());
+        feed.learn(&name("c"), None);
+        let payloads: usize = chunks(feed).iter().map(|chunk| chunk.block.bytes()).sum();
+        assert!(payloads > 6 * MESSAGE_BYTES);
+    }
+    assert_eq!(room.bytes(), 0);
 }
 
 #[test]
