@@ -205,7 +205,9 @@ pub fn caller_limit(limit: Limit, most: u64, wait: Option<Duration>) -> Status {
         Limit::BytesOut => format!("it may be sent {most} bytes a second (--caller-bytes-out-rate)"),
         Limit::NewChannels => format!("it may create {most} channels a minute (--caller-new-channels)"),
         Limit::UnreadAnswers => format!("{most} bytes of answers wait to be read by it"),
-        Limit::ControlFrames | Limit::ProxyHeaders => format!("it may have {most}"),
+        Limit::Uploads => format!("requests that come from it have {most} bytes together"),
+        Limit::SlowRequests => format!("{most} requests of it have not come whole"),
+        Limit::ControlFrames | Limit::ProxyHeaders | Limit::Backlog => format!("it may have {most}"),
     };
     let text = format!("the caller's limit is reached: {what}, all calls of one subject or address taken together");
     let mut details = info_with(reason::CALLER_LIMIT, [("limit", limit.name().to_owned())]);

@@ -40,6 +40,6 @@ pub use key_server::{FetchError, FetchKeys};
 pub use keys::InvalidKeys;
 pub use mint::{CantSign, SigningKey, Wanted};
 pub use policy::{Allowing, Decision, InvalidPolicy, Part, Policy};
-pub use quota::{Account, Accounts, Exceeded, Held, HeldPattern, Quotas, Rated};
+pub use quota::{Account, Accounts, Exceeded, Held, HeldPattern, Quotas, Rated, Shares};
 pub use recent::Recent;
 pub use watched::Watched;

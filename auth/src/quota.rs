@@ -20,11 +20,15 @@ use tidings::{
 };
 use tonic::Status;
 
-pub use self::account::{Account, Held, HeldPattern, Rated};
 use self::rate::Rate;
+pub use self::{
+    account::{Account, Held, HeldPattern, Rated},
+    shares::Shares,
+};
 
 mod account;
 mod rate;
+mod shares;
 
 /// How much one address or one subject may have. The flags' defaults are the runtime's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::{STREAM_WINDOW_BYTES, WAITING_BODIES};
+
 /// Connections of one address. An idle one takes some 14 KiB, one with a stream 29: 57 MiB.
 pub const ADDRESS_CONNECTIONS: u64 = 2_000;
 /// Open streams of one address, and of one subject: 2 to 4.3 KiB each, 63 MiB.
@@ -31,6 +33,36 @@ pub const KNOWN_CHANNELS: usize = 1 << 16;
 pub const ACCOUNTS: usize = 1 << 16;
 /// How many of them are looked at to find one that nobody uses.
 pub const ACCOUNTS_LOOKED_AT: usize = 64;
+/// Bytes of large request bodies that one address may have under way: four of the largest, or thirty messages. With
+/// what bodies take beside their bytes and what waits, the process was measured to stay within 64 MiB.
+pub const UPLOADS_BYTES: usize = 32 << 20;
+/// The same for small bodies that do not come in one piece.
+pub const SMALL_UPLOADS_BYTES: usize = 4 << 20;
+/// Calls of one address whose bodies wait for such bytes: as many as of one connection.
+pub const WAITING_UPLOADS: usize = WAITING_BODIES;
+/// Requests of one address that have not come whole. Each takes some 4 KiB beside its bytes, and 14 where a generated
+/// service reads it: 35 MiB.
+pub const SLOW_REQUESTS: u64 = 2_500;
+/// Bytes of requests that came over all connections of one address and that no call has read yet, each frame with
+/// [`FRAME_COST`]: what its calls that wait may have sent ([`WAITING_UPLOADS`]), and some more. Beyond it its
+/// connections are not read from.
+pub const BACKLOG_BYTES: usize = 8 << 20;
+const _: () =
+    assert!(WAITING_UPLOADS * (STREAM_WINDOW_BYTES as usize + 4 * FRAME_COST) <= BACKLOG_BYTES - BACKLOG_SHORT_BYTES);
+/// How much of that a connection takes at once: a frame of HTTP/2.
+pub const BACKLOG_PART_BYTES: usize = 16 << 10;
+/// What h2 takes for each frame beside its bytes: some 300, and as much again while its table of them grows.
+pub const FRAME_COST: usize = 512;
+/// What a connection may have unread beside it: one of the largest frames, so that a connection whose calls read what
+/// comes goes on whatever others of its address do. Two thousand connections come to 33 MiB.
+pub const UNCOUNTED_BACKLOG_BYTES: usize = (16 << 10) + FRAME_COST;
+/// What is left of it where an address is short of it.
+pub const BACKLOG_SHORT_BYTES: usize = BACKLOG_BYTES / 8;
+/// What is read of a connection at once then: as frames of one byte it comes to 26 KiB.
+pub const SHORT_READ_BYTES: usize = 512;
+/// How long nothing of a connection's requests may be read where that is so, before it is closed: three times as long
+/// as Redis is waited for by default.
+pub const BACKLOG_TIME: Duration = Duration::from_secs(15);
 /// Bytes of lists that one address may have under way and unread: eight of the largest pages, each of which is held two
 /// or three times while it is made.
 pub const UNREAD_ANSWERS_BYTES: usize = 24 << 20;

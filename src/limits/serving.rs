@@ -54,6 +54,8 @@ pub const BODIES_BYTES: usize = 28 << 20;
 pub const SMALL_BODIES_BYTES: usize = 4 << 20;
 /// The largest small body: one frame of HTTP/2. A body that arrives whole in its first frame is not counted at all.
 pub const SMALL_BODY_BYTES: usize = 16 << 10;
+/// The largest request of a method that needs no permission: health and reflection take a name or two.
+pub const OPEN_BODY_BYTES: usize = 4 << 10;
 /// Calls of a connection whose bodies wait for such bytes: a hundred of the largest messages at a time. What each has
 /// sent meanwhile lies in HTTP/2's window, of which they must leave a part to those that are read
 /// ([`CONNECTION_WINDOW_BYTES`]).
@@ -81,11 +83,11 @@ pub const CORK_BYTES: usize = 192 << 10;
 /// second from another continent, and few enough for many calls that wait (see below).
 pub const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 /// The same for all calls of a connection together. In frames of 256 bytes, the smallest that h2 does not count, it was
-/// seen to fill 24 MiB of memory: with what bodies share, that is less than the 64 MiB that one connection may cost. It
-/// also decides how many small frames may wait: h2 ends a connection (`too_many_data_frames`) when the unread DATA
-/// frames under 256 bytes lack, together, more than half of this window to that size. While Redis hangs, a
-/// `PublishStream` full of 30-byte messages, each in a frame of its own, comes to 0.37 MB: a connection lasts with
-/// eleven of them. hyper 1.12 has no setter for that budget itself.
+/// seen to fill 24 MiB of memory, so one address may have less unread where frames are small
+/// ([`BACKLOG_BYTES`](super::BACKLOG_BYTES)). It also decides how many small frames may wait: h2 ends a connection
+/// (`too_many_data_frames`) when the unread DATA frames under 256 bytes lack, together, more than half of this window
+/// to that size. An address that has so many is not read from any longer before it comes to that. hyper 1.12 has no
+/// setter for that budget itself.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// How long cut calls may take to notice: they are only woken and dropped.
 pub const CUT_GRACE: Duration = Duration::from_millis(250);

@@ -88,12 +88,18 @@ pub enum Limit {
     ControlFrames = 8,
     /// Answers that are not read.
     UnreadAnswers = 9,
+    /// Bytes of requests that come.
+    Uploads = 12,
+    /// Requests that do not come at once.
+    SlowRequests = 13,
+    /// Requests that come and that no call reads.
+    Backlog = 14,
     /// PROXY headers that are missing, or none.
     ProxyHeaders = 10,
 }
 
 /// Each at the position of its number, by its label.
-const LIMITS: [(Limit, &str); 12] = [
+const LIMITS: [(Limit, &str); 15] = [
     (Limit::Connections, "connections"),
     (Limit::Streams, "streams"),
     (Limit::Patterns, "patterns"),
@@ -106,6 +112,9 @@ const LIMITS: [(Limit, &str); 12] = [
     (Limit::UnreadAnswers, "unread_answers"),
     (Limit::ProxyHeaders, "proxy_headers"),
     (Limit::Positions, "positions"),
+    (Limit::Uploads, "uploads"),
+    (Limit::SlowRequests, "slow_requests"),
+    (Limit::Backlog, "backlog"),
 ];
 
 impl Limit {

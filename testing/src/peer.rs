@@ -1,7 +1,7 @@
 //! A peer that speaks HTTP/2 by hand over a plain socket, and so can do what no library does: stop reading it, go away
 //! in the middle of a word, or promise windows that it never means to use.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use prost::Message;
 use tokio::{
@@ -60,7 +60,13 @@ impl Peer {
     /// Connects and says nothing. The kernel holds little for it, so that its socket is soon full when it does not
     /// read.
     pub async fn connect(address: SocketAddr) -> Self {
+        Self::connect_from(Ipv4Addr::LOCALHOST, address).await
+    }
+
+    /// The same from another address of the loopback.
+    pub async fn connect_from(from: Ipv4Addr, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("an address of the loopback");
         socket.set_recv_buffer_size(8 << 10).expect("a size");
         Self(timeout(TEST_TIMEOUT, socket.connect(address)).await.expect("in time").expect("it listens"))
     }

@@ -1,6 +1,6 @@
 //! Calls whose bytes the tests write by themselves, over a connection of HTTP/2: clients send nothing that is odd.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use h2::client::{ResponseFuture, SendRequest};
@@ -8,7 +8,10 @@ use prost::{
     Message,
     bytes::{BufMut as _, Bytes, BytesMut},
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tonic::{
     Code, Status,
     codegen::http::{HeaderMap, HeaderName, HeaderValue, Request, Response},
@@ -35,7 +38,17 @@ pub struct Wire {
 impl Wire {
     /// Connects.
     pub async fn open(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.expect("it listens");
+        Self::over(TcpStream::connect(address).await.expect("it listens"), address).await
+    }
+
+    /// Connects from another address of the loopback.
+    pub async fn open_from(from: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("an address of the loopback");
+        Self::over(socket.connect(address).await.expect("it listens"), address).await
+    }
+
+    async fn over(socket: TcpStream, address: SocketAddr) -> Self {
         let mut client = h2::client::Builder::new();
         let (send, connection) = client.initial_max_send_streams(1_000).handshake(socket).await.expect("HTTP/2");
         tokio::spawn(connection);

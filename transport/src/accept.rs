@@ -14,8 +14,8 @@ use self::connection::Connection;
 use super::{Error, Options, descriptors, front::Front};
 
 mod connection;
-mod control_frames;
 mod cork;
+mod frames;
 mod peers;
 pub(super) mod read_ahead;
 mod write_timeout;

@@ -1,67 +1,30 @@
 //! What request bodies may be, before a service sees them: whole messages of gRPC, as many as the method takes, in a
-//! time, and not more of them at once than a connection may have under way.
+//! time, and not more of them at once than a connection and an address may have under way.
 //!
-//! The prefix of a message says how long it is. Before more of it is read, so many bytes are taken from what the
-//! connection's bodies share ([`Bodies`]); while there is no room the rest lies with the sender. A [`Meter`] looks
-//! after one body, whichever way its call takes: the fast path drives one by itself where a message does not come at
-//! once, all others read through [`Metered`].
+//! The prefix of a message says how long it is. Before more of it is read, so many bytes are taken from what the bodies
+//! of the connection and of its address share ([`Bodies`]); while there is no room the rest lies with the sender. A
+//! [`Meter`] looks after one body, whichever way its call takes: the fast path drives one by itself where a message does
+//! not come at once, all others read through [`Metered`].
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use tidings::{
-    limits::{BODIES_BYTES, BODY_TIME, BODY_WAIT, DECODE_BYTES, SMALL_BODIES_BYTES, SMALL_BODY_BYTES, WAITING_BODIES},
-    status,
-};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep, sleep, timeout},
-};
+use tidings::{limits::BODY_TIME, status};
+use tidings_auth::Held;
+use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 
 use super::prefix;
 
-pub(super) use self::metered::Metered;
+use self::share::Share;
+pub(super) use self::{metered::Metered, share::Bodies};
 
 mod metered;
-
-/// The bytes that the bodies of one connection share.
-#[derive(Debug, Clone)]
-pub(super) struct Bodies {
-    large: Arc<Semaphore>,
-    small: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
-}
-
-impl Default for Bodies {
-    fn default() -> Self {
-        let of = |size| Arc::new(Semaphore::new(size));
-        Self { large: of(BODIES_BYTES), small: of(SMALL_BODIES_BYTES), waiting: of(WAITING_BODIES) }
-    }
-}
-
-impl Bodies {
-    /// Takes a message's share, in the order in which they are asked for.
-    async fn share(self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
-        let of = if bytes <= SMALL_BODY_BYTES { self.small } else { self.large };
-        // No message is longer than can be decoded.
-        let bytes = u32::try_from(bytes).map_err(|_| status::undecodable(DECODE_BYTES))?;
-        if let Ok(share) = Arc::clone(&of).try_acquire_many_owned(bytes) {
-            return Ok(share);
-        }
-        let _permit = self.waiting.try_acquire().map_err(|_| status::connection_full())?;
-        match timeout(BODY_WAIT, of.acquire_many_owned(bytes)).await {
-            Ok(Ok(share)) => Ok(share),
-            // Nobody closes it.
-            Ok(Err(_)) | Err(_) => Err(status::connection_full()),
-        }
-    }
-}
+mod share;
 
 /// How many messages a method takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +37,8 @@ pub(super) enum Takes {
 pub(super) struct Meter {
     bodies: Bodies,
     takes: Takes,
+    /// How long a message may be.
+    most: usize,
     prefix: [u8; prefix::BYTES],
     /// How much of the prefix is there; all of it in the middle of a message.
     prefixed: usize,
@@ -83,6 +48,8 @@ pub(super) struct Meter {
     /// How much of what was taken last belongs to messages that are whole.
     whole: usize,
     open: Option<Open>,
+    /// What an only message counts for while it comes; calls of many are counted as streams.
+    counted: Option<Held>,
     /// That of a message which is whole: it is decoded before more is asked for.
     decoding: Option<Open>,
 }
@@ -90,29 +57,32 @@ pub(super) struct Meter {
 /// A message that is not whole yet, or the only one, after which the body does not end.
 struct Open {
     time: Pin<Box<Sleep>>,
-    share: Share,
+    share: Claim,
 }
 
 impl Open {
     fn new() -> Self {
-        Self { time: Box::pin(sleep(BODY_TIME)), share: Share::Unknown }
+        Self { time: Box::pin(sleep(BODY_TIME)), share: Claim::Unknown }
     }
 }
 
-enum Share {
+/// How far a message has come to its share.
+enum Claim {
     /// The prefix is not there.
     Unknown,
-    Asked(BoxFuture<'static, Result<OwnedSemaphorePermit, Status>>),
+    Asked(BoxFuture<'static, Result<Share, Status>>),
     Has {
-        _bytes: OwnedSemaphorePermit,
+        _share: Share,
     },
 }
 
 impl Meter {
-    pub(super) fn new(bodies: Bodies, takes: Takes) -> Self {
+    /// Follows a body whose messages have at most so many bytes.
+    pub(super) fn new(bodies: Bodies, takes: Takes, most: usize) -> Self {
         Self {
             bodies,
             takes,
+            most,
             prefix: [0; prefix::BYTES],
             prefixed: 0,
             left: 0,
@@ -120,6 +90,7 @@ impl Meter {
             had_one: false,
             whole: 0,
             open: None,
+            counted: None,
             decoding: None,
         }
     }
@@ -158,35 +129,44 @@ impl Meter {
                 }
             }
         }
-        self.watch();
-        Ok(())
+        self.watch()
     }
 
     /// Reads a prefix that is there.
     fn begin(&mut self) -> Result<(), Status> {
         self.length = prefix::read(self.prefix)?;
         self.left = self.length;
-        Ok(())
+        if self.length > self.most { Err(status::undecodable(self.most)) } else { Ok(()) }
     }
 
     /// Asks for the share of what is not whole, and begins its time.
-    fn watch(&mut self) {
+    fn watch(&mut self) -> Result<(), Status> {
         let is_alone = self.takes == Takes::One && self.had_one;
         if self.prefixed == 0 && !is_alone {
-            return;
+            return Ok(());
         }
-        let open = self.open.get_or_insert_with(Open::new);
-        if matches!(open.share, Share::Unknown) && (self.prefixed == prefix::BYTES || is_alone) {
-            open.share = Share::Asked(self.bodies.clone().share(self.length).boxed());
+        let share = self.bodies.clone();
+        let (is_known, length) = (self.prefixed == prefix::BYTES || is_alone, self.length);
+        let open = self.open()?;
+        if matches!(open.share, Claim::Unknown) && is_known {
+            open.share = Claim::Asked(share.share(length).boxed());
         }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<&mut Open, Status> {
+        if self.takes == Takes::One && self.open.is_none() {
+            self.counted = self.bodies.count()?;
+        }
+        Ok(self.open.get_or_insert_with(Open::new))
     }
 
     /// Waits until more may be read. The caller has decoded what was whole.
     pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
         self.decoding = None;
         let Some(Open { share, .. }) = &mut self.open else { return Poll::Ready(Ok(())) };
-        let Share::Asked(asked) = share else { return Poll::Ready(Ok(())) };
-        asked.poll_unpin(context).map_ok(|bytes| *share = Share::Has { _bytes: bytes })
+        let Claim::Asked(asked) = share else { return Poll::Ready(Ok(())) };
+        asked.poll_unpin(context).map_ok(|had| *share = Claim::Has { _share: had })
     }
 
     /// What was taken last, in what belongs to whole messages of many and what comes after them; `None` where that is
@@ -198,24 +178,32 @@ impl Meter {
 
     /// Whether there is a message of which nothing more may be read yet.
     pub(super) fn is_asking(&self) -> bool {
-        matches!(self.open, Some(Open { share: Share::Asked(_), .. }))
+        matches!(self.open, Some(Open { share: Claim::Asked(_), .. }))
     }
 
     /// Whether a message has its share: its reader may make room for all of it.
     pub(super) fn has_share(&self) -> bool {
-        matches!(self.open, Some(Open { share: Share::Has { .. }, .. }))
+        matches!(self.open, Some(Open { share: Claim::Has { .. }, .. }))
     }
 
     /// To be polled while nothing comes: says when the message has taken too long.
     pub(super) fn poll_slow(&mut self, context: &mut Context<'_>) -> Poll<Status> {
         // The time of an only message begins with its call, and that of one of many with its first byte.
-        if self.takes == Takes::One && self.open.is_none() {
-            self.open = Some(Open::new());
+        if self.takes == Takes::One
+            && self.open.is_none()
+            && let Err(status) = self.open()
+        {
+            return Poll::Ready(status);
         }
         match &mut self.open {
             Some(open) => open.time.poll_unpin(context).map(|()| status::request_too_slow(BODY_TIME)),
             None => Poll::Pending,
         }
+    }
+
+    /// An only message is whole. Its share stays, since what becomes of it is as large.
+    pub(super) fn has_come(&mut self) {
+        self.counted = None;
     }
 
     /// Adds the time for which nobody read, which is not the sender's.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{DrainSignal, bodies::Bodies, deadline::Deadline, unread::Unread, usage::Open};
+use super::{DrainSignal, backlog::Backlog, bodies::Bodies, deadline::Deadline, unread::Unread, usage::Open};
 
 /// What the calls of a connection share.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(super) struct Connection {
     recent: Recent,
     bodies: Bodies,
     unread: Unread,
+    backlog: Arc<Backlog>,
 }
 
 impl Connection {
@@ -31,9 +32,15 @@ impl Connection {
         peer: Option<SocketAddr>,
         address: Option<Arc<Account>>,
         certificate: Peer,
+        backlog: Arc<Backlog>,
     ) -> Arc<Self> {
-        let (recent, bodies, unread) = (Recent::default(), Bodies::default(), Unread::default());
-        Arc::new(Self { drain, peer, address, certificate, recent, bodies, unread })
+        let (recent, bodies, unread) = (Recent::default(), Bodies::of(address.clone()), Unread::default());
+        Arc::new(Self { drain, peer, address, certificate, recent, bodies, unread, backlog })
+    }
+
+    /// What came over it and no call has read.
+    pub(super) fn backlog(&self) -> &Arc<Backlog> {
+        &self.backlog
     }
 
     pub(super) fn unread(&self) -> &Unread {
@@ -79,7 +86,8 @@ impl CallContext {
 
     /// That of a call that came through no connection: it ends with the server alone, and may do everything.
     pub fn detached(call: Call, server: &CancellationToken) -> Self {
-        Self::new(Connection::new(DrainSignal::new(server), None, None, None), Caller::unrestricted(), call, None)
+        let connection = Connection::new(DrainSignal::new(server), None, None, None, Backlog::of(None));
+        Self::new(connection, Caller::unrestricted(), call, None)
     }
 
     /// That of a request which a generated service was given.

@@ -125,7 +125,10 @@ impl Dispatch {
                 State::read(request.into_body(), context, OfOne::ServerStreaming(Arc::clone(operation)))
             }
             Some(AnyOperation::Bidirectional(operation)) => {
-                let body = Metered::new(request.into_body(), Meter::new(context.bodies().clone(), Takes::Many));
+                let body = Metered::new(
+                    request.into_body(),
+                    Meter::new(context.bodies().clone(), Takes::Many, method.request_bytes()),
+                );
                 let operation = Arc::clone(operation);
                 State::Answering(Box::pin(async move {
                     let lifetime = context.lifetime();
@@ -146,7 +149,7 @@ impl Dispatch {
     {
         let takes = if method.shape() == Shape::Bidirectional { Takes::Many } else { Takes::One };
         let (mut head, body) = request.into_parts();
-        let body = Metered::new(body, Meter::new(context.bodies().clone(), takes));
+        let body = Metered::new(body, Meter::new(context.bodies().clone(), takes, method.request_bytes()));
         let fault = body.fault();
         let large = (method.answer_bytes() > 0).then(|| (Arc::clone(context.connection()), method.answer_bytes()));
         let address = context.address().cloned();

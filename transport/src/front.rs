@@ -14,6 +14,7 @@ use tower_layer::Layer as _;
 
 use super::{
     Origins,
+    backlog::Followed,
     context::Connection,
     cors,
     dispatch::{Call, Dispatch},
@@ -41,7 +42,8 @@ impl Front {
     }
 
     /// Answers a request of this connection.
-    pub(super) fn call(&self, mut request: Request<Incoming>, connection: &Arc<Connection>) -> Calling {
+    pub(super) fn call(&self, request: Request<Incoming>, connection: &Arc<Connection>) -> Calling {
+        let mut request = request.map(|body| Followed::new(body, Arc::clone(connection.backlog())));
         let is_of_page = request.headers().contains_key(header::ORIGIN);
         // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS. No browser
         // sends two, and what is in between may look at another one than we.
@@ -63,7 +65,7 @@ impl Front {
 type Answer = Result<Response<Body>, Infallible>;
 type Web = Either<BoxFuture<'static, Answer>, Ready<Answer>>;
 /// A request that is being answered.
-pub(super) type Calling = Either<Call<Incoming>, Web>;
+pub(super) type Calling = Either<Call<Followed<Incoming>>, Web>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
@@ -86,7 +88,7 @@ enum Kind {
     Other,
 }
 
-fn kind(request: &Request<Incoming>) -> Kind {
+fn kind<B>(request: &Request<B>) -> Kind {
     let content = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let protocol =
         protocol(content).filter(|protocol| *protocol != Protocol::Grpc || request.version() == Version::HTTP_2);

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use tidings_auth::Caller;
 
-    use crate::{DrainSignal, context::Connection};
+    use crate::{DrainSignal, backlog::Backlog, context::Connection};
 
     fn request(service: &str, context: CallContext) -> Request<HealthCheckRequest> {
         let mut request = Request::new(HealthCheckRequest { service: service.to_owned() });
@@ -157,8 +157,12 @@ mod tests {
         let reporter =
             Reporter { names: vec!["a.B"], readiness: Readiness::new(state, None), shutdown: CancellationToken::new() };
         let drain = DrainSignal::new(&reporter.shutdown);
-        let context =
-            CallContext::new(Connection::new(drain.clone(), None, None, None), Caller::nobody(), Call::Read, None);
+        let context = CallContext::new(
+            Connection::new(drain.clone(), None, None, None, Backlog::of(None)),
+            Caller::nobody(),
+            Call::Read,
+            None,
+        );
         let mut watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
         assert_eq!(watched.next().await.map(|item| item.expect("no error").status()), Some(ServingStatus::Serving));
         drain.begin();
@@ -173,7 +177,7 @@ mod tests {
         let reporter =
             Reporter { names: vec!["a.B"], readiness: Readiness::new(state, None), shutdown: CancellationToken::new() };
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
-        let connection = Connection::new(DrainSignal::new(&reporter.shutdown), None, None, None);
+        let connection = Connection::new(DrainSignal::new(&reporter.shutdown), None, None, None, Backlog::of(None));
         let context = CallContext::new(connection, Caller::nobody(), Call::Read, Some(until));
         let watched = reporter.watch(request("a.B", context)).await.expect("a stream").into_inner();
         let all: Vec<_> = watched.collect().await;

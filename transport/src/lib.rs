@@ -36,6 +36,7 @@ use methods::Methods;
 
 mod accept;
 pub mod admin;
+mod backlog;
 mod bodies;
 mod context;
 pub mod cors;

@@ -3,7 +3,10 @@
 
 use std::net::SocketAddr;
 
-use tidings::status::{self, Call};
+use tidings::{
+    limits::{DECODE_BYTES, OPEN_BODY_BYTES},
+    status::{self, Call},
+};
 use tonic::Status;
 
 use super::operation::{Bidirectional, ServerStreaming, Unary, any::AnyOperation};
@@ -117,6 +120,14 @@ impl Method {
 
     pub(super) fn call(&self) -> Call {
         self.permission.call()
+    }
+
+    /// How long a message of a request may be.
+    pub(super) fn request_bytes(&self) -> usize {
+        match self.permission {
+            Permission::Open => OPEN_BODY_BYTES,
+            Permission::Publish | Permission::Subscribe => DECODE_BYTES,
+        }
     }
 
     /// How long a large answer may be; 0 where answers are small, or many.

@@ -3,19 +3,22 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tidings::{
-    limits::{TOPIC_LINGER, UNREAD_ANSWERS_BYTES},
+    limits::{
+        BACKLOG_BYTES, SLOW_REQUESTS, SMALL_UPLOADS_BYTES, TOPIC_LINGER, UNREAD_ANSWERS_BYTES, UPLOADS_BYTES,
+        WAITING_UPLOADS,
+    },
     metrics::{self, Limit},
 };
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::{Exceeded, Quotas, rate::Rate};
+use super::{Exceeded, Quotas, Shares, rate::Rate};
 
 /// What is counted by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +58,11 @@ pub struct Account {
     patterns: Mutex<HashMap<Box<str>, Followed>>,
     most_patterns: u64,
     rates: [Option<Rate>; Rated::ALL.len()],
+    slow_requests: Gauge,
     answers: Arc<Semaphore>,
+    backlog: Arc<Semaphore>,
+    /// Few have requests that do not come at once.
+    uploads: OnceLock<Shares>,
 }
 
 /// A pattern. It counts for as long as its subscription is on Redis, which outlives its last stream.
@@ -99,7 +106,10 @@ impl Account {
             patterns: Mutex::default(),
             most_patterns: quotas.patterns,
             rates: Rated::ALL.map(|rated| quotas.rate(rated)),
+            slow_requests: Gauge::new(Limit::SlowRequests, SLOW_REQUESTS),
             answers: Arc::new(Semaphore::new(UNREAD_ANSWERS_BYTES)),
+            backlog: Arc::new(Semaphore::new(BACKLOG_BYTES)),
+            uploads: OnceLock::new(),
         }
     }
 
@@ -120,6 +130,11 @@ impl Account {
     /// Counts channels that a pattern stream follows.
     pub fn positions(self: &Arc<Self>, channels: usize) -> Result<Held, Exceeded> {
         self.hold(|account| &account.positions, channels as u64)
+    }
+
+    /// Counts a request that does not come at once.
+    pub fn slow_request(self: &Arc<Self>) -> Result<Held, Exceeded> {
+        self.hold(|account| &account.slow_requests, 1)
     }
 
     fn hold(self: &Arc<Self>, gauge: fn(&Self) -> &Gauge, count: u64) -> Result<Held, Exceeded> {
@@ -185,6 +200,16 @@ impl Account {
     /// Bytes of answers that may wait to be read.
     pub fn answers(&self) -> &Arc<Semaphore> {
         &self.answers
+    }
+
+    /// Bytes of requests that may have come and lie unread.
+    pub fn backlog(&self) -> &Arc<Semaphore> {
+        &self.backlog
+    }
+
+    /// Bytes of requests that may be under way.
+    pub fn uploads(&self) -> &Shares {
+        self.uploads.get_or_init(|| Shares::new(UPLOADS_BYTES, SMALL_UPLOADS_BYTES, WAITING_UPLOADS))
     }
 }
 

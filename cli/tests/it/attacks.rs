@@ -10,6 +10,7 @@ mod proxied;
 mod quotas;
 mod slow;
 mod subjects;
+mod uploads;
 
 use std::time::Duration;
 

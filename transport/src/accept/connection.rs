@@ -21,12 +21,18 @@ use tokio::{
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    control_frames::CountControlFrames,
     cork::{Cork, Corked},
+    frames::CountFrames,
     peers::Peers,
     write_timeout::WithWriteTimeout,
 };
-use crate::{Options, Tls, context, drain_signal::DrainSignal, front::Front};
+use crate::{
+    Options, Tls,
+    backlog::{Backlog, Room},
+    context,
+    drain_signal::DrainSignal,
+    front::Front,
+};
 
 /// What an HTTP/2 client says first.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -83,13 +89,17 @@ impl Connection {
         // Boxed: what a handshake takes is not held as long as the connection.
         let greeted = Box::pin(timeout(limits::GREETING_TIMEOUT, async {
             let (peer, stream) = peers.admit(stream).await?;
-            Some((peer, greet(stream, terms, tls).await.ok()?))
+            let backlog = Backlog::of(peer.account.clone());
+            let greeted = greet(stream, terms, tls, Arc::clone(&backlog)).await.ok()?;
+            Some((peer, backlog, greeted))
         }));
-        let Some(Ok(Some((peer, Greeted { io, cork, certificate })))) = drain.run_until_cancelled(greeted).await else {
+        let Some(Ok(Some((peer, backlog, Greeted { io, cork, certificate })))) =
+            drain.run_until_cancelled(greeted).await
+        else {
             return;
         };
         let signal = DrainSignal::new(&drain);
-        let shared = context::Connection::new(signal.clone(), peer.address, peer.account, certificate);
+        let shared = context::Connection::new(signal.clone(), peer.address, peer.account, certificate, backlog);
         let unread = Arc::clone(&shared);
         let calls = service_fn(move |request: Request<Incoming>| front.call(request, &shared));
         let mut connection = std::pin::pin!(Corked::new(builder.serve_connection(TokioIo::new(io), calls), cork));
@@ -152,6 +162,7 @@ async fn greet(
     stream: TcpStream,
     terms: Terms,
     tls: Option<Arc<Tls>>,
+    backlog: Arc<Backlog>,
 ) -> io::Result<Greeted<impl AsyncRead + AsyncWrite + Unpin, impl AsyncWrite + Unpin>> {
     let (mut read, write, certificate) = match tls {
         None => {
@@ -181,7 +192,7 @@ async fn greet(
     let read = match is_http2 {
         true => {
             let sent = cork.handle();
-            Either::Left(CountControlFrames::new(read, move || sent.taken()))
+            Either::Left(CountFrames::new(read, move || sent.taken(), Room::new(backlog)))
         }
         false => Either::Right(read),
     };

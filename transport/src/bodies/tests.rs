@@ -1,8 +1,12 @@
-use std::{future::poll_fn, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use tidings::limits::{
+    BODIES_BYTES, BODY_WAIT, DECODE_BYTES, OPEN_BODY_BYTES, SLOW_REQUESTS, SMALL_BODY_BYTES, UPLOADS_BYTES,
+};
+use tidings_auth::{Account, Accounts, Quotas};
 use tokio::{
     sync::mpsc,
     time::{advance, timeout},
@@ -17,7 +21,7 @@ fn frame(length: usize, bytes: &[u8]) -> Vec<u8> {
 
 /// What comes of a body that comes in parts of a size: its bytes, or the code that it fails with.
 fn outcome(bytes: &[u8], size: usize, takes: Takes) -> Result<(), Code> {
-    let mut meter = Meter::new(Bodies::default(), takes);
+    let mut meter = Meter::new(Bodies::of(None), takes, DECODE_BYTES);
     let taken = bytes.chunks(size).try_for_each(|part| meter.take(part));
     taken.and_then(|()| meter.end()).map_err(|status| status.code())
 }
@@ -62,6 +66,50 @@ fn any_bytes_are_messages_or_an_error() {
     });
 }
 
+fn account() -> Arc<Account> {
+    Accounts::new(Quotas::UNLIMITED).of_address([192, 0, 2, 1].into())
+}
+
+#[tokio::test]
+async fn a_message_has_no_more_bytes_than_its_method_takes() {
+    for (most, length, is_taken) in [
+        (OPEN_BODY_BYTES, OPEN_BODY_BYTES, true),
+        (OPEN_BODY_BYTES, OPEN_BODY_BYTES + 1, false),
+        (2 << 20, 1 << 20, true),
+    ] {
+        for takes in [Takes::One, Takes::Many] {
+            let taken = Meter::new(Bodies::of(None), takes, most).take(&frame(length, b"a"));
+            assert_eq!(
+                taken.map_err(|status| status.code()),
+                if is_taken { Ok(()) } else { Err(Code::ResourceExhausted) }
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_that_do_not_come_at_once_are_counted_for_their_address() {
+    let bodies = Bodies::of(Some(account()));
+    let meter = || Meter::new(bodies.clone(), Takes::One, DECODE_BYTES);
+    let mut slow = Vec::new();
+    for _ in 0..SLOW_REQUESTS {
+        let mut meter = meter();
+        meter.take(&[0]).expect("room");
+        slow.push(meter);
+    }
+    assert_eq!(meter().take(&[0]).expect_err("full").code(), Code::ResourceExhausted);
+    meter().take(&[]).expect("one that has not begun is looked at when it is waited for");
+    let full = std::future::poll_fn(|context| meter().poll_slow(context)).await;
+    assert_eq!(full.code(), Code::ResourceExhausted);
+    Meter::new(bodies.clone(), Takes::Many, DECODE_BYTES).take(&[0]).expect("that is a stream");
+    // One that is whole counts no longer, and one that is gone neither.
+    slow[0].has_come();
+    let mut next = meter();
+    next.take(&[0]).expect("room");
+    slow.pop();
+    meter().take(&[0]).expect("room");
+}
+
 type Sender = mpsc::Sender<Result<Frame<Bytes>, std::convert::Infallible>>;
 
 type Parts = Metered<Pin<Box<dyn http_body::Body<Data = Bytes, Error = std::convert::Infallible> + Send>>>;
@@ -70,7 +118,7 @@ type Parts = Metered<Pin<Box<dyn http_body::Body<Data = Bytes, Error = std::conv
 fn body(bodies: &Bodies, takes: Takes) -> (Sender, Parts) {
     let (send, mut receive) = mpsc::channel(8);
     let parts = futures_util::stream::poll_fn(move |context| receive.poll_recv(context));
-    (send, Metered::new(Box::pin(StreamBody::new(parts)), Meter::new(bodies.clone(), takes)))
+    (send, Metered::new(Box::pin(StreamBody::new(parts)), Meter::new(bodies.clone(), takes, DECODE_BYTES)))
 }
 
 async fn send(to: &Sender, bytes: Vec<u8>) {
@@ -83,7 +131,7 @@ fn code<T>(ended: Option<Result<T, Box<dyn std::error::Error + Send + Sync>>>) -
 
 #[tokio::test(start_paused = true)]
 async fn a_message_is_read_when_it_has_its_share_which_it_gives_back() {
-    let bodies = Bodies::default();
+    let bodies = Bodies::of(None);
     let mut held = Vec::new();
     for _ in 0..BODIES_BYTES / DECODE_BYTES {
         let (to, body) = body(&bodies, Takes::Many);
@@ -115,41 +163,26 @@ async fn a_message_is_read_when_it_has_its_share_which_it_gives_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_wait_than_may() {
-    let bodies = Bodies::default();
-    let _all = Arc::clone(&bodies.large).try_acquire_many_owned(BODIES_BYTES as u32).expect("idle");
-    let mut waiting = Vec::new();
-    for _ in 0..WAITING_BODIES {
-        let mut share = bodies.clone().share(DECODE_BYTES).boxed();
-        assert!(poll_fn(|context| Poll::Ready(share.poll_unpin(context).is_pending())).await);
-        waiting.push(share);
-    }
-    let began = Instant::now();
-    assert_eq!(bodies.clone().share(DECODE_BYTES).await.expect_err("no room").code(), Code::ResourceExhausted);
-    assert!(began.elapsed().is_zero());
-    waiting.pop();
-    assert!(timeout(BODY_WAIT / 2, bodies.share(DECODE_BYTES)).await.is_err(), "there is room to wait");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_decoded_message_has_no_share_any_more() {
-    let bodies = Bodies::default();
+    let account = account();
+    let bodies = Bodies::of(Some(account.clone()));
+    let left = || account.uploads().of(100_000).available_permits();
     let (to, mut body) = body(&bodies, Takes::Many);
     send(&to, frame(100_000, b"a")).await;
     body.frame().await.expect("a frame").expect("its share");
-    assert_eq!(bodies.large.available_permits(), BODIES_BYTES - 100_000);
+    assert_eq!(left(), UPLOADS_BYTES - 100_000);
     send(&to, vec![7; 99_999]).await;
     body.frame().await.expect("a frame").expect("the rest");
-    assert_eq!(bodies.large.available_permits(), BODIES_BYTES - 100_000, "it is being decoded");
+    assert_eq!(left(), UPLOADS_BYTES - 100_000, "it is being decoded");
     send(&to, frame(1, b"a")).await;
     body.frame().await.expect("a frame").expect("the next");
-    assert_eq!(bodies.large.available_permits(), BODIES_BYTES);
+    assert_eq!(left(), UPLOADS_BYTES);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_has_a_time_that_counts_while_it_is_waited_for() {
     for first in [vec![0], frame(1_000, b"a"), frame(DECODE_BYTES, b"a")] {
-        let (to, mut body) = body(&Bodies::default(), Takes::Many);
+        let (to, mut body) = body(&Bodies::of(None), Takes::Many);
         send(&to, first).await;
         body.frame().await.expect("a frame").expect("a part");
         let began = Instant::now();
@@ -168,7 +201,7 @@ async fn a_message_has_a_time_that_counts_while_it_is_waited_for() {
         trickle.abort();
     }
     // Between messages there is no hurry, and a reader's own pauses are not the sender's.
-    let (to, mut body) = body(&Bodies::default(), Takes::Many);
+    let (to, mut body) = body(&Bodies::of(None), Takes::Many);
     send(&to, frame(1, b"a")).await;
     body.frame().await.expect("a frame").expect("a message");
     assert!(timeout(2 * BODY_TIME, body.frame()).await.is_err());

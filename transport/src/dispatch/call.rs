@@ -66,7 +66,7 @@ pub(super) struct Reading<B> {
     slow: Option<Box<Slow>>,
 }
 
-/// What holds for a message that does not come at once: its share of what the connection has under way, and its time.
+/// What holds for a message that does not come at once: its share of what may be under way, and its time.
 struct Slow {
     meter: Meter,
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -119,7 +119,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Reading<B> {
     ///
     /// # Errors
     ///
-    /// It is not exactly one whole message, it had no share of what the connection may have under way, or it was too
+    /// It is not exactly one whole message, it had no share of what may be under way, or it was too
     /// slow.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
         loop {
@@ -160,7 +160,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Reading<B> {
     /// Has the message looked after from here on.
     fn measure(&mut self) -> Result<(), Status> {
         if self.slow.is_none() {
-            let mut meter = Meter::new(self.context.bodies().clone(), Takes::One);
+            let mut meter = Meter::new(self.context.bodies().clone(), Takes::One, DECODE_BYTES);
             let taken = meter.take(self.message.so_far());
             self.slow = Some(Box::new(Slow { meter, drained: Box::pin(self.context.drain().begun()) }));
             taken?;
@@ -182,12 +182,15 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Reading<B> {
 
     /// Why what was read is not one message.
     fn fault(&self) -> Status {
-        let mut meter = Meter::new(self.context.bodies().clone(), Takes::One);
+        let mut meter = Meter::new(self.context.bodies().clone(), Takes::One, DECODE_BYTES);
         let found = meter.take(self.message.so_far()).and_then(|()| meter.end());
         found.err().unwrap_or_else(|| status::undecodable(DECODE_BYTES))
     }
 
     fn answer(mut self) -> State<B> {
+        if let Some(slow) = &mut self.slow {
+            slow.meter.has_come();
+        }
         let (context, request) = (self.context, self.message.take().slice(prefix::BYTES..));
         match self.operation {
             OfOne::Unary(operation) => State::Single(with(self.slow, operation.call(context, request))),

@@ -1,4 +1,5 @@
-//! The reading half of an HTTP/2 connection, which counts the frames that carry no call.
+//! The reading half of an HTTP/2 connection, which counts the frames that come: those that carry a call's data, so that
+//! no more is read than there is [`Room`] for, and those that carry no call.
 //!
 //! A control frame costs its sender a few bytes, and the server up to a walk over all open calls (SETTINGS). h2 bounds
 //! some of them (resets, empty DATA), not these. So a connection has a budget of them, which time, calls and what is
@@ -13,6 +14,7 @@ use std::{
 use tidings::{
     limits::{
         CONTROL_FRAME_BYTES, CONTROL_FRAMES_AT_ONCE, CONTROL_FRAMES_PER_CALL, CONTROL_FRAMES_PER_SECOND, SETTINGS_COST,
+        SHORT_READ_BYTES,
     },
     metrics::{self, Limit},
 };
@@ -21,6 +23,8 @@ use tokio::{
     time::Instant,
 };
 
+use crate::backlog::Room;
+
 /// Bytes before each frame: a length of three, a type, flags, and the stream's number (RFC 9113, 4.1).
 const FRAME_HEAD: usize = 9;
 const DATA: u8 = 0;
@@ -28,29 +32,46 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 
-/// Reads, and fails once there were too many control frames. `sent` says how many bytes the connection has sent so far.
-pub(super) struct CountControlFrames<R, S> {
+/// Reads when there is room, and fails once there were too many control frames. `sent` says how many bytes the
+/// connection has sent so far.
+pub(super) struct CountFrames<R, S> {
     inner: R,
     frames: Frames,
     budget: Budget,
     sent: S,
+    room: Room,
 }
 
-impl<R, S: Fn() -> u64> CountControlFrames<R, S> {
+impl<R, S: Fn() -> u64> CountFrames<R, S> {
     /// Begins behind the preface.
-    pub(super) fn new(inner: R, sent: S) -> Self {
+    pub(super) fn new(inner: R, sent: S, room: Room) -> Self {
         let budget = Budget::new(Instant::now(), sent());
-        Self { inner, frames: Frames::default(), budget, sent }
+        Self { inner, frames: Frames::default(), budget, sent, room }
     }
 }
 
-impl<R: AsyncRead + Unpin, S: Fn() -> u64 + Unpin> AsyncRead for CountControlFrames<R, S> {
+impl<R: AsyncRead + Unpin, S: Fn() -> u64 + Unpin> AsyncRead for CountFrames<R, S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { inner, frames, budget, sent } = self.get_mut();
+        let Self { inner, frames, budget, sent, room } = self.get_mut();
         let before = buffer.filled().len();
-        ready!(Pin::new(inner).poll_read(context, buffer))?;
-        let is_within = frames.read(&buffer.filled()[before..], |kind| match kind {
-            DATA | CONTINUATION => true,
+        let most = match room.poll(context) {
+            Poll::Ready(most) => most?,
+            Poll::Pending => {
+                room.has_read(true);
+                return Poll::Pending;
+            }
+        };
+        let read = read_at_most(Pin::new(inner), context, buffer, most);
+        if read.is_pending() {
+            room.has_read(true);
+        }
+        ready!(read)?;
+        let is_within = frames.read(&buffer.filled()[before..], |kind, length| match kind {
+            DATA => {
+                room.backlog().comes(length);
+                true
+            }
+            CONTINUATION => true,
             HEADERS => {
                 budget.earn(CONTROL_FRAMES_PER_CALL);
                 true
@@ -58,6 +79,7 @@ impl<R: AsyncRead + Unpin, S: Fn() -> u64 + Unpin> AsyncRead for CountControlFra
             SETTINGS => budget.spend(SETTINGS_COST, Instant::now(), sent()),
             _ => budget.spend(1, Instant::now(), sent()),
         });
+        room.has_read(false);
         if is_within {
             return Poll::Ready(Ok(()));
         }
@@ -65,6 +87,23 @@ impl<R: AsyncRead + Unpin, S: Fn() -> u64 + Unpin> AsyncRead for CountControlFra
         metrics::limited(Limit::ControlFrames);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too many control frames of HTTP/2")))
     }
+}
+
+/// Reads few bytes at once, where it may not be more.
+fn read_at_most<R: AsyncRead>(
+    inner: Pin<&mut R>,
+    context: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+    most: usize,
+) -> Poll<io::Result<()>> {
+    if most >= buffer.remaining() {
+        return inner.poll_read(context, buffer);
+    }
+    let mut few = [0; SHORT_READ_BYTES];
+    let mut few = ReadBuf::new(&mut few[..most.min(SHORT_READ_BYTES)]);
+    ready!(inner.poll_read(context, &mut few))?;
+    buffer.put_slice(few.filled());
+    Poll::Ready(Ok(()))
 }
 
 /// Finds the frames in what is read.
@@ -78,8 +117,8 @@ struct Frames {
 }
 
 impl Frames {
-    /// Calls `each` with the type of every frame whose head ends in these bytes, until it says no.
-    fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8) -> bool) -> bool {
+    /// Calls `each` with the type and the length of every frame whose head ends in these bytes, until it says no.
+    fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, usize) -> bool) -> bool {
         while !bytes.is_empty() {
             if self.payload > 0 {
                 let passed = bytes.len().min(self.payload);
@@ -94,7 +133,7 @@ impl Frames {
             if self.headed == FRAME_HEAD {
                 self.headed = 0;
                 self.payload = u32::from_be_bytes([0, self.head[0], self.head[1], self.head[2]]) as usize;
-                if !each(self.head[3]) {
+                if !each(self.head[3], self.payload) {
                     return false;
                 }
             }
@@ -138,6 +177,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::backlog::{Backlog, Followed};
 
     fn frame(kind: u8, length: usize) -> Vec<u8> {
         let head = [&(length as u32).to_be_bytes()[1..], &[kind, 0, 0, 0, 0, 1]].concat();
@@ -152,12 +192,12 @@ mod tests {
         for size in 1..=all.len() {
             let (mut frames, mut found) = (Frames::default(), Vec::new());
             for part in all.chunks(size) {
-                assert!(frames.read(part, |kind| {
-                    found.push(kind);
+                assert!(frames.read(part, |kind, length| {
+                    found.push((kind, length));
                     true
                 }));
             }
-            assert_eq!(found, kinds, "{size}");
+            assert!(found.iter().copied().eq(kinds.into_iter().zip(lengths)), "{size}: {found:?}");
         }
     }
 
@@ -182,15 +222,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_more_is_read_than_there_is_room_for() {
+        use std::sync::Arc;
+
+        use tidings::limits::BACKLOG_BYTES;
+        use tidings_auth::{Accounts, Quotas};
+        use tokio::io::AsyncReadExt as _;
+        let account = Accounts::new(Quotas::UNLIMITED).of_address([192, 0, 2, 1].into());
+        let data = frame(0, 10_000).repeat(10);
+        let backlog = Backlog::of(Some(Arc::clone(&account)));
+        // The call that it is for.
+        let _call = Followed::new(http_body_util::Empty::<bytes::Bytes>::new(), Arc::clone(&backlog));
+        let mut read = CountFrames::new(&data[..], || 0, Room::new(backlog));
+        let mut buffer = vec![0; 10_009];
+        assert_eq!(read.read(&mut buffer).await.expect("room"), 10_009);
+        let all = Arc::clone(account.backlog()).try_acquire_many_owned(BACKLOG_BYTES as u32).expect("room");
+        // A second frame is begun in small parts, and then there is none.
+        assert_eq!(read.read(&mut buffer).await.expect("a little"), SHORT_READ_BYTES);
+        let next = tokio::time::timeout(Duration::from_millis(50), read.read(&mut buffer)).await;
+        assert!(next.is_err(), "no room");
+        drop(all);
+        assert_eq!(read.read(&mut buffer).await.expect("room again"), 10_009);
+    }
+
+    #[tokio::test]
     async fn reading_fails_at_the_first_that_is_too_much() {
         use tokio::io::AsyncReadExt as _;
         let pings = frame(6, 8).repeat(CONTROL_FRAMES_AT_ONCE as usize * 2);
-        let mut read = CountControlFrames::new(&pings[..], || 0);
+        let mut read = CountFrames::new(&pings[..], || 0, Room::new(Backlog::of(None)));
         let mut all = Vec::new();
         let error = read.read_to_end(&mut all).await.expect_err("too many");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let calls = [frame(1, 30), frame(0, 100), frame(3, 4)].concat().repeat(CONTROL_FRAMES_AT_ONCE as usize * 2);
-        let mut read = CountControlFrames::new(&calls[..], || 0);
+        let mut read = CountFrames::new(&calls[..], || 0, Room::new(Backlog::of(None)));
         read.read_to_end(&mut all).await.expect("calls, each of which is cancelled");
     }
 }
