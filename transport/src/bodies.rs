@@ -3,8 +3,8 @@
 //!
 //! The prefix of a message says how long it is. Before more of it is read, so many bytes are taken from what the bodies
 //! of the connection and of its address share ([`Bodies`]); while there is no room the rest lies with the sender. A
-//! [`Meter`] looks after one body, whichever way its call takes: the fast path drives one by itself where a message does
-//! not come at once, all others read through [`Metered`].
+//! [`Meter`] looks after one body, whichever way its call takes: the fast path drives one by itself where a message
+//! does not come at once, all others read through [`Metered`].
 
 use std::{
     pin::Pin,
