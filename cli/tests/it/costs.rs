@@ -8,22 +8,41 @@ use std::{
 
 use futures_util::future::join_all;
 use tidings::pb::{
-    ListChannelsRequest, PublishStreamRequest, publisher_service_client::PublisherServiceClient,
-    stream_messages_response::Event, subscriber_service_client::SubscriberServiceClient,
+    ListChannelsRequest, PublishRequest, PublishStreamRequest, publish_stream_response::Result as Outcome,
+    publisher_service_client::PublisherServiceClient, stream_messages_response::Event,
+    subscriber_service_client::SubscriberServiceClient,
 };
 use tidings_testing::RedisServer;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use uuid::Uuid;
 
-use crate::harness::{House, Served, Stream, channel, connect, on_both_brokers, pattern, text, with_fast_paths};
+use crate::harness::{
+    House, Served, Stream, TEST_TIMEOUT, channel, connect, on_both_brokers, pattern, text, with_fast_paths,
+};
 
 on_both_brokers!(lists_with_costly_patterns_hold_nobody_up);
 
-/// Publishes a message on each of these channels.
-async fn fill(mut publisher: PublisherServiceClient<Channel>, names: impl Iterator<Item = String> + Send + 'static) {
-    let requests = names.map(|name| PublishStreamRequest { request: Some(text(&name, "x")) });
-    let mut answers = publisher.publish_stream(tokio_stream::iter(requests)).await.expect("open").into_inner();
-    while answers.message().await.expect("published").is_some() {}
+/// Publishes a message on each of these channels. Of many at once on a busy machine some are answered with an error:
+/// they are repeated, by their ids.
+async fn fill(mut publisher: PublisherServiceClient<Channel>, names: impl Iterator<Item = String>) {
+    let message = |name: String| PublishRequest { message_id: Uuid::now_v7().to_string(), ..text(&name, "x") };
+    let mut left: Vec<_> = names.map(message).collect();
+    let deadline = Instant::now() + 6 * TEST_TIMEOUT;
+    while !left.is_empty() {
+        let requests: Vec<_> =
+            left.iter().map(|request| PublishStreamRequest { request: Some(request.clone()) }).collect();
+        let mut answers = publisher.publish_stream(tokio_stream::iter(requests)).await.expect("open").into_inner();
+        let mut refused = Vec::new();
+        for request in left {
+            let answer = answers.message().await.expect("open").expect("an answer each").result.expect("a result");
+            if let Outcome::Error(error) = answer {
+                assert!(Instant::now() < deadline, "{error:?}");
+                refused.push(request);
+            }
+        }
+        left = refused;
+    }
 }
 
 /// A well-behaved client, which publishes every 10 ms until it is stopped: how long its publishes took, in order.
