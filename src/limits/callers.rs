@@ -33,9 +33,9 @@ pub const KNOWN_CHANNELS: usize = 1 << 16;
 pub const ACCOUNTS: usize = 1 << 16;
 /// How many of them are looked at to find one that nobody uses.
 pub const ACCOUNTS_LOOKED_AT: usize = 64;
-/// Bytes of large request bodies that one address may have under way: four of the largest, or thirty messages. With
+/// Bytes of large request bodies that one address may have under way: three of the largest, or two dozen messages. With
 /// what bodies take beside their bytes and what waits, the process was measured to stay within 64 MiB.
-pub const UPLOADS_BYTES: usize = 32 << 20;
+pub const UPLOADS_BYTES: usize = 24 << 20;
 /// The same for small bodies that do not come in one piece.
 pub const SMALL_UPLOADS_BYTES: usize = 4 << 20;
 /// Calls of one address whose bodies wait for such bytes: as many as of one connection.

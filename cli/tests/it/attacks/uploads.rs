@@ -86,7 +86,7 @@ async fn large_requests_that_stall_on_many_connections_hold_what_an_address_may(
         assert!(began.elapsed() < BODY_WAIT, "nobody waits for another address");
         target.withstands(async || sleep(Duration::from_secs(1)).await).await;
         memory.is_bounded(&format!("large requests, {path} {kind}"));
-        // Four are read; the others are told when to try again, at once or when they have waited.
+        // Three are read; the others are told when to try again, at once or when they have waited.
         let (mut ended, mut bodies) = (JoinSet::new(), Vec::new());
         for (answer, body) in stalled {
             ended.spawn(end(answer));
