@@ -1,12 +1,10 @@
 //! Calls of the adopting script.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use redis::Value;
 use tidings::{
     broker::{
-        Error, Retention,
+        Error,
         adopt::{self, Adopt, Adoption},
     },
     channel::ChannelName,
@@ -14,61 +12,49 @@ use tidings::{
     message::{Epoch, Position},
 };
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     call::{self, Seen},
-    connection::Connection,
-    error,
-    keys::Keys,
-    registry::Registry,
-    script,
+    error, script,
+    writing::Writing,
 };
 
 pub(super) struct Adopter {
-    connection: Arc<Connection>,
-    registry: Arc<Registry>,
-    keys: Keys,
-    retention: Retention,
-    /// Cancelled when nothing may wait for Redis any more.
-    closing: CancellationToken,
+    writing: Writing,
 }
 
 #[async_trait]
 impl adopt::Adopter for Adopter {
     async fn adopt(&self, channel: &ChannelName, adopt: &Adopt) -> Result<Adoption, Error> {
-        let limit = self.connection.timeout();
+        let limit = self.writing.connection.timeout();
         let deadline = Instant::now() + limit;
-        let mut session = self.registry.reach(channel, deadline).await?;
+        let mut session = self.writing.registry.reach(channel, deadline).await?;
         let call = self.write(channel, adopt);
         let sending = timeout_at(deadline, script::ADOPT.send(&call, &mut session.connection));
-        let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(error::cut)?;
-        let answer = sent.map_err(|_| error::slow())?.map_err(|error| self.connection.failed(&error))?;
+        let sent = self.writing.closing.run_until_cancelled(sending).await.ok_or_else(error::cut)?;
+        let answer = sent.map_err(|_| error::slow())?.map_err(|error| self.writing.connection.failed(&error))?;
         let adoption = read(answer)?;
         if let Adoption::Done { last, .. } = adoption {
             let first = last.sequence - adopt.messages.len() as i64 + 1;
-            self.registry.note(channel, Seen { first, last, ..Seen::default() }, &session, deadline).await;
+            self.writing.registry.note(channel, Seen { first, last, ..Seen::default() }, &session, deadline).await;
         }
         Ok(adoption)
     }
 }
 
 impl Adopter {
-    pub(super) fn new(
-        connection: Arc<Connection>,
-        registry: Arc<Registry>,
-        keys: Keys,
-        retention: Retention,
-        closing: CancellationToken,
-    ) -> Self {
-        Self { connection, registry, keys, retention, closing }
+    pub(super) fn new(writing: Writing) -> Self {
+        Self { writing }
     }
 
     fn write(&self, channel: &ChannelName, adopt: &Adopt) -> redis::Cmd {
         let mut call = script::ADOPT.call();
-        call.arg(3).arg(self.keys.head(channel)).arg(self.keys.log(channel)).arg(self.keys.lease(channel));
-        call::write_common(&mut call, channel, &self.retention, Seen::from_push(adopt.seen), Epoch::random());
-        call.arg(self.keys.adopted(channel)).arg(adopt.token.to_string()).arg(u8::from(adopt.ask));
+        call.arg(3)
+            .arg(self.writing.keys.head(channel))
+            .arg(self.writing.keys.log(channel))
+            .arg(self.writing.keys.lease(channel));
+        call::write_common(&mut call, channel, &self.writing.retention, Seen::from_push(adopt.seen), Epoch::random());
+        call.arg(self.writing.keys.adopted(channel)).arg(adopt.token.to_string()).arg(u8::from(adopt.ask));
         call.arg(LEASE.as_millis() as u64).arg(position(adopt.adopted));
         for message in &adopt.messages {
             call.arg(&message.hash).arg(message.envelope.head.as_bytes()).arg(message.envelope.tail.as_bytes());

@@ -3,65 +3,52 @@
 use std::sync::Arc;
 
 use tidings::{
-    broker::{Error, Published, Receipt, Retention},
+    broker::{Error, Published, Receipt},
     channel::ChannelName,
     message::{Epoch, Position},
     metrics::{self, Call},
 };
 use tokio::time::{Instant, timeout_at};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
     call::{self, Answer, Seen},
-    connection::{Connection, Session},
+    connection::Session,
     error::{self, closed, cut, slow},
     group::Group,
-    keys::Keys,
     optimistic::{ChannelSnapshot, Clock},
-    registry::Registry,
     script,
     wait::Waiters,
+    writing::Writing,
 };
 
 /// What publishes groups with the full script.
 pub(super) struct FullScript {
-    connection: Arc<Connection>,
-    keys: Keys,
-    retention: Retention,
-    registry: Arc<Registry>,
+    writing: Writing,
     waiters: Waiters,
     /// Those that wait for replicas.
     tasks: TaskTracker,
-    /// Cancelled when nothing may wait for Redis any more.
-    closing: CancellationToken,
 }
 
 impl FullScript {
-    pub(super) fn new(
-        connection: Arc<Connection>,
-        registry: Arc<Registry>,
-        keys: Keys,
-        retention: Retention,
-        tasks: TaskTracker,
-        closing: CancellationToken,
-    ) -> Arc<Self> {
-        let waiters = Waiters::new(Arc::clone(&connection));
-        Arc::new(Self { connection, keys, retention, registry, waiters, tasks, closing })
+    pub(super) fn new(writing: Writing, tasks: TaskTracker) -> Arc<Self> {
+        let waiters = Waiters::new(Arc::clone(&writing.connection));
+        Arc::new(Self { writing, waiters, tasks })
     }
 
     /// Publishes a group, and answers it.
     pub(super) async fn send(self: &Arc<Self>, channel: &ChannelName, group: Group) {
-        let limit = self.connection.timeout();
+        let limit = self.writing.connection.timeout();
         let (group, late) = group.split_late(limit);
         if !late.is_empty() {
-            let trouble = self.connection.known_trouble();
+            let trouble = self.writing.connection.known_trouble();
             let reason = trouble.unwrap_or_else(|| "publishes before this one took all the time".to_owned());
             late.answer_all(&error::away(limit, &reason));
         }
         if group.is_empty() {
             return;
         }
-        if self.closing.is_cancelled() {
+        if self.writing.closing.is_cancelled() {
             return group.answer_all(&closed());
         }
         let sent = match group.min_replicas() {
@@ -71,7 +58,7 @@ impl FullScript {
         match sent {
             Ok(published) => group.answer(published),
             Err(error) => {
-                self.registry.receipts().doubt(channel);
+                self.writing.registry.receipts().doubt(channel);
                 group.answer_all(&error);
             }
         }
@@ -79,14 +66,14 @@ impl FullScript {
 
     /// One call of the script over the shared connection.
     async fn call(&self, channel: &ChannelName, group: &Group) -> Result<Vec<Published>, Error> {
-        let deadline = group.deadline(self.connection.timeout());
-        let mut session = self.registry.reach(channel, deadline).await?;
+        let deadline = group.deadline(self.writing.connection.timeout());
+        let mut session = self.writing.registry.reach(channel, deadline).await?;
         let name = Epoch::random();
         let call = self.write(channel, group, name);
         let sending = timeout_at(deadline, script::PUBLISH.send(&call, &mut session.connection));
         let sending = metrics::timed(Call::Publish, sending);
-        let sent = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)?;
-        let answer = sent.map_err(|_| slow())?.map_err(|error| self.connection.failed(&error))?;
+        let sent = self.writing.closing.run_until_cancelled(sending).await.ok_or_else(cut)?;
+        let answer = sent.map_err(|_| slow())?.map_err(|error| self.writing.connection.failed(&error))?;
         let answer = self.read(answer, group)?;
         self.note(channel, &answer, name, &session, deadline).await;
         Ok(answer.published)
@@ -96,25 +83,25 @@ impl FullScript {
     /// as the script has answered.
     async fn send_and_wait(self: &Arc<Self>, channel: &ChannelName, group: Group, wanted: u32) {
         let begun = async {
-            let deadline = group.deadline(self.connection.timeout());
-            let session = self.registry.reach(channel, deadline).await?;
+            let deadline = group.deadline(self.writing.connection.timeout());
+            let session = self.writing.registry.reach(channel, deadline).await?;
             let name = Epoch::random();
             let call = self.write(channel, &group, name);
             let sending = metrics::timed(Call::Publish, self.waiters.send(session.generation, &call, wanted, deadline));
-            let (answer, wait) = self.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
+            let (answer, wait) = self.writing.closing.run_until_cancelled(sending).await.ok_or_else(cut)??;
             let answer = self.read(answer, &group)?;
             self.note(channel, &answer, name, &session, deadline).await;
             Ok((answer.published, wait))
         };
         match begun.await {
             Err(error) => {
-                self.registry.receipts().doubt(channel);
+                self.writing.registry.receipts().doubt(channel);
                 group.answer_all(&error);
             }
             Ok((published, wait)) => {
                 let full = Arc::clone(self);
                 self.tasks.spawn(async move {
-                    let reached = full.waiters.finish(wait, wanted, &full.closing);
+                    let reached = full.waiters.finish(wait, wanted, &full.writing.closing);
                     let reached = metrics::timed(Call::Wait, reached).await;
                     let published = published.into_iter().map(|receipts| {
                         let (receipts, replicas) = (receipts?, reached.clone()?);
@@ -127,15 +114,16 @@ impl FullScript {
     }
 
     fn write(&self, channel: &ChannelName, group: &Group, name: Epoch) -> redis::Cmd {
-        let seen = self.registry.receipts().seen(channel);
-        call::write(&self.keys, channel, &self.retention, seen, name, group)
+        let seen = self.writing.registry.receipts().seen(channel);
+        call::write(&self.writing.keys, channel, &self.writing.retention, seen, name, group)
     }
 
     fn read(&self, answer: redis::Value, group: &Group) -> Result<Answer, Error> {
-        let answer = call::read(answer, group, self.retention.dedup_max_ids)?;
-        let own_ms = self.retention.dedup_window_ms;
-        if let Some(window_ms) =
-            answer.window_ms.filter(|window_ms| *window_ms != own_ms && self.connection.is_other_window(*window_ms))
+        let answer = call::read(answer, group, self.writing.retention.dedup_max_ids)?;
+        let own_ms = self.writing.retention.dedup_window_ms;
+        if let Some(window_ms) = answer
+            .window_ms
+            .filter(|window_ms| *window_ms != own_ms && self.writing.connection.is_other_window(*window_ms))
         {
             let text = "another publisher has a longer --dedup-window, which is in force on the channels that both publish on: set \
                         the same for all";
@@ -146,7 +134,7 @@ impl FullScript {
 
     /// Remembers the last receipt, and how the call left the channel.
     async fn note(&self, channel: &ChannelName, answer: &Answer, name: Epoch, session: &Session, deadline: Instant) {
-        let known = self.registry.receipts();
+        let known = self.writing.registry.receipts();
         let all = || answer.published.iter().flatten().flatten();
         for repeated in all().filter(|receipt| receipt.duplicate) {
             // Its message was given out as well.
@@ -157,13 +145,13 @@ impl FullScript {
         if let (Some(last), Some(first)) = (last, receipts().min()) {
             let Receipt { epoch, sequence, time_ms, .. } = *last;
             // The call was made after that, and did all that a full one does.
-            let full = ((deadline - self.connection.timeout()).into_std(), session.generation);
+            let full = ((deadline - self.writing.connection.timeout()).into_std(), session.generation);
             let snapshot = ChannelSnapshot { name, epoch, last: sequence, time_ms, clock: Clock::at(time_ms), full };
             known.set_snapshot(channel, snapshot);
             // Other publishers got the receipts before it: an epoch has no holes.
             let first = if answer.epoch_first > 0 { answer.epoch_first } else { first };
             let given = Seen { first, last: Position::new(epoch, sequence), time_ms, call: Some(name) };
-            self.registry.note(channel, given, session, deadline).await;
+            self.writing.registry.note(channel, given, session, deadline).await;
         } else {
             known.doubt(channel);
         }

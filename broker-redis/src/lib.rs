@@ -57,6 +57,7 @@ mod server;
 pub mod simulation;
 mod url;
 mod wait;
+mod writing;
 
 use std::{sync::Arc, time::Duration};
 
@@ -151,13 +152,13 @@ impl Redis {
         if role != Role::Subscriber {
             tasks.spawn(Arc::clone(&registry).report_losses());
         }
-        let adopter = adopt::Adopter::new(
-            Arc::clone(&connection),
-            Arc::clone(&registry),
-            keys.clone(),
+        let writing = writing::Writing {
+            connection: Arc::clone(&connection),
+            registry: Arc::clone(&registry),
+            keys: keys.clone(),
             retention,
-            closing.clone(),
-        );
+            closing: closing.clone(),
+        };
         let keeps_history = retention.max_messages > 0;
         let probed = watch::Sender::new(None);
         // Who only publishes has no live connection: there the command connection's own checks count.
@@ -167,24 +168,11 @@ impl Redis {
         });
         let (judge, state, until) = (Arc::clone(&readiness), connection.state(), closing.clone());
         tasks.spawn(async move { judge.keep(state, timeout + PROBE_GRACE, until).await });
-        let live = live::Settings {
-            server,
-            keys: keys.clone(),
-            names,
-            connection: Arc::clone(&connection),
-            timeout,
-            keeps_history,
-            probed,
-        };
+        let live =
+            live::Settings { server, keys, names, connection: Arc::clone(&connection), timeout, keeps_history, probed };
         Arc::new(Self {
-            publisher: publish::Publisher::new(
-                Arc::clone(&connection),
-                Arc::clone(&registry),
-                keys,
-                retention,
-                closing.clone(),
-            ),
-            adopter: Arc::new(adopter),
+            publisher: publish::Publisher::new(writing.clone()),
+            adopter: Arc::new(adopt::Adopter::new(writing)),
             registry,
             live: Arc::new(live),
             readiness,

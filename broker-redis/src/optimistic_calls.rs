@@ -1,37 +1,28 @@
 //! Optimistic calls: handed over on their own connection, and completed when their answers come.
 
-use std::sync::Arc;
-
 use futures_util::{FutureExt as _, future::BoxFuture};
 use redis::{RedisResult, Value};
 use tidings::{
-    broker::{Error, Retention},
+    broker::Error,
     channel::ChannelName,
     message::Position,
     metrics::{Call, Timing},
 };
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     call::{Seen, malformed_reply},
-    connection::{Connection, Session},
+    connection::Session,
     error::{self, cut, slow},
     group::Group,
-    keys::Keys,
     optimistic::{ChannelSnapshot, Clock, OptimisticAppend},
-    registry::Registry,
     script,
+    writing::Writing,
 };
 
 /// What makes them.
 pub(super) struct OptimisticCalls {
-    connection: Arc<Connection>,
-    keys: Keys,
-    retention: Retention,
-    registry: Arc<Registry>,
-    /// Cancelled when nothing may wait for Redis any more.
-    closing: CancellationToken,
+    writing: Writing,
 }
 
 /// What became of a group for which a call was to be made.
@@ -88,14 +79,8 @@ impl Answer {
 }
 
 impl OptimisticCalls {
-    pub(super) fn new(
-        connection: Arc<Connection>,
-        registry: Arc<Registry>,
-        keys: Keys,
-        retention: Retention,
-        closing: CancellationToken,
-    ) -> Self {
-        Self { connection, keys, retention, registry, closing }
+    pub(super) fn new(writing: Writing) -> Self {
+        Self { writing }
     }
 
     /// Hands a call over, where it can be made after `snapshot`; at once, unless it is the `first`, which nothing is
@@ -107,11 +92,11 @@ impl OptimisticCalls {
         snapshot: ChannelSnapshot,
         first: bool,
     ) -> Begun {
-        if self.closing.is_cancelled() {
+        if self.writing.closing.is_cancelled() {
             return Begun::Unsent(group);
         }
-        let deadline = group.deadline(self.connection.timeout());
-        let reaching = self.registry.reach(channel, deadline);
+        let deadline = group.deadline(self.writing.connection.timeout());
+        let reaching = self.writing.registry.reach(channel, deadline);
         let reached = if first { Some(reaching.await) } else { reaching.now_or_never() };
         let session = match reached {
             Some(Ok(session)) => session,
@@ -119,17 +104,18 @@ impl OptimisticCalls {
             // Where Redis is away, the full script says so.
             Some(Err(_)) | None => return Begun::Unsent(group),
         };
-        let append = OptimisticAppend::after(snapshot, group.messages(), &self.retention, session.generation);
+        let append = OptimisticAppend::after(snapshot, group.messages(), &self.writing.retention, session.generation);
         let Some(append) = append else { return Begun::Unsent(group) };
         let Some(publish_connection) = session.publish_connection.clone() else { return Begun::Unsent(group) };
-        let sent = publish_connection.send(|out| append.write(out, &self.keys, channel, &self.retention, &group));
+        let sent = publish_connection
+            .send(|out| append.write(out, &self.writing.keys, channel, &self.writing.retention, &group));
         // Nothing was handed over: the publish connection has just been lost.
         let Some(sent) = sent else { return Begun::Unsent(group) };
         #[cfg(simulation)]
         if !first {
             crate::simulation::count_second_call();
         }
-        let (closing, timing) = (self.closing.clone(), Timing::begin());
+        let (closing, timing) = (self.writing.closing.clone(), Timing::begin());
         let answer = Box::pin(async move {
             let answered = async {
                 let answer = timeout_at(deadline, sent).await;
@@ -152,7 +138,7 @@ impl OptimisticCalls {
     /// Completes a call with its answer. Returns its group where nothing was written: the full script has to be taken.
     pub(super) async fn end(&self, channel: &ChannelName, sent: Sent, Answer(answer): Answer) -> Option<Group> {
         let Sent { group, append, mut session, deadline, .. } = sent;
-        let receipts = self.registry.receipts();
+        let receipts = self.writing.registry.receipts();
         let error = match answer {
             Ok(Ok(Value::Int(0))) => {
                 receipts.share(channel);
@@ -163,7 +149,7 @@ impl OptimisticCalls {
                 receipts.set_snapshot(channel, after);
                 let last = Position::new(after.epoch, after.last);
                 let given = Seen { first: append.first(), last, time_ms: after.time_ms, call: Some(after.name) };
-                self.registry.note(channel, given, &session, deadline).await;
+                self.writing.registry.note(channel, given, &session, deadline).await;
                 let published = append.receipts(&group);
                 group.answer(published);
                 return None;
@@ -171,11 +157,11 @@ impl OptimisticCalls {
             Ok(Err(error)) if script::is_missing(&error) => {
                 // Nothing was carried out. What becomes of the loading shows at the next call.
                 let loading = timeout_at(deadline, script::OPTIMISTIC.load(&mut session.connection));
-                let _ = self.closing.run_until_cancelled(loading).await;
+                let _ = self.writing.closing.run_until_cancelled(loading).await;
                 return Some(group);
             }
             Ok(Ok(_)) => malformed_reply(),
-            Ok(Err(error)) => self.connection.failed(&error),
+            Ok(Err(error)) => self.writing.connection.failed(&error),
             Err(error) => error,
         };
         receipts.doubt(channel);

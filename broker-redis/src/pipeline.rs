@@ -7,22 +7,19 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use tidings::{
-    broker::{Error, Retention},
-    channel::ChannelName,
-};
+use tidings::{broker::Error, channel::ChannelName};
 use tokio::sync::Notify;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
     connection::Connection,
     full::FullScript,
     group::{Batch, Group},
-    keys::Keys,
     optimistic::ChannelSnapshot,
     optimistic_calls::{Begun, OptimisticCalls, Sent},
     queue::Queues,
     registry::Registry,
+    writing::Writing,
 };
 
 /// Calls under way for a channel.
@@ -56,23 +53,11 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// `tasks` has those that wait for replicas; nothing waits for Redis any more when `closing` is cancelled.
-    pub(super) fn new(
-        connection: Arc<Connection>,
-        registry: Arc<Registry>,
-        keys: Keys,
-        retention: Retention,
-        tasks: TaskTracker,
-        closing: CancellationToken,
-    ) -> Arc<Self> {
-        let optimistic = OptimisticCalls::new(
-            Arc::clone(&connection),
-            Arc::clone(&registry),
-            keys.clone(),
-            retention,
-            closing.clone(),
-        );
-        let full = FullScript::new(Arc::clone(&connection), Arc::clone(&registry), keys, retention, tasks, closing);
+    /// `tasks` has those that wait for replicas.
+    pub(super) fn new(writing: Writing, tasks: TaskTracker) -> Arc<Self> {
+        let Writing { connection, registry, .. } = writing.clone();
+        let optimistic = OptimisticCalls::new(writing.clone());
+        let full = FullScript::new(writing, tasks);
         Arc::new(Self { queues: Queues::default(), connection, registry, optimistic, full })
     }
 
@@ -171,9 +156,11 @@ impl Pipeline {
 mod tests {
     use std::time::Duration;
 
+    use tidings::{broker::Retention, channel::Names};
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
-    use crate::{Role, ServerUrl};
-    use tidings::channel::Names;
+    use crate::{Role, ServerUrl, keys::Keys};
 
     #[tokio::test]
     async fn the_task_that_a_publish_may_begin_is_small() {
@@ -186,7 +173,7 @@ mod tests {
         let retention =
             Retention { max_messages: 1, max_bytes: 1, max_age_ms: 1, dedup_window_ms: 1, dedup_max_ids: 1 };
         let registry = Registry::new(Arc::clone(&connection), keys.clone(), retention, closing.clone());
-        let pipeline = Pipeline::new(connection, registry, keys, retention, TaskTracker::new(), closing);
+        let pipeline = Pipeline::new(Writing { connection, registry, keys, retention, closing }, TaskTracker::new());
         let channel = Names::new("tidings", "").and_then(|names| names.parse("orders")).expect("valid");
         // It is copied several times while it is begun and ended.
         let bytes = size_of_val(&pipeline.drain(channel, Arc::default()));

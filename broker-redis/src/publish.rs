@@ -7,20 +7,18 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tidings::{
-    broker::{Error, Published, Retention},
+    broker::{Error, Published},
     channel::ChannelName,
     message::Draft,
 };
 use tokio::sync::oneshot;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
-    connection::Connection,
     error::{closed, cut},
     group::Batch,
-    keys::Keys,
     pipeline::Pipeline,
-    registry::Registry,
+    writing::Writing,
 };
 
 /// The publishing side of the broker.
@@ -30,16 +28,9 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Nothing waits for Redis any more when `closing` is cancelled.
-    pub(super) fn new(
-        connection: Arc<Connection>,
-        registry: Arc<Registry>,
-        keys: Keys,
-        retention: Retention,
-        closing: CancellationToken,
-    ) -> Arc<Self> {
+    pub(super) fn new(writing: Writing) -> Arc<Self> {
         let tasks = TaskTracker::new();
-        let pipeline = Pipeline::new(connection, registry, keys, retention, tasks.clone(), closing);
+        let pipeline = Pipeline::new(writing, tasks.clone());
         Arc::new(Self { pipeline, tasks })
     }
 
