@@ -22,11 +22,16 @@ use crate::{
 mod fields;
 
 /// A message whose repeated fields can be counted before it is decoded.
-pub trait Counted {
+pub trait Counted: Default {
     /// Refuses a message with too many of anything: RESOURCE_EXHAUSTED. It takes one pass over the fields. Short
     /// messages are skipped: they stay small when they are decoded, and their limits are checked then.
     fn count(_bytes: &[u8]) -> Result<(), Status> {
         Ok(())
+    }
+
+    /// An empty message, with room for what so many bytes probably have.
+    fn with_room(_bytes: usize) -> Self {
+        Self::default()
     }
 }
 
@@ -35,10 +40,12 @@ pub trait Counted {
 /// # Errors
 ///
 /// RESOURCE_EXHAUSTED where there is too much of something; INVALID_ARGUMENT where it is no such message.
-pub fn decode<M: Message + Default + Counted>(bytes: impl Buf) -> Result<M, Status> {
+pub fn decode<M: Message + Counted>(bytes: impl Buf) -> Result<M, Status> {
     // The caller has joined the pieces.
     M::count(bytes.chunk())?;
-    M::decode(bytes).map_err(|_| status::malformed())
+    let mut message = M::with_room(bytes.remaining());
+    message.merge(bytes).map_err(|_| status::malformed())?;
+    Ok(message)
 }
 
 impl Counted for pb::PublishRequest {
@@ -65,6 +72,12 @@ impl Counted for pb::PublishBatchRequest {
             attributes(publish::attributes_of(request), || format!("requests[{index}].attributes"))?;
         }
         Ok(())
+    }
+
+    /// One that grows while it is decoded copies each request several times.
+    fn with_room(bytes: usize) -> Self {
+        const SMALL: usize = 64;
+        Self { requests: Vec::with_capacity((bytes / SMALL).min(BATCH_MESSAGES)), ..Self::default() }
     }
 }
 
@@ -137,7 +150,7 @@ impl<T, U> Default for Counting<T, U> {
 impl<T, U> Codec for Counting<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Counted + Default + Send + 'static,
+    U: Message + Counted + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -157,7 +170,7 @@ where
 #[derive(Debug, Clone)]
 pub struct CountingDecoder<U>(ProstDecoder<U>);
 
-impl<U: Message + Counted + Default> Decoder for CountingDecoder<U> {
+impl<U: Message + Counted> Decoder for CountingDecoder<U> {
     type Item = U;
     type Error = Status;
 

@@ -114,7 +114,7 @@ pub const HEAD_FORMAT: i64 = 1;
 pub const HEAD_EPOCHS: usize = 16;
 /// Runs that a publish trims at most: a lowered limit is reached in steps, of some ms each.
 pub const TRIMMED_RUNS: usize = 1_000;
-/// Runs that the reading script asks for at a time: one answer is built while the next is not yet there.
+/// Runs that the reading script asks for at a time, at most.
 pub const READ_STEP_RUNS: usize = 8;
 /// Publishers that wrote on a channel lately, each with its last call: as many may take turns before one of them has to
 /// look at the log to see whether its last messages are there.
@@ -209,8 +209,6 @@ pub const REMEMBERED_RUNS: usize = 1_000;
 pub const PAGES_BYTES: usize = 32 << 20;
 /// How long a framed page waits for a reader to come to it.
 pub const PAGES_AGE: Duration = Duration::from_secs(5);
-/// How long a stream waits for another's read of the same page, before it reads for itself.
-pub const PAGES_JOIN: Duration = Duration::from_secs(1);
 /// Cursors in `after` that follow a whole-stream cursor.
 pub const AFTER_CURSORS: usize = 1_000;
 /// Channels that a whole-stream cursor covers: some 30 kB of text where their names begin alike.

@@ -20,13 +20,16 @@ if not up and from ~= '+' then
     from = (last - count + 1 > tonumber(from) and '(' or '') .. holder[1]
   end
 end
-local function step()
-  if up then return redis.call('XRANGE', key, from, '+', 'COUNT', READ_STEP_RUNS) end
-  return redis.call('XREVRANGE', key, from, '-', 'COUNT', READ_STEP_RUNS)
+local function read(start, count)
+  if up then return redis.call('XRANGE', key, start, '+', 'COUNT', count) end
+  return redis.call('XREVRANGE', key, start, '-', 'COUNT', count)
 end
 local reply, messages, bytes, last = { head_of(KEYS[1], key, KEYS[3]), 0 }, 0, 0, nil
+-- The first run shows how large the others probably are: what is read beyond the page was copied for nothing, and a
+-- run may have a megabyte.
+local step = 1
 while true do
-  local runs = step()
+  local runs = read(from, step)
   for _, run in ipairs(runs) do
     local fields = run[2]
     local entry = { run[1] }
@@ -39,14 +42,17 @@ while true do
     last = run[1]
     reply[#reply + 1] = entry
     if messages >= max_messages or bytes >= max_bytes then
-      local edge = up and redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1) or redis.call('XRANGE', key, '-', '+', 'COUNT', 1)
-      if edge[1][1] == last then reply[2] = 1 end
+      if #read('(' .. last, 1) == 0 then reply[2] = 1 end
       return reply
     end
   end
-  if #runs < READ_STEP_RUNS then
+  if #runs < step then
     reply[2] = 1
     return reply
   end
   from = '(' .. last
+  -- As many as fill the page where they are like those that were read.
+  local filled = math.max(messages / max_messages, bytes / max_bytes)
+  step = filled > 0 and math.ceil((1 - filled) / filled * (#reply - 2)) or READ_STEP_RUNS
+  step = math.min(step, READ_STEP_RUNS)
 end

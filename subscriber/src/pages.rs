@@ -7,33 +7,31 @@
 //! read that began after the question.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use foldhash::fast::RandomState;
+use futures_util::FutureExt;
 use lru::LruCache;
 use tidings::{
     broker::{Error, From, Page, PageLimit, Shared},
     channel::ChannelName,
-    limits::{CHUNK_BYTES, PAGES_AGE, PAGES_BYTES, PAGES_JOIN, REPLAY_BYTES, REPLAY_MESSAGES},
+    limits::{CHUNK_BYTES, PAGES_AGE, PAGES_BYTES, REPLAY_BYTES, REPLAY_MESSAGES},
     message::Position,
 };
-use tokio::time::timeout;
 
 pub(crate) use self::ahead::Ahead;
-use self::ahead::Aheads;
+use self::{ahead::Aheads, reads::Reads};
 use crate::{chunk::Chunk, feed::Rewrite};
 
 mod ahead;
+mod reads;
 
 /// The shared pages, and the way to the log.
 pub(crate) struct Pages {
     broker: Shared,
+    reads: Arc<Reads>,
     shelf: Mutex<Shelf>,
 }
 
@@ -41,7 +39,6 @@ struct Shelf {
     /// By where a reader must stand to take the chunk, with the time of its last use.
     chunks: LruCache<(ChannelName, Position), (Instant, Arc<Chunk>), RandomState>,
     bytes: usize,
-    reads: HashMap<(ChannelName, i64), Arc<Read>>,
     ahead: Aheads,
     /// How many histories were written anew.
     rewrites: u64,
@@ -49,14 +46,6 @@ struct Shelf {
     second: u64,
     readers: usize,
     readers_before: usize,
-}
-
-/// One position of a log that is being read.
-#[derive(Default)]
-struct Read {
-    begun: AtomicU64,
-    /// The last read that ended, by number.
-    last: tokio::sync::Mutex<Option<(u64, Arc<Page>)>>,
 }
 
 /// A stream's mark that it was counted among the readers.
@@ -68,14 +57,20 @@ impl Pages {
         let shelf = Shelf {
             chunks: LruCache::unbounded_with_hasher(RandomState::default()),
             bytes: 0,
-            reads: HashMap::new(),
             ahead: Aheads::new(),
             rewrites: 0,
             second: 1,
             readers: 0,
             readers_before: 0,
         };
-        Arc::new(Self { broker, shelf: Mutex::new(shelf) })
+        let reads = Reads::new({
+            let broker = Arc::clone(&broker);
+            move |(channel, after), limit| {
+                let (broker, channel, after) = (Arc::clone(&broker), channel.clone(), From::After(*after));
+                async move { broker.read(&channel, after, limit).await }.boxed()
+            }
+        });
+        Arc::new(Self { broker, reads, shelf: Mutex::new(shelf) })
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -136,38 +131,23 @@ impl Pages {
     /// Reads a page of the log above a sequence. Whoever waits for the same page shares the read that begins after it
     /// came.
     pub(crate) async fn read(
-        self: &Arc<Self>,
+        &self,
         channel: &ChannelName,
         after: i64,
         counted: &mut Counted,
     ) -> Result<Arc<Page>, Error> {
-        let (interest, limit) = self.interest(channel, after, counted);
-        let came = interest.read.begun.load(Ordering::Acquire);
-        // A read goes on only while its stream is asked for frames. One that is not must not hold up the others.
-        let Ok(mut last) = timeout(PAGES_JOIN, interest.read.last.lock()).await else {
-            return self.broker.read(channel, From::After(after), limit).await.map(Arc::new);
-        };
-        if let Some((number, page)) = &*last
-            && *number > came
-        {
-            return Ok(Arc::clone(page));
-        }
-        let number = interest.read.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let page = Arc::new(self.broker.read(channel, From::After(after), limit).await?);
-        *last = Some((number, Arc::clone(&page)));
-        Ok(page)
+        let limit = self.limit(counted);
+        self.reads.join(channel, after, limit).await
     }
 
-    fn interest(self: &Arc<Self>, channel: &ChannelName, after: i64, counted: &mut Counted) -> (Interest, PageLimit) {
+    /// How large a page may be for this stream, which is one of those that read now.
+    fn limit(&self, counted: &mut Counted) -> PageLimit {
         let mut shelf = self.shelf();
         if counted.0 != shelf.second {
             counted.0 = shelf.second;
             shelf.readers += 1;
         }
-        let limit = shelf.limit();
-        let key = (channel.clone(), after);
-        let read = Arc::clone(shelf.reads.entry(key.clone()).or_default());
-        (Interest { pages: Arc::clone(self), key, read }, limit)
+        shelf.limit()
     }
 
     /// Drops what nobody took for a while. Called every second.
@@ -194,23 +174,6 @@ impl Shelf {
         let Some((_, (_, chunk))) = self.chunks.pop_lru() else { return false };
         self.bytes -= chunk.block.bytes();
         true
-    }
-}
-
-/// Somebody's interest in a read; the last one to lose it clears it away.
-struct Interest {
-    pages: Arc<Pages>,
-    key: (ChannelName, i64),
-    read: Arc<Read>,
-}
-
-impl Drop for Interest {
-    fn drop(&mut self) {
-        let mut shelf = self.pages.shelf();
-        // The table's and this one's; others join under the lock only.
-        if Arc::strong_count(&self.read) == 2 {
-            shelf.reads.remove(&self.key);
-        }
     }
 }
 

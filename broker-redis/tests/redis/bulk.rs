@@ -7,7 +7,7 @@ use tidings::{
 };
 use tidings_testing::{Proxy, RedisServer};
 
-use crate::fixture::{broker, connect, name, publish, settings, text, texts, until};
+use crate::fixture::{Monitor, broker, connect, name, publish, settings, text, texts, until};
 
 const LONG: PageLimit = PageLimit { messages: REPLAY_MESSAGES, bytes: REPLAY_BYTES };
 const SHORT: PageLimit = PageLimit { messages: 1_000, bytes: REPLAY_BYTES };
@@ -104,5 +104,33 @@ async fn what_an_old_primary_still_has_is_not_read() {
     let after = all(&broker, 0, LONG).await;
     assert_eq!(after.len(), before.len() + 1);
     assert_eq!(connections(&new)[0].len(), 1);
+    broker.close().await;
+}
+
+/// Redis copies each run that a script asks for, and serves nobody else meanwhile.
+#[tokio::test]
+async fn a_page_copies_little_that_is_not_of_it() {
+    let server = RedisServer::start();
+    let broker = broker(&server).await;
+    for _ in 0..20 {
+        publish(&broker, &name("orders"), vec![text(&"x".repeat(200_000))]).await;
+    }
+    let mut monitor = Monitor::of(&server);
+    let mut runs_read = async |from, limit| {
+        let page = broker.read(&name("orders"), from, limit).await.expect("read");
+        let counts = monitor.commands().into_iter().filter(|line| line.contains("RANGE") && line.contains(" lua]"));
+        let counts = counts.map(|line| line.rsplit('"').nth(1).expect("a count").parse::<usize>().expect("a number"));
+        (page.messages.len(), counts.sum::<usize>(), page.is_last)
+    };
+    // Beside the page: the oldest run for the head, and whether another follows.
+    let small = PageLimit { messages: 10, bytes: 500_000 };
+    assert_eq!(runs_read(From::After(0), small).await, (3, 5, false));
+    assert_eq!(runs_read(From::Before(i64::MAX), small).await, (3, 5, false));
+    let one = PageLimit { messages: 1, ..small };
+    assert_eq!(runs_read(From::After(5), one).await, (1, 3, false));
+    assert_eq!(runs_read(From::After(19), one).await, (1, 3, true));
+    let all = PageLimit { messages: 100, bytes: 64 << 20 };
+    assert_eq!(runs_read(From::After(0), all).await.0, 20);
+    assert!(runs_read(From::After(0), all).await.2);
     broker.close().await;
 }

@@ -1,6 +1,12 @@
 //! Brokers on a server of a test's own, and helpers to use them. Every wait has an end.
 
-use std::{collections::VecDeque, process::Command, time::Duration};
+use std::{
+    collections::VecDeque,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+    process::Command,
+    time::Duration,
+};
 
 use tidings::{
     broker::{Head, LiveCommand, LiveControl, LiveEvent, LiveEvents, Receipt, Retention, Shared, State, Topic},
@@ -176,5 +182,35 @@ impl Live {
                 _ => {}
             }
         }
+    }
+}
+
+/// What Redis carries out, as [MONITOR](https://redis.io/docs/latest/commands/monitor/) shows it.
+pub(crate) struct Monitor {
+    lines: BufReader<TcpStream>,
+    server: u16,
+}
+
+impl Monitor {
+    pub(crate) fn of(server: &RedisServer) -> Self {
+        let mut socket = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).expect("a time limit");
+        socket.write_all(b"MONITOR\r\n").expect("sent");
+        let mut monitor = Self { lines: BufReader::new(socket), server: server.port() };
+        assert_eq!(monitor.line(), "+OK");
+        monitor
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("Redis continues");
+        line.trim_end().to_owned()
+    }
+
+    /// The commands since the last question, those of scripts as well.
+    pub(crate) fn commands(&mut self) -> Vec<String> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.server)).expect("it listens");
+        socket.write_all(b"ECHO until-here\r\n").expect("sent");
+        std::iter::repeat_with(|| self.line()).take_while(|line| !line.contains("until-here")).collect()
     }
 }

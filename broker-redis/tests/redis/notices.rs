@@ -1,11 +1,6 @@
 //! Notices of adopted messages on the live connection.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpStream,
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tidings::{
     broker::{
@@ -19,7 +14,7 @@ use tidings::{
 use tidings_testing::RedisServer;
 use uuid::Uuid;
 
-use crate::fixture::{Live, broker, channel, connect, name, pattern, publish, settings, texts, within};
+use crate::fixture::{Live, Monitor, broker, channel, connect, name, pattern, publish, settings, texts, within};
 
 /// Adopts one message of a channel; answers its hash.
 async fn adopt(broker: &Shared, channel: &str, adopted: Position, payload: &[u8]) -> (Position, [u8; 16]) {
@@ -91,15 +86,10 @@ async fn notices_are_subscribed_again_before_their_topic_when_a_link_was_lost() 
         assert!(matches!(live.next().await, LiveEvent::Subscribed(_)));
         assert!(matches!(live.next().await, LiveEvent::Captured(_)));
     }
-    let mut monitor = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
-    monitor.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    monitor.write_all(b"MONITOR\r\n").expect("sent");
-    let mut monitored = BufReader::new(monitor).lines().map(|line| line.expect("the server continues"));
-    assert_eq!(monitored.next().as_deref(), Some("+OK"));
+    let mut monitor = Monitor::of(&server);
     server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(live.restored().await, 1);
-    server.command(&["ECHO", "that was all"]);
-    let commands: Vec<String> = monitored.take_while(|line| !line.contains("that was all")).collect();
+    let commands = monitor.commands();
     let index = |words: &str| commands.iter().position(|line| line.ends_with(words)).expect("it subscribes to all");
     for (notices, topic) in [
         (r#""SUBSCRIBE" "tidings:{a}:adopted""#, r#""SUBSCRIBE" "a""#),

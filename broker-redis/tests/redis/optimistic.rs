@@ -1,12 +1,6 @@
 //! The optimistic append: which calls take it, that it writes the same, and that nothing comes out of order where it
 //! can't be taken. All other tests take it as well, from a channel's second publish on.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpStream,
-    time::Duration,
-};
-
 use futures_util::future::join_all;
 use tidings::{
     broker::{From, PageLimit, Retention, Shared},
@@ -16,16 +10,12 @@ use tidings::{
 use tidings_redis::Settings;
 use tidings_testing::RedisServer;
 
-use crate::fixture::{KEEP_ALL, Live, broker, channel, connect, name, publish, settings, text, texts, with_id};
+use crate::fixture::{
+    KEEP_ALL, Live, Monitor, broker, channel, connect, name, publish, settings, text, texts, with_id,
+};
 
 const LOG: &str = "tidings:{orders}:log";
 const PAGE: PageLimit = PageLimit { messages: 100_000, bytes: 64 << 20 };
-
-/// What Redis carries out, as MONITOR shows it.
-struct Monitor {
-    lines: BufReader<TcpStream>,
-    server: u16,
-}
 
 #[derive(Debug, PartialEq, Eq)]
 enum Script {
@@ -33,42 +23,17 @@ enum Script {
     Optimistic,
 }
 
-impl Monitor {
-    fn of(server: &RedisServer) -> Self {
-        let mut socket = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
-        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
-        socket.write_all(b"MONITOR\r\n").expect("sent");
-        let mut monitor = Self { lines: BufReader::new(socket), server: server.port() };
-        assert_eq!(monitor.line(), "+OK");
-        monitor
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).expect("Redis continues");
-        line.trim_end().to_owned()
-    }
-
-    /// The scripts that publishes took on a channel until now.
-    fn scripts(&mut self, channel: &str) -> Vec<Script> {
-        let mut socket = TcpStream::connect(("127.0.0.1", self.server)).expect("it listens");
-        socket.write_all(b"ECHO until-here\r\n").expect("sent");
-        let mut scripts = Vec::new();
-        loop {
-            let line = self.line();
-            if line.contains("until-here") {
-                return scripts;
-            }
-            let long =
-                format!(r#""3" "tidings:{{{channel}}}:head" "tidings:{{{channel}}}:log" "tidings:{{{channel}}}:ids:""#);
-            let short = format!(r#""2" "tidings:{{{channel}}}:head" "tidings:{{{channel}}}:log" "{channel}""#);
-            if line.contains(r#""EVALSHA""#) && line.contains(&long) {
-                scripts.push(Script::Full);
-            } else if line.contains(r#""EVALSHA""#) && line.contains(&short) {
-                scripts.push(Script::Optimistic);
-            }
-        }
-    }
+/// The scripts that publishes took on a channel since the last question.
+fn scripts(monitor: &mut Monitor, channel: &str) -> Vec<Script> {
+    let long = format!(r#""3" "tidings:{{{channel}}}:head" "tidings:{{{channel}}}:log" "tidings:{{{channel}}}:ids:""#);
+    let short = format!(r#""2" "tidings:{{{channel}}}:head" "tidings:{{{channel}}}:log" "{channel}""#);
+    let script = |line: &String| {
+        let is_script = line.contains(r#""EVALSHA""#);
+        (is_script && line.contains(&long))
+            .then_some(Script::Full)
+            .or_else(|| (is_script && line.contains(&short)).then_some(Script::Optimistic))
+    };
+    monitor.commands().iter().filter_map(script).collect()
 }
 
 /// The texts of a channel's log, in its order.
@@ -96,7 +61,10 @@ async fn a_publisher_that_knows_the_channel_appends_optimistically_and_writes_th
         receipts.extend(publish(&broker, &name("orders"), more.clone()).await);
         drafts.extend(more);
     }
-    assert_eq!(monitor.scripts("orders"), [Script::Full, Script::Optimistic, Script::Optimistic, Script::Optimistic]);
+    assert_eq!(
+        scripts(&mut monitor, "orders"),
+        [Script::Full, Script::Optimistic, Script::Optimistic, Script::Optimistic]
+    );
     let page = broker.read(&name("orders"), From::After(0), PAGE).await.expect("read");
     assert_eq!(page.messages.len(), drafts.len());
     for (i, ((draft, receipt), stored)) in drafts.iter().zip(&receipts).zip(&page.messages).enumerate() {
@@ -108,7 +76,7 @@ async fn a_publisher_that_knows_the_channel_appends_optimistically_and_writes_th
     }
     assert!(receipts.is_sorted_by_key(|receipt| receipt.time_ms), "log time never steps back");
     publish(&broker, &name("orders"), vec![with_id(uuid::Uuid::now_v7())]).await;
-    assert_eq!(monitor.scripts("orders"), [Script::Full], "what may be a repeat is looked up");
+    assert_eq!(scripts(&mut monitor, "orders"), [Script::Full], "what may be a repeat is looked up");
     broker.close().await;
 }
 
@@ -121,7 +89,7 @@ async fn messages_one_by_one_and_trimmed_by_both_scripts_leave_what_the_limit_sa
     for count in std::iter::repeat_n(1, 30).chain([300, 1, 2, 1]) {
         publish(&broker, &name("orders"), texts(count)).await;
     }
-    let scripts = monitor.scripts("orders");
+    let scripts = scripts(&mut monitor, "orders");
     assert_eq!(scripts.iter().filter(|script| **script == Script::Optimistic).count(), scripts.len() - 1);
     // 325..=334 must stay; the run 287..=330 holds some of them.
     assert_eq!(server.command(&["HMGET", "tidings:{orders}:head", "s", "oid"]), "*2\r\n$3\r\n334\r\n$6\r\n330-44");
@@ -138,17 +106,21 @@ async fn a_channel_that_somebody_else_writes_to_is_left_to_the_full_script_for_a
         publish(&one, &orders, vec![text("one")]).await;
     }
     publish(&other, &orders, vec![text("other")]).await;
-    assert_eq!(monitor.scripts("orders"), [Script::Full, Script::Optimistic, Script::Full]);
+    assert_eq!(scripts(&mut monitor, "orders"), [Script::Full, Script::Optimistic, Script::Full]);
     let receipt = publish(&one, &orders, vec![text("one")]).await[0];
     assert_eq!(receipt.sequence, 4);
     publish(&one, &orders, vec![text("one")]).await;
-    assert_eq!(monitor.scripts("orders"), [Script::Optimistic, Script::Full, Script::Full], "one attempt shows it");
+    assert_eq!(
+        scripts(&mut monitor, "orders"),
+        [Script::Optimistic, Script::Full, Script::Full],
+        "one attempt shows it"
+    );
     assert_eq!(log(&one, "orders").await, ["one", "one", "other", "one", "one"]);
     tokio::time::sleep(tidings::limits::OPTIMISTIC_PAUSE).await;
     publish(&one, &orders, vec![text("one")]).await;
     publish(&one, &orders, vec![text("one")]).await;
     assert_eq!(
-        monitor.scripts("orders"),
+        scripts(&mut monitor, "orders"),
         [Script::Full, Script::Optimistic],
         "the clock was read too long ago for the first"
     );
@@ -180,7 +152,7 @@ async fn calls_under_way_together_stay_in_order_when_somebody_else_writes_as_wel
             let expected: Vec<_> = (0..count).map(|i| format!("{sign}{i}")).collect();
             assert!(own.iter().copied().eq(expected.iter()), "round {round}: {sign} in order, each once");
         }
-        let scripts = monitor.scripts(&channel);
+        let scripts = scripts(&mut monitor, &channel);
         let optimistic = scripts.iter().filter(|script| **script == Script::Optimistic).count();
         refused += usize::from(optimistic > 0 && scripts.last() == Some(&Script::Full));
     }
@@ -198,7 +170,7 @@ async fn a_head_with_the_expected_number_and_another_name_is_not_gone_by() {
     server.command(&["HSET", "tidings:{orders}:head", "w", "0123456789abcdef"]);
     let mut monitor = Monitor::of(&server);
     assert_eq!(publish(&broker, &name("orders"), texts(1)).await[0].sequence, 4);
-    assert_eq!(monitor.scripts("orders"), [Script::Optimistic, Script::Full]);
+    assert_eq!(scripts(&mut monitor, "orders"), [Script::Optimistic, Script::Full]);
     broker.close().await;
 }
 
@@ -213,7 +185,7 @@ async fn a_log_that_is_ahead_of_its_head_is_left_to_the_full_script() {
     live.subscribe(channel("orders")).await;
     let after = publish(&broker, &name("orders"), texts(1)).await[0];
     // What was given out in the epoch before is reported after that.
-    assert_eq!(monitor.scripts("orders")[..2], [Script::Optimistic, Script::Full]);
+    assert_eq!(scripts(&mut monitor, "orders")[..2], [Script::Optimistic, Script::Full]);
     assert_eq!(after.sequence, 51);
     assert_ne!(after.epoch, before.epoch, "nothing says what is between");
     assert!(live.push().await.2.contains(r#""sequence":51"#), "nothing was pushed under another number");

@@ -76,45 +76,9 @@ async fn chunks_are_found_by_the_exact_position_and_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_read_is_shared_by_those_who_came_before_it_began_only() {
-    let broker = broker();
-    publish(&broker).await;
-    let pages = Pages::new(broker.clone());
-    let (c, mut counted) = (channel(), Counted::default());
-    let interest = pages.interest(&c, 0, &mut counted).0;
-    // One reads, and two wait for it: what it reads began before they came.
-    let last = interest.read.last.lock().await;
-    let number = interest.read.begun.fetch_add(1, Ordering::AcqRel) + 1;
-    let read = async |pages: &Arc<Pages>| pages.read(&channel(), 0, &mut Counted::default()).await.expect("read");
-    let waiting = async { tokio::join!(read(&pages), read(&pages)) };
-    let old = async {
-        tokio::task::yield_now().await;
-        publish(&broker).await;
-        let mut last = last;
-        *last = Some((number, Arc::new(Page::default())));
-    };
-    let ((first, second), ()) = tokio::join!(waiting, old);
-    assert_eq!((first.messages.len(), second.messages.len()), (2, 2), "the old read tells them nothing");
-    assert!(Arc::ptr_eq(&first, &second), "one read for both");
-    drop(interest);
-    assert!(pages.shelf().reads.is_empty(), "nobody is interested any more");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reader_that_is_not_polled_holds_up_nobody() {
-    let broker = broker();
-    publish(&broker).await;
-    let pages = Pages::new(broker);
-    let interest = pages.interest(&channel(), 0, &mut Counted::default()).0;
-    let _stuck = interest.read.last.lock().await;
-    let page = pages.read(&channel(), 0, &mut Counted::default()).await.expect("read");
-    assert_eq!(page.messages.len(), 1);
-}
-
-#[tokio::test]
 async fn many_readers_take_small_pages() {
     let pages = Pages::new(broker());
-    let limit = |counted: &mut Counted| pages.interest(&channel(), 0, counted).1.bytes;
+    let limit = |counted: &mut Counted| pages.limit(counted).bytes;
     let mut streams = vec![Counted::default(); 1_000];
     assert_eq!(limit(&mut streams[0]), REPLAY_BYTES);
     assert_eq!(limit(&mut streams[0]), REPLAY_BYTES, "one reader is counted once");

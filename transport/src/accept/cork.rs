@@ -15,6 +15,11 @@ use pin_project_lite::pin_project;
 use tidings::limits::CORK_BYTES;
 use tokio::io::AsyncWrite;
 
+/// What a connection writes at most in a turn that does not make it one that writes much.
+const SMALL_BYTES: usize = CORK_BYTES / 8;
+/// Room for the frames that follow a lone answer.
+const TRAILERS_BYTES: usize = 256;
+
 /// The writer that the protocol is given.
 #[derive(Debug)]
 pub(super) struct Cork<W>(Arc<Mutex<Gathered<W>>>);
@@ -27,6 +32,8 @@ struct Gathered<W> {
     written: usize,
     /// How many bytes were ever taken.
     taken: u64,
+    /// Whether much was written in the turn before, as it is on a connection with streams.
+    writes_much: bool,
     /// The socket took less than there was: nothing more is gathered until it has taken that.
     is_blocked: bool,
     /// Reported at the next write.
@@ -44,7 +51,15 @@ pin_project! {
 
 impl<W> Cork<W> {
     pub(super) fn new(inner: W) -> Self {
-        let gathered = Gathered { inner, bytes: Vec::new(), written: 0, taken: 0, is_blocked: false, failed: None };
+        let gathered = Gathered {
+            inner,
+            bytes: Vec::new(),
+            written: 0,
+            taken: 0,
+            writes_much: false,
+            is_blocked: false,
+            failed: None,
+        };
         Self(Arc::new(Mutex::new(gathered)))
     }
 
@@ -79,6 +94,9 @@ impl<W: AsyncWrite + Unpin> Gathered<W> {
                 written => self.written += written,
             }
         }
+        if self.written > 0 {
+            self.writes_much = self.written > SMALL_BYTES;
+        }
         // Idle connections hold no memory.
         self.bytes = Vec::new();
         self.written = 0;
@@ -96,10 +114,13 @@ impl<W: AsyncWrite + Unpin> Gathered<W> {
         if self.is_blocked || self.bytes.len() + length > CORK_BYTES {
             ready!(self.poll_let_go(context))?;
         }
-        // A lone small answer needs little. A connection that writes twice, or a large frame, mostly writes more.
-        let is_lone = self.bytes.is_empty() && length < CORK_BYTES / 8;
-        let room = if is_lone { length } else { CORK_BYTES - self.bytes.len() };
-        self.bytes.reserve_exact(room.max(length));
+        if self.bytes.len() + length > self.bytes.capacity() {
+            // A lone small answer needs little. Whatever is more is mostly much more, and all of it would be copied
+            // again with each step.
+            let is_lone = self.bytes.is_empty() && length <= SMALL_BYTES && !self.writes_much;
+            let room = if is_lone { length + TRAILERS_BYTES } else { CORK_BYTES - self.bytes.len() };
+            self.bytes.reserve_exact(room.max(length));
+        }
         Poll::Ready(Ok(()))
     }
 }
