@@ -10,6 +10,8 @@ mod carriers;
 mod probe;
 mod questions;
 mod replies;
+mod requests;
+mod restoring;
 mod session;
 mod topics;
 

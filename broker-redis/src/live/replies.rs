@@ -1,7 +1,5 @@
 //! A session's input as events: pushes, and the answers to its commands.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 use tidings::{
     broker::{LiveEvent, Topic, adopt::Raw},
@@ -9,7 +7,9 @@ use tidings::{
     limits::REGISTRY_RECENT_NAMES,
 };
 
-use super::{End, questions::Question, session::LiveSession, topics::Topics};
+use super::{
+    End, Settings, probe::Probe, questions::Question, requests::Requests, restoring::Restoring, topics::Topics,
+};
 use crate::{
     error::{self, Said},
     head,
@@ -22,24 +22,35 @@ use crate::{
 /// How the answer of a server begins that does not know a script.
 const NO_SCRIPT: &[u8] = b"NOSCRIPT";
 
-impl LiveSession {
+/// Everything that an answer or a push may change.
+pub(super) struct Replies<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) requests: &'a mut Requests,
+    pub(super) probe: &'a mut Probe,
+    pub(super) restoring: &'a mut Restoring,
+    pub(super) topics: &'a mut Topics,
+    pub(super) events: &'a mut Vec<LiveEvent>,
+}
+
+impl Replies<'_> {
     /// Turns everything that is there as a whole into events. Events before the end are among them too: messages of
     /// plain programs come only once, and a refusal would be reported by nothing else.
-    pub(super) fn decode(&mut self, topics: &mut Topics, events: &mut Vec<LiveEvent>) -> Result<(), End> {
-        self.restored(events);
+    pub(super) fn decode(mut self) -> Result<(), End> {
+        self.restored();
         loop {
-            while let Some((channel, payload)) = self.connection.next_message() {
-                self.message(topics, channel, Reply::Text(payload), events);
+            while let Some((channel, payload)) = self.requests.next_message() {
+                self.message(channel, Reply::Text(payload));
             }
-            match self.connection.next()? {
+            match self.requests.next()? {
                 None => return Ok(()),
-                Some(Reply::Push(items)) => self.push(topics, items, events),
-                Some(reply) => self.answer(topics, reply, events)?,
+                Some(Reply::Push(items)) => self.push(items),
+                Some(reply) => self.answer(reply)?,
             }
         }
     }
 
-    fn message(&mut self, topics: &Topics, channel: Bytes, payload: Reply, events: &mut Vec<LiveEvent>) {
+    fn message(&mut self, channel: Bytes, payload: Reply) {
+        let (topics, events) = (&*self.topics, &mut *self.events);
         match (topics.channel(&channel), payload) {
             (Some(topic), payload) if topics.is_notice(topic, &channel) => {
                 events.extend(notice(topics, topic, &channel, payload));
@@ -52,18 +63,19 @@ impl LiveSession {
         }
     }
 
-    fn push(&mut self, topics: &mut Topics, items: Vec<Reply>, events: &mut Vec<LiveEvent>) {
+    fn push(&mut self, items: Vec<Reply>) {
         let mut items = items.into_iter();
         let Some(Reply::Text(kind)) = items.next() else { return };
         match &kind[..] {
             b"message" => {
                 if let (Some(Reply::Text(channel)), Some(payload)) = (items.next(), items.next()) {
-                    self.message(topics, channel, payload, events);
+                    self.message(channel, payload);
                 }
             }
             b"pmessage" => {
                 let Some(Reply::Text(carrier)) = items.next() else { return };
                 let (channel, payload) = (items.next(), items.next());
+                let (topics, events) = (&mut *self.topics, &mut *self.events);
                 if let Some(topic) = topics.pattern(&carrier).filter(|topic| topics.is_notice(topic, &carrier)) {
                     if let (Some(Reply::Text(channel)), Some(payload)) = (channel, payload) {
                         events.extend(notice(topics, topic, &channel, payload));
@@ -92,15 +104,9 @@ impl LiveSession {
             }
             b"subscribe" | b"psubscribe" => {
                 // The confirmation is the answer to the oldest question.
-                match self.questions.answered() {
-                    Some(Question::Subscribe(topic)) => {
-                        events.push(LiveEvent::Subscribed(topic.clone()));
-                        if topics.is_captured(&topic) {
-                            events.push(LiveEvent::Captured(topic.clone()));
-                        }
-                        self.complete(&topic, events);
-                    }
-                    Some(Question::Carrier(pattern, carrier)) => self.carried(topics, &pattern, &carrier, events),
+                match self.requests.answered() {
+                    Some(Question::Subscribe(topic)) => self.subscribed(topic),
+                    Some(Question::Carrier(pattern, carrier)) => self.carried(pattern, &carrier),
                     Some(Question::Probe) => self.probe.confirmed(),
                     _ => {}
                 }
@@ -109,31 +115,46 @@ impl LiveSession {
         }
     }
 
+    /// A topic's messages come from here on.
+    fn subscribed(&mut self, topic: Topic) {
+        self.events.push(LiveEvent::Subscribed(topic.clone()));
+        if self.topics.is_captured(&topic) {
+            self.events.push(LiveEvent::Captured(topic.clone()));
+        }
+        self.settled(&topic);
+    }
+
     /// A pattern comes through a subscription from here on.
-    fn carried(&mut self, topics: &mut Topics, pattern: &Pattern, carrier: &Bytes, events: &mut Vec<LiveEvent>) {
+    fn carried(&mut self, pattern: Pattern, carrier: &Bytes) {
         let topic = Topic::Pattern(pattern.clone());
-        let confirmed = topics.carriers.confirm(&topic, pattern, carrier);
+        let confirmed = self.topics.carriers.confirm(&topic, &pattern, carrier);
         if let Some(unused) = confirmed.unused {
-            self.unsubscribe("PUNSUBSCRIBE", &unused);
+            self.requests.unsubscribe_pattern(&unused);
         }
         if confirmed.is_asked {
-            events.push(LiveEvent::Subscribed(topic.clone()));
-            if topics.is_captured(&topic) {
-                events.push(LiveEvent::Captured(topic.clone()));
-            }
-            self.complete(&topic, events);
+            self.subscribed(topic);
         }
     }
 
-    fn answer(&mut self, topics: &mut Topics, reply: Reply, events: &mut Vec<LiveEvent>) -> Result<(), End> {
-        match (self.questions.answered().unwrap_or(Question::Other), reply) {
+    /// The server refuses a topic.
+    fn refused(&mut self, topic: Topic, text: &[u8]) {
+        self.events.push(LiveEvent::Refused(topic.clone(), words(text)));
+        self.settled(&topic);
+    }
+
+    fn load_scripts(&mut self) {
+        self.restoring.loads(self.requests.load_scripts());
+    }
+
+    fn answer(&mut self, reply: Reply) -> Result<(), End> {
+        match (self.requests.answered().unwrap_or(Question::Other), reply) {
             (Question::Check(channel) | Question::CheckAgain(channel), Reply::List(fields)) => {
                 let fields: Vec<String> = fields.iter().map(Reply::word).collect();
                 if fields.first().is_some_and(|role| !role::is_primary(role)) {
                     // Whatever a demoted server relays or says is not believed.
                     return Err(End::Useless(words(b"READONLY")));
                 }
-                events.push(match head::read(&fields, self.settings.keeps_history) {
+                self.events.push(match head::read(&fields, self.settings.keeps_history) {
                     Ok(head) => LiveEvent::Head(channel, head),
                     Err(error) => LiveEvent::NoHead(channel, error),
                 });
@@ -141,15 +162,16 @@ impl LiveSession {
             }
             (Question::Check(channel), Reply::Error(text)) if text.starts_with(NO_SCRIPT) => {
                 self.load_scripts();
-                self.check(channel, true);
+                self.requests.check(channel, true);
                 Ok(())
             }
             (Question::Check(channel) | Question::CheckAgain(channel), Reply::Error(text)) => {
-                events.push(LiveEvent::NoHead(channel, error::of_reading(&Said::parse(&text))));
+                self.events.push(LiveEvent::NoHead(channel, error::of_reading(&Said::parse(&text))));
                 Ok(())
             }
             (Question::Recent(skip), Reply::List(fields)) => {
-                events.push(self.recent(skip, &fields)?);
+                let event = self.recent(skip, &fields)?;
+                self.events.push(event);
                 Ok(())
             }
             (Question::Recent(_), Reply::Error(text)) => {
@@ -164,8 +186,8 @@ impl LiveSession {
             // The command connection can't be used either, and its keeper says so.
             (Question::Load, Reply::Error(text)) => Err(End::Lost(words(&text))),
             (Question::Load, _) => {
-                self.loading = self.loading.saturating_sub(1);
-                self.restored(events);
+                self.restoring.loaded();
+                self.restored();
                 Ok(())
             }
             (Question::Probe, Reply::Error(text)) => {
@@ -173,28 +195,26 @@ impl LiveSession {
                 Ok(())
             }
             (Question::Notices(topic), Reply::Error(text)) => {
-                topics.release(&topic);
-                events.push(LiveEvent::NotCaptured(topic, words(&text)));
+                self.topics.release(&topic);
+                self.events.push(LiveEvent::NotCaptured(topic, words(&text)));
                 Ok(())
             }
             (Question::Subscribe(topic), Reply::Error(text)) => {
-                topics.remove(&topic);
-                events.push(LiveEvent::Refused(topic.clone(), words(&text)));
-                self.complete(&topic, events);
+                self.topics.remove(&topic);
+                self.refused(topic, &text);
                 Ok(())
             }
             (Question::Carrier(pattern, carrier), Reply::Error(text)) => {
                 // A user may have the right to this very pattern, and not to the wider one that it shares with others.
-                if topics.carriers.was_refused(&pattern, &carrier) {
-                    self.subscribe_patterns(topics);
+                if self.topics.carriers.was_refused(&pattern, &carrier) {
+                    self.requests.subscribe_patterns(self.topics);
                     return Ok(());
                 }
                 let topic = Topic::Pattern(pattern);
-                for unused in topics.remove(&topic) {
-                    self.unsubscribe("PUNSUBSCRIBE", &unused);
+                for unused in self.topics.remove(&topic) {
+                    self.requests.unsubscribe_pattern(&unused);
                 }
-                events.push(LiveEvent::Refused(topic.clone(), words(&text)));
-                self.complete(&topic, events);
+                self.refused(topic, &text);
                 Ok(())
             }
             (Question::Ping, _) => {
@@ -226,17 +246,15 @@ impl LiveSession {
         Ok(LiveEvent::Recent { skip, names, more, registered })
     }
 
-    fn complete(&mut self, topic: &Topic, events: &mut Vec<LiveEvent>) {
-        if let Some(unconfirmed) = &mut self.unconfirmed {
-            unconfirmed.remove(topic);
-        }
-        self.restored(events);
+    /// Nothing more is waited for of a topic.
+    fn settled(&mut self, topic: &Topic) {
+        self.restoring.settle(topic);
+        self.restored();
     }
 
-    fn restored(&mut self, events: &mut Vec<LiveEvent>) {
-        if self.loading == 0 && self.unconfirmed.as_ref().is_some_and(HashSet::is_empty) {
-            self.unconfirmed = None;
-            events.push(LiveEvent::Restored);
+    fn restored(&mut self) {
+        if self.restoring.is_done_now() {
+            self.events.push(LiveEvent::Restored);
         }
     }
 }

@@ -1,43 +1,31 @@
 //! One connected socket, from its greeting to its end.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use tidings::{
     broker::{LiveCommand, LiveEvent, Topic},
-    channel::ChannelName,
-    limits::{LIVE_READ_BYTES, PROBE_INTERVAL, REGISTRY_RECENT, REGISTRY_RECENT_NAMES},
+    limits::PROBE_INTERVAL,
 };
 use tokio::{
     sync::mpsc,
     time::{Instant, interval},
 };
 
-use super::{
-    End, Settings,
-    probe::Probe,
-    questions::{Question, Questions},
-    topics::Topics,
-};
-use crate::{resp_connection::RespConnection, script};
+use super::{End, Settings, probe::Probe, replies::Replies, requests::Requests, restoring::Restoring, topics::Topics};
 
 pub(super) struct LiveSession {
-    pub(super) settings: Arc<Settings>,
-    pub(super) connection: RespConnection,
-    pub(super) probe: Probe,
-    pub(super) questions: Questions,
-    /// The topics to be confirmed before the session is whole again; `None` when it is.
-    pub(super) unconfirmed: Option<HashSet<Topic>>,
-    /// Scripts that are on their way to the server: without them nothing can be asked.
-    pub(super) loading: usize,
+    settings: Arc<Settings>,
+    requests: Requests,
+    probe: Probe,
+    restoring: Restoring,
 }
 
 impl LiveSession {
     /// Connects and greets the server.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, String> {
-        let connection =
-            RespConnection::open(&settings.server, "tidings-live", LIVE_READ_BYTES, settings.timeout).await?;
+        let requests = Requests::open(&settings).await?;
         let probe = Probe::new(&settings.keys, Arc::clone(&settings.connection), settings.probed.clone());
-        Ok(Self { settings, connection, probe, questions: Questions::new(), unconfirmed: None, loading: 0 })
+        Ok(Self { settings, requests, probe, restoring: Restoring::nothing() })
     }
 
     /// Subscribes to everything that is followed, and carries events and commands until the session ends. Where another
@@ -49,15 +37,16 @@ impl LiveSession {
         commands: &mut mpsc::Receiver<LiveCommand>,
         events: &mpsc::Sender<Vec<LiveEvent>>,
     ) -> End {
-        self.load_scripts();
-        self.connection.command(&["SUBSCRIBE", self.probe.channel()]);
-        self.questions.ask(Question::Probe);
+        self.restoring.loads(self.requests.load_scripts());
+        self.requests.subscribe_probe(self.probe.channel());
         topics.carriers.begin();
         for topic in topics.all() {
-            self.subscribe(topics, topic.clone());
+            self.requests.subscribe(topics, topic.clone());
         }
-        self.subscribe_patterns(topics);
-        self.unconfirmed = was_lost.then(|| topics.all().cloned().collect());
+        self.requests.subscribe_patterns(topics);
+        if was_lost {
+            self.restoring.wait_for(topics.all().cloned().collect());
+        }
         match self.carry(topics, commands, events).await {
             Ok(()) => End::Unwanted,
             Err(end) => end,
@@ -71,7 +60,7 @@ impl LiveSession {
 
     /// Whether all subscriptions were confirmed again on it.
     pub(super) fn has_restored(&self) -> bool {
-        self.unconfirmed.is_none()
+        self.restoring.is_over()
     }
 
     async fn carry(
@@ -93,13 +82,13 @@ impl LiveSession {
                 }
                 // While the hub was slow nobody listened: that says nothing about Redis.
                 last_read = Instant::now();
-                self.questions.excuse(begun.elapsed(), had_messages);
+                self.requests.excuse(begun.elapsed(), had_messages);
                 self.probe.excuse(begun.elapsed(), had_messages);
             }
             std::mem::replace(&mut decoded, Ok(()))?;
-            self.connection.flush().await?;
+            self.requests.flush().await?;
             tokio::select! {
-                read = self.connection.read() => {
+                read = self.requests.read() => {
                     if !read? {
                         return Err(End::Lost("it closed the connection".to_owned()));
                     }
@@ -112,14 +101,13 @@ impl LiveSession {
                     while let Ok(command) = commands.try_recv() {
                         self.obey(topics, command);
                     }
-                    self.subscribe_patterns(topics);
+                    self.requests.subscribe_patterns(topics);
                 }
                 _ = probe.tick() => {
                     if let Some(reason) = self.is_useless(last_read) {
                         return Err(End::Useless(reason.to_owned()));
                     }
-                    self.connection.command(&["PING"]);
-                    self.questions.ask(Question::Ping);
+                    self.requests.ping();
                     self.probe.send();
                 }
                 published = self.probe.published() => self.probe.note(published),
@@ -134,98 +122,48 @@ impl LiveSession {
         if last_read.elapsed() > answer_timeout {
             return Some("it does not answer");
         }
-        if self.questions.are_ignored(answer_timeout) {
+        if self.requests.are_ignored(answer_timeout) {
             return Some("what comes from it arrives, but it answers nothing");
         }
         let is_lost = self.probe.is_lost(answer_timeout);
         is_lost.then_some("it is connected, and what the primary publishes does not arrive")
     }
 
+    /// Turns everything that is there as a whole into events.
+    fn decode(&mut self, topics: &mut Topics, events: &mut Vec<LiveEvent>) -> Result<(), End> {
+        let Self { settings, requests, probe, restoring } = self;
+        Replies { settings, requests, probe, restoring, topics, events }.decode()
+    }
+
     fn obey(&mut self, topics: &mut Topics, command: LiveCommand) {
         match command {
             LiveCommand::Subscribe(topic) => {
                 topics.insert(topic.clone());
-                self.subscribe(topics, topic);
+                self.requests.subscribe(topics, topic);
             }
             LiveCommand::Capture(topic) => {
                 topics.insert(topic.clone());
                 topics.capture(topic.clone());
-                self.subscribe(topics, topic);
+                self.requests.subscribe(topics, topic);
             }
             LiveCommand::Unsubscribe(topic) => {
                 let unused = topics.remove(&topic);
-                if let Some(unconfirmed) = &mut self.unconfirmed {
-                    unconfirmed.remove(&topic);
-                }
-                let command = match topic {
-                    Topic::Channel(_) => "UNSUBSCRIBE",
-                    Topic::Pattern(_) => "PUNSUBSCRIBE",
-                };
+                self.restoring.settle(&topic);
                 for name in unused {
-                    self.unsubscribe(command, &name);
+                    match topic {
+                        Topic::Channel(_) => self.requests.unsubscribe(&name),
+                        Topic::Pattern(_) => self.requests.unsubscribe_pattern(&name),
+                    }
                 }
             }
             LiveCommand::Check(channel) => {
-                self.subscribe_patterns(topics);
-                self.check(channel, false);
+                self.requests.subscribe_patterns(topics);
+                self.requests.check(channel, false);
             }
             LiveCommand::Recent { skip } => {
-                self.subscribe_patterns(topics);
-                let (registry, skipped) = (self.settings.keys.registry(), skip.to_string());
-                let (window, count) = (REGISTRY_RECENT.as_millis().to_string(), REGISTRY_RECENT_NAMES.to_string());
-                self.connection.command(&["EVALSHA", script::RECENT.hash(), "1", &registry, &window, &skipped, &count]);
-                self.questions.ask(Question::Recent(skip));
+                self.requests.subscribe_patterns(topics);
+                self.requests.recent(skip);
             }
         }
-    }
-
-    /// Gives the server the scripts that are called here. Where it forgets them, it is given them again.
-    pub(super) fn load_scripts(&mut self) {
-        for script in [&script::HEAD, &script::RECENT] {
-            self.connection.command(&["SCRIPT", "LOAD", script.code()]);
-            self.questions.ask(Question::Load);
-            self.loading += 1;
-        }
-    }
-
-    /// Asks for a head. `is_repeat`: the server had forgotten the script, and was given it again.
-    pub(super) fn check(&mut self, channel: ChannelName, is_repeat: bool) {
-        let keys = &self.settings.keys;
-        let (head, log, data_set) = (keys.head(&channel), keys.log(&channel), keys.data_set());
-        self.connection.command(&["EVALSHA", script::HEAD.hash(), "3", &head, &log, &data_set]);
-        self.questions.ask(match is_repeat {
-            true => Question::CheckAgain(channel),
-            false => Question::Check(channel),
-        });
-    }
-
-    /// Subscribes to a channel, and to a topic's notices. Patterns follow, with their carriers.
-    fn subscribe(&mut self, topics: &Topics, topic: Topic) {
-        let command = match topic {
-            Topic::Channel(_) => "SUBSCRIBE",
-            Topic::Pattern(_) => "PSUBSCRIBE",
-        };
-        if topics.is_captured(&topic) {
-            self.connection.command(&[command, &topics.notices(&topic)]);
-            self.questions.ask(Question::Notices(topic.clone()));
-        }
-        if let Topic::Channel(channel) = &topic {
-            self.connection.command(&[command, channel.as_str()]);
-            self.questions.ask(Question::Subscribe(topic));
-        }
-    }
-
-    /// Subscribes to what the patterns are to come through. Where that is subscribed to already, Redis confirms it
-    /// again, at its position among the messages.
-    pub(super) fn subscribe_patterns(&mut self, topics: &mut Topics) {
-        for (pattern, carrier) in topics.carriers.take_asked() {
-            self.connection.command(&["PSUBSCRIBE", &String::from_utf8_lossy(&carrier)]);
-            self.questions.ask(Question::Carrier(pattern, carrier));
-        }
-    }
-
-    /// Ends a subscription.
-    pub(super) fn unsubscribe(&mut self, command: &str, name: &[u8]) {
-        self.connection.command(&[command, &String::from_utf8_lossy(name)]);
     }
 }

@@ -1,6 +1,6 @@
 //! Notices of adopted messages on the live connection.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tidings::{
     broker::{
