@@ -23,7 +23,7 @@ use crate::{
     hub::Hub,
     list,
     request::{self, Terms},
-    stream::{Events, Session, Source},
+    stream::{self, Events, Source},
 };
 
 /// What all operations share.
@@ -139,7 +139,7 @@ impl ServerStreaming for StreamMessages {
             };
             // When it is open, its subscription is confirmed.
             let session = tokio::select! {
-                opened = Session::open(&subscriber.source, &options, &context) => opened?,
+                opened = stream::open(&subscriber.source, &options, &context) => opened?,
                 () = drain.begun() => return Err(drain.status(context.call())),
             };
             let revoked = revoked(context.caller().clone(), options.topic);

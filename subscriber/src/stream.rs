@@ -37,7 +37,7 @@ use tidings_transport::encoding::{Encoded, Encoder};
 use tonic::Status;
 
 use self::{catch_up::CatchUp, delivery::Delivery, fit::Fit};
-pub(crate) use self::{catch_up::lifetime_ms, events::Events, log_reader::holds, source::Source};
+pub(crate) use self::{catch_up::lifetime_ms, events::Events, log_reader::holds, open::open, source::Source};
 use crate::{
     chunk::Chunk,
     feed::{Follower, Found, Item, Rewrite},

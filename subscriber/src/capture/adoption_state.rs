@@ -9,25 +9,29 @@
 //! Should the state be wrong all the same, adopting changes nothing (see [`adopt`](tidings::broker::adopt)), and the
 //! head is looked at again.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
 use tidings::{
-    backoff::Backoff,
     broker::{
         Head,
-        adopt::{Adopted, Raw},
+        adopt::{Adopted, Adoption, Raw},
     },
-    limits::{CAPTURE_RANGES, LEASE},
+    limits::CAPTURE_NOTICES,
     message::Position,
 };
 use tokio::time::Instant;
 
+pub(super) use self::ranges::Range;
+use self::{
+    attempts::{Attempts, Work},
+    ranges::Ranges,
+    turn::Turn,
+};
 use super::held::Held;
 
-mod work;
-
-pub(super) use work::Step;
-use work::Work;
+mod attempts;
+mod ranges;
+mod turn;
 
 #[derive(Debug, Default)]
 pub(super) struct AdoptionState {
@@ -36,41 +40,29 @@ pub(super) struct AdoptionState {
     position: Option<Position>,
     /// The last adopted message.
     adopted: Position,
-    missed: VecDeque<Range>,
+    missed: Ranges,
     /// The head must be looked at before anything is adopted.
     unsure: bool,
     forgetful: bool,
-    lease: Lease,
-    /// The last adoption that this replica knows of was its own.
-    leads: bool,
-    /// The lease was asked for.
-    asked: bool,
     /// The position of the last message that was adopted here, and until when its notice is waited for.
     awaited: Option<(Position, Instant)>,
-    work: Option<Work>,
-    not_before: Option<Instant>,
-    backoff: Backoff,
-    /// A failure was logged since the last success.
-    is_failure_logged: bool,
+    turn: Turn,
+    attempts: Attempts,
 }
 
-/// Whose the lease is, as far as is known.
-#[derive(Debug, Clone, Copy, Default)]
-enum Lease {
-    /// Nobody's, or our own: both are found out by adopting.
-    #[default]
-    Open,
-    /// Another replica's until then, unless it adopts again.
-    Other(Instant),
-}
-
-/// Numbered messages that were not received: those after `from`, up to `to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) from: Position,
-    pub(super) to: Position,
-    /// What was adopted after it is known already.
-    outdated: bool,
+/// What to do next. Until it gets the result, a state returns nothing else.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Step {
+    /// Nothing.
+    Rest,
+    /// Nothing before this time, unless something is received.
+    Wait(Instant),
+    /// Read the head, on the live connection.
+    Check,
+    /// Read this from the log.
+    Read(Range),
+    /// Adopt.
+    Adopt { messages: Vec<Arc<Raw>>, adopted: Position, seen: Position, ask: bool },
 }
 
 impl AdoptionState {
@@ -122,14 +114,10 @@ impl AdoptionState {
         }
         self.held.take(hash);
         self.know_adopted(at);
-        let own = self.work == Some(Work::Adopt)
+        let own = self.attempts.is(Work::Adopt)
             || self.awaited.is_some_and(|(last, _)| last.epoch == at.epoch && at.sequence <= last.sequence);
         if !own {
-            self.leads = false;
-            self.lease = match std::mem::take(&mut self.asked) {
-                true => Lease::Open,
-                false => Lease::Other(now + LEASE),
-            };
+            self.turn.was_anothers(now);
         }
     }
 
@@ -154,9 +142,7 @@ impl AdoptionState {
 
     fn know_adopted(&mut self, at: Position) {
         self.adopted = at;
-        for range in &mut self.missed {
-            range.outdated = true;
-        }
+        self.missed.outdate();
     }
 
     fn miss(&mut self, from: Position, to: Position) {
@@ -165,23 +151,15 @@ impl AdoptionState {
             self.unsure = true;
             return;
         }
-        if self.missed.len() >= CAPTURE_RANGES
-            && let Some(last) = self.missed.back_mut()
-        {
-            *last = Range { to, outdated: false, ..*last };
-            return;
-        }
-        self.missed.push_back(Range { from, to, outdated: false });
+        self.missed.add(from, to);
     }
 
     /// Messages of the first missed range were read from the log, and reading continues at a position.
     pub(super) fn read(&mut self, adopted: impl Iterator<Item = (Position, Adopted)>, on: Position) {
-        let Some(range) = self.missed.front_mut() else { return };
-        range.from = on;
-        let outdated = range.outdated;
+        let Some(is_news) = self.missed.continue_at(on) else { return };
         for (at, message) in adopted {
             self.held.take(&message.hash);
-            if !outdated {
+            if is_news {
                 self.adopted = at;
             }
         }
@@ -202,12 +180,95 @@ impl AdoptionState {
     }
 
     pub(super) fn leads(&self) -> bool {
-        self.leads
+        self.turn.leads()
     }
 
     /// Whether nothing is held or under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.work.is_none()
+        self.held.is_empty() && !self.attempts.is_under_way()
+    }
+
+    /// What to do now.
+    pub(super) fn next(&mut self, now: Instant) -> Step {
+        let Some(since) = self.held.since() else {
+            self.unsure |= self.missed.clear();
+            self.turn.rest();
+            return Step::Rest;
+        };
+        if self.attempts.is_under_way() {
+            return Step::Rest;
+        }
+        if let Some(until) = self.attempts.wait(now) {
+            return Step::Wait(until);
+        }
+        let seen = match self.position {
+            Some(position) if !self.unsure => position,
+            _ => return self.begin(Work::Check, Step::Check),
+        };
+        if let Some(range) = self.missed.first() {
+            return self.begin(Work::Read, Step::Read(range));
+        }
+        if let Some((last, until)) = self.awaited {
+            let has_come = seen.epoch == last.epoch && seen.sequence >= last.sequence;
+            if !has_come && now < until {
+                return Step::Wait(until);
+            }
+            self.awaited = None;
+            if !has_come {
+                return self.begin(Work::Check, Step::Check);
+            }
+        }
+        if let Some(until) = self.turn.wait(since, now) {
+            return Step::Wait(until);
+        }
+        let (messages, adopted, ask) = (self.held.batch(), self.adopted, Turn::asks(since, now));
+        self.begin(Work::Adopt, Step::Adopt { messages, adopted, seen, ask })
+    }
+
+    fn begin(&mut self, work: Work, step: Step) -> Step {
+        self.attempts.begin(work);
+        step
+    }
+
+    /// The head was read, and [`look`](Self::look) has seen it.
+    pub(super) fn checked(&mut self, now: Instant) {
+        self.attempts.end();
+        // Otherwise it was not read here after all.
+        if self.position.is_none() || self.unsure {
+            self.attempts.pause(now);
+        }
+    }
+
+    /// The first missed range was read to its end.
+    pub(super) fn read_all(&mut self) {
+        self.attempts.end();
+        self.missed.finish();
+    }
+
+    /// How an adoption went; `asked` says that it asked for the lease.
+    pub(super) fn settle(&mut self, adoption: Adoption, asked: bool, now: Instant) {
+        self.attempts.end();
+        match adoption {
+            Adoption::Done { last, given_up } => {
+                self.attempts.succeeded();
+                self.awaited = Some((last, now + CAPTURE_NOTICES));
+                self.turn.was_ours(given_up, now);
+            }
+            Adoption::Behind => {
+                self.unsure = true;
+                self.attempts.retry(now);
+            }
+            Adoption::Other { for_ms } => {
+                let until = self.turn.is_anothers(for_ms, asked, now);
+                self.attempts.postpone(until);
+            }
+        }
+    }
+
+    /// What was under way failed, with an outcome that may not be known. Answers whether that is news.
+    pub(super) fn fail(&mut self, now: Instant) -> bool {
+        self.unsure = true;
+        self.attempts.failed(now)
     }
 }
 

@@ -30,39 +30,36 @@ use super::{
 };
 use crate::request::{Start, StreamOptions};
 
-impl Session {
-    /// Opens a stream. When this returns, its subscription is confirmed: whatever is published from now on, arrives.
-    pub(crate) async fn open(source: &Source, options: &StreamOptions, context: &CallContext) -> Result<Self, Status> {
-        let Source { broker, hub, .. } = source;
-        let follower = hub.follow(options.topic.clone()).await?;
-        let mut unstarted = Unstarted::default();
-        let positions = match &*options.topic {
-            Topic::Channel(channel) => {
-                // The head as the live side sees it: all that comes after it is in the feed.
-                let head = hub.check(channel).await?;
-                // Without a head, a flush before the first message must show.
-                let data_set = match &head {
-                    Some(head) => head.data_set,
-                    None => broker.data_set().await.map_err(unavailable)?.data_set,
-                };
-                let track =
-                    start(broker, channel, head.as_ref(), data_set, &options.start).await.map_err(unavailable)?;
-                Positions::of_channel(channel, track, data_set)
+/// Opens a stream. When this returns, its subscription is confirmed: whatever is published from now on, arrives.
+pub(crate) async fn open(source: &Source, options: &StreamOptions, context: &CallContext) -> Result<Session, Status> {
+    let Source { broker, hub, .. } = source;
+    let follower = hub.follow(options.topic.clone()).await?;
+    let mut unstarted = Unstarted::default();
+    let positions = match &*options.topic {
+        Topic::Channel(channel) => {
+            // The head as the live side sees it: all that comes after it is in the feed.
+            let head = hub.check(channel).await?;
+            // Without a head, a flush before the first message must show.
+            let data_set = match &head {
+                Some(head) => head.data_set,
+                None => broker.data_set().await.map_err(unavailable)?.data_set,
+            };
+            let track = start(broker, channel, head.as_ref(), data_set, &options.start).await.map_err(unavailable)?;
+            Positions::of_channel(channel, track, data_set)
+        }
+        Topic::Pattern(pattern) => {
+            let (positions, unreadable) = everywhere(source, pattern, &options.start, context).await?;
+            for (channel, error) in unreadable {
+                hub.unreadable(&channel, error).await;
+                unstarted.add(channel, &options.start);
             }
-            Topic::Pattern(pattern) => {
-                let (positions, unreadable) = everywhere(source, pattern, &options.start, context).await?;
-                for (channel, error) in unreadable {
-                    hub.unreadable(&channel, error).await;
-                    unstarted.add(channel, &options.start);
-                }
-                positions
-            }
-        };
-        // Whoever starts now has nothing to catch up with, whatever the log has got since.
-        let channels = if options.start == Start::Now { VecDeque::new() } else { positions.channels() };
-        let catch_up = CatchUp::new(source.clone(), channels, unstarted);
-        Ok(Self::new(follower, Delivery::new(positions, options.fail_on_gap), catch_up))
-    }
+            positions
+        }
+    };
+    // Whoever starts now has nothing to catch up with, whatever the log has got since.
+    let channels = if options.start == Start::Now { VecDeque::new() } else { positions.channels() };
+    let catch_up = CatchUp::new(source.clone(), channels, unstarted);
+    Ok(Session::new(follower, Delivery::new(positions, options.fail_on_gap), catch_up))
 }
 
 fn unavailable(error: Error) -> Status {
