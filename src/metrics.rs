@@ -145,7 +145,7 @@ pub const FAMILIES: [Family; 23] = [
     (
         LIMITED,
         Kind::Counter,
-        "Times that a peer met a limit of its connection, its address or its subject, by limit: connections, control_frames and proxy_headers closed a connection, unread_answers ended a call, the others refused one (streams, patterns, positions, publishes, bytes_in, lists, bytes_out, new_channels). Each message of a PublishStream counts.",
+        "Times that a peer met a limit of its connection, its address or its subject, by limit: connections, control_frames, backlog, greeting_time and proxy_headers closed a connection, unread_answers and request_time ended a call, the others refused one (streams, patterns, wide_patterns, positions, publishes, bytes_in, lists, bytes_out, new_channels, uploads, slow_requests, connection_requests). Each message of a PublishStream counts.",
     ),
     (
         FILES,

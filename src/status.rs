@@ -207,7 +207,14 @@ pub fn caller_limit(limit: Limit, most: u64, wait: Option<Duration>) -> Status {
         Limit::UnreadAnswers => format!("{most} bytes of answers wait to be read by it"),
         Limit::Uploads => format!("requests that come from it have {most} bytes together"),
         Limit::SlowRequests => format!("{most} requests of it have not come whole"),
-        Limit::ControlFrames | Limit::ProxyHeaders | Limit::Backlog => format!("it may have {most}"),
+        // These have refusals of their own, or none.
+        Limit::ControlFrames
+        | Limit::ProxyHeaders
+        | Limit::Backlog
+        | Limit::ConnectionRequests
+        | Limit::RequestTime
+        | Limit::GreetingTime
+        | Limit::WidePatterns => format!("it may have {most}"),
     };
     let text = format!("the caller's limit is reached: {what}, all calls of one subject or address taken together");
     let mut details = info_with(reason::CALLER_LIMIT, [("limit", limit.name().to_owned())]);

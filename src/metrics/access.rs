@@ -96,10 +96,18 @@ pub enum Limit {
     Backlog = 14,
     /// PROXY headers that are missing, or none.
     ProxyHeaders = 10,
+    /// Requests of one connection that come at once.
+    ConnectionRequests = 15,
+    /// How long a request may take to come whole.
+    RequestTime = 16,
+    /// How long a connection may take until its first request.
+    GreetingTime = 17,
+    /// Channels that one pattern may cover.
+    WidePatterns = 18,
 }
 
 /// Each at the position of its number, by its label.
-const LIMITS: [(Limit, &str); 15] = [
+const LIMITS: [(Limit, &str); 19] = [
     (Limit::Connections, "connections"),
     (Limit::Streams, "streams"),
     (Limit::Patterns, "patterns"),
@@ -115,6 +123,10 @@ const LIMITS: [(Limit, &str); 15] = [
     (Limit::Uploads, "uploads"),
     (Limit::SlowRequests, "slow_requests"),
     (Limit::Backlog, "backlog"),
+    (Limit::ConnectionRequests, "connection_requests"),
+    (Limit::RequestTime, "request_time"),
+    (Limit::GreetingTime, "greeting_time"),
+    (Limit::WidePatterns, "wide_patterns"),
 ];
 
 impl Limit {

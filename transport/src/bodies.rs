@@ -13,7 +13,11 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use tidings::{limits::BODY_TIME, status};
+use tidings::{
+    limits::BODY_TIME,
+    metrics::{self, Limit},
+    status,
+};
 use tidings_auth::Held;
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
@@ -196,7 +200,10 @@ impl Meter {
             return Poll::Ready(status);
         }
         match &mut self.open {
-            Some(open) => open.time.poll_unpin(context).map(|()| status::request_too_slow(BODY_TIME)),
+            Some(open) => open.time.poll_unpin(context).map(|()| {
+                metrics::limited(Limit::RequestTime);
+                status::request_too_slow(BODY_TIME)
+            }),
             None => Poll::Pending,
         }
     }

@@ -23,7 +23,7 @@ use super::{
     catch_up::CatchUp,
     delivery::Delivery,
     living::living,
-    positions::{Positions, Track, Unseen},
+    positions::{Positions, Track, Unseen, too_wide},
     source::Source,
     start::start,
     unstarted::Unstarted,
@@ -79,7 +79,7 @@ async fn everywhere(
     let DataSetNow { data_set, .. } = broker.data_set().await.map_err(unavailable)?;
     let channels = living(broker, pattern).await.map_err(unavailable)?;
     let bounded = |channels: usize| match channels > STREAM_CHANNELS {
-        true => Err(status::pattern_too_wide("pattern", STREAM_CHANNELS)),
+        true => Err(too_wide()),
         false => Ok(()),
     };
     bounded(channels.len())?;

@@ -9,6 +9,7 @@ use tidings::{
     cursor::{self, ChannelHash, Owner, StreamCursor, channel_hash, old_hash},
     limits::{CURSOR_CHANNELS, STREAM_CHANNELS},
     message::{DataSet, Mark, Position},
+    metrics::{self, Limit},
     status,
 };
 use tidings_transport::Held;
@@ -258,7 +259,7 @@ impl Positions {
             Tracks::Pattern { tracks, unseen, not_before_ms, held, .. } => {
                 if !tracks.contains_key(channel) {
                     if tracks.len() >= STREAM_CHANNELS {
-                        return Err(status::pattern_too_wide("pattern", STREAM_CHANNELS));
+                        return Err(too_wide());
                     }
                     if let Some(held) = held {
                         held.grow(1)?;
@@ -338,4 +339,10 @@ impl Positions {
             }
         }
     }
+}
+
+/// What a stream ends with whose pattern covers more channels than one may.
+pub(super) fn too_wide() -> Status {
+    metrics::limited(Limit::WidePatterns);
+    status::pattern_too_wide("pattern", STREAM_CHANNELS)
 }

@@ -10,7 +10,10 @@ use hyper_util::{
     server::conn::auto,
 };
 use socket2::{SockRef, TcpKeepalive};
-use tidings::{limits, metrics};
+use tidings::{
+    limits,
+    metrics::{self, Limit},
+};
 use tidings_auth::Peer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, split},
@@ -93,10 +96,11 @@ impl Connection {
             let greeted = greet(stream, terms, tls, Arc::clone(&backlog)).await.ok()?;
             Some((peer, backlog, greeted))
         }));
-        let Some(Ok(Some((peer, backlog, Greeted { io, cork, certificate })))) =
-            drain.run_until_cancelled(greeted).await
-        else {
-            return;
+        let (peer, backlog, Greeted { io, cork, certificate }) = match drain.run_until_cancelled(greeted).await {
+            Some(Ok(Some(greeted))) => greeted,
+            Some(Err(_)) => return metrics::limited(Limit::GreetingTime),
+            // Not admitted, not understood, or draining.
+            _ => return,
         };
         let signal = DrainSignal::new(&drain);
         let shared = context::Connection::new(signal.clone(), peer.address, peer.account, certificate, backlog);

@@ -86,10 +86,15 @@ impl Bodies {
     /// Counts one that waits, until what is returned is dropped: what it has sent meanwhile lies in HTTP/2's windows.
     fn wait(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>), Status> {
         let one = |shares: &Shares| Arc::clone(shares.waiting()).try_acquire_owned();
-        let of_connection = one(&self.0.connection).map_err(|_| status::connection_full())?;
+        let of_connection = one(&self.0.connection).map_err(|_| connection_full())?;
         let of_address = self.uploads().map(one).transpose().map_err(|_| address_full(bytes))?;
         Ok((of_connection, of_address))
     }
+}
+
+fn connection_full() -> Status {
+    metrics::limited(Limit::ConnectionRequests);
+    status::connection_full()
 }
 
 fn address_full(bytes: usize) -> Status {

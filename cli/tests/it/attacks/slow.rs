@@ -13,7 +13,7 @@ use tokio::{
 use tonic::transport::Endpoint;
 
 use super::{Memory, Target};
-use crate::harness::{Authority, Peer, Subscriber, TEST_TIMEOUT, client_config};
+use crate::harness::{Admin, Authority, Peer, Subscriber, TEST_TIMEOUT, client_config};
 
 /// Connections of each kind.
 const EACH: usize = 50;
@@ -37,7 +37,9 @@ async fn trickle(address: SocketAddr, bytes: Vec<u8>) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_first_words_have_their_time_and_no_more() {
-    let target = Target::alone(&[]).await;
+    let (mut target, admin) = (Target::alone(&[]).await, Admin::choose());
+    let subscriber = Subscriber::start(&target.redis.url(), &[&admin.flag()]).await;
+    std::mem::replace(&mut target.subscriber, subscriber).stop();
     let memory = Memory::watch(&target.subscriber.process);
     let address = target.subscriber.address;
     let mut connections = JoinSet::new();
@@ -66,6 +68,9 @@ async fn slow_first_words_have_their_time_and_no_more() {
         assert!(took < GREETING.end, "{took:?}");
     }
     memory.is_bounded("slow first words");
+    // HTTP/1 has begun, and its heads have a time of their own.
+    let counted = admin.scrape().value("tidings_limited_total{limit=\"greeting_time\"}");
+    assert!(counted >= EACH as f64, "{counted}");
     target.stop();
 }
 
