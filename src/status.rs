@@ -135,7 +135,7 @@ pub fn cut_off() -> Status {
 
 /// A message begins as none of gRPC's does: INVALID_ARGUMENT, INVALID_FIELD.
 pub fn misframed(flag: u8) -> Status {
-    invalid("request", format!("it is no gRPC message: the flag is {flag}, and only 0 is known"))
+    invalid("request", format!("not a gRPC message: the flag is {flag}; only 0 is supported"))
 }
 
 /// A request is compressed: UNIMPLEMENTED, COMPRESSED, with the encodings that are taken, as gRPC wants it.
@@ -161,7 +161,7 @@ pub fn connection_full() -> Status {
 
 /// A request did not come whole in time: DEADLINE_EXCEEDED, REQUEST_TOO_SLOW. Nothing was done with it.
 pub fn request_too_slow(limit: Duration) -> Status {
-    let text = format!("the request did not come whole within {limit:?}; nothing was done with it");
+    let text = format!("the request was still incomplete after {limit:?}; it was discarded");
     Status::with_error_details(Code::DeadlineExceeded, text, info(reason::REQUEST_TOO_SLOW))
 }
 
@@ -206,7 +206,7 @@ pub fn caller_limit(limit: Limit, most: u64, wait: Option<Duration>) -> Status {
         Limit::NewChannels => format!("it may create {most} channels a minute (--caller-new-channels)"),
         Limit::UnreadAnswers => format!("{most} bytes of answers wait to be read by it"),
         Limit::Uploads => format!("requests that come from it have {most} bytes together"),
-        Limit::SlowRequests => format!("{most} requests of it have not come whole"),
+        Limit::SlowRequests => format!("{most} of its requests are incomplete"),
         // These have refusals of their own, or none.
         Limit::ControlFrames
         | Limit::ProxyHeaders

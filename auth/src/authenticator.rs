@@ -62,7 +62,7 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The keys are none.
+    /// Invalid keys.
     #[error("{path}")]
     Keys {
         /// The file.
@@ -70,7 +70,7 @@ pub enum Error {
         /// What is wrong.
         source: InvalidKeys,
     },
-    /// The policy is none.
+    /// Invalid policy.
     #[error("{path}")]
     Policy {
         /// The file.

@@ -39,7 +39,7 @@ pub enum Unnamed {
     #[error("it has neither a spiffe:// URI nor a DNS name")]
     Nobody,
     /// It has several.
-    #[error("it has more than one name, so it is nobody's")]
+    #[error("it has several names and identifies no one")]
     Several,
     /// A name that can't be one, such as a wildcard.
     #[error("its name is no SPIFFE ID of a workload and no host name")]

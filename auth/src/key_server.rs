@@ -196,7 +196,7 @@ impl KeyServer {
                         tracing::warn!(
                             url = self.url(),
                             error,
-                            "the key server has no keys for us; tokens can't be checked until it has"
+                            "the key server sent no keys; tokens can't be checked until it does"
                         );
                     }
                     _ => {}

@@ -16,7 +16,7 @@ const REFUSALS: [(&str, &str); 12] = [
     ("MASTERDOWN", "Redis has lost its primary"),
     ("NOREPLICAS", "Redis has too few replicas for its min-replicas-to-write"),
     ("MISCONF", "Redis can't write to its disk (MISCONF): see its log, and free or mend the disk"),
-    ("NOAUTH", "Redis wants a password; give it in --redis-password-file or --redis-url"),
+    ("NOAUTH", "Redis needs a password: set --redis-password-file or --redis-url"),
     ("WRONGPASS", "Redis refuses the user or password (--redis-url, --redis-password-file)"),
     ("NOPERM", NO_RIGHT),
     ("TIDINGS_REPLICAS", "fewer Redis replicas are connected than min_replicas asks for"),
@@ -37,8 +37,7 @@ const UNFIT_SERVER: &str = "TIDINGS_SERVER";
 const WRONG_TYPE: &str = "WRONGTYPE";
 
 /// It speaks an older protocol.
-pub(super) const NO_RESP3: &str =
-    "this server can't be worked with: it does not speak RESP3 (HELLO 3), which Redis does from 6.0 on";
+pub(super) const NO_RESP3: &str = "this server is not supported: it lacks RESP3 (HELLO 3), which needs Redis 6.0";
 
 /// The channel's keys are of a version that is not understood here.
 pub(super) const NEWER: &str = "the channel was written by a newer version of Tidings; upgrade this one";

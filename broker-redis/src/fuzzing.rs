@@ -108,12 +108,12 @@ fn check_reader(head: &Head, position: Position) {
                 assert_eq!(gap.last_missing, 0);
             }
             Next::Read { to } => {
-                assert!(to > reader.position.sequence && to <= head.last, "{to} {reader:?}");
-                reader.position.sequence = to;
+                assert!(to > reader.position().sequence && to <= head.last, "{to} {reader:?}");
+                reader.advance(to);
             }
             Next::Gap(gap) => {
                 assert!(gap.first_missing >= 1 && gap.first_missing <= gap.last_missing, "{gap:?}");
-                assert_eq!(gap.resume, reader.position);
+                assert_eq!(gap.resume, reader.position());
             }
         }
     }

@@ -155,7 +155,7 @@ impl Live {
             tracing::warn!(
                 server = %self.settings.server,
                 reason,
-                "replacing a live connection to Redis that is up and of no use; streams get from the log what it kept back"
+                "replacing a live connection to Redis that delivers nothing; streams recover from the log"
             );
         }
         reason
@@ -174,7 +174,7 @@ impl Live {
             tracing::warn!(
                 server = %self.settings.server,
                 reason,
-                "the live connection to Redis was ended, and no other: see client-output-buffer-limit pubsub; streams get from the log what it kept back"
+                "only the live connection to Redis was closed: see client-output-buffer-limit pubsub; streams recover from the log"
             );
         }
     }

@@ -137,7 +137,7 @@ struct Check {
     /// The policy
     #[arg(long, env = "TIDINGS_AUTH_POLICY", value_name = "FILE")]
     policy: PathBuf,
-    /// Who asks; without it somebody who has not signed in
+    /// The caller's subject; anonymous if omitted
     #[arg(long, value_name = "TEXT")]
     subject: Option<String>,
     /// A group of theirs; repeatable

@@ -64,7 +64,7 @@ pub(crate) struct Calls {
     #[arg(long, env = "TIDINGS_TIMEOUT", value_name = "DURATION", default_value_t = humantime::Duration::from(COMMAND_TIMEOUT),
         value_parser = timeout)]
     timeout: humantime::Duration,
-    /// A file with the token to sign in with, read again when it changes; servers that ask for none need none
+    /// A file with the token to sign in with, read again when it changes; omit if the server needs none
     #[arg(long, env = "TIDINGS_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// For addresses with https://.

@@ -31,7 +31,7 @@ use start::Start;
 /// Follow a channel, or all channels that match a pattern
 ///
 /// Prints each message as it arrives, until Ctrl-C, until there were --count of them, or until nobody reads its output
-/// any more. After a lost connection it resumes where it was; what cannot be had any more is shown as a gap.
+/// any more. After a lost connection it resumes where it was; missing messages are shown as a gap.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -127,7 +127,7 @@ pub struct Common {
     #[arg(long, env = "TIDINGS_THREADS", value_name = "COUNT", help_heading = "Serving",
         value_parser = parse::threads)]
     pub threads: Option<usize>,
-    /// Have all calls go through the generated services: for who looks for a fault in the fast paths
+    /// Route all calls through the generated services, to debug the fast paths
     #[arg(long, env = "TIDINGS_NO_FAST_PATH", hide = true, value_parser = BoolishValueParser::new())]
     pub no_fast_path: bool,
     /// Where /metrics (Prometheus), /livez and /readyz are answered over HTTP, for operators [default: off]
@@ -277,7 +277,7 @@ pub enum Error {
         count: usize,
     },
     /// Metrics can't be counted.
-    #[error("--admin-listen can't be had")]
+    #[error("--admin-listen failed")]
     Metrics(#[from] AlreadyInstalled),
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn all() -> Vec<(&'static str, Schedule)> {
         ("a rollback that only the streams can know, while the live link is down", rollback_unknown(1)),
         ("the same, and the new end lies beyond the old one", rollback_unknown(3)),
         ("a rollback that was reported, and the epoch goes on", rollback_reported()),
-        ("a copy of before a flush is put back, and its epoch goes on", copy_from_before_a_flush()),
+        ("a copy from before a flush is restored; its epoch continues", copy_from_before_a_flush()),
         ("without history, over to a server with an older epoch and back", unkept_fork()),
         ("a flush between a push and its head", flushed_push(CHANNELS[0])),
         ("the same under a pattern", flushed_push(PATTERN)),

@@ -84,7 +84,7 @@ impl Gap {
     }
 }
 
-/// Why messages can't be had.
+/// Why messages are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GapReason {
     /// Trimmed by count, bytes or age.

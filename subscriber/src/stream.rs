@@ -171,7 +171,7 @@ impl Session {
         for rewrite in rewrites {
             let Rewrite { channel, epoch, from, .. } = &**rewrite;
             if self.has_of(rewrite)?
-                && let Some(gap) = self.delivery.track(channel)?.reader_mut().rewrite(*epoch, *from)
+                && let Some(gap) = self.delivery.track(channel)?.rewrite(*epoch, *from)
             {
                 self.delivery.report(&mut gaps, channel, &gap)?;
             }

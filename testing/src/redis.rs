@@ -147,7 +147,7 @@ impl RedisServer {
         Snapshot(folder)
     }
 
-    /// Ends the process, replaces its files with those of before, and starts it again.
+    /// Ends the process, replaces its files with earlier ones, and starts it again.
     pub fn restart_from(&mut self, snapshot: &Snapshot) {
         self.kill();
         self.folder = tempfile::tempdir().expect("a temporary folder");

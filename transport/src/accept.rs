@@ -72,7 +72,7 @@ async fn accept_all(
                 io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
                 _ if is_exhaustion(&error) => {
                     if exhausted.is_due() {
-                        tracing::warn!(%error, "can't accept connections at the moment; they wait");
+                        tracing::warn!(%error, "can't accept connections now; clients must wait");
                     }
                     shutdown.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
                 }

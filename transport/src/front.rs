@@ -21,7 +21,8 @@ use super::{
     parts::InParts,
 };
 
-const NO_WEB_PAGE: &str = "This is a gRPC server, spoken to over HTTP/2 or, by gRPC-Web, over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
+const NO_WEB_PAGE: &str =
+    "This is a gRPC server: use HTTP/2, or gRPC-Web over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
 const NO_CALL: &str = "gRPC calls are made by POST.\n";
 const FOREIGN_ORIGIN: &str =
     "Pages of this origin may not call this server. Its operator can allow it: --cors-allow-origin ORIGIN\n";

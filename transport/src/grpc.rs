@@ -49,7 +49,7 @@ pub(super) fn trailers(end: Result<(), Status>) -> HeaderMap {
         Err(status) => {
             if status.add_header(&mut trailers).is_err() {
                 // Our own texts and details can all be written.
-                tracing::error!(?status, "a status that is no header");
+                tracing::error!(?status, "a status can't be encoded");
             }
         }
     }

@@ -206,7 +206,7 @@ impl KeyClient {
         tokio::select! {
             biased;
             answer = answer.as_mut() => return answer,
-            // What it has read by then is still there to be answered with.
+            // What was read by then can still be returned.
             ended = connection.as_mut() => ended?,
         }
         answer.await

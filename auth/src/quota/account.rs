@@ -142,7 +142,7 @@ impl Account {
         Ok(Held { account: Arc::clone(self), gauge, count })
     }
 
-    /// Counts a pattern that is followed; the same one again is none more.
+    /// Counts a followed pattern; following it again adds nothing.
     pub fn follow(self: &Arc<Self>, pattern: &str) -> Result<HeldPattern, Exceeded> {
         let mut patterns = self.patterns();
         if patterns.len() as u64 >= self.most_patterns {

@@ -71,7 +71,7 @@ impl Credentials {
         Ok(format!("Bearer {}", self.key.mint(&wanted)?).parse()?)
     }
 
-    /// How TLS is spoken: going on with a session of before where that is wanted.
+    /// How TLS is used, resuming an earlier session where wanted.
     pub(crate) fn client(&self, resumes: bool) -> anyhow::Result<Arc<ClientConfig>> {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
         let builder = builder.with_safe_default_protocol_versions()?.with_root_certificates(Arc::clone(&self.roots));

@@ -188,7 +188,7 @@ fn own(pattern: &Pattern) -> Bytes {
     Bytes::copy_from_slice(pattern.as_str().as_bytes())
 }
 
-/// How patterns are to come.
+/// How to carry patterns.
 enum Plan<'a> {
     /// As they are, but for those that one of these covers.
     Apart(BTreeSet<&'a Pattern>),

@@ -163,7 +163,7 @@ pub(super) fn words(error: &io::Error, address: SocketAddr) -> Option<String> {
             format!("{address} does not speak TLS: if that is meant, write redis:// in --redis-url")
         }
         Failure::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure) => {
-            format!("{address} ends the TLS handshake: it may want a certificate of ours (--redis-cert, --redis-key)")
+            format!("{address} ended the handshake: it may need a client certificate (--redis-cert, --redis-key)")
         }
         Failure::AlertReceived(
             alert @ (AlertDescription::UnknownCA

@@ -28,7 +28,7 @@ async fn gaps(broker: &Shared, receipt: Receipt) -> Vec<(i64, i64, GapReason)> {
     loop {
         match reader.next(head.as_ref(), Default::default()) {
             Next::End => return gaps,
-            Next::Read { to } => reader.position.sequence = to,
+            Next::Read { to } => reader.advance(to),
             Next::Gap(gap) => gaps.push((gap.first_missing, gap.last_missing, gap.reason)),
             Next::Unlisted => panic!("the list of epochs is long enough"),
         }

@@ -36,7 +36,7 @@ async fn run(broker: &Shared, reader: &mut Reader) -> Vec<Step> {
         match reader.next(head.as_ref(), Default::default()) {
             Next::End => return steps,
             Next::Read { to } => {
-                reader.position.sequence = to;
+                reader.advance(to);
                 steps.push(Step::Read(to));
             }
             Next::Gap(Gap { epoch, first_missing, last_missing, reason, .. }) => {

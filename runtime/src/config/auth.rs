@@ -58,7 +58,7 @@ pub struct AuthFlags {
     /// The claim of a token that names the groups of its subject, which a policy gives roles
     #[arg(long, env = "TIDINGS_AUTH_GROUPS_CLAIM", value_name = "NAME", default_value = "groups")]
     pub auth_groups_claim: String,
-    /// Have callers sign in for health and reflection as well, also where a policy has anonymous callers [default:
+    /// Require sign-in for health and reflection too, even if a policy allows anonymous callers [default:
     /// false]
     #[arg(long, env = "TIDINGS_AUTH_CLOSED", value_parser = BoolishValueParser::new(), requires = "signing_in")]
     pub auth_closed: bool,

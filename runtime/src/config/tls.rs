@@ -19,7 +19,7 @@ pub struct TlsFlags {
     /// A file with its private key (PEM) [default: none]
     #[arg(long, env = "TIDINGS_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// A file with certificates (PEM): clients must have one that one of these has signed, or they are not talked to.
+    /// A file with certificates (PEM): clients must present one signed by one of these, or are refused.
     /// Its one name, a SPIFFE ID or a DNS name, says who calls [default: they need none]
     #[arg(long, env = "TIDINGS_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert", group = "signing_in")]
     pub tls_client_ca: Option<PathBuf>,

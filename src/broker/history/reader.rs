@@ -20,7 +20,7 @@ mod reports;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reader {
     /// Just after the last message read or named in a gap.
-    pub position: Position,
+    position: Position,
     /// Of the position's epoch, as far as it is known.
     origin: Origin,
     /// The data set in which the reader last saw the channel, or saw that it was not there.
@@ -55,6 +55,21 @@ impl Reader {
     pub fn in_data_set(mut self, data_set: Option<DataSet>) -> Self {
         self.data_set = data_set;
         self
+    }
+
+    /// Just after the last message read or named in a gap.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Messages up to this sequence of its epoch were read.
+    pub fn advance(&mut self, sequence: i64) {
+        self.position.sequence = sequence;
+    }
+
+    /// Its caller reports a gap that ends here, another one than the head shows.
+    pub fn resume_at(&mut self, position: Position) {
+        self.position = position;
     }
 
     /// Where the position lies, as far as the reader knows, for its cursor.

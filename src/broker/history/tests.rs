@@ -39,7 +39,7 @@ fn story(position: Position, head: &Head) -> Vec<Next> {
         let next = reader.next(Some(head), Absence::default());
         match next {
             Next::End | Next::Unlisted => return story,
-            Next::Read { to } => reader.position.sequence = to,
+            Next::Read { to } => reader.advance(to),
             Next::Gap(_) => {}
         }
         story.push(next);
@@ -64,7 +64,7 @@ fn goes_on(reader: &mut Reader, head: &Head) -> Vec<Next> {
         let next = reader.next(Some(head), Absence::default());
         match next {
             Next::End => return events,
-            Next::Read { to } => reader.position.sequence = to,
+            Next::Read { to } => reader.advance(to),
             Next::Gap(_) => {}
             Next::Unlisted => panic!("{events:?}"),
         }
@@ -186,7 +186,7 @@ fn flushed_and_expired_are_distinguished() {
 fn a_log_without_a_head_waits() {
     let mut reader = Reader::new(at(1, 8));
     assert_eq!(reader.next(Some(&head(&[], 1, 9)), Absence::default()), Next::End);
-    assert_eq!(reader.position, at(1, 8));
+    assert_eq!(reader.position(), at(1, 8));
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn a_reader_knows_its_position() {
     assert_eq!(live.mark(), two.mark(at(1, 1)));
     live.follow(at(1, 2), Lineage::Unknown);
     assert_eq!(live.lineage(), Lineage::Epoch { first: 1, previous: None }, "what is known stays known");
-    reader.position.sequence = 5;
+    reader.advance(5);
     assert_eq!(reader.next(Some(&two), Absence::default()), Next::Read { to: 9 });
     assert_eq!(reader.mark(), two.mark(at(2, 5)));
     // Also after each gap, where its cursor is made.

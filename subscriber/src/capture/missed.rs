@@ -33,14 +33,14 @@ impl Walk {
 
     /// The walk's position: the next page begins after its sequence.
     pub(super) fn position(&self) -> Position {
-        self.reader.position
+        self.reader.position()
     }
 
     /// Continues with a page that was read from the walk's position. Gaps are no concern here: of what the log lacks,
     /// what was received is adopted again.
     pub(super) fn take(&mut self, page: &Page) -> PageOutcome {
         let mut outcome = PageOutcome::default();
-        let start = self.reader.position.sequence;
+        let start = self.reader.position().sequence;
         let head = page.head.as_ref();
         while !self.is_beyond(head) {
             match (self.reader.next(head, Absence::default()), head) {
@@ -53,7 +53,7 @@ impl Walk {
                 (Next::Read { .. }, _) if self.is_beyond(head) => break,
                 (Next::Read { to }, _) => {
                     // A new epoch may begin below the old position, and this page above it.
-                    if self.reader.position.sequence < start || !self.take_epoch(page, to, &mut outcome) {
+                    if self.reader.position().sequence < start || !self.take_epoch(page, to, &mut outcome) {
                         return outcome;
                     }
                 }
@@ -65,24 +65,24 @@ impl Walk {
 
     /// Takes what a page has of the walk's epoch, which ends at `limit`. False when another page has more of it.
     fn take_epoch(&mut self, page: &Page, limit: i64, outcome: &mut PageOutcome) -> bool {
-        let at = &mut self.reader.position;
+        let at = self.reader.position();
         let limit = if at.epoch == self.to.epoch { limit.min(self.to.sequence) } else { limit };
         let unread = page.messages.partition_point(|stored| stored.sequence <= at.sequence);
         let own = page.messages[unread..].iter().take_while(|stored| stored.sequence <= limit);
         for stored in own {
-            at.sequence = stored.sequence;
-            outcome.adopted.extend(stored.adopted.map(|adopted| (*at, adopted)));
+            self.reader.advance(stored.sequence);
+            outcome.adopted.extend(stored.adopted.map(|adopted| (self.reader.position(), adopted)));
         }
         let has_all = page.is_last || page.messages.last().is_some_and(|last| last.sequence >= limit);
         if has_all {
-            at.sequence = at.sequence.max(limit);
+            self.reader.advance(self.reader.position().sequence.max(limit));
         }
         has_all
     }
 
     /// Whether the walk has left its range: it is at its end, or in a later epoch.
     fn is_beyond(&self, head: Option<&Head>) -> bool {
-        let at = self.reader.position;
+        let at = self.reader.position();
         if at.epoch == self.to.epoch {
             return at.sequence >= self.to.sequence;
         }

@@ -114,7 +114,7 @@ impl Intake {
         self.outgoing.bytes()
     }
 
-    /// Whether nobody follows the feed. Nothing is framed for nobody.
+    /// Whether nobody follows the feed. Then nothing is encoded.
     pub(super) fn set_silent(&mut self, is_silent: bool) {
         self.outgoing.set_silent(is_silent);
     }

@@ -88,7 +88,7 @@ impl Pages {
         Some(ahead)
     }
 
-    /// Anything but what simply goes on is left to the reader that comes to it, which knows where it stands.
+    /// Anything not contiguous is left to the reader that reaches it, which knows its position.
     async fn fetch(
         &self,
         ahead: &Weak<Ahead>,
@@ -109,11 +109,11 @@ impl Pages {
         if let (Some(last), Some(ahead)) = (page.messages.last(), ahead.upgrade())
             && !page.is_last
         {
-            ahead.ends(Position { epoch: reader.position.epoch, sequence: last.sequence.min(to) });
+            ahead.ends(Position { epoch: reader.position().epoch, sequence: last.sequence.min(to) });
         }
         // Meanwhile Redis reads the next.
         tokio::task::yield_now().await;
-        let chunks = chunk::of_log(channel, hash, (reader.position, to), &page.messages, page.head.as_ref());
+        let chunks = chunk::of_log(channel, hash, (reader.position(), to), &page.messages, page.head.as_ref());
         self.keep(channel, &chunks, rewrites);
     }
 }

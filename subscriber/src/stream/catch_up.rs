@@ -180,7 +180,7 @@ impl CatchUp {
                         track.set_end(end);
                         // It learns where its epoch comes from.
                         if end.epoch.is_some() {
-                            let _ = track.reader_mut().next(head.as_ref(), Absence::default());
+                            let _ = track.next(head.as_ref(), Absence::default());
                         }
                         continue;
                     }

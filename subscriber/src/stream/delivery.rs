@@ -110,7 +110,7 @@ impl Delivery {
             let confirmed = run.before.epoch == end.epoch && run.before.sequence < end.sequence;
             *fit = Fit::Foreign;
             if confirmed && at.epoch == run.before.epoch && at.sequence < run.before.sequence {
-                let gap = track.reader_mut().skip_to(run.before, GapReason::NotRetained);
+                let gap = track.skip_to(run.before, GapReason::NotRetained);
                 *fit = Fit::Next;
                 self.report(&mut before, &run.channel, &gap)?;
             }

@@ -86,9 +86,7 @@ mod tests {
             data_set: None,
             adopted: Position::START,
         };
-        let Next::Gap(gap) = track.reader_mut().next(Some(&back), Absence::default()) else {
-            panic!("6 to 8 are lost")
-        };
+        let Next::Gap(gap) = track.next(Some(&back), Absence::default()) else { panic!("6 to 8 are lost") };
         assert_eq!((gap.first_missing, gap.last_missing, track.position()), (6, 8, at(5)));
         let fit = |before: i64, time_ms| {
             let (lineage, channel) = (Lineage::Unknown, channel.clone());

@@ -98,7 +98,7 @@ impl LogReader {
         loop {
             let track = reading.delivery.track(channel)?;
             let before = track.reader().clone();
-            let next = track.reader_mut().next(head, absence);
+            let next = track.next(head, absence);
             if track.reader().fell_from() != fell_from {
                 track.doubt();
             }
@@ -110,7 +110,7 @@ impl LogReader {
                     // Without history only the live side knows what is really missing.
                     let is_unkept = head.is_some_and(|head| gap.resume == end && head.first > head.last);
                     if is_unkept && gap.reason == GapReason::NotRetained {
-                        *reading.delivery.track(channel)?.reader_mut() = before;
+                        reading.delivery.track(channel)?.restore(before);
                         reading.report_unkept().await?;
                         return Ok(Step::Level);
                     }
@@ -174,7 +174,7 @@ impl LogReader {
         if !head.is_some_and(|head| head.has_in(epoch, from)) {
             return Ok(());
         }
-        if let Some(gap) = reading.delivery.track(channel)?.reader_mut().rewrite(epoch, from) {
+        if let Some(gap) = reading.delivery.track(channel)?.rewrite(epoch, from) {
             reading.delivery.report_lost(reading.gaps, channel, &gap)?;
         }
         Ok(())
@@ -197,7 +197,7 @@ impl Reading<'_> {
             after = at.sequence,
             "the log lacks messages that its head promises"
         );
-        let gap = track.reader_mut().skip_to(resume, GapReason::NotRetained);
+        let gap = track.skip_to(resume, GapReason::NotRetained);
         Ok(self.delivery.report_lost(self.gaps, self.channel, &gap)?)
     }
 
@@ -205,11 +205,11 @@ impl Reading<'_> {
     /// position, and with it every cursor, is that of a message. Returns where it is.
     fn enter_forgotten(&mut self, head: Option<&Head>, next: &Stored) -> Result<Position, Stop> {
         let track = self.delivery.track(self.channel)?;
-        let at = track.position();
+        let own = track.position().epoch;
         if head.is_some_and(|head| head.has_forgotten(next.sequence))
-            && let Some(epoch) = chunk::epoch_of(next).filter(|epoch| at.epoch != Some(*epoch))
+            && let Some(epoch) = chunk::epoch_of(next).filter(|epoch| own != Some(*epoch))
         {
-            track.reader_mut().follow(Position::new(epoch, at.sequence), Lineage::Unknown);
+            track.enter(epoch);
         }
         Ok(track.position())
     }
@@ -219,17 +219,17 @@ impl Reading<'_> {
     async fn report_unkept(&mut self) -> Result<(), Stop> {
         let (hub, channel) = (&self.source.hub, self.channel);
         let head = hub.check(channel).await?;
-        let reader = self.delivery.track(channel)?.reader_mut();
-        let before = reader.clone();
-        let at = before.position;
+        let track = self.delivery.track(channel)?;
+        let before = track.reader().clone();
+        let at = before.position();
         // The live connection may still lead to another server than the commands: asked again at once, both would say
         // the same.
         let elsewhere = || Stop::Broker(Error::Unavailable("the live connection leads elsewhere".to_owned()));
         if head.as_ref().is_none_or(|head| head.first <= head.last) {
             return Err(elsewhere());
         }
-        let Next::Gap(mut gap) = reader.next(head.as_ref(), Absence::default()) else {
-            *reader = before;
+        let Next::Gap(mut gap) = track.next(head.as_ref(), Absence::default()) else {
+            track.restore(before);
             return Err(elsewhere());
         };
         let from = Position { epoch: gap.resume.epoch, sequence: at.sequence };
@@ -240,7 +240,7 @@ impl Reading<'_> {
             gap.last_missing = beyond;
             gap.resume.sequence = beyond.max(at.sequence);
             // It keeps what it has learned of where that epoch comes from.
-            reader.position = gap.resume;
+            track.resume_at(gap.resume);
         }
         if gap.last_missing >= gap.first_missing {
             self.delivery.report_lost(self.gaps, channel, &gap)?;
@@ -255,7 +255,7 @@ impl Reading<'_> {
         let at = self.delivery.track(self.channel)?.reader().mark();
         let whole =
             chunk::leads_on(at.position, &page.messages) || holds(&*self.source.broker, self.channel, at).await?;
-        if let Some(gap) = self.delivery.track(self.channel)?.reader_mut().settle(head, whole) {
+        if let Some(gap) = self.delivery.track(self.channel)?.settle(head, whole) {
             self.delivery.report_lost(self.gaps, self.channel, &gap)?;
         }
         Ok(())

@@ -4,11 +4,14 @@
 use std::collections::{HashMap, VecDeque};
 
 use tidings::{
-    broker::{Stored, history::Reader},
+    broker::{
+        Gap, GapReason, Head, Stored,
+        history::{Absence, Next, Reader},
+    },
     channel::{ChannelName, Pattern},
     cursor::{self, ChannelHash, Owner, StreamCursor, channel_hash, old_hash},
     limits::{CURSOR_CHANNELS, STREAM_CHANNELS},
-    message::{DataSet, Mark, Position},
+    message::{DataSet, Epoch, Lineage, Mark, Position},
     metrics::{self, Limit},
     status,
 };
@@ -63,14 +66,14 @@ pub(super) struct Unseen(HashMap<Owner, Mark>);
 
 impl Track {
     pub(super) fn new(channel: &ChannelName, reader: Reader, not_before_ms: Option<i64>) -> Self {
-        let (hash, end) = (channel_hash(channel.as_str()), reader.position);
+        let (hash, end) = (channel_hash(channel.as_str()), reader.position());
         Self { hash, reader, end, time_ms: 0, timed: Position::START, doubted: false, not_before_ms }
     }
 
     /// Of a stream that was opened when the channel's last message had this log time, ms. The message at its own
     /// position is no newer.
     pub(super) fn opened_at(self, time_ms: i64) -> Self {
-        Self { time_ms, timed: self.reader.position, ..self }
+        Self { time_ms, timed: self.reader.position(), ..self }
     }
 
     pub(super) fn hash(&self) -> ChannelHash {
@@ -78,15 +81,46 @@ impl Track {
     }
 
     pub(super) fn position(&self) -> Position {
-        self.reader.position
+        self.reader.position()
     }
 
     pub(super) fn reader(&self) -> &Reader {
         &self.reader
     }
 
-    pub(super) fn reader_mut(&mut self) -> &mut Reader {
-        &mut self.reader
+    /// See [`Reader::next`].
+    pub(super) fn next(&mut self, head: Option<&Head>, absence: Absence) -> Next {
+        self.reader.next(head, absence)
+    }
+
+    /// See [`Reader::settle`].
+    pub(super) fn settle(&mut self, head: &Head, whole: bool) -> Option<Gap> {
+        self.reader.settle(head, whole)
+    }
+
+    /// See [`Reader::rewrite`].
+    pub(super) fn rewrite(&mut self, epoch: Epoch, from: i64) -> Option<Gap> {
+        self.reader.rewrite(epoch, from)
+    }
+
+    /// See [`Reader::skip_to`].
+    pub(super) fn skip_to(&mut self, resume: Position, reason: GapReason) -> Gap {
+        self.reader.skip_to(resume, reason)
+    }
+
+    /// See [`Reader::resume_at`].
+    pub(super) fn resume_at(&mut self, position: Position) {
+        self.reader.resume_at(position);
+    }
+
+    /// The epoch that its sequence lies in, which the head does not list any more.
+    pub(super) fn enter(&mut self, epoch: Epoch) {
+        self.reader.follow(Position::new(epoch, self.reader.position().sequence), Lineage::Unknown);
+    }
+
+    /// Makes it what it was before it looked at a head.
+    pub(super) fn restore(&mut self, before: Reader) {
+        self.reader = before;
     }
 
     /// The end of the channel when its head was last read.
@@ -120,12 +154,12 @@ impl Track {
 
     /// Whether the message at the position is newer than one of this time, 0 where that is not known.
     pub(super) fn is_newer_than(&self, time_ms: i64) -> bool {
-        0 < time_ms && time_ms < self.time_ms && self.timed == self.reader.position
+        0 < time_ms && time_ms < self.time_ms && self.timed == self.reader.position()
     }
 
     /// Whether the message at the position is older than one of this time, as far as both are known.
     pub(super) fn is_older_than(&self, time_ms: i64) -> bool {
-        0 < self.time_ms && self.time_ms < time_ms && self.timed == self.reader.position
+        0 < self.time_ms && self.time_ms < time_ms && self.timed == self.reader.position()
     }
 
     /// Whether a message after this sequence, with this time, was written over what the stream once had there: Redis
@@ -147,21 +181,21 @@ impl Track {
 
     /// Whether the reader went back to where it had been, which may be others' by now.
     pub(super) fn is_back(&self) -> bool {
-        let (at, from) = (self.reader.position, self.reader.fell_from());
+        let (at, from) = (self.reader.position(), self.reader.fell_from());
         self.doubted && at.epoch == from.epoch && at.sequence <= from.sequence
     }
 
     /// Whether the log must show that the message at the position is still there: asked once after each doubt, and only
     /// where all that was delivered up to there has a time to compare.
     pub(super) fn take_doubt(&mut self) -> bool {
-        let at = self.reader.position;
+        let at = self.reader.position();
         let is_known = self.time_ms > 0 && at.sequence > 0 && (self.timed == at || self.is_back());
         std::mem::take(&mut self.doubted) && is_known
     }
 
     /// Moves to the end of a run that was delivered, unless that is where it is.
     pub(super) fn follow(&mut self, run: &Run) {
-        if run.last > self.reader.position.sequence {
+        if run.last > self.reader.position().sequence {
             self.reader.follow(run.end(), run.lineage);
             (self.timed, self.time_ms) = (run.end(), run.time_ms);
         }
@@ -314,7 +348,7 @@ impl Positions {
             Tracks::Pattern { tracks, .. } => Some(tracks),
         };
         let tracks = tracks.into_iter().flatten();
-        tracks.filter(|(_, track)| track.reader.position.epoch.is_some()).map(|(channel, _)| channel)
+        tracks.filter(|(_, track)| track.reader.position().epoch.is_some()).map(|(channel, _)| channel)
     }
 
     /// The cursor of one channel: of the last message that was delivered.

@@ -62,7 +62,7 @@ pub(super) struct Reading<B> {
     message: Message,
     context: CallContext,
     operation: OfOne,
-    /// None where all that there is came at once, as mostly.
+    /// None where all that there is came at once, as usual.
     slow: Option<Box<Slow>>,
 }
 

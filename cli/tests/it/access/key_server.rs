@@ -114,7 +114,7 @@ async fn without_keys_a_service_is_not_ready_and_opens_nothing_until_it_has_some
         unauthenticated(client.publish(text("a", "x")).await, way);
         unauthenticated(client.publish(signed("x y", text("a", "x"))).await, way);
         assert!(admin.scrape().value("tidings_refused_total{reason=\"no_keys\"}") >= 1.0);
-        publisher.process.wait_for_output("the key server has no keys for us; tokens can't be checked until it has");
+        publisher.process.wait_for_output("the key server sent no keys; tokens can't be checked until it does");
         tried.closed(way);
         // It recovers by itself.
         let pair = authority.sign(&["127.0.0.1"]);

@@ -70,7 +70,7 @@ fn a_reader_comes_back_after_two_servers_without_the_channel() {
     for other in [2, 3] {
         assert!(matches!(reader.next(None, none), Next::Gap(_)));
         goes_on(&mut reader, &head(&[(other, 1, 0)], 1, 3));
-        assert_eq!(reader.position, at(other, 3));
+        assert_eq!(reader.position(), at(other, 3));
     }
     assert!(matches!(reader.next(None, none), Next::Gap(_)));
     assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 6)), [Next::Read { to: 6 }], "1 to 4 it had");
@@ -110,7 +110,7 @@ fn a_server_without_the_channel_makes_a_reader_forget_nothing() {
     // The same history again, with more.
     let more = head(&[(1, 1, 0), (2, 4, 3)], 1, 11);
     assert_eq!(reader.next(Some(&more), Absence::default()), Next::Read { to: 11 });
-    assert_eq!(reader.position, at(2, 9));
+    assert_eq!(reader.position(), at(2, 9));
     // A copy of it that goes less far, and ends before its second epoch.
     for copy in [head(&[(1, 1, 0)], 1, 2), head(&[(1, 1, 0), (3, 3, 9)], 1, 4)] {
         let mut reader = away.clone();
@@ -118,8 +118,8 @@ fn a_server_without_the_channel_makes_a_reader_forget_nothing() {
         loop {
             match reader.next(Some(&copy), Absence::default()) {
                 Next::Read { to } => {
-                    read.push((reader.position.sequence + 1, to));
-                    reader.position.sequence = to;
+                    read.push((reader.position().sequence + 1, to));
+                    reader.advance(to);
                 }
                 Next::End => break,
                 Next::Gap(gap) => assert_eq!(gap.reason, GapReason::EpochChanged),
@@ -132,7 +132,7 @@ fn a_server_without_the_channel_makes_a_reader_forget_nothing() {
     let mut reader = away;
     let other = head(&[(7, 1, 0)], 1, 2);
     assert_eq!(reader.next(Some(&other), Absence::default()), Next::Read { to: 2 });
-    reader.position = at(7, 2);
+    reader.resume_at(at(7, 2));
     assert_eq!(reader.next(Some(&other), Absence::default()), Next::End);
     assert_eq!(reader.next(Some(&more), Absence::default()), gap(7, 1, 2, GapReason::EpochChanged, at(2, 9)));
     assert_eq!(reader.next(Some(&more), Absence::default()), Next::Read { to: 11 });
@@ -144,7 +144,7 @@ fn what_was_reported_is_not_read_where_a_server_has_it_after_all() {
     let mut reader = Reader::new(at(1, 4));
     assert_eq!(reader.next(Some(&older), Absence::default()), gap(1, 3, 4, GapReason::EpochChanged, at(1, 2)));
     assert_eq!(reader.next(Some(&newer), Absence::default()), Next::Read { to: 5 });
-    assert_eq!(reader.position, at(1, 4));
+    assert_eq!(reader.position(), at(1, 4));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn what_was_read_before_a_fork_is_not_read_again_by_way_of_a_copy_that_ends_befo
     assert_eq!(goes_on(&mut reader, &copy), [lost(2, 2, 3, at(1, 1))]);
     let longer = head(&[(1, 1, 0), (2, 3, 2)], 1, 5);
     assert_eq!(goes_on(&mut reader, &longer), [Next::Read { to: 5 }]);
-    assert_eq!(reader.position.epoch, Some(epoch(2)));
+    assert_eq!(reader.position().epoch, Some(epoch(2)));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn an_epoch_without_a_message_has_lost_none() {
     let mut reader = Reader::new(at(1, 3));
     let with_empty = head(&[(1, 1, 0), (2, 4, 3), (3, 8, 7)], 1, 7);
     assert_eq!(goes_on(&mut reader, &with_empty), [Next::Read { to: 7 }]);
-    assert_eq!(reader.position.epoch, Some(epoch(3)));
+    assert_eq!(reader.position().epoch, Some(epoch(3)));
     let copy = head(&[(1, 1, 0)], 1, 4);
     assert_eq!(goes_on(&mut reader, &copy), [lost(2, 4, 7, at(1, 3)), Next::Read { to: 4 }]);
 }
@@ -187,7 +187,7 @@ fn what_expired_on_one_server_is_not_read_again_on_another_whose_clock_is_late()
     let mut reader = Reader::new(at(1, 4));
     assert_eq!(reader.next(None, Absence { expired: true, data_set: None }), Next::End);
     assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 6)), [Next::Read { to: 6 }]);
-    assert_eq!(reader.position, at(1, 6));
+    assert_eq!(reader.position(), at(1, 6));
     let mut reader = Reader::new(at(1, 4));
     assert_eq!(reader.next(None, Absence { expired: true, data_set: None }), Next::End);
     assert_eq!(goes_on(&mut reader, &head(&[(1, 1, 0)], 1, 4)), [], "all of it was read");

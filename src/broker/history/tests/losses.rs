@@ -127,13 +127,13 @@ fn a_reader_that_resumes_after_each_gap_reaches_the_end() {
                 assert!(!more || matches!(next, Next::Gap(_)), "another loss was promised, and {next:?} comes");
                 match next {
                     Next::End => break,
-                    Next::Read { to } => reader.position.sequence = to,
+                    Next::Read { to } => reader.advance(to),
                     Next::Unlisted => {
                         let gap = reader.settle(&head, false).expect("a gap");
                         reader = Reader::resume(Mark { position: gap.resume, lineage: reader.lineage() });
                     }
                     Next::Gap(gap) => {
-                        assert_eq!(reader.position, gap.resume);
+                        assert_eq!(reader.position(), gap.resume);
                         assert!(!events.contains(&gap), "{gap:?} again, of {head:?}");
                         events.push(gap);
                         // One that is followed by another is reported together with it.
@@ -144,7 +144,7 @@ fn a_reader_that_resumes_after_each_gap_reaches_the_end() {
                     }
                 }
             }
-            assert_eq!(reader.position, head.end());
+            assert_eq!(reader.position(), head.end());
         }
     }
 }
@@ -165,7 +165,7 @@ fn a_rewritten_stretch_is_lost_from_where_the_reader_had_it() {
     assert_eq!(reader.rewrite(epoch(2), 3), None);
     assert_eq!(reader.rewrite(epoch(1), 9), None);
     let gap = reader.rewrite(epoch(1), 6).expect("it had 6 to 8");
-    assert_eq!((gap.first_missing, gap.last_missing, gap.resume, reader.position), (6, 8, at(1, 5), at(1, 5)));
+    assert_eq!((gap.first_missing, gap.last_missing, gap.resume, reader.position()), (6, 8, at(1, 5), at(1, 5)));
     assert!(!reader.awaits_epoch(), "what is there now is to be read");
 }
 
@@ -188,7 +188,7 @@ fn losses_of_epochs_that_fell_off_the_list_are_named_where_it_begins() {
     assert_eq!(reader.next(Some(&known), Absence::default()), Next::Read { to: 19 });
     reader.follow(at(4, 19), Lineage::Unknown);
     let mut events = Vec::new();
-    while reader.position.epoch == Some(epoch(4)) {
+    while reader.position().epoch == Some(epoch(4)) {
         assert_eq!(reader.next(Some(&known), Absence::default()), Next::Unlisted);
         assert_eq!(reader.settle(&known, true), None);
         events.push(reader.next(Some(&known), Absence::default()));

@@ -61,7 +61,7 @@ impl Outgoing {
         self.builder.bytes()
     }
 
-    /// Whether nobody follows the feed. Nothing is framed for nobody.
+    /// Whether nobody follows the feed. Then nothing is encoded.
     pub(super) fn set_silent(&mut self, is_silent: bool) {
         self.is_silent = is_silent;
     }

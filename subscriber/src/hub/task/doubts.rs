@@ -1,6 +1,6 @@
 //! Questions to the logs: what is at the positions that pushes claim which come at or below what was received.
 //!
-//! Each goes for one channel of one topic, whose pushes wait for the answer. They wait in a queue, so that Redis is
+//! Each is about one channel of one topic, whose pushes wait for the answer. They wait in a queue, so that Redis is
 //! asked for some at a time, and are asked again while Redis is away.
 
 use std::collections::VecDeque;

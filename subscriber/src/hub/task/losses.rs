@@ -54,7 +54,7 @@ impl Losses {
                 self.said = Some(Instant::now());
                 tracing::warn!(
                     channel = channel.as_str(), %epoch, sequence = to, known = from - 1,
-                    "a message claims a position far beyond the end of an epoch; if it is one of ours, those in between are lost"
+                    "a message claims a position far beyond the end of an epoch; if genuine, the messages between are lost"
                 );
             }
             return;
@@ -132,7 +132,7 @@ impl Losses {
         if pushes > 0 && !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(
                 pushes,
-                "dropped messages that Redis lost before it was known where they belong; what is published again is delivered"
+                "dropped messages that Redis lost before their position was known; republished ones are delivered"
             );
         }
     }
