@@ -36,7 +36,6 @@ use tonic::Status;
 
 use self::under_way::{Answered, Burst, State, UnderWay};
 use crate::{
-    answer::encode_error,
     publisher::{Publisher, charge},
     request::{self, AllowedChannel, Batch, Ids, RequestPath},
 };
@@ -141,7 +140,7 @@ impl Answers {
             Err(status) => {
                 self.start_burst();
                 let state = State::Refused(status);
-                self.under_way.push_back(UnderWay { bytes, state, counted: vec![counted] });
+                self.under_way.push_back(UnderWay::new(bytes, state, vec![counted]));
             }
         }
     }
@@ -165,22 +164,15 @@ impl Answers {
             Ok((channel, published)) => State::Started(channel, published),
             Err(status) => State::Refused(status),
         };
-        self.under_way.push_back(UnderWay { bytes, state, counted });
+        self.under_way.push_back(UnderWay::new(bytes, state, counted));
     }
 
     /// Encodes the next answer of what is answered, where there is one.
     fn encode_next(&mut self) -> bool {
         let Some(answered) = self.answered.as_mut() else { return false };
-        let Some(counted) = answered.counted.next() else { return false };
+        let Some(freed) = answered.encode_next(&mut self.encoder) else { return false };
         self.messages_under_way -= 1;
-        if answered.counted.len() == 0 {
-            self.bytes_under_way -= std::mem::take(&mut answered.bytes);
-        }
-        let code = match &mut answered.outcome {
-            Ok((responder, receipts)) => responder.encode_next(&mut self.encoder, receipts.next()),
-            Err(status) => encode_error(&mut self.encoder, status),
-        };
-        counted.end(code);
+        self.bytes_under_way -= freed;
         true
     }
 

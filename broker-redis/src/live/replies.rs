@@ -89,13 +89,13 @@ impl Replies<'_> {
                     (Some(Reply::Text(channel)), Some(Reply::Text(payload)))
                         if Keys::is_of_a_service(&channel, &payload) => {}
                     (Some(Reply::Text(channel)), Some(payload)) => {
-                        let matching = topics.carriers.topics(&carrier, &channel);
+                        let matching = topics.carried(&carrier, &channel);
                         let matching = matching.iter().flat_map(|topics| topics.iter());
                         events.extend(matching.map(|topic| pushed(topic, channel.clone(), payload.clone())));
                     }
                     (Some(Reply::Oversized(bytes)), _) => {
                         // Its name is no channel's, whichever pattern it came through.
-                        let matching = topics.carriers.topics(&carrier, &[0xff]);
+                        let matching = topics.carried(&carrier, &[0xff]);
                         let topic = matching.iter().flat_map(|topics| topics.iter()).next();
                         events.extend(topic.map(|topic| LiveEvent::Oversized { topic: topic.clone(), bytes }));
                     }
@@ -127,7 +127,7 @@ impl Replies<'_> {
     /// A pattern comes through a subscription from here on.
     fn carried(&mut self, pattern: Pattern, carrier: &Bytes) {
         let topic = Topic::Pattern(pattern.clone());
-        let confirmed = self.topics.carriers.confirm(&topic, &pattern, carrier);
+        let confirmed = self.topics.confirm(&topic, &pattern, carrier);
         if let Some(unused) = confirmed.unused {
             self.requests.unsubscribe_pattern(&unused);
         }
@@ -206,7 +206,7 @@ impl Replies<'_> {
             }
             (Question::Carrier(pattern, carrier), Reply::Error(text)) => {
                 // A user may have the right to this very pattern, and not to the wider one that it shares with others.
-                if self.topics.carriers.was_refused(&pattern, &carrier) {
+                if self.topics.was_refused(&pattern, &carrier) {
                     self.requests.subscribe_patterns(self.topics);
                     return Ok(());
                 }

@@ -86,7 +86,7 @@ impl Requests {
     /// Subscribes to what the patterns are to come through. Where that is subscribed to already, Redis confirms it
     /// again, at its position among the messages.
     pub(super) fn subscribe_patterns(&mut self, topics: &mut Topics) {
-        for (pattern, carrier) in topics.carriers.take_asked() {
+        for (pattern, carrier) in topics.take_asked() {
             let name = String::from_utf8_lossy(&carrier).into_owned();
             self.request(&["PSUBSCRIBE", &name], Question::Carrier(pattern, carrier));
         }

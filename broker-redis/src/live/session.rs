@@ -39,7 +39,7 @@ impl LiveSession {
     ) -> End {
         self.restoring.loads(self.requests.load_scripts());
         self.requests.subscribe_probe(self.probe.channel());
-        topics.carriers.begin();
+        topics.begin();
         for topic in topics.all() {
             self.requests.subscribe(topics, topic.clone());
         }

@@ -1,15 +1,15 @@
 //! The topics of a live connection, found by the bytes that Redis names them with.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt as _};
 use tidings::{
     broker::Topic,
-    channel::{ChannelName, Names},
+    channel::{ChannelName, Names, Pattern},
 };
 
-use super::carriers::Carriers;
+use super::carriers::{Carriers, Confirmed};
 use crate::keys::Keys;
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Topics {
     /// Of which there are notices as well.
     captured: HashSet<Topic>,
     /// What the patterns come through.
-    pub(super) carriers: Carriers,
+    carriers: Carriers,
 }
 
 impl Topics {
@@ -70,6 +70,31 @@ impl Topics {
         let notices = self.notices(topic);
         self.map(topic).remove(notices.as_bytes());
         self.captured.remove(topic);
+    }
+
+    /// Nothing is subscribed to yet: see [`Carriers::begin`].
+    pub(super) fn begin(&mut self) {
+        self.carriers.begin();
+    }
+
+    /// See [`Carriers::take_asked`].
+    pub(super) fn take_asked(&mut self) -> Vec<(Pattern, Bytes)> {
+        self.carriers.take_asked()
+    }
+
+    /// See [`Carriers::confirm`].
+    pub(super) fn confirm(&mut self, topic: &Topic, pattern: &Pattern, carrier: &Bytes) -> Confirmed {
+        self.carriers.confirm(topic, pattern, carrier)
+    }
+
+    /// See [`Carriers::was_refused`].
+    pub(super) fn was_refused(&mut self, pattern: &Pattern, carrier: &Bytes) -> bool {
+        self.carriers.was_refused(pattern, carrier)
+    }
+
+    /// See [`Carriers::topics`].
+    pub(super) fn carried(&mut self, carrier: &[u8], channel: &[u8]) -> Option<Arc<[Topic]>> {
+        self.carriers.topics(carrier, channel)
     }
 
     fn map(&mut self, topic: &Topic) -> &mut HashMap<Bytes, Topic> {

@@ -15,10 +15,11 @@ use tidings::{
     metrics::Publish,
     status::{self, Call},
 };
+use tidings_transport::encoding::Encoder;
 use tonic::Status;
 
 use crate::{
-    answer::Responder,
+    answer::{Responder, encode_error},
     request::{AllowedChannel, Batch},
 };
 
@@ -60,10 +61,17 @@ impl Burst {
 
 /// Messages that are not answered yet.
 pub(super) struct UnderWay {
-    pub(super) bytes: usize,
-    pub(super) state: State,
+    bytes: usize,
+    state: State,
     /// One for each message.
-    pub(super) counted: Vec<Publish>,
+    counted: Vec<Publish>,
+}
+
+impl UnderWay {
+    /// They take so many bytes until they are answered.
+    pub(super) fn new(bytes: usize, state: State, counted: Vec<Publish>) -> Self {
+        Self { bytes, state, counted }
+    }
 }
 
 pub(super) enum State {
@@ -73,9 +81,23 @@ pub(super) enum State {
 
 /// Messages that have their answers.
 pub(super) struct Answered {
-    pub(super) bytes: usize,
-    pub(super) counted: vec::IntoIter<Publish>,
-    pub(super) outcome: Result<(Responder, vec::IntoIter<Receipt>), Status>,
+    bytes: usize,
+    counted: vec::IntoIter<Publish>,
+    outcome: Result<(Responder, vec::IntoIter<Receipt>), Status>,
+}
+
+impl Answered {
+    /// Encodes the next answer. Answers how many bytes are under way no more by that, which is all with the last one;
+    /// `None` where there is no next.
+    pub(super) fn encode_next(&mut self, encoder: &mut Encoder) -> Option<usize> {
+        let counted = self.counted.next()?;
+        let code = match &mut self.outcome {
+            Ok((responder, receipts)) => responder.encode_next(encoder, receipts.next()),
+            Err(status) => encode_error(encoder, status),
+        };
+        counted.end(code);
+        Some(if self.counted.len() == 0 { std::mem::take(&mut self.bytes) } else { 0 })
+    }
 }
 
 impl Future for UnderWay {
