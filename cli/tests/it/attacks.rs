@@ -5,6 +5,7 @@
 mod answers;
 mod control_frames;
 mod heartbeats;
+mod inflating;
 mod odd_requests;
 mod patterns;
 mod proxied;
