@@ -10,6 +10,7 @@ mod odd_requests;
 mod patterns;
 mod proxied;
 mod quotas;
+mod resets;
 mod slow;
 mod subjects;
 mod uploads;
