@@ -5,6 +5,7 @@
 mod answers;
 mod control_frames;
 mod heartbeats;
+mod http1;
 mod inflating;
 mod odd_requests;
 mod patterns;
