@@ -50,6 +50,11 @@ impl Frame {
         self.kind == GOAWAY
     }
 
+    /// Whether the server gives its stream up.
+    pub fn is_reset(&self) -> bool {
+        self.kind == RST_STREAM
+    }
+
     /// Whether nothing comes behind it on its stream.
     pub fn ends_its_stream(&self) -> bool {
         matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
@@ -114,13 +119,12 @@ impl Peer {
 
     /// The same with a content type of its own for the request, and one that is wanted for the answer.
     pub async fn call_as(&mut self, kinds: (&str, &str), stream: u32, path: &str, request: &impl Message) {
-        let mut frames = Vec::new();
-        put(&mut frames, HEADERS, END_HEADERS, stream, &head(path, kinds));
-        let mut message = vec![0];
-        message.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
-        message.extend_from_slice(&request.encode_to_vec());
-        put(&mut frames, DATA, END_STREAM, stream, &message);
-        self.say(&frames).await;
+        self.say(&call_of(kinds, stream, path, request)).await;
+    }
+
+    /// The bytes of a call with one message.
+    pub fn call_of(stream: u32, path: &str, request: &impl Message) -> Vec<u8> {
+        call_of((GRPC, GRPC), stream, path, request)
     }
 
     /// Begins a call, whose messages are to come.
@@ -207,6 +211,16 @@ impl Peer {
     pub fn reset(self) {
         self.0.set_zero_linger().expect("a socket");
     }
+}
+
+fn call_of(kinds: (&str, &str), stream: u32, path: &str, request: &impl Message) -> Vec<u8> {
+    let mut frames = Vec::new();
+    put(&mut frames, HEADERS, END_HEADERS, stream, &head(path, kinds));
+    let mut message = vec![0];
+    message.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
+    message.extend_from_slice(&request.encode_to_vec());
+    put(&mut frames, DATA, END_STREAM, stream, &message);
+    frames
 }
 
 /// The headers of a call.

@@ -49,6 +49,8 @@ impl Wire {
     }
 
     async fn over(socket: TcpStream, address: SocketAddr) -> Self {
+        // Without it each window of a large request waits for the kernel's delayed acknowledgement.
+        socket.set_nodelay(true).expect("a socket");
         let mut client = h2::client::Builder::new();
         let (send, connection) = client.initial_max_send_streams(1_000).handshake(socket).await.expect("HTTP/2");
         tokio::spawn(connection);

@@ -5,20 +5,26 @@
 mod answers;
 mod control_frames;
 mod heartbeats;
+mod http1;
+mod inflating;
 mod odd_requests;
+mod patterns;
 mod proxied;
 mod quotas;
+mod resets;
 mod slow;
 mod subjects;
 mod uploads;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
+use tidings::pb::publisher_service_client::PublisherServiceClient;
 use tidings_testing::RedisServer;
 use tokio::{
     sync::{Mutex, MutexGuard},
     time::{Instant, interval, timeout},
 };
+use tonic::transport::Channel;
 
 use crate::harness::{Process, Publisher, Stream, Subscriber, TEST_TIMEOUT, channel, connect, text, text_of};
 
@@ -44,8 +50,7 @@ struct Target {
 impl Target {
     /// For an attack that is [withstood](Self::withstands): one at a time, since they measure.
     async fn alone(args: &[&str]) -> Self {
-        static ALONE: Mutex<()> = Mutex::const_new(());
-        let alone = ALONE.lock().await;
+        let alone = alone().await;
         Self { _alone: Some(alone), ..Self::start(args).await }
     }
 
@@ -56,19 +61,9 @@ impl Target {
         Self { redis, publisher, subscriber, _alone: None }
     }
 
-    /// Makes an attack, again where the client beside it was slowed down; it must be served as before once.
+    /// See [`withstands`].
     async fn withstands(&self, attack: impl AsyncFn()) {
-        let mut neighbour = Neighbour::begin(self).await;
-        let mut measured = Vec::new();
-        for _ in 0..ROUNDS {
-            let calm = neighbour.slowest(Duration::from_secs(1)).await;
-            let (attacked, ()) = tokio::join!(neighbour.slowest(Duration::from_secs(2)), attack());
-            if attacked <= SLOWER * calm.max(CALM) {
-                return;
-            }
-            measured.push((calm, attacked));
-        }
-        panic!("undisturbed and attacked: {measured:?}");
+        withstands(self.publisher.address, self.subscriber.address, attack).await;
     }
 
     fn stop(self) {
@@ -78,18 +73,38 @@ impl Target {
     }
 }
 
+/// Attacks are measured one at a time.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}
+
+/// Makes an attack, again where the client beside it was slowed down; it must be served as before once.
+async fn withstands(publisher: SocketAddr, subscriber: SocketAddr, attack: impl AsyncFn()) {
+    let mut neighbour = Neighbour::begin(publisher, subscriber).await;
+    let mut measured = Vec::new();
+    for _ in 0..ROUNDS {
+        let calm = neighbour.slowest(Duration::from_secs(1)).await;
+        let (attacked, ()) = tokio::join!(neighbour.slowest(Duration::from_secs(2)), attack());
+        if attacked <= SLOWER * calm.max(CALM) {
+            return;
+        }
+        measured.push((calm, attacked));
+    }
+    panic!("undisturbed and attacked: {measured:?}");
+}
+
 /// A client that behaves.
 struct Neighbour {
-    publisher: tidings::pb::publisher_service_client::PublisherServiceClient<tonic::transport::Channel>,
+    publisher: PublisherServiceClient<Channel>,
     stream: Stream,
     next: u64,
 }
 
 impl Neighbour {
-    async fn begin(target: &Target) -> Self {
-        let publisher =
-            tidings::pb::publisher_service_client::PublisherServiceClient::new(connect(target.publisher.address).await);
-        let mut stream = target.subscriber.stream_on_its_own_connection(channel("neighbour")).await;
+    async fn begin(publisher: SocketAddr, subscriber: SocketAddr) -> Self {
+        let publisher = PublisherServiceClient::new(connect(publisher).await);
+        let mut stream = Stream::alone(subscriber, channel("neighbour")).await;
         stream.started().await;
         stream.caught_up().await;
         Self { publisher, stream, next: 0 }
