@@ -369,7 +369,7 @@ fn read_policy(file: &mut Watched) -> Result<Option<Policy>, Error> {
     Policy::parse(&text).map(Some).map_err(|source| Error::Policy { path, source })
 }
 
-/// What a token grants by itself. One with a grant that is none is not believed at all: its author meant
+/// What a token grants by itself. One with an invalid grant is not believed at all: its author meant
 /// something else.
 fn rights(claims: &Claims) -> Result<Rights, Refused> {
     let mut rights = Rights::default();

@@ -173,7 +173,7 @@ fn is_subject(text: &str) -> bool {
     !text.is_empty() && text.len() <= SUBJECT_BYTES && !text.chars().any(char::is_control)
 }
 
-/// A file's secret: an editor's end of a line is none of it.
+/// A file's secret, without the end of line that editors add.
 pub(crate) fn secret_of(bytes: &[u8]) -> &[u8] {
     let secret = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     secret.strip_suffix(b"\r").unwrap_or(secret)

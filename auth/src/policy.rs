@@ -148,7 +148,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// It is no TOML, has a key that policies don't have, a grant that is none, a certificate's name that is none, or
+    /// It is not TOML, or has an unknown key, an invalid grant, an invalid name of a certificate, or
     /// names a role that there is not.
     pub fn parse(text: &str) -> Result<Self, InvalidPolicy> {
         let file: File = toml::from_str(text).map_err(|error| InvalidPolicy::Syntax {

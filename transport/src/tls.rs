@@ -55,7 +55,7 @@ pub enum TlsError {
         /// What it should hold.
         what: &'static str,
     },
-    /// Certificate and key do not fit each other, or are none.
+    /// Certificate and key do not fit each other, or are invalid.
     #[error("{cert} and {key} can't be used")]
     Pair {
         /// The certificate.

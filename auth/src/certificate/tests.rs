@@ -42,7 +42,7 @@ fn exactly_one_name_makes_a_caller() {
         (vec![uri(workload), uri("SPIFFE://other.example/a"), dns("a.example")], Err(Unnamed::Several)),
         (vec![dns("*.example")], Err(Unnamed::Odd)),
         (vec![dns("a b")], Err(Unnamed::Odd)),
-        // A SPIFFE ID that is none is not passed over for the DNS name.
+        // An invalid SPIFFE ID is not passed over for the DNS name.
         (vec![uri("spiffe://prod.example"), dns("a.example")], Err(Unnamed::Odd)),
         (vec![uri("SPIFFE://prod.example/a")], Err(Unnamed::Odd)),
         (vec![uri("spiffe://prod.example/a/../b")], Err(Unnamed::Odd)),

@@ -18,7 +18,7 @@ pub(super) fn secret(jwk: &Value) -> Option<&'static str> {
     jwk.get("d").map(|_| "it is a private key; a key set has public keys")
 }
 
-/// Reads a key that checks signatures; or why it is none, in words that repeat nothing of it.
+/// Reads a key that checks signatures; or why it is invalid, in words that repeat nothing of it.
 pub(super) fn read(jwk: &Value) -> Result<Usable, &'static str> {
     let member = |name: &str| jwk.get(name).map(|value| value.as_str().unwrap_or_default());
     if member("use").is_some_and(|named| named != "sig") {
@@ -38,7 +38,7 @@ pub(super) fn read(jwk: &Value) -> Result<Usable, &'static str> {
             (&[Algorithm::ES384][..], DecodingKey::from_ec_components(part("x")?, part("y")?))
         }
         (Some("OKP"), Some("Ed25519")) => (&[Algorithm::EdDSA][..], DecodingKey::from_ed_components(part("x")?)),
-        _ => return Err("its kind (`kty`, `crv`) is none of RSA, P-256, P-384 and Ed25519"),
+        _ => return Err("its kind (`kty`, `crv`) is not RSA, P-256, P-384 or Ed25519"),
     };
     let key = key.map_err(|_| "its parts can't be read")?;
     let algorithms = match member("alg") {

@@ -133,7 +133,7 @@ fn a_secret_can_not_be_guessed() {
     assert!(matches!(Keys::secret(b"short"), Err(InvalidKeys::ShortSecret(5))));
     assert!(matches!(Keys::secret(&[b'a'; 31]), Err(InvalidKeys::ShortSecret(31))));
     assert!(Keys::secret(&[b'a'; 32]).is_ok());
-    // An editor's end of a line is none of it.
+    // The end of line that editors add is not part of it.
     let line = [SECRET, b"\r\n"].concat();
     Keys::secret(&line).expect("a secret").check(&signed(&good()), &expected()).expect("believed");
 }
