@@ -188,8 +188,11 @@ pub const REPLAY_MESSAGES: usize = 4_096;
 /// The part of what Redis lets wait for a client that a page may be: beside its messages a page has their names, and
 /// other answers wait as well.
 pub const OUTPUT_BUFFER_SHARE: usize = 4;
-/// How long pages stay small after a connection was lost while one was read: mostly it was for another reason.
-pub const PAGE_BOUND_AGE: Duration = Duration::from_secs(600);
+/// How long pages stay small after a connection was lost while one was read. Mostly it was for another reason, such as
+/// a failover, after which everybody catches up.
+pub const PAGE_BOUND_TIME: Duration = Duration::from_secs(5);
+/// The same where connections are lost again and again when pages have become large again: each time it is doubled.
+pub const PAGE_BOUND_MAX: Duration = Duration::from_secs(600);
 /// What Redis may let wait for a client at least, so that nobody has to be warned: many pages, heads and names
 /// together.
 pub const OUTPUT_BUFFER_BYTES: usize = 16 << 20;

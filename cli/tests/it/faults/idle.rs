@@ -141,7 +141,8 @@ async fn replays_under_a_small_output_buffer(may_ask: bool) {
     let cut = admins[1].scrape().value(RECONNECTS);
     assert!(cut <= if may_ask { 0.0 } else { 6.0 }, "cut {cut} times");
     let output = rig.subscriber.process.output();
-    assert!(output.contains("client-output-buffer-limit normal") || !may_ask && cut < 2.0, "{output}");
+    // Where it happened in a row only, it may have been a failover.
+    assert!(output.contains("client-output-buffer-limit normal") || !may_ask && cut < 4.0, "{output}");
     rig.stop();
 }
 
