@@ -52,8 +52,8 @@ pub(crate) struct Publish {
     /// Publish a file's bytes; - is standard input
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Each line of standard input is a message, but for empty ones. The first that fails ends it; what is under
-    /// way by then still goes out
+    /// Each line of standard input is a message, but for empty ones. Stops at the first failure; messages in flight
+    /// are still sent
     #[arg(long, group = "many", conflicts_with_all = ["data", "id"])]
     lines: bool,
     /// Publish the message so many times

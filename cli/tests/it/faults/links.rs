@@ -30,7 +30,7 @@ fn listeners(redis: &RedisServer) -> usize {
 /// How often it is said that a link was of no use.
 fn warnings(rig: &Rig) -> usize {
     let log = rig.subscriber.process.output();
-    log.lines().filter(|line| line.contains("up and of no use") && line.contains("WARN")).count()
+    log.lines().filter(|line| line.contains("that delivers nothing") && line.contains("WARN")).count()
 }
 
 async fn half_dead(direction: Direction, flow: Flow) {

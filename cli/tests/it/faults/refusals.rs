@@ -94,7 +94,7 @@ async fn a_wrong_password() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password() {
     let redis = RedisServer::start_with(&["--save", "", "--requirepass", "secret"]);
-    is_of_no_use(&redis.url(), "wants a password; give it in --redis-password-file or --redis-url").await;
+    is_of_no_use(&redis.url(), "Redis needs a password: set --redis-password-file or --redis-url").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +152,7 @@ async fn a_redis_without_eval() {
         assert_eq!(super::rig::check(stream, "e.1", &receipts).await, []);
     }
     // That the live connections were ended is all that there is to say.
-    let ended = said(&rig.subscriber.process, "was ended, and no other");
+    let ended = said(&rig.subscriber.process, "only the live connection to Redis was closed");
     for (process, expected) in [(&rig.publisher.process, 0), (&rig.subscriber.process, ended)] {
         assert_eq!(said(process, "WARN"), expected, "{}", process.output());
     }
