@@ -76,6 +76,7 @@ impl Counted for pb::PublishBatchRequest {
 
     /// One that grows while it is decoded copies each request several times.
     fn with_room(bytes: usize) -> Self {
+        // Of a request with a short name and text.
         const SMALL: usize = 64;
         Self { requests: Vec::with_capacity((bytes / SMALL).min(BATCH_MESSAGES)), ..Self::default() }
     }

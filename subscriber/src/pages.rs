@@ -12,7 +12,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use futures_util::FutureExt;
+use futures_util::FutureExt as _;
 use lru::LruCache;
 use tidings::{
     broker::{Error, From, Page, PageLimit, Shared},

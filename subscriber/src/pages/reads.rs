@@ -1,7 +1,7 @@
 //! Reads of logs that are under way, each for all who wait for it.
 //!
-//! However slow Redis is, each place of a log is read by one call at a time. If everybody who waited too long read for
-//! himself, the first slow answer would make a thousand of it.
+//! However slow Redis is, a page of a log is read by one call at a time. If each stream that waited too long read for
+//! itself, the first slow answer would make a thousand.
 
 use std::{
     collections::HashMap,
@@ -15,17 +15,17 @@ use tidings::{
 };
 use tokio::sync::watch;
 
-/// Where a page begins: behind this sequence of a channel.
-pub(super) type Place = (ChannelName, i64);
+/// A page: a channel, and the sequence after which the page begins.
+pub(super) type Key = (ChannelName, i64);
 type Answer = Result<Arc<Page>, Error>;
-type Read = dyn Fn(&Place, PageLimit) -> BoxFuture<'static, Result<Page, Error>> + Send + Sync;
+type Read = dyn Fn(&Key, PageLimit) -> BoxFuture<'static, Result<Page, Error>> + Send + Sync;
 
 pub(super) struct Reads {
     read: Box<Read>,
-    places: Mutex<HashMap<Place, Reading>>,
+    table: Mutex<HashMap<Key, Reading>>,
 }
 
-/// A place that is being read by a task of its own, which goes on whether those who wait are polled or not.
+/// A page that is being read by a task of its own, which goes on whether those who wait are polled or not.
 struct Reading {
     /// The number of the read that goes on.
     number: u64,
@@ -38,17 +38,17 @@ struct Reading {
 impl Reads {
     /// `read` is one call.
     pub(super) fn new(
-        read: impl Fn(&Place, PageLimit) -> BoxFuture<'static, Result<Page, Error>> + Send + Sync + 'static,
+        read: impl Fn(&Key, PageLimit) -> BoxFuture<'static, Result<Page, Error>> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { read: Box::new(read), places: Mutex::default() })
+        Arc::new(Self { read: Box::new(read), table: Mutex::default() })
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<Place, Reading>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<Key, Reading>> {
         // Nothing that holds the lock leaves it half-written.
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The page behind a sequence, by a read that begins now or later.
+    /// The page after a sequence, by a read that begins now or later.
     pub(super) async fn join(self: &Arc<Self>, channel: &ChannelName, after: i64, limit: PageLimit) -> Answer {
         let (number, mut answers) = self.wait(channel, after, limit);
         match answers.wait_for(|(ended, _)| *ended >= number).await.as_deref() {
@@ -64,40 +64,40 @@ impl Reads {
         after: i64,
         limit: PageLimit,
     ) -> (u64, watch::Receiver<(u64, Option<Answer>)>) {
-        let place = (channel.clone(), after);
-        let mut places = self.places();
-        if let Some(reading) = places.get_mut(&place) {
+        let key = (channel.clone(), after);
+        let mut table = self.table();
+        if let Some(reading) = table.get_mut(&key) {
             reading.next = Some(limit);
             return (reading.number + 1, reading.answers.subscribe());
         }
         let (answers, receiver) = watch::channel((0, None));
-        places.insert(place.clone(), Reading { number: 1, next: None, answers: answers.clone() });
-        let turn = Turn { reads: Arc::clone(self), place, answers, has_place: true };
-        tokio::spawn(turn.read(limit));
+        table.insert(key.clone(), Reading { number: 1, next: None, answers: answers.clone() });
+        let task = Task { reads: Arc::clone(self), key, answers, is_listed: true };
+        tokio::spawn(task.run(limit));
         (1, receiver)
     }
 }
 
-/// A place's task. When it ends, however it does, the place is free.
-struct Turn {
+/// What reads a page as long as somebody waits for it. However it ends, its entry goes with it.
+struct Task {
     reads: Arc<Reads>,
-    place: Place,
+    key: Key,
     answers: watch::Sender<(u64, Option<Answer>)>,
-    has_place: bool,
+    is_listed: bool,
 }
 
-impl Turn {
-    async fn read(mut self, mut limit: PageLimit) {
+impl Task {
+    async fn run(mut self, mut limit: PageLimit) {
         loop {
-            let read = (self.reads.read)(&self.place, limit);
+            let read = (self.reads.read)(&self.key, limit);
             let answer = tokio::select! {
                 biased;
                 answer = read => Some(answer.map(Arc::new)),
                 // All streams that waited have ended.
                 () = self.answers.closed() => None,
             };
-            let mut places = self.reads.places();
-            let Some(reading) = places.get_mut(&self.place) else { return };
+            let mut table = self.reads.table();
+            let Some(reading) = table.get_mut(&self.key) else { return };
             if answer.is_some() {
                 self.answers.send_replace((reading.number, answer));
             }
@@ -105,8 +105,8 @@ impl Turn {
                 Some(next) if self.answers.receiver_count() > 0 => limit = next,
                 // Under the lock, so that nobody who comes waits for an answer that does not.
                 _ => {
-                    places.remove(&self.place);
-                    self.has_place = false;
+                    table.remove(&self.key);
+                    self.is_listed = false;
                     return;
                 }
             }
@@ -115,10 +115,10 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Task {
     fn drop(&mut self) {
-        if self.has_place {
-            self.reads.places().remove(&self.place);
+        if self.is_listed {
+            self.reads.table().remove(&self.key);
         }
     }
 }

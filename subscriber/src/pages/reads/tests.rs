@@ -48,7 +48,7 @@ impl Slow {
     }
 
     async fn until_free(&self) {
-        while !self.reads.places().is_empty() {
+        while !self.reads.table().is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
@@ -81,7 +81,7 @@ async fn a_thousand_wait_for_two_reads_however_slow_they_are() {
 }
 
 #[tokio::test]
-async fn places_are_read_apart() {
+async fn pages_are_read_apart() {
     let slow = Slow::new(|_| Ok(Page::default()));
     let waiting = [tokio::spawn(slow.join(0)), tokio::spawn(slow.join(1))];
     settle().await;
@@ -132,7 +132,7 @@ async fn a_read_that_nobody_waits_for_any_more_is_left() {
 }
 
 #[tokio::test]
-async fn a_read_that_panics_leaves_the_place_free() {
+async fn a_read_that_panics_does_not_block_the_next() {
     let slow = Slow::new(|number| {
         assert_ne!(number, 1, "a planned panic");
         Ok(Page::default())
