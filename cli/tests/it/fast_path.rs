@@ -19,11 +19,8 @@ use crate::harness::{
     Publisher, Subscriber, channel, pattern, text,
     wire::{GRPC, WEB, Wire, framed},
 };
+use crate::paths::{BATCH, FOLLOW, PUBLISH, PUBLISH_STREAM};
 
-const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
-const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
-const PUBLISH_STREAM: &str = "/tidings.v1.PublisherService/PublishStream";
-const FOLLOW: &str = "/tidings.v1.SubscriberService/StreamMessages";
 /// How long a stream is read: it ends by itself where its client waits no longer.
 const WHILE: (&str, &str) = ("grpc-timeout", "700m");
 

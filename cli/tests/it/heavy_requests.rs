@@ -10,8 +10,8 @@ use tokio::{
 use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery};
 
 use crate::harness::{Process, Publisher, Raw, Subscriber, TEST_TIMEOUT, connect, reason};
+use crate::paths::BATCH;
 
-const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
 const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
 /// What decoding them once took was hundreds of megabytes; a request itself is 8 MB, and is held twice while it comes.
 const MOST_KIB: u64 = 80 << 10;

@@ -28,6 +28,7 @@ mod methods;
 mod metrics;
 mod odd;
 mod older_limits;
+mod paths;
 mod patterns;
 mod refusals;
 mod restarts;

@@ -11,13 +11,7 @@ use crate::harness::{
     Publisher, Subscriber, channel, text,
     wire::{GRPC, Wire, frame, framed, refusal},
 };
-
-const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
-const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
-const PUBLISH_STREAM: &str = "/tidings.v1.PublisherService/PublishStream";
-const LIST: &str = "/tidings.v1.SubscriberService/ListMessages";
-const CHANNELS: &str = "/tidings.v1.SubscriberService/ListChannels";
-const FOLLOW: &str = "/tidings.v1.SubscriberService/StreamMessages";
+use crate::paths::{BATCH, CHANNELS, FOLLOW, LIST, PUBLISH, PUBLISH_STREAM};
 
 /// What is no single message of gRPC is refused in one way by both services, and never answered with OK.
 #[tokio::test(flavor = "multi_thread")]

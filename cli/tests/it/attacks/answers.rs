@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Memory, Target};
 use crate::harness::{Peer, TEST_TIMEOUT, text, with_fast_paths};
+use crate::paths::LIST;
 
-const LIST: &str = "/tidings.v1.SubscriberService/ListMessages";
 const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
 
 async fn fill(target: &Target) {

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use super::{Memory, Target, processor_time};
 use crate::harness::{Peer, Stream, TEST_TIMEOUT, channel, text};
+use crate::paths::FOLLOW;
 
-const FOLLOW: &str = "/tidings.v1.SubscriberService/StreamMessages";
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;

@@ -17,9 +17,8 @@ use crate::harness::{
     text,
     wire::{WEB, framed},
 };
+use crate::paths::{LIST, PUBLISH};
 
-const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
-const LIST: &str = "/tidings.v1.SubscriberService/ListMessages";
 /// How long a connection may take to be closed.
 const CLOSED: Duration = Duration::from_secs(5);
 

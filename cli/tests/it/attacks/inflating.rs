@@ -8,13 +8,7 @@ use crate::harness::{
     channel, text,
     wire::{Wire, framed},
 };
-
-const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
-const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
-const PUBLISH_STREAM: &str = "/tidings.v1.PublisherService/PublishStream";
-const LIST: &str = "/tidings.v1.SubscriberService/ListMessages";
-const CHANNELS: &str = "/tidings.v1.SubscriberService/ListChannels";
-const FOLLOW: &str = "/tidings.v1.SubscriberService/StreamMessages";
+use crate::paths::{BATCH, CHANNELS, FOLLOW, LIST, PUBLISH, PUBLISH_STREAM};
 
 /// A field of protobuf that has a length.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {

@@ -10,8 +10,7 @@ use crate::harness::{
     Peer, Publisher, text,
     wire::{GRPC, WEB, WEB_TEXT, Wire, framed},
 };
-
-const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
+use crate::paths::PUBLISH;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_call_is_refused_alike_on_every_way() {

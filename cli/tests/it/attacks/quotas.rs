@@ -16,12 +16,8 @@ use crate::harness::{
     Admin, Publisher, Stream, Subscriber, channel, pattern, reason, text,
     wire::{GRPC, WEB, Wire, framed},
 };
+use crate::paths::{BATCH, CHANNELS, FOLLOW, LIST, PUBLISH};
 
-const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
-const BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
-const LIST: &str = "/tidings.v1.SubscriberService/ListMessages";
-const CHANNELS: &str = "/tidings.v1.SubscriberService/ListChannels";
-const FOLLOW: &str = "/tidings.v1.SubscriberService/StreamMessages";
 /// A page's call takes no fast path.
 const PAGE: (&str, &str) = ("origin", "http://localhost");
 

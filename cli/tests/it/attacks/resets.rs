@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::{Memory, Target};
 use crate::harness::{Peer, channel, text};
+use crate::paths::FOLLOW;
 
-const FOLLOW: &str = "/tidings.v1.SubscriberService/StreamMessages";
 /// Calls of a connection, each of which breaks a rule.
 const CALLS: u32 = 2_000;
 const AT_ONCE: u32 = 20;

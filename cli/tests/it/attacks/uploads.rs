@@ -19,8 +19,8 @@ use crate::harness::{
     Admin, Peer, Publisher, TEST_TIMEOUT, reason, text,
     wire::{GRPC, WEB, Wire, end, frame as frame_of, framed},
 };
+use crate::paths::PUBLISH;
 
-const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
 const STREAM: &str = "/tidings.v1.PublisherService/PublishStream";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
