@@ -1,12 +1,15 @@
-//! Permissions on channels. Rights are lists of grants; everything else is refused.
+//! Permissions on channels and on durable subscriptions. Rights are lists of grants; everything else is refused.
 //!
-//! A grant is a channel's name, or a literal beginning of names followed by one `*`, which covers whatever comes
+//! A grant is a name, or a literal beginning of names followed by one `*`, which covers whatever comes
 //! after it, dots too: `orders.*` covers `orders.eu` and `orders.eu.secret`, and neither `orders` nor `order`. There is
 //! nothing that takes a grant away again: in lists of both, which one wins is what people get wrong ([NATS
 //! CVE-2022-29946]).
 //!
-//! What an operation does on a channel, it does with an [`Allowed`], which only [`Rights`] make: one that forgets to
-//! ask does not compile.
+//! Grants to publish and to subscribe are about channels, those to consume and to manage about subscriptions. The name
+//! alone decides, whether there is such a channel or subscription or not.
+//!
+//! What an operation does on a channel or a subscription, it does with an [`Allowed`], which only [`Rights`] make: one
+//! that forgets to ask does not compile.
 //!
 //! [NATS CVE-2022-29946]: https://nvd.nist.gov/vuln/detail/CVE-2022-29946
 
@@ -16,28 +19,32 @@ use crate::{
     broker::Topic,
     channel::{ChannelName, Pattern},
     limits::{CHANNEL_NAME_BYTES, GRANTS},
+    subscription::SubscriptionName,
 };
 
-/// An action on a channel.
+/// An action on a channel or on a durable subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// To publish on it.
+    /// To publish on a channel.
     Publish,
-    /// To list its messages, to stream them, and to see that it is there.
+    /// To list a channel's messages, to stream them, and to see that it is there.
     Subscribe,
-    /// To manage the state that is kept for its readers.
+    /// To take a subscription's messages and to settle them: to pull, stream, acknowledge, reject and extend.
+    Consume,
+    /// To create, change, seek and delete a subscription, and to list and redrive its dead letters.
     Manage,
 }
 
 impl Verb {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Publish, Self::Subscribe, Self::Manage];
+    pub const ALL: [Self; 4] = [Self::Publish, Self::Subscribe, Self::Consume, Self::Manage];
 
     /// As policies and tokens write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
             Self::Subscribe => "subscribe",
+            Self::Consume => "consume",
             Self::Manage => "manage",
         }
     }
@@ -49,12 +56,12 @@ impl fmt::Display for Verb {
     }
 }
 
-/// A channel, or all whose names begin so.
+/// A channel or subscription, or all whose names begin so.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Grant {
-    /// The channel of this name.
+    /// The one of this name.
     Exact(String),
-    /// The channels whose names begin with this; all where it is empty.
+    /// Those whose names begin with this; all where it is empty.
     Prefix(String),
 }
 
@@ -62,13 +69,13 @@ pub enum Grant {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidGrant {
     /// It is empty.
-    #[error("it is empty; name a channel, or the beginning of names followed by *")]
+    #[error("it is empty; give a name, or the beginning of names followed by *")]
     Empty,
-    /// Longer than a channel's name can be.
-    #[error("it has {0} bytes; no channel's name has more than {CHANNEL_NAME_BYTES}")]
+    /// Longer than a name can be.
+    #[error("it has {0} bytes; no name has more than {CHANNEL_NAME_BYTES}")]
     TooLong(usize),
     /// It looks like a glob, and would not work like one.
-    #[error("it contains {0:?}; a grant is a channel's name, or the beginning of names with one * at its end")]
+    #[error("it contains {0:?}; a grant is a name, or the beginning of names with one * at its end")]
     Character(char),
     /// More than anybody has looked through.
     #[error("there are {0}; at most {GRANTS} are allowed")]
@@ -98,11 +105,11 @@ impl Grant {
         Ok(if is_prefix { Self::Prefix(name.to_owned()) } else { Self::Exact(name.to_owned()) })
     }
 
-    /// Whether it is about a channel of this name.
-    pub fn covers(&self, channel: &str) -> bool {
+    /// Whether it is about a channel or subscription of this name.
+    pub fn covers(&self, name: &str) -> bool {
         match self {
-            Self::Exact(name) => name == channel,
-            Self::Prefix(prefix) => channel.starts_with(prefix.as_str()),
+            Self::Exact(own) => own == name,
+            Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
         }
     }
 
@@ -138,6 +145,7 @@ impl fmt::Display for Grant {
 pub struct Rights {
     publish: Vec<Grant>,
     subscribe: Vec<Grant>,
+    consume: Vec<Grant>,
     manage: Vec<Grant>,
 }
 
@@ -145,7 +153,7 @@ impl Rights {
     /// Everything: where nobody has to sign in.
     pub fn all() -> Self {
         let all = || vec![Grant::Prefix(String::new())];
-        Self { publish: all(), subscribe: all(), manage: all() }
+        Self { publish: all(), subscribe: all(), consume: all(), manage: all() }
     }
 
     /// Grants something more.
@@ -157,6 +165,7 @@ impl Rights {
         let grants = match verb {
             Verb::Publish => &mut self.publish,
             Verb::Subscribe => &mut self.subscribe,
+            Verb::Consume => &mut self.consume,
             Verb::Manage => &mut self.manage,
         };
         if grants.len() == GRANTS {
@@ -187,6 +196,7 @@ impl Rights {
         match verb {
             Verb::Publish => &self.publish,
             Verb::Subscribe => &self.subscribe,
+            Verb::Consume => &self.consume,
             Verb::Manage => &self.manage,
         }
     }
@@ -196,9 +206,9 @@ impl Rights {
         Verb::ALL.iter().all(|verb| self.grants(*verb).is_empty())
     }
 
-    /// Whether something may be done with a channel of this name.
-    pub fn covers(&self, verb: Verb, channel: &str) -> bool {
-        self.grants(verb).iter().any(|grant| grant.covers(channel))
+    /// Whether something may be done with a channel or subscription of this name.
+    pub fn covers(&self, verb: Verb, name: &str) -> bool {
+        self.grants(verb).iter().any(|grant| grant.covers(name))
     }
 
     /// The channel, to publish on.
@@ -220,6 +230,22 @@ impl Rights {
         };
         if is_allowed { Ok(Allowed::new(topic)) } else { Err(topic) }
     }
+
+    /// The subscription, to consume from.
+    pub fn consume(&self, name: SubscriptionName) -> Result<Allowed<Consume, SubscriptionName>, SubscriptionName> {
+        if self.covers(Verb::Consume, name.as_str()) { Ok(Allowed::new(name)) } else { Err(name) }
+    }
+
+    /// The subscription, to manage. Whoever creates it must be allowed to read its channel as well.
+    pub fn manage(&self, name: SubscriptionName) -> Result<Allowed<Manage, SubscriptionName>, SubscriptionName> {
+        if self.covers(Verb::Manage, name.as_str()) { Ok(Allowed::new(name)) } else { Err(name) }
+    }
+
+    /// Whether it may be said that there is a subscription of this name, or none: to those who may consume from it, and
+    /// to those who may manage it.
+    pub fn may_see(&self, name: &SubscriptionName) -> bool {
+        [Verb::Consume, Verb::Manage].into_iter().any(|verb| self.covers(verb, name.as_str()))
+    }
 }
 
 /// To publish.
@@ -230,7 +256,15 @@ pub enum Publish {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {}
 
-/// A channel or topic with which its caller may do that.
+/// To consume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consume {}
+
+/// To manage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manage {}
+
+/// A channel, topic or subscription with which its caller may do that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed<V, T> {
     what: T,
@@ -265,10 +299,19 @@ mod tests {
         Names::new("tidings", "").and_then(|names| names.parse(name)).expect("a channel")
     }
 
+    fn subscription(name: &str) -> SubscriptionName {
+        let names = Names::new("tidings", "").expect("names");
+        SubscriptionName::parse(name, &names).expect("a subscription's name")
+    }
+
     fn rights(grants: &[&str]) -> Rights {
+        rights_to(Verb::Subscribe, grants)
+    }
+
+    fn rights_to(verb: Verb, grants: &[&str]) -> Rights {
         let mut rights = Rights::default();
         for grant in grants {
-            rights.add(Verb::Subscribe, Grant::parse(grant).expect("a grant")).expect("room");
+            rights.add(verb, Grant::parse(grant).expect("a grant")).expect("room");
         }
         rights
     }
@@ -302,6 +345,65 @@ mod tests {
         // To read is not to publish.
         assert!(some.publish(channel("news")).is_err());
         assert!(Rights::default().is_empty() && !some.is_empty());
+    }
+
+    #[test]
+    fn a_right_is_to_one_verb_and_no_other() {
+        assert_eq!(Verb::ALL.map(Verb::as_str), ["publish", "subscribe", "consume", "manage"]);
+        for granted in Verb::ALL {
+            let rights = rights_to(granted, &["mail.*"]);
+            assert!(!rights.is_empty());
+            for verb in Verb::ALL {
+                assert_eq!(rights.covers(verb, "mail.a"), verb == granted, "{granted} {verb}");
+                assert_eq!(rights.grants(verb).len(), usize::from(verb == granted), "{granted} {verb}");
+                assert!(Rights::all().covers(verb, "mail.a") && !Rights::default().covers(verb, "mail.a"));
+            }
+            let is = |verb| granted == verb;
+            assert_eq!(rights.publish(channel("mail.a")).is_ok(), is(Verb::Publish), "{granted}");
+            assert_eq!(rights.read(channel("mail.a")).is_ok(), is(Verb::Subscribe), "{granted}");
+            assert_eq!(rights.consume(subscription("mail.a")).is_ok(), is(Verb::Consume), "{granted}");
+            assert_eq!(rights.manage(subscription("mail.a")).is_ok(), is(Verb::Manage), "{granted}");
+            assert_eq!(rights.may_see(&subscription("mail.a")), is(Verb::Consume) || is(Verb::Manage), "{granted}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_is_covered_by_its_name_alone() {
+        let (consume, manage) = (rights_to(Verb::Consume, &["mail.*", "bills"]), rights_to(Verb::Manage, &["mail.*"]));
+        for name in ["mail.eu", "mail.eu.late", "mail.", "bills"] {
+            let allowed = consume.consume(subscription(name)).expect("it is granted");
+            assert_eq!(allowed.as_str(), name);
+            assert_eq!(allowed.into_inner(), subscription(name));
+            assert!(consume.may_see(&subscription(name)) && Rights::all().may_see(&subscription(name)), "{name}");
+        }
+        for name in ["mail", "mai", "bills.eu", "bill", "x", "Mail.eu"] {
+            assert_eq!(consume.consume(subscription(name)), Err(subscription(name)));
+            assert_eq!(manage.manage(subscription(name)), Err(subscription(name)));
+            assert!(!consume.may_see(&subscription(name)) && !manage.may_see(&subscription(name)), "{name}");
+            assert!(
+                Rights::all().consume(subscription(name)).is_ok() && Rights::all().manage(subscription(name)).is_ok()
+            );
+            assert!(!Rights::default().may_see(&subscription(name)), "{name}");
+        }
+        let allowed = manage.manage(subscription("mail.eu")).expect("it is granted");
+        assert_eq!(allowed.into_inner(), subscription("mail.eu"));
+        assert!(manage.may_see(&subscription("mail.eu")));
+    }
+
+    #[test]
+    fn what_two_allow_is_the_same_verb() {
+        for own in Verb::ALL {
+            for others in Verb::ALL {
+                let both = rights_to(own, &["mail.*", "x"]).intersect(&rights_to(others, &["mail.eu", "y"]));
+                for verb in Verb::ALL {
+                    let expected = own == others && own == verb;
+                    assert_eq!(both.covers(verb, "mail.eu"), expected, "{own} {others} {verb}");
+                    assert!(["mail.us", "x", "y"].iter().all(|name| !both.covers(verb, name)), "{own} {others} {verb}");
+                }
+            }
+            let whole = rights_to(own, &["mail.*"]);
+            assert_eq!((whole.intersect(&Rights::all()), Rights::all().intersect(&whole)), (whole.clone(), whole));
+        }
     }
 
     #[test]
@@ -341,9 +443,12 @@ mod tests {
     #[test]
     fn there_is_an_end_to_grants() {
         let mut rights = Rights::default();
-        for n in 0..GRANTS {
-            rights.add(Verb::Publish, Grant::Exact(n.to_string())).expect("room");
+        for verb in Verb::ALL {
+            for n in 0..GRANTS {
+                rights.add(verb, Grant::Exact(n.to_string())).expect("room");
+            }
+            let one_more = rights.add(verb, Grant::Exact("x".to_owned()));
+            assert_eq!(one_more, Err(InvalidGrant::TooMany(GRANTS + 1)), "{verb}");
         }
-        assert_eq!(rights.add(Verb::Publish, Grant::Exact("x".to_owned())), Err(InvalidGrant::TooMany(GRANTS + 1)));
     }
 }

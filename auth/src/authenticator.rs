@@ -373,8 +373,8 @@ fn read_policy(file: &mut Watched) -> Result<Option<Policy>, Error> {
 /// something else.
 fn rights(claims: &Claims) -> Result<Rights, Refused> {
     let mut rights = Rights::default();
-    for (verb, grants) in Verb::ALL.into_iter().zip([&claims.publish, &claims.subscribe, &claims.manage]) {
-        for text in grants {
+    for verb in Verb::ALL {
+        for text in claims.grants(verb) {
             let added = Grant::parse(text).and_then(|grant| rights.add(verb, grant));
             added.map_err(|error| {
                 tracing::warn!(subject = claims.sub, %verb, grant = text, %error, "a token is refused for what it grants");

@@ -30,7 +30,10 @@ fn good() -> String {
         audience: "tidings".to_owned(),
         subject: SUBJECT.to_owned(),
         groups: vec!["sales".to_owned()],
-        grants: vec![(Verb::Publish, Grant::Prefix("orders.".to_owned()))],
+        grants: vec![
+            (Verb::Publish, Grant::Prefix("orders.".to_owned())),
+            (Verb::Consume, Grant::Exact("mail".to_owned())),
+        ],
         lifetime: COMMAND_TOKEN_LIFETIME,
     };
     SigningKey::read(SECRET).and_then(|key| key.mint(&wanted)).expect("a token")
@@ -42,6 +45,7 @@ pub fn check_token(bytes: &[u8]) {
     if let Ok(claims) = keys().check(token, &expected()) {
         assert_eq!(claims.sub, SUBJECT);
         assert_eq!(claims.publish, ["orders.*"]);
+        assert_eq!(claims.consume, ["mail"]);
         assert!(claims.subscribe.is_empty() && claims.manage.is_empty());
     }
 }
@@ -129,10 +133,10 @@ pub fn check_policy(bytes: &[u8]) {
         let [subject, certificate] = [subject, certificate].map(|name| name.map(str::to_owned));
         let identity = Identity { subject, groups, certificate };
         let rights = policy.rights(&identity);
-        for channel in ["orders.eu", "orders", "news.eu", "a"] {
+        for name in ["orders.eu", "orders", "news.eu", "a"] {
             for verb in Verb::ALL {
-                let decided = matches!(policy.decide(&identity, verb, channel), Decision::Yes(_));
-                assert_eq!(decided, rights.covers(verb, channel), "{identity:?} {verb} {channel}");
+                let decided = matches!(policy.decide(&identity, verb, name), Decision::Yes(_));
+                assert_eq!(decided, rights.covers(verb, name), "{identity:?} {verb} {name}");
             }
         }
     }
@@ -141,6 +145,7 @@ pub fn check_policy(bytes: &[u8]) {
 /// Policies that say something.
 pub fn policy_seeds() -> Vec<Vec<u8>> {
     let whole = "anonymous = [\"v\"]\n[roles.v]\nsubscribe = [\"news.*\"]\n[roles.c]\npublish = [\"orders.*\", \"a\"]\n\
+                 consume = [\"orders.*\"]\n\
                  [subjects]\nalice = [\"c\"]\n[groups]\nsales = [\"c\", \"v\"]\n[certificates]\n\"a.example\" = [\"v\"]\n\
                  \"spiffe://a/*\" = [\"c\"]\n";
     let small = ["", whole, "[roles.a]\nmanage = [\"*\"]\n[subjects]\n\"bob\" = [\"a\"]\n", "[roles.\"a b\"]\n"];

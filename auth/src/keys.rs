@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
 use serde_json::Value;
-use tidings::limits::{JWKS_KEYS, SECRET_BYTES, SUBJECT_BYTES, TOKEN_BYTES, TOKEN_LEEWAY};
+use tidings::{
+    access::Verb,
+    limits::{JWKS_KEYS, SECRET_BYTES, SUBJECT_BYTES, TOKEN_BYTES, TOKEN_LEEWAY},
+};
 
 /// Why what a file holds, or a server answers, are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +69,23 @@ pub(crate) struct Claims {
     #[serde(default)]
     pub(crate) subscribe: Vec<String>,
     #[serde(default)]
+    pub(crate) consume: Vec<String>,
+    #[serde(default)]
     pub(crate) manage: Vec<String>,
     #[serde(flatten)]
     pub(crate) others: BTreeMap<String, Value>,
+}
+
+impl Claims {
+    /// The grants of a verb.
+    pub(crate) fn grants(&self, verb: Verb) -> &[String] {
+        match verb {
+            Verb::Publish => &self.publish,
+            Verb::Subscribe => &self.subscribe,
+            Verb::Consume => &self.consume,
+            Verb::Manage => &self.manage,
+        }
+    }
 }
 
 /// Why a token is not believed.

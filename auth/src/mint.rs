@@ -72,6 +72,8 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscribe: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    consume: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     manage: Vec<String>,
 }
 
@@ -131,6 +133,7 @@ impl SigningKey {
             groups: &wanted.groups,
             publish: grants(Verb::Publish),
             subscribe: grants(Verb::Subscribe),
+            consume: grants(Verb::Consume),
             manage: grants(Verb::Manage),
         };
         let header = Header { kid: self.id.clone(), ..Header::new(self.algorithm) };

@@ -9,6 +9,7 @@
 //! [roles.clerk]
 //! publish = ["orders.*"]
 //! subscribe = ["orders.*", "news.*"]
+//! consume = ["mail.*"]
 //!
 //! [subjects]
 //! "alice" = ["clerk"]
@@ -140,7 +141,20 @@ struct RoleInFile {
     #[serde(default)]
     subscribe: Vec<Spanned<String>>,
     #[serde(default)]
+    consume: Vec<Spanned<String>>,
+    #[serde(default)]
     manage: Vec<Spanned<String>>,
+}
+
+impl RoleInFile {
+    fn grants(&self, verb: Verb) -> &[Spanned<String>] {
+        match verb {
+            Verb::Publish => &self.publish,
+            Verb::Subscribe => &self.subscribe,
+            Verb::Consume => &self.consume,
+            Verb::Manage => &self.manage,
+        }
+    }
 }
 
 impl Policy {
@@ -159,8 +173,8 @@ impl Policy {
         let mut roles = BTreeMap::new();
         for (name, in_file) in file.roles {
             let mut role = Role::default();
-            for (verb, grants) in Verb::ALL.into_iter().zip([&in_file.publish, &in_file.subscribe, &in_file.manage]) {
-                for spanned in grants {
+            for verb in Verb::ALL {
+                for spanned in in_file.grants(verb) {
                     let grant = Grant::parse(spanned.get_ref()).map_err(|error| InvalidPolicy::Grant {
                         line: line(spanned),
                         role: name.clone(),
@@ -255,12 +269,12 @@ impl Policy {
         Granted { rights, lines, cut: None }
     }
 
-    /// Whether somebody may do something with a channel, and why: the same that services say.
-    pub fn decide(&self, identity: &Identity, verb: Verb, channel: &str) -> Decision {
+    /// Whether somebody may do something with a channel or subscription, and why: the same that services say.
+    pub fn decide(&self, identity: &Identity, verb: Verb, name: &str) -> Decision {
         let mut allowing = Vec::new();
         for (of, roles) in self.parts_of(identity) {
             let granted = self.granted(&roles);
-            match granted.lines.iter().find(|(_, own, grant, _)| *own == verb && grant.covers(channel)) {
+            match granted.lines.iter().find(|(_, own, grant, _)| *own == verb && grant.covers(name)) {
                 Some((role, _, grant, line)) => {
                     let (role, grant) = ((*role).clone(), (*grant).clone());
                     allowing.push(Allowing { of, line: *line, role, grant });
@@ -273,7 +287,7 @@ impl Policy {
         }
         // What a token and a certificate have in common is bounded as well.
         match allowing.first() {
-            Some(first) if !self.rights(identity).covers(verb, channel) => {
+            Some(first) if !self.rights(identity).covers(verb, name) => {
                 Decision::No { of: first.of, roles: vec![first.role.clone()], is_cut: true }
             }
             _ => Decision::Yes(allowing),

@@ -39,7 +39,7 @@ enum TokenCommand {
         name: PathBuf,
     },
     /// Sign a token, and print it: the token alone, on one line, so it has no --output
-    Mint(Mint),
+    Mint(Box<Mint>),
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +65,11 @@ struct Mint {
     /// A channel, or a prefix of names followed by *, to which the subject may subscribe; repeatable
     #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
     subscribe: Vec<Grant>,
-    /// A name, or a prefix of names followed by *, that the subject may manage; no method asks for this yet; repeatable
+    /// A subscription, or a prefix of names followed by *, whose messages the subject may take and settle; repeatable
+    #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
+    consume: Vec<Grant>,
+    /// A subscription, or a prefix of names followed by *, that the subject may create, change, seek, delete and
+    /// redrive; repeatable
     #[arg(long, value_name = "GRANT", value_parser = Grant::parse)]
     manage: Vec<Grant>,
     /// How long the token is valid
@@ -99,13 +103,21 @@ impl Mint {
     fn token(self) -> Result<String, Error> {
         let key = SigningKey::read(&read(&self.key)?)
             .map_err(|error| Error::access(io::Error::other(format!("{}: {error}", self.key.display()))))?;
-        let grants = Verb::ALL.into_iter().zip([self.publish, self.subscribe, self.manage]);
+        let grants = [
+            (Verb::Publish, self.publish),
+            (Verb::Subscribe, self.subscribe),
+            (Verb::Consume, self.consume),
+            (Verb::Manage, self.manage),
+        ];
         let wanted = Wanted {
             issuer: self.issuer,
             audience: self.audience,
             subject: self.subject,
             groups: self.group,
-            grants: grants.flat_map(|(verb, grants)| grants.into_iter().map(move |grant| (verb, grant))).collect(),
+            grants: grants
+                .into_iter()
+                .flat_map(|(verb, grants)| grants.into_iter().map(move |grant| (verb, grant)))
+                .collect(),
             lifetime: Duration::from(self.lifetime),
         };
         key.mint(&wanted).map_err(Error::access)
@@ -119,6 +131,7 @@ Examples:
   tidings auth check --policy policy.toml --subject alice publish orders.eu
   tidings auth check --policy policy.toml --subject bob --group sales subscribe orders.eu
   tidings auth check --policy policy.toml --certificate spiffe://prod.example/ns/shop/orders publish orders.eu
+  tidings auth check --policy policy.toml --subject mailer consume orders.mail      for a durable subscription
   tidings auth check --policy policy.toml publish orders.eu      for callers who have not signed in
   tidings auth check --policy policy.toml --subject bob publish orders.eu --json | jq .allowed")]
 pub(crate) struct Auth {
@@ -149,11 +162,11 @@ struct Check {
     certificate: Option<String>,
     #[command(flatten)]
     output: OutputOrJson,
-    /// publish, subscribe or manage
+    /// publish, subscribe, consume or manage
     #[arg(value_parser = verb)]
     verb: Verb,
-    /// The channel
-    channel: String,
+    /// The channel; to consume and to manage, the subscription
+    name: String,
 }
 
 #[derive(Serialize)]
@@ -205,7 +218,7 @@ impl From<&Decision> for JsonDecision {
 
 fn verb(text: &str) -> Result<Verb, String> {
     let known = Verb::ALL.into_iter().find(|verb| verb.as_str() == text);
-    known.ok_or_else(|| "it is none of publish, subscribe and manage".to_owned())
+    known.ok_or_else(|| "it is none of publish, subscribe, consume and manage".to_owned())
 }
 
 impl Auth {
@@ -221,7 +234,7 @@ impl Auth {
             false => name.to_ascii_lowercase(),
         });
         let identity = Identity { subject: check.subject, groups: check.group, certificate };
-        let decision = policy.decide(&identity, check.verb, &check.channel);
+        let decision = policy.decide(&identity, check.verb, &check.name);
         if check.output.is_json() {
             out.line(to_json(&JsonDecision::from(&decision)))?;
         } else {

@@ -177,6 +177,53 @@ fn a_token_names_the_caller_and_its_permissions() {
 }
 
 #[test]
+fn a_token_grants_each_verb_by_its_own_claim() {
+    let signer = Signer::new("one");
+    let authenticator = Files::new(&[&signer]).open(false);
+    for granted in Verb::ALL {
+        let mut claims = claims("alice", 600);
+        claims["publish"] = json!([]);
+        claims[granted.as_str()] = json!(["mail.*"]);
+        let caller = call(&authenticator, &[&format!("Bearer {}", signer.sign(&claims))]).expect("believed");
+        for verb in Verb::ALL {
+            assert_eq!(caller.rights().covers(verb, "mail.eu"), verb == granted, "{granted} {verb}");
+            assert!(!caller.rights().covers(verb, "mail"), "{granted} {verb}");
+        }
+        // One that can't be a grant makes nobody of its caller, whatever it is to allow.
+        claims[granted.as_str()] = json!(["mail.*.eu"]);
+        let reaching = format!("Bearer {}", signer.sign(&claims));
+        assert_eq!(call(&authenticator, &[&reaching]).err(), refused("UNAUTHENTICATED"), "{granted}");
+    }
+}
+
+#[test]
+fn what_is_minted_is_what_is_granted() {
+    let files = Files::new(&[]);
+    let (private, public) = crate::SigningKey::generate().expect("a key");
+    files.write("keys.json", &public);
+    let (authenticator, key) = (files.open(false), crate::SigningKey::read(private.as_bytes()).expect("a key"));
+    let minted = |grants: Vec<(Verb, Grant)>| {
+        let wanted = crate::Wanted {
+            issuer: "issuer".to_owned(),
+            audience: "tidings".to_owned(),
+            subject: "alice".to_owned(),
+            grants,
+            lifetime: Duration::from_secs(600),
+            ..crate::Wanted::default()
+        };
+        let token = key.mint(&wanted).expect("a token");
+        call(&authenticator, &[&format!("Bearer {token}")]).expect("believed").rights()
+    };
+    assert!(minted(Vec::new()).is_empty());
+    for granted in Verb::ALL {
+        let rights = minted(vec![(granted, Grant::Exact("mail".to_owned()))]);
+        for verb in Verb::ALL {
+            assert_eq!(rights.covers(verb, "mail"), verb == granted, "{granted} {verb}");
+        }
+    }
+}
+
+#[test]
 fn callers_without_a_good_token_are_refused_in_one_text() {
     let (signer, stranger) = (Signer::new("one"), Signer::new("one"));
     let authenticator = Files::new(&[&signer]).open(false);

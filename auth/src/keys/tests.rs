@@ -57,6 +57,21 @@ fn a_good_token_is_believed() {
 }
 
 #[test]
+fn a_token_grants_by_verb_and_without_a_claim_nothing() {
+    let old = keys().check(&signed(&good()), &expected()).expect("believed");
+    assert!(Verb::ALL.iter().all(|verb| old.grants(*verb).is_empty()));
+    for granted in Verb::ALL {
+        let token = signed(&with(granted.as_str(), json!(["mail.*"])));
+        let claims = keys().check(&token, &expected()).expect("believed");
+        for verb in Verb::ALL {
+            let expected: &[&str] = if verb == granted { &["mail.*"] } else { &[] };
+            assert_eq!(claims.grants(verb), expected, "{granted} {verb}");
+        }
+        assert!(!claims.others.contains_key(granted.as_str()), "{granted}");
+    }
+}
+
+#[test]
 fn what_is_not_right_is_not_believed() {
     for claims in [
         without("sub"),
@@ -75,6 +90,8 @@ fn what_is_not_right_is_not_believed() {
         with("nbf", json!(in_seconds(600))),
         with("exp", json!("soon")),
         with("publish", json!("orders")),
+        with("consume", json!("orders")),
+        with("consume", json!([7])),
         json!([]),
     ] {
         let refused = keys().check(&signed(&claims), &expected());

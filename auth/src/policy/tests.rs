@@ -51,6 +51,34 @@ fn roles_come_by_name_and_by_group() {
 }
 
 #[test]
+fn a_role_grants_each_verb_by_its_own_list() {
+    for granted in Verb::ALL {
+        let text = format!("[roles.a]\n{granted} = [\n\"x\",\n\"mail.*\"]\n[subjects]\nalice = [\"a\"]");
+        let (policy, alice) = (Policy::parse(&text).expect("a policy"), named("alice", &[]));
+        for verb in Verb::ALL {
+            assert_eq!(policy.rights(&alice).covers(verb, "mail.eu"), verb == granted, "{granted} {verb}");
+            let expected = match verb == granted {
+                true => "yes: line 4, mail.* in role a",
+                false => "no: nothing in the roles of the token grants it (a)",
+            };
+            assert_eq!(policy.decide(&alice, verb, "mail.eu").to_string(), expected, "{granted} {verb}");
+            assert!(!policy.rights(&alice).covers(verb, "mail"), "{granted} {verb}");
+        }
+    }
+}
+
+#[test]
+fn a_token_over_a_certificate_consumes_what_both_may() {
+    let text = "[roles.mail]\nconsume = [\"mail.*\"]\nmanage = [\"*\"]\n[roles.eu]\nconsume = [\"mail.eu\"]\n\
+                subscribe = [\"*\"]\n[subjects]\nalice = [\"mail\"]\n[certificates]\n\"a.example\" = [\"eu\"]";
+    let policy = Policy::parse(text).expect("a policy");
+    let alice = Identity { certificate: Some("a.example".to_owned()), ..named("alice", &[]) };
+    let rights = policy.rights(&alice);
+    assert!(rights.covers(Verb::Consume, "mail.eu") && !rights.covers(Verb::Consume, "mail.us"));
+    assert!(!rights.covers(Verb::Manage, "mail.eu") && !rights.covers(Verb::Subscribe, "mail.eu"));
+}
+
+#[test]
 fn certificates_have_roles_by_their_whole_names_and_by_the_beginnings_of_paths() {
     let policy = Policy::parse(TEXT).expect("a policy");
     let may = |name: &str, verb, channel| policy.rights(&with_certificate(name)).covers(verb, channel);
@@ -144,6 +172,8 @@ fn what_is_wrong_is_named_with_its_line() {
         ("[roles.a]\npubish = []", "line 2: unknown field …, expected one of `publish`"),
         ("[role.a]\npublish = []", "line 1: unknown field …, expected one of `roles`"),
         ("[roles.a]\npublish = \"a\"", "line 2"),
+        ("[roles.a]\nconsume = \"a\"", "line 2"),
+        ("[roles.a]\nconsume = [\"a\", \"a*b\"]", "line 2: \"a*b\" in role \"a\""),
         ("[roles", "line 1"),
         ("[certificates]\n\"a.example\" = [\"b\"]", "line 2: there is no role \"b\""),
         (
