@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod fields;
+mod subscriptions;
 
 /// A message whose repeated fields can be counted before it is decoded.
 pub trait Counted: Default {

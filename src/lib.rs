@@ -5,6 +5,7 @@
 //! | [`pb`], [`protobuf`] | the contract, generated; and what is written by hand |
 //! | [`codec`] | how requests are decoded: counted first |
 //! | [`channel`], [`message`], [`envelope`], [`cursor`], [`limits`] | the meaning: no server, no Redis, no clock |
+//! | [`filter`] | expressions over attributes, which a message matches or not |
 //! | [`broker`] | what a broker is, the history that every broker keeps, and the embedded one |
 //! | [`status`] | errors as gRPC statuses, made only here |
 //! | [`printable`] | texts from outside, made safe to look at |
@@ -19,6 +20,7 @@ pub mod channel;
 pub mod codec;
 pub mod cursor;
 pub mod envelope;
+pub mod filter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod limits;
@@ -28,3 +30,4 @@ pub mod pb;
 pub mod printable;
 pub mod protobuf;
 pub mod status;
+pub mod subscription;

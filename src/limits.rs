@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
-pub use self::{access::*, callers::*, commands::*, connections::*, serving::*};
+pub use self::{access::*, callers::*, commands::*, connections::*, serving::*, subscriptions::*};
 
 mod access;
 mod callers;
 mod commands;
 mod connections;
 mod serving;
+mod subscriptions;
 
 // What clients may send.
 
@@ -28,11 +29,14 @@ pub const ATTRIBUTE_KEY_BYTES: usize = 128;
 pub const ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
 /// An ordering key: an identifier, not a payload.
 pub const ORDERING_KEY_BYTES: usize = 255;
-/// Bytes of a message that is read: see [`READ_ATTRIBUTES`].
-pub const READ_MESSAGE_BYTES: usize = 1 << 20;
+/// Bytes that the service's own attributes may add to a message of the largest size, where it publishes it again as a
+/// dead letter: a reason of control characters takes 6 KiB of JSON, all the others less than 2.
+pub const RESERVED_BYTES: usize = 8 << 10;
+/// Bytes of a message that is read, and of one that a broker takes: see [`READ_ATTRIBUTES`].
+pub const READ_MESSAGE_BYTES: usize = (1 << 20) + RESERVED_BYTES;
 /// Attributes of a message that is read. Logs keep messages that were written under these limits, by this version or an
 /// earlier one: a client's limits ([`ATTRIBUTES`] and those beside it) can be lowered, these can't. One attribute more
-/// is the service's own: the publishing subject.
+/// is the service's own: the publishing subject. As many again may be the service's own where it published the message.
 pub const READ_ATTRIBUTES: usize = 65;
 /// Bytes of an attribute's key that is read.
 pub const READ_ATTRIBUTE_KEY_BYTES: usize = 128;
@@ -41,12 +45,19 @@ pub const READ_ATTRIBUTE_VALUE_BYTES: usize = 1 << 10;
 /// Bytes of an ordering key that is read.
 pub const READ_ORDERING_KEY_BYTES: usize = 255;
 const _: () = assert!(
-    MESSAGE_BYTES <= READ_MESSAGE_BYTES
+    MESSAGE_BYTES + RESERVED_BYTES <= READ_MESSAGE_BYTES
         && ATTRIBUTES < READ_ATTRIBUTES
         && ATTRIBUTE_KEY_BYTES <= READ_ATTRIBUTE_KEY_BYTES
         && ATTRIBUTE_VALUE_BYTES <= READ_ATTRIBUTE_VALUE_BYTES
         && ORDERING_KEY_BYTES <= READ_ORDERING_KEY_BYTES
 );
+/// A filter over attributes: four times what Google Pub/Sub allows, and it still fits a line of a log.
+pub const FILTER_BYTES: usize = 1 << 10;
+/// Comparisons of a filter, each made for each message: as many as a message has attributes. No more fit
+/// [`FILTER_BYTES`].
+pub const FILTER_TERMS: usize = 64;
+/// Parentheses of a filter that are open at once: more than anyone reads, and little of a thread's stack.
+pub const FILTER_DEPTH: usize = 16;
 /// Messages of one batch: one script call answers for all, and Lua's `unpack` ends at 8,000 values.
 pub const BATCH_MESSAGES: usize = 1_000;
 /// Bytes of one batch: the default receive limit of gRPC libraries, and a few milliseconds of Redis's one thread.
@@ -108,8 +119,9 @@ pub const CLOSE_RESERVE: Duration = Duration::from_secs(1);
 pub const RUN_MESSAGES: usize = 128;
 /// Bytes of one run, unless one message is larger.
 pub const RUN_BYTES: usize = 64 << 10;
-/// The format of a channel's head that this version writes, and the newest it reads.
-pub const HEAD_FORMAT: i64 = 1;
+/// The newest format of a channel's head that this version reads: what it writes where subscriptions hold the log.
+/// Other heads are written in format 1, which earlier versions know.
+pub const HEAD_FORMAT: i64 = 2;
 /// Epochs that a channel's head lists.
 pub const HEAD_EPOCHS: usize = 16;
 /// Runs that a publish trims at most: a lowered limit is reached in steps, of some ms each.

@@ -19,10 +19,17 @@ use crate::{
     pb,
 };
 
-pub use self::callers::{certificate_expired, no_keys, permission_denied, token_expired, unauthenticated};
+pub use self::{
+    callers::{certificate_expired, no_keys, permission_denied, token_expired, unauthenticated},
+    subscriptions::{
+        differs, exists, filter_invalid, name_busy, no_history, not_found, subscription_denied, subscription_limit,
+        too_many_ids, too_many_labels,
+    },
+};
 
 mod callers;
 pub mod reason;
+mod subscriptions;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "tidings";
@@ -31,13 +38,16 @@ pub const DOMAIN: &str = "tidings";
 const UNDECODED: &str = "failed to decode Protobuf message";
 
 /// The kind of a failed call: decides the reason that is given, and whether the error says that a message may have been
-/// published.
+/// published, or a subscription changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// A publish: `NOT_PUBLISHED` where nothing was done.
     Publish,
     /// A list, a stream or another read.
     Read,
+    /// A call about a durable subscription: `OUTCOME_UNKNOWN` where a write may have been carried out,
+    /// `BROKER_UNAVAILABLE` where nothing was done.
+    Consume,
 }
 
 /// A field of a request is not as it must be: INVALID_ARGUMENT, INVALID_FIELD. `field` is its path, such as
@@ -233,7 +243,7 @@ pub fn out_of_range(
     Status::with_error_details(Code::OutOfRange, description, info_with(reason, metadata))
 }
 
-/// The server is stopping: UNAVAILABLE, with NOT_PUBLISHED for publishes and DRAINING for reads.
+/// The server is stopping: UNAVAILABLE, with NOT_PUBLISHED for publishes and DRAINING for all others.
 pub fn draining(call: Call) -> Status {
     match call {
         Call::Publish => unavailable("the server is stopping; nothing was published", reason::NOT_PUBLISHED),
@@ -241,11 +251,15 @@ pub fn draining(call: Call) -> Status {
             let text = "the server is stopping; resume with the last cursor at another one, or here in a moment";
             unavailable(text, reason::DRAINING)
         }
+        Call::Consume => {
+            let text = "the server is stopping; make the same call at another one, or here in a moment";
+            unavailable(text, reason::DRAINING)
+        }
     }
 }
 
 /// The connection has reached its maximum age, the server keeps running: UNAVAILABLE, with NOT_PUBLISHED for publishes
-/// and CONNECTION_AGED for reads. Nobody has to wait before the next call.
+/// and CONNECTION_AGED for all others. Nobody has to wait before the next call.
 pub fn connection_aged(call: Call) -> Status {
     let age = "the connection has reached its maximum age (--max-connection-age)";
     match call {
@@ -255,6 +269,10 @@ pub fn connection_aged(call: Call) -> Status {
         }
         Call::Read => {
             let text = format!("{age}; resume with the last cursor on a new one");
+            Status::with_error_details(Code::Unavailable, text, info(reason::CONNECTION_AGED))
+        }
+        Call::Consume => {
+            let text = format!("{age}; make the same call on a new one");
             Status::with_error_details(Code::Unavailable, text, info(reason::CONNECTION_AGED))
         }
     }
@@ -268,6 +286,10 @@ pub fn deadline_exceeded(call: Call) -> Status {
              same message_id is safe"
         }
         Call::Read => "the deadline passed before the answer was there",
+        Call::Consume => {
+            "the deadline passed before the answer was there; the call may have been carried out, and the same one can \
+             be made again"
+        }
     };
     Status::with_error_details(Code::DeadlineExceeded, text, info(reason::DEADLINE_EXCEEDED))
 }
@@ -309,10 +331,26 @@ pub fn from_broker(error: broker::Error, call: Call) -> Status {
         (E::Unavailable(_) | E::Channel(_) | E::OutcomeUnknown(_), Call::Read) => {
             unavailable(text, reason::BROKER_UNAVAILABLE)
         }
+        (E::Unavailable(_) | E::Channel(_), Call::Consume) => {
+            unavailable(format!("{text}; nothing was done"), reason::BROKER_UNAVAILABLE)
+        }
+        (E::OutcomeUnknown(_), Call::Consume) => subscriptions::outcome_unknown(&text),
         (E::OutcomeUnknown(_), Call::Publish) => {
             let text =
                 format!("{text}; the message may have been published, and a repeat with the same message_id is safe");
             Status::with_error_details(Code::Unknown, text, info(reason::OUTCOME_UNKNOWN))
+        }
+        (E::OutOfMemory, Call::Consume) => subscriptions::no_room(
+            "Redis is out of memory (maxmemory reached, noeviction): free memory or raise maxmemory",
+        ),
+        (E::Full(what), Call::Consume) => subscriptions::no_room(&format!(
+            "the embedded broker is full ({what}): delete subscriptions that nobody uses, keep less history, or use \
+             Redis (--redis-url)"
+        )),
+        // Only publishes ask for replicas, and have ids.
+        (E::ReplicasNotReached { .. } | E::NoReplicas | E::TooManyIds { .. }, Call::Consume) | (E::Internal(_), _) => {
+            tracing::error!(error = %text, "the broker failed in a way that only a bug explains");
+            internal()
         }
         (E::ReplicasNotReached { wanted, reached, .. }, _) => {
             let metadata = [("wanted", wanted.to_string()), ("reached", reached.to_string())];
@@ -329,10 +367,6 @@ pub fn from_broker(error: broker::Error, call: Call) -> Status {
         (E::TooManyIds { limit }, _) => {
             let details = info_with(reason::TOO_MANY_IDS, [("limit", limit.to_string())]);
             Status::with_error_details(Code::ResourceExhausted, text, details)
-        }
-        (E::Internal(_), _) => {
-            tracing::error!(error = %text, "the broker failed in a way that only a bug explains");
-            internal()
         }
     }
 }

@@ -34,6 +34,16 @@ pub const TAIL_BACKOFF_MIN: Duration = Duration::from_millis(200);
 pub const TAIL_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Events that `tidings tail` prints before it flushes its output, when so many are at hand.
 pub const TAIL_FLUSH_EVENTS: usize = 256;
+/// How often `tidings consume` settles a delivery again whose outcome the server does not know.
+pub const CONSUME_SETTLE_TRIES: u32 = 6;
+/// The first pause before it does.
+pub const CONSUME_SETTLE_BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// The longest.
+pub const CONSUME_SETTLE_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Extensions within one ack deadline, so that one may be late.
+pub const CONSUME_EXTENSIONS: u32 = 3;
+/// How long the pipes of a command of `--exec` are still read after its end: what it left running may hold them open.
+pub const EXEC_PIPES_GRACE: Duration = Duration::from_millis(100);
 /// Streams of one `tidings bench`: what one service allows on a connection.
 pub const BENCH_STREAMS: u32 = CALLS_PER_CONNECTION;
 /// How many of them share a connection: as many as one thread of a service serves well.

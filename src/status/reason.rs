@@ -55,20 +55,21 @@ pub const CALLER_LIMIT: &str = "CALLER_LIMIT";
 pub const PATTERN_TOO_WIDE: &str = "PATTERN_TOO_WIDE";
 /// The server is at a limit of its own.
 pub const SERVER_LIMIT: &str = "SERVER_LIMIT";
-/// Redis, or the embedded broker, has no memory left; nothing was published.
+/// Redis, or the embedded broker, has no memory left; nothing was published, and nothing else done.
 pub const OUT_OF_MEMORY: &str = "OUT_OF_MEMORY";
 /// No more ids can be remembered in this deduplication window; nothing was published.
 pub const TOO_MANY_IDS: &str = "TOO_MANY_IDS";
 
 /// Nothing was published.
 pub const NOT_PUBLISHED: &str = "NOT_PUBLISHED";
-/// The message may have been published; a repeat with the same `message_id` is safe.
+/// The message may have been published; a repeat with the same `message_id` is safe. Or a call about a subscription may
+/// have been carried out, and the same one can be made again.
 pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
 /// It was published, and fewer replicas than asked for confirmed it in time.
 pub const REPLICAS_NOT_REACHED: &str = "REPLICAS_NOT_REACHED";
 /// The broker has no replicas.
 pub const NO_REPLICAS: &str = "NO_REPLICAS";
-/// The broker can't be read now.
+/// The broker can't be read now; or it can't be asked about a subscription, and nothing was done.
 pub const BROKER_UNAVAILABLE: &str = "BROKER_UNAVAILABLE";
 /// The server is stopping.
 pub const DRAINING: &str = "DRAINING";
@@ -85,10 +86,31 @@ pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 pub const TOKEN_EXPIRED: &str = "TOKEN_EXPIRED";
 /// The certificate with which the caller connected was good, and its time is over.
 pub const CERTIFICATE_EXPIRED: &str = "CERTIFICATE_EXPIRED";
-/// The caller may not do this with this channel.
+/// The caller may not do this with this channel or subscription.
 pub const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
 /// The server can't identify the caller: it has no keys yet.
 pub const NO_KEYS: &str = "NO_KEYS";
+
+/// A subscription's name breaks the rules.
+pub const INVALID_SUBSCRIPTION: &str = "INVALID_SUBSCRIPTION";
+/// A filter can't be read; its description says where and why.
+pub const INVALID_FILTER: &str = "INVALID_FILTER";
+/// More deliveries, or dead letters, than can be named in one request.
+pub const TOO_MANY_DELIVERIES: &str = "TOO_MANY_DELIVERIES";
+/// More labels than a subscription may have.
+pub const TOO_MANY_LABELS: &str = "TOO_MANY_LABELS";
+/// There is no such subscription.
+pub const SUBSCRIPTION_NOT_FOUND: &str = "SUBSCRIPTION_NOT_FOUND";
+/// There is a subscription of this name.
+pub const SUBSCRIPTION_EXISTS: &str = "SUBSCRIPTION_EXISTS";
+/// The name is being given to a subscription of another channel at this moment.
+pub const SUBSCRIPTION_BUSY: &str = "SUBSCRIPTION_BUSY";
+/// The channel, or the broker, has as many subscriptions as it may.
+pub const SUBSCRIPTION_LIMIT: &str = "SUBSCRIPTION_LIMIT";
+/// The etag is not that of the present settings.
+pub const ETAG_DIFFERS: &str = "ETAG_DIFFERS";
+/// The server keeps no history, from which subscriptions deliver.
+pub const NO_HISTORY: &str = "NO_HISTORY";
 
 /// Messages after the position have been trimmed.
 pub const TRIMMED: &str = "TRIMMED";

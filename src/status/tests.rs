@@ -1,6 +1,7 @@
 use tonic_types::StatusExt as _;
 
 use super::*;
+use crate::access::Verb;
 
 fn reason_of(status: &Status) -> String {
     let info = status.get_details_error_info().expect("every status has ErrorInfo");
@@ -34,6 +35,17 @@ fn the_brokers_errors_follow_the_table() {
         (E::TooManyIds { limit: 7 }, Call::Publish, Code::ResourceExhausted, "TOO_MANY_IDS"),
         (E::TooLarge { bytes: 9, limit: 8 }, Call::Publish, Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
         (E::Internal("secret".into()), Call::Read, Code::Internal, "INTERNAL"),
+        (away(), Call::Consume, Code::Unavailable, "BROKER_UNAVAILABLE"),
+        (E::Channel("not ours".into()), Call::Consume, Code::Unavailable, "BROKER_UNAVAILABLE"),
+        (lost(), Call::Consume, Code::Unknown, "OUTCOME_UNKNOWN"),
+        (E::OutOfMemory, Call::Consume, Code::ResourceExhausted, "OUT_OF_MEMORY"),
+        (E::Full("its memory is used up"), Call::Consume, Code::ResourceExhausted, "OUT_OF_MEMORY"),
+        (E::TooLarge { bytes: 9, limit: 8 }, Call::Consume, Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+        // What only a publish can be told is a bug elsewhere.
+        (replicas(), Call::Consume, Code::Internal, "INTERNAL"),
+        (E::NoReplicas, Call::Consume, Code::Internal, "INTERNAL"),
+        (E::TooManyIds { limit: 7 }, Call::Consume, Code::Internal, "INTERNAL"),
+        (E::Internal("secret".into()), Call::Consume, Code::Internal, "INTERNAL"),
     ];
     for (error, call, code, reason) in cases {
         let status = from_broker(error.clone(), call);
@@ -44,11 +56,52 @@ fn the_brokers_errors_follow_the_table() {
 }
 
 #[test]
+fn calls_about_subscriptions_are_told_nothing_of_publishes() {
+    use broker::Error as E;
+    let of = |error| from_broker(error, Call::Consume);
+    let again = "the call may have been carried out, and the same one can be made again";
+    for (status, words) in [
+        (of(E::Unavailable("Redis is away".into())), "Redis is away; nothing was done"),
+        (of(E::Channel("not ours".into())), "not ours; nothing was done"),
+        (of(E::OutcomeUnknown("the connection broke".into())), again),
+        (of(E::OutOfMemory), "raise maxmemory; nothing was done"),
+        (of(E::Full("its memory is used up")), "full (its memory is used up)"),
+        (of(E::ReplicasNotReached { wanted: 2, reached: 1, within_ms: 5 }), "internal"),
+        (of(E::NoReplicas), "internal"),
+        (of(E::TooManyIds { limit: 7 }), "internal"),
+        (draining(Call::Consume), "make the same call at another one"),
+        (connection_aged(Call::Consume), "make the same call on a new one"),
+        (deadline_exceeded(Call::Consume), again),
+    ] {
+        let text = status.message();
+        assert!(text.contains(words), "{text}");
+        // Nor of cursors, which only streams of messages have.
+        for word in ["publish", "message_id", "cursor"] {
+            assert!(!text.contains(word), "{text}");
+        }
+    }
+    assert_eq!(reason_of(&deadline_exceeded(Call::Consume)), "DEADLINE_EXCEEDED");
+}
+
+#[test]
+fn a_refusal_names_the_verb_and_the_subscription() {
+    for verb in [Verb::Consume, Verb::Manage] {
+        let status = subscription_denied(verb, "name", "orders.mail");
+        assert_eq!((status.code(), reason_of(&status).as_str()), (Code::PermissionDenied, "PERMISSION_DENIED"));
+        assert_eq!(status.message(), format!("name: you may not {verb} the subscription \"orders.mail\""));
+        let info = status.get_details_error_info().expect("every status has ErrorInfo");
+        assert_eq!(info.metadata["verb"], verb.as_str());
+    }
+}
+
+#[test]
 fn draining_says_what_became_of_a_publish() {
     assert_eq!(reason_of(&draining(Call::Publish)), "NOT_PUBLISHED");
     assert_eq!(reason_of(&draining(Call::Read)), "DRAINING");
     assert_eq!(reason_of(&connection_aged(Call::Publish)), "NOT_PUBLISHED");
     assert_eq!(reason_of(&connection_aged(Call::Read)), "CONNECTION_AGED");
+    assert_eq!(reason_of(&draining(Call::Consume)), "DRAINING");
+    assert_eq!(reason_of(&connection_aged(Call::Consume)), "CONNECTION_AGED");
 }
 
 #[test]
