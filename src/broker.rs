@@ -27,12 +27,14 @@ mod closing;
 pub mod history;
 mod live;
 pub mod memory;
+pub mod subscriptions;
 mod walk;
 
 pub use adopt::Adopter;
 pub use closing::closed_after;
 pub use history::{Absence, Gap, GapReason, Head, Loss};
 pub use live::{LiveCommand, LiveControl, LiveEvent, LiveEvents, Topic};
+pub use subscriptions::Subscriptions;
 pub use walk::{Walk, busy_listing};
 
 /// The two sides share one broker.
@@ -45,8 +47,8 @@ pub trait Broker: Send + Sync + 'static {
     /// the deduplication window (or is in the list already) are answered with the first receipt instead.
     ///
     /// The call's position in the channel's order is fixed when it is made, not when the future is polled. The caller
-    /// keeps to the limits of a batch; a message over [`MESSAGE_BYTES`](crate::limits::MESSAGE_BYTES) is refused here,
-    /// where its JSON is made.
+    /// keeps to the limits of a batch; a message over [`READ_MESSAGE_BYTES`](crate::limits::READ_MESSAGE_BYTES) is
+    /// refused here, where its JSON is made.
     fn publish(&self, channel: &ChannelName, drafts: Vec<Draft>, min_replicas: u32) -> BoxFuture<'static, Published>;
 
     /// The present state of each channel, in the order asked. One that can't be read spoils no other.
@@ -87,6 +89,9 @@ pub trait Broker: Send + Sync + 'static {
     fn adopter(&self) -> Option<Arc<dyn Adopter>> {
         None
     }
+
+    /// Keeps the books of durable subscriptions.
+    fn subscriptions(&self) -> Arc<dyn Subscriptions>;
 
     /// Whether the broker can be used now, and if not, why: what health checks and logs report.
     fn state(&self) -> watch::Receiver<State>;

@@ -13,6 +13,7 @@ pub use crate::{
     channel::fuzzing::{NAMES, PATTERNS},
     cursor::fuzzing::{CURSORS, PAGE_TOKENS},
     envelope::fuzzing::{ENVELOPES, JSON},
+    filter::fuzzing::FILTERS,
 };
 
 #[cfg(test)]
@@ -51,5 +52,10 @@ mod tests {
     #[test]
     fn page_tokens() {
         try_out(PAGE_TOKENS);
+    }
+
+    #[test]
+    fn filters() {
+        try_out(FILTERS);
     }
 }

@@ -26,6 +26,7 @@ use tokio_util::{
 use self::{
     channel::{Channel, Incoming},
     live::{Connections, Queue},
+    shelf::Shelf,
 };
 use super::{
     Broker, DataSetNow, Error, From, Head, HeadOf, LiveCommand, LiveControl, LiveEvent, LiveEvents, Page, PageLimit,
@@ -36,14 +37,17 @@ use crate::{
     envelope,
     limits::{
         BATCH_MESSAGES, EMBEDDED_BYTES, EMBEDDED_CHANNELS, EMBEDDED_COMMANDS, EMBEDDED_EVENTS, EMBEDDED_QUEUE_BYTES,
-        EMBEDDED_SWEPT, LIST_WAIT, MESSAGE_BYTES, NAME_SCANS, REGISTRY_RECENT_NAMES,
+        EMBEDDED_SWEPT, LIST_WAIT, NAME_SCANS, READ_MESSAGE_BYTES, REGISTRY_RECENT_NAMES,
     },
     message::{DataSet, Draft, Epoch},
 };
 
+mod books;
 mod channel;
 mod ids;
 mod live;
+mod shelf;
+mod subscriptions;
 
 /// See the [module](self).
 pub struct Memory {
@@ -68,6 +72,10 @@ struct Bounds {
     queue_bytes: usize,
 }
 
+impl Bounds {
+    const LIMITS: Self = Self { channels: EMBEDDED_CHANNELS, bytes: EMBEDDED_BYTES, queue_bytes: EMBEDDED_QUEUE_BYTES };
+}
+
 struct Inner {
     retention: Retention,
     bounds: Bounds,
@@ -80,7 +88,8 @@ struct Inner {
 #[derive(Default)]
 struct Core {
     channels: BTreeMap<ChannelName, Channel>,
-    /// The cost of all channels.
+    shelf: Shelf,
+    /// The cost of all channels and subscriptions.
     bytes: usize,
     /// The channel that was swept last.
     swept: Option<ChannelName>,
@@ -91,8 +100,13 @@ struct Core {
 impl Memory {
     /// A broker without any message. It can be used at once.
     pub fn new(retention: Retention) -> Arc<Self> {
-        let bounds = Bounds { channels: EMBEDDED_CHANNELS, bytes: EMBEDDED_BYTES, queue_bytes: EMBEDDED_QUEUE_BYTES };
-        Self::build(retention, bounds, Box::new(system_time_ms))
+        Self::with_clock(retention, system_time_ms)
+    }
+
+    /// The same by another clock than the system's, in ms since 1970: for tests and simulations, whose time is their
+    /// own.
+    pub fn with_clock(retention: Retention, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Arc<Self> {
+        Self::build(retention, Bounds::LIMITS, Box::new(clock))
     }
 
     fn build(retention: Retention, bounds: Bounds, clock: Clock) -> Arc<Self> {
@@ -182,6 +196,10 @@ impl Broker for Memory {
             inner.lock().connections.close(id);
         });
         (control, received)
+    }
+
+    fn subscriptions(&self) -> Arc<dyn super::Subscriptions> {
+        self.inner.clone()
     }
 
     fn state(&self) -> watch::Receiver<State> {
@@ -294,7 +312,7 @@ impl Inner {
         if !known && core.channels.len() >= self.bounds.channels {
             return Err(Error::Full("it keeps no more channels"));
         }
-        let mut fresh = (!known).then(Channel::new);
+        let mut fresh = (!known).then(|| Channel::new(core.shelf.held(name)));
         let channel = match &mut fresh {
             Some(fresh) => fresh,
             None => core.channels.get_mut(name).expect("it was there a moment ago, under the same lock"),
@@ -329,7 +347,7 @@ impl Inner {
 fn incoming(draft: &Draft) -> Result<Incoming, Error> {
     let encoded = envelope::encode(draft);
     match encoded.len() {
-        bytes if bytes > MESSAGE_BYTES => Err(Error::TooLarge { bytes, limit: MESSAGE_BYTES }),
+        bytes if bytes > READ_MESSAGE_BYTES => Err(Error::TooLarge { bytes, limit: READ_MESSAGE_BYTES }),
         _ => Ok(Incoming { id: draft.id, dedup: draft.dedup, encoded }),
     }
 }

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::ids::{ID_COST, Ids, Known};
 use crate::{
-    broker::{Error, From, Head, PageLimit, Receipt, Retention, Stored, history::EpochStart},
+    broker::{Error, From, Head, PageLimit, Receipt, Retention, Stored, history::EpochStart, subscriptions::Hold},
     envelope::{Encoded, Stamp},
-    limits::HEAD_LINGER,
+    limits::{HEAD_LINGER, HOLD_MESSAGES_FACTOR},
     message::{DataSet, DedupKey, Epoch, Position},
 };
 
@@ -36,6 +36,32 @@ pub(super) struct Append {
     added_bytes: usize,
 }
 
+/// What subscriptions hold of a log: all from a sequence on, within bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) from: i64,
+    pub(super) hold: Hold,
+}
+
+impl Held {
+    /// What both hold.
+    pub(super) fn and(self, other: Self) -> Self {
+        let hold = Hold { age: self.hold.age.max(other.hold.age), bytes: self.hold.bytes.max(other.hold.bytes) };
+        Self { from: self.from.min(other.from), hold }
+    }
+
+    /// How much is kept of what is held: not less than of all else.
+    fn retention(&self, retention: &Retention) -> Retention {
+        let age_ms = u64::try_from(self.hold.age.as_millis()).unwrap_or(u64::MAX);
+        Retention {
+            max_messages: retention.max_messages.saturating_mul(HOLD_MESSAGES_FACTOR),
+            max_bytes: retention.max_bytes.max(self.hold.bytes),
+            max_age_ms: retention.max_age_ms.max(age_ms),
+            ..*retention
+        }
+    }
+}
+
 pub(super) struct Channel {
     epoch: Epoch,
     /// The last sequence given out, and its log time.
@@ -45,6 +71,8 @@ pub(super) struct Channel {
     log: VecDeque<Entry>,
     log_bytes: usize,
     ids: Ids,
+    /// `None` where it has no subscriptions.
+    held: Option<Held>,
 }
 
 struct Entry {
@@ -53,9 +81,14 @@ struct Entry {
 }
 
 impl Channel {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(held: Option<Held>) -> Self {
         let (log, ids) = (VecDeque::new(), Ids::default());
-        Self { epoch: Epoch::random(), last: 0, time_ms: 0, log, log_bytes: 0, ids }
+        Self { epoch: Epoch::random(), last: 0, time_ms: 0, log, log_bytes: 0, ids, held }
+    }
+
+    /// What subscriptions hold from now on. It acts when messages go.
+    pub(super) fn hold(&mut self, held: Option<Held>) {
+        self.held = held;
     }
 
     /// Bytes of memory it holds, about.
@@ -90,8 +123,13 @@ impl Channel {
         }
     }
 
+    /// Its epoch and last sequence.
+    pub(super) fn end(&self) -> Position {
+        Position { epoch: Some(self.epoch), sequence: self.last }
+    }
+
     /// The lowest sequence retained; `last + 1` when none is.
-    fn first(&self) -> i64 {
+    pub(super) fn first(&self) -> i64 {
         self.last + 1 - self.log.len() as i64
     }
 
@@ -175,7 +213,8 @@ impl Channel {
     /// single message that is too old stays until the next publish.
     pub(super) fn expire(&mut self, retention: &Retention, now_ms: i64) {
         let now_ms = now_ms.max(self.time_ms);
-        if self.log.back().is_some_and(|last| last.time_ms.saturating_add(ms(retention.max_age_ms)) < now_ms) {
+        let kept = self.kept(retention, self.last);
+        if self.log.back().is_some_and(|last| last.time_ms.saturating_add(ms(kept.max_age_ms)) < now_ms) {
             (self.log, self.log_bytes) = (VecDeque::new(), 0);
         }
         self.ids.turn(now_ms, retention.dedup_window_ms);
@@ -184,14 +223,16 @@ impl Channel {
     /// How many of the oldest messages, and bytes of JSON, go when so many come. The newest of all stays whatever its
     /// size: its receipt says that it is retained.
     fn excess(&self, retention: &Retention, now_ms: i64, added: usize, added_bytes: usize) -> (usize, usize) {
-        let oldest_ms = now_ms.saturating_sub(ms(retention.max_age_ms));
+        let (first, from) = (self.first(), self.held.map_or(i64::MAX, |held| held.from));
+        // Once for all messages that are held, since a log is gone through at each publish.
+        let held = self.kept(retention, i64::MAX);
         let (count, bytes) = (self.log.len() + added, self.log_bytes + added_bytes);
         let (mut gone, mut gone_bytes) = (0, 0);
         for entry in &self.log {
+            let kept = if first + (gone as i64) < from { retention } else { &held };
             let (left, left_bytes) = (count - gone, bytes - gone_bytes);
-            let too_much =
-                left as u64 > retention.max_messages || (left_bytes as u64 > retention.max_bytes && left > 1);
-            if !too_much && entry.time_ms >= oldest_ms {
+            let too_much = left as u64 > kept.max_messages || (left_bytes as u64 > kept.max_bytes && left > 1);
+            if !too_much && entry.time_ms >= now_ms.saturating_sub(ms(kept.max_age_ms)) {
                 break;
             }
             gone += 1;
@@ -200,8 +241,18 @@ impl Channel {
         (gone, gone_bytes)
     }
 
-    /// Whether it has been quiet for so long that not even its last sequence is remembered.
+    /// What a message is kept by.
+    fn kept(&self, retention: &Retention, sequence: i64) -> Retention {
+        let held = self.held.filter(|held| held.from <= sequence);
+        held.map_or(*retention, |held| held.retention(retention))
+    }
+
+    /// Whether it has been quiet for so long that not even its last sequence is remembered. One with subscriptions
+    /// never is: their sequences are of its epoch.
     pub(super) fn is_gone(&self, retention: &Retention, now_ms: i64) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
         let lingers_ms = ms(retention.max_age_ms).saturating_add(HEAD_LINGER.as_millis() as i64);
         self.time_ms.saturating_add(lingers_ms) < now_ms
     }

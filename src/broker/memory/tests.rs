@@ -12,6 +12,8 @@ use crate::{
     message::{DedupKey, Payload, Sender},
 };
 
+mod subscriptions;
+
 const START_MS: i64 = 1_000_000;
 const RETENTION: Retention = Retention {
     max_messages: 1_000,
@@ -48,7 +50,7 @@ impl Set {
 
     fn cost(&self) -> usize {
         let core = self.memory.inner.lock();
-        assert_eq!(core.bytes, core.channels.values().map(Channel::cost).sum::<usize>());
+        assert_eq!(core.bytes, core.channels.values().map(Channel::cost).sum::<usize>() + core.shelf.cost());
         core.bytes
     }
 }

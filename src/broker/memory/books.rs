@@ -1,0 +1,285 @@
+//! The books of one subscription of the embedded broker: a plain value without a clock or a lock, that knows of its
+//! channel only what a [`Moment`] says.
+//!
+//! A change takes two steps under the broker's lock: all that it takes for true is compared, then it is carried out,
+//! which can't fail. What the books cost is known at any time without going through them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::{leases::Leases, letters::Letters, retries::Retries};
+use super::channel::Held;
+use crate::{
+    broker::subscriptions::{
+        self as contract, Applied, Change, Claim, Due, Fate, Hold, Letter, LetterId, Look, New, Outcome, Set, Start,
+        State, Waiting,
+    },
+    message::{Epoch, Position},
+    subscription::{Attempts, Block, BlockId, Generation},
+};
+
+mod leases;
+mod letters;
+mod retries;
+
+/// Bytes of memory that a subscription costs beside its settings and messages: an estimate, on the safe side.
+const BOOKS_COST: usize = 1_024;
+
+/// The broker's clock, and the channel's log, at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now_ms: i64,
+    /// The channel's epoch and last sequence.
+    pub(super) end: Position,
+    /// The lowest sequence retained; one above the last when none is.
+    pub(super) first: i64,
+}
+
+impl Moment {
+    /// Whether the log still has a message.
+    fn retains(&self, epoch: Epoch, sequence: i64) -> bool {
+        self.end.epoch == Some(epoch) && (self.first..=self.end.sequence).contains(&sequence)
+    }
+}
+
+pub(super) struct Books {
+    generation: Generation,
+    revision: u64,
+    settings: Bytes,
+    create_ms: i64,
+    used_ms: i64,
+    hold: Hold,
+    /// The sequence that is handed out next, and the last message before it.
+    next: i64,
+    position: Position,
+    lost: u64,
+    leases: Leases,
+    retries: Retries,
+    letters: Letters,
+}
+
+impl Books {
+    pub(super) fn new(new: &New, moment: &Moment) -> Self {
+        let position = begin(new.start, moment);
+        Self {
+            generation: new.generation,
+            revision: 1,
+            settings: new.settings.clone(),
+            create_ms: moment.now_ms,
+            used_ms: moment.now_ms,
+            hold: new.hold,
+            next: position.sequence.saturating_add(1),
+            position,
+            lost: 0,
+            leases: Leases::default(),
+            retries: Retries::default(),
+            letters: Letters::default(),
+        }
+    }
+
+    /// Bytes of memory they hold, about.
+    pub(super) fn cost(&self) -> usize {
+        BOOKS_COST + self.settings.len() + self.leases.cost() + self.retries.cost() + self.letters.cost()
+    }
+
+    /// By how much changes may make dead letters grow: what has to fit, since all else is settled or is out anyway.
+    pub(super) fn growth(&self, changes: &[Change]) -> usize {
+        self.letters.growth(changes.iter().flat_map(|change| &change.dead))
+    }
+
+    /// By how much other settings make them grow.
+    pub(super) fn growth_of_settings(&self, settings: &Bytes) -> usize {
+        settings.len().saturating_sub(self.settings.len())
+    }
+
+    /// What is held of the log.
+    pub(super) fn held(&self) -> Held {
+        Held { from: self.lowest().map_or(self.next, |lowest| lowest.min(self.next)), hold: self.hold }
+    }
+
+    /// The lowest message that is out or waits.
+    fn lowest(&self) -> Option<i64> {
+        [self.leases.lowest(), self.retries.lowest()].into_iter().flatten().min()
+    }
+
+    pub(super) fn is_of(&self, generation: Generation) -> bool {
+        self.generation == generation
+    }
+
+    pub(super) fn is_revision(&self, revision: u64) -> bool {
+        self.revision == revision
+    }
+
+    fn state(&self, moment: &Moment) -> State {
+        State {
+            now_ms: moment.now_ms,
+            generation: self.generation,
+            revision: self.revision,
+            next: self.next,
+            out: self.leases.out(),
+            end: moment.end,
+            due_ms: self.retries.due_ms(),
+        }
+    }
+
+    /// See [`contract::Subscriptions::look`].
+    pub(super) fn look(&mut self, look: Look, moment: &Moment) -> contract::Books {
+        if look.used {
+            self.used_ms = moment.now_ms;
+        }
+        self.hold = look.hold.unwrap_or(self.hold);
+        let ahead = Some(self.next).filter(|next| *next <= moment.end.sequence);
+        let overdue = |(limit, grace)| self.leases.overdue(limit, grace, moment.now_ms);
+        contract::Books {
+            state: self.state(moment),
+            settings: self.settings.clone(),
+            create_ms: self.create_ms,
+            used_ms: self.used_ms,
+            position: self.position,
+            waiting: self.retries.len(),
+            dead: self.letters.len(),
+            unsent: self.letters.unsent(),
+            lost: self.lost,
+            oldest: self.lowest().into_iter().chain(ahead).min().filter(|_| look.oldest),
+            overdue: look.overdue.map(overdue).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn set(&mut self, revision: u64, settings: &Bytes) -> Set {
+        if !self.is_revision(revision) {
+            return Set::Differs;
+        }
+        self.revision += 1;
+        self.settings = settings.clone();
+        Set::Done
+    }
+
+    pub(super) fn seek(&mut self, to: Start, generation: Generation, hold: Hold, moment: &Moment) {
+        self.position = begin(to, moment);
+        self.next = self.position.sequence.saturating_add(1);
+        (self.generation, self.hold) = (generation, hold);
+        (self.leases, self.retries) = (Leases::default(), Retries::default());
+    }
+
+    pub(super) fn apply(&mut self, generation: Generation, changes: &[Change], moment: &Moment) -> Applied {
+        if !self.is_of(generation) {
+            return Applied::Over(self.generation);
+        }
+        let outcomes = changes.iter().map(|change| self.change(change, moment)).collect();
+        Applied::Done(self.state(moment), outcomes)
+    }
+
+    fn change(&mut self, change: &Change, moment: &Moment) -> Outcome {
+        if !self.is_as(change, moment) {
+            return Outcome::Differs;
+        }
+        let is_too_much = |added| added > 0 && self.leases.out().saturating_add(added) > change.most_out;
+        if u64::try_from(change.added()).is_ok_and(is_too_much) {
+            return Outcome::Full;
+        }
+        if let Some(claim) = change.claim {
+            (self.next, self.position) = (claim.to.sequence + 1, claim.to);
+        }
+        change.take.iter().for_each(|sequence| self.retries.take(*sequence));
+        change.blocks.iter().for_each(|block| self.leases.put(block.id, block.to.as_ref()));
+        change.wait.iter().for_each(|waiting| self.retries.wait(*waiting));
+        change.forget.iter().for_each(|sequence| self.retries.forget(*sequence));
+        for letter in &change.dead {
+            self.retries.forget(letter.sequence);
+            self.lost += self.letters.add(letter, moment.now_ms);
+        }
+        self.lost += change.lost;
+        Outcome::Done
+    }
+
+    /// Whether all is as a change takes it to be.
+    fn is_as(&self, change: &Change, moment: &Moment) -> bool {
+        change.not_before_ms <= moment.now_ms
+            && change.claim.is_none_or(|claim| self.is_next(&claim, moment))
+            && change.take.iter().all(|sequence| self.retries.is_due(*sequence, moment.now_ms))
+            && change.blocks.iter().all(|block| self.leases.get(&block.id) == block.from.as_ref())
+    }
+
+    fn is_next(&self, claim: &Claim, moment: &Moment) -> bool {
+        claim.from == self.next
+            && claim.to.sequence >= claim.from
+            && self.is_revision(claim.revision)
+            && claim.to.epoch.is_some()
+            && claim.to.epoch == moment.end.epoch
+            && claim.to.sequence <= moment.end.sequence
+    }
+
+    pub(super) fn blocks(&self, ids: &[BlockId]) -> Vec<Option<Block>> {
+        ids.iter().map(|id| self.leases.get(id).cloned()).collect()
+    }
+
+    pub(super) fn fates(&self, generation: Generation, messages: &[(Epoch, i64)], moment: &Moment) -> Vec<Fate> {
+        let out = self.leases.sequences();
+        let is_settled = |epoch: Epoch, sequence: i64| {
+            self.is_of(generation)
+                && Some(epoch) == moment.end.epoch
+                && sequence < self.next
+                && !out.contains(&sequence)
+                && !self.retries.has(sequence)
+                && !self.letters.has(epoch, sequence)
+                && (self.lost == 0 || moment.retains(epoch, sequence))
+        };
+        let fate = |(epoch, sequence): &(Epoch, i64)| match is_settled(*epoch, *sequence) {
+            true => Fate::Settled,
+            false => Fate::Open,
+        };
+        messages.iter().map(fate).collect()
+    }
+
+    pub(super) fn due(&self, generation: Generation, limit: usize, moment: &Moment) -> Vec<Due> {
+        if self.is_of(generation) { self.retries.due(limit, moment.now_ms) } else { Vec::new() }
+    }
+
+    pub(super) fn remembered(&self, sequences: &[i64]) -> Vec<Due> {
+        sequences.iter().map(|sequence| self.retries.remembered(*sequence)).collect()
+    }
+
+    pub(super) fn dead_letters(&self, after: Option<&LetterId>, limit: usize, bytes: usize) -> Vec<(LetterId, Letter)> {
+        self.letters.page(after, limit, bytes)
+    }
+
+    pub(super) fn outbox(&self, limit: usize, bytes: usize) -> Vec<(LetterId, Letter)> {
+        self.letters.outbox(limit, bytes)
+    }
+
+    pub(super) fn sent(&mut self, letters: &[LetterId]) {
+        letters.iter().for_each(|id| self.letters.sent(id));
+    }
+
+    /// See [`contract::Subscriptions::redrive`]. What is handed out by itself after a seek does not wait as well.
+    pub(super) fn redrive(&mut self, letters: &[LetterId], first: Duration, apart: Duration, moment: &Moment) -> usize {
+        let mut redriven = 0;
+        let mut due_ms = moment.now_ms.saturating_add(ms(first));
+        for id in letters {
+            let Some(letter) = self.letters.remove(id) else { continue };
+            redriven += 1;
+            let Letter { epoch, sequence, attempts, json, .. } = letter;
+            if sequence >= self.next && moment.retains(epoch, sequence) {
+                continue;
+            }
+            let redrives = attempts.redrives.saturating_add(1);
+            let attempts = Attempts { count: 0, first_ms: attempts.first_ms, redrives };
+            self.retries.wait_with(Waiting { sequence, due_ms, attempts }, json);
+            due_ms = due_ms.saturating_add(ms(apart));
+        }
+        redriven
+    }
+}
+
+/// The last message before the one that is handed out first.
+fn begin(start: Start, moment: &Moment) -> Position {
+    match start {
+        Start::End => moment.end,
+        Start::After(position) => position,
+    }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
