@@ -13,12 +13,14 @@
 --   log time (ms); bytes of its messages; max messages, bytes, age (ms); how long log and head live from now on (ms),
 --   '' where the call is not full; run messages, run bytes; each message's JSON. Answers Redis's clock (ms), or 0 where
 --   nothing was written.
---@ FORMAT_TEXT CLOCKS_APART_MS
+--@ FORMAT_TEXT FORMAT_UNHELD_TEXT CLOCKS_APART_MS
 local FIRST_MESSAGE = 15
 local call, ARGV = redis.call, ARGV
 local head_key, log_key, channel, log_lives = KEYS[1], KEYS[2], ARGV[1], ARGV[11]
-local head = redis.pcall('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r', 'v')
-if head[1] ~= ARGV[2] or head[2] ~= ARGV[4] or head[8] ~= FORMAT_TEXT then return 0 end
+local head = redis.pcall('HMGET', head_key, 'w', 's', 'b', 'oid', 'ob', 'ot', 'r', 'v', 'hd')
+local hold = head[9]
+local format = hold and FORMAT_TEXT or FORMAT_UNHELD_TEXT
+if head[1] ~= ARGV[2] or head[2] ~= ARGV[4] or head[8] ~= format then return 0 end
 local is_full_call = log_lives ~= ''
 if is_full_call and not string.find(call('INFO', 'replication'), 'master_replid:' .. (head[7] or '?'), 1, true) then
   return 0
@@ -67,12 +69,16 @@ if is_full then
   bytes = bytes_then
   --@ tools
   --@ trim
-  call('HSET', head_key, 'oid', oldest, 'ob', int(oldest_bytes), 'ot', int(oldest_time))
+  if oldest ~= head[4] then
+    call('HSET', head_key, 'oid', oldest, 'ob', int(oldest_bytes), 'ot', int(oldest_time))
+  end
 end
 call('HSET', head_key, 's', ARGV[5], 't', ARGV[6], 'b', string.format('%d', bytes_then), 'w', ARGV[3])
 if is_full_call then
+  local head_lives = ARGV[12]
+  --@ lives
   if is_kept then call('PEXPIRE', log_key, log_lives) end
-  call('PEXPIRE', head_key, ARGV[12])
+  call('PEXPIRE', head_key, head_lives)
 end
 for i = FIRST_MESSAGE, FIRST_MESSAGE + new - 1 do call('PUBLISH', channel, ARGV[i]) end
 return clock_ms

@@ -166,7 +166,7 @@ end
 if new == 0 then
   if epoch and is_lost then note_loss() end
   -- WAIT covers the writes of its own connection: give it one, so that the first receipts are covered as well.
-  if min_replicas > 0 and epoch then call('HSET', head_key, 'v', FORMAT) end
+  if min_replicas > 0 and epoch then call('HSET', head_key, 'v', own_format) end
   return answer(last)
 end
 

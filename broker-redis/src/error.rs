@@ -35,6 +35,8 @@ const NEWER_FORMAT: &str = "TIDINGS_FORMAT";
 const UNFIT_SERVER: &str = "TIDINGS_SERVER";
 /// Redis's error for a key of another type.
 const WRONG_TYPE: &str = "WRONGTYPE";
+/// How Redis 7.0 begins to say that a script's user lacks a right.
+const MAY_NOT: &str = "The user executing the script can't";
 
 /// It speaks an older protocol.
 pub(super) const NO_RESP3: &str = "this server is not supported: it lacks RESP3 (HELLO 3), which needs Redis 6.0";
@@ -74,17 +76,14 @@ impl Said {
         match (self.code.as_str(), self.detail.as_str()) {
             (NEWER_FORMAT, _) => NEWER.to_owned(),
             (NOT_OURS, detail) => match detail.split(' ').next() {
-                Some(what @ ("head" | "log" | "ids")) => format!("{DAMAGED} (its {what})"),
+                Some(what @ ("head" | "log" | "ids" | "subscription")) => format!("{DAMAGED} (its {what})"),
                 _ => DAMAGED.to_owned(),
             },
             (WRONG_TYPE, _) => format!("{DAMAGED} (a key of another type)"),
             (UNFIT_SERVER, detail) => format!("this server can't be worked with: {detail}"),
             // Redis, or the script, says what.
             ("NOPERM", detail) => format!("{NO_RIGHT} ({detail})"),
-            // Redis 7.0, of a command within a script.
-            ("ERR", detail) if detail.starts_with("The user executing the script can't") => {
-                format!("{NO_RIGHT} ({detail})")
-            }
+            ("ERR", detail) if detail.starts_with(MAY_NOT) => format!("{NO_RIGHT} ({detail})"),
             (code, detail) => match (refusal(code), self.unknown_command()) {
                 (Some(text), _) => text.to_owned(),
                 (None, Some(command)) => {
@@ -165,6 +164,17 @@ pub(super) fn of_reading(said: &Said) -> Error {
         true => Error::Channel(said.words()),
         false if said.code == OUT_OF_MEMORY => Error::OutOfMemory,
         false => Error::Unavailable(said.words()),
+    }
+}
+
+/// The error of a call of a subscription's script, which has read all its keys before it writes any: the types of keys
+/// and the rights to read are known by then. `None` for what any call may meet.
+pub(super) fn of_subscription(error: &RedisError) -> Option<Error> {
+    let said = first(error)?;
+    match said.code.as_str() {
+        WRONG_TYPE => Some(Error::Channel(said.words())),
+        "ERR" if said.detail.starts_with(MAY_NOT) => Some(Error::Unavailable(said.words())),
+        _ => None,
     }
 }
 

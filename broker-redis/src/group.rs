@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidings::{
     broker::{Error, Published},
     envelope,
-    limits::MESSAGE_BYTES,
+    limits::READ_MESSAGE_BYTES,
     message::Draft,
 };
 use tokio::{sync::oneshot, time::Instant};
@@ -30,8 +30,8 @@ impl Batch {
     /// One is larger than a message may be.
     pub(super) fn new(drafts: Vec<Draft>, min_replicas: u32) -> Result<(Self, oneshot::Receiver<Published>), Error> {
         let sizes: Vec<_> = drafts.iter().map(envelope::len).collect();
-        if let Some(bytes) = sizes.iter().find(|bytes| **bytes > MESSAGE_BYTES) {
-            return Err(Error::TooLarge { bytes: *bytes, limit: MESSAGE_BYTES });
+        if let Some(bytes) = sizes.iter().find(|bytes| **bytes > READ_MESSAGE_BYTES) {
+            return Err(Error::TooLarge { bytes: *bytes, limit: READ_MESSAGE_BYTES });
         }
         let bytes = sizes.iter().sum();
         let (reply, answer) = oneshot::channel();

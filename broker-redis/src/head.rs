@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_replica_and_a_newer_format_are_no_answer() {
         let replica = read(&fields(["slave", "1", "9", "0", "", "3", "1", ""]), true);
-        let newer = read(&fields(["master", "2", "9", "0", "", "3", "1", ""]), true);
+        let newer = read(&fields(["master", "3", "9", "0", "", "3", "1", ""]), true);
         assert!(matches!(replica, Err(Error::Unavailable(text)) if text.contains("replica")));
         assert!(matches!(newer, Err(Error::Channel(text)) if text.contains("newer")));
         assert!(matches!(read(&fields(["master", "1", "x", "0", "", "3", "1", ""]), true), Err(Error::Channel(_))));

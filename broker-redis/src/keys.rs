@@ -1,6 +1,9 @@
 //! The names of all keys on Redis. `{channel}` is a hash tag, so that a channel's keys share a slot of a cluster.
 
-use tidings::channel::{ChannelName, Pattern};
+use tidings::{
+    broker::subscriptions::Place,
+    channel::{ChannelName, Pattern},
+};
 
 /// Hexadecimal digits in the name of a probe's channel.
 const PROBE_ID: usize = 16;
@@ -82,12 +85,109 @@ impl Keys {
     pub(super) fn registry(&self) -> String {
         format!("{}:channels", self.prefix)
     }
+
+    /// A hash: the names of a channel's subscriptions, each with what it holds of the log.
+    pub(super) fn subscriptions(&self, channel: &ChannelName) -> String {
+        format!("{}:{{{channel}}}:subs", self.prefix)
+    }
+
+    /// A hash: the names of all subscriptions, each with the channel for which it is reserved. It shares a slot with
+    /// [`Keys::subscription_names`].
+    pub(super) fn subscription_index(&self) -> String {
+        format!("{}:{{subscriptions}}:index", self.prefix)
+    }
+
+    /// A sorted set: the same names, all with the score 0, which orders them by their bytes.
+    pub(super) fn subscription_names(&self) -> String {
+        format!("{}:{{subscriptions}}:names", self.prefix)
+    }
+
+    /// A hash: the books of a subscription.
+    pub(super) fn books(&self, place: &Place) -> String {
+        self.of_subscription("sub", place)
+    }
+
+    /// A hash: the blocks of what is out.
+    pub(super) fn blocks_out(&self, place: &Place) -> String {
+        self.of_subscription("sub-out", place)
+    }
+
+    /// A sorted set: the sequences that wait for a retry, by when they are due.
+    pub(super) fn waiting(&self, place: &Place) -> String {
+        self.of_subscription("sub-wait", place)
+    }
+
+    /// A sorted set: the same sequences in their order.
+    pub(super) fn waiting_order(&self, place: &Place) -> String {
+        self.of_subscription("sub-order", place)
+    }
+
+    /// A hash: the deliveries of sequences that were delivered before.
+    pub(super) fn attempts(&self, place: &Place) -> String {
+        self.of_subscription("sub-tries", place)
+    }
+
+    /// A hash: the JSON of sequences that were put back from the dead letters.
+    pub(super) fn kept(&self, place: &Place) -> String {
+        self.of_subscription("sub-kept", place)
+    }
+
+    /// A sorted set: the names of dead letters, by when they died.
+    pub(super) fn dead(&self, place: &Place) -> String {
+        self.of_subscription("sub-dead", place)
+    }
+
+    /// A hash: the dead letters themselves.
+    pub(super) fn letters(&self, place: &Place) -> String {
+        self.of_subscription("sub-letters", place)
+    }
+
+    /// A sorted set: the names of dead letters that are still to be published, by when they died.
+    pub(super) fn outbox(&self, place: &Place) -> String {
+        self.of_subscription("sub-outbox", place)
+    }
+
+    /// The kind comes before the name, which may have colons.
+    fn of_subscription(&self, kind: &str, Place { channel, name }: &Place) -> String {
+        format!("{}:{{{channel}}}:{kind}:{name}", self.prefix)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidings::channel::Names;
+    use tidings::{channel::Names, subscription::SubscriptionName};
+
+    #[test]
+    fn keys_of_a_subscription_differ_whatever_its_name() {
+        let names = Names::new("tidings", "").expect("names");
+        let place = |name| Place {
+            channel: names.parse("orders").expect("a channel"),
+            name: SubscriptionName::parse(name, &names).expect("a name"),
+        };
+        let keys = Keys::new("tidings");
+        let of = |place: &Place| {
+            [
+                keys.books(place),
+                keys.blocks_out(place),
+                keys.waiting(place),
+                keys.waiting_order(place),
+                keys.attempts(place),
+                keys.kept(place),
+                keys.dead(place),
+                keys.letters(place),
+                keys.outbox(place),
+            ]
+        };
+        assert_eq!(of(&place("mail"))[0], "tidings:{orders}:sub:mail");
+        assert_eq!(of(&place("mail"))[1], "tidings:{orders}:sub-out:mail");
+        let mut all = [of(&place("mail")), of(&place("out:mail"))].concat();
+        all.push(keys.subscriptions(&place("mail").channel));
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 19);
+        assert!(all.iter().all(|key| key.starts_with("tidings:{orders}:sub")));
+    }
 
     #[test]
     fn keys_of_a_channel_share_a_slot() {

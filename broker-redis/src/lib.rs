@@ -6,10 +6,19 @@
 //! |---|---|
 //! | channel `c` | one JSON object a message, as [`envelope`](tidings::envelope) writes it |
 //! | `tidings:{c}:log` | a Stream; an entry is a *run* of consecutive messages. Fields `t` (log time, ms), `b` (running count of bytes), and for each message an `m`, followed by an `r` (16-byte hash of what a plain program published) if it was adopted; the ID is `<last sequence>-<count>` |
-//! | `tidings:{c}:head` | a hash: `v` format, `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `l` losses that were found out late, or where an epoch began that fell off the list, `dw` `dt` `dp` `du` the deduplication window in force, when it was last used, the one before and until when that counts, `w` the name of the last call that wrote, `p` who wrote before it, `a` the last adopted message |
+//! | `tidings:{c}:head` | a hash: `v` format (2 where there is a hold), `e` epoch, `s` last sequence, `t` log time, `b` bytes, `r` replication id, `h` the last 16 epochs, `oid` `ob` `ot` the oldest run, `l` losses that were found out late, or where an epoch began that fell off the list, `dw` `dt` `dp` `du` the deduplication window in force, when it was last used, the one before and until when that counts, `w` the name of the last call that wrote, `p` who wrote before it, `a` the last adopted message, `hd` what subscriptions hold of the log: `<sequence>,<age, ms>,<bytes>` |
 //! | `tidings:{c}:ids:<n>` | a hash of the ids that clients gave in window `n`, with their receipts |
 //! | `tidings:{c}:lease` | a hash: which subscriber adopts what plain programs publish, and who asks to |
 //! | channel `tidings:{c}:adopted` | a notice of each adopted message: its hash, then its JSON |
+//! | `tidings:{c}:sub:<name>` | a hash, the books of a subscription: `v` format, `g` generation, `n` the next sequence, `pe` the epoch of the position before it, `o` how many are out, `r` revision, `set` settings, `c` `u` when it was created and used, `x` how many were lost, `db` bytes of dead letters |
+//! | `tidings:{c}:sub-out:<name>` | a hash of its blocks, each by its name: what is out |
+//! | `tidings:{c}:sub-wait:<name>` `tidings:{c}:sub-order:<name>` | two sorted sets of the sequences (16 digits) that wait for a retry: by when they are due (ms), and in their order |
+//! | `tidings:{c}:sub-tries:<name>` `tidings:{c}:sub-kept:<name>` | two hashes, by sequence: the deliveries, and the JSON of what was put back from the dead letters |
+//! | `tidings:{c}:sub-dead:<name>` `tidings:{c}:sub-letters:<name>` | the names of dead letters by when they died (ms), and a hash of the letters |
+//! | `tidings:{c}:sub-outbox:<name>` | the names of those of them that are still to be published, in the same way |
+//! | `tidings:{c}:subs` | a hash of the channel's subscriptions, each with what it holds of the log: `<sequence>,<age, ms>,<bytes>` |
+//! | `tidings:{subscriptions}:index` | a hash of all subscriptions' names, each with `<when it was reserved, ms>,<channel>` |
+//! | `tidings:{subscriptions}:names` | the same names in a sorted set, for their order |
 //! | `tidings:channels` | a sorted set of channel names by the time of their last publish |
 //! | `tidings:dataset` | a random name, given once: a flush ends it, a copy keeps it |
 //! | channel `tidings:probe:<id>` | the probe of one live connection, a number a second |
@@ -55,6 +64,7 @@ mod script;
 mod server;
 #[cfg(simulation)]
 pub mod simulation;
+mod subscriptions;
 mod url;
 mod wait;
 mod writing;
@@ -119,6 +129,7 @@ pub struct Redis {
     publisher: Arc<publish::Publisher>,
     reader: Arc<log::Reader>,
     adopter: Arc<adopt::Adopter>,
+    subscriptions: Arc<subscriptions::Subscriptions>,
     registry: Arc<registry::Registry>,
     live: Arc<live::Settings>,
     readiness: Arc<readiness::Readiness>,
@@ -168,11 +179,14 @@ impl Redis {
         });
         let (judge, state, until) = (Arc::clone(&readiness), connection.state(), closing.clone());
         tasks.spawn(async move { judge.keep(state, timeout + PROBE_GRACE, until).await });
+        let subscriptions =
+            subscriptions::Subscriptions::new(Arc::clone(&connection), keys.clone(), names.clone(), closing.clone());
         let live =
             live::Settings { server, keys, names, connection: Arc::clone(&connection), timeout, keeps_history, probed };
         Arc::new(Self {
             publisher: publish::Publisher::new(writing.clone()),
             adopter: Arc::new(adopt::Adopter::new(writing)),
+            subscriptions: Arc::new(subscriptions),
             registry,
             live: Arc::new(live),
             readiness,
@@ -228,6 +242,10 @@ impl Broker for Redis {
 
     fn adopter(&self) -> Option<Arc<dyn Adopter>> {
         Some(Arc::clone(&self.adopter) as _)
+    }
+
+    fn subscriptions(&self) -> Arc<dyn tidings::broker::Subscriptions> {
+        Arc::clone(&self.subscriptions) as _
     }
 
     fn state(&self) -> watch::Receiver<State> {

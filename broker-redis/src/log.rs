@@ -25,8 +25,8 @@ mod sweep;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use self::range::Range;
-pub(super) use self::sweep::Sweep;
-use self::{budget::Budget, names::NameIndex, plain::PlainPages, queries::Queries};
+use self::{budget::Budget, names::NameIndex, plain::PlainPages};
+pub(super) use self::{queries::Queries, sweep::Sweep};
 
 /// The reading side of the broker.
 pub(super) struct Reader {

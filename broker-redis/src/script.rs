@@ -9,7 +9,9 @@ use std::{fmt::Write as _, sync::OnceLock};
 use redis::{Cmd, RedisResult, Script as Hashed, Value};
 use tidings::{
     limits::{
-        HEAD_EPOCHS, HEAD_FORMAT, HEAD_WRITERS, HEARSAY_RUNS, OPTIMISTIC_CLOCKS_APART, READ_STEP_RUNS, TRIMMED_RUNS,
+        CHANNEL_SUBSCRIPTIONS, DEAD_AGE, DEAD_BYTES, DEAD_REMOVED, EXPIRE_MAX, HEAD_EPOCHS, HEAD_FORMAT, HEAD_LINGER,
+        HEAD_WRITERS, HEARSAY_RUNS, HOLD_MESSAGES_FACTOR, OPTIMISTIC_CLOCKS_APART, READ_STEP_RUNS, RESERVATION,
+        RESERVED, SUBSCRIPTIONS, TRIMMED_RUNS,
     },
     message::MAX_SEQUENCE,
 };
@@ -41,10 +43,33 @@ macro_rules! parts {
 }
 
 /// What `--@ name` is replaced with.
-const PARTS: [(&str, &str); 9] =
-    parts!("tools", "date", "begin", "number", "append", "write", "trim", "leave", "head_of");
+const PARTS: [(&str, &str); 19] = parts!(
+    "tools",
+    "date",
+    "begin",
+    "number",
+    "append",
+    "write",
+    "trim",
+    "lives",
+    "leave",
+    "head_of",
+    "subscription",
+    "channel_end",
+    "is_present",
+    "first_kept",
+    "start_of",
+    "remove_letters",
+    "hold_of",
+    "held_together",
+    "hold"
+);
+/// The format of a subscription's books.
+const SUBSCRIPTION_FORMAT: i64 = 1;
+/// The format of a head of which no subscription holds anything, which earlier versions know as well.
+const HEAD_FORMAT_UNHELD: i64 = 1;
 /// What `--@ NAME` is replaced with.
-const CONSTANTS: [(&str, &dyn std::fmt::Display); 9] = [
+const CONSTANTS: [(&str, &dyn std::fmt::Display); 22] = [
     ("FORMAT", &HEAD_FORMAT),
     ("FORMAT_TEXT", &Quoted(HEAD_FORMAT)),
     ("CLOCKS_APART_MS", &OPTIMISTIC_CLOCKS_APART.as_millis()),
@@ -54,6 +79,19 @@ const CONSTANTS: [(&str, &dyn std::fmt::Display); 9] = [
     ("HEARSAY_RUNS", &HEARSAY_RUNS),
     ("WRITERS", &HEAD_WRITERS),
     ("NO_END", &MAX_SEQUENCE),
+    ("FORMAT_UNHELD", &HEAD_FORMAT_UNHELD),
+    ("FORMAT_UNHELD_TEXT", &Quoted(HEAD_FORMAT_UNHELD)),
+    ("HEAD_HELD_MS", &EXPIRE_MAX.as_millis()),
+    ("HOLD_MESSAGES_FACTOR", &HOLD_MESSAGES_FACTOR),
+    ("HEAD_LINGER_MS", &HEAD_LINGER.as_millis()),
+    ("SUBSCRIPTION_FORMAT", &Quoted(SUBSCRIPTION_FORMAT)),
+    ("SUBSCRIPTIONS", &SUBSCRIPTIONS),
+    ("CHANNEL_SUBSCRIPTIONS", &CHANNEL_SUBSCRIPTIONS),
+    ("RESERVATION_MS", &RESERVATION.as_millis()),
+    ("RESERVED_MS", &RESERVED.as_millis()),
+    ("DEAD_AGE_MS", &DEAD_AGE.as_millis()),
+    ("DEAD_BYTES", &DEAD_BYTES),
+    ("DEAD_REMOVED", &DEAD_REMOVED),
 ];
 
 /// As Redis answers it.
@@ -77,10 +115,43 @@ pub(super) static SINCE: Script = script!("since");
 pub(super) static RECENT: Script = script!("recent");
 pub(super) static REGISTER: Script = script!("register");
 pub(super) static UNREGISTER: Script = script!("unregister");
+pub(super) static SUBSCRIPTION_APPLY: Script = script!("subscription_apply");
+pub(super) static SUBSCRIPTION_LOOK: Script = script!("subscription_look");
+pub(super) static SUBSCRIPTION_RENEW: Script = script!("subscription_renew");
+pub(super) static SUBSCRIPTION_CREATE: Script = script!("subscription_create");
+pub(super) static SUBSCRIPTION_SET: Script = script!("subscription_set");
+pub(super) static SUBSCRIPTION_DELETE: Script = script!("subscription_delete");
+pub(super) static SUBSCRIPTION_SEEK: Script = script!("subscription_seek");
+pub(super) static SUBSCRIPTION_FATES: Script = script!("subscription_fates");
+pub(super) static SUBSCRIPTION_DUE: Script = script!("subscription_due");
+pub(super) static SUBSCRIPTION_LETTERS: Script = script!("subscription_letters");
+pub(super) static SUBSCRIPTION_REDRIVE: Script = script!("subscription_redrive");
+pub(super) static SUBSCRIPTION_SENT: Script = script!("subscription_sent");
+pub(super) static SUBSCRIPTION_RESERVE: Script = script!("subscription_reserve");
+pub(super) static SUBSCRIPTION_RELEASE: Script = script!("subscription_release");
+pub(super) static SUBSCRIPTION_NAMES: Script = script!("subscription_names");
+/// The scripts of subscriptions. A server is given them at first, like the others; see [`load`].
+const OF_SUBSCRIPTIONS: [&Script; 15] = [
+    &SUBSCRIPTION_APPLY,
+    &SUBSCRIPTION_LOOK,
+    &SUBSCRIPTION_RENEW,
+    &SUBSCRIPTION_CREATE,
+    &SUBSCRIPTION_SET,
+    &SUBSCRIPTION_DELETE,
+    &SUBSCRIPTION_SEEK,
+    &SUBSCRIPTION_FATES,
+    &SUBSCRIPTION_DUE,
+    &SUBSCRIPTION_LETTERS,
+    &SUBSCRIPTION_REDRIVE,
+    &SUBSCRIPTION_SENT,
+    &SUBSCRIPTION_RESERVE,
+    &SUBSCRIPTION_RELEASE,
+    &SUBSCRIPTION_NAMES,
+];
 static CAPABLE: Script = script!("capable");
 /// The commands that the scripts use, beside INFO.
 const COMMANDS: &str = "TIME EXISTS GET SET HMGET HGET HSET HLEN HDEL PTTL PEXPIRE PUBLISH XADD XRANGE XREVRANGE XTRIM XINFO|STREAM ZADD \
-                        ZRANGE ZCARD ZSCORE ZREM";
+                        ZRANGE ZCARD ZSCORE ZREM ZCOUNT HVALS HGETALL HINCRBY HSTRLEN HEXISTS UNLINK";
 /// Those that a publisher's user must have, and whose absence the scripts do not name by themselves.
 const PUBLISHER_COMMANDS: &str = "TIME HMGET HGET HLEN PTTL XINFO|STREAM";
 /// The same of a subscriber's user, with what receives messages.
@@ -157,7 +228,8 @@ pub(super) fn is_missing(error: &redis::RedisError) -> bool {
 
 /// Gives a server all scripts.
 pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    for script in [&PUBLISH, &OPTIMISTIC, &REPORT, &ADOPT, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER] {
+    let scripts = [&PUBLISH, &OPTIMISTIC, &REPORT, &ADOPT, &HEAD, &READ, &SINCE, &REGISTER, &UNREGISTER];
+    for script in scripts.into_iter().chain(OF_SUBSCRIPTIONS) {
         script.load(connection).await?;
     }
     Ok(())
@@ -186,7 +258,7 @@ mod tests {
     use super::*;
     use crate::server::Steps;
 
-    const ALL: [(&str, &Script); 11] = [
+    const ALL: [(&str, &Script); 26] = [
         ("publish", &PUBLISH),
         ("optimistic", &OPTIMISTIC),
         ("report", &REPORT),
@@ -197,6 +269,21 @@ mod tests {
         ("recent", &RECENT),
         ("register", &REGISTER),
         ("unregister", &UNREGISTER),
+        ("subscription_apply", &SUBSCRIPTION_APPLY),
+        ("subscription_look", &SUBSCRIPTION_LOOK),
+        ("subscription_renew", &SUBSCRIPTION_RENEW),
+        ("subscription_create", &SUBSCRIPTION_CREATE),
+        ("subscription_set", &SUBSCRIPTION_SET),
+        ("subscription_delete", &SUBSCRIPTION_DELETE),
+        ("subscription_seek", &SUBSCRIPTION_SEEK),
+        ("subscription_fates", &SUBSCRIPTION_FATES),
+        ("subscription_due", &SUBSCRIPTION_DUE),
+        ("subscription_letters", &SUBSCRIPTION_LETTERS),
+        ("subscription_redrive", &SUBSCRIPTION_REDRIVE),
+        ("subscription_sent", &SUBSCRIPTION_SENT),
+        ("subscription_reserve", &SUBSCRIPTION_RESERVE),
+        ("subscription_release", &SUBSCRIPTION_RELEASE),
+        ("subscription_names", &SUBSCRIPTION_NAMES),
         ("capable", &CAPABLE),
     ];
 
@@ -270,7 +357,7 @@ mod tests {
     #[test]
     fn constants_are_those_of_the_limits() {
         let code = PUBLISH.code();
-        for line in ["local FORMAT = 1\n", "local EPOCHS = 16\n", "local HEARSAY_RUNS = 64\n", "local WRITERS = 16\n"] {
+        for line in ["local FORMAT = 2\n", "local EPOCHS = 16\n", "local HEARSAY_RUNS = 64\n", "local WRITERS = 16\n"] {
             assert!(code.contains(line), "{line}");
         }
         assert!(!code.contains("--@"));

@@ -126,6 +126,8 @@ impl<'a> Stage<'a> {
             names: self.names.clone(),
             broker_timeout: TIMEOUT,
             max_age: Duration::from_secs(86_400),
+            keeps_history: true,
+            hold_bytes: 256 << 20,
             capture: Vec::new(),
             server: Options {
                 keepalive_interval: second,

@@ -9,7 +9,7 @@
 --   saw the last as a push); max messages, bytes, age (ms); how long log and head live from now on (ms); run messages,
 --   run bytes; the name of the caller's last call ('' where it does not know which was carried out), and log time of
 --   the last message that it has a receipt for (ms, 0 where it is not known); then a script's own.
---@ FORMAT EPOCHS HEARSAY_RUNS WRITERS NO_END
+--@ FORMAT FORMAT_UNHELD EPOCHS HEARSAY_RUNS WRITERS NO_END
 local head_key, log_key = KEYS[1], KEYS[2]
 local channel, candidate, seen_epoch, seen, seen_from = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_messages, max_bytes, max_age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -18,7 +18,7 @@ local own_call, seen_time = ARGV[13], tonumber(ARGV[14])
 
 -- What is there. What is not ours is refused under a name of ours, which says that nothing was written.
 local function not_ours(what) return redis.error_reply('TIDINGS_CHANNEL ' .. what .. ' of ' .. channel) end
-local head = redis.pcall('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'l', 'dw', 'dt', 'dp', 'du', 'w', 'p')
+local head = redis.pcall('HMGET', head_key, 'v', 'e', 's', 't', 'b', 'r', 'h', 'oid', 'ob', 'ot', 'l', 'dw', 'dt', 'dp', 'du', 'w', 'p', 'hd')
 local version, epoch, last, time, bytes = head[1], head[2], tonumber(head[3]), tonumber(head[4]), tonumber(head[5])
 if head.err then
   if string.find(head.err, 'WRONGTYPE', 1, true) then return not_ours('head') end
@@ -55,6 +55,17 @@ if not epoch then
   if last and not (time and bytes) then return not_ours('log') end
   last, time, bytes = last or 0, time or 0, bytes or 0
 end
+-- What subscriptions hold. A head that is new does not know of those that were there before it, and all that is
+-- published from now on is ahead of them. Who may not see them publishes all the same.
+local hold = head[18]
+if not epoch then
+  local holds = redis.pcall('HVALS', string.sub(head_key, 1, -5) .. 'subs')
+  if holds.err then holds = {} end
+  --@ held_together
+  if held_from then hold = int(math.min(held_from, last + 1)) .. ',' .. int(held_age) .. ',' .. int(held_bytes) end
+end
+-- Earlier versions know of no holds, and must not trim what is held.
+local own_format = hold and FORMAT or FORMAT_UNHELD
 -- Log time: never below that of the last message.
 local clock = call('TIME')
 local now = math.max(clock[1] * 1000 + math.floor(clock[2] / 1000), time)
@@ -207,5 +218,5 @@ end
 -- Where nothing is written besides: an epoch without a message. Optimistic calls find another call's name.
 local function note_loss()
   begin_epoch()
-  call('HSET', head_key, 'v', FORMAT, 'e', epoch, 'r', replication, 'h', new_history, 'l', new_losses, 'w', candidate, 'p', new_writers)
+  call('HSET', head_key, 'v', own_format, 'e', epoch, 'r', replication, 'h', new_history, 'l', new_losses, 'w', candidate, 'p', new_writers)
 end

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use tidings::{
     broker::{LiveEvent, Topic, adopt::Raw},
     channel::Pattern,
-    limits::REGISTRY_RECENT_NAMES,
+    envelope::EnvelopeRef,
+    limits::{MESSAGE_BYTES, REGISTRY_RECENT_NAMES},
 };
 
 use super::{
@@ -266,10 +267,16 @@ fn not_understood() -> End {
 fn pushed(topic: &Topic, channel: Bytes, payload: Reply) -> LiveEvent {
     let topic = topic.clone();
     match payload {
+        Reply::Text(payload) if is_too_large(&payload) => LiveEvent::Oversized { topic, bytes: payload.len() },
         Reply::Text(payload) => LiveEvent::Push { topic, channel, payload },
         Reply::Oversized(bytes) => LiveEvent::Oversized { topic, bytes },
         _ => LiveEvent::Oversized { topic, bytes: 0 },
     }
+}
+
+/// Beyond what a message may have there is room for what the service adds to its own, and to no other.
+fn is_too_large(payload: &Bytes) -> bool {
+    payload.len() > MESSAGE_BYTES && EnvelopeRef::read(payload, 0).claim().is_none()
 }
 
 /// `None` for a notice that is none of ours.

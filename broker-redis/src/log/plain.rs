@@ -192,6 +192,6 @@ mod tests {
             let replication = replication.to_owned();
             assert_eq!(read(Answer { replication, ..answer(FIELDS, 3..=8) }, 2), None);
         }
-        assert!(answer(other(0, "2"), 3..=8).page(2, 2, true).is_err(), "a newer format");
+        assert!(answer(other(0, "3"), 3..=8).page(2, 2, true).is_err(), "a newer format");
     }
 }

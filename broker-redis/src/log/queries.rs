@@ -19,24 +19,24 @@ use crate::{
 
 /// What makes them.
 #[derive(Clone)]
-pub(super) struct Queries {
+pub(crate) struct Queries {
     connection: Arc<Connection>,
 }
 
 impl Queries {
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
         Self { connection }
     }
 
     /// Sends calls together, and returns all their answers.
-    pub(super) async fn all(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<Value>, Error> {
+    pub(crate) async fn all(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<Value>, Error> {
         let answers = self.each(pipeline, scripts).await?;
         answers.into_iter().map(|answer| answer.map_err(|error| self.failed(&error))).collect()
     }
 
     /// Sends calls together and answers what each got, where the pipeline says that errors are to be reported one by
     /// one.
-    pub(super) async fn each(
+    pub(crate) async fn each(
         &self,
         pipeline: &Pipeline,
         scripts: &[&Script],
@@ -50,7 +50,7 @@ impl Queries {
     }
 
     /// The answer about one channel, or an error of the channel or of the server.
-    pub(super) fn of_channel(&self, answer: RedisResult<Value>) -> Result<Value, Error> {
+    pub(crate) fn of_channel(&self, answer: RedisResult<Value>) -> Result<Value, Error> {
         answer.map_err(|error| match error::first(&error).map(|said| error::of_reading(&said)) {
             Some(error @ Error::Channel(_)) => error,
             _ => self.failed(&error),

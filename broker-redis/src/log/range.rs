@@ -258,7 +258,7 @@ mod tests {
             b"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nm\r\n$1\r\nxyz".to_vec(),
             b"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nm\r\n$1xyz\r\n".to_vec(),
             b"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nm\r\n$\r\n\r\n".to_vec(),
-            b"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nm\r\n$1048577\r\n".to_vec(),
+            b"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nm\r\n$1056769\r\n".to_vec(),
             b"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nm\r\n$99999999999999999999999\r\n".to_vec(),
             odd("1", &[b"m", b"x"]),
             odd("1-1", &[b"m", b"x", b"m", b"y"]),

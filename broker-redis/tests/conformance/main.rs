@@ -1,6 +1,6 @@
 //! One suite that holds both brokers to the same meaning: the embedded one, and Redis with a server of its own for each
 //! test, once without users and TLS and once over TLS with the users of `docs/security.md`. The code in these
-//! modules knows only [`Broker`](tidings::broker::Broker).
+//! modules knows only [`Broker`](tidings::broker::Broker) and [`Subscriptions`](tidings::broker::Subscriptions).
 
 use fixture::Fixture;
 
@@ -10,6 +10,7 @@ mod live;
 mod log;
 mod publish;
 mod rights;
+mod subscriptions;
 mod trim;
 mod twins;
 
@@ -74,4 +75,41 @@ conformance! {
         an_ended_subscription_brings_nothing_more,
         connections_do_not_share_their_pushes,
         dropping_the_commands_ends_the_events;
+    subscriptions:
+        a_subscription_begins_where_it_is_asked_to,
+        names_are_unique_over_all_channels,
+        a_channel_has_no_more_subscriptions_than_it_may,
+        settings_are_replaced_by_revision,
+        a_look_says_when_it_was_used,
+        a_seek_ends_all_leases_and_keeps_letters,
+        a_deleted_subscription_leaves_nothing,
+        a_claim_takes_only_what_is_next,
+        two_claims_of_the_same_messages_do_not_both_succeed,
+        a_claim_beyond_the_end_is_refused,
+        a_claim_under_old_settings_is_refused,
+        changes_of_a_call_are_carried_out_each_for_itself,
+        not_before_its_time,
+        a_block_that_differs_is_not_replaced,
+        no_more_is_out_than_may_be,
+        what_differs_is_not_called_full,
+        overdue_blocks_are_found_by_anyone,
+        what_waits_is_due_in_its_order_and_taken_once,
+        what_is_not_due_is_not_taken,
+        attempts_are_remembered_while_it_waits,
+        json_is_kept_until_settled,
+        dead_letters_are_listed_oldest_first_page_by_page,
+        a_redriven_message_has_its_json,
+        a_redrive_that_is_repeated_does_nothing_twice,
+        what_is_handed_out_again_anyway_does_not_wait_as_well,
+        a_letter_is_in_the_outbox_until_it_is_sent,
+        the_outbox_comes_oldest_first_in_pieces,
+        what_is_put_back_leaves_the_outbox,
+        what_outgrows_the_outbox_is_lost,
+        a_late_ack_is_settled_where_its_message_is,
+        what_was_lost_makes_old_acks_uncertain,
+        the_backlog_is_exact,
+        what_is_not_settled_is_not_trimmed,
+        beyond_its_messages_nothing_is_held,
+        the_bytes_of_a_hold_are_kept_and_no_more,
+        what_is_not_settled_outlives_the_histories_age;
 }

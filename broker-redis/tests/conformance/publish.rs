@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tidings::{
     broker::{Error, Receipt},
     envelope::{self, Claim},
-    limits::{BATCH_MESSAGES, MESSAGE_BYTES},
+    limits::{BATCH_MESSAGES, READ_MESSAGE_BYTES},
     message::{Draft, Payload},
 };
 
@@ -69,9 +69,9 @@ pub(crate) async fn calls_take_effect_in_the_order_they_are_made(fixture: &Fixtu
 pub(crate) async fn a_batch_lands_together_or_not_at_all(fixture: &Fixture) {
     let broker = fixture.broker(KEEP_ALL).await;
     let channel = name("orders");
-    let spoiled = vec![text("a"), text(&"x".repeat(MESSAGE_BYTES)), text("b")];
+    let spoiled = vec![text("a"), text(&"x".repeat(READ_MESSAGE_BYTES)), text("b")];
     let refused = broker.publish(&channel, spoiled.clone(), 0).await;
-    assert!(matches!(refused, Err(Error::TooLarge { limit: MESSAGE_BYTES, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::TooLarge { limit: READ_MESSAGE_BYTES, .. })), "{refused:?}");
     assert_eq!(head(&broker, &channel).await, None);
 
     let whole: Vec<_> = (0..BATCH_MESSAGES).map(|i| text(&i.to_string())).collect();
@@ -89,12 +89,12 @@ pub(crate) async fn the_largest_message_passes_and_a_larger_one_does_not(fixture
     let broker = fixture.broker(KEEP_ALL).await;
     let channel = name("orders");
     let frame = envelope::encode(&text("")).len();
-    let receipt = publish(&broker, &channel, vec![text(&"x".repeat(MESSAGE_BYTES - frame))]).await[0];
+    let receipt = publish(&broker, &channel, vec![text(&"x".repeat(READ_MESSAGE_BYTES - frame))]).await[0];
     assert_eq!(receipt.sequence, 1);
-    let larger = broker.publish(&channel, vec![text(&"x".repeat(MESSAGE_BYTES - frame + 1))], 0).await;
-    assert_eq!(larger, Err(Error::TooLarge { bytes: MESSAGE_BYTES + 1, limit: MESSAGE_BYTES }));
+    let larger = broker.publish(&channel, vec![text(&"x".repeat(READ_MESSAGE_BYTES - frame + 1))], 0).await;
+    assert_eq!(larger, Err(Error::TooLarge { bytes: READ_MESSAGE_BYTES + 1, limit: READ_MESSAGE_BYTES }));
     // Sizes are those of the JSON: quotes count twice.
-    broker.publish(&channel, vec![text(&"\"".repeat(MESSAGE_BYTES / 2))], 0).await.expect_err("too large");
+    broker.publish(&channel, vec![text(&"\"".repeat(READ_MESSAGE_BYTES / 2))], 0).await.expect_err("too large");
     assert_eq!(read_all(&broker, &channel).await.len(), 1);
 }
 

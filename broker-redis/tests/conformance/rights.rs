@@ -64,6 +64,7 @@ async fn users_may_do_what_their_service_does_and_nothing_else() {
             CAPTURING,
             &[
                 "PUBLISH tidings:{orders}:adopted x",
+                "PUBLISH dead-letter.mail x",
                 "XADD tidings:{orders}:log * m x",
                 "ZADD tidings:channels 1 orders",
             ],
@@ -145,11 +146,13 @@ async fn work(publisher: &Shared, subscriber: &Shared) -> Option<String> {
 }
 
 /// What is done now and then, or keeps idle connections: who lacks one of these works on. Without `SET` the data set
-/// has no name, so a flush of a channel that is long expired looks like any other.
-const TIDIES: [(&str, &str); 7] = [
+/// has no name, so a flush of a channel that is long expired looks like any other. Without `HVALS` what subscriptions
+/// hold of a channel that is new is held only when one of them is used.
+const TIDIES: [(&str, &str); 8] = [
     (PUBLISHER, "+ping"),
     (PUBLISHER, "+set"),
     (PUBLISHER, "+exists"),
+    (PUBLISHER, "+hvals"),
     (PUBLISHER, "+zrange"),
     (PUBLISHER, "+zscore"),
     (PUBLISHER, "+zrem"),
@@ -184,6 +187,23 @@ async fn a_right_that_is_missing_is_named() {
     }
     assert!(wrong.is_empty() && checked > 25, "{checked} are named, but not: {wrong:#?}");
     drop(replica);
+}
+
+#[tokio::test]
+async fn the_user_for_subscriptions_publishes_dead_letters() {
+    let rights = Rights::new();
+    let broker = rights.broker(CAPTURING, Role::Subscriber, KEEP_ALL);
+    within(broker.state().wait_for(|state| *state == State::Up), "it is up").await.expect("the broker lives");
+    let mut letter = text("dead");
+    letter.dedup = Some(DedupKey::new(Sender::Unasked, letter.id));
+    for is_repeat in [false, true] {
+        let published = broker.publish(&name("dead-letter.mail"), vec![letter.clone()], 0);
+        let receipts = within(published, "an answer").await.expect("published");
+        assert_eq!((receipts[0].sequence, receipts[0].duplicate), (1, is_repeat));
+    }
+    let refused = within(broker.publish(&name("orders"), vec![letter], 0), "an answer").await;
+    assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("PUBLISH")), "{refused:?}");
+    broker.close().await;
 }
 
 #[tokio::test]

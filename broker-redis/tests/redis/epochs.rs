@@ -164,7 +164,7 @@ async fn a_newer_format_is_left_alone() {
     let server = RedisServer::start();
     let broker = broker(&server).await;
     publish(&broker, &name("orders"), texts(1)).await;
-    server.command(&["HSET", HEAD, "v", "2"]);
+    server.command(&["HSET", HEAD, "v", "3"]);
     let refused = broker.publish(&name("orders"), texts(1), 0).await;
     assert!(matches!(&refused, Err(Error::Channel(text)) if text.contains("newer")), "{refused:?}");
     assert_eq!(server.command(&["XLEN", LOG]), ":1");

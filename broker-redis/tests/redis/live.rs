@@ -192,7 +192,7 @@ async fn a_head_that_cannot_be_read_is_reported_and_hurts_no_other() {
     let broker = broker(&server).await;
     publish(&broker, &name("newer"), texts(1)).await;
     publish(&broker, &name("good"), texts(1)).await;
-    server.command(&["HSET", "tidings:{newer}:head", "v", "2"]);
+    server.command(&["HSET", "tidings:{newer}:head", "v", "3"]);
     server.command(&["SET", "tidings:{odd}:head", "no hash"]);
     let mut live = Live::open(&broker);
     for (channel, words) in [("newer", "newer version"), ("odd", "not written by Tidings")] {

@@ -19,4 +19,5 @@ mod refusals;
 mod registry;
 mod replicas;
 mod sign_in;
+mod subscriptions;
 mod tls;

@@ -14,7 +14,7 @@ async fn a_redis_that_refuses_adopts_nothing() {
     server.command(&["CONFIG", "SET", "maxmemory", "1"]);
     assert_eq!(replica.adopt(adopted, raws(1)).await, Err(Error::OutOfMemory));
     server.command(&["CONFIG", "SET", "maxmemory", "0"]);
-    server.command(&["HSET", HEAD, "v", "2"]);
+    server.command(&["HSET", HEAD, "v", "3"]);
     let refused = replica.adopt(adopted, raws(1)).await;
     assert!(matches!(&refused, Err(Error::Channel(text)) if text.contains("newer")), "{refused:?}");
     assert_eq!(server.command(&["XLEN", LOG]), ":2");

@@ -1,0 +1,29 @@
+#!lua
+-- Notes that a subscription is in use, and renews what it holds of the log.
+--
+-- ARGV, after those of `subscription.lua`: the name; 1 where it is in use; the age to which it holds the log (ms), ''
+-- to hold no more than before, and the bytes. Answers 1, or 0 where there are no books.
+--@ subscription
+--@ hold_of
+
+if not is_there then return 0 end
+local name, is_used, hold_age, hold_bytes = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]
+if not (redis.acl_check_cmd('HSET', books_key, 'u', '') and may_hold) then
+  return redis.error_reply(
+    'NOPERM this Redis user lacks HSET, HDEL, HVALS or PEXPIRE for subscriptions of this channel')
+end
+if is_used then call('HSET', books_key, 'u', int(now)) end
+if hold_age ~= '' then
+  -- What is before the first message of all blocks is settled: their bits matter little here.
+  local lowest = next
+  local waiting = call('ZRANGE', order_key, 0, 0, 'WITHSCORES')[2]
+  if waiting then lowest = math.min(lowest, tonumber(waiting)) end
+  for _, block in ipairs(call('HVALS', out_key)) do
+    local first = tonumber(string.sub(block, 15, 30))
+    if not first then return damaged('subscription') end
+    if first < lowest then lowest = first end
+  end
+  call('HSET', subs_key, name, int(lowest) .. ',' .. hold_age .. ',' .. hold_bytes)
+  --@ hold
+end
+return 1

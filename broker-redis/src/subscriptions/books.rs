@@ -1,0 +1,81 @@
+//! Looking into a subscription's books.
+
+use redis::Cmd;
+use tidings::{
+    broker::{
+        Error,
+        subscriptions::{Books, Look, Place, State},
+    },
+    message::Position,
+    subscription::{Block, BlockId},
+};
+
+use super::{
+    answer::{Fields, not_understood},
+    calls::Calls,
+    creation::{ms, write_hold},
+};
+use crate::script;
+
+/// The call that notes that it is in use, and what it holds.
+pub(super) fn write_renewal(calls: &Calls, place: &Place, look: &Look) -> Cmd {
+    let mut call = calls.of(&script::SUBSCRIPTION_RENEW, place);
+    call.arg(place.name.as_str()).arg(u8::from(look.used));
+    match &look.hold {
+        Some(hold) => write_hold(&mut call, hold),
+        None => {
+            call.arg("").arg("");
+        }
+    }
+    call
+}
+
+pub(super) fn write_look(calls: &Calls, place: &Place, look: &Look) -> Cmd {
+    let mut call = calls.of(&script::SUBSCRIPTION_LOOK, place);
+    call.arg(u8::from(look.oldest));
+    match look.overdue {
+        Some((limit, grace)) => call.arg(limit).arg(ms(grace)),
+        None => call.arg("").arg(""),
+    };
+    call
+}
+
+/// Reads what `subscription_look.lua` answers.
+pub(super) fn read_books(mut fields: Fields) -> Result<Option<Books>, Error> {
+    if fields.len() == 0 {
+        return Ok(None);
+    }
+    let state = read_state(&mut fields)?;
+    let mut books = Books {
+        state,
+        settings: fields.bytes()?,
+        create_ms: fields.parse()?,
+        used_ms: fields.parse()?,
+        position: Position { epoch: fields.parse_some()?, sequence: state.next - 1 },
+        waiting: fields.parse()?,
+        dead: fields.parse()?,
+        unsent: fields.parse()?,
+        lost: fields.parse()?,
+        oldest: fields.parse_some()?,
+        overdue: Vec::with_capacity(fields.len() / 2),
+    };
+    while fields.len() > 0 {
+        let (id, block) = (fields.text()?, fields.bytes()?);
+        let read = BlockId::parse(&id).zip(Block::from_bytes(&block));
+        books.overdue.push(read.ok_or_else(not_understood)?);
+    }
+    Ok(Some(books))
+}
+
+/// What all answers begin with.
+pub(super) fn read_state(fields: &mut Fields) -> Result<State, Error> {
+    Ok(State {
+        now_ms: fields.clock_ms()?,
+        generation: fields.parse()?,
+        revision: fields.parse()?,
+        next: fields.parse().and_then(|next: i64| if next >= 1 { Ok(next) } else { Err(not_understood()) })?,
+        out: fields.parse()?,
+        end: fields.position()?,
+        due_ms: fields.parse_some()?,
+    })
+}
