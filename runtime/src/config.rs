@@ -36,6 +36,7 @@ pub use auth::{AuthFlags, KeySet};
 pub use broker::Choice;
 pub use listen::{listen, listen_address};
 pub use logs::Logs;
+pub use parse::bytes;
 pub use quotas::QuotaFlags;
 pub use redis::RedisFlags;
 pub use tls::TlsFlags;

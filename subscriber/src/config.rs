@@ -39,6 +39,9 @@ pub struct Serve {
     /// What is captured.
     #[command(flatten)]
     pub capture: Capture,
+    /// What subscriptions keep.
+    #[command(flatten)]
+    pub subscriptions: Subscriptions,
     /// What both services have.
     #[command(flatten)]
     pub common: Common,
@@ -79,6 +82,18 @@ impl Capture {
     }
 }
 
+/// What durable subscriptions keep of a log.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "History")]
+pub struct Subscriptions {
+    /// How many bytes a channel's log may have while a durable subscription keeps messages that are not acknowledged,
+    /// beyond the history's own limits. What goes beyond it is reported to the subscription as lost. Give all
+    /// subscribers the same
+    #[arg(long, env = "TIDINGS_HOLD_MAX_BYTES", value_name = "SIZE", default_value = "256MiB",
+        value_parser = tidings_runtime::config::bytes(1 << 20, 1 << 40))]
+    pub hold_max_bytes: u64,
+}
+
 /// Which subscriber to ask, and for how long.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
@@ -108,6 +123,9 @@ impl Serve {
         let names = self.common.names()?;
         let server = self.common.open()?;
         let capture = self.capture.topics(&names)?;
-        Ok(Settings { names, broker_timeout: self.common.redis_timeout, max_age, capture, server })
+        let keeps_history = self.common.history.max_messages > 0;
+        let hold_bytes = self.subscriptions.hold_max_bytes;
+        let broker_timeout = self.common.redis_timeout;
+        Ok(Settings { names, broker_timeout, max_age, keeps_history, hold_bytes, capture, server })
     }
 }

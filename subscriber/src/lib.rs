@@ -18,6 +18,7 @@ mod pages;
 mod request;
 mod service;
 mod stream;
+mod work;
 
 pub mod config;
 #[cfg(any(test, fuzzing))]
@@ -49,6 +50,10 @@ pub struct Settings {
     pub broker_timeout: Duration,
     /// How long the broker keeps messages.
     pub max_age: Duration,
+    /// Whether the broker keeps any history, from which subscriptions deliver.
+    pub keeps_history: bool,
+    /// How many bytes of a log a subscription may hold.
+    pub hold_bytes: u64,
     /// The channels and patterns on which what plain programs publish is taken into the log.
     pub capture: Vec<Topic>,
     /// How to serve.
@@ -63,8 +68,13 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), tidings_transport::Error> {
     let (state, options) = (broker.live_state(), settings.server.clone());
-    let Assembled { service, hub, adopting } = Assembled::new(broker, settings);
-    let services = Services::new(state).with_methods(service.methods()).with(service.into_server());
+    let Assembled { service, work, desk, hub, adopting } = Assembled::new(broker, settings);
+    let services = Services::new(state)
+        .with_methods(service.methods())
+        .with(service.into_server())
+        .with_methods(work.methods())
+        .with(work.into_server());
+    desk.start_expiring();
     let finish_timeout = limits::CAPTURE_FINISH_TIMEOUT.min(options.shutdown_timeout);
     // Another replica takes over at once, not only when the last call here has ended.
     let handing_over = async {
@@ -75,6 +85,8 @@ pub async fn serve(
     };
     let serving = tidings_transport::serve(listener, services, options, shutdown.clone());
     let (served, ()) = tokio::join!(serving, handing_over);
+    // No call is left.
+    desk.close().await;
     hub.close().await;
     served
 }
@@ -82,6 +94,8 @@ pub async fn serve(
 /// The service, and its tasks, before anything is listened to.
 struct Assembled {
     service: Service,
+    work: work::Service,
+    desk: Arc<work::Desk>,
     hub: Arc<hub::Hub>,
     adopting: Option<Adopting>,
 }
@@ -109,7 +123,14 @@ impl Assembled {
             lifetime_ms: stream::lifetime_ms(settings.max_age),
             wide: Arc::new(Semaphore::new(limits::WIDE_OPENINGS)),
         };
+        let desk = work::Desk::new(work::Given {
+            source: source.clone(),
+            names: Arc::clone(&names),
+            hold_bytes: settings.hold_bytes,
+            keeps_history: settings.keeps_history,
+        });
+        let work = work::Service::new(Arc::clone(&desk));
         let service = Service::new(Arc::new(operation::Subscriber { broker, hub: Arc::clone(&hub), names, source }));
-        Self { service, hub, adopting }
+        Self { service, work, desk, hub, adopting }
     }
 }

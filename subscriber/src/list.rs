@@ -74,7 +74,8 @@ pub(crate) async fn page(broker: &dyn Broker, query: &Query<'_>) -> Result<pb::L
     }
 }
 
-fn message(channel: &ChannelName, stored: &Stored, head: Option<&Head>) -> (pb::Message, Position) {
+/// A message of the log, and its position.
+pub(crate) fn message(channel: &ChannelName, stored: &Stored, head: Option<&Head>) -> (pb::Message, Position) {
     let envelope = envelope::decode(&stored.json, 0);
     let epoch = envelope.claim.map(|claim| claim.epoch).or_else(|| head?.epoch_at(stored.sequence));
     let position = Position { epoch, sequence: stored.sequence };

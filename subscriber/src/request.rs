@@ -131,7 +131,7 @@ fn start(request: &pb::StreamMessagesRequest, topic: &Topic, names: &Names) -> R
 }
 
 /// The first whole millisecond that is not before the time; messages carry whole milliseconds.
-fn since_ms(since: &prost_types::Timestamp) -> Result<i64, Status> {
+pub(crate) fn since_ms(since: &prost_types::Timestamp) -> Result<i64, Status> {
     let invalid = || status::invalid("since", "it is no time between the years 1 and 9999");
     // The bounds of google.protobuf.Timestamp.
     let in_range = (-62_135_596_800..=253_402_300_799).contains(&since.seconds);

@@ -29,6 +29,11 @@ pub enum Permission {
     Publish,
     /// To be signed in; what is read needs the right to subscribe.
     Subscribe,
+    /// To be signed in; a subscription whose messages are taken or settled needs the right to consume on its name.
+    Consume,
+    /// To be signed in; a subscription that is created, changed, moved, deleted or redriven, or whose dead letters are
+    /// listed, needs the right to manage on its name.
+    Manage,
     /// Nothing, unless the server is set otherwise: health and reflection, which say nothing of channels.
     Open,
 }
@@ -38,6 +43,7 @@ impl Permission {
         match self {
             Self::Publish => Call::Publish,
             Self::Subscribe | Self::Open => Call::Read,
+            Self::Consume | Self::Manage => Call::Consume,
         }
     }
 }
@@ -126,7 +132,7 @@ impl Method {
     pub(super) fn request_bytes(&self) -> usize {
         match self.permission {
             Permission::Open => OPEN_BODY_BYTES,
-            Permission::Publish | Permission::Subscribe => DECODE_BYTES,
+            Permission::Publish | Permission::Subscribe | Permission::Consume | Permission::Manage => DECODE_BYTES,
         }
     }
 
@@ -205,10 +211,11 @@ const OF_EVERY_SERVER: [Method; 4] = [
     ),
 ];
 
-/// Both services, with what people start to have them.
-const SERVICES: [(&str, &str); 2] = [
+/// All services, with what people start to have them.
+const SERVICES: [(&str, &str); 3] = [
     ("tidings.v1.PublisherService", "tidings-publisher (port 3000 by default)"),
     ("tidings.v1.SubscriberService", "tidings-subscriber (port 3001 by default)"),
+    ("tidings.v1.SubscriptionService", "tidings-subscriber (port 3001 by default)"),
 ];
 
 #[cfg(test)]
@@ -216,6 +223,20 @@ mod tests {
     use tidings_testing::contract;
 
     use super::*;
+
+    #[test]
+    fn a_permission_decides_what_a_failure_says_and_how_much_may_be_sent() {
+        for (permission, call, bytes) in [
+            (Permission::Publish, Call::Publish, DECODE_BYTES),
+            (Permission::Subscribe, Call::Read, DECODE_BYTES),
+            (Permission::Consume, Call::Consume, DECODE_BYTES),
+            (Permission::Manage, Call::Consume, DECODE_BYTES),
+            (Permission::Open, Call::Read, OPEN_BODY_BYTES),
+        ] {
+            let method = Method::foreign("/a.B/C", Shape::Unary, permission);
+            assert_eq!((method.call(), method.request_bytes()), (call, bytes), "{permission:?}");
+        }
+    }
 
     #[test]
     fn every_method_of_every_server_has_its_line() {

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tidings::{
     broker::{
         Broker, DataSetNow, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published, Receipt, State,
+        Subscriptions,
     },
     channel::{ChannelName, Names, Pattern},
     message::{Draft, Epoch, Payload},
@@ -121,6 +122,10 @@ impl Broker for Fake {
 
     fn live(&self) -> (LiveControl, LiveEvents) {
         unreachable!("a publisher follows nothing")
+    }
+
+    fn subscriptions(&self) -> Arc<dyn Subscriptions> {
+        unreachable!("a publisher keeps no books")
     }
 
     fn state(&self) -> watch::Receiver<State> {

@@ -50,9 +50,9 @@ pub struct AuthFlags {
     /// The audience: the `aud` claim that each token must have [default: none]
     #[arg(long, env = "TIDINGS_AUTH_AUDIENCE", value_name = "TEXT", requires = "auth_keys")]
     pub auth_audience: Option<String>,
-    /// A file that says who may publish and subscribe where (docs/security.md). Without it a token's own claims
-    /// `publish`, `subscribe` and `manage` do; and where callers have certificates alone, each may do everything. Read
-    /// again when it changes [default: none]
+    /// A file that says who may do what with which channels and subscriptions (docs/security.md). Without it a token's
+    /// own claims `publish`, `subscribe`, `consume` and `manage` do; and where callers have certificates alone, each
+    /// may do everything. Read again when it changes [default: none]
     #[arg(long, env = "TIDINGS_AUTH_POLICY", value_name = "FILE", requires = "signing_in")]
     pub auth_policy: Option<PathBuf>,
     /// The claim of a token that names the groups of its subject, which a policy gives roles

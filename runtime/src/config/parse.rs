@@ -23,7 +23,7 @@ pub(super) fn duration(
 }
 
 /// Reads a number of bytes such as `64MiB`.
-pub(super) fn bytes(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
+pub fn bytes(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
     move |text| {
         let size: ByteSize =
             text.parse().map_err(|_| "write a number and a unit, such as 512KiB, 64MiB or 2GiB".to_owned())?;

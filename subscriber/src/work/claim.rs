@@ -1,0 +1,271 @@
+//! What is handed out next: messages ahead, and those that are due for a retry, planned as changes of the books.
+//!
+//! Credit is taken when a message is planned, and given back where its change is not carried out.
+
+use bytes::Bytes;
+use tidings::{
+    broker::subscriptions::{BlockChange, Change, Claim, Due, State},
+    limits::{CLAIM_MESSAGES, UNSENT},
+    message::Position,
+    pb,
+    subscription::{Attempts, Block, BlockId, Token},
+};
+
+use super::{
+    ahead::{Ahead, Item},
+    clock::ms,
+    consumers::Consumers,
+    contents::Found,
+    delivery::Arrived,
+    settings::Settings,
+    settle::{letter, lost_one},
+};
+
+/// A change that hands messages out.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) change: Change,
+    pub(super) out: Vec<Planned>,
+    /// What is lost with it, to be reported once.
+    pub(super) lost: Vec<pb::LostMessages>,
+}
+
+/// A message for a consumer.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) consumer: u64,
+    pub(super) message: Arrived,
+    /// Deliveries before.
+    pub(super) attempts: Attempts,
+    pub(super) json: Option<Bytes>,
+}
+
+/// Names blocks: each once.
+#[derive(Debug)]
+pub(super) struct BlockIds {
+    token: Token,
+    numbered: u64,
+}
+
+impl BlockIds {
+    pub(super) fn new() -> Self {
+        Self { token: Token::random(), numbered: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> BlockId {
+        self.numbered += 1;
+        BlockId { token: self.token, number: self.numbered, own: 0 }
+    }
+}
+
+/// What plans are made by.
+pub(super) struct Terms<'a> {
+    pub(super) settings: &'a Settings,
+    /// The broker's clock.
+    pub(super) now_ms: i64,
+    pub(super) ids: &'a mut BlockIds,
+    pub(super) consumers: &'a mut Consumers,
+}
+
+impl Plan {
+    /// Gives back the credit that it took.
+    pub(super) fn abandon(&self, consumers: &mut Consumers) {
+        for planned in &self.out {
+            consumers.give_back(planned.consumer, planned.message.message.len());
+        }
+    }
+
+    /// The block in which its messages are out.
+    pub(super) fn block(&self) -> Option<(BlockId, &Block)> {
+        let change = self.change.blocks.first()?;
+        Some((change.id, change.to.as_ref()?))
+    }
+
+    /// Leases what was planned. The leases end on the broker so that what is sent at the last moment has its whole
+    /// time.
+    fn lease(&mut self, terms: &mut Terms<'_>) {
+        let sequences: Vec<_> = self.out.iter().map(|planned| planned.message.sequence).collect();
+        let own = |planned: &Planned| terms.consumers.get(planned.consumer).and_then(|entry| entry.ack_deadline);
+        let deadlines = self.out.iter().map(|planned| own(planned).unwrap_or(terms.settings.ack_deadline));
+        let lasts = deadlines.max().unwrap_or_default() + UNSENT;
+        if let Some(block) = Block::new(terms.now_ms.saturating_add(ms(lasts)), &sequences) {
+            self.change.blocks.push(BlockChange { id: terms.ids.next(), from: None, to: Some(block) });
+        }
+        self.change.most_out = terms.settings.max_outstanding;
+    }
+
+    fn has_room_for(&self, sequence: i64) -> bool {
+        self.out.first().is_none_or(|first| sequence - first.message.sequence < Block::SPAN)
+    }
+}
+
+/// Claims in their order, each of one block, of what is ahead.
+pub(super) struct Claims<'a> {
+    terms: Terms<'a>,
+    revision: u64,
+    /// What is handed out next, before the open plan and after it.
+    from: i64,
+    next: i64,
+    room: u64,
+    plans: Vec<Plan>,
+    open: Plan,
+    to: Option<Position>,
+    /// What is reported with the next message.
+    lost: Vec<pb::LostMessages>,
+}
+
+/// Plans claims of what is ahead, as far as there is credit. They are to be carried out in their order, each only if
+/// the one before it was. Answers them, and the items of `ahead` that they cover.
+pub(super) fn claims(ahead: &Ahead, state: &State, terms: Terms<'_>) -> (Vec<Plan>, usize) {
+    let room = terms.settings.max_outstanding.saturating_sub(state.out);
+    let mut claims = Claims {
+        terms,
+        revision: state.revision,
+        from: state.next,
+        next: state.next,
+        room,
+        plans: Vec::new(),
+        open: Plan::default(),
+        to: None,
+        lost: Vec::new(),
+    };
+    let mut covered = 0;
+    for (index, item) in ahead.items().take(CLAIM_MESSAGES).enumerate() {
+        if !claims.add(item) {
+            break;
+        }
+        // A loss that is reported with a message stays until that comes.
+        if claims.lost.is_empty() {
+            covered = index + 1;
+        }
+    }
+    claims.seal();
+    (claims.plans, covered)
+}
+
+impl Claims<'_> {
+    /// Plans one item more; false where there is no credit for it.
+    fn add(&mut self, item: &Item) -> bool {
+        match item {
+            Item::Message(message) => self.message(message),
+            Item::Lost(gap) => {
+                self.gap(gap);
+                true
+            }
+        }
+    }
+
+    fn message(&mut self, message: &Arrived) -> bool {
+        let sequence = message.sequence;
+        if sequence < self.next {
+            return true;
+        }
+        let other_epoch = self.to.is_some_and(|to| to.epoch != Some(message.epoch));
+        if other_epoch || !self.open.has_room_for(sequence) {
+            self.seal();
+        }
+        if self.terms.settings.filter.as_ref().is_none_or(|filter| message.matches(filter)) {
+            if self.room == 0 {
+                return false;
+            }
+            let Some(consumer) = self.terms.consumers.take(message.message.len()) else { return false };
+            self.room -= 1;
+            let (attempts, json) = (Attempts::default(), None);
+            self.open.out.push(Planned { consumer, message: message.clone(), attempts, json });
+        }
+        let lost: i64 = self.lost.iter().map(|lost| lost.count).sum();
+        self.open.change.lost += lost.unsigned_abs();
+        self.open.lost.append(&mut self.lost);
+        (self.to, self.next) = (Some(Position::new(message.epoch, sequence)), sequence + 1);
+        true
+    }
+
+    /// What was trimmed is passed over at once; what another epoch lost is reported with the first message after it.
+    fn gap(&mut self, gap: &pb::Gap) {
+        let first = gap.first_missing.max(self.next);
+        let is_trimmed = gap.reason != i32::from(pb::GapReason::EpochChanged);
+        let known = gap.last_missing > 0;
+        if is_trimmed && known && gap.last_missing < self.next {
+            return;
+        }
+        let first = if is_trimmed { first } else { gap.first_missing };
+        let count = if known { gap.last_missing.saturating_sub(first).saturating_add(1).max(0) } else { 0 };
+        let lost = pb::LostMessages {
+            count,
+            first_sequence: first,
+            last_sequence: gap.last_missing,
+            epoch: gap.epoch.clone(),
+        };
+        match gap.epoch.parse() {
+            Ok(epoch) if is_trimmed && known => {
+                self.seal();
+                self.open.change.lost = count.unsigned_abs();
+                self.open.lost.push(lost);
+                (self.to, self.next) = (Some(Position::new(epoch, gap.last_missing)), gap.last_missing + 1);
+                self.seal();
+            }
+            _ => self.lost.push(lost),
+        }
+    }
+
+    /// Ends the plan that is open.
+    fn seal(&mut self) {
+        let Some(to) = self.to.take() else { return };
+        let mut plan = std::mem::take(&mut self.open);
+        plan.change.claim = Some(Claim { from: self.from, to, revision: self.revision });
+        self.from = self.next;
+        plan.lease(&mut self.terms);
+        self.plans.push(plan);
+    }
+}
+
+/// Plans messages that are due for another delivery. Those that have none left are put aside, those whose message is
+/// gone are lost.
+pub(super) fn retries(found: Vec<Found>, terms: &mut Terms<'_>) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = Vec::new();
+    let mut open = Plan::default();
+    for Found { due, message, json } in found {
+        let Due { sequence, attempts, .. } = due;
+        if terms.settings.retry.is_used_up(attempts) {
+            let reason = format!("all {} deliveries were used up", attempts.count);
+            let mut plan = Plan::default();
+            plan.change.take.push(sequence);
+            match json.as_ref().and_then(|json| letter(sequence, attempts, &reason, json)) {
+                Some(letter) => plan.change.dead.push(letter),
+                None => plan.lose(sequence),
+            }
+            plans.push(plan);
+            continue;
+        }
+        let Some(message) = message else {
+            let mut plan = Plan::default();
+            plan.change.take.push(sequence);
+            plan.lose(sequence);
+            plans.push(plan);
+            continue;
+        };
+        let Some(consumer) = terms.consumers.take(message.message.len()) else { break };
+        if !open.has_room_for(sequence) {
+            let mut full = std::mem::take(&mut open);
+            full.lease(terms);
+            plans.push(full);
+        }
+        open.change.take.push(sequence);
+        // What was put back from the dead letters may not be in the log any more.
+        let json = due.json;
+        open.out.push(Planned { consumer, message, attempts, json });
+    }
+    if !open.out.is_empty() {
+        open.lease(terms);
+        plans.push(open);
+    }
+    plans
+}
+
+impl Plan {
+    fn lose(&mut self, sequence: i64) {
+        self.change.forget.push(sequence);
+        self.change.lost += 1;
+        self.lost.push(lost_one(sequence));
+    }
+}

@@ -1,0 +1,149 @@
+//! The consumers of a subscription at this replica, and their credit.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::outbox::Outbox;
+
+/// How much may be out at a consumer at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CreditLimit {
+    pub(crate) messages: usize,
+    /// One message fits in any case.
+    pub(crate) bytes: usize,
+}
+
+/// One that messages are delivered to.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) ack_deadline: Option<Duration>,
+    limit: CreditLimit,
+    out: CreditLimit,
+}
+
+impl Entry {
+    /// Whether it may have more messages.
+    pub(super) fn has_room(&self) -> bool {
+        self.room() > 0
+    }
+
+    /// How many messages more it may have.
+    fn room(&self) -> usize {
+        self.limit.messages.saturating_sub(self.out.messages)
+    }
+
+    fn takes(&self, bytes: usize) -> bool {
+        self.room() > 0 && (self.out.messages == 0 || self.out.bytes.saturating_add(bytes) <= self.limit.bytes)
+    }
+}
+
+/// By a number that each gets.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    entries: BTreeMap<u64, Entry>,
+    numbered: u64,
+}
+
+impl Consumers {
+    pub(super) fn add(&mut self, outbox: Arc<Outbox>, limit: CreditLimit, ack_deadline: Option<Duration>) -> u64 {
+        self.numbered += 1;
+        let entry = Entry { outbox, ack_deadline, limit, out: CreditLimit { messages: 0, bytes: 0 } };
+        self.entries.insert(self.numbered, entry);
+        self.numbered
+    }
+
+    pub(super) fn remove(&mut self, key: u64) -> Option<Entry> {
+        self.entries.remove(&key)
+    }
+
+    pub(super) fn get(&self, key: u64) -> Option<&Entry> {
+        self.entries.get(&key)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn set_limit(&mut self, key: u64, limit: CreditLimit) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.limit = limit;
+        }
+    }
+
+    /// How many messages more may be delivered.
+    pub(super) fn room(&self) -> usize {
+        self.entries.values().map(Entry::room).sum()
+    }
+
+    /// Takes credit for a message from whoever has most left, in proportion, so that equal consumers get equal shares.
+    pub(super) fn take(&mut self, bytes: usize) -> Option<u64> {
+        let free = |entry: &Entry| entry.room() as u64 * (1 << 20) / entry.limit.messages.max(1) as u64;
+        let takers = self.entries.iter_mut().filter(|(_, entry)| entry.takes(bytes));
+        let (key, entry) = takers.max_by_key(|(key, entry)| (free(entry), std::cmp::Reverse(**key)))?;
+        entry.out.messages += 1;
+        entry.out.bytes += bytes;
+        Some(*key)
+    }
+
+    /// Gives credit back.
+    pub(super) fn give_back(&mut self, key: u64, bytes: usize) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.out.messages = entry.out.messages.saturating_sub(1);
+            entry.out.bytes = entry.out.bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Nothing is out any more.
+    pub(super) fn reset(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.out = CreditLimit { messages: 0, bytes: 0 };
+            entry.outbox.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consumers(limits: &[(usize, usize)]) -> Consumers {
+        let mut consumers = Consumers::default();
+        for (messages, bytes) in limits {
+            consumers.add(Arc::default(), CreditLimit { messages: *messages, bytes: *bytes }, None);
+        }
+        consumers
+    }
+
+    fn shares(consumers: &mut Consumers, messages: usize) -> Vec<u64> {
+        (0..messages).filter_map(|_| consumers.take(1)).collect()
+    }
+
+    #[test]
+    fn equal_consumers_get_equal_shares_and_none_more_than_its_credit() {
+        let mut equal = consumers(&[(10, 100), (10, 100)]);
+        assert_eq!(shares(&mut equal, 4), [1, 2, 1, 2]);
+        assert_eq!(shares(&mut equal, 100).len(), 16);
+        assert_eq!((equal.room(), equal.take(1)), (0, None));
+        equal.give_back(2, 1);
+        assert_eq!(equal.take(1), Some(2));
+        // In proportion to what they may have.
+        let taken = shares(&mut consumers(&[(100, 1_000), (10, 1_000)]), 55);
+        assert_eq!(taken.iter().filter(|key| **key == 2).count(), 5);
+    }
+
+    #[test]
+    fn bytes_are_credit_too_and_one_message_fits() {
+        let mut consumers = consumers(&[(10, 100)]);
+        assert_eq!(consumers.take(1_000), Some(1));
+        assert_eq!(consumers.take(1), None);
+        consumers.give_back(1, 1_000);
+        assert_eq!((consumers.take(60), consumers.take(60), consumers.take(40)), (Some(1), None, Some(1)));
+        consumers.set_limit(1, CreditLimit { messages: 1, bytes: 100 });
+        consumers.give_back(1, 60);
+        assert_eq!((consumers.take(1), consumers.room()), (None, 0));
+    }
+}

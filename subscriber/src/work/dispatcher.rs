@@ -1,0 +1,625 @@
+//! The dispatcher of a subscription: hands messages out to the consumers of this replica, and settles what they decide.
+//!
+//! One task, which does one thing at a time: it takes in what was asked, makes changes of it, has the broker carry them
+//! out in one call, and tells everybody what became of it. What comes meanwhile waits for the next call, so that the
+//! busier it is, the more goes together. All its knowledge of what is out may be wrong; the books decide.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tidings::{
+    backoff::Backoff,
+    broker::{
+        Error, Head,
+        subscriptions::{Books, Change, Look, Outcome as Carried, Place, State, Subscriptions},
+    },
+    channel::Names,
+    limits::{
+        DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE, LOOK_INTERVAL, RENEW_INTERVAL,
+        SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
+    },
+    pb,
+    status::{self, Call},
+    subscription::AckId,
+};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use self::{
+    ledger::{Ledger, Stop},
+    pulls::Pulls,
+    sending::Sending,
+    settler::{GivenBack, Settler},
+};
+use super::{
+    ahead::{Ahead, Item},
+    claim::{self, BlockIds, Plan, Planned},
+    consumers::Consumers,
+    contents::Contents,
+    delivery::Delivery,
+    leases::{Lease, LeaseState},
+    mailbox::{Consumer, Inbox, Opened, Pull, Pulled, Request, Seat},
+    outbox::{LeaseKey, Outbox, Queued},
+    post::Post,
+    retry::Failure,
+    settings::Settings,
+};
+use crate::stream::Source;
+
+mod batches;
+mod ledger;
+mod pulls;
+mod sending;
+mod settler;
+
+/// What a dispatcher works with.
+pub(super) struct Ground {
+    pub(super) store: Arc<dyn Subscriptions>,
+    pub(super) source: Source,
+    pub(super) names: Arc<Names>,
+    /// How many bytes of a log a subscription may hold.
+    pub(super) hold_bytes: u64,
+    pub(super) server: CancellationToken,
+    /// The backlog, for heartbeats.
+    pub(super) backlog: Arc<AtomicI64>,
+}
+
+pub(super) struct Dispatcher {
+    ground: Ground,
+    inbox: Inbox,
+    settings: Settings,
+    /// That of the settings.
+    revision: u64,
+    subscription: pb::Subscription,
+    ledger: Ledger,
+    settler: Settler,
+    ids: BlockIds,
+    ahead: Ahead,
+    consumers: Consumers,
+    pulls: Pulls,
+    /// Losses that no consumer was there to be told.
+    unreported: Vec<pb::LostMessages>,
+    sending: Sending,
+    /// When the books are looked into again.
+    look_at: Instant,
+    /// When it is noted again that the subscription is used, and what it holds of the log.
+    renew_at: Instant,
+    /// As many are out as may be: until then nothing is claimed.
+    full_until: Option<Instant>,
+    /// Nothing that is due could be handed out: until then that is not tried again.
+    retries_at: Option<Instant>,
+    /// Since when nobody needs it.
+    idle_since: Instant,
+    /// The server stops: until then streams may still settle, and what they have is given back.
+    draining: Option<Instant>,
+    /// The broker is away: until then nothing is asked of it.
+    away_until: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Dispatcher {
+    /// A dispatcher of a subscription that was found so, when that was asked.
+    pub(super) fn new(
+        place: Place,
+        ground: Ground,
+        inbox: Inbox,
+        settings: Settings,
+        (books, asked): (&Books, Instant),
+    ) -> Self {
+        let Ground { source, store, server, .. } = &ground;
+        let contents = Contents::new(Arc::clone(&source.broker), place.channel.clone());
+        let (broker, dead_letters) = (Arc::clone(&source.broker), settings.dead_letter_channel.clone());
+        let post = Post::new(broker, Arc::clone(store), place.clone(), dead_letters);
+        let now = Instant::now();
+        let mut dispatcher = Self {
+            subscription: settings.answer(books),
+            settings,
+            revision: books.state.revision,
+            settler: Settler::new(contents),
+            ids: BlockIds::new(),
+            ahead: Ahead::new(source.clone(), place.channel.clone(), server.clone()),
+            ledger: Ledger::new(place, Arc::clone(store), books, asked),
+            consumers: Consumers::default(),
+            pulls: Pulls::default(),
+            unreported: Vec::new(),
+            sending: Sending::new(post),
+            look_at: now,
+            renew_at: now,
+            full_until: None,
+            retries_at: None,
+            idle_since: now,
+            draining: None,
+            away_until: None,
+            backoff: Backoff::default(),
+            ground,
+            inbox,
+        };
+        dispatcher.note_backlog(books.waiting);
+        dispatcher.note_unsent();
+        dispatcher
+    }
+
+    /// Works until nobody needs it any more, the subscription is gone, or the server has ended. Then its streams have
+    /// ended before: what they had is given back.
+    pub(super) async fn run(mut self) {
+        let server = self.ground.server.clone();
+        while !self.is_over() {
+            let is_due = self.wait(&server).await;
+            if !is_due {
+                continue;
+            }
+            match self.cycle().await {
+                Ok(()) => self.backoff.reset(),
+                Err(Stop::Missing) => {
+                    let missing = status::not_found(self.name());
+                    return self.end(&missing);
+                }
+                Err(Stop::Moved) => self.moved(),
+                Err(Stop::Broker(error)) => self.away(&error),
+            }
+        }
+        let draining = status::draining(Call::Consume);
+        self.end(&draining);
+    }
+
+    /// The server has ended. Nothing more is handed out; what its streams had is given back.
+    fn drain(&mut self) {
+        self.draining = Some(Instant::now() + DISPATCH_FINISH);
+        self.pulls.fail(&mut self.consumers, self.settler.leases(), &status::draining(Call::Consume));
+    }
+
+    fn is_over(&self) -> bool {
+        match self.draining {
+            None => self.is_idle(),
+            Some(end) => end <= Instant::now() || self.consumers.is_empty() && self.settler.is_done(),
+        }
+    }
+
+    /// Waits until there is something to do, and takes in what was asked. False where it is too early for it.
+    async fn wait(&mut self, server: &CancellationToken) -> bool {
+        let (next, wants) = (self.next_time(), self.wants());
+        let Self { inbox, ahead, sending, .. } = self;
+        let (mut filled, mut request, mut closed) = (Ok(()), None, None);
+        tokio::select! {
+            biased;
+            () = server.cancelled(), if self.draining.is_none() => {
+                self.drain();
+                return false;
+            }
+            Some(key) = inbox.closed.recv() => closed = Some(key),
+            Some(asked) = inbox.requests.recv() => request = Some(asked),
+            result = poll_fn(|cx| ahead.poll_fill(cx)), if wants && ahead.is_open() => filled = result,
+            () = poll_fn(|cx| sending.poll(cx)), if sending.is_under_way() => {}
+            () = sleep_until(next) => {}
+        }
+        if let Err(status) = filled {
+            tracing::debug!(subscription = self.name(), %status, "the stream of a subscription ended; it is opened again");
+            self.look_at = Instant::now();
+        }
+        while let Some(key) = closed {
+            self.close(key);
+            closed = self.inbox.closed.try_recv().ok();
+        }
+        let mut taken = 0;
+        while let Some(asked) = request.take().or_else(|| self.inbox.requests.try_recv().ok()) {
+            taken += asked.decisions();
+            self.take(asked);
+            if taken >= DISPATCH_ROUND {
+                break;
+            }
+        }
+        self.away_until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// When something is to be done, if nothing comes before.
+    fn next_time(&self) -> Instant {
+        let idle = self.idle_since + SUBSCRIPTION_IDLE;
+        let times = [
+            self.draining,
+            self.is_needed().then_some(self.look_at),
+            self.settler.next_over(),
+            self.pulls.next_end(),
+            self.full_until,
+            self.sending.next_time(),
+            if self.retry_room() > 0 { self.next_retry() } else { None },
+            (!self.is_needed()).then_some(idle),
+        ];
+        let next = times.into_iter().flatten().min().unwrap_or(idle);
+        self.away_until.map_or(next, |until| next.max(until))
+    }
+
+    /// When a message that waits is to be handed out.
+    fn next_retry(&self) -> Option<Instant> {
+        self.ledger.next_due().map(|due| self.retries_at.map_or(due, |at| due.max(at)))
+    }
+
+    /// Whether messages are wanted.
+    fn wants(&self) -> bool {
+        self.draining.is_none() && !self.settings.is_paused() && self.full_until.is_none() && self.consumers.room() > 0
+    }
+
+    /// How many messages may be delivered again now.
+    fn retry_room(&self) -> usize {
+        let most = self.settings.max_outstanding.saturating_sub(self.ledger.state().out);
+        let room = usize::try_from(most).unwrap_or(usize::MAX);
+        if self.wants() { self.consumers.room().min(room) } else { 0 }
+    }
+
+    /// Whether anybody needs it now.
+    fn is_needed(&self) -> bool {
+        !self.consumers.is_empty() || !self.settler.is_idle()
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.is_needed() && !self.sending.is_busy() && self.idle_since.elapsed() >= SUBSCRIPTION_IDLE
+    }
+
+    fn name(&self) -> &str {
+        self.ledger.place().name.as_str()
+    }
+
+    fn take(&mut self, request: Request) {
+        let now = Instant::now();
+        self.idle_since = now;
+        // There may be more credit.
+        self.retries_at = None;
+        match request {
+            // Whoever asked asks again, and hears that the server stops.
+            Request::Open(_, _, reply) if self.draining.is_some() => drop(reply),
+            Request::Open(Consumer { outbox, limit, ack_deadline }, handle, reply) => {
+                let key = self.consumers.add(outbox, limit, ack_deadline);
+                self.look_at = now;
+                let _gone =
+                    reply.send(Opened { seat: Seat::new(key, handle), subscription: self.subscription.clone() });
+            }
+            Request::Pull(_, reply) if self.draining.is_some() => {
+                let _gone = reply.send(Err(status::draining(Call::Consume)));
+            }
+            Request::Credit(key, limit) => self.consumers.set_limit(key, limit),
+            Request::Pull(Pull { limit, ack_deadline, wait }, reply) => {
+                let outbox = Arc::<Outbox>::default();
+                let key = self.consumers.add(Arc::clone(&outbox), limit, ack_deadline);
+                self.pulls.add(key, outbox, wait, reply);
+                self.look_at = now;
+            }
+            Request::Settle(settles, reply) => self.settler.batches().add(settles, reply),
+        }
+    }
+
+    /// A stream has ended: what it had goes to others at once. What was sent to it counts as an attempt.
+    fn close(&mut self, key: u64) {
+        self.idle_since = Instant::now();
+        if let Some(entry) = self.consumers.remove(key) {
+            self.note_sent(&entry.outbox);
+        }
+        for (lease, is_sent) in self.settler.leases().of(key) {
+            let delay = Some(Duration::ZERO);
+            let failure = Failure { delay, is_uncounted: !is_sent, ..Failure::default() };
+            self.settler.give_back(lease, GivenBack { failure, is_over: false });
+        }
+    }
+
+    /// Notes which deliveries have left.
+    fn note_sent(&mut self, outbox: &Outbox) {
+        for (key, at) in outbox.take_sent() {
+            self.settler.leases().sent(key, at);
+        }
+    }
+
+    /// One round: looks into the books where that is due, settles, and hands out.
+    async fn cycle(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        self.full_until = self.full_until.filter(|until| *until > now);
+        for key in self.pulls.abandoned() {
+            self.close(key);
+        }
+        if self.ledger.take_went_back() {
+            // What is ahead is read again from there.
+            self.ahead.close();
+            self.look_at = now;
+        }
+        // Another generation than is known here may be the present one.
+        let generation = self.ledger.state().generation;
+        if self.is_needed() && (self.look_at <= now || self.settler.batches().have_other(generation)) {
+            self.look().await?;
+        }
+        if self.consumers.is_empty() && self.ahead.is_open() {
+            self.ahead.close();
+        }
+        self.give_back_over();
+        loop {
+            let retries = self.plan_retries().await?;
+            let (claims, covered) = self.plan_claims();
+            let (has_claims, room) = (!claims.is_empty(), self.consumers.room());
+            // From when they were planned on: the answer may come late.
+            let until = Instant::now() + UNSENT;
+            let result = self.carry_out(retries, claims, covered, until).await;
+            for key in self.pulls.answer(&mut self.consumers, self.settler.leases(), has_claims) {
+                self.close(key);
+            }
+            result?;
+            // What was claimed has left room for more, or what was settled has made some.
+            let goes_on = has_claims || self.consumers.room() > room;
+            if !goes_on || self.ahead.first().is_none() {
+                break;
+            }
+        }
+        let is_due = self.ledger.next_due().is_some_and(|due| due <= Instant::now());
+        let nothing = self.settings.is_paused() || self.ledger.state().ahead() == 0 && !is_due;
+        self.pulls.end(&mut self.consumers, self.settler.leases(), nothing);
+        self.note_unsent();
+        self.sending.begin(self.ledger.now_ms());
+        Ok(())
+    }
+
+    /// Notes whether there may be dead letters that were not published.
+    fn note_unsent(&mut self) {
+        if self.ledger.take_unsent() {
+            self.sending.want();
+        }
+    }
+
+    /// Gives back leases that are over, and deliveries that nobody took in time.
+    fn give_back_over(&mut self) {
+        let outboxes: Vec<_> = self.consumers.all().map(|entry| Arc::clone(&entry.outbox)).collect();
+        for outbox in &outboxes {
+            self.note_sent(outbox);
+        }
+        for (key, consumer) in self.settler.leases().over(Instant::now()) {
+            if let Some(entry) = consumer.and_then(|consumer| self.consumers.get(consumer)) {
+                let outbox = Arc::clone(&entry.outbox);
+                outbox.withdraw(key);
+                // It may have been sent a moment ago.
+                self.note_sent(&outbox);
+            }
+            let failure = match self.settler.leases().state(key) {
+                Some(LeaseState::Unsent(_)) => Failure { is_uncounted: true, ..Failure::default() },
+                Some(LeaseState::Out(until)) if until <= Instant::now() => Failure::default(),
+                _ => continue,
+            };
+            self.settler.give_back(key, GivenBack { failure, is_over: true });
+        }
+    }
+
+    /// Plans messages that are due, where there is credit.
+    async fn plan_retries(&mut self) -> Result<Vec<Plan>, Stop> {
+        let is_due = self.next_retry().is_some_and(|due| due <= Instant::now());
+        let limit = if is_due { self.retry_room().min(DUE_MESSAGES) } else { 0 };
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let due = self.ledger.due(limit).await?;
+        let found = self.settler.contents().find(due).await?;
+        let plans = claim::retries(found, &mut self.terms());
+        if plans.is_empty() {
+            // No consumer has room for as many bytes, or another replica was faster.
+            self.retries_at = Some(Instant::now() + FULL_PAUSE);
+        }
+        Ok(plans)
+    }
+
+    /// Plans claims of what is ahead, where there is credit.
+    fn plan_claims(&mut self) -> (Vec<Plan>, usize) {
+        if !self.wants() {
+            return (Vec::new(), 0);
+        }
+        let state = State { revision: self.revision, ..*self.ledger.state() };
+        self.ahead.skip_to(state.next);
+        let now_ms = self.ledger.now_ms();
+        let Self { ahead, settings, ids, consumers, .. } = self;
+        claim::claims(ahead, &state, claim::Terms { settings, now_ms, ids, consumers })
+    }
+
+    fn terms(&mut self) -> claim::Terms<'_> {
+        let now_ms = self.ledger.now_ms();
+        let Self { settings, ids, consumers, .. } = self;
+        claim::Terms { settings, now_ms, ids, consumers }
+    }
+
+    /// Settles what is decided and hands out what is planned, in one call of the broker, and in more where others have
+    /// changed the same blocks.
+    async fn carry_out(
+        &mut self,
+        retries: Vec<Plan>,
+        claims: Vec<Plan>,
+        covered: usize,
+        until: Instant,
+    ) -> Result<(), Stop> {
+        let planned = || retries.iter().chain(&claims);
+        let begun = self.settler.begin(&self.ledger, &self.settings).await;
+        let round = match begun {
+            Ok(round) => round,
+            Err(stop) => {
+                planned().for_each(|plan| plan.abandon(&mut self.consumers));
+                return Err(stop);
+            }
+        };
+        let settled = round.groups.len();
+        let mut changes: Vec<Change> = round.groups.iter().map(|group| group.change.clone()).collect();
+        changes.extend(planned().map(|plan| plan.change.clone()));
+        let applied = if changes.is_empty() { Ok(Vec::new()) } else { self.ledger.apply(&changes).await };
+        let carried = match applied {
+            Ok(carried) => carried,
+            Err(stop) => {
+                planned().for_each(|plan| plan.abandon(&mut self.consumers));
+                self.settler.failed(round, &stop);
+                return Err(stop);
+            }
+        };
+        let (settled, planned) = carried.split_at(settled.min(carried.len()));
+        let (retried, claimed) = planned.split_at(retries.len().min(planned.len()));
+        if !retried.is_empty() && !retried.contains(&Carried::Done) {
+            // Another replica was faster.
+            self.retries_at = Some(Instant::now() + FULL_PAUSE);
+        }
+        for (plan, carried) in retries.into_iter().zip(retried) {
+            self.planned(plan, *carried, until);
+        }
+        for (plan, carried) in claims.into_iter().zip(claimed) {
+            self.planned(plan, *carried, until);
+        }
+        let is_full = claimed.contains(&Carried::Full);
+        let is_done = claimed.iter().all(|carried| *carried == Carried::Done);
+        if is_done {
+            self.ahead.advance(covered);
+        } else if is_full {
+            self.full_until = Some(Instant::now() + FULL_PAUSE);
+        }
+        let finished = self.settler.finish(round, settled, &mut self.ledger, &self.settings).await;
+        for (consumer, bytes) in self.settler.take_freed() {
+            self.consumers.give_back(consumer, bytes);
+            (self.full_until, self.retries_at) = (None, None);
+        }
+        let lost = self.settler.take_lost();
+        self.report(lost);
+        finished?;
+        if is_done || is_full { Ok(()) } else { self.differs().await }
+    }
+
+    /// Somebody else has claimed, or the settings or the history are others.
+    async fn differs(&mut self) -> Result<(), Stop> {
+        let (next, revision) = (self.ledger.state().next, self.revision);
+        self.ahead.skip_to(next);
+        let follows = matches!(self.ahead.first(), Some(Item::Message(message)) if message.sequence == next);
+        self.look().await?;
+        if self.revision != revision || self.ledger.state().next != next {
+            return Ok(());
+        }
+        // What was read before, or came as a push, may be lost since. The stream reports that when it goes on.
+        let head = self.settler.contents().head().await?;
+        let is_cut = self.ahead.retain(|epoch, sequence| {
+            let is_older = |head: &Head| head.epochs.first().is_some_and(|oldest| sequence < oldest.first);
+            head.as_ref().is_some_and(|head| head.has_in(epoch, sequence) || is_older(head))
+        });
+        if !is_cut {
+            if !follows {
+                self.ahead.close();
+                self.look_at = Instant::now() + FULL_PAUSE;
+            }
+            self.full_until = Some(Instant::now() + FULL_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// What was planned is out, or not.
+    fn planned(&mut self, plan: Plan, carried: Carried, until: Instant) {
+        tracing::trace!(subscription = self.name(), change = ?plan.change, ?carried, "messages were to be handed out");
+        if carried != Carried::Done {
+            plan.abandon(&mut self.consumers);
+            return;
+        }
+        self.report(plan.lost.clone());
+        let Some((id, block)) = plan.block().map(|(id, block)| (id, block.clone())) else { return };
+        let generation = self.ledger.state().generation;
+        let mut leases = Vec::with_capacity(plan.out.len());
+        for Planned { consumer, message, attempts, json } in plan.out {
+            let (sequence, bytes) = (message.sequence, message.message.len());
+            let Some(entry) = self.consumers.get(consumer) else { continue };
+            let ack_deadline = entry.ack_deadline.unwrap_or(self.settings.ack_deadline);
+            let ack_id = AckId { generation, epoch: message.epoch, sequence, block: id };
+            let delivery = Delivery { ack_id, attempt: attempts.count.saturating_add(1), message: message.message };
+            entry.outbox.push([Queued { key: LeaseKey { block: id, sequence }, delivery, until, ack_deadline }]);
+            let (consumer, state) = (Some(consumer), LeaseState::Unsent(until));
+            leases.push((sequence, Lease { attempts, consumer, bytes, json, ack_deadline, state }));
+        }
+        self.settler.leases().add(id, block, leases);
+    }
+
+    /// Reports losses to one of the consumers; those that nobody is there for wait.
+    fn report(&mut self, lost: Vec<pb::LostMessages>) {
+        self.unreported.extend(lost);
+        if let Some(entry) = self.consumers.all().next()
+            && !self.unreported.is_empty()
+        {
+            entry.outbox.report(self.unreported.drain(..));
+        }
+    }
+
+    /// Looks into the books: at the settings, at what is due, and at leases of others that are over. Opens the stream
+    /// of what is ahead where there is none.
+    async fn look(&mut self) -> Result<(), Stop> {
+        self.look_at = Instant::now() + LOOK_INTERVAL;
+        let before = *self.ledger.state();
+        let is_renewed = self.renew_at <= Instant::now();
+        let books = self.ledger.look(Look {
+            oldest: false,
+            overdue: Some((SWEPT_BLOCKS, LEASE_GRACE)),
+            used: is_renewed,
+            hold: is_renewed.then(|| self.settings.hold(self.ground.hold_bytes)),
+        });
+        let books = books.await?;
+        if is_renewed {
+            self.renew_at = Instant::now() + RENEW_INTERVAL;
+        }
+        let is_moved = books.state.generation != before.generation;
+        if books.state.revision != self.revision || is_moved {
+            let place = self.ledger.place();
+            let settings = Settings::read(&books.settings, place, &self.ground.names);
+            self.settings = settings.ok_or_else(|| Error::Internal("its settings are not understood".to_owned()))?;
+            (self.subscription, self.revision) = (self.settings.answer(&books), books.state.revision);
+        }
+        self.note_backlog(books.waiting);
+        if is_moved {
+            return Err(Stop::Moved);
+        }
+        if self.ledger.take_went_back() {
+            self.ahead.close();
+        }
+        self.settler.sweep(&books.overdue, &mut self.ledger, &self.settings).await?;
+        if !self.consumers.is_empty() && !self.ahead.is_open() && !self.settings.is_paused() {
+            let opened = self.ahead.open(books.position).await;
+            opened.map_err(|status| Error::Unavailable(status.message().to_owned()))?;
+        }
+        Ok(())
+    }
+
+    fn note_backlog(&self, waiting: u64) {
+        let State { out, .. } = *self.ledger.state();
+        let backlog = self.ledger.state().ahead().saturating_add(out).saturating_add(waiting);
+        self.ground.backlog.store(i64::try_from(backlog).unwrap_or(i64::MAX), Relaxed);
+    }
+
+    /// All leases are over: the subscription was moved.
+    fn moved(&mut self) {
+        self.settler.forget_all();
+        self.consumers.reset();
+        self.ahead.close();
+        self.look_at = Instant::now();
+    }
+
+    /// The broker does not answer, or refuses. Streams wait for it; calls are told.
+    fn away(&mut self, error: &Error) {
+        let pause = self.backoff.jittered();
+        tracing::debug!(subscription = self.name(), %error, ?pause, "the books of a subscription can't be reached");
+        let now = Instant::now();
+        (self.away_until, self.look_at) = (Some(now + pause), now);
+        let status = status::from_broker(error.clone(), Call::Consume);
+        self.pulls.fail(&mut self.consumers, self.settler.leases(), &status);
+        self.settler.batches().unavailable(error);
+    }
+
+    /// Ends all streams and calls.
+    fn end(&mut self, status: &Status) {
+        for entry in self.consumers.all() {
+            entry.outbox.end(status.clone());
+        }
+        self.pulls.fail(&mut self.consumers, self.settler.leases(), status);
+        self.settler.batches().refuse(status);
+        // Whoever asks from now on finds that it has ended, and asks another.
+        self.inbox.requests.close();
+        while let Ok(request) = self.inbox.requests.try_recv() {
+            match request {
+                Request::Pull(_, reply) => drop(reply.send(Err(status.clone()))),
+                Request::Settle(_, reply) => drop(reply.send(Err(status.clone()))),
+                Request::Open(..) | Request::Credit(..) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! Settles deliveries: what consumers decide about them, and the leases that this process gives back.
+//!
+//! A decision is first tried on what this process remembers of the block. Where the books have it otherwise, or another
+//! replica has leased the message, the block is looked up, and the decision is tried on that, some times. So one bad
+//! ack id spoils no other, and a decision may come to any replica.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tidings::{
+    broker::{
+        Error,
+        subscriptions::{Due, Fate, Outcome as Carried},
+    },
+    limits::SETTLE_ROUNDS,
+    message::Epoch,
+    pb,
+    subscription::{Attempts, Block, BlockId},
+};
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        contents::{Contents, Found},
+        leases::{Lease, LeaseState, Leases},
+        outbox::LeaseKey,
+        outcome::{Decision, Outcome},
+        retry::{Failure, Next},
+        settings::Settings,
+        settle::{Deed, Group, Located, group, lost_one},
+    },
+    batches::{Batches, Ticket},
+    ledger::{Ledger, Stop},
+};
+
+/// A decision about a message.
+#[derive(Debug, Clone)]
+pub(super) struct Want {
+    pub(super) by: By,
+    /// The block in which it was leased, or its own, and its sequence.
+    pub(super) key: LeaseKey,
+    /// Where an ack id says it.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) decision: Decision,
+}
+
+/// Whose decision it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Consumer(Ticket),
+    /// This process's own: the stream has ended.
+    Closed,
+    /// This process's own: the lease is over, which ends so on the broker. Where somebody has extended it meanwhile,
+    /// it is not.
+    Over(i64),
+    /// Another process's lease that is over.
+    Swept,
+}
+
+impl Want {
+    /// Whether somebody has extended a lease that was over, as its block shows.
+    fn is_extended(&self, id: BlockId, block: &Block) -> bool {
+        matches!(self.by, By::Over(deadline_ms) if id != self.key.block || deadline_ms != block.deadline_ms)
+    }
+}
+
+/// Why a lease is given back, and how.
+#[derive(Debug, Clone)]
+pub(super) struct GivenBack {
+    pub(super) failure: Failure,
+    /// Its time is over, or that to send it.
+    pub(super) is_over: bool,
+}
+
+/// Decisions as changes, and those for which the blocks have to be looked up.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) groups: Vec<Group<Want>>,
+    rest: Vec<Want>,
+}
+
+/// A message that is out, as far as it is known.
+struct Out {
+    want: Want,
+    block: Block,
+    attempts: Option<Attempts>,
+    json: Option<bytes::Bytes>,
+}
+
+/// Credit that was given back: of a consumer, so many bytes.
+type Freed = (u64, usize);
+
+/// What decides about deliveries.
+pub(super) struct Settler {
+    contents: Contents,
+    leases: Leases,
+    batches: Batches,
+    /// Leases that are given back, each once, and how.
+    given_back: BTreeMap<LeaseKey, GivenBack>,
+    freed: Vec<Freed>,
+    lost: Vec<pb::LostMessages>,
+}
+
+impl Settler {
+    pub(super) fn new(contents: Contents) -> Self {
+        let (leases, batches, given_back) = (Leases::default(), Batches::default(), BTreeMap::new());
+        Self { contents, leases, batches, given_back, freed: Vec::new(), lost: Vec::new() }
+    }
+
+    pub(super) fn batches(&mut self) -> &mut Batches {
+        &mut self.batches
+    }
+
+    pub(super) fn leases(&mut self) -> &mut Leases {
+        &mut self.leases
+    }
+
+    pub(super) fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Whether nothing is out or to be settled.
+    pub(super) fn is_idle(&self) -> bool {
+        self.leases.is_empty() && self.batches.is_empty()
+    }
+
+    /// The credit that was given back since this was asked last.
+    pub(super) fn take_freed(&mut self) -> Vec<Freed> {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// What was lost since this was asked last.
+    pub(super) fn take_lost(&mut self) -> Vec<pb::LostMessages> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Whether nothing is to be settled: what is out is out elsewhere.
+    pub(super) fn is_done(&self) -> bool {
+        self.batches.is_empty() && self.given_back.is_empty()
+    }
+
+    /// When a lease is over.
+    pub(super) fn next_over(&self) -> Option<Instant> {
+        self.leases.next_over()
+    }
+
+    /// Gives a lease back with the next round.
+    pub(super) fn give_back(&mut self, key: LeaseKey, given_back: GivenBack) {
+        self.given_back.entry(key).or_insert(given_back);
+    }
+
+    /// All leases are over.
+    pub(super) fn forget_all(&mut self) {
+        self.leases.clear();
+        self.given_back.clear();
+        self.batches.begin_again();
+    }
+
+    /// What is to be settled now, on what is remembered of the blocks.
+    pub(super) async fn begin(&mut self, ledger: &Ledger, settings: &Settings) -> Result<Round, Stop> {
+        let mut wants = self.batches.take(ledger.state().generation);
+        let decided: BTreeSet<_> = wants.iter().map(|want| (want.key.base(), want.key.sequence)).collect();
+        let own = std::mem::take(&mut self.given_back);
+        // What a consumer decides about a lease that is over comes first.
+        let left = own.iter().filter(|(key, back)| !(back.is_over && decided.contains(&(key.base(), key.sequence))));
+        wants.extend(left.map(|(key, GivenBack { failure, is_over })| {
+            let by = if *is_over { By::Over(0) } else { By::Closed };
+            Want { by, key: *key, epoch: None, decision: Decision::Reject(failure.clone()) }
+        }));
+        let (mut out, mut rest) = (Vec::new(), Vec::new());
+        for mut want in wants {
+            match self.leases.find(want.key.base(), want.key.sequence) {
+                Some((block, held, lease)) => {
+                    want.key.block = block;
+                    if let By::Over(_) = want.by {
+                        want.by = By::Over(held.deadline_ms);
+                    }
+                    let (attempts, json) = (Some(lease.attempts), lease.json.clone());
+                    out.push(Out { want, block: held.clone(), attempts, json });
+                }
+                None if matches!(want.by, By::Consumer(_)) => rest.push(want),
+                None => {}
+            }
+        }
+        let round = self.round(out, rest, ledger, settings).await;
+        if round.is_err() {
+            self.given_back.extend(own);
+        }
+        round
+    }
+
+    /// Has the leases of streams that have ended given back with the next round.
+    fn keep<'a>(&mut self, wants: impl IntoIterator<Item = &'a Want>) {
+        for Want { by, key, decision, .. } in wants {
+            if let (By::Closed, Decision::Reject(failure)) = (by, decision) {
+                self.given_back.insert(*key, GivenBack { failure: failure.clone(), is_over: false });
+            }
+        }
+    }
+
+    /// Finishes a round: the rest, and what was not carried out, is looked up and tried again.
+    pub(super) async fn finish(
+        &mut self,
+        round: Round,
+        carried: &[Carried],
+        ledger: &mut Ledger,
+        settings: &Settings,
+    ) -> Result<(), Stop> {
+        let mut rest = round.rest;
+        rest.extend(self.conclude(round.groups, carried, ledger));
+        for _ in 0..SETTLE_ROUNDS {
+            if rest.is_empty() {
+                break;
+            }
+            let tried = self.try_again(&rest, ledger, settings).await;
+            match tried {
+                Ok(left) => rest = left,
+                Err(stop) => {
+                    self.unknown(&rest, &stop);
+                    return Err(stop);
+                }
+            }
+        }
+        self.keep(&rest);
+        for want in rest {
+            self.batches.note(want.by, Outcome::Unknown);
+        }
+        self.batches.answer();
+        Ok(())
+    }
+
+    /// The call failed that was to carry out a round.
+    pub(super) fn failed(&mut self, round: Round, stop: &Stop) {
+        let members = round.groups.into_iter().flat_map(|group| group.members).map(|member| member.by);
+        let wants: Vec<_> = members.chain(round.rest).collect();
+        self.unknown(&wants, stop);
+    }
+
+    fn unknown(&mut self, wants: &[Want], stop: &Stop) {
+        // Where the subscription was moved, nothing was done, and nothing can be.
+        let outcome = if matches!(stop, Stop::Moved) { Outcome::Stale } else { Outcome::Unknown };
+        self.keep(wants);
+        for want in wants {
+            self.batches.note(want.by, outcome);
+        }
+        if let Stop::Broker(error) = stop {
+            self.batches.fail(error);
+        }
+        self.batches.answer();
+    }
+
+    async fn try_again(&mut self, wants: &[Want], ledger: &mut Ledger, settings: &Settings) -> Result<Vec<Want>, Stop> {
+        let round = self.look_up(wants, ledger, settings).await?;
+        let changes: Vec<_> = round.groups.iter().map(|group| group.change.clone()).collect();
+        let carried = if changes.is_empty() { Vec::new() } else { ledger.apply(&changes).await? };
+        let mut left = round.rest;
+        left.extend(self.conclude(round.groups, &carried, ledger));
+        Ok(left)
+    }
+
+    /// Looks up the blocks of messages. What is in none is answered.
+    async fn look_up(&mut self, wants: &[Want], ledger: &Ledger, settings: &Settings) -> Result<Round, Stop> {
+        let both = |want: &Want| [want.key.base(), want.key.base().of_one(want.key.sequence)];
+        let ids: BTreeSet<BlockId> = wants.iter().flat_map(both).collect();
+        let mut blocks = read(ledger, ids.iter().copied().collect()).await?;
+        // What is out no longer in the block that it was leased in may have been extended elsewhere.
+        let strays = ids.iter().flat_map(|id| self.leases.strays(*id, blocks.get(id)));
+        let strays: Vec<_> = strays.filter(|id| !ids.contains(id)).collect();
+        blocks.extend(read(ledger, strays).await?);
+        for id in &ids {
+            self.freed.extend(self.leases.sync(*id, &blocks, |deadline_ms| ledger.when(deadline_ms)));
+        }
+        let (mut out, mut gone) = (Vec::new(), Vec::new());
+        for want in wants {
+            let sequence = want.key.sequence;
+            let holder = both(want).into_iter().find(|id| blocks.get(id).is_some_and(|block| block.has(sequence)));
+            match holder.and_then(|id| Some((id, blocks.get(&id)?))) {
+                Some((id, block)) if want.is_extended(id, block) => {}
+                Some((id, block)) => {
+                    let mut want = want.clone();
+                    want.key.block = id;
+                    let lease = self.leases.find(want.key.base(), sequence).map(|(_, _, lease)| lease);
+                    let (attempts, json) =
+                        (lease.map(|lease| lease.attempts), lease.and_then(|lease| lease.json.clone()));
+                    out.push(Out { want, block: block.clone(), attempts, json });
+                }
+                None => gone.push(want),
+            }
+        }
+        self.tell_gone(&gone, ledger).await?;
+        self.round(out, Vec::new(), ledger, settings).await
+    }
+
+    /// A message that is in no block: what was acknowledged before is acknowledged again, all else is stale.
+    async fn tell_gone(&mut self, gone: &[&Want], ledger: &Ledger) -> Result<(), Stop> {
+        let asked: Vec<_> = gone
+            .iter()
+            .filter(|want| want.decision == Decision::Acknowledge)
+            .filter_map(|want| Some((*want, (want.epoch?, want.key.sequence))))
+            .collect();
+        let messages: Vec<_> = asked.iter().map(|(_, message)| *message).collect();
+        let fates = ledger.fates(&messages).await?;
+        for (want, fate) in asked.iter().map(|(want, _)| *want).zip(fates) {
+            let outcome = if fate == Fate::Settled { Outcome::Done } else { Outcome::Stale };
+            self.batches.note(want.by, outcome);
+        }
+        for want in gone {
+            if want.decision != Decision::Acknowledge || want.epoch.is_none() {
+                self.batches.note(want.by, Outcome::Stale);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes changes of decisions about messages that are out.
+    async fn round(
+        &mut self,
+        mut out: Vec<Out>,
+        mut rest: Vec<Want>,
+        ledger: &Ledger,
+        settings: &Settings,
+    ) -> Result<Round, Stop> {
+        let now_ms = ledger.now_ms();
+        remember(&mut out, ledger).await?;
+        let mut nexts: Vec<Option<Next>> = Vec::with_capacity(out.len());
+        for one in &out {
+            nexts.push(match &one.want.decision {
+                Decision::Reject(failure) => {
+                    Some(settings.retry.after(one.attempts.unwrap_or_default(), failure, now_ms))
+                }
+                Decision::Acknowledge | Decision::Extend(_) => None,
+            });
+        }
+        self.read_dead(&mut out, &nexts).await?;
+        let located = out.into_iter().zip(nexts).map(|(one, next)| {
+            let Out { want, block, attempts, json } = one;
+            let deed = match (&want.decision, next) {
+                (Decision::Extend(time), _) => Deed::Extend(ledger.after(time.unwrap_or(settings.ack_deadline))),
+                (_, Some(next)) => Deed::of(next, json),
+                (_, None) => Deed::Acknowledge,
+            };
+            let is_remembered = attempts != Some(Attempts::default());
+            Located { key: want.key, block, is_remembered, deed, by: want }
+        });
+        let (groups, repeated) = group(located.collect(), now_ms);
+        rest.extend(repeated);
+        Ok(Round { groups, rest })
+    }
+
+    /// Reads what is put aside, where it is not at hand.
+    async fn read_dead(&self, out: &mut [Out], nexts: &[Option<Next>]) -> Result<(), Stop> {
+        let is_dead = |next: &Option<Next>| matches!(next, Some(Next::Dead(..)));
+        let wanted = out.iter().zip(nexts).filter(|(one, next)| is_dead(next) && one.json.is_none());
+        let mut due: Vec<Due> = wanted
+            .map(|(one, _)| Due { sequence: one.want.key.sequence, attempts: Attempts::default(), json: None })
+            .collect();
+        let mut read = HashMap::new();
+        while !due.is_empty() {
+            let found = self.contents.find(due.clone()).await?;
+            let before = due.len();
+            for Found { due: one, json, .. } in found {
+                due.retain(|due| due.sequence != one.sequence);
+                read.insert(one.sequence, json);
+            }
+            if due.len() == before {
+                break;
+            }
+        }
+        for one in out {
+            if let (None, Some(json)) = (&one.json, read.get(&one.want.key.sequence)) {
+                one.json.clone_from(json);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what became of changes. Answers the decisions of those that were not carried out.
+    fn conclude(&mut self, groups: Vec<Group<Want>>, carried: &[Carried], ledger: &Ledger) -> Vec<Want> {
+        let mut rest = Vec::new();
+        for (group, carried) in groups.into_iter().zip(carried) {
+            if *carried != Carried::Done {
+                rest.extend(group.members.into_iter().map(|member| member.by));
+                continue;
+            }
+            let (id, block) = (group.id(), group.block().cloned());
+            for Located { key, deed, by, .. } in group.members {
+                self.batches.note(by.by, Outcome::Done);
+                if deed == Deed::Lose {
+                    self.lost.push(lost_one(key.sequence));
+                }
+                let Some(lease) = self.leases.remove(key) else { continue };
+                match deed {
+                    Deed::Extend(deadline_ms) => self.extend(key, lease, deadline_ms, ledger),
+                    _ => self.freed.extend(lease.consumer.map(|consumer| (consumer, lease.bytes))),
+                }
+            }
+            // One of its own that is still there was extended, and noted.
+            if let Some(id) = id.filter(|id| id.own == 0 || block.is_none()) {
+                self.leases.written(id, block.as_ref());
+            }
+        }
+        rest
+    }
+
+    /// A lease has a block of its own now.
+    fn extend(&mut self, key: LeaseKey, lease: Lease, deadline_ms: i64, ledger: &Ledger) {
+        let state = LeaseState::Out(ledger.when(deadline_ms));
+        let id = key.block.of_one(key.sequence);
+        if let Some(block) = Block::new(deadline_ms, &[key.sequence]) {
+            self.leases.add(id, block, [(key.sequence, Lease { state, ..lease })]);
+        }
+    }
+
+    /// Gives back leases of other processes that are over.
+    pub(super) async fn sweep(
+        &mut self,
+        overdue: &[(BlockId, Block)],
+        ledger: &mut Ledger,
+        settings: &Settings,
+    ) -> Result<(), Stop> {
+        let mut out = Vec::new();
+        for (id, block) in overdue {
+            for sequence in block.sequences() {
+                let key = LeaseKey { block: *id, sequence };
+                let decision = Decision::Reject(Failure::default());
+                // One that is known otherwise here was extended elsewhere since.
+                let found = self.leases.find(key.base(), sequence);
+                let is_own = found.is_some_and(|(own, held, _)| own == *id && held.deadline_ms == block.deadline_ms);
+                if !is_own {
+                    let want = Want { by: By::Swept, key, epoch: None, decision };
+                    out.push(Out { want, block: block.clone(), attempts: None, json: None });
+                }
+            }
+        }
+        if out.is_empty() {
+            return Ok(());
+        }
+        let mut round = self.round(out, Vec::new(), ledger, settings).await?;
+        for group in &mut round.groups {
+            // The books looked into their own clock when they said so; nobody has moved the lease since.
+            group.change.not_before_ms =
+                group.change.blocks.first().and_then(|block| block.from.as_ref()).map_or(0, |block| block.deadline_ms);
+        }
+        let changes: Vec<_> = round.groups.iter().map(|group| group.change.clone()).collect();
+        let carried = ledger.apply(&changes).await?;
+        // Where others were faster, it is done.
+        let _done = self.conclude(round.groups, &carried, ledger);
+        Ok(())
+    }
+}
+
+/// Reads blocks; those that are not there are left out.
+async fn read(ledger: &Ledger, ids: Vec<BlockId>) -> Result<HashMap<BlockId, Block>, Error> {
+    let found = ledger.blocks(&ids).await?;
+    Ok(ids.into_iter().zip(found).filter_map(|(id, block)| Some((id, block?))).collect())
+}
+
+/// Asks what is remembered of messages that another process has leased, where it matters.
+async fn remember(out: &mut [Out], ledger: &Ledger) -> Result<(), Error> {
+    let needs = |one: &Out| one.attempts.is_none() && matches!(one.want.decision, Decision::Reject(_));
+    let sequences: Vec<_> = out.iter().filter(|one| needs(one)).map(|one| one.want.key.sequence).collect();
+    let mut remembered = ledger.remembered(&sequences).await?.into_iter();
+    for one in out.iter_mut().filter(|one| needs(one)) {
+        if let Some(Due { attempts, json, .. }) = remembered.next() {
+            (one.attempts, one.json) = (Some(attempts), json);
+        }
+    }
+    Ok(())
+}
