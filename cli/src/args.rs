@@ -7,10 +7,12 @@ use crate::{
     access::{Auth, Token},
     bench::Bench,
     channels::Channels,
+    consume::Consume,
     healthcheck::Healthcheck,
     list::List,
     publish::Publish,
     serve::Serve,
+    subscription::Subscription,
     tail::Tail,
     top::Top,
 };
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Tail(Tail),
     List(List),
     Channels(Channels),
+    Subscription(Subscription),
+    Consume(Consume),
     Top(Top),
     Bench(Bench),
     Healthcheck(Healthcheck),
@@ -115,6 +119,30 @@ mod tests {
             &["tidings", "tail", "c", "--since", "yesterday"],
             &["tidings", "list", "c", "--subscriber", "ftp://localhost:1"],
             &["tidings", "list", "c", "--cert", "only.pem"],
+            &["tidings", "subscription"],
+            &["tidings", "subscription", "create"],
+            &["tidings", "subscription", "create", "s", "--earliest", "--last", "3"],
+            &["tidings", "subscription", "create", "s", "--since", "10m", "--after", "x"],
+            &["tidings", "subscription", "create", "s", "--ack-deadline", "30"],
+            &["tidings", "subscription", "create", "s", "--max-attempts", "1001"],
+            &["tidings", "subscription", "create", "s", "--max-outstanding", "0"],
+            &["tidings", "subscription", "create", "s", "--label", "novalue"],
+            &["tidings", "subscription", "create", "s", "--resume"],
+            &["tidings", "subscription", "update", "s", "--paused", "--resume"],
+            &["tidings", "subscription", "update", "s", "--label", "a=b", "--no-labels"],
+            &["tidings", "subscription", "update", "s", "--filter", "attributes:a"],
+            &["tidings", "subscription", "seek", "s"],
+            &["tidings", "subscription", "seek", "s", "--earliest", "--latest"],
+            &["tidings", "subscription", "redrive", "s"],
+            &["tidings", "subscription", "redrive", "s", "1-2-e", "--all"],
+            &["tidings", "subscription", "redrive", "s", "--all", "--rate", "0"],
+            &["tidings", "consume"],
+            &["tidings", "consume", "s", "--ack", "--exec", "true"],
+            &["tidings", "consume", "s", "--exec", "true", "--json"],
+            &["tidings", "consume", "s", "--exec", "true", "--output", "text"],
+            &["tidings", "consume", "s", "--concurrency", "0"],
+            &["tidings", "consume", "s", "--concurrency", "1001"],
+            &["tidings", "consume", "s", "--count", "0"],
         ] {
             assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
         }
@@ -142,20 +170,36 @@ mod tests {
             if ["serve", "help"].contains(&name) {
                 continue;
             }
-            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(examples.contains(&format!("  tidings {name}")), "{name}");
-            let flags: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+            has_examples(command, name);
             // These ask nobody.
             if ["completions", "token", "auth"].contains(&name) {
                 continue;
             }
-            assert!(flags.contains(&"timeout"), "{name}: {flags:?}");
-            if name != "healthcheck" {
-                assert!(flags.contains(&"output"), "{name}: {flags:?}");
+            if !command.has_subcommands() {
+                is_complete(command, name);
             }
-            for argument in command.get_arguments() {
-                assert!(argument.get_help().is_some(), "{name}: {argument}");
+            for sub in command.get_subcommands() {
+                let name = format!("{name} {}", sub.get_name());
+                assert!(sub.get_about().is_some(), "{name}");
+                has_examples(sub, &name);
+                is_complete(sub, &name);
             }
+        }
+    }
+
+    fn has_examples(command: &clap::Command, name: &str) {
+        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(examples.contains(&format!("  tidings {name}")), "{name}");
+    }
+
+    fn is_complete(command: &clap::Command, name: &str) {
+        let flags: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+        assert!(flags.contains(&"timeout"), "{name}: {flags:?}");
+        if name != "healthcheck" {
+            assert!(flags.contains(&"output"), "{name}: {flags:?}");
+        }
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{name}: {argument}");
         }
     }
 }

@@ -9,7 +9,10 @@ use tidings::{
         COMMAND_KEEPALIVE_INTERVAL, COMMAND_KEEPALIVE_TIMEOUT, COMMAND_TIMEOUT, COMMAND_TIMEOUT_MAX,
         COMMAND_TIMEOUT_MIN,
     },
-    pb::{publisher_service_client::PublisherServiceClient, subscriber_service_client::SubscriberServiceClient},
+    pb::{
+        publisher_service_client::PublisherServiceClient, subscriber_service_client::SubscriberServiceClient,
+        subscription_service_client::SubscriptionServiceClient,
+    },
 };
 use tonic::{
     service::interceptor::InterceptedService,
@@ -24,6 +27,7 @@ use crate::{
 /// A client that signs in, where it has something to sign in with.
 pub(crate) type PublisherClient = PublisherServiceClient<InterceptedService<Channel, Token>>;
 pub(crate) type SubscriberClient = SubscriberServiceClient<InterceptedService<Channel, Token>>;
+pub(crate) type SubscriptionClient = SubscriptionServiceClient<InterceptedService<Channel, Token>>;
 
 /// Where the publisher is.
 #[derive(Debug, Clone, Args)]
@@ -116,6 +120,12 @@ impl Calls {
         }
     }
 
+    /// That the service at `address` has not said in time what became of so many messages.
+    pub(crate) fn unsettled(&self, address: &Address, messages: usize) -> Error {
+        let count = if messages == 1 { "a message".to_owned() } else { format!("{messages} messages") };
+        Error::Unsettled { address: address.to_string(), count, timeout: self.timeout }
+    }
+
     /// How long that is.
     pub(crate) fn duration(&self) -> Duration {
         self.timeout.into()
@@ -151,6 +161,13 @@ impl SubscriberAddress {
         let token = Token::open(calls.token_file.clone())?;
         let channel = self.address.connect("--subscriber", &calls.tls).await?;
         Ok(SubscriberServiceClient::with_interceptor(channel, token))
+    }
+
+    /// Connects to its service of durable subscriptions.
+    pub(crate) async fn connect_to_subscriptions(&self, calls: &Calls) -> Result<SubscriptionClient, Error> {
+        let token = Token::open(calls.token_file.clone())?;
+        let channel = self.address.connect("--subscriber", &calls.tls).await?;
+        Ok(SubscriptionServiceClient::with_interceptor(channel, token))
     }
 }
 

@@ -64,6 +64,21 @@ pub(crate) enum Error {
     /// The answer was no, and is on standard output.
     #[error("no")]
     No,
+    /// A second signal ended it.
+    #[error("stopped at once")]
+    Interrupted,
+    /// What became of messages could not be told in time.
+    #[error(
+        "{address} did not settle {count} within {timeout}: they may be delivered again; --timeout lets it take longer"
+    )]
+    Unsettled {
+        /// Who was asked.
+        address: String,
+        /// How many, in words.
+        count: String,
+        /// How long it had.
+        timeout: humantime::Duration,
+    },
     /// The services cannot start, one of them ended, or one is not well.
     #[error("{0}")]
     Serve(String),

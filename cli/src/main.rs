@@ -6,6 +6,7 @@ mod bench;
 mod call;
 mod channels;
 mod client;
+mod consume;
 mod error;
 mod healthcheck;
 mod list;
@@ -13,7 +14,9 @@ mod output;
 mod progress;
 mod publish;
 mod render;
+mod retry;
 mod serve;
+mod subscription;
 mod tail;
 mod token;
 mod top;
@@ -22,6 +25,7 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::Parser;
+use consume::Signals;
 use error::Error;
 use output::{Out, note};
 use tidings_runtime::{runtime, shutdown};
@@ -29,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The exit code where the command line is wrong, as clap has it.
 const USAGE: u8 = 2;
+/// The exit code where a second signal ended it, as shells have it for the first.
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     // Clap ends the process by itself where the command line is wrong.
@@ -36,6 +42,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(Error::No) => ExitCode::FAILURE,
+        Err(Error::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             note(format_args!("error: {error}"));
             match error {
@@ -67,6 +74,8 @@ async fn dispatch(cli: Cli) -> Result<(), Error> {
         Some(Command::Tail(tail)) => tail.run(&mut out, on_signal()?).await,
         Some(Command::List(list)) => list.run(&mut out).await,
         Some(Command::Channels(channels)) => channels.run(&mut out).await,
+        Some(Command::Subscription(subscription)) => subscription.run(&mut out).await,
+        Some(Command::Consume(consume)) => consume.run(&mut out, Signals::listen().map_err(Error::serve)?).await,
         Some(Command::Top(top)) => top.run(&mut out, on_signal()?).await,
         Some(Command::Bench(bench)) => bench.run(&mut out).await,
         Some(Command::Healthcheck(healthcheck)) => healthcheck.run().await,

@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidings::{
-    pb::{Gap, GapReason, Message, PublishResponse, message::Payload},
+    pb::{Gap, GapReason, Message, PublishResponse, ReceivedMessage, message::Payload},
     printable::{Printable, printable_json},
 };
 use unicode_width::UnicodeWidthStr as _;
@@ -48,6 +48,35 @@ pub(crate) fn line(message: &Message, palette: &Palette) -> String {
     line
 }
 
+/// A delivery as one line for people: its message, and its attempt where it is not the first.
+pub(crate) fn received_line(received: &ReceivedMessage, palette: &Palette) -> String {
+    let mut line = received.message.as_ref().map(|message| line(message, palette)).unwrap_or_default();
+    if received.delivery_attempt > 1 {
+        let faint = palette.faint;
+        let _ = write!(line, " {faint}attempt={}{faint:#}", received.delivery_attempt);
+    }
+    line
+}
+
+#[derive(Serialize)]
+struct JsonReceived<'a> {
+    #[serde(flatten)]
+    message: Option<JsonMessage<'a>>,
+    ack_id: &'a str,
+    delivery_attempt: i32,
+    ack_deadline_time: String,
+}
+
+/// A delivery as one line of JSON: its message's fields, and its own.
+pub(crate) fn received_json(received: &ReceivedMessage) -> String {
+    to_json(&JsonReceived {
+        message: received.message.as_ref().map(JsonMessage::new),
+        ack_id: &received.ack_id,
+        delivery_attempt: received.delivery_attempt,
+        ack_deadline_time: time(received.ack_deadline_time.as_ref()),
+    })
+}
+
 /// A gap as one line for people.
 pub(crate) fn gap_line(gap: &Gap, palette: &Palette) -> String {
     let warning = palette.warning;
@@ -65,8 +94,35 @@ pub(crate) fn gap_line(gap: &Gap, palette: &Palette) -> String {
     format!("{warning}gap{warning:#} {}: {which} can't be had any more ({why})", Printable(&gap.channel))
 }
 
+/// A duration for people: `30s`, `1h 30m`, `7d`. Months and years are days: they have no fixed length.
+pub(crate) fn duration(duration: Option<prost_types::Duration>) -> String {
+    let duration = duration.unwrap_or_default();
+    let (mut rest, mut text) = (duration.seconds.max(0), String::new());
+    for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
+        if rest >= seconds {
+            let _ = write!(text, "{}{unit} ", rest / seconds);
+            rest %= seconds;
+        }
+    }
+    let millis = duration.nanos.max(0) / 1_000_000;
+    if millis > 0 || text.is_empty() {
+        let _ = if millis > 0 { write!(text, "{millis}ms") } else { write!(text, "0s") };
+    }
+    text.trim_end().to_owned()
+}
+
+/// A duration as protobuf's JSON has it: seconds with an `s`.
+pub(crate) fn json_duration(duration: Option<prost_types::Duration>) -> String {
+    let duration = duration.unwrap_or_default();
+    match duration.nanos.max(0) / 1_000_000 {
+        0 => format!("{}s", duration.seconds),
+        millis => format!("{}.{millis:03}s", duration.seconds),
+    }
+}
+
+/// A message as JSON has it, with the contract's names.
 #[derive(Serialize)]
-struct JsonMessage<'a> {
+pub(crate) struct JsonMessage<'a> {
     message_id: &'a str,
     channel: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,32 +142,39 @@ struct JsonMessage<'a> {
     cursor: &'a str,
 }
 
-/// A message as one line of JSON, with the contract's names; a `json` payload is written in it as it was published.
-pub(crate) fn json(message: &Message) -> String {
-    let mut object = JsonMessage {
-        message_id: &message.message_id,
-        channel: &message.channel,
-        text: None,
-        json: None,
-        data: None,
-        attributes: message.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
-        ordering_key: &message.ordering_key,
-        publish_time: time(message.publish_time.as_ref()),
-        sequence: message.sequence,
-        epoch: &message.epoch,
-        cursor: &message.cursor,
-    };
-    match &message.payload {
-        Some(Payload::Text(text)) => object.text = Some(text),
-        // The service checks JSON; what some other server sends unchecked is shown as text.
-        Some(Payload::Json(json)) => match RawValue::from_string(json.clone()) {
-            Ok(raw) => object.json = Some(raw),
-            Err(_) => object.text = Some(json),
-        },
-        Some(Payload::Data(data)) => object.data = Some(STANDARD.encode(data)),
-        None => {}
+impl<'a> JsonMessage<'a> {
+    /// A `json` payload is written in it as it was published.
+    pub(crate) fn new(message: &'a Message) -> Self {
+        let mut object = Self {
+            message_id: &message.message_id,
+            channel: &message.channel,
+            text: None,
+            json: None,
+            data: None,
+            attributes: message.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+            ordering_key: &message.ordering_key,
+            publish_time: time(message.publish_time.as_ref()),
+            sequence: message.sequence,
+            epoch: &message.epoch,
+            cursor: &message.cursor,
+        };
+        match &message.payload {
+            Some(Payload::Text(text)) => object.text = Some(text),
+            // The service checks JSON; what some other server sends unchecked is shown as text.
+            Some(Payload::Json(json)) => match RawValue::from_string(json.clone()) {
+                Ok(raw) => object.json = Some(raw),
+                Err(_) => object.text = Some(json),
+            },
+            Some(Payload::Data(data)) => object.data = Some(STANDARD.encode(data)),
+            None => {}
+        }
+        object
     }
-    to_json(&object)
+}
+
+/// A message as one line of JSON.
+pub(crate) fn json(message: &Message) -> String {
+    to_json(&JsonMessage::new(message))
 }
 
 #[derive(Serialize)]
@@ -259,6 +322,21 @@ mod tests {
         }
         for line in lines {
             assert!(line.bytes().all(|byte| (b' '..0x7f).contains(&byte)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_at_a_glance() {
+        for (seconds, nanos, people, json) in [
+            (0, 0, "0s", "0s"),
+            (30, 0, "30s", "30s"),
+            (5_400, 0, "1h 30m", "5400s"),
+            (31 * 86_400, 0, "31d", "2678400s"),
+            (1, 500_000_000, "1s 500ms", "1.500s"),
+            (0, 20_000_000, "20ms", "0.020s"),
+        ] {
+            let given = Some(prost_types::Duration { seconds, nanos });
+            assert_eq!((duration(given).as_str(), json_duration(given).as_str()), (people, json));
         }
     }
 

@@ -14,7 +14,7 @@ use tidings_runtime::{
     healthcheck::through_loopback,
     telemetry,
 };
-use tidings_subscriber::config::Capture;
+use tidings_subscriber::config::{Capture, Subscriptions};
 use tidings_transport::{Options, descriptors};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub(crate) struct Serve {
     listen: Listen,
     #[command(flatten)]
     capture: Capture,
+    #[command(flatten)]
+    subscriptions: Subscriptions,
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
@@ -93,6 +95,8 @@ impl Serve {
             names,
             broker_timeout: self.common.redis_timeout,
             max_age: self.common.history.max_age,
+            keeps_history: self.common.history.max_messages > 0,
+            hold_bytes: self.subscriptions.hold_max_bytes,
             capture,
             server: options(&publisher),
         };

@@ -5,21 +5,19 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt;
 use tidings::{
-    backoff::Backoff,
-    limits::{COMMAND_TOKEN_FRESH, TAIL_BACKOFF_MAX, TAIL_BACKOFF_MIN, TAIL_FLUSH_EVENTS},
+    limits::TAIL_FLUSH_EVENTS,
     pb::{StreamMessagesResponse, stream_messages_response::Event},
     printable::printable,
-    status::reason,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
-use tonic_types::StatusExt;
+use tonic::{Status, Streaming};
 
 use crate::{
     client::{Calls, SubscriberAddress, SubscriberClient},
     error::{Error, describe},
     output::{Out, OutputOrJson, note, reader_gone},
     render,
+    retry::Retry,
 };
 
 mod resume;
@@ -27,6 +25,7 @@ mod start;
 
 pub(crate) use resume::Resume;
 use start::Start;
+pub(crate) use start::parse_since;
 
 /// Follow a channel, or all channels that match a pattern
 ///
@@ -167,24 +166,13 @@ pub(crate) async fn reopen(
     timeout: Duration,
     say: impl Fn(&str),
 ) -> Result<Streaming<StreamMessagesResponse>, Error> {
-    if is_passing(&status) {
-        say(&format!("connection lost, trying again: {}", describe(&status)));
-    }
-    let mut backoff = Backoff::new(TAIL_BACKOFF_MIN, TAIL_BACKOFF_MAX);
-    let mut has_expired = false;
+    let mut retry = Retry::begin(&status, &say);
     loop {
-        if has_token_expired(&status) && !has_expired {
-            // Something may have put another one into its file.
-            has_expired = true;
-            say("the token has expired, trying again with what its file has now");
-            tokio::time::sleep(COMMAND_TOKEN_FRESH).await;
-        } else if !is_passing(&status) {
-            return Err(status.into());
-        }
+        retry.admit(&status, &say).await?;
         if !resume.is_possible() {
             return Err(Error::NotResumable(describe(&status)));
         }
-        tokio::time::sleep(backoff.jittered().max(wanted_pause(&status))).await;
+        retry.pause(&status).await;
         status = match tokio::time::timeout(timeout, client.stream_messages(resume.request())).await {
             Ok(Ok(stream)) => {
                 say("resumed");
@@ -194,23 +182,4 @@ pub(crate) async fn reopen(
             Err(_) => Status::unavailable("the server does not answer"),
         };
     }
-}
-
-fn has_token_expired(status: &Status) -> bool {
-    status.get_details_error_info().is_some_and(|info| info.reason == reason::TOKEN_EXPIRED)
-}
-
-/// Whether the same request may succeed later: the server says so, or the status was made by the client library.
-fn is_passing(status: &Status) -> bool {
-    let from_server = status.get_details_error_info().is_some();
-    match status.code() {
-        Code::Unavailable => true,
-        Code::Unknown | Code::Internal | Code::Cancelled => !from_server,
-        _ => status.get_details_retry_info().is_some(),
-    }
-}
-
-fn wanted_pause(status: &Status) -> Duration {
-    let wanted = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    wanted.unwrap_or_default().min(TAIL_BACKOFF_MAX)
 }

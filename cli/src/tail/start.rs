@@ -49,7 +49,8 @@ impl Start {
     }
 }
 
-fn parse_since(text: &str) -> Result<DateTime<Utc>, String> {
+/// Reads a time, or how long ago it was.
+pub(crate) fn parse_since(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
     }
