@@ -20,6 +20,7 @@ mod service;
 mod stream;
 mod tls_redis;
 pub mod wire;
+mod worker;
 
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub use scraped::Scraped;
 pub use service::{Client, Publisher, Service, Subscriber, connect, list};
 pub use stream::Stream;
 pub use tls_redis::TlsRedis;
+pub use worker::{Consuming, Worker, duration};
 
 /// How long anything may take that is expected to happen; generous, since machines are shared.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);

@@ -3,6 +3,7 @@
 
 mod anonymous;
 mod certificates;
+mod dead_letters;
 mod grants;
 mod key_server;
 mod keys;

@@ -1,9 +1,11 @@
 //! The command line, as processes.
 
+mod consuming;
 mod following;
 mod printing;
 mod publishing;
 mod services;
+mod subscriptions;
 mod watching;
 
 use std::net::TcpListener;
@@ -160,7 +162,18 @@ fn completions_and_help_name_every_command() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let output = clean_command(&binary("tidings")).args(["completions", shell]).output().expect("it ends");
         let script = String::from_utf8(output.stdout).expect("UTF-8");
-        for word in ["publish", "tail", "list", "channels", "top", "bench", "healthcheck", "redis-url"] {
+        for word in [
+            "publish",
+            "tail",
+            "list",
+            "channels",
+            "subscription",
+            "consume",
+            "top",
+            "bench",
+            "healthcheck",
+            "redis-url",
+        ] {
             assert!(output.status.success() && script.contains(word), "{shell}: {word}");
         }
     }

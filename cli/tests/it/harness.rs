@@ -17,8 +17,8 @@ pub(crate) use key_server::{Answer, KeyServer};
 pub(crate) use signer::{Signer, key_set, part, seconds_from_now, with_secret};
 pub(crate) use terminal::Terminal;
 pub(crate) use tidings_testing::{
-    Admin, Peer, Process, Publisher, Raw, Scraped, Stream, Subscriber, TEST_TIMEOUT, binary, channel, clean_command,
-    connect, fields, pattern, reason, sequences, text, text_of, wire, with_fast_paths,
+    Admin, Peer, Process, Publisher, Raw, Scraped, Stream, Subscriber, TEST_TIMEOUT, Worker, binary, channel,
+    clean_command, connect, duration, fields, pattern, reason, sequences, text, text_of, wire, with_fast_paths,
 };
 
 /// Runs a test on both brokers: `async fn name(house: &House)` becomes `name::embedded` and `name::redis`.

@@ -40,3 +40,4 @@ mod stopping;
 mod streaming;
 mod tls;
 mod words;
+mod work;

@@ -16,7 +16,7 @@ async fn a_channel_that_cannot_be_read_hurts_no_other() {
     for name in ["newer", "good"] {
         publisher.client().publish(text(name, "x")).await.expect("published");
     }
-    redis.command(&["HSET", "tidings:{newer}:head", "v", "2"]);
+    redis.command(&["HSET", "tidings:{newer}:head", "v", "3"]);
     let refused = subscriber.client().stream_messages(channel("newer")).await.expect_err("refused");
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(refused.message().contains("newer version"), "{refused:?}");

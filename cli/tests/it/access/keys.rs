@@ -68,7 +68,7 @@ impl Keys {
 pub(super) fn claims(subject: &str, publish: &[&str], subscribe: &[&str]) -> Value {
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "sub": subject, "exp": seconds_from_now(600),
-        "publish": publish, "subscribe": subscribe,
+        "publish": publish, "subscribe": subscribe, "consume": subscribe, "manage": subscribe,
     })
 }
 

@@ -17,6 +17,9 @@ fn every_client_command_names_the_server_that_does_not_answer_in_time() {
         &["tail", "c"],
         &["list", "c"],
         &["channels"],
+        &["subscription", "list"],
+        &["subscription", "create", "s"],
+        &["consume", "s"],
         &["top"],
         &["bench"],
         &["healthcheck"],
@@ -108,7 +111,7 @@ fn a_log_filter_never_silences_everything_by_mistake() {
 fn auth_check_prints_for_people_and_for_programs() {
     let folder = tempfile::tempdir().expect("a folder");
     let policy = folder.path().join("policy.toml");
-    let text = "[roles.clerk]\npublish = [\"orders.*\"]\n[subjects]\nalice = [\"clerk\"]\n";
+    let text = "[roles.clerk]\npublish = [\"orders.*\"]\nconsume = [\"mail.*\"]\n[subjects]\nalice = [\"clerk\"]\n";
     std::fs::write(&policy, text).expect("a file");
     let check = |more: &[&str]| {
         let policy = policy.display().to_string();
@@ -118,6 +121,10 @@ fn auth_check_prints_for_people_and_for_programs() {
     };
     let (yes, no) = (["publish", "orders.eu"], ["subscribe", "orders.eu"]);
     assert_eq!(check(&yes), (Some(0), "yes: line 2, orders.* in role clerk\n".to_owned()));
+    assert_eq!(check(&["consume", "mail.eu"]), (Some(0), "yes: line 3, mail.* in role clerk\n".to_owned()));
+    for not in [["consume", "orders.eu"], ["manage", "mail.eu"], ["subscribe", "mail.eu"]] {
+        assert_eq!(check(&not).0, Some(1), "{not:?}");
+    }
     for form in [&["--output", "json"][..], &["--json"]] {
         for (asked, code, expected) in [
             (

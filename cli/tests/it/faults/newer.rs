@@ -24,7 +24,7 @@ async fn a_newer_format_is_refused_in_words_until_it_is_gone() {
         stream.until_message(&receipts[2].message_id).await;
     }
     let dump = redis.command(&["XLEN", "tidings:{v.new}:log"]);
-    format("2");
+    format("3");
 
     let refused = rig.publisher.client().publish(text("v.new", "x")).await.expect_err("newer");
     is_refused(&refused, "NOT_PUBLISHED");

@@ -58,8 +58,13 @@ impl Served {
     }
 
     pub(crate) fn tail(&self, args: &[&str]) -> Tail {
+        self.follow(&[&["tail"], args].concat())
+    }
+
+    /// Starts a command that is read line by line.
+    pub(crate) fn follow(&self, args: &[&str]) -> Tail {
         let mut command = clean_command(&binary("tidings"));
-        command.arg("tail").args(args).args(["--subscriber", &self.subscriber]);
+        command.args(args).args(["--subscriber", &self.subscriber]);
         Tail::start(command)
     }
 
@@ -106,10 +111,15 @@ impl Tail {
         serde_json::from_str(&self.line()).expect("JSON")
     }
 
-    /// Ends it with a signal; answers its exit code and what else it wrote to standard error.
-    pub(crate) fn end(mut self, signal: &str) -> (Option<i32>, String) {
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let kill = format!("kill -{signal} {}", self.child.id());
         assert!(std::process::Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
+    }
+
+    /// Ends it with a signal; answers its exit code and what else it wrote to standard error.
+    pub(crate) fn end(mut self, signal: &str) -> (Option<i32>, String) {
+        self.signal(signal);
         let status = self.child.wait().expect("it ends");
         // It ends with the program.
         let stderr = self.notes.iter().map(|note| note + "\n").collect();

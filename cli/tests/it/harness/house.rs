@@ -6,11 +6,11 @@ use tidings::{
     broker::{Retention, Shared, memory::Memory},
     channel::Names,
     pb::{
-        Message, PublishRequest, PublishResponse, StreamMessagesRequest,
+        Message, PublishRequest, PublishResponse, StreamMessagesRequest, Subscription,
         publisher_service_client::PublisherServiceClient, subscriber_service_client::SubscriberServiceClient,
     },
 };
-use tidings_testing::{Publisher, RedisServer, Stream, Subscriber, connect, list, with_fast_paths};
+use tidings_testing::{Publisher, RedisServer, Stream, Subscriber, Worker, connect, list, with_fast_paths};
 use tidings_transport::{Options, Origins};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,8 @@ impl House {
             names,
             broker_timeout: Duration::from_secs(5),
             max_age: Duration::from_secs(24 * 3600),
+            keeps_history: true,
+            hold_bytes: 256 << 20,
             capture: Vec::new(),
             server: options(),
         };
@@ -89,6 +91,16 @@ impl House {
     /// A client of the subscriber.
     pub(crate) fn subscriber(&self) -> SubscriberServiceClient<Channel> {
         SubscriberServiceClient::new(self.subscriber.clone())
+    }
+
+    /// A worker of a subscription that is created, from the oldest message on.
+    pub(crate) async fn work(&self, settings: Subscription) -> Worker {
+        Worker::create(self.subscriber.clone(), settings).await
+    }
+
+    /// The way to the subscriber.
+    pub(crate) fn subscriber_channel(&self) -> Channel {
+        self.subscriber.clone()
     }
 
     /// Publishes.
