@@ -3,6 +3,7 @@
 
 pub(crate) mod amqp;
 pub(crate) mod caller;
+pub(crate) mod consuming;
 pub(crate) mod frames;
 pub(crate) mod grpc;
 pub(crate) mod http;

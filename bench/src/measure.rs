@@ -18,6 +18,7 @@ mod publishing;
 mod replay;
 mod security;
 mod start;
+mod subscriptions;
 
 pub(crate) use fanout::{address, open};
 pub(crate) use probe::Probe;

@@ -92,6 +92,16 @@ const fn second(mut row: Row) -> Row {
     row
 }
 
+/// A figure that is there to be known, and what it stands beside.
+const fn figure(measure: &'static str, ours: (Probe, usize), peer: Option<(Probe, usize)>, unit: Unit) -> Row {
+    Row { measure, ours, peer, goal: None, better: Better::Lower, unit }
+}
+
+/// The same of what goes by a second.
+const fn rate(measure: &'static str, ours: Probe, peer: Probe) -> Row {
+    Row { measure, ours: (ours, 0), peer: Some((peer, 0)), goal: None, better: Better::Higher, unit: Unit::PerSecond }
+}
+
 const MICROS: Unit = Unit::Microseconds;
 
 /// All of them.
@@ -187,6 +197,58 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     less("publisher: start to first byte served", StartPublisher, None, Unit::Milliseconds, 150.0, 50.0),
     less("subscriber: start to first byte served", StartSubscriber, None, Unit::Milliseconds, 150.0, 50.0),
+    rate(
+        "a subscription's backlog, credit 1,000, each acknowledged by itself, AOF everysec / JetStream pull consumer",
+        Consume(1),
+        JetStreamConsume,
+    ),
+    rate(
+        "a subscription's backlog, credit 1,000, each acknowledged by itself, AOF everysec / RabbitMQ quorum queue",
+        Consume(1),
+        RabbitMqConsume,
+    ),
+    rate(
+        "published and consumed at once, one subscription, AOF everysec / PublishStream with history alone",
+        PublishAndConsume,
+        StreamOnDisk,
+    ),
+    rate("a subscription's backlog by ten consumers / by one", Consume(10), Consume(1)),
+    figure(
+        "Publish → consumer at 2,000 msg/s, p50 / Publish → stream",
+        (ConsumeLatency, 0),
+        Some((Latency, 0)),
+        MICROS,
+    ),
+    figure(
+        "Publish → consumer at 2,000 msg/s, p99 / Publish → stream",
+        (ConsumeLatency, 1),
+        Some((Latency, 1)),
+        MICROS,
+    ),
+    figure(
+        "Redis's scripts for a message, claimed and acknowledged 10 at a time",
+        (ConsumeRedisTime(10), 0),
+        None,
+        MICROS,
+    ),
+    figure(
+        "Redis's scripts for a message, claimed and acknowledged 100 at a time",
+        (ConsumeRedisTime(100), 0),
+        None,
+        MICROS,
+    ),
+    figure(
+        "1,000 subscriptions with a consumer each, at rest: processor of the subscriber",
+        (SubscriptionsAtRest, 0),
+        None,
+        Unit::Percent,
+    ),
+    figure(
+        "1,000 subscriptions with a consumer each, at rest: processor of Redis",
+        (SubscriptionsAtRest, 1),
+        None,
+        Unit::Percent,
+    ),
 ];
 
 /// The probes that the rows need, each once, so that both sides of a row are near each other.

@@ -14,6 +14,8 @@ use super::{
     text::Pattern,
 };
 
+pub(crate) mod consumer;
+
 /// Messages that may be unconfirmed.
 const IN_FLIGHT: u64 = 1_024;
 const METHOD: u8 = 1;
@@ -44,26 +46,7 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// On a connection of its own, to a quorum queue, which it makes where there is none yet.
     pub(crate) async fn open(address: SocketAddr, queue: &str, payload: &str) -> anyhow::Result<Self> {
-        let mut socket = connect(address).await?;
-        socket.write_all(b"AMQP\0\0\x09\x01").await?;
-        expect(&mut socket, (10, 10)).await?;
-        let mut login = 0u32.to_be_bytes().to_vec();
-        login.extend([&short("PLAIN"), &long(b"\0guest\0guest"), &short("en_US")].into_iter().flatten());
-        socket.write_all(&method(0, (10, 11), &login)).await?;
-        expect(&mut socket, (10, 30)).await?;
-        let mut tuned = CHANNELS.to_be_bytes().to_vec();
-        tuned.extend(FRAME_MAX.to_be_bytes());
-        tuned.extend(0u16.to_be_bytes());
-        socket.write_all(&method(0, (10, 31), &tuned)).await?;
-        socket.write_all(&method(0, (10, 40), &[&short("/")[..], &[0, 0]].concat())).await?;
-        expect(&mut socket, (10, 41)).await?;
-        socket.write_all(&method(1, (20, 10), &[0])).await?;
-        expect(&mut socket, (20, 11)).await?;
-        let kind = [&short("x-queue-type")[..], b"S", &long(b"quorum")].concat();
-        const DURABLE: u8 = 2;
-        let declare = [&[0, 0][..], &short(queue), &[DURABLE], &long(&kind)].concat();
-        socket.write_all(&method(1, (50, 10), &declare)).await?;
-        expect(&mut socket, (50, 11)).await?;
+        let mut socket = session(address, queue).await?;
         socket.write_all(&method(1, (85, 10), &[0])).await?;
         expect(&mut socket, (85, 11)).await?;
         let publish = Pattern::new(message(queue, payload));
@@ -148,6 +131,31 @@ impl Confirmed {
 fn payload(bytes: &[u8]) -> Option<&[u8]> {
     let size = u32::from_be_bytes(*bytes.get(3..)?.first_chunk()?) as usize;
     bytes.get(..FRAME_BYTES + size + 1).map(|frame| &frame[FRAME_BYTES..FRAME_BYTES + size])
+}
+
+/// Logs in, and opens a channel to a quorum queue, which it makes where there is none yet.
+async fn session(address: SocketAddr, queue: &str) -> anyhow::Result<TcpStream> {
+    let mut socket = connect(address).await?;
+    socket.write_all(b"AMQP\0\0\x09\x01").await?;
+    expect(&mut socket, (10, 10)).await?;
+    let mut login = 0u32.to_be_bytes().to_vec();
+    login.extend([&short("PLAIN"), &long(b"\0guest\0guest"), &short("en_US")].into_iter().flatten());
+    socket.write_all(&method(0, (10, 11), &login)).await?;
+    expect(&mut socket, (10, 30)).await?;
+    let mut tuned = CHANNELS.to_be_bytes().to_vec();
+    tuned.extend(FRAME_MAX.to_be_bytes());
+    tuned.extend(0u16.to_be_bytes());
+    socket.write_all(&method(0, (10, 31), &tuned)).await?;
+    socket.write_all(&method(0, (10, 40), &[&short("/")[..], &[0, 0]].concat())).await?;
+    expect(&mut socket, (10, 41)).await?;
+    socket.write_all(&method(1, (20, 10), &[0])).await?;
+    expect(&mut socket, (20, 11)).await?;
+    let kind = [&short("x-queue-type")[..], b"S", &long(b"quorum")].concat();
+    const DURABLE: u8 = 2;
+    let declare = [&[0, 0][..], &short(queue), &[DURABLE], &long(&kind)].concat();
+    socket.write_all(&method(1, (50, 10), &declare)).await?;
+    expect(&mut socket, (50, 11)).await?;
+    Ok(socket)
 }
 
 /// Waits for a method, and passes what it says over.

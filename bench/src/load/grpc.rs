@@ -25,6 +25,8 @@ pub(crate) const PUBLISH: &str = "/tidings.v1.PublisherService/Publish";
 pub(crate) const PUBLISH_BATCH: &str = "/tidings.v1.PublisherService/PublishBatch";
 pub(crate) const PUBLISH_STREAM: &str = "/tidings.v1.PublisherService/PublishStream";
 pub(super) const STREAM_MESSAGES: &str = "/tidings.v1.SubscriberService/StreamMessages";
+pub(crate) const CREATE_SUBSCRIPTION: &str = "/tidings.v1.SubscriptionService/CreateSubscription";
+pub(super) const CONSUME_MESSAGES: &str = "/tidings.v1.SubscriptionService/ConsumeMessages";
 
 /// A message as it is in a gRPC body.
 pub(crate) fn framed(message: &impl Message) -> Bytes {

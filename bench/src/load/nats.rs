@@ -15,6 +15,8 @@ use super::{
     text::{self, Pattern},
 };
 
+pub(crate) mod pull;
+
 /// JetStream publishes of one connection that may be unanswered.
 const IN_FLIGHT: u64 = 1_024;
 const PING: &[u8] = b"PING\r\n";

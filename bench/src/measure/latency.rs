@@ -79,7 +79,7 @@ pub(super) async fn measure<R: Reader + 'static>(
 }
 
 /// How many are published in this time.
-fn count(time: Duration) -> usize {
+pub(super) fn count(time: Duration) -> usize {
     WARM_UP + (time.as_micros() / INTERVAL.as_micros()) as usize
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Begins, Plan, Sample, calls, cost, fanout, latency, memory, other_streams, peers, publishing, replay, security,
-    start,
+    start, subscriptions,
 };
 use crate::stage::{
     Access,
@@ -41,6 +41,13 @@ pub(crate) enum Probe {
     Cost(usize),
     StartPublisher,
     StartSubscriber,
+    Consume(usize),
+    JetStreamConsume,
+    RabbitMqConsume,
+    PublishAndConsume,
+    ConsumeLatency,
+    ConsumeRedisTime(usize),
+    SubscriptionsAtRest,
     UnaryBy(Access),
     TokenOnceBy(Access),
     PublishStreamBy(Access),
@@ -85,6 +92,13 @@ impl Probe {
             Self::Cost(streams) => cost::delivery(plan, streams).await,
             Self::StartPublisher => start::first_answer(plan, publisher(History::Default)).await,
             Self::StartSubscriber => start::first_answer(plan, Service::Subscriber(NoDisk)).await,
+            Self::Consume(consumers) => subscriptions::backlog(plan, consumers).await,
+            Self::JetStreamConsume => subscriptions::jetstream(plan).await,
+            Self::RabbitMqConsume => subscriptions::rabbitmq(plan).await,
+            Self::PublishAndConsume => subscriptions::through(plan).await,
+            Self::ConsumeLatency => subscriptions::delays(plan).await,
+            Self::ConsumeRedisTime(batch) => subscriptions::redis_time(plan, batch).await,
+            Self::SubscriptionsAtRest => subscriptions::at_rest(plan).await,
             Self::UnaryBy(access) => calls::unary(plan, access.publisher()).await,
             Self::TokenOnceBy(access) => calls::token_once(plan, access.publisher()).await,
             Self::PublishStreamBy(access) => publishing::streams(plan, access.publisher()).await,

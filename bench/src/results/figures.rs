@@ -32,10 +32,12 @@ impl Unit {
             Self::PerSecond if figure >= 1e6 => format!("{:.2} M/s", figure / 1e6),
             Self::PerSecond => format!("{:.1} k/s", figure / 1e3),
             Self::Microseconds if figure >= 1e4 => format!("{:.0} ms", figure / 1e3),
+            Self::Microseconds if figure < 10.0 => format!("{figure:.1} µs"),
             Self::Microseconds => format!("{figure:.0} µs"),
             Self::Milliseconds => format!("{figure:.0} ms"),
             Self::Nanoseconds => format!("{figure:.0} ns"),
             Self::Kibibytes => format!("{figure:.2} KiB"),
+            Self::Percent if figure < 10.0 => format!("{figure:.1} %"),
             Self::Percent => format!("{figure:.0} %"),
         }
     }

@@ -1,6 +1,6 @@
 //! What TLS and tokens cost: each beside the same service without them.
 
-use super::{Better, Row, Unit, row};
+use super::{Row, Unit, figure, rate, row};
 use crate::{
     measure::{
         Begins,
@@ -8,16 +8,6 @@ use crate::{
     },
     stage::Access::{Plain, TlsAndToken, Token},
 };
-
-/// A figure that is there to be known, and what it stands beside.
-const fn figure(measure: &'static str, ours: (Probe, usize), peer: Option<(Probe, usize)>, unit: Unit) -> Row {
-    Row { measure, ours, peer, goal: None, better: Better::Lower, unit }
-}
-
-/// The same of what goes by a second.
-const fn rate(measure: &'static str, ours: Probe, peer: Probe) -> Row {
-    Row { measure, ours: (ours, 0), peer: Some((peer, 0)), goal: None, better: Better::Higher, unit: Unit::PerSecond }
-}
 
 const BOTH: Probe = FanoutBy(TlsAndToken, 100);
 
