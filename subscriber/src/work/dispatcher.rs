@@ -36,7 +36,8 @@ use self::{
     ledger::{Ledger, Stop},
     pulls::Pulls,
     sending::Sending,
-    settler::{GivenBack, Settler},
+    settler::Settler,
+    want::GivenBack,
 };
 use super::{
     ahead::{Ahead, Item},
@@ -58,6 +59,7 @@ mod ledger;
 mod pulls;
 mod sending;
 mod settler;
+mod want;
 
 /// What a dispatcher works with.
 pub(super) struct Ground {

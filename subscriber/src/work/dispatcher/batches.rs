@@ -11,15 +11,8 @@ use super::{
         outbox::LeaseKey,
         outcome::{Outcome, Settle, Settled},
     },
-    settler::{By, Want},
+    want::{By, Ticket, Want},
 };
-
-/// One decision of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket {
-    batch: u64,
-    index: usize,
-}
 
 struct Batch {
     settles: Vec<Settle>,
