@@ -99,7 +99,7 @@ impl Desk {
         let (place, _, books) = self.find(&name, Look::default()).await?;
         let apart = match per_second {
             0 => Duration::ZERO,
-            per_second => Duration::from_secs(1) / per_second,
+            per_second => Duration::from_secs_f64(f64::from(per_second).recip()),
         };
         let mut ids: Vec<LetterId> = Vec::new();
         let mut count = 0_u32;
