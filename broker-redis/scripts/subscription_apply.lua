@@ -11,8 +11,9 @@
 --     by how many messages more are out, how many may be; how many blocks, and for each its name, and how it is and
 --       will be ('' for none);
 --     '' or 1, and then: the time before which it comes too early (ms), lost messages; how many are taken out of those
---       that wait, how many will wait, are forgotten, are dead; the first; the second thrice: due time and sequence,
---       sequence and sequence, sequence and attempts; the third; and of the fourth name, sequence and letter each.
+--       that wait, how many will wait, are forgotten, are dead, and of how many of the first the attempts are compared;
+--       the first, and those attempts; the second thrice: due time and sequence, sequence and sequence, sequence and
+--       attempts; the third; and of the fourth name, sequence and letter each.
 -- Answers nothing where there are no books; another generation; or Redis's clock (s, us), generation, revision, next,
 -- how many are out, epoch and last sequence of the channel, when the next is due that waits ('' for none), and for each
 -- change 0 where it was carried out, 1 where something differs, 2 where too much would be out.
@@ -85,13 +86,14 @@ while at <= #ARGV do
     end
   end
   at = at + 1
-  local lost, takes, takes_end, waits_end, orders_end, tries_end, forgets_end
+  local lost, takes, takes_end, taken_end, waits_end, orders_end, tries_end, forgets_end
   if is_more then
     lost = ARGV[at + 1]
     if tonumber(ARGV[at]) > now then outcome = 1 end
-    takes = at + 6
+    takes = at + 7
     takes_end = takes + ARGV[at + 2]
-    waits_end = takes_end + 2 * ARGV[at + 3]
+    taken_end = takes_end + ARGV[at + 6]
+    waits_end = taken_end + 2 * ARGV[at + 3]
     orders_end = waits_end + 2 * ARGV[at + 3]
     tries_end = orders_end + 2 * ARGV[at + 3]
     forgets_end = tries_end + ARGV[at + 4]
@@ -99,6 +101,12 @@ while at <= #ARGV do
     for i = takes, takes_end - 1 do
       local due_then = call('ZSCORE', wait_key, ARGV[i])
       if not due_then or tonumber(due_then) > now then
+        outcome = 1
+        break
+      end
+    end
+    for i = takes_end, taken_end - 1 do
+      if (call('HGET', tries_key, ARGV[takes + i - takes_end]) or '') ~= ARGV[i] then
         outcome = 1
         break
       end
@@ -118,7 +126,7 @@ while at <= #ARGV do
       call('ZREM', wait_key, unpack(ARGV, i, to))
       call('ZREM', order_key, unpack(ARGV, i, to))
     end
-    for i = takes_end, waits_end - 1, PIECE do
+    for i = taken_end, waits_end - 1, PIECE do
       call('ZADD', wait_key, unpack(ARGV, i, math.min(i + PIECE, waits_end) - 1))
     end
     for i = waits_end, orders_end - 1, PIECE do

@@ -237,6 +237,9 @@ pub struct Change {
     pub claim: Option<Claim>,
     /// Takes these out of those that wait: all have to be there, and due.
     pub take: Vec<i64>,
+    /// Their deliveries, in the same order, as they must be remembered: another process may have delivered them
+    /// meanwhile, and had them back. Empty where that is not compared.
+    pub taken: Vec<Attempts>,
     /// Blocks as they must be, and as they will be.
     pub blocks: Vec<BlockChange>,
     /// Before this time it comes too early.

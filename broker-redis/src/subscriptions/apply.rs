@@ -62,11 +62,14 @@ fn write_change(call: &mut Cmd, change: &Change) {
 }
 
 fn write_more(call: &mut Cmd, change: &Change) {
-    let Change { take, not_before_ms, wait, forget, dead, lost, .. } = change;
+    let Change { take, taken, not_before_ms, wait, forget, dead, lost, .. } = change;
     call.arg(*not_before_ms).arg(*lost);
-    call.arg(take.len()).arg(wait.len()).arg(forget.len()).arg(dead.len());
+    call.arg(take.len()).arg(wait.len()).arg(forget.len()).arg(dead.len()).arg(taken.len().min(take.len()));
     for number in take {
         call.arg(sequence(*number));
+    }
+    for attempts in taken.iter().take(take.len()) {
+        call.arg(attempts.to_string());
     }
     for waiting in wait {
         call.arg(waiting.due_ms).arg(sequence(waiting.sequence));
@@ -158,6 +161,7 @@ mod tests {
         let (reason, json) = ("bad".to_owned(), "{}".into());
         let change = Change {
             take: vec![1],
+            taken: vec![attempts],
             not_before_ms: 8,
             wait: vec![Waiting { sequence, due_ms: 9, attempts }],
             forget: vec![3],
@@ -167,8 +171,8 @@ mod tests {
         };
         let [one, two, three, four] = ["0000000000000001", "0000000000000002", "0000000000000003", "0000000000000004"];
         let expected = [
-            &["10", "orders", "000000000000000b", "", "0", "0", "0", "1", "8", "6", "1", "1", "1", "1"][..],
-            &[one, "9", two, "2", two, two, "1,5,0", three],
+            &["10", "orders", "000000000000000b", "", "0", "0", "0", "1", "8", "6", "1", "1", "1", "1", "1"][..],
+            &[one, "1,5,0", "9", two, "2", two, two, "1,5,0", three],
             &["0000000000000004.000000000000000a", four, "1,5,0;3;bad{}"],
         ];
         assert_eq!(words(&change), expected.concat());

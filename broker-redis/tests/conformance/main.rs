@@ -95,6 +95,7 @@ conformance! {
         overdue_blocks_are_found_by_anyone,
         what_waits_is_due_in_its_order_and_taken_once,
         what_is_not_due_is_not_taken,
+        what_was_delivered_meanwhile_is_not_taken,
         attempts_are_remembered_while_it_waits,
         json_is_kept_until_settled,
         dead_letters_are_listed_oldest_first_page_by_page,

@@ -43,6 +43,6 @@ pub(crate) use self::{
     },
     retries::{
         attempts_are_remembered_while_it_waits, json_is_kept_until_settled, what_is_not_due_is_not_taken,
-        what_waits_is_due_in_its_order_and_taken_once,
+        what_waits_is_due_in_its_order_and_taken_once, what_was_delivered_meanwhile_is_not_taken,
     },
 };

@@ -198,6 +198,11 @@ impl Books {
         change.not_before_ms <= moment.now_ms
             && change.claim.is_none_or(|claim| self.is_next(&claim, moment))
             && change.take.iter().all(|sequence| self.retries.is_due(*sequence, moment.now_ms))
+            && change
+                .take
+                .iter()
+                .zip(&change.taken)
+                .all(|(sequence, attempts)| self.retries.remembered(*sequence).attempts == *attempts)
             && change.blocks.iter().all(|block| self.leases.get(&block.id) == block.from.as_ref())
     }
 

@@ -229,7 +229,7 @@ pub(super) fn retries(found: Vec<Found>, terms: &mut Terms<'_>) -> Vec<Plan> {
         if terms.settings.retry.is_used_up(attempts) {
             let reason = format!("all {} deliveries were used up", attempts.count);
             let mut plan = Plan::default();
-            plan.change.take.push(sequence);
+            plan.take(sequence, attempts);
             match json.as_ref().and_then(|json| letter(sequence, attempts, &reason, json)) {
                 Some(letter) => plan.change.dead.push(letter),
                 None => plan.lose(sequence),
@@ -239,7 +239,7 @@ pub(super) fn retries(found: Vec<Found>, terms: &mut Terms<'_>) -> Vec<Plan> {
         }
         let Some(message) = message else {
             let mut plan = Plan::default();
-            plan.change.take.push(sequence);
+            plan.take(sequence, attempts);
             plan.lose(sequence);
             plans.push(plan);
             continue;
@@ -250,7 +250,7 @@ pub(super) fn retries(found: Vec<Found>, terms: &mut Terms<'_>) -> Vec<Plan> {
             full.lease(terms);
             plans.push(full);
         }
-        open.change.take.push(sequence);
+        open.take(sequence, attempts);
         // What was put back from the dead letters may not be in the log any more.
         let json = due.json;
         open.out.push(Planned { consumer, message, attempts, json });
@@ -263,6 +263,11 @@ pub(super) fn retries(found: Vec<Found>, terms: &mut Terms<'_>) -> Vec<Plan> {
 }
 
 impl Plan {
+    fn take(&mut self, sequence: i64, attempts: Attempts) {
+        self.change.take.push(sequence);
+        self.change.taken.push(attempts);
+    }
+
     fn lose(&mut self, sequence: i64) {
         self.change.forget.push(sequence);
         self.change.lost += 1;

@@ -43,6 +43,24 @@ pub(crate) async fn what_waits_is_due_in_its_order_and_taken_once(fixture: &Fixt
     assert_eq!(other.due(10).await, []);
 }
 
+pub(crate) async fn what_was_delivered_meanwhile_is_not_taken(fixture: &Fixture) {
+    let [rig, other] = Rig::two(fixture).await;
+    rig.publish(3).await;
+    let now_ms = rig.now_ms().await;
+    rig.retry(3, &[(1, now_ms - 10), (2, now_ms - 10)]).await;
+    let due = rig.due(10).await;
+    let read: Vec<Attempts> = due.iter().map(|due| due.attempts).collect();
+    // Another has one of them, and gives it back.
+    let attempts = Attempts { count: read[0].count + 1, ..read[0] };
+    other.done(take(&[1])).await;
+    let waiting = Waiting { sequence: 1, due_ms: now_ms - 5, attempts };
+    other.done(Change { wait: vec![waiting], ..Change::default() }).await;
+    rig.refused(Change { taken: read.clone(), ..take(&[1, 2]) }, Outcome::Differs).await;
+    rig.refused(Change { taken: vec![read[0]], ..take(&[1]) }, Outcome::Differs).await;
+    rig.done(Change { taken: vec![attempts, read[1]], ..take(&[1, 2]) }).await;
+    assert_eq!(rig.look().await.waiting, 0);
+}
+
 pub(crate) async fn what_is_not_due_is_not_taken(fixture: &Fixture) {
     let rig = Rig::new(fixture).await;
     rig.publish(3).await;

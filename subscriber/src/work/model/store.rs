@@ -187,13 +187,7 @@ impl Subscriptions for FaultyStore {
 
     async fn due(&self, place: &Place, generation: Generation, limit: usize) -> Result<Vec<Due>, Error> {
         let (store, place) = (Arc::clone(&self.store), place.clone());
-        let (truth, replica) = (self.faults.truth.clone(), self.faults.replica);
-        let due = async move {
-            let due = store.due(&place, generation, limit).await;
-            due.iter().flatten().for_each(|due| truth.due(generation, due.sequence, replica));
-            due
-        };
-        self.faults.call("due", due).await
+        self.faults.call("due", async move { store.due(&place, generation, limit).await }).await
     }
 
     async fn remembered(&self, place: &Place, sequences: &[i64]) -> Result<Vec<Due>, Error> {

@@ -183,13 +183,6 @@ impl Shared {
         }
     }
 
-    /// A replica reads that a message is due.
-    pub(super) fn due(&self, generation: Generation, sequence: i64, replica: usize) {
-        if let Some(message) = self.lock().messages.get_mut(&(generation, sequence)) {
-            message.due(replica);
-        }
-    }
-
     /// The broker leases a message.
     pub(super) fn granted(&self, generation: Generation, sequence: i64, block: BlockId, replica: usize) {
         let event = format!("leased by {replica} in {block}");

@@ -1,7 +1,7 @@
 //! What must be so of one message in one generation, by what consumers have seen. Its rules say why something may not
 //! be.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use tidings::subscription::BlockId;
 use tokio::time::Instant;
@@ -51,8 +51,6 @@ pub(super) struct Message {
     high: u32,
     grant: Option<Grant>,
     last: Option<Lease>,
-    /// When replicas have read that it is due, since it was put back.
-    due: HashMap<usize, Instant>,
     pub(super) acknowledged: Option<Instant>,
     /// It is dead for sure.
     pub(super) is_dead: bool,
@@ -68,11 +66,6 @@ pub(in super::super) struct Taken {
 }
 
 impl Message {
-    /// A replica reads that it is due.
-    pub(super) fn due(&mut self, replica: usize) {
-        self.due.insert(replica, Instant::now());
-    }
-
     /// The broker leases it. `faulted` says when something last went wrong at a replica.
     pub(super) fn granted(
         &mut self,
@@ -94,12 +87,6 @@ impl Message {
             let must_count = !may_not_count || last.counted == Some(true);
             self.low = last.attempt - u32::from(!must_count);
             self.high = last.attempt - u32::from(last.counted == Some(false));
-        }
-        if let (Some(grant), Some(due)) = (&self.grant, self.due.get(&replica))
-            && *due < grant.at
-        {
-            // It was leased and waits again since then: the broker does not compare by which attempts it is taken.
-            self.low = 0;
         }
         self.grant = Some(Grant { block, replica, at: now, is_seen: false });
         if self.acknowledged.is_some() {
