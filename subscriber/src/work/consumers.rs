@@ -1,6 +1,6 @@
 //! The consumers of a subscription at this replica, and their credit.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::outbox::Outbox;
 
@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub(super) ack_deadline: Option<Duration>,
     limit: CreditLimit,
     out: CreditLimit,
+    /// When it got its last message, in the order of all.
+    turn: u64,
 }
 
 impl Entry {
@@ -42,12 +44,13 @@ impl Entry {
 pub(super) struct Consumers {
     entries: BTreeMap<u64, Entry>,
     numbered: u64,
+    turns: u64,
 }
 
 impl Consumers {
     pub(super) fn add(&mut self, outbox: Arc<Outbox>, limit: CreditLimit, ack_deadline: Option<Duration>) -> u64 {
         self.numbered += 1;
-        let entry = Entry { outbox, ack_deadline, limit, out: CreditLimit { messages: 0, bytes: 0 } };
+        let entry = Entry { outbox, ack_deadline, limit, out: CreditLimit { messages: 0, bytes: 0 }, turn: 0 };
         self.entries.insert(self.numbered, entry);
         self.numbered
     }
@@ -79,11 +82,14 @@ impl Consumers {
         self.entries.values().map(Entry::room).sum()
     }
 
-    /// Takes credit for a message from whoever has most left, in proportion, so that equal consumers get equal shares.
+    /// Takes credit for a message from whoever has most left, in proportion, and of those from whoever has waited
+    /// longest, so that equal consumers get equal shares.
     pub(super) fn take(&mut self, bytes: usize) -> Option<u64> {
         let free = |entry: &Entry| entry.room() as u64 * (1 << 20) / entry.limit.messages.max(1) as u64;
         let takers = self.entries.iter_mut().filter(|(_, entry)| entry.takes(bytes));
-        let (key, entry) = takers.max_by_key(|(key, entry)| (free(entry), std::cmp::Reverse(**key)))?;
+        let (key, entry) = takers.max_by_key(|(key, entry)| (free(entry), Reverse((entry.turn, **key))))?;
+        self.turns += 1;
+        entry.turn = self.turns;
         entry.out.messages += 1;
         entry.out.bytes += bytes;
         Some(*key)
@@ -130,6 +136,16 @@ mod tests {
         assert_eq!((equal.room(), equal.take(1)), (0, None));
         equal.give_back(2, 1);
         assert_eq!(equal.take(1), Some(2));
+        // They take turns also where each settles at once.
+        let mut quick = consumers(&[(10, 100), (10, 100), (10, 100)]);
+        let turns: Vec<_> = (0..6)
+            .map(|_| {
+                let key = quick.take(1).expect("credit");
+                quick.give_back(key, 1);
+                key
+            })
+            .collect();
+        assert_eq!(turns, [1, 2, 3, 1, 2, 3]);
         // In proportion to what they may have.
         let taken = shares(&mut consumers(&[(100, 1_000), (10, 1_000)]), 55);
         assert_eq!(taken.iter().filter(|key| **key == 2).count(), 5);
