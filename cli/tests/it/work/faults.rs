@@ -1,6 +1,6 @@
 //! What happens to work when something dies, stops, or comes back with less than it had.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tidings::pb::{ReceivedMessage, Rejection, Subscription};
 use tidings_testing::{DURABLE, How, Links, Proxy, RedisServer, eventually};
@@ -287,8 +287,9 @@ async fn equal_consumers_at_two_replicas_get_about_equal_shares() {
     site.publish("shares", 1..=2_000).await;
     let shares = consumers.join_all().await;
     assert_eq!(shares.iter().sum::<usize>(), 2_000);
+    // Of some seconds, not of a minute: which replica is faster for a while is chance.
     let mean = 2_000 / shares.len();
-    assert!(shares.iter().all(|share| (mean / 2..=mean * 2).contains(share)), "{shares:?}");
+    assert!(shares.iter().all(|share| (mean / 4..=mean * 2).contains(share)), "{shares:?}");
     site.stop();
 }
 
@@ -313,5 +314,4 @@ async fn a_server_that_stops_has_its_streams_settle_first() {
     let Site { publisher, mut subscribers, .. } = site;
     publisher.stop();
     subscribers.pop().expect("the other").stop();
-    let _ = Duration::ZERO;
 }

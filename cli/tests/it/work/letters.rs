@@ -10,8 +10,8 @@ use tidings::{
     },
 };
 
-use super::{SECOND, attempts, publish, settings, texts};
-use crate::harness::{House, Worker, channel, duration, on_both_brokers, text, text_of};
+use super::{SECOND, attempts, publish, settings};
+use crate::harness::{House, Worker, channel, on_both_brokers, text, text_of};
 
 on_both_brokers!(
     a_message_whose_attempts_are_used_up_is_put_aside,
@@ -145,7 +145,6 @@ async fn dead_letters_come_page_by_page(house: &House) {
         }
     }
     assert_eq!(seen, super::numbers(7));
-    let _ = (texts(&[]), duration(SECOND));
 }
 
 /// What is on a channel, once there is so much.
