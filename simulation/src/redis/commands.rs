@@ -176,6 +176,10 @@ impl Context {
                 let hash = of!(self, word(1), Hash).into_iter().flatten();
                 Reply::Map(hash.flat_map(|(k, v)| [Reply::Bulk(k.clone()), Reply::Bulk(v.clone())]).collect())
             }
+            "HVALS" => {
+                let hash = of!(self, word(1), Hash).into_iter().flatten();
+                Reply::Array(hash.map(|(_, value)| Reply::Bulk(value.clone())).collect())
+            }
             "HEXISTS" => Reply::Int(i64::from(of!(self, word(1), Hash).is_some_and(|hash| hash.contains_key(word(2))))),
             "HLEN" => Reply::Int(of!(self, word(1), Hash).map_or(0, |hash| hash.len() as i64)),
             "HSET" => {
