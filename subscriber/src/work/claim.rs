@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) out: Vec<Planned>,
     /// What is lost with it, to be reported once.
     pub(super) lost: Vec<pb::LostMessages>,
+    /// How many items of what is ahead are done with it.
+    pub(super) covers: usize,
 }
 
 /// A message for a consumer.
@@ -112,11 +114,14 @@ pub(super) struct Claims<'a> {
     to: Option<Position>,
     /// What is reported with the next message.
     lost: Vec<pb::LostMessages>,
+    /// Items that were looked at, and those of them that earlier plans cover.
+    seen: usize,
+    covered: usize,
 }
 
 /// Plans claims of what is ahead, as far as there is credit. They are to be carried out in their order, each only if
-/// the one before it was. Answers them, and the items of `ahead` that they cover.
-pub(super) fn claims(ahead: &Ahead, state: &State, terms: Terms<'_>) -> (Vec<Plan>, usize) {
+/// the one before it was.
+pub(super) fn claims(ahead: &Ahead, state: &State, terms: Terms<'_>) -> Vec<Plan> {
     let room = terms.settings.max_outstanding.saturating_sub(state.out);
     let mut claims = Claims {
         terms,
@@ -128,19 +133,20 @@ pub(super) fn claims(ahead: &Ahead, state: &State, terms: Terms<'_>) -> (Vec<Pla
         open: Plan::default(),
         to: None,
         lost: Vec::new(),
+        seen: 0,
+        covered: 0,
     };
-    let mut covered = 0;
     for (index, item) in ahead.items().take(CLAIM_MESSAGES).enumerate() {
         if !claims.add(item) {
             break;
         }
         // A loss that is reported with a message stays until that comes.
         if claims.lost.is_empty() {
-            covered = index + 1;
+            claims.seen = index + 1;
         }
     }
     claims.seal();
-    (claims.plans, covered)
+    claims.plans
 }
 
 impl Claims<'_> {
@@ -213,6 +219,7 @@ impl Claims<'_> {
         let Some(to) = self.to.take() else { return };
         let mut plan = std::mem::take(&mut self.open);
         plan.change.claim = Some(Claim { from: self.from, to, revision: self.revision });
+        (plan.covers, self.covered) = (self.seen - self.covered, self.seen);
         self.from = self.next;
         plan.lease(&mut self.terms);
         self.plans.push(plan);

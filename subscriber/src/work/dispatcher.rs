@@ -338,11 +338,11 @@ impl Dispatcher {
         self.give_back_over();
         loop {
             let retries = self.plan_retries().await?;
-            let (claims, covered) = self.plan_claims();
+            let claims = self.plan_claims();
             let (has_claims, room) = (!claims.is_empty(), self.consumers.room());
             // From when they were planned on: the answer may come late.
             let until = Instant::now() + UNSENT;
-            let result = self.carry_out(retries, claims, covered, until).await;
+            let result = self.carry_out(retries, claims, until).await;
             for key in self.pulls.answer(&mut self.consumers, self.settler.leases(), has_claims) {
                 self.close(key);
             }
@@ -408,9 +408,9 @@ impl Dispatcher {
     }
 
     /// Plans claims of what is ahead, where there is credit.
-    fn plan_claims(&mut self) -> (Vec<Plan>, usize) {
+    fn plan_claims(&mut self) -> Vec<Plan> {
         if !self.wants() {
-            return (Vec::new(), 0);
+            return Vec::new();
         }
         let state = State { revision: self.revision, ..*self.ledger.state() };
         self.ahead.skip_to(state.next);
@@ -427,13 +427,7 @@ impl Dispatcher {
 
     /// Settles what is decided and hands out what is planned, in one call of the broker, and in more where others have
     /// changed the same blocks.
-    async fn carry_out(
-        &mut self,
-        retries: Vec<Plan>,
-        claims: Vec<Plan>,
-        covered: usize,
-        until: Instant,
-    ) -> Result<(), Stop> {
+    async fn carry_out(&mut self, retries: Vec<Plan>, claims: Vec<Plan>, until: Instant) -> Result<(), Stop> {
         let planned = || retries.iter().chain(&claims);
         let begun = self.settler.begin(&self.ledger, &self.settings).await;
         let round = match begun {
@@ -465,13 +459,15 @@ impl Dispatcher {
             self.planned(plan, *carried, until);
         }
         for (plan, carried) in claims.into_iter().zip(claimed) {
+            // Those that were carried out come first: what they covered, losses too, is done once.
+            if *carried == Carried::Done {
+                self.ahead.advance(plan.covers);
+            }
             self.planned(plan, *carried, until);
         }
         let is_full = claimed.contains(&Carried::Full);
         let is_done = claimed.iter().all(|carried| *carried == Carried::Done);
-        if is_done {
-            self.ahead.advance(covered);
-        } else if is_full {
+        if is_full {
             self.full_until = Some(Instant::now() + FULL_PAUSE);
         }
         let finished = self.settler.finish(round, settled, &mut self.ledger, &self.settings).await;
