@@ -16,10 +16,12 @@ use crate::{
 
 mod ack_id;
 mod block;
+mod order_key;
 
 pub use self::{
     ack_id::{AckId, InvalidAckId},
     block::{Block, BlockId, Token},
+    order_key::OrderKey,
 };
 
 /// A subscription's name: 1 to 100 bytes of the characters that a channel's name may have.

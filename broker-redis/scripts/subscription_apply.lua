@@ -3,17 +3,19 @@
 -- written. Acknowledging and claiming is this, so it asks for no more than it needs: what it compares and writes was
 -- made ready by the caller.
 --
--- KEYS: books, head, what is out, what waits by time; where a change says more than blocks: the same in its order,
---   attempts, JSON that is kept, dead letters by time, the letters, the outbox. ARGV: channel, generation; then
---   changes:
+-- KEYS: books, head, what is out, what waits by time; where a change says more than blocks: the same and what is
+--   parked in its order, attempts, JSON that is kept, dead letters by time, the letters, the outbox, ordering keys,
+--   what is parked behind them. ARGV: channel, generation; then changes:
 --     the sequence from which it claims, '' for none; if there is one: the next after it, the last that it takes, its
 --       epoch, the revision;
 --     by how many messages more are out, how many may be; how many blocks, and for each its name, and how it is and
 --       will be ('' for none);
 --     '' or 1, and then: the time before which it comes too early (ms), lost messages; how many are taken out of those
---       that wait, how many will wait, are forgotten, are dead, and of how many of the first the attempts are compared;
---       the first, and those attempts; the second thrice: due time and sequence, sequence and sequence, sequence and
---       attempts; the third; and of the fourth name, sequence and letter each.
+--       that wait, how many will wait, are forgotten, are dead, of how many of the first the attempts are compared, how
+--       many close keys, are parked, open keys; the first, and those attempts; the second thrice: due time and
+--       sequence, sequence and sequence, sequence and attempts; the third; of the fourth name, sequence and letter
+--       each; of those that close keys key and sequence, sequence and key; of the parked key, sequence and place; and
+--       those that open.
 -- Answers nothing where there are no books; another generation; or Redis's clock (s, us), generation, revision, next,
 -- how many are out, epoch and last sequence of the channel, when the next is due that waits ('' for none), and for each
 -- change 0 where it was carried out, 1 where something differs, 2 where too much would be out.
@@ -33,7 +35,7 @@ if books[2] ~= ARGV[2] then return { books[2] } end
 --@ channel_end
 local clock, due = call('TIME'), call('ZRANGE', wait_key, 0, 0, 'WITHSCORES')
 local order_key, tries_key, kept_key, dead_key, letters_key = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local outbox_key = KEYS[10]
+local outbox_key, keys_key, parked_key = KEYS[10], KEYS[11], KEYS[12]
 local may, now, dead_bytes, dead_bytes_before = redis.acl_check_cmd, nil, nil, nil
 local is_allowed = may('HSET', out_key, 'n', '') and may('HDEL', out_key, 'n')
 if order_key then
@@ -48,6 +50,8 @@ if order_key then
   call('ZCARD', dead_key)
   call('HLEN', letters_key)
   call('ZCARD', outbox_key)
+  call('HLEN', keys_key)
+  call('ZCARD', parked_key)
   is_allowed = is_allowed and may('ZADD', wait_key, '0', '') and may('ZREM', wait_key, '')
     and may('HINCRBY', books_key, 'x', '1')
 end
@@ -86,18 +90,22 @@ while at <= #ARGV do
     end
   end
   at = at + 1
-  local lost, takes, takes_end, taken_end, waits_end, orders_end, tries_end, forgets_end
+  local lost, takes, takes_end, taken_end, waits_end, orders_end, tries_end, forgets_end, dead_end
+  local closes_end, parks_end
   if is_more then
     lost = ARGV[at + 1]
     if tonumber(ARGV[at]) > now then outcome = 1 end
-    takes = at + 7
+    takes = at + 10
     takes_end = takes + ARGV[at + 2]
     taken_end = takes_end + ARGV[at + 6]
     waits_end = taken_end + 2 * ARGV[at + 3]
     orders_end = waits_end + 2 * ARGV[at + 3]
     tries_end = orders_end + 2 * ARGV[at + 3]
     forgets_end = tries_end + ARGV[at + 4]
-    at = forgets_end + 3 * ARGV[at + 5]
+    dead_end = forgets_end + 3 * ARGV[at + 5]
+    closes_end = dead_end + 4 * ARGV[at + 7]
+    parks_end = closes_end + 3 * ARGV[at + 8]
+    at = parks_end + ARGV[at + 9]
     for i = takes, takes_end - 1 do
       local due_then = call('ZSCORE', wait_key, ARGV[i])
       if not due_then or tonumber(due_then) > now then
@@ -110,6 +118,12 @@ while at <= #ARGV do
         outcome = 1
         break
       end
+    end
+  end
+  for i = is_more and dead_end or 1, is_more and closes_end - 1 or 0, 4 do
+    if call('HEXISTS', keys_key, ARGV[i]) == 1 then
+      outcome = 1
+      break
     end
   end
   if outcome == 0 and added > 0 and out + added > tonumber(most) then outcome = 2 end
@@ -140,13 +154,41 @@ while at <= #ARGV do
       call('HDEL', tries_key, unpack(ARGV, i, to))
       call('HDEL', kept_key, unpack(ARGV, i, to))
     end
-    for i = forgets_end, at - 1, 3 do
+    for i = forgets_end, dead_end - 1, 3 do
       dead_bytes = dead_bytes - call('HSTRLEN', letters_key, ARGV[i]) + #ARGV[i + 2]
       call('ZADD', dead_key, now, ARGV[i])
       call('HSET', letters_key, ARGV[i], ARGV[i + 2])
       call('ZADD', outbox_key, now, ARGV[i])
       call('HDEL', tries_key, ARGV[i + 1])
       call('HDEL', kept_key, ARGV[i + 1])
+    end
+    for i = dead_end, closes_end - 1, PIECE do
+      call('HSET', keys_key, unpack(ARGV, i, math.min(i + PIECE, closes_end) - 1))
+    end
+    for i = closes_end, parks_end - 1, 3 do
+      local key, sequence = ARGV[i], ARGV[i + 1]
+      if call('HEXISTS', keys_key, key) == 1 then
+        call('ZADD', parked_key, '0', ARGV[i + 2])
+      else
+        call('HSET', keys_key, key, sequence, sequence, key)
+        call('ZADD', wait_key, now, sequence)
+      end
+      call('ZADD', order_key, sequence, sequence)
+    end
+    for i = parks_end, at - 1 do
+      local key = call('HGET', keys_key, ARGV[i])
+      if key then
+        call('HDEL', keys_key, ARGV[i])
+        local behind = call('ZRANGE', parked_key, '[' .. key .. ':', '(' .. key .. ';', 'BYLEX', 'LIMIT', '0', '1')[1]
+        if behind then
+          local sequence = string.sub(behind, -16)
+          call('ZREM', parked_key, behind)
+          call('HSET', keys_key, key, sequence, sequence, key)
+          call('ZADD', wait_key, now, sequence)
+        else
+          call('HDEL', keys_key, key)
+        end
+      end
     end
     if lost ~= '0' then call('HINCRBY', books_key, 'x', lost) end
   end

@@ -21,7 +21,7 @@ end
 --@ start_of
 -- Whatever is left there of earlier books is not its own.
 call('UNLINK', books_key, out_key, wait_key, order_key, tries_key, kept_key, dead_key, letters_key,
-  outbox_key)
+  outbox_key, keys_key, parked_key)
 call('HSET', books_key, 'v', SUBSCRIPTION_FORMAT, 'g', first_generation, 'n', int(next), 'pe', start_epoch, 'o', '0',
   'r', '1', 'set', settings, 'c', int(now), 'u', int(now), 'x', '0', 'db', '0')
 call('HSET', subs_key, name, int(next) .. ',' .. hold_age .. ',' .. hold_bytes)

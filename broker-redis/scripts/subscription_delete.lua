@@ -12,7 +12,7 @@ if not (redis.acl_check_cmd('UNLINK', books_key) and may_hold) then
   return redis.error_reply('NOPERM this Redis user lacks UNLINK, HSET, HDEL, HVALS or PEXPIRE to delete a subscription')
 end
 call('UNLINK', books_key, out_key, wait_key, order_key, tries_key, kept_key, dead_key, letters_key,
-  outbox_key)
+  outbox_key, keys_key, parked_key)
 call('HDEL', subs_key, name)
 --@ hold
 return is_there and 'DONE' or 'MISSING'

@@ -117,9 +117,20 @@ impl Keys {
         self.of_subscription("sub-wait", place)
     }
 
-    /// A sorted set: the same sequences in their order.
+    /// A sorted set: the same sequences, and those that wait for their ordering keys, in their order.
     pub(super) fn waiting_order(&self, place: &Place) -> String {
         self.of_subscription("sub-order", place)
+    }
+
+    /// A hash: of each ordering key that is closed the sequence that has closed it, and of each of these its key.
+    pub(super) fn order_keys(&self, place: &Place) -> String {
+        self.of_subscription("sub-keys", place)
+    }
+
+    /// A sorted set: the sequences that wait for their ordering keys, each behind its key and its turn. All have the
+    /// score 0, which orders them by their bytes.
+    pub(super) fn parked(&self, place: &Place) -> String {
+        self.of_subscription("sub-parked", place)
     }
 
     /// A hash: the deliveries of sequences that were delivered before.
@@ -177,6 +188,8 @@ mod tests {
                 keys.dead(place),
                 keys.letters(place),
                 keys.outbox(place),
+                keys.order_keys(place),
+                keys.parked(place),
             ]
         };
         assert_eq!(of(&place("mail"))[0], "tidings:{orders}:sub:mail");
@@ -185,7 +198,7 @@ mod tests {
         all.push(keys.subscriptions(&place("mail").channel));
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), 19);
+        assert_eq!(all.len(), 23);
         assert!(all.iter().all(|key| key.starts_with("tidings:{orders}:sub")));
     }
 

@@ -43,7 +43,7 @@ macro_rules! parts {
 }
 
 /// What `--@ name` is replaced with.
-const PARTS: [(&str, &str); 19] = parts!(
+const PARTS: [(&str, &str); 20] = parts!(
     "tools",
     "date",
     "begin",
@@ -57,6 +57,7 @@ const PARTS: [(&str, &str); 19] = parts!(
     "subscription",
     "channel_end",
     "is_present",
+    "out_between",
     "first_kept",
     "start_of",
     "remove_letters",

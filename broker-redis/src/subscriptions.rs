@@ -12,13 +12,14 @@ use tidings::{
     broker::{
         Error,
         subscriptions::{
-            self, Applied, Books, Change, Created, Due, Fate, Hold, Letter, LetterId, Look, New, Place, Set, Start,
+            self, Applied, Books, Change, Closed, Created, Due, Fate, Hold, Letter, LetterId, Look, New, Place, Set,
+            Start,
         },
     },
     channel::{ChannelName, Names},
     limits::{OUTSTANDING, PAGE_BYTES},
     message::Epoch,
-    subscription::{Block, BlockId, Generation, SubscriptionName},
+    subscription::{Block, BlockId, Generation, OrderKey, SubscriptionName},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -138,6 +139,16 @@ impl subscriptions::Subscriptions for Subscriptions {
         let script = &script::SUBSCRIPTION_FATES;
         let call = messages::write_fates(self.calls.of(script, place), generation, messages);
         messages::read_fates(Fields::of(self.calls.read(&[script], call).await?)?)
+    }
+
+    async fn closed(&self, place: &Place, keys: &[OrderKey]) -> Result<Closed, Error> {
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors().cmd("ZCARD").arg(self.calls.keys().parked(place));
+        if !keys.is_empty() {
+            let fields: Vec<_> = keys.iter().map(OrderKey::to_string).collect();
+            pipeline.cmd("HMGET").arg(self.calls.keys().order_keys(place)).arg(fields);
+        }
+        messages::read_closed(self.calls.read_all(&pipeline, &[]).await?, keys.len())
     }
 
     async fn due(&self, place: &Place, generation: Generation, limit: usize) -> Result<Vec<Due>, Error> {

@@ -7,6 +7,9 @@
 //! message is in at most one of these places: before `next`, and in a block or waiting or dead, or settled, of which
 //! nothing is kept; or from `next` on.
 //!
+//! An ordering key is *closed* while a message of it is out or waits, and the others of it are *parked*: they wait for
+//! the key, in their order. Whoever hands out says which messages have keys that count; the books know no others.
+//!
 //! Times are the broker's own clock.
 
 use std::time::Duration;
@@ -19,7 +22,7 @@ use super::Error;
 use crate::{
     channel::ChannelName,
     message::{Epoch, Position},
-    subscription::{Attempts, Block, BlockId, Generation, SubscriptionName},
+    subscription::{Attempts, Block, BlockId, Generation, OrderKey, SubscriptionName},
 };
 
 /// A subscription of a channel.
@@ -67,6 +70,9 @@ pub trait Subscriptions: Send + Sync + 'static {
     async fn fates(&self, place: &Place, generation: Generation, messages: &[(Epoch, i64)])
     -> Result<Vec<Fate>, Error>;
 
+    /// Which keys are closed, in the order asked, and how many messages are parked.
+    async fn closed(&self, place: &Place, keys: &[OrderKey]) -> Result<Closed, Error>;
+
     /// Messages that wait for a retry and are due, the longest due first.
     async fn due(&self, place: &Place, generation: Generation, limit: usize) -> Result<Vec<Due>, Error>;
 
@@ -82,8 +88,9 @@ pub trait Subscriptions: Send + Sync + 'static {
         bytes: usize,
     ) -> Result<Vec<(LetterId, Letter)>, Error>;
 
-    /// Puts dead letters back, each due so long after the one before it; the first after `first`. Those that are not
-    /// there are passed over. Answers how many were put back.
+    /// Puts dead letters back, each due so long after the one before it; the first after `first`. Of a closed key it
+    /// is parked behind all that are. Those that are not there are passed over, and so are those whose sequence is out
+    /// or waits, as it may after a seek. Answers how many were put back.
     async fn redrive(
         &self,
         place: &Place,
@@ -192,6 +199,8 @@ pub struct Books {
     pub position: Position,
     /// Messages that wait for a retry.
     pub waiting: u64,
+    /// Messages that wait for their keys.
+    pub parked: u64,
     /// Dead letters.
     pub dead: u64,
     /// Those of them that are still to be published.
@@ -254,6 +263,14 @@ pub struct Change {
     pub dead: Vec<Letter>,
     /// How many messages are lost with it.
     pub lost: u64,
+    /// Messages that are under way with it. Their keys, each once, must be open, and are closed by them.
+    pub close: Vec<Keyed>,
+    /// Messages that come after others of their keys, and wait for them. Of a key that is open the first is due at
+    /// once, and closes it.
+    pub park: Vec<Keyed>,
+    /// Messages that are under way no more, whose keys are opened, if they have closed any: the next one of a key is
+    /// due at once, and closes it again.
+    pub open: Vec<i64>,
 }
 
 impl Change {
@@ -262,6 +279,24 @@ impl Change {
         let count = |block: &Option<Block>| block.as_ref().map_or(0, Block::len) as i64;
         self.blocks.iter().map(|change| count(&change.to) - count(&change.from)).sum()
     }
+}
+
+/// A message, and its ordering key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keyed {
+    /// Its key.
+    pub key: OrderKey,
+    /// Its sequence.
+    pub sequence: i64,
+}
+
+/// Which keys are closed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Closed {
+    /// Of each key that was asked about, whether it is.
+    pub keys: Vec<bool>,
+    /// How many messages wait for their keys, of all.
+    pub parked: u64,
 }
 
 /// Moves what is handed out next.
@@ -362,6 +397,8 @@ pub struct Letter {
     pub attempts: Attempts,
     /// Why it died.
     pub reason: String,
+    /// Its key, where it counts.
+    pub key: Option<OrderKey>,
     /// The JSON as it was published.
     pub json: Bytes,
 }
@@ -399,6 +436,7 @@ mod tests {
             sequence,
             attempts: Attempts { count: 3, first_ms: 5, redrives },
             reason: String::new(),
+            key: None,
             json: Bytes::new(),
         };
         let of = [

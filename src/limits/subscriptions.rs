@@ -113,6 +113,9 @@ pub const RESERVATION: Duration = Duration::from_secs(60);
 pub const RESERVED: Duration = Duration::from_secs(30);
 /// Requests of consumers that wait for a subscription's task.
 pub const DISPATCH_REQUESTS: usize = 1_024;
+/// Messages of one subscription that wait for their ordering keys: where there are as many, one that is next and would
+/// have to wait too holds up all behind it.
+pub const PARKED_MESSAGES: u64 = 10_000;
 /// Messages read ahead of their lease by a replica, and their bytes.
 pub const AHEAD_MESSAGES: usize = 2_000;
 /// See [`AHEAD_MESSAGES`].

@@ -1,13 +1,14 @@
 -- What the scripts of one subscription begin with. All keys are read before anything is written, so that a key of
 -- another type, or one that may not be read, is found before that.
 --
--- KEYS: books, head, log; what is out, what waits by time, the same in its order, attempts, JSON that is kept, dead
---   letters by time, the letters; the channel's subscriptions; the outbox. ARGV: the channel, then a script's own.
+-- KEYS: books, head, log; what is out, what waits by time, the same and what is parked in its order, attempts, JSON
+--   that is kept, dead letters by time, the letters; the channel's subscriptions; the outbox; ordering keys, what is
+--   parked behind them. ARGV: the channel, then a script's own.
 --@ SUBSCRIPTION_FORMAT
 local call = redis.call
 local books_key, head_key, log_key, out_key, wait_key, order_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local tries_key, kept_key, dead_key, letters_key, subs_key = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local outbox_key = KEYS[12]
+local outbox_key, keys_key, parked_key = KEYS[12], KEYS[13], KEYS[14]
 local channel = ARGV[1]
 local function int(number) return string.format('%d', number) end
 local function damaged(what) return redis.error_reply('TIDINGS_CHANNEL ' .. what .. ' of ' .. channel) end

@@ -4,9 +4,9 @@ use redis::Cmd;
 use tidings::{
     broker::{
         Error,
-        subscriptions::{Applied, Change, Outcome, Place},
+        subscriptions::{Applied, Change, Keyed, Outcome, Place},
     },
-    subscription::{Block, Generation},
+    subscription::{Attempts, Block, Generation},
 };
 
 use super::{
@@ -22,11 +22,12 @@ pub(super) fn write_apply(keys: &Keys, place: &Place, generation: Generation, ch
     let mut call = script::SUBSCRIPTION_APPLY.call();
     // Few keys are needed for claims and acknowledgements, and each costs Redis time.
     let needs_all = changes.iter().any(is_more);
-    call.arg(if needs_all { 10 } else { 4 });
+    call.arg(if needs_all { 12 } else { 4 });
     call.arg(keys.books(place)).arg(keys.head(&place.channel)).arg(keys.blocks_out(place)).arg(keys.waiting(place));
     if needs_all {
         call.arg(keys.waiting_order(place)).arg(keys.attempts(place)).arg(keys.kept(place));
         call.arg(keys.dead(place)).arg(keys.letters(place)).arg(keys.outbox(place));
+        call.arg(keys.order_keys(place)).arg(keys.parked(place));
     }
     call.arg(place.channel.as_str()).arg(generation.to_string());
     changes.iter().for_each(|change| write_change(&mut call, change));
@@ -35,9 +36,10 @@ pub(super) fn write_apply(keys: &Keys, place: &Place, generation: Generation, ch
 
 /// Whether a change says more than a claim and blocks.
 fn is_more(change: &Change) -> bool {
-    let Change { take, not_before_ms, wait, forget, dead, lost, .. } = change;
+    let Change { take, not_before_ms, wait, forget, dead, lost, close, park, open, .. } = change;
     let has_none = take.is_empty() && wait.is_empty() && forget.is_empty() && dead.is_empty();
-    !has_none || *not_before_ms != 0 || *lost != 0
+    let has_no_key = close.is_empty() && park.is_empty() && open.is_empty();
+    !(has_none && has_no_key) || *not_before_ms != 0 || *lost != 0
 }
 
 fn write_change(call: &mut Cmd, change: &Change) {
@@ -62,14 +64,15 @@ fn write_change(call: &mut Cmd, change: &Change) {
 }
 
 fn write_more(call: &mut Cmd, change: &Change) {
-    let Change { take, taken, not_before_ms, wait, forget, dead, lost, .. } = change;
+    let Change { take, taken, not_before_ms, wait, forget, dead, lost, close, park, open, .. } = change;
     call.arg(*not_before_ms).arg(*lost);
     call.arg(take.len()).arg(wait.len()).arg(forget.len()).arg(dead.len()).arg(taken.len().min(take.len()));
+    call.arg(close.len()).arg(park.len()).arg(open.len());
     for number in take {
         call.arg(sequence(*number));
     }
     for attempts in taken.iter().take(take.len()) {
-        call.arg(attempts.to_string());
+        call.arg(kept(*attempts));
     }
     for waiting in wait {
         call.arg(waiting.due_ms).arg(sequence(waiting.sequence));
@@ -86,6 +89,22 @@ fn write_more(call: &mut Cmd, change: &Change) {
     for letter in dead {
         call.arg(name(letter.sequence, letter.epoch)).arg(sequence(letter.sequence)).arg(record(letter));
     }
+    for Keyed { key, sequence: number } in close {
+        let (key, number) = (key.to_string(), sequence(*number));
+        call.arg(&key).arg(&number).arg(&number).arg(&key);
+    }
+    for Keyed { key, sequence: number } in park {
+        let number = sequence(*number);
+        call.arg(key.to_string()).arg(&number).arg(format!("{key}:{number}"));
+    }
+    for number in open {
+        call.arg(sequence(*number));
+    }
+}
+
+/// Attempts as they are kept: nothing is, of a message that was never delivered.
+fn kept(attempts: Attempts) -> String {
+    if attempts == Attempts::default() { String::new() } else { attempts.to_string() }
 }
 
 /// Reads what `subscription_apply.lua` answers.
@@ -115,7 +134,7 @@ mod tests {
         broker::subscriptions::{BlockChange, Claim, Letter, Waiting},
         channel::Names,
         message::{Epoch, Position},
-        subscription::{Attempts, BlockId, SubscriptionName, Token},
+        subscription::{BlockId, OrderKey, SubscriptionName, Token},
     };
 
     use super::*;
@@ -159,21 +178,47 @@ mod tests {
     fn what_else_a_change_says_comes_last() {
         let (sequence, attempts) = (2, Attempts { count: 1, first_ms: 5, redrives: 0 });
         let (reason, json) = ("bad".to_owned(), "{}".into());
+        let key = OrderKey::of("customer").expect("a key");
+        let text = key.to_string();
         let change = Change {
             take: vec![1],
             taken: vec![attempts],
             not_before_ms: 8,
             wait: vec![Waiting { sequence, due_ms: 9, attempts }],
             forget: vec![3],
-            dead: vec![Letter { epoch: epoch(), sequence: 4, attempts, reason, json }],
+            dead: vec![Letter { epoch: epoch(), sequence: 4, attempts, reason, key: Some(key), json }],
             lost: 6,
+            close: vec![Keyed { key, sequence: 7 }],
+            park: vec![Keyed { key, sequence: 8 }],
+            open: vec![9],
             ..Change::default()
         };
         let [one, two, three, four] = ["0000000000000001", "0000000000000002", "0000000000000003", "0000000000000004"];
+        let [seven, eight, nine] = ["0000000000000007", "0000000000000008", "0000000000000009"];
         let expected = [
-            &["10", "orders", "000000000000000b", "", "0", "0", "0", "1", "8", "6", "1", "1", "1", "1", "1"][..],
+            &[
+                "12",
+                "orders",
+                "000000000000000b",
+                "",
+                "0",
+                "0",
+                "0",
+                "1",
+                "8",
+                "6",
+                "1",
+                "1",
+                "1",
+                "1",
+                "1",
+                "1",
+                "1",
+                "1",
+            ][..],
             &[one, "1,5,0", "9", two, "2", two, two, "1,5,0", three],
-            &["0000000000000004.000000000000000a", four, "1,5,0;3;bad{}"],
+            &["0000000000000004.000000000000000a", four, &format!("1,5,0,{key};3;bad{{}}")],
+            &[&text, seven, seven, &text, &text, eight, &format!("{text}:{eight}"), nine],
         ];
         assert_eq!(words(&change), expected.concat());
     }

@@ -53,6 +53,7 @@ pub(super) fn read_books(mut fields: Fields) -> Result<Option<Books>, Error> {
         used_ms: fields.parse()?,
         position: Position { epoch: fields.parse_some()?, sequence: state.next - 1 },
         waiting: fields.parse()?,
+        parked: fields.parse()?,
         dead: fields.parse()?,
         unsent: fields.parse()?,
         lost: fields.parse()?,

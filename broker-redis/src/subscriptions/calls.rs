@@ -31,10 +31,11 @@ impl Calls {
     pub(super) fn of(&self, script: &Script, place: &Place) -> Cmd {
         let keys = &self.keys;
         let mut call = script.call();
-        call.arg(12).arg(keys.books(place)).arg(keys.head(&place.channel)).arg(keys.log(&place.channel));
+        call.arg(14).arg(keys.books(place)).arg(keys.head(&place.channel)).arg(keys.log(&place.channel));
         call.arg(keys.blocks_out(place)).arg(keys.waiting(place)).arg(keys.waiting_order(place));
         call.arg(keys.attempts(place)).arg(keys.kept(place)).arg(keys.dead(place)).arg(keys.letters(place));
-        call.arg(keys.subscriptions(&place.channel)).arg(keys.outbox(place)).arg(place.channel.as_str());
+        call.arg(keys.subscriptions(&place.channel)).arg(keys.outbox(place)).arg(keys.order_keys(place));
+        call.arg(keys.parked(place)).arg(place.channel.as_str());
         call
     }
 
@@ -58,10 +59,12 @@ impl Calls {
 
     /// Sends such calls together, each of which must succeed, and returns the last answer.
     pub(super) async fn read_last(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Value, Error> {
-        let mut last = Value::Nil;
-        for answer in self.queries.each(pipeline, scripts).await? {
-            last = self.queries.of_channel(answer)?;
-        }
-        Ok(last)
+        Ok(self.read_all(pipeline, scripts).await?.pop().unwrap_or_default())
+    }
+
+    /// Sends such calls together, each of which must succeed.
+    pub(super) async fn read_all(&self, pipeline: &Pipeline, scripts: &[&Script]) -> Result<Vec<Value>, Error> {
+        let answers = self.queries.each(pipeline, scripts).await?;
+        answers.into_iter().map(|answer| self.queries.of_channel(answer)).collect()
     }
 }

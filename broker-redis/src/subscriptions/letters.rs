@@ -1,5 +1,6 @@
 //! Dead letters as they are kept: a name, `<sequence, 16 digits>.<epoch>`, so that those that died at the same time
-//! have an order; and a record, `<attempts>;<bytes of the reason>;`, the reason, and the JSON.
+//! have an order; and a record, `<attempts>;<bytes of the reason>;`, the reason, and the JSON; where its key counts, that is behind the
+//! attempts: `<attempts>,<key>;…`.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tidings::{
         subscriptions::{Letter, LetterId},
     },
     message::Epoch,
-    subscription::Attempts,
+    subscription::{Attempts, OrderKey},
 };
 
 use super::{
@@ -25,7 +26,8 @@ pub(super) fn name(sequence: i64, epoch: Epoch) -> String {
 }
 
 pub(super) fn record(letter: &Letter) -> Vec<u8> {
-    let mut record = format!("{};{};{}", letter.attempts, letter.reason.len(), letter.reason).into_bytes();
+    let key = letter.key.map(|key| format!(",{key}")).unwrap_or_default();
+    let mut record = format!("{}{key};{};{}", letter.attempts, letter.reason.len(), letter.reason).into_bytes();
     record.extend_from_slice(&letter.json);
     record
 }
@@ -34,9 +36,13 @@ pub(super) fn record(letter: &Letter) -> Vec<u8> {
 fn read_record(sequence: i64, epoch: Epoch, record: &Bytes) -> Option<Letter> {
     let mut parts = record.splitn(3, |byte| *byte == b';');
     let (attempts, length) = (text(parts.next()?)?, text(parts.next()?)?);
+    let (attempts, key) = match attempts.match_indices(',').nth(2) {
+        Some((at, _)) => (&attempts[..at], Some(OrderKey::parse(&attempts[at + 1..])?)),
+        None => (attempts, None),
+    };
     let (attempts, length): (_, usize) = (Attempts::parse(attempts)?, length.parse().ok()?);
     let (reason, json) = parts.next()?.split_at_checked(length)?;
-    Some(Letter { epoch, sequence, attempts, reason: text(reason)?.to_owned(), json: record.slice_ref(json) })
+    Some(Letter { epoch, sequence, attempts, reason: text(reason)?.to_owned(), key, json: record.slice_ref(json) })
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {
@@ -106,6 +112,7 @@ mod tests {
             sequence: 42,
             attempts: Attempts { count: 3, first_ms: 1_700_000_000_000, redrives: 1 },
             reason: reason.to_owned(),
+            key: None,
             json: Bytes::from_static(json.as_bytes()),
         }
     }
@@ -115,7 +122,10 @@ mod tests {
         for (reason, json) in [("", "{}"), ("no; such;1;", "{\"a\":\";\"}"), ("Grüße\n", ""), ("{}", "{}")] {
             let letter = letter(reason, json);
             let record = Bytes::from(record(&letter));
-            assert_eq!(read_record(42, letter.epoch, &record), Some(letter));
+            assert_eq!(read_record(42, letter.epoch, &record), Some(letter.clone()));
+            let keyed = Letter { key: OrderKey::of("customer"), ..letter };
+            let record = Bytes::from(super::record(&keyed));
+            assert_eq!(read_record(42, keyed.epoch, &record), Some(keyed));
         }
         assert_eq!(name(42, letter("", "").epoch), "0000000000000042.000000000000000a");
         assert_eq!(record(&letter("bad", "{}")), b"3,1700000000000,1;3;bad{}");
@@ -124,7 +134,7 @@ mod tests {
     #[test]
     fn what_is_no_letter_is_not_understood() {
         let epoch = letter("", "").epoch;
-        for record in ["", "1,2,3", "1,2,3;", "1,2,3;9;{}", "1,2;0;{}", "1,2,3;x;{}", "1,2,3;-1;{}"] {
+        for record in ["", "1,2,3", "1,2,3;", "1,2,3;9;{}", "1,2;0;{}", "1,2,3;x;{}", "1,2,3;-1;{}", "1,2,3,4;0;{}"] {
             assert_eq!(read_record(42, epoch, &Bytes::from_static(record.as_bytes())), None, "{record}");
         }
     }

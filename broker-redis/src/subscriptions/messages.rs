@@ -1,16 +1,16 @@
 //! What is kept of single messages: the blocks that they are out in, their fates, and those that wait for a retry.
 
-use redis::Cmd;
+use redis::{Cmd, Value};
 use tidings::{
     broker::{
         Error,
-        subscriptions::{Due, Fate},
+        subscriptions::{Closed, Due, Fate},
     },
     message::Epoch,
     subscription::{Attempts, Block, Generation},
 };
 
-use super::answer::{Fields, not_understood};
+use super::answer::{Fields, not_understood, number};
 
 /// A sequence as subscriptions' keys have it: with as many digits as the greatest, so that Redis has those that are due
 /// at the same time in their order.
@@ -43,6 +43,20 @@ pub(super) fn read_fates(mut fields: Fields) -> Result<Vec<Fate>, Error> {
         fates.push(if fields.parse::<u8>()? == 1 { Fate::Settled } else { Fate::Open });
     }
     Ok(fates)
+}
+
+/// Reads the answers of ZCARD, and of HMGET where any keys were asked about.
+pub(super) fn read_closed(answers: Vec<Value>, asked: usize) -> Result<Closed, Error> {
+    let mut answers = answers.into_iter();
+    let parked = number(answers.next().unwrap_or_default())?;
+    let mut keys = Vec::with_capacity(asked);
+    if let Some(answer) = answers.next() {
+        let mut fields = Fields::of(answer)?;
+        while fields.len() > 0 {
+            keys.push(fields.optional()?.is_some());
+        }
+    }
+    if keys.len() == asked { Ok(Closed { keys, parked }) } else { Err(not_understood()) }
 }
 
 /// Reads what `subscription_due.lua` answers.

@@ -5,6 +5,7 @@ mod begin;
 mod claims;
 mod fates;
 mod holds;
+mod keys;
 mod leases;
 mod letters;
 mod outbox;
@@ -28,6 +29,11 @@ pub(crate) use self::{
     holds::{
         beyond_its_messages_nothing_is_held, the_bytes_of_a_hold_are_kept_and_no_more,
         what_is_not_settled_is_not_trimmed, what_is_not_settled_outlives_the_histories_age,
+    },
+    keys::{
+        a_key_is_open_after_a_seek, messages_of_a_key_are_under_way_one_by_one, one_that_waits_keeps_its_key_closed,
+        parked_messages_are_backlog_and_held, what_is_parked_behind_nothing_is_due_at_once,
+        what_is_put_back_comes_last_of_its_key, what_is_put_back_twice_stays,
     },
     leases::{
         a_block_that_differs_is_not_replaced, no_more_is_out_than_may_be, overdue_blocks_are_found_by_anyone,

@@ -146,6 +146,7 @@ async fn each_step_has_its_keys_and_the_last_leaves_none() {
         sequence,
         attempts: Attempts::default(),
         reason: "bad".to_owned(),
+        key: None,
         json: Bytes::from_static(b"{}"),
     };
     used.settle(1, &mut out, 2, Change { dead: vec![letter(2)], ..Change::default() }).await;

@@ -11,13 +11,14 @@ use crate::{error::Error, output::Out, tail::parse_since};
 
 /// Create a subscription
 ///
-/// Without one of --earliest, --since, --last and --after it starts with what is published from now on. The channel and
-/// the filter can't be changed later.
+/// Without one of --earliest, --since, --last and --after it starts with what is published from now on. The channel,
+/// the filter, the order and the dead-letter channel can't be changed later.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   tidings subscription create bills --channel orders
   tidings subscription create bills --channel orders --earliest --ack-deadline 2m --max-attempts 5
+  tidings subscription create ledger --channel payments --ordered
   tidings subscription create eu --channel orders --filter 'attributes.region = \"eu\"' --label team=billing")]
 pub(super) struct Create {
     /// Its name, unique over all channels
@@ -28,6 +29,12 @@ pub(super) struct Create {
     /// Only messages whose attributes match, such as 'attributes.region = \"eu\" AND NOT attributes:test'
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     filter: String,
+    /// Deliver messages with the same ordering key one after the other, in their order
+    #[arg(long)]
+    ordered: bool,
+    /// Where dead letters are published as well; otherwise dead-letter.NAME
+    #[arg(long, value_name = "CHANNEL", default_value = "", hide_default_value = true)]
+    dead_letter_channel: String,
     #[command(flatten)]
     start: Start,
     #[command(flatten)]
@@ -63,6 +70,8 @@ impl Create {
             name: self.name,
             channel: self.channel,
             filter: self.filter,
+            ordered: self.ordered,
+            dead_letter_channel: self.dead_letter_channel,
             paused: self.paused,
             ..self.settings.to_message()
         };

@@ -26,6 +26,8 @@ pub(super) fn one(subscription: &Subscription, is_json: bool, out: &mut Out) -> 
     row(out, "name", &subscription.name)?;
     row(out, "channel", &subscription.channel)?;
     row(out, "filter", if subscription.filter.is_empty() { "none: all messages" } else { &subscription.filter })?;
+    row(out, "ordered", if subscription.ordered { "yes: one message of an ordering key at a time" } else { "no" })?;
+    row(out, "dead_letter_channel", &subscription.dead_letter_channel)?;
     row(out, "ack_deadline", &render::duration(subscription.ack_deadline))?;
     row(out, "max_delivery_attempts", &or_limitless(subscription.max_delivery_attempts.unwrap_or(0)))?;
     let (min, max) = (render::duration(retry.min_backoff), render::duration(retry.max_backoff));
@@ -80,6 +82,8 @@ struct JsonSubscription<'a> {
     name: &'a str,
     channel: &'a str,
     filter: &'a str,
+    ordered: bool,
+    dead_letter_channel: &'a str,
     ack_deadline: String,
     max_delivery_attempts: i32,
     retry_policy: JsonRetryPolicy,
@@ -119,6 +123,8 @@ pub(super) fn json(subscription: &Subscription) -> String {
         name: &subscription.name,
         channel: &subscription.channel,
         filter: &subscription.filter,
+        ordered: subscription.ordered,
+        dead_letter_channel: &subscription.dead_letter_channel,
         ack_deadline: json_duration(subscription.ack_deadline),
         max_delivery_attempts: subscription.max_delivery_attempts.unwrap_or(0),
         retry_policy: JsonRetryPolicy {

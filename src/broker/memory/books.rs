@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::{leases::Leases, letters::Letters, retries::Retries};
+use self::{keys::Keys, leases::Leases, letters::Letters, retries::Retries};
 use super::channel::Held;
 use crate::{
     broker::subscriptions::{
-        self as contract, Applied, Change, Claim, Due, Fate, Hold, Letter, LetterId, Look, New, Outcome, Set, Start,
-        State, Waiting,
+        self as contract, Applied, Change, Claim, Closed, Due, Fate, Hold, Keyed, Letter, LetterId, Look, New, Outcome,
+        Set, Start, State,
     },
     message::{Epoch, Position},
-    subscription::{Attempts, Block, BlockId, Generation},
+    subscription::{Attempts, Block, BlockId, Generation, OrderKey},
 };
 
+mod keys;
 mod leases;
 mod letters;
 mod retries;
@@ -56,6 +57,7 @@ pub(super) struct Books {
     lost: u64,
     leases: Leases,
     retries: Retries,
+    keys: Keys,
     letters: Letters,
 }
 
@@ -74,13 +76,15 @@ impl Books {
             lost: 0,
             leases: Leases::default(),
             retries: Retries::default(),
+            keys: Keys::default(),
             letters: Letters::default(),
         }
     }
 
     /// Bytes of memory they hold, about.
     pub(super) fn cost(&self) -> usize {
-        BOOKS_COST + self.settings.len() + self.leases.cost() + self.retries.cost() + self.letters.cost()
+        let kept = self.leases.cost() + self.retries.cost() + self.keys.cost() + self.letters.cost();
+        BOOKS_COST + self.settings.len() + kept
     }
 
     /// By how much changes may make dead letters grow: what has to fit, since all else is settled or is out anyway.
@@ -98,9 +102,9 @@ impl Books {
         Held { from: self.lowest().map_or(self.next, |lowest| lowest.min(self.next)), hold: self.hold }
     }
 
-    /// The lowest message that is out or waits.
+    /// The lowest message that is out or waits, for its key too.
     fn lowest(&self) -> Option<i64> {
-        [self.leases.lowest(), self.retries.lowest()].into_iter().flatten().min()
+        [self.leases.lowest(), self.retries.lowest(), self.keys.lowest()].into_iter().flatten().min()
     }
 
     pub(super) fn is_of(&self, generation: Generation) -> bool {
@@ -138,6 +142,7 @@ impl Books {
             used_ms: self.used_ms,
             position: self.position,
             waiting: self.retries.len(),
+            parked: self.keys.len(),
             dead: self.letters.len(),
             unsent: self.letters.unsent(),
             lost: self.lost,
@@ -159,7 +164,7 @@ impl Books {
         self.position = begin(to, moment);
         self.next = self.position.sequence.saturating_add(1);
         (self.generation, self.hold) = (generation, hold);
-        (self.leases, self.retries) = (Leases::default(), Retries::default());
+        (self.leases, self.retries, self.keys) = (Leases::default(), Retries::default(), Keys::default());
     }
 
     pub(super) fn apply(&mut self, generation: Generation, changes: &[Change], moment: &Moment) -> Applied {
@@ -183,14 +188,33 @@ impl Books {
         }
         change.take.iter().for_each(|sequence| self.retries.take(*sequence));
         change.blocks.iter().for_each(|block| self.leases.put(block.id, block.to.as_ref()));
-        change.wait.iter().for_each(|waiting| self.retries.wait(*waiting));
+        for waiting in &change.wait {
+            self.retries.remember(waiting.sequence, waiting.attempts);
+            self.retries.wait(waiting.sequence, waiting.due_ms);
+        }
         change.forget.iter().for_each(|sequence| self.retries.forget(*sequence));
         for letter in &change.dead {
             self.retries.forget(letter.sequence);
             self.lost += self.letters.add(letter, moment.now_ms);
         }
         self.lost += change.lost;
+        change.close.iter().for_each(|keyed| self.keys.close(*keyed));
+        change.park.iter().for_each(|keyed| self.park(*keyed, moment));
+        for sequence in &change.open {
+            if let Some(next) = self.keys.open(*sequence) {
+                self.retries.wait(next, moment.now_ms);
+            }
+        }
         Outcome::Done
+    }
+
+    /// A message comes after others of its key; where there are none, it is due at once.
+    fn park(&mut self, keyed: Keyed, moment: &Moment) {
+        if self.keys.is_closed(&keyed.key) {
+            return self.keys.park(keyed, None);
+        }
+        self.keys.close(keyed);
+        self.retries.wait(keyed.sequence, moment.now_ms);
     }
 
     /// Whether all is as a change takes it to be.
@@ -204,6 +228,7 @@ impl Books {
                 .zip(&change.taken)
                 .all(|(sequence, attempts)| self.retries.remembered(*sequence).attempts == *attempts)
             && change.blocks.iter().all(|block| self.leases.get(&block.id) == block.from.as_ref())
+            && !change.close.iter().any(|keyed| self.keys.is_closed(&keyed.key))
     }
 
     fn is_next(&self, claim: &Claim, moment: &Moment) -> bool {
@@ -227,6 +252,7 @@ impl Books {
                 && sequence < self.next
                 && !out.contains(&sequence)
                 && !self.retries.has(sequence)
+                && !self.keys.has(sequence)
                 && !self.letters.has(epoch, sequence)
                 && (self.lost == 0 || moment.retains(epoch, sequence))
         };
@@ -235,6 +261,10 @@ impl Books {
             false => Fate::Open,
         };
         messages.iter().map(fate).collect()
+    }
+
+    pub(super) fn closed(&self, keys: &[OrderKey]) -> Closed {
+        Closed { keys: keys.iter().map(|key| self.keys.is_closed(key)).collect(), parked: self.keys.len() }
     }
 
     pub(super) fn due(&self, generation: Generation, limit: usize, moment: &Moment) -> Vec<Due> {
@@ -261,16 +291,29 @@ impl Books {
     pub(super) fn redrive(&mut self, letters: &[LetterId], first: Duration, apart: Duration, moment: &Moment) -> usize {
         let mut redriven = 0;
         let mut due_ms = moment.now_ms.saturating_add(ms(first));
+        let out = self.leases.sequences();
         for id in letters {
+            // What is kept of a sequence is one message's.
+            let is_taken = out.contains(&id.sequence) || self.retries.has(id.sequence) || self.keys.has(id.sequence);
+            if is_taken {
+                continue;
+            }
             let Some(letter) = self.letters.remove(id) else { continue };
             redriven += 1;
-            let Letter { epoch, sequence, attempts, json, .. } = letter;
+            let Letter { epoch, sequence, attempts, json, key, .. } = letter;
             if sequence >= self.next && moment.retains(epoch, sequence) {
                 continue;
             }
             let redrives = attempts.redrives.saturating_add(1);
-            let attempts = Attempts { count: 0, first_ms: attempts.first_ms, redrives };
-            self.retries.wait_with(Waiting { sequence, due_ms, attempts }, json);
+            self.retries.remember(sequence, Attempts { count: 0, first_ms: attempts.first_ms, redrives });
+            self.retries.keep(sequence, json);
+            let keyed = key.map(|key| Keyed { key, sequence });
+            if let Some(keyed) = keyed.filter(|keyed| self.keys.is_closed(&keyed.key)) {
+                self.keys.park(keyed, Some(self.next - 1));
+                continue;
+            }
+            keyed.into_iter().for_each(|keyed| self.keys.close(keyed));
+            self.retries.wait(sequence, due_ms);
             due_ms = due_ms.saturating_add(ms(apart));
         }
         redriven

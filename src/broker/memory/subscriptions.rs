@@ -16,13 +16,14 @@ use crate::{
     broker::{
         Error, Subscriptions,
         subscriptions::{
-            self as contract, Applied, Change, Created, Due, Fate, Hold, Letter, LetterId, Look, New, Place, Set, Start,
+            self as contract, Applied, Change, Closed, Created, Due, Fate, Hold, Letter, LetterId, Look, New, Place,
+            Set, Start,
         },
     },
     channel::ChannelName,
     limits::{CHANNEL_SUBSCRIPTIONS, PAGE_BYTES, SUBSCRIPTIONS},
     message::{Epoch, Position},
-    subscription::{Attempts, Block, BlockId, Generation, SubscriptionName},
+    subscription::{Attempts, Block, BlockId, Generation, OrderKey, SubscriptionName},
 };
 
 #[async_trait]
@@ -114,6 +115,12 @@ impl Subscriptions for Inner {
     ) -> Result<Vec<Fate>, Error> {
         let fates = self.read(place, |books, moment| books.fates(generation, messages, moment))?;
         Ok(fates.unwrap_or_else(|| vec![Fate::Open; messages.len()]))
+    }
+
+    async fn closed(&self, place: &Place, keys: &[OrderKey]) -> Result<Closed, Error> {
+        let core = self.open()?;
+        let closed = core.shelf.get(place).map(|books| books.closed(keys));
+        Ok(closed.unwrap_or_else(|| Closed { keys: vec![false; keys.len()], parked: 0 }))
     }
 
     async fn due(&self, place: &Place, generation: Generation, limit: usize) -> Result<Vec<Due>, Error> {

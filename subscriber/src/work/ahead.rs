@@ -18,6 +18,7 @@ use tidings::{
     message::{Epoch, Mark, Position},
     pb,
     status::{self, Call},
+    subscription::OrderKey,
 };
 use tidings_transport::{CallContext, encoding::Encoded};
 use tokio_util::sync::CancellationToken;
@@ -87,6 +88,14 @@ impl Ahead {
     /// The items in their order.
     pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
         self.items.iter()
+    }
+
+    /// The ordering keys of so many of the first items.
+    pub(super) fn keys(&self, items: usize) -> impl Iterator<Item = OrderKey> {
+        self.items().take(items).filter_map(|item| match item {
+            Item::Message(message) => message.key(),
+            Item::Lost(_) => None,
+        })
     }
 
     /// Takes so many of the first items away.

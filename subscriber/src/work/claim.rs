@@ -2,13 +2,15 @@
 //!
 //! Credit is taken when a message is planned, and given back where its change is not carried out.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use tidings::{
-    broker::subscriptions::{BlockChange, Change, Claim, Due, State},
-    limits::{CLAIM_MESSAGES, UNSENT},
+    broker::subscriptions::{BlockChange, Change, Claim, Due, Keyed, Letter, State},
+    limits::{CLAIM_MESSAGES, PARKED_MESSAGES, UNSENT},
     message::Position,
     pb,
-    subscription::{Attempts, Block, BlockId, Token},
+    subscription::{Attempts, Block, BlockId, OrderKey, Token},
 };
 
 use super::{
@@ -57,6 +59,21 @@ impl BlockIds {
     pub(super) fn next(&mut self) -> BlockId {
         self.numbered += 1;
         BlockId { token: self.token, number: self.numbered, own: 0 }
+    }
+}
+
+/// The ordering keys of what is ahead that are closed, as far as that matters.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    closed: HashSet<OrderKey>,
+    /// How many messages more may wait for theirs.
+    room: u64,
+}
+
+impl Keys {
+    /// Those that are closed now, and how many messages wait for keys.
+    pub(super) fn new(closed: HashSet<OrderKey>, parked: u64) -> Self {
+        Self { closed, room: PARKED_MESSAGES.saturating_sub(parked) }
     }
 }
 
@@ -109,6 +126,7 @@ pub(super) struct Claims<'a> {
     from: i64,
     next: i64,
     room: u64,
+    keys: Keys,
     plans: Vec<Plan>,
     open: Plan,
     to: Option<Position>,
@@ -121,7 +139,7 @@ pub(super) struct Claims<'a> {
 
 /// Plans claims of what is ahead, as far as there is credit. They are to be carried out in their order, each only if
 /// the one before it was.
-pub(super) fn claims(ahead: &Ahead, state: &State, terms: Terms<'_>) -> Vec<Plan> {
+pub(super) fn claims(ahead: &Ahead, state: &State, keys: Keys, terms: Terms<'_>) -> Vec<Plan> {
     let room = terms.settings.max_outstanding.saturating_sub(state.out);
     let mut claims = Claims {
         terms,
@@ -129,6 +147,7 @@ pub(super) fn claims(ahead: &Ahead, state: &State, terms: Terms<'_>) -> Vec<Plan
         from: state.next,
         next: state.next,
         room,
+        keys,
         plans: Vec::new(),
         open: Plan::default(),
         to: None,
@@ -171,19 +190,47 @@ impl Claims<'_> {
             self.seal();
         }
         if self.terms.settings.filter.as_ref().is_none_or(|filter| message.matches(filter)) {
-            if self.room == 0 {
+            let key = if self.terms.settings.is_ordered() { message.key() } else { None };
+            let keyed = key.map(|key| Keyed { key, sequence });
+            let is_planned = match keyed.filter(|keyed| self.keys.closed.contains(&keyed.key)) {
+                Some(keyed) => self.park(keyed),
+                None => self.hand_out(message, keyed),
+            };
+            if !is_planned {
                 return false;
             }
-            let Some(consumer) = self.terms.consumers.take(message.message.len()) else { return false };
-            self.room -= 1;
-            let (attempts, json) = (Attempts::default(), None);
-            self.open.out.push(Planned { consumer, message: message.clone(), attempts, json });
         }
         let lost: i64 = self.lost.iter().map(|lost| lost.count).sum();
         self.open.change.lost += lost.unsigned_abs();
         self.open.lost.append(&mut self.lost);
         (self.to, self.next) = (Some(Position::new(message.epoch, sequence)), sequence + 1);
         true
+    }
+
+    /// Plans that a message is delivered; false where there is no credit for it.
+    fn hand_out(&mut self, message: &Arrived, keyed: Option<Keyed>) -> bool {
+        if self.room == 0 {
+            return false;
+        }
+        let Some(consumer) = self.terms.consumers.take(message.message.len()) else { return false };
+        self.room -= 1;
+        let (attempts, json) = (Attempts::default(), None);
+        self.open.out.push(Planned { consumer, message: message.clone(), attempts, json });
+        if let Some(keyed) = keyed {
+            self.keys.closed.insert(keyed.key);
+            self.open.change.close.push(keyed);
+        }
+        true
+    }
+
+    /// Plans that a message waits for its key; false where too many do.
+    fn park(&mut self, keyed: Keyed) -> bool {
+        let has_room = self.keys.room > 0;
+        if has_room {
+            self.keys.room -= 1;
+            self.open.change.park.push(keyed);
+        }
+        has_room
     }
 
     /// What was trimmed is passed over at once; what another epoch lost is reported with the first message after it.
@@ -229,26 +276,19 @@ impl Claims<'_> {
 /// Plans messages that are due for another delivery. Those that have none left are put aside, those whose message is
 /// gone are lost.
 pub(super) fn retries(found: Vec<Found>, terms: &mut Terms<'_>) -> Vec<Plan> {
+    let is_ordered = terms.settings.is_ordered();
     let mut plans: Vec<Plan> = Vec::new();
     let mut open = Plan::default();
     for Found { due, message, json } in found {
         let Due { sequence, attempts, .. } = due;
         if terms.settings.retry.is_used_up(attempts) {
             let reason = format!("all {} deliveries were used up", attempts.count);
-            let mut plan = Plan::default();
-            plan.take(sequence, attempts);
-            match json.as_ref().and_then(|json| letter(sequence, attempts, &reason, json)) {
-                Some(letter) => plan.change.dead.push(letter),
-                None => plan.lose(sequence),
-            }
-            plans.push(plan);
+            let letter = json.as_ref().and_then(|json| letter(sequence, attempts, &reason, json, is_ordered));
+            plans.push(Plan::end(sequence, attempts, letter, is_ordered));
             continue;
         }
         let Some(message) = message else {
-            let mut plan = Plan::default();
-            plan.take(sequence, attempts);
-            plan.lose(sequence);
-            plans.push(plan);
+            plans.push(Plan::end(sequence, attempts, None, is_ordered));
             continue;
         };
         let Some(consumer) = terms.consumers.take(message.message.len()) else { break };
@@ -275,9 +315,21 @@ impl Plan {
         self.change.taken.push(attempts);
     }
 
-    fn lose(&mut self, sequence: i64) {
-        self.change.forget.push(sequence);
-        self.change.lost += 1;
-        self.lost.push(lost_one(sequence));
+    /// Of a message that waits no more: it is dead, or without a letter lost.
+    fn end(sequence: i64, attempts: Attempts, letter: Option<Letter>, is_ordered: bool) -> Self {
+        let mut plan = Self::default();
+        plan.take(sequence, attempts);
+        match letter {
+            Some(letter) => plan.change.dead.push(letter),
+            None => {
+                plan.change.forget.push(sequence);
+                plan.change.lost += 1;
+                plan.lost.push(lost_one(sequence));
+            }
+        }
+        if is_ordered {
+            plan.change.open.push(sequence);
+        }
+        plan
     }
 }

@@ -7,7 +7,12 @@ use std::{collections::HashMap, time::SystemTime};
 
 use bytes::Bytes;
 use prost::Message;
-use tidings::{filter::Filter, message::Epoch, pb, subscription::AckId};
+use tidings::{
+    filter::Filter,
+    message::Epoch,
+    pb,
+    subscription::{AckId, OrderKey},
+};
 
 /// What a subscription reads of an event of a stream (`StreamMessagesResponse`).
 #[derive(Clone, PartialEq, Message)]
@@ -32,6 +37,13 @@ struct RawNumber {
 struct RawAttributes {
     #[prost(map = "string, string", tag = "6")]
     attributes: HashMap<String, String>,
+}
+
+/// What is read of a message to keep the order of its key.
+#[derive(Clone, PartialEq, Message)]
+struct RawKey {
+    #[prost(string, tag = "7")]
+    ordering_key: String,
 }
 
 /// `ReceivedMessage`.
@@ -77,6 +89,11 @@ impl Arrived {
     pub(super) fn matches(&self, filter: &Filter) -> bool {
         let attributes = RawAttributes::decode(self.message.clone()).unwrap_or_default().attributes;
         filter.matches(|key| attributes.get(key).map(String::as_str))
+    }
+
+    /// Its ordering key, if it has one.
+    pub(super) fn key(&self) -> Option<OrderKey> {
+        OrderKey::of(&RawKey::decode(self.message.clone()).unwrap_or_default().ordering_key)
     }
 }
 
@@ -131,6 +148,7 @@ mod tests {
         assert_eq!(pb::Message::decode(arrived.message.clone()), Ok(message()));
         assert!(arrived.matches(&Filter::parse(r#"attributes.k = "v""#).expect("a filter")));
         assert!(!arrived.matches(&Filter::parse(r#"attributes.k = "w""#).expect("a filter")));
+        assert_eq!(arrived.key(), OrderKey::of("key"));
         let gap = pb::Gap { first_missing: 3, last_missing: 5, ..pb::Gap::default() };
         let event = pb::StreamMessagesResponse { event: Some(Event::Gap(gap.clone())) };
         assert_eq!(RawEvent::decode(&event.encode_to_vec()[..]).expect("an event").gap, Some(gap));

@@ -5,6 +5,7 @@
 //! busier it is, the more goes together. All its knowledge of what is out may be wrong; the books decide.
 
 use std::{
+    collections::BTreeSet,
     future::poll_fn,
     sync::{
         Arc,
@@ -17,16 +18,16 @@ use tidings::{
     backoff::Backoff,
     broker::{
         Error, Head,
-        subscriptions::{Books, Change, Look, Outcome as Carried, Place, State, Subscriptions},
+        subscriptions::{Books, Change, Closed, Look, Outcome as Carried, Place, State, Subscriptions},
     },
     channel::Names,
     limits::{
-        DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE, LOOK_INTERVAL, RENEW_INTERVAL,
-        SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
+        CLAIM_MESSAGES, DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE, LOOK_INTERVAL,
+        RENEW_INTERVAL, SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
     },
     pb,
     status::{self, Call},
-    subscription::AckId,
+    subscription::{AckId, OrderKey},
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -143,7 +144,7 @@ impl Dispatcher {
             ground,
             inbox,
         };
-        dispatcher.note_backlog(books.waiting);
+        dispatcher.note_backlog(books.waiting + books.parked);
         dispatcher.note_unsent();
         dispatcher
     }
@@ -338,7 +339,13 @@ impl Dispatcher {
         self.give_back_over();
         loop {
             let retries = self.plan_retries().await?;
-            let claims = self.plan_claims();
+            let claims = match self.plan_claims().await {
+                Ok(claims) => claims,
+                Err(stop) => {
+                    retries.iter().for_each(|plan| plan.abandon(&mut self.consumers));
+                    return Err(stop);
+                }
+            };
             let (has_claims, room) = (!claims.is_empty(), self.consumers.room());
             // From when they were planned on: the answer may come late.
             let until = Instant::now() + UNSENT;
@@ -408,15 +415,29 @@ impl Dispatcher {
     }
 
     /// Plans claims of what is ahead, where there is credit.
-    fn plan_claims(&mut self) -> Vec<Plan> {
+    async fn plan_claims(&mut self) -> Result<Vec<Plan>, Stop> {
         if !self.wants() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let state = State { revision: self.revision, ..*self.ledger.state() };
         self.ahead.skip_to(state.next);
+        let keys = self.closed_keys().await?;
         let now_ms = self.ledger.now_ms();
         let Self { ahead, settings, ids, consumers, .. } = self;
-        claim::claims(ahead, &state, claim::Terms { settings, now_ms, ids, consumers })
+        Ok(claim::claims(ahead, &state, keys, claim::Terms { settings, now_ms, ids, consumers }))
+    }
+
+    /// Which of the ordering keys of what is ahead are closed.
+    async fn closed_keys(&mut self) -> Result<claim::Keys, Stop> {
+        let keys: BTreeSet<OrderKey> =
+            if self.settings.is_ordered() { self.ahead.keys(CLAIM_MESSAGES).collect() } else { BTreeSet::new() };
+        if keys.is_empty() {
+            return Ok(claim::Keys::default());
+        }
+        let keys: Vec<_> = keys.into_iter().collect();
+        let Closed { keys: closed, parked } = self.ledger.closed(&keys).await?;
+        let closed = keys.into_iter().zip(closed).filter_map(|(key, is_closed)| is_closed.then_some(key));
+        Ok(claim::Keys::new(closed.collect(), parked))
     }
 
     fn terms(&mut self) -> claim::Terms<'_> {
@@ -563,7 +584,7 @@ impl Dispatcher {
             self.settings = settings.ok_or_else(|| Error::Internal("its settings are not understood".to_owned()))?;
             (self.subscription, self.revision) = (self.settings.answer(&books), books.state.revision);
         }
-        self.note_backlog(books.waiting);
+        self.note_backlog(books.waiting + books.parked);
         if is_moved {
             return Err(Stop::Moved);
         }

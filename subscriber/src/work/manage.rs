@@ -138,7 +138,7 @@ impl Desk {
         };
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         Ok(pb::SubscriptionState {
-            backlog_count: count(ahead + books.state.out + books.waiting),
+            backlog_count: count(ahead + books.state.out + books.waiting + books.parked),
             unexamined_count: if settings.filter.is_some() { count(ahead) } else { 0 },
             outstanding_count: count(books.state.out),
             waiting_count: count(books.waiting),

@@ -84,6 +84,7 @@ impl Settings {
             name: place.name.as_str().to_owned(),
             channel: place.channel.as_str().to_owned(),
             filter: given.filter,
+            ordered: given.ordered,
             ack_deadline: Some(proto(ack_deadline)),
             max_delivery_attempts: Some(attempts),
             retry_policy: Some(pb::RetryPolicy { min_backoff: Some(proto(min)), max_backoff: Some(proto(max)) }),
@@ -133,6 +134,11 @@ impl Settings {
         self.kept.paused
     }
 
+    /// Whether of each ordering key one message is under way at a time.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.kept.ordered
+    }
+
     /// How much of the log it holds.
     pub(crate) fn hold(&self, bytes: u64) -> Hold {
         Hold { age: self.hold_age, bytes }
@@ -151,7 +157,7 @@ impl Settings {
                 "expire_after" => merged.expire_after = given.expire_after,
                 "paused" => merged.paused = given.paused,
                 "labels" => merged.labels.clone_from(&given.labels),
-                "name" | "channel" | "filter" | "dead_letter_channel" => {
+                "name" | "channel" | "filter" | "ordered" | "dead_letter_channel" => {
                     let text = format!("{field} can't be changed; create another subscription");
                     return Err(status::invalid("update_mask", text));
                 }
@@ -345,7 +351,7 @@ mod tests {
         // What is named and unset goes back to its default.
         let reset = old.merged(&pb::Subscription::default(), &["ack_deadline".to_owned()]).expect("merged");
         assert_eq!(settings(reset).expect("settings").ack_deadline, ACK_DEADLINE_DEFAULT);
-        for field in ["filter", "channel", "name", "dead_letter_channel", "state", "etag", "nothing"] {
+        for field in ["filter", "ordered", "channel", "name", "dead_letter_channel", "state", "etag", "nothing"] {
             assert!(merged(&[field]).is_err(), "{field}");
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tidings::{
     broker::subscriptions::{BlockChange, Change, Letter, Waiting},
     envelope, pb,
-    subscription::{Attempts, Block, BlockId},
+    subscription::{Attempts, Block, BlockId, OrderKey},
 };
 
 use super::{clock::ms, outbox::LeaseKey, retry::Next};
@@ -68,7 +68,9 @@ impl<T> Group<T> {
 }
 
 /// Groups decisions by block. What is decided a second time about a message comes back.
-pub(super) fn group<T>(located: Vec<Located<T>>, now_ms: i64) -> (Vec<Group<T>>, Vec<T>) {
+///
+/// Where messages of an ordering key come one after the other, what is settled opens its key.
+pub(super) fn group<T>(located: Vec<Located<T>>, now_ms: i64, is_ordered: bool) -> (Vec<Group<T>>, Vec<T>) {
     let (mut groups, mut repeated) = (BTreeMap::new(), Vec::new());
     for one in located {
         let group = match groups.entry(one.key.block) {
@@ -79,7 +81,7 @@ pub(super) fn group<T>(located: Vec<Located<T>>, now_ms: i64) -> (Vec<Group<T>>,
                 entry.insert(Group { change: Change { blocks: vec![whole], ..Change::default() }, members: Vec::new() })
             }
         };
-        match add(&mut group.change, &one, now_ms) {
+        match add(&mut group.change, &one, now_ms, is_ordered) {
             true => group.members.push(one),
             false => repeated.push(one.by),
         }
@@ -94,7 +96,7 @@ pub(super) fn group<T>(located: Vec<Located<T>>, now_ms: i64) -> (Vec<Group<T>>,
 }
 
 /// Adds a decision to its block's change; false where the message is out no longer after the change.
-fn add<T>(change: &mut Change, one: &Located<T>, now_ms: i64) -> bool {
+fn add<T>(change: &mut Change, one: &Located<T>, now_ms: i64, is_ordered: bool) -> bool {
     let LeaseKey { block: id, sequence } = one.key;
     let Some(block) = change.blocks.first_mut().and_then(|block| block.to.as_mut()) else { return false };
     if let Deed::Extend(deadline_ms) = one.deed {
@@ -120,7 +122,7 @@ fn add<T>(change: &mut Change, one: &Located<T>, now_ms: i64) -> bool {
             change.wait.push(Waiting { sequence, due_ms, attempts: *attempts });
             return true;
         }
-        Deed::Bury(attempts, reason, json) => match letter(sequence, *attempts, reason, json) {
+        Deed::Bury(attempts, reason, json) => match letter(sequence, *attempts, reason, json, is_ordered) {
             Some(letter) => change.dead.push(letter),
             None => change.lost += 1,
         },
@@ -128,6 +130,9 @@ fn add<T>(change: &mut Change, one: &Located<T>, now_ms: i64) -> bool {
     }
     if one.is_remembered {
         change.forget.push(sequence);
+    }
+    if is_ordered {
+        change.open.push(sequence);
     }
     true
 }
@@ -138,9 +143,16 @@ pub(super) fn lost_one(sequence: i64) -> pb::LostMessages {
 }
 
 /// A dead letter; `None` where the JSON is not a numbered message's.
-pub(super) fn letter(sequence: i64, attempts: Attempts, reason: &str, json: &Bytes) -> Option<Letter> {
-    let epoch = envelope::decode(json, 0).claim?.epoch;
-    Some(Letter { epoch, sequence, attempts, reason: reason.to_owned(), json: json.clone() })
+pub(super) fn letter(
+    sequence: i64,
+    attempts: Attempts,
+    reason: &str,
+    json: &Bytes,
+    is_ordered: bool,
+) -> Option<Letter> {
+    let decoded = envelope::decode(json, 0);
+    let key = if is_ordered { OrderKey::of(&decoded.ordering_key) } else { None };
+    Some(Letter { epoch: decoded.claim?.epoch, sequence, attempts, reason: reason.to_owned(), key, json: json.clone() })
 }
 
 #[cfg(test)]
@@ -172,7 +184,7 @@ mod tests {
             located(id(), &block, 4, Deed::Lose),
             located(id(), &block, 9, Deed::Acknowledge),
         ];
-        let (groups, repeated) = group(decisions, 1_000);
+        let (groups, repeated) = group(decisions, 1_000, true);
         assert_eq!(repeated, [1, 9]);
         let [group] = &groups[..] else { panic!("one block") };
         let change = &group.change;
@@ -182,15 +194,16 @@ mod tests {
         assert_eq!(change.blocks[1].to, Block::new(20_000, &[3]));
         assert_eq!(change.wait, [Waiting { sequence: 2, due_ms: 4_000, attempts }]);
         assert_eq!((change.forget.as_slice(), change.lost), (&[1, 4][..], 1));
+        assert_eq!(change.open, [1, 4], "what waits or is out keeps its key closed");
         assert_eq!(change.added(), -3);
     }
 
     #[test]
     fn a_block_goes_with_its_last_message_and_one_of_its_own_is_moved() {
         let block = Block::new(9_000, &[7]).expect("a block");
-        let (groups, _) = group(vec![located(id(), &block, 7, Deed::Acknowledge)], 0);
+        let (groups, _) = group(vec![located(id(), &block, 7, Deed::Acknowledge)], 0, false);
         assert_eq!(groups[0].block(), None);
-        let (groups, _) = group(vec![located(id().of_one(7), &block, 7, Deed::Extend(12_000))], 0);
+        let (groups, _) = group(vec![located(id().of_one(7), &block, 7, Deed::Extend(12_000))], 0, false);
         assert_eq!(groups[0].change.blocks.len(), 1);
         assert_eq!(groups[0].block(), Block::new(12_000, &[7]).as_ref());
     }

@@ -82,6 +82,11 @@ impl Rig {
         Self { broker, books, place, generation, token: Token::random(), blocks: AtomicU64::new(0) }
     }
 
+    /// The same, which knows of a seek.
+    pub(super) fn after_seek(self, generation: Generation) -> Self {
+        Self { generation, ..self }
+    }
+
     /// Publishes some messages. Answers the channel's epoch and last sequence.
     pub(super) async fn publish(&self, count: usize) -> Position {
         let drafts = (0..count).map(|index| text(&index.to_string())).collect();
@@ -229,5 +234,5 @@ pub(super) fn wait(sequence: i64, due_ms: i64) -> Waiting {
 pub(super) fn letter(epoch: Epoch, sequence: i64) -> Letter {
     let attempts = Attempts { count: 3, first_ms: 1_700_000_000_000 + sequence, redrives: 1 };
     let json = Bytes::from(format!("{{\"number\":{sequence}}}"));
-    Letter { epoch, sequence, attempts, reason: "\u{1F4A5} it\nbroke\0".to_owned(), json }
+    Letter { epoch, sequence, attempts, reason: "\u{1F4A5} it\nbroke\0".to_owned(), key: None, json }
 }

@@ -6,7 +6,7 @@ use std::{
     ops::Bound,
 };
 
-use super::retries::RETRY_COST;
+use super::{keys::CLOSED_COST, retries::RETRY_COST};
 use crate::{
     broker::subscriptions::{Letter, LetterId},
     limits::{DEAD_AGE, DEAD_BYTES},
@@ -15,7 +15,7 @@ use crate::{
 
 /// Bytes of memory that a letter costs beside its JSON and its reason, in the outbox or not: not less than it costs
 /// once it is put back.
-const LETTER_COST: usize = if RETRY_COST > 320 { RETRY_COST } else { 320 };
+const LETTER_COST: usize = RETRY_COST + CLOSED_COST;
 
 #[derive(Debug, Default)]
 pub(super) struct Letters {
@@ -139,7 +139,7 @@ mod tests {
 
     fn letter(sequence: i64, json: &Bytes) -> Letter {
         let (epoch, attempts) = (Epoch::from_u64(1).expect("not 0"), Attempts::default());
-        Letter { epoch, sequence, attempts, reason: "bad".to_owned(), json: json.clone() }
+        Letter { epoch, sequence, attempts, reason: "bad".to_owned(), key: None, json: json.clone() }
     }
 
     fn sequences(letters: &Letters) -> Vec<i64> {

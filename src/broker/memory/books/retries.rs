@@ -6,10 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use crate::{
-    broker::subscriptions::{Due, Waiting},
-    subscription::Attempts,
-};
+use crate::{broker::subscriptions::Due, subscription::Attempts};
 
 /// Bytes of memory that a message costs that waits, one of which attempts are remembered, and one whose JSON is kept,
 /// beside it: estimates, on the safe side.
@@ -17,7 +14,7 @@ const WAITING_COST: usize = 96;
 const ATTEMPTS_COST: usize = 64;
 const KEPT_COST: usize = 64;
 
-/// What a message costs at most that waits, beside its JSON.
+/// What a message costs at most that waits, beside its JSON and its key.
 pub(super) const RETRY_COST: usize = WAITING_COST + ATTEMPTS_COST + KEPT_COST;
 
 #[derive(Debug, Default)]
@@ -76,18 +73,21 @@ impl Retries {
     }
 
     /// Has a message wait.
-    pub(super) fn wait(&mut self, Waiting { sequence, due_ms, attempts }: Waiting) {
+    pub(super) fn wait(&mut self, sequence: i64, due_ms: i64) {
         self.take(sequence);
         self.waiting.insert(sequence, due_ms);
         self.queue.insert((due_ms, sequence));
+    }
+
+    /// Remembers a message's deliveries until it is settled.
+    pub(super) fn remember(&mut self, sequence: i64, attempts: Attempts) {
         self.attempts.insert(sequence, attempts);
     }
 
-    /// The same, with its JSON, which is kept until it is settled.
-    pub(super) fn wait_with(&mut self, waiting: Waiting, json: Bytes) {
-        self.wait(waiting);
+    /// Keeps a message's JSON until it is settled.
+    pub(super) fn keep(&mut self, sequence: i64, json: Bytes) {
         self.kept_bytes += json.len();
-        let before = self.kept.insert(waiting.sequence, json);
+        let before = self.kept.insert(sequence, json);
         self.kept_bytes -= before.map_or(0, |before| before.len());
     }
 
@@ -109,15 +109,14 @@ impl Retries {
 mod tests {
     use super::*;
 
-    fn waiting(sequence: i64, due_ms: i64) -> Waiting {
-        Waiting { sequence, due_ms, attempts: Attempts { count: 1, first_ms: 10, redrives: 0 } }
-    }
+    const ONCE: Attempts = Attempts { count: 1, first_ms: 10, redrives: 0 };
 
     #[test]
     fn a_message_waits_once_and_nothing_is_left_of_it() {
         let mut retries = Retries::default();
         for (sequence, due_ms) in [(7, 300), (3, 200), (7, 100), (5, 200)] {
-            retries.wait(waiting(sequence, due_ms));
+            retries.remember(sequence, ONCE);
+            retries.wait(sequence, due_ms);
         }
         assert_eq!((retries.len(), retries.lowest(), retries.due_ms()), (3, Some(3), Some(100)));
         let due = |retries: &Retries, limit, now_ms| -> Vec<i64> {
@@ -140,11 +139,14 @@ mod tests {
     #[test]
     fn json_is_kept_and_counted_until_it_is_forgotten() {
         let mut retries = Retries::default();
-        retries.wait_with(waiting(1, 0), Bytes::from_static(b"{\"first\":1}"));
-        retries.wait_with(waiting(1, 0), Bytes::from_static(b"{}"));
+        retries.remember(1, ONCE);
+        for json in ["{\"first\":1}", "{}"] {
+            retries.keep(1, Bytes::from_static(json.as_bytes()));
+            retries.wait(1, 0);
+        }
         assert_eq!(retries.cost(), RETRY_COST + 2);
         retries.take(1);
-        retries.wait(waiting(1, 5));
+        retries.wait(1, 5);
         assert_eq!(retries.due(1, 5)[0].json.as_deref(), Some(&b"{}"[..]));
         retries.take(1);
         retries.forget(1);

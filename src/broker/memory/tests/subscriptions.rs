@@ -69,7 +69,7 @@ impl Reader {
 
 fn letter(sequence: i64, bytes: usize) -> Letter {
     let (epoch, json) = (Epoch::from_u64(1).expect("not 0"), Bytes::from(vec![b'x'; bytes]));
-    Letter { epoch, sequence, attempts: Attempts::default(), reason: "bad".to_owned(), json }
+    Letter { epoch, sequence, attempts: Attempts::default(), reason: "bad".to_owned(), key: None, json }
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tidings::{
     broker::{
         Error,
-        subscriptions::{Applied, Books, Change, Due, Fate, Look, Outcome, Place, State, Subscriptions},
+        subscriptions::{Applied, Books, Change, Closed, Due, Fate, Look, Outcome, Place, State, Subscriptions},
     },
     message::Epoch,
-    subscription::{Block, BlockId},
+    subscription::{Block, BlockId, OrderKey},
 };
 use tokio::time::Instant;
 
@@ -115,6 +115,10 @@ impl Ledger {
     /// Whether there may be dead letters that were not published, since this was asked last.
     pub(super) fn take_unsent(&mut self) -> bool {
         std::mem::take(&mut self.has_unsent)
+    }
+
+    pub(super) async fn closed(&self, keys: &[OrderKey]) -> Result<Closed, Error> {
+        self.store.closed(&self.place, keys).await
     }
 
     pub(super) async fn due(&self, limit: usize) -> Result<Vec<Due>, Error> {

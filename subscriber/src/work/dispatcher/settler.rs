@@ -302,7 +302,7 @@ impl Settler {
             let is_remembered = attempts != Some(Attempts::default());
             Located { key: want.key, block, is_remembered, deed, by: want }
         });
-        let (groups, repeated) = group(located.collect(), now_ms);
+        let (groups, repeated) = group(located.collect(), now_ms, settings.is_ordered());
         rest.extend(repeated);
         Ok(Round { groups, rest })
     }

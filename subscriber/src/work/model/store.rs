@@ -9,12 +9,13 @@ use tidings::{
         Broker, DataSetNow, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published, State,
         Subscriptions,
         subscriptions::{
-            Applied, Books, Change, Created, Due, Fate, Hold, Letter, LetterId, Look, New, Outcome, Place, Set, Start,
+            Applied, Books, Change, Closed, Created, Due, Fate, Hold, Letter, LetterId, Look, New, Outcome, Place, Set,
+            Start,
         },
     },
     channel::{ChannelName, Pattern},
     message::{Draft, Epoch},
-    subscription::{Block, BlockId, Generation, SubscriptionName},
+    subscription::{Block, BlockId, Generation, OrderKey, SubscriptionName},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -183,6 +184,11 @@ impl Subscriptions for FaultyStore {
     ) -> Result<Vec<Fate>, Error> {
         let (store, place, messages) = (Arc::clone(&self.store), place.clone(), messages.to_vec());
         self.faults.call("fates", async move { store.fates(&place, generation, &messages).await }).await
+    }
+
+    async fn closed(&self, place: &Place, keys: &[OrderKey]) -> Result<Closed, Error> {
+        let (store, place, keys) = (Arc::clone(&self.store), place.clone(), keys.to_vec());
+        self.faults.call("closed", async move { store.closed(&place, &keys).await }).await
     }
 
     async fn due(&self, place: &Place, generation: Generation, limit: usize) -> Result<Vec<Due>, Error> {

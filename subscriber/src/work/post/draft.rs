@@ -117,7 +117,7 @@ mod tests {
         let json = Bytes::from(envelope::encode(original).stamp(1_700_000_000_000, 42, epoch()));
         let attempts = Attempts { count: 3, first_ms: 1_700_000_001_000, redrives: 0 };
         let id = LetterId { dead_ms: 1_700_000_002_000, sequence: 42, epoch: epoch() };
-        (id, Letter { epoch: epoch(), sequence: 42, attempts, reason: reason.to_owned(), json })
+        (id, Letter { epoch: epoch(), sequence: 42, attempts, reason: reason.to_owned(), key: None, json })
     }
 
     fn made(original: &Draft, reason: &str) -> Result<Draft, Unfit> {

@@ -80,6 +80,7 @@ fn letter(sequence: i64, hops: u32) -> Letter {
         sequence,
         attempts: Attempts { count: 1, first_ms: 1, redrives: 0 },
         reason: "bad".to_owned(),
+        key: None,
         json,
     }
 }
