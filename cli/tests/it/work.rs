@@ -4,6 +4,7 @@ mod consuming;
 mod faults;
 mod letters;
 mod managing;
+mod ordered;
 mod pulling;
 
 use std::time::Duration;

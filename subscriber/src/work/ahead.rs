@@ -49,12 +49,14 @@ pub(super) struct Ahead {
     encoded: Encoded,
     items: VecDeque<Item>,
     bytes: usize,
+    /// Whether ordering keys count.
+    is_ordered: bool,
 }
 
 impl Ahead {
     pub(super) fn new(source: Source, channel: ChannelName, server: CancellationToken) -> Self {
         let (encoded, items) = (Encoded::default(), VecDeque::new());
-        Self { source, channel, server, events: None, encoded, items, bytes: 0 }
+        Self { source, channel, server, events: None, encoded, items, bytes: 0, is_ordered: false }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -67,9 +69,10 @@ impl Ahead {
         self.items = VecDeque::new();
     }
 
-    /// Follows the channel from a position on.
-    pub(super) async fn open(&mut self, after: Position) -> Result<(), Status> {
+    /// Follows the channel from a position on. Ordering keys are read where they count.
+    pub(super) async fn open(&mut self, after: Position, is_ordered: bool) -> Result<(), Status> {
         self.close();
+        self.is_ordered = is_ordered;
         let context = CallContext::detached(Call::Consume, &self.server);
         // Who may consume was asked of the subscription, whose creator could subscribe.
         let topic = Rights::all().follow(Topic::Channel(self.channel.clone())).map_err(|_| status::internal())?;
@@ -90,10 +93,10 @@ impl Ahead {
         self.items.iter()
     }
 
-    /// The ordering keys of so many of the first items.
+    /// The ordering keys of so many of the first items, where they count.
     pub(super) fn keys(&self, items: usize) -> impl Iterator<Item = OrderKey> {
         self.items().take(items).filter_map(|item| match item {
-            Item::Message(message) => message.key(),
+            Item::Message(message) => message.key,
             Item::Lost(_) => None,
         })
     }
@@ -137,7 +140,7 @@ impl Ahead {
             while !self.is_full()
                 && let Some(event) = self.encoded.take_first::<RawEvent>()
             {
-                if let Some(item) = Item::of(event) {
+                if let Some(item) = Item::of(event, self.is_ordered) {
                     self.bytes += item.bytes();
                     self.items.push_back(item);
                     is_new = true;
@@ -162,9 +165,12 @@ impl Ahead {
 }
 
 impl Item {
-    fn of(event: RawEvent) -> Option<Self> {
+    fn of(event: RawEvent, is_ordered: bool) -> Option<Self> {
         match (event.message, event.gap) {
-            (Some(message), _) => Arrived::read(message).map(Self::Message),
+            (Some(message), _) => {
+                let arrived = Arrived::read(message)?;
+                Some(Self::Message(if is_ordered { arrived.keyed() } else { arrived }))
+            }
             (None, gap) => gap.map(Self::Lost),
         }
     }

@@ -63,17 +63,24 @@ impl BlockIds {
 }
 
 /// The ordering keys of what is ahead that are closed, as far as that matters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
     closed: HashSet<OrderKey>,
     /// How many messages more may wait for theirs.
     room: u64,
+    /// Of how many items they are known.
+    items: usize,
 }
 
 impl Keys {
-    /// Those that are closed now, and how many messages wait for keys.
-    pub(super) fn new(closed: HashSet<OrderKey>, parked: u64) -> Self {
-        Self { closed, room: PARKED_MESSAGES.saturating_sub(parked) }
+    /// Those that are closed now of so many items, and how many messages wait for keys.
+    pub(super) fn new(closed: HashSet<OrderKey>, parked: u64, items: usize) -> Self {
+        Self { closed, room: PARKED_MESSAGES.saturating_sub(parked), items }
+    }
+
+    /// So many items have none.
+    pub(super) fn none(items: usize) -> Self {
+        Self { closed: HashSet::new(), room: 0, items }
     }
 }
 
@@ -155,7 +162,7 @@ pub(super) fn claims(ahead: &Ahead, state: &State, keys: Keys, terms: Terms<'_>)
         seen: 0,
         covered: 0,
     };
-    for (index, item) in ahead.items().take(CLAIM_MESSAGES).enumerate() {
+    for (index, item) in ahead.items().take(claims.keys.items).enumerate() {
         if !claims.add(item) {
             break;
         }
@@ -190,8 +197,7 @@ impl Claims<'_> {
             self.seal();
         }
         if self.terms.settings.filter.as_ref().is_none_or(|filter| message.matches(filter)) {
-            let key = if self.terms.settings.is_ordered() { message.key() } else { None };
-            let keyed = key.map(|key| Keyed { key, sequence });
+            let keyed = message.key.map(|key| Keyed { key, sequence });
             let is_planned = match keyed.filter(|keyed| self.keys.closed.contains(&keyed.key)) {
                 Some(keyed) => self.park(keyed),
                 None => self.hand_out(message, keyed),

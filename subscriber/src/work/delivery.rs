@@ -75,6 +75,8 @@ pub(super) struct Arrived {
     pub(super) sequence: i64,
     /// `Message`, encoded.
     pub(super) message: Bytes,
+    /// Its ordering key, where that counts.
+    pub(super) key: Option<OrderKey>,
 }
 
 impl Arrived {
@@ -82,7 +84,7 @@ impl Arrived {
     pub(super) fn read(message: Bytes) -> Option<Self> {
         let RawNumber { sequence, epoch } = RawNumber::decode(message.clone()).ok()?;
         let epoch = epoch.parse().ok()?;
-        (sequence > 0).then_some(Self { epoch, sequence, message })
+        (sequence > 0).then_some(Self { epoch, sequence, message, key: None })
     }
 
     /// Whether a filter lets it pass.
@@ -91,9 +93,10 @@ impl Arrived {
         filter.matches(|key| attributes.get(key).map(String::as_str))
     }
 
-    /// Its ordering key, if it has one.
-    pub(super) fn key(&self) -> Option<OrderKey> {
-        OrderKey::of(&RawKey::decode(self.message.clone()).unwrap_or_default().ordering_key)
+    /// The same with its ordering key, if it has one.
+    pub(super) fn keyed(self) -> Self {
+        let key = OrderKey::of(&RawKey::decode(self.message.clone()).unwrap_or_default().ordering_key);
+        Self { key, ..self }
     }
 }
 
@@ -148,7 +151,7 @@ mod tests {
         assert_eq!(pb::Message::decode(arrived.message.clone()), Ok(message()));
         assert!(arrived.matches(&Filter::parse(r#"attributes.k = "v""#).expect("a filter")));
         assert!(!arrived.matches(&Filter::parse(r#"attributes.k = "w""#).expect("a filter")));
-        assert_eq!(arrived.key(), OrderKey::of("key"));
+        assert_eq!((arrived.key, arrived.clone().keyed().key), (None, OrderKey::of("key")));
         let gap = pb::Gap { first_missing: 3, last_missing: 5, ..pb::Gap::default() };
         let event = pb::StreamMessagesResponse { event: Some(Event::Gap(gap.clone())) };
         assert_eq!(RawEvent::decode(&event.encode_to_vec()[..]).expect("an event").gap, Some(gap));

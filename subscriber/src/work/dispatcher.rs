@@ -429,15 +429,19 @@ impl Dispatcher {
 
     /// Which of the ordering keys of what is ahead are closed.
     async fn closed_keys(&mut self) -> Result<claim::Keys, Stop> {
-        let keys: BTreeSet<OrderKey> =
-            if self.settings.is_ordered() { self.ahead.keys(CLAIM_MESSAGES).collect() } else { BTreeSet::new() };
+        // Of a few more messages than can be handed out: some will wait for their keys.
+        let items = if self.settings.is_ordered() {
+            (4 * self.consumers.room()).clamp(32, CLAIM_MESSAGES)
+        } else {
+            CLAIM_MESSAGES
+        };
+        let keys: Vec<OrderKey> = self.ahead.keys(items).collect::<BTreeSet<_>>().into_iter().collect();
         if keys.is_empty() {
-            return Ok(claim::Keys::default());
+            return Ok(claim::Keys::none(items));
         }
-        let keys: Vec<_> = keys.into_iter().collect();
         let Closed { keys: closed, parked } = self.ledger.closed(&keys).await?;
         let closed = keys.into_iter().zip(closed).filter_map(|(key, is_closed)| is_closed.then_some(key));
-        Ok(claim::Keys::new(closed.collect(), parked))
+        Ok(claim::Keys::new(closed.collect(), parked, items))
     }
 
     fn terms(&mut self) -> claim::Terms<'_> {
@@ -593,7 +597,7 @@ impl Dispatcher {
         }
         self.settler.sweep(&books.overdue, &mut self.ledger, &self.settings).await?;
         if !self.consumers.is_empty() && !self.ahead.is_open() && !self.settings.is_paused() {
-            let opened = self.ahead.open(books.position).await;
+            let opened = self.ahead.open(books.position, self.settings.is_ordered()).await;
             opened.map_err(|status| Error::Unavailable(status.message().to_owned()))?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::{
 
 use tidings::{
     broker::subscriptions::Look,
-    subscription::{AckId, Attempts},
+    subscription::{AckId, Attempts, OrderKey},
 };
 use tokio::time::{Instant, sleep};
 
@@ -117,7 +117,7 @@ pub(super) async fn drain(world: &Arc<World>) {
     }
     loop {
         let books = world.books().await;
-        if books.state.out == 0 && books.waiting == 0 && books.state.ahead() == 0 {
+        if books.state.out == 0 && books.waiting + books.parked == 0 && books.state.ahead() == 0 {
             break;
         }
         if begun.elapsed() > DRAINED {
@@ -163,6 +163,11 @@ async fn done(world: &World) {
     if let Some(kept) = remembered.iter().find(|due| due.attempts != Attempts::default() || due.json.is_some()) {
         let (history, _) = world.truth.history(kept.sequence);
         world.truth.fail(&format!("it is drained, and there is {kept:?} left\n{history}"));
+    }
+    let keys: Vec<_> = (0..world.plan.messages).filter_map(|number| OrderKey::of(&world.plan.key(number))).collect();
+    let closed = world.store.closed(&world.place, &keys).await.expect("no fault");
+    if closed.keys.contains(&true) || closed.parked > 0 {
+        world.truth.fail("it is drained, and a key is closed");
     }
     if books.lost != 0 {
         world.truth.fail(&format!("messages were lost: {books:?}"));

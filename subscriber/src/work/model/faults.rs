@@ -105,9 +105,12 @@ impl Faults {
             self.truth.fault(self.replica, &format!("{fate:?} {name} {there:?} {back:?}"));
         }
         if fate == Fate::Late {
+            let late = Arc::clone(self);
             tokio::spawn(async move {
                 sleep(there).await;
                 drop(call.await);
+                // Its caller knows of nothing that it did.
+                late.truth.fault(late.replica, "a late call");
             });
             sleep(back).await;
             return Err(Error::OutcomeUnknown("a late one".to_owned()));

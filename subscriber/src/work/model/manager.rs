@@ -28,21 +28,22 @@ pub(super) async fn publish(world: Arc<World>) {
         let count = rng.usize(1..=20).min(left);
         left -= count;
         let mut matching = Vec::with_capacity(count);
-        let drafts = (0..count).map(|_| {
+        let drafts = (0..count).map(|index| {
             let key = if rng.bool() { "a" } else { "b" };
-            matching.push(!world.plan.has_filter || key == "a");
+            let ordering_key = world.plan.key(left + index);
+            matching.push((!world.plan.has_filter || key == "a", ordering_key.clone()));
             let bytes = if rng.u32(..20) == 0 { rng.usize(1_000..4_000) } else { rng.usize(1..100) };
             Draft {
                 id: Uuid::now_v7(),
                 dedup: None,
                 payload: Payload::Text("x".repeat(bytes)),
                 attributes: vec![("k".to_owned(), key.to_owned())],
-                ordering_key: String::new(),
+                ordering_key,
             }
         });
         let receipts = world.broker.publish(&world.place.channel, drafts.collect(), 0).await.expect("no fault");
-        for (receipt, matches) in receipts.iter().zip(matching) {
-            world.truth.published(receipt.sequence, matches);
+        for (receipt, (matches, key)) in receipts.iter().zip(matching) {
+            world.truth.published(receipt.sequence, matches, Some(key.as_str()).filter(|key| !key.is_empty()));
         }
     }
 }

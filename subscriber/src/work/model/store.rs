@@ -160,6 +160,7 @@ impl Subscriptions for FaultyStore {
             let applied = store.apply(&place, generation, &changes).await;
             let Ok(Applied::Done(state, outcomes)) = &applied else { return applied };
             let done = changes.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Done);
+            done.clone().for_each(|(change, _)| truth.carried_out(generation, change));
             for (change, _) in done.filter(|(change, _)| change.claim.is_some() || !change.take.is_empty()) {
                 for block in &change.blocks {
                     let sequences = block.to.iter().flat_map(Block::sequences);

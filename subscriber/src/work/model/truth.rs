@@ -9,16 +9,20 @@ use std::{
 };
 
 use tidings::{
-    broker::{Error, subscriptions::LetterId},
+    broker::{
+        Error,
+        subscriptions::{Change, LetterId},
+    },
     subscription::{AckId, BlockId, Generation},
 };
 use tokio::time::Instant;
 
-use self::message::Message;
 pub(super) use self::message::Taken;
+use self::{message::Message, order::Order};
 use crate::work::outcome::Outcome;
 
 mod message;
+mod order;
 
 /// How long a replica may go on by settings that were changed, where calls fail, and where none does.
 const STALE_SETTINGS: Duration = Duration::from_secs(15);
@@ -55,6 +59,8 @@ struct Truth {
     messages: HashMap<(Generation, i64), Message>,
     /// Whether each matches.
     published: BTreeMap<i64, bool>,
+    /// Of those that have keys.
+    order: Order,
     /// The present one, and the sequence that it began after.
     generation: Option<(Generation, i64)>,
     faulted: HashMap<usize, Instant>,
@@ -125,13 +131,28 @@ impl Shared {
         self.lock().faulted.insert(replica, Instant::now());
     }
 
-    pub(super) fn published(&self, sequence: i64, matches: bool) {
-        self.lock().published.insert(sequence, matches);
+    /// A message is published; where the order of its key counts, with that.
+    pub(super) fn published(&self, sequence: i64, matches: bool, key: Option<&str>) {
+        let mut truth = self.lock();
+        truth.published.insert(sequence, matches);
+        if let Some(key) = key.filter(|_| matches) {
+            truth.order.published(sequence, key);
+        }
+    }
+
+    /// The broker carried a change out.
+    pub(super) fn carried_out(&self, generation: Generation, change: &Change) {
+        let result = self.lock().order.carried_out(generation, change);
+        if let Err(why) = result {
+            self.fail(&why);
+        }
     }
 
     pub(super) fn sought(&self, generation: Generation, after: i64) {
         self.note(&format!("sought: after {after}, generation {generation}"));
-        self.lock().generation = Some((generation, after));
+        let mut truth = self.lock();
+        truth.generation = Some((generation, after));
+        truth.order.sought(generation, after);
     }
 
     pub(super) fn is_out(&self, out: u64) {

@@ -42,6 +42,9 @@ use crate::{
 /// Milliseconds since 1970 at which schedules begin.
 const START_MS: i64 = 1_700_000_000_000;
 
+/// How many ordering keys there are.
+const KEYS: usize = 24;
+
 /// What kind of schedule it is.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -53,6 +56,7 @@ pub(super) struct Plan {
     pub(super) has_faults: bool,
     pub(super) has_filter: bool,
     pub(super) has_seeks: bool,
+    pub(super) is_ordered: bool,
     pub(super) attempts: i32,
     pub(super) max_outstanding: i32,
     pub(super) ack_deadline: Duration,
@@ -62,7 +66,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn random(rng: &mut Rng) -> Self {
         let has_seeks = rng.u32(..4) == 0;
-        Self {
+        let plan = Self {
             replicas: rng.usize(2..=3),
             streams: rng.usize(2..=5),
             pullers: rng.usize(0..=2),
@@ -71,12 +75,21 @@ impl Plan {
             has_faults: rng.u32(..4) > 0,
             has_filter: rng.u32(..4) == 0,
             has_seeks,
+            is_ordered: false,
             // The dead letters of earlier generations stay, and nobody can tell from them what is settled in this one.
             attempts: if rng.bool() && !has_seeks { rng.i32(1..=6) } else { 0 },
             max_outstanding: if rng.u32(..3) == 0 { rng.i32(3..=60) } else { 0 },
             ack_deadline: Duration::from_secs(rng.u64(1..=8)),
             min_backoff: Duration::from_millis(if rng.bool() { 0 } else { rng.u64(1..500) }),
-        }
+        };
+        // Not drawn, so that older seeds stay what they were.
+        Self { is_ordered: plan.messages % 3 == 0, ..plan }
+    }
+
+    /// The ordering key of a message, as far as its number goes; a few have none.
+    pub(super) fn key(&self, number: usize) -> String {
+        let is_keyed = self.is_ordered && number % 7 != 0;
+        if is_keyed { format!("key {}", number % KEYS) } else { String::new() }
     }
 }
 
@@ -163,6 +176,7 @@ impl World {
         let max_backoff = duration(plan.min_backoff.max(Duration::from_secs(2)));
         let given = pb::Subscription {
             filter: if plan.has_filter { r#"attributes.k = "a""#.to_owned() } else { String::new() },
+            ordered: plan.is_ordered,
             ack_deadline: duration(plan.ack_deadline),
             max_delivery_attempts: Some(plan.attempts),
             max_outstanding_messages: plan.max_outstanding,
