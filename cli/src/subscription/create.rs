@@ -81,6 +81,8 @@ impl Create {
             since: self.start.since.map(SystemTime::from).map(prost_types::Timestamp::from),
             last: self.start.last.unwrap_or(0),
             after: self.start.after,
+            // One call, which is not repeated.
+            request_id: String::new(),
         };
         let mut client = self.asked.connect().await?;
         let created = self.asked.of(async { Ok(client.create_subscription(request).await?) }).await?.into_inner();

@@ -84,7 +84,7 @@ fn table(subscriptions: &[Subscription], with_heading: bool, out: &mut Out) -> i
         ))?;
     }
     for ((subscription, name), channel) in subscriptions.iter().zip(&names).zip(&channels) {
-        let state = subscription.state.unwrap_or_default();
+        let state = subscription.state.clone().unwrap_or_default();
         let oldest = match render::time(state.oldest_unacknowledged_time.as_ref()) {
             none if none.is_empty() => "-".to_owned(),
             time => time,

@@ -114,11 +114,13 @@ struct JsonState {
     /// Empty where there is none.
     oldest_unacknowledged_time: String,
     oldest_unacknowledged_sequence: i64,
+    cursor: String,
 }
 
 /// A subscription as one line of JSON, with the contract's names; durations are seconds, as in `1.500s`.
 pub(super) fn json(subscription: &Subscription) -> String {
-    let (retry, state) = (subscription.retry_policy.unwrap_or_default(), subscription.state.unwrap_or_default());
+    let (retry, state) =
+        (subscription.retry_policy.unwrap_or_default(), subscription.state.clone().unwrap_or_default());
     render::to_json(&JsonSubscription {
         name: &subscription.name,
         channel: &subscription.channel,
@@ -147,6 +149,7 @@ pub(super) fn json(subscription: &Subscription) -> String {
             lost_count: state.lost_count,
             oldest_unacknowledged_time: render::time(state.oldest_unacknowledged_time.as_ref()),
             oldest_unacknowledged_sequence: state.oldest_unacknowledged_sequence,
+            cursor: state.cursor,
         },
     })
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use tidings::{
     broker::subscriptions::{BlockChange, Change, Claim, Due, Keyed, Letter, State},
-    limits::{CLAIM_MESSAGES, PARKED_MESSAGES, UNSENT},
+    limits::{PARKED_MESSAGES, UNSENT},
     message::Position,
     pb,
     subscription::{Attempts, Block, BlockId, OrderKey, Token},

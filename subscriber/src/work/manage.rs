@@ -18,6 +18,7 @@ use tidings::{
     subscription::{Generation, SubscriptionName},
 };
 use tonic::Status;
+use uuid::Uuid;
 
 use super::{
     desk::{Desk, failed},
@@ -44,7 +45,7 @@ pub(crate) enum StartAt {
 const TRIES: usize = 5;
 
 impl Desk {
-    /// Creates a subscription.
+    /// Creates a subscription, or finds the one that the same call has created before.
     pub(crate) async fn create(
         &self,
         name: Allowed<Manage, SubscriptionName>,
@@ -52,13 +53,14 @@ impl Desk {
         dead_letters: &Allowed<Publish, ChannelName>,
         given: pb::Subscription,
         start: &StartAt,
+        request_id: Option<Uuid>,
     ) -> Result<pb::Subscription, Status> {
         if !self.given().keeps_history {
             return Err(status::no_history());
         }
         let place = Place { channel: channel.into_inner(), name: name.into_inner() };
         let given = pb::Subscription { dead_letter_channel: dead_letters.as_str().to_owned(), ..given };
-        let settings = Settings::new(given, &place, self.names())?;
+        let settings = Settings::new(given, &place, self.names())?.created_by(request_id);
         let new = New {
             generation: Generation::random(),
             settings: settings.to_bytes(),
@@ -67,11 +69,18 @@ impl Desk {
         };
         match self.store().create(&place, &new).await.map_err(failed)? {
             Created::Done => {}
+            Created::Exists if self.is_of(&place, request_id).await? => {}
             Created::Exists => return Err(status::exists(place.name.as_str())),
             Created::Busy => return Err(status::name_busy(place.name.as_str())),
             Created::Full(most) => return Err(status::subscription_limit(most.max(CHANNEL_SUBSCRIPTIONS))),
         }
         self.get(&place.name).await
+    }
+
+    /// Whether a subscription was created by this call before.
+    async fn is_of(&self, place: &Place, request_id: Option<Uuid>) -> Result<bool, Status> {
+        let (found, settings, _) = self.find(&place.name, Look::default()).await?;
+        Ok(request_id.is_some() && settings.request_id() == request_id && found == *place)
     }
 
     /// The start as the books have it.
@@ -146,6 +155,7 @@ impl Desk {
             lost_count: count(books.lost + trimmed),
             oldest_unacknowledged_time: time_ms.map(pb::timestamp),
             oldest_unacknowledged_sequence: oldest.unwrap_or(0),
+            cursor: head.map(|head| before(&place.channel, &head, oldest)).unwrap_or_default(),
         })
     }
 
@@ -161,6 +171,7 @@ impl Desk {
             let (place, settings, books) = self.find(&name, Look::default()).await?;
             check_etag(&name, &given.etag, &books)?;
             let merged = Settings::new(settings.merged(given, &mask)?, &place, self.names())?;
+            let merged = merged.created_by(settings.request_id());
             let set = self.store().set(&place, books.state.revision, &merged.to_bytes()).await.map_err(failed)?;
             match set {
                 Set::Done => return self.get(&name).await,
@@ -293,6 +304,16 @@ impl Desk {
                 tracing::debug!(subscription = name.as_str(), %error, "an unused subscription was not deleted")
             }
         }
+    }
+}
+
+/// The cursor before the oldest message of a backlog; where there is none, after the last of the channel.
+fn before(channel: &ChannelName, head: &Head, oldest: Option<i64>) -> String {
+    let sequence = oldest.map_or(head.last, |oldest| oldest - 1);
+    match position(head, sequence) {
+        // Of which epoch it is is not known any more.
+        Position { epoch: None, sequence: 1.. } => String::new(),
+        position => cursor::encode(channel, head.mark(position)),
     }
 }
 

@@ -61,7 +61,8 @@ unary! {
             ..about::Given::default()
         };
         let start = about::start(&position, &channel)?.unwrap_or(super::StartAt::Latest);
-        let created = desk.create(name, channel, &dead_letters, subscription, &start).await?;
+        let request_id = about::request_id(&given.request_id)?;
+        let created = desk.create(name, channel, &dead_letters, subscription, &start, request_id).await?;
         Ok(pb::CreateSubscriptionResponse { subscription: Some(created) })
     }
 }

@@ -18,6 +18,7 @@ use tidings::{
     subscription::SubscriptionName,
 };
 use tonic::Status;
+use uuid::Uuid;
 
 use super::retry::RetryPolicy;
 
@@ -34,6 +35,15 @@ pub(crate) struct Settings {
     /// Where dead letters are published as well.
     pub(crate) dead_letter_channel: ChannelName,
     hold_age: Duration,
+    /// Which call has created it, where that call said so.
+    request_id: Option<Uuid>,
+}
+
+/// What is kept beside the contract's message, in a field that it does not have.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Creation {
+    #[prost(bytes = "vec", tag = "1000")]
+    request_id: Vec<u8>,
 }
 
 /// The path of the message that has them.
@@ -115,6 +125,7 @@ impl Settings {
             expire_after,
             dead_letter_channel,
             hold_age,
+            request_id: None,
             kept,
         })
     }
@@ -122,12 +133,28 @@ impl Settings {
     /// Reads what was kept; `None` where that is no settings.
     pub(crate) fn read(bytes: &Bytes, place: &Place, names: &Names) -> Option<Self> {
         let kept = pb::Subscription::decode(bytes.clone()).ok()?;
-        Self::new(kept, place, names).ok()
+        let Creation { request_id } = Creation::decode(bytes.clone()).ok()?;
+        Some(Self::new(kept, place, names).ok()?.created_by(Uuid::from_slice(&request_id).ok()))
+    }
+
+    /// The same, of a subscription that a call has created.
+    pub(crate) fn created_by(self, request_id: Option<Uuid>) -> Self {
+        Self { request_id, ..self }
+    }
+
+    /// Which call has created it, where that is known.
+    pub(crate) fn request_id(&self) -> Option<Uuid> {
+        self.request_id
     }
 
     /// As they are kept. Labels come in the order of their keys, so that equal settings are equal bytes.
     pub(crate) fn to_bytes(&self) -> Bytes {
-        self.kept.encode_to_vec().into()
+        let mut bytes = self.kept.encode_to_vec();
+        if let Some(request_id) = self.request_id {
+            // Fields that follow are of the same message.
+            bytes.extend(Creation { request_id: request_id.as_bytes().to_vec() }.encode_to_vec());
+        }
+        bytes.into()
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -302,7 +329,9 @@ mod tests {
         assert_eq!(made.retry, RetryPolicy { min: BACKOFF_FIRST, max: BACKOFF_LONGEST, attempts: 10 });
         assert_eq!((made.max_outstanding, made.expire_after), (OUTSTANDING as u64, EXPIRE_DEFAULT));
         assert_eq!(made.dead_letter_channel.as_str(), "dead-letter.mail");
-        assert_eq!(Settings::read(&made.to_bytes(), &place(), &names()), Some(made));
+        assert_eq!(Settings::read(&made.to_bytes(), &place(), &names()), Some(made.clone()));
+        let by_call = made.created_by(Some(Uuid::from_u128(7)));
+        assert_eq!(Settings::read(&by_call.to_bytes(), &place(), &names()), Some(by_call));
         assert_eq!(Settings::read(&Bytes::from_static(b"\xff\xff"), &place(), &names()), None);
     }
 

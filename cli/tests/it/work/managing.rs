@@ -14,6 +14,8 @@ use crate::harness::{House, Worker, duration, on_both_brokers, reason};
 on_both_brokers!(
     a_subscription_has_its_defaults_and_is_found,
     names_are_unique_and_errors_exact,
+    a_repeated_creation_is_answered_as_the_first,
+    the_cursor_of_a_backlog_is_before_it,
     settings_change_with_a_mask_and_an_etag,
     subscriptions_are_listed_in_name_order,
     a_seek_begins_anew_and_old_ids_are_stale,
@@ -66,6 +68,50 @@ async fn names_are_unique_and_errors_exact(house: &House) {
         |allow_missing| DeleteSubscriptionRequest { name: "nobody".to_owned(), allow_missing, ..Default::default() };
     assert_eq!(nobody.client().delete_subscription(delete(false)).await.expect_err("none").code(), Code::NotFound);
     nobody.client().delete_subscription(delete(true)).await.expect("nothing to do");
+}
+
+async fn a_repeated_creation_is_answered_as_the_first(house: &House) {
+    publish(house, "twice", 3).await;
+    let worker = Worker::new(house.subscriber_channel(), "twice");
+    let create = |request_id: &str, earliest| CreateSubscriptionRequest {
+        subscription: Some(settings("twice")),
+        request_id: request_id.to_owned(),
+        earliest,
+        ..CreateSubscriptionRequest::default()
+    };
+    let id = "0192f0c1-2a3b-7c4d-8e5f-0123456789ab";
+    let first = worker.client().create_subscription(create(id, true)).await.expect("created").into_inner();
+    // Though it has changed meanwhile, and would begin elsewhere.
+    let change = Subscription { name: "twice".to_owned(), paused: true, ..Subscription::default() };
+    let change = UpdateSubscriptionRequest { subscription: Some(change), ..UpdateSubscriptionRequest::default() };
+    worker.client().update_subscription(change).await.expect("changed");
+    let again = worker.client().create_subscription(create(id, false)).await.expect("the same").into_inner();
+    let (first, again) = (first.subscription.expect("one"), again.subscription.expect("one"));
+    assert_eq!((again.create_time, again.paused), (first.create_time, true));
+    assert_eq!(again.state.expect("a state").backlog_count, 3);
+    for other in ["", "0192f0c1-2a3b-7c4d-8e5f-0123456789ac"] {
+        let refused = worker.client().create_subscription(create(other, true)).await.expect_err("it is there");
+        assert_eq!(refused.code(), Code::AlreadyExists);
+    }
+    for wrong in ["x", "0192f0c12a3b7c4d8e5f0123456789ab", "{0192f0c1-2a3b-7c4d-8e5f-0123456789ab}"] {
+        let refused = worker.client().create_subscription(create(wrong, true)).await.expect_err("no UUID");
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains("request_id"), "{refused:?}");
+    }
+}
+
+async fn the_cursor_of_a_backlog_is_before_it(house: &House) {
+    let worker = house.work(settings("back")).await;
+    assert_eq!(worker.state().await.cursor, "", "nothing was published yet");
+    publish(house, "back", 4).await;
+    let came = worker.pull_all(3).await;
+    worker.acknowledge(&[&came[..1], &came[2..]].concat()).await;
+    let listed = house.list("back").await;
+    assert_eq!(worker.state().await.cursor, listed[0].cursor, "the second is out");
+    worker.acknowledge(&came[1..2]).await;
+    assert_eq!(worker.state().await.cursor, listed[2].cursor, "the fourth was not delivered");
+    worker.acknowledge(&worker.pull_all(1).await).await;
+    assert_eq!(worker.state().await.cursor, listed[3].cursor);
 }
 
 async fn settings_change_with_a_mask_and_an_etag(house: &House) {

@@ -189,7 +189,7 @@ impl World {
         let (name, channel) = (name.expect("a right"), channel.expect("a right"));
         let dead = names().parse("dead").expect("a channel");
         let dead = rights.publish(dead).expect("a right");
-        let created = desk.create(name, channel, &dead, given, &StartAt::Earliest).await;
+        let created = desk.create(name, channel, &dead, given, &StartAt::Earliest, None).await;
         created.expect("it is created");
         self.truth.sought(self.books().await.state.generation, 0);
     }

@@ -191,7 +191,8 @@ async fn dispatchers_publish_what_a_dead_one_has_left() {
     let manage = rights.manage(place().name).expect("all is allowed");
     let read = rights.read(place().channel).expect("all is allowed");
     let dead_letters = rights.publish(channel("dead")).expect("all is allowed");
-    let created = replicas[0].0.create(manage, read, &dead_letters, pb::Subscription::default(), &StartAt::Latest);
+    let (given, start) = (pb::Subscription::default(), StartAt::Latest);
+    let created = replicas[0].0.create(manage, read, &dead_letters, given, &start, None);
     assert_eq!(created.await.expect("created").dead_letter_channel, "dead");
     for round in 1..=2_i64 {
         put(&broker, (1..=100).map(|n| letter(1_000 * round + n, 0)).collect()).await;

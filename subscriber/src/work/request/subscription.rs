@@ -11,6 +11,7 @@ use tidings::{
 };
 use tidings_transport::CallContext;
 use tonic::Status;
+use uuid::Uuid;
 
 use crate::{
     request::since_ms,
@@ -99,6 +100,15 @@ pub(crate) fn start(given: &Given<'_>, channel: &ChannelName) -> Result<Option<S
             StartAt::After(mark.map_err(|error| status::invalid_cursor("after", error))?)
         }
     }))
+}
+
+/// The client's own name of a call; `None` where it has none.
+pub(crate) fn request_id(text: &str) -> Result<Option<Uuid>, Status> {
+    match Uuid::try_parse(text) {
+        _ if text.is_empty() => Ok(None),
+        Ok(id) if text.len() == uuid::fmt::Hyphenated::LENGTH => Ok(Some(id)),
+        _ => Err(status::invalid("request_id", "it is no UUID of the form 0192f0c1-2a3b-7c4d-8e5f-0123456789ab")),
+    }
 }
 
 /// The subscription of a request.
