@@ -1,8 +1,8 @@
 //! The metrics, by the names that dashboards and alerts use: they are part of the contract, like the flags.
 //!
 //! Every name, its meaning and its labels are defined here and nowhere else; the other modules call small functions. No
-//! label takes a value from outside: no channel, no client, no address. Every series exists from the start, at 0, so
-//! that rates and alerts need no first event.
+//! label takes a value from outside: no channel, no client, no address; subscriptions are named where an operator has
+//! named them. Every series exists from the start, at 0, so that rates and alerts need no first event.
 //!
 //! Nothing is counted until the process has a recorder and [`begin`] was called; until then each call is a load and a
 //! branch. Functions that are called for messages take a count, so that a chunk costs as much as a message.
@@ -14,6 +14,7 @@ mod parts;
 mod publishing;
 mod redis;
 mod streaming;
+mod work;
 
 pub use access::{File, Limit, Refused, keys_fetched, limited, read_again, refused};
 pub use connections::Client;
@@ -23,6 +24,7 @@ pub use redis::{Call, Connection, Timing, reconnected, redis_up, timed};
 pub use streaming::{
     Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics, uncaptured, unreadable,
 };
+pub use work::{Consumer, Decided, Returned, Settled, Standing, ended, leased, redriven, returned, settled, standing};
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,11 +67,24 @@ const KEY_FETCHES: &str = "tidings_key_fetches_total";
 const TOPICS: &str = "tidings_topics";
 const UNCAPTURED: &str = "tidings_uncaptured_topics";
 const UNREADABLE: &str = "tidings_unreadable_channels";
+const CONSUMERS: &str = "tidings_consumers";
+const CONSUMER_DELIVERIES: &str = "tidings_consumer_deliveries_total";
+const SETTLEMENTS: &str = "tidings_settlements_total";
+const RETURNS: &str = "tidings_lease_returns_total";
+const DEAD_LETTERS: &str = "tidings_dead_letters_total";
+const LOST: &str = "tidings_lost_total";
+const REDRIVEN: &str = "tidings_redriven_total";
+const SUBSCRIPTION_BACKLOG: &str = "tidings_subscription_backlog_messages";
+const SUBSCRIPTION_OUTSTANDING: &str = "tidings_subscription_outstanding_messages";
+const SUBSCRIPTION_WAITING: &str = "tidings_subscription_waiting_messages";
+const SUBSCRIPTION_DEAD_LETTERS: &str = "tidings_subscription_dead_letters";
+const SUBSCRIPTION_LOST: &str = "tidings_subscription_lost_messages";
+const SUBSCRIPTION_OLDEST: &str = "tidings_subscription_oldest_seconds";
 /// Which version runs.
 pub const BUILD_INFO: &str = "tidings_build_info";
 
 /// All metrics of our own; beside them are those that the operating system keeps of the process.
-pub const FAMILIES: [Family; 23] = [
+pub const FAMILIES: [Family; 36] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -172,6 +187,39 @@ pub const FAMILIES: [Family; 23] = [
         Kind::Gauge,
         "Channels that this replica can't read, each for a reason of its own: its keys on Redis are damaged, of a newer version, or not for this user. The log names them.",
     ),
+    (CONSUMERS, Kind::Gauge, "Open streams of consumers of durable subscriptions."),
+    (
+        CONSUMER_DELIVERIES,
+        Kind::Counter,
+        "Messages leased to consumers of durable subscriptions, by attempt: first, or again (after a failed one).",
+    ),
+    (
+        SETTLEMENTS,
+        Kind::Counter,
+        "Decisions of consumers about deliveries, by decision (acknowledge, reject, dead_letter, extend) and by outcome: done, stale (the lease was over), unknown (Redis has not answered).",
+    ),
+    (
+        RETURNS,
+        Kind::Counter,
+        "Leases that ended though nobody settled them, by reason: deadline (it passed), closed (the stream ended), unsent (its consumer did not read for 2 s), abandoned (of a replica that is gone).",
+    ),
+    (DEAD_LETTERS, Kind::Counter, "Messages that became dead letters of durable subscriptions."),
+    (
+        LOST,
+        Kind::Counter,
+        "Messages that were lost to a durable subscription before they were delivered: trimmed beyond what it may hold, or lost by Redis.",
+    ),
+    (REDRIVEN, Kind::Counter, "Dead letters that were put back."),
+    (
+        SUBSCRIPTION_BACKLOG,
+        Kind::Gauge,
+        "Messages that are not settled, of each subscription of --watch-subscriptions; 0 where there is none of that name. Like the others of a subscription it is the same at all replicas, and read every 15 s.",
+    ),
+    (SUBSCRIPTION_OUTSTANDING, Kind::Gauge, "Those of the backlog that are leased to consumers."),
+    (SUBSCRIPTION_WAITING, Kind::Gauge, "Those of the backlog that wait for their next attempt."),
+    (SUBSCRIPTION_DEAD_LETTERS, Kind::Gauge, "Dead letters of the subscription."),
+    (SUBSCRIPTION_LOST, Kind::Gauge, "Messages that the subscription has lost since it was created."),
+    (SUBSCRIPTION_OLDEST, Kind::Gauge, "How long ago the oldest message of the backlog was published; 0 without one."),
     (BUILD_INFO, Kind::Gauge, "Always 1; its label says which version runs."),
 ];
 

@@ -1,7 +1,8 @@
 #!lua
 -- Begins a new generation of a subscription. What is out or waits is given up, and keys are open; dead letters and the
 -- outbox stay. ARGV, after those of `subscription.lua`: the name; the generation; 'end' or the sequence after which it
--- begins, and its epoch; the age to which it holds the log (ms), and the bytes. Answers 1, or 0 where there are no books.
+-- begins, and its epoch; the age to which it holds the log (ms), and the bytes. Answers 1, or 0 where there are no
+-- books.
 --@ subscription
 --@ hold_of
 --@ channel_end

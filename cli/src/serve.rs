@@ -7,6 +7,7 @@ use tidings::{
     broker::{Shared, Topic, closed_after},
     channel::Names,
     metrics::Part,
+    subscription::SubscriptionName,
 };
 use tidings_runtime::{
     Role,
@@ -60,6 +61,7 @@ impl Serve {
         descriptors::raise(2);
         let names = self.common.names().map_err(Error::serve)?;
         let capture = self.capture.topics(&names).map_err(Error::serve)?;
+        let watched = self.subscriptions.watched(&names).map_err(Error::serve)?;
         let broker = self.common.choose_broker(None, Role::Both).map_err(Error::serve)?;
         let options = self.common.open().map_err(Error::serve)?;
         let exposed = self.common.may_be_exposed();
@@ -72,7 +74,7 @@ impl Serve {
         let admin = admin.map(|server| server.open(broker.clone(), options.auth.as_ref(), stop.clone()));
         // With our output closed, clients still want to be served.
         let _ = self.announce(&broker, &names, [&publisher, &subscriber], program, out);
-        let serving = self.serve(&broker, (names, capture), options, [publisher, subscriber], stop.clone());
+        let serving = self.serve(&broker, (names, capture, watched), options, [publisher, subscriber], stop.clone());
         let served = closed_after(&broker, &stop, self.common.shutdown_timeout, serving).await;
         if let Some(admin) = admin {
             admin.stop().await;
@@ -84,7 +86,7 @@ impl Serve {
     async fn serve(
         &self,
         broker: &Shared,
-        (names, capture): (Names, Vec<Topic>),
+        (names, capture, watched): (Names, Vec<Topic>, Vec<SubscriptionName>),
         server: Options,
         [publisher, subscriber]: [TcpListener; 2],
         stop: CancellationToken,
@@ -97,6 +99,7 @@ impl Serve {
             max_age: self.common.history.max_age,
             keeps_history: self.common.history.max_messages > 0,
             hold_bytes: self.subscriptions.hold_max_bytes,
+            watched,
             capture,
             server: options(&publisher),
         };

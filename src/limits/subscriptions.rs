@@ -128,6 +128,10 @@ pub const HOLD_AGE_MIN: Duration = Duration::from_secs(600);
 pub const HOLD_AGE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many times as many messages as the history keeps can be held.
 pub const HOLD_MESSAGES_FACTOR: u64 = 10;
+/// How often subscriptions are read that an operator has named.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(15);
+/// How many may be named.
+pub const WATCHED_SUBSCRIPTIONS: usize = 100;
 /// Books that a list looks into at once: the connection to Redis takes them together.
 pub const LOOKS_AT_ONCE: usize = 32;
 /// How often a replica looks for subscriptions that nobody uses: far below the shortest time after which they go.

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use super::{access::ACCESS, clock, connections::OPEN, publishing::PUBLISHING, redis::REDIS, streaming::STREAMING};
+use super::{
+    access::ACCESS, clock, connections::OPEN, publishing::PUBLISHING, redis::REDIS, streaming::STREAMING, work::WORK,
+};
 
 /// A part of a process, with its metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,10 @@ pub fn begin(parts: &[Part]) {
     for part in parts {
         match part {
             Part::Publisher => _ = LazyLock::force(&PUBLISHING),
-            Part::Subscriber => _ = LazyLock::force(&STREAMING),
+            Part::Subscriber => {
+                LazyLock::force(&STREAMING);
+                LazyLock::force(&WORK);
+            }
             Part::Redis => _ = LazyLock::force(&REDIS),
         }
     }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use tidings::{broker::Topic, channel::Names};
+use tidings::{broker::Topic, channel::Names, limits::WATCHED_SUBSCRIPTIONS, subscription::SubscriptionName};
 use tidings_runtime::config::{Common, Error, Logs, listen_address};
 
 use crate::{InvalidCapture, Settings};
@@ -92,6 +92,30 @@ pub struct Subscriptions {
     #[arg(long, env = "TIDINGS_HOLD_MAX_BYTES", value_name = "SIZE", default_value = "256MiB",
         value_parser = tidings_runtime::config::bytes(1 << 20, 1 << 40))]
     pub hold_max_bytes: u64,
+    /// Durable subscriptions of which metrics tell backlog, outstanding messages, dead letters and the oldest message,
+    /// with consumers or without: names, separated by commas, at most 100
+    #[arg(long, env = "TIDINGS_WATCH_SUBSCRIPTIONS", value_name = "NAMES", value_delimiter = ',')]
+    pub watch_subscriptions: Vec<String>,
+}
+
+impl Subscriptions {
+    /// The subscriptions that are watched.
+    ///
+    /// # Errors
+    ///
+    /// One is no name, or there are too many.
+    pub fn watched(&self, names: &Names) -> Result<Vec<SubscriptionName>, InvalidSettings> {
+        let given = self.watch_subscriptions.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+        let parse = |name: &str| {
+            let invalid = |error| InvalidSettings::Watched(format!("{name:?}: {error}"));
+            SubscriptionName::parse(name, names).map_err(invalid)
+        };
+        let watched: Vec<_> = given.map(parse).collect::<Result<_, _>>()?;
+        match watched.len() {
+            0..=WATCHED_SUBSCRIPTIONS => Ok(watched),
+            count => Err(InvalidSettings::Watched(format!("it has {count} names"))),
+        }
+    }
 }
 
 /// Which subscriber to ask, and for how long.
@@ -111,6 +135,11 @@ pub enum InvalidSettings {
     /// One that both services have.
     #[error(transparent)]
     Common(#[from] Error),
+    /// What is to be watched can't be.
+    #[error(
+        "--watch-subscriptions: {0}; it takes up to {WATCHED_SUBSCRIPTIONS} names of subscriptions, separated by commas"
+    )]
+    Watched(String),
     /// What is to be captured can't be.
     #[error(transparent)]
     Capture(#[from] InvalidCapture),
@@ -125,7 +154,8 @@ impl Serve {
         let capture = self.capture.topics(&names)?;
         let keeps_history = self.common.history.max_messages > 0;
         let hold_bytes = self.subscriptions.hold_max_bytes;
+        let watched = self.subscriptions.watched(&names)?;
         let broker_timeout = self.common.redis_timeout;
-        Ok(Settings { names, broker_timeout, max_age, keeps_history, hold_bytes, capture, server })
+        Ok(Settings { names, broker_timeout, max_age, keeps_history, hold_bytes, watched, capture, server })
     }
 }

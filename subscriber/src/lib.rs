@@ -32,6 +32,7 @@ use tidings::{
     broker::{Shared, Topic},
     channel::Names,
     limits,
+    subscription::SubscriptionName,
 };
 use tidings_transport::{Options, Services};
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -54,6 +55,8 @@ pub struct Settings {
     pub keeps_history: bool,
     /// How many bytes of a log a subscription may hold.
     pub hold_bytes: u64,
+    /// Subscriptions whose standing metrics tell.
+    pub watched: Vec<SubscriptionName>,
     /// The channels and patterns on which what plain programs publish is taken into the log.
     pub capture: Vec<Topic>,
     /// How to serve.
@@ -67,7 +70,7 @@ pub async fn serve(
     settings: Settings,
     shutdown: CancellationToken,
 ) -> Result<(), tidings_transport::Error> {
-    let (state, options) = (broker.live_state(), settings.server.clone());
+    let (state, options, watched) = (broker.live_state(), settings.server.clone(), settings.watched.clone());
     let Assembled { service, work, desk, hub, adopting } = Assembled::new(broker, settings);
     let services = Services::new(state)
         .with_methods(service.methods())
@@ -75,6 +78,7 @@ pub async fn serve(
         .with_methods(work.methods())
         .with(work.into_server());
     desk.start_expiring();
+    desk.start(work::watch(Arc::clone(&desk), watched));
     let finish_timeout = limits::CAPTURE_FINISH_TIMEOUT.min(options.shutdown_timeout);
     // Another replica takes over at once, not only when the last call here has ended.
     let handing_over = async {

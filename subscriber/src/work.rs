@@ -35,6 +35,7 @@ mod retry;
 mod service;
 mod settings;
 mod settle;
+mod watch;
 
 pub(crate) use self::{
     consumers::CreditLimit,
@@ -45,6 +46,7 @@ pub(crate) use self::{
     outcome::{Decision, Settle},
     retry::Failure,
     settings::{dead_letter_channel, within},
+    watch::watch,
 };
 pub(crate) use self::{
     desk::{Desk, Given},

@@ -78,6 +78,11 @@ impl Scraped {
         }
     }
 
+    /// Whether there is a series of this name.
+    pub fn has(&self, series: &str) -> bool {
+        self.series.contains_key(series)
+    }
+
     /// The value of a series, which must be there.
     pub fn value(&self, series: &str) -> f64 {
         *self.series.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.series))

@@ -1,6 +1,7 @@
 //! What operators see: `/metrics` after known traffic, `/livez` and `/readyz`.
 
 mod streams;
+mod work;
 
 use std::{
     collections::BTreeSet,
@@ -17,8 +18,11 @@ use crate::harness::{Admin, Publisher, Scraped, Served, Subscriber, pattern, tex
 async fn every_metric_is_there_from_the_start() {
     let redis = RedisServer::start();
     let (publisher, publisher_admin) = Publisher::start_with_admin(&redis.url(), &[]).await;
-    let (subscriber, subscriber_admin) = Subscriber::start_with_admin(&redis.url(), &[]).await;
-    let (first, second) = (publisher_admin.scrape(), subscriber_admin.scrape());
+    let args = ["--watch-subscriptions=mail"];
+    let (subscriber, subscriber_admin) = Subscriber::start_with_admin(&redis.url(), &args).await;
+    let watched = |scraped: &Scraped| scraped.families.contains_key("tidings_subscription_oldest_seconds");
+    let second = subscriber_admin.shows("the first look", watched).await;
+    let first = publisher_admin.scrape();
     let seen = first.families.keys().chain(second.families.keys()).map(String::as_str);
     let seen: BTreeSet<&str> = seen.filter(|name| !name.starts_with("process_")).collect();
     let ours: BTreeSet<&str> = FAMILIES.iter().map(|(name, ..)| *name).collect();

@@ -36,7 +36,11 @@ async fn alerts_look_at_series_that_exist() {
     let redis = RedisServer::start();
     let admins = [Admin::choose(), Admin::choose()];
     let publisher = Publisher::start(&redis.url(), &[&admins[0].flag()]).await;
-    let subscriber = Subscriber::start(&redis.url(), &[&admins[1].flag()]).await;
+    let args = [&admins[1].flag()[..], "--watch-subscriptions=mail"];
+    let subscriber = Subscriber::start(&redis.url(), &args).await;
+    admins[1]
+        .shows("the first look", |scraped| scraped.families.contains_key("tidings_subscription_oldest_seconds"))
+        .await;
     let scraped = admins.map(Admin::scrape);
     let rules = read("docs/alerts.yml");
     let mut seen = BTreeSet::new();

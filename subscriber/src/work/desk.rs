@@ -83,8 +83,13 @@ impl Desk {
 
     /// Deletes what nobody uses, until the server has ended.
     pub(crate) fn start_expiring(self: &Arc<Self>) {
-        let (desk, server) = (Arc::clone(self), self.ended.clone());
-        self.tasks.spawn(async move { server.run_until_cancelled(desk.expire()).await });
+        let desk = Arc::clone(self);
+        self.start(async move { desk.expire().await });
+    }
+
+    /// Runs a task until the server has ended.
+    pub(crate) fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.ended.clone().run_until_cancelled_owned(task));
     }
 
     /// The books of a subscription, and its settings.

@@ -25,7 +25,7 @@ use tidings::{
         CLAIM_MESSAGES, DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE, LOOK_INTERVAL,
         RENEW_INTERVAL, SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
     },
-    pb,
+    metrics, pb,
     status::{self, Call},
     subscription::{AckId, OrderKey},
 };
@@ -541,6 +541,8 @@ impl Dispatcher {
         self.report(plan.lost.clone());
         let Some((id, block)) = plan.block().map(|(id, block)| (id, block.clone())) else { return };
         let generation = self.ledger.state().generation;
+        let again = plan.out.iter().filter(|planned| planned.attempts.count > 0).count();
+        metrics::leased((plan.out.len() - again) as u64, again as u64);
         let mut leases = Vec::with_capacity(plan.out.len());
         for Planned { consumer, message, attempts, json } in plan.out {
             let (sequence, bytes) = (message.sequence, message.message.len());

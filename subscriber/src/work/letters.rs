@@ -11,7 +11,7 @@ use tidings::{
     },
     cursor,
     limits::{PAGE_BYTES, REDRIVEN},
-    pb, status,
+    metrics, pb, status,
     subscription::SubscriptionName,
 };
 use tonic::Status;
@@ -123,6 +123,7 @@ impl Desk {
             let Some(last) = some.last() else { return Ok(redriven) };
             after = Some(last.clone());
             let back = self.store().redrive(&place, &some, apart * count, apart).await.map_err(failed)?;
+            metrics::redriven(back);
             count = count.saturating_add(u32::try_from(back).unwrap_or(u32::MAX));
             redriven = redriven.saturating_add(i64::try_from(back).unwrap_or(i64::MAX));
         }

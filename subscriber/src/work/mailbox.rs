@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tidings::pb;
+use tidings::{metrics, pb};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
@@ -86,6 +86,7 @@ pub(crate) struct Handle {
 pub(crate) struct Seat {
     key: u64,
     handle: Handle,
+    _counted: metrics::Consumer,
 }
 
 /// What the dispatcher makes of a settlement, some time.
@@ -93,7 +94,7 @@ pub(crate) type Settling = oneshot::Receiver<Result<Settled, Status>>;
 
 impl Seat {
     pub(super) fn new(key: u64, handle: Handle) -> Self {
-        Self { key, handle }
+        Self { key, handle, _counted: metrics::Consumer::open() }
     }
 
     /// Changes the stream's credit, some time.

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use tidings::{broker::Error, pb, subscription::AckId};
+use tidings::{
+    broker::Error,
+    metrics::{self, Decided},
+    pb,
+    subscription::AckId,
+};
 
 use super::retry::Failure;
 
@@ -56,6 +61,24 @@ impl Settled {
     pub(crate) fn error_of_all(&self) -> Option<Error> {
         let all = !self.settled.is_empty() && self.settled.iter().all(|(_, outcome)| *outcome == Outcome::Unknown);
         self.error.clone().filter(|_| all)
+    }
+
+    /// Counts the decisions, by what became of them.
+    pub(super) fn count(&self) {
+        for (settle, outcome) in &self.settled {
+            let decided = match &settle.decision {
+                Decision::Acknowledge => Decided::Acknowledge,
+                Decision::Reject(failure) if failure.is_dead => Decided::DeadLetter,
+                Decision::Reject(_) => Decided::Reject,
+                Decision::Extend(_) => Decided::Extend,
+            };
+            let settled = match outcome {
+                Outcome::Done => metrics::Settled::Done,
+                Outcome::Stale => metrics::Settled::Stale,
+                Outcome::Unknown => metrics::Settled::Unknown,
+            };
+            metrics::settled(decided, settled);
+        }
     }
 
     /// As it is answered.

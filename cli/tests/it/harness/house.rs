@@ -53,6 +53,7 @@ impl House {
             max_age: Duration::from_secs(24 * 3600),
             keeps_history: true,
             hold_bytes: 256 << 20,
+            watched: Vec::new(),
             capture: Vec::new(),
             server: options(),
         };

@@ -121,6 +121,7 @@ impl Batch {
     fn answer(self, otherwise: Outcome) {
         let outcomes = self.outcomes.into_iter().map(|outcome| outcome.unwrap_or(otherwise));
         let settled = Settled { settled: self.settles.into_iter().zip(outcomes).collect(), error: self.error };
+        settled.count();
         let _gone = self.reply.send(Ok(settled));
     }
 }

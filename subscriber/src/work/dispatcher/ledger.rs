@@ -8,6 +8,7 @@ use tidings::{
         subscriptions::{Applied, Books, Change, Closed, Due, Fate, Look, Outcome, Place, State, Subscriptions},
     },
     message::Epoch,
+    metrics,
     subscription::{Block, BlockId, OrderKey},
 };
 use tokio::time::Instant;
@@ -95,9 +96,11 @@ impl Ledger {
             Applied::Over(_) => Err(Stop::Moved),
             Applied::Done(state, carried) => {
                 self.heard(state, asked);
-                let has_died =
-                    |(change, carried): (&Change, &Outcome)| *carried == Outcome::Done && !change.dead.is_empty();
-                self.has_unsent |= changes.iter().zip(&carried).any(has_died);
+                let done = changes.iter().zip(&carried).filter(|(_, carried)| **carried == Outcome::Done);
+                for (change, _) in done {
+                    metrics::ended(change.dead.len(), change.lost);
+                    self.has_unsent |= !change.dead.is_empty();
+                }
                 Ok(carried)
             }
         }

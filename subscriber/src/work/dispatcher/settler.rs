@@ -345,6 +345,7 @@ impl Settler {
             let (id, block) = (group.id(), group.block().cloned());
             for Located { key, deed, by, .. } in group.members {
                 self.batches.note(by.by, Outcome::Done);
+                by.count();
                 if deed == Deed::Lose {
                     self.lost.push(lost_one(key.sequence));
                 }

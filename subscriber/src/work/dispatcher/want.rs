@@ -2,6 +2,7 @@
 
 use tidings::{
     message::Epoch,
+    metrics::{self, Returned},
     subscription::{Block, BlockId},
 };
 
@@ -39,6 +40,18 @@ pub(super) enum By {
 }
 
 impl Want {
+    /// Counts a lease that ended though no consumer settled it.
+    pub(super) fn count(&self) {
+        let is_unsent = matches!(&self.decision, Decision::Reject(failure) if failure.is_uncounted);
+        match self.by {
+            By::Consumer(_) => {}
+            By::Closed => metrics::returned(Returned::Closed),
+            By::Over(_) if is_unsent => metrics::returned(Returned::Unsent),
+            By::Over(_) => metrics::returned(Returned::Deadline),
+            By::Swept => metrics::returned(Returned::Abandoned),
+        }
+    }
+
     /// Whether somebody has extended a lease that was over, as its block shows.
     pub(super) fn is_extended(&self, id: BlockId, block: &Block) -> bool {
         matches!(self.by, By::Over(deadline_ms) if id != self.key.block || deadline_ms != block.deadline_ms)

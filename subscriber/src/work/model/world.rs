@@ -83,12 +83,12 @@ impl Plan {
             min_backoff: Duration::from_millis(if rng.bool() { 0 } else { rng.u64(1..500) }),
         };
         // Not drawn, so that older seeds stay what they were.
-        Self { is_ordered: plan.messages % 3 == 0, ..plan }
+        Self { is_ordered: plan.messages.is_multiple_of(3), ..plan }
     }
 
     /// The ordering key of a message, as far as its number goes; a few have none.
     pub(super) fn key(&self, number: usize) -> String {
-        let is_keyed = self.is_ordered && number % 7 != 0;
+        let is_keyed = self.is_ordered && !number.is_multiple_of(7);
         if is_keyed { format!("key {}", number % KEYS) } else { String::new() }
     }
 }
