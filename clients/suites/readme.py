@@ -14,6 +14,7 @@ import time
 
 from lab import readme
 from lab import stack as stacks
+from lab import workers
 from lab.follow import Follower, frozen, restarted, wide
 from lab.report import expect
 from lab.stack import free_port, is_free
@@ -129,6 +130,8 @@ def follow(report, tools, reader, files):
             if stack.redis_url:
                 for client in clients:
                     wide(report, tools, stack, client.file.split(".")[1], client.of_pattern)
+                report.begin(f"the example workers, {stack.name}")
+                workers.follow(report, stack, reader)
 
 
 class Client:
