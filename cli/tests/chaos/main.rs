@@ -17,6 +17,7 @@ mod sample;
 mod service;
 mod trace;
 mod wire;
+mod work;
 mod world;
 
 use std::{env, time::Duration};
