@@ -91,7 +91,9 @@ impl Case<'_> {
             let with_its_server = session.instance == crate::board::NOBODY
                 || faults.any(|fault| fault.ends_streams_of == Some(session.instance) && fault.began <= *at);
             let is_gone = why == "SUBSCRIPTION_NOT_FOUND" && self.truth.loss_before(*at);
-            if !with_its_server && !is_gone {
+            // Redis can't be reached, or the service stops.
+            let is_refused = !session.is_begun && (why == "BROKER_UNAVAILABLE" || why == "DRAINING");
+            if !with_its_server && !is_gone && !is_refused {
                 let (opened, at) = (session.opened.as_secs_f64(), at.as_secs_f64());
                 let text = format!("a stream of {opened:.3} ends at {at:.3} with {why}, for no reason");
                 violations.push(self.general(text));

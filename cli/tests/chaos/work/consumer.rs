@@ -192,7 +192,8 @@ impl Consumer {
             }
             Some(Response::Lost(lost)) => self.site.notes.lost(&[lost]),
             Some(Response::Draining(_)) => stream.end = stream.end.min(Instant::now() + DRAINING),
-            Some(Response::Started(_) | Response::Heartbeat(_)) => {}
+            Some(Response::Started(_)) => self.site.notes.begun(stream.session),
+            Some(Response::Heartbeat(_)) => {}
             None => self.site.board.trouble("a response of no kind"),
         }
     }

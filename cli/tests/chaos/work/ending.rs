@@ -155,7 +155,8 @@ impl Drainer {
                     }
                 }
                 Ok(Some(Response::Lost(lost))) => self.site.notes.lost(&[lost]),
-                Ok(Some(Response::Started(_) | Response::Heartbeat(_))) => {}
+                Ok(Some(Response::Started(_))) => self.site.notes.begun(self.session),
+                Ok(Some(Response::Heartbeat(_))) => {}
                 other => return Err(format!("{other:?}")),
             }
         }

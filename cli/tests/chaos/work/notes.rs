@@ -46,8 +46,13 @@ impl Notes {
         let opened = self.board.now();
         let closed = is_pull.then_some(opened);
         let mut story = self.story();
-        story.sessions.push(Session { instance, opened, is_pull, closed, ended: None });
+        story.sessions.push(Session { instance, opened, is_pull, is_begun: is_pull, closed, ended: None });
         story.sessions.len() - 1
+    }
+
+    /// A stream has begun.
+    pub(super) fn begun(&self, session: usize) {
+        self.story().sessions[session].is_begun = true;
     }
 
     pub(super) fn closed(&self, session: usize) {

@@ -37,6 +37,8 @@ pub(crate) struct Session {
     pub(crate) instance: usize,
     pub(crate) opened: At,
     pub(crate) is_pull: bool,
+    /// It was answered, or has begun: before that it may be refused.
+    pub(crate) is_begun: bool,
     /// When its client let go of it, or had its answer.
     pub(crate) closed: Option<At>,
     /// How the server ended it.
