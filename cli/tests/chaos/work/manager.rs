@@ -78,8 +78,6 @@ pub(super) fn read(letter: &DeadLetter) -> Option<Letter> {
         id: letter.dead_letter_id.clone(),
         position: Position::new(message.epoch.parse::<Epoch>().ok()?, message.sequence),
         body: label(text),
-        attempts: u32::try_from(letter.delivery_attempts).ok()?,
-        redrives: u32::try_from(letter.redrive_count).ok()?,
         dead_ms: time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000,
     })
 }

@@ -164,8 +164,6 @@ pub(crate) struct Letter {
     pub(crate) id: String,
     pub(crate) position: Position,
     pub(crate) body: String,
-    pub(crate) attempts: u32,
-    pub(crate) redrives: u32,
     pub(crate) dead_ms: i64,
 }
 
