@@ -77,6 +77,7 @@ pub(super) async fn drain(site: Site, mut rng: Rng, channel: String, letters: St
         site.notes.end(Ending {
             began,
             backlog_before: before.backlog_count,
+            dead_before: before.dead_letter_count,
             lost_before: before.lost_count,
             backlog: state.backlog_count,
             outstanding: state.outstanding_count,

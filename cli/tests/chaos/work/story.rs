@@ -172,8 +172,9 @@ pub(crate) struct Letter {
 pub(crate) struct Ending {
     /// Since when one consumer acknowledged all that came.
     pub(crate) began: At,
-    /// The backlog and the losses before that.
+    /// The backlog, dead letters and losses before that.
     pub(crate) backlog_before: i64,
+    pub(crate) dead_before: i64,
     pub(crate) lost_before: i64,
     pub(crate) backlog: i64,
     pub(crate) outstanding: i64,

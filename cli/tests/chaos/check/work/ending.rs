@@ -54,20 +54,20 @@ pub(super) fn check(case: &Case, messages: &Messages, violations: &mut Vec<Viola
     }
 }
 
-/// The backlog before the end is what was then done, or found to be lost.
+/// The backlog before the end is what was then done, or was found to be lost, or died as its last lease ended.
 fn drained(case: &Case, ending: &Ending) -> Option<String> {
     let asks = case.story.asks.iter().filter(|ask| ask.asked >= ending.began && ask.done().is_some());
     let done: BTreeSet<_> = asks.map(|ask| ask.ack_id.as_str()).collect();
     let of_done = case.story.deliveries.iter().filter(|delivery| done.contains(delivery.ack_id.as_str()));
     let drained: BTreeSet<_> = of_done.map(|delivery| key(delivery.position)).collect();
-    let (drained, lost) = (drained.len() as i64, ending.lost - ending.lost_before);
-    let (least, most) = (drained, drained + lost);
+    let (drained, backlog) = (drained.len() as i64, ending.backlog_before);
+    let (dead, lost) = (ending.dead - ending.dead_before, ending.lost - ending.lost_before);
+    let most = drained + dead + lost;
     // What was lost with its epoch was in no backlog any more.
-    let is_exact =
-        if case.loses() { (least..=most).contains(&ending.backlog_before) } else { most == ending.backlog_before };
-    (!is_exact).then(|| {
-        format!("has a backlog of {}, of which {drained} are acknowledged and {lost} lost", ending.backlog_before)
-    })
+    let is_exact = if case.loses() { (drained + dead..=most).contains(&backlog) } else { most == backlog };
+    let text =
+        || format!("has a backlog of {backlog}, of which {drained} are acknowledged, {dead} dead and {lost} lost");
+    (!is_exact).then(text)
 }
 
 /// Where Redis loses nothing, all that was ever published is acknowledged, dead or lost, and each only one of these.
