@@ -201,7 +201,9 @@ fn a_dead_letter_is_published_and_put_back_once() {
     bad(&history, "was not published");
     copy(&mut history, 1, 7);
     good(&history);
-    copy(&mut history, 2, 8);
+    copy(&mut history, 2, 7);
+    bad(&history, "it died once, and has copies at 0009:1 and at 0009:2");
+    history.stories[0].copies[1].dead_ms = 8;
     bad(&history, "has 2 copies");
     redrive(&mut history, 30, 1);
     good(&history);

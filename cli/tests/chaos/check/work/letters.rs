@@ -20,11 +20,17 @@ pub(super) fn check(case: &Case, messages: &BTreeMap<(i64, String), Message>, vi
 /// No copy twice, and no more copies of a message than it can have died.
 fn once(case: &Case, messages: &BTreeMap<(i64, String), Message>, violations: &mut Vec<Violation>) {
     let mut ids: HashMap<&str, Position> = HashMap::new();
+    let mut deaths: HashMap<((i64, String), i64), Position> = HashMap::new();
     let mut copies: BTreeMap<(i64, String), (Position, BTreeSet<&str>)> = BTreeMap::new();
     for copy in &case.story.copies {
         let first = *ids.entry(&copy.id).or_insert(copy.at);
         if first != copy.at && !case.loses() {
             let text = format!("a dead letter is published at {} and at {}", show(first), show(copy.at));
+            violations.push(case.violation(copy.of, text));
+        }
+        let first = *deaths.entry((key(copy.of), copy.dead_ms)).or_insert(copy.at);
+        if first != copy.at && !case.loses() {
+            let text = format!("it died once, and has copies at {} and at {}", show(first), show(copy.at));
             violations.push(case.violation(copy.of, text));
         }
         copies.entry(key(copy.of)).or_insert((copy.of, BTreeSet::new())).1.insert(&copy.id);
@@ -37,7 +43,8 @@ fn once(case: &Case, messages: &BTreeMap<(i64, String), Message>, violations: &m
         return;
     }
     for (key, (of, copies)) in &copies {
-        let redrives = case.story.redrives.iter().filter(|redrive| redrive.covers(*of)).count();
+        let may_have = |redrive: &&Redrive| redrive.covers(*of) && redrive.count != Some(0);
+        let redrives = case.story.redrives.iter().filter(may_have).count();
         if copies.len() > redrives + 1 {
             let text = format!("it was put back {redrives} times at most, and has {} copies", copies.len());
             violations.push(case.violation(*of, text));
