@@ -81,7 +81,7 @@ fn copy(history: &mut History, number: i64, dead_ms: i64) {
 fn dies(history: &mut History) {
     let letter = Letter { id: "its id".to_owned(), position: position(1, 3), body: "m3".to_owned(), dead_ms: 7 };
     let ending = history.stories[0].ending.as_mut().expect("an end");
-    (ending.letters, ending.dead) = (vec![letter], 1);
+    (ending.letters, ending.dead, ending.dead_before) = (vec![letter], 1, 1);
 }
 
 /// Message 3 is acknowledged as well.
@@ -217,7 +217,7 @@ fn a_dead_letter_is_published_and_put_back_once() {
     good(&history);
     let mut history = dead(20, 3);
     let ending = history.stories[0].ending.as_mut().expect("an end");
-    (ending.letters, ending.dead) = (Vec::new(), 0);
+    (ending.letters, ending.dead, ending.dead_before) = (Vec::new(), 0, 0);
     bad(&history, "it was put aside, and is not listed");
     let mut history = dead(20, 3);
     copy(&mut history, 1, 7);
