@@ -8,7 +8,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU16, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use tidings::cursor::{Owner, old_hash};
@@ -19,6 +19,8 @@ use crate::history::{At, History, Positions};
 
 /// The channel on which what plain programs publish is taken into the log: the services' default.
 pub(crate) const CAPTURED: &str = "channel1";
+/// How the channels begin on which dead letters are published.
+pub(crate) const LETTERS: &str = "dead-letter.";
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,11 +36,15 @@ pub(crate) enum Phase {
 /// The shared part of a run.
 pub(crate) struct Board {
     began: Instant,
+    /// The same moment by the clock that services tell.
+    began_clock: SystemTime,
     history: Mutex<History>,
     pub(crate) publishers: Vec<Slot>,
     pub(crate) subscribers: Vec<Slot>,
     /// All channels that are used, in the order in which they begin.
     pub(crate) channels: Vec<String>,
+    /// These, and those on which only the services publish: dead letters.
+    pub(crate) all_channels: Vec<String>,
     /// Where the present primary listens.
     pub(crate) primary: AtomicU16,
     pub(crate) phase: watch::Sender<Phase>,
@@ -61,7 +67,13 @@ pub(crate) const NOBODY: usize = 0;
 
 impl Board {
     /// A run's board, whose clock begins now.
-    pub(crate) fn new(publishers: usize, subscribers: usize, readers: usize, channels: Vec<String>) -> Self {
+    pub(crate) fn new(
+        publishers: usize,
+        subscribers: usize,
+        readers: usize,
+        channels: Vec<String>,
+        letters: Vec<String>,
+    ) -> Self {
         let mut instances = 1..;
         let mut slots = |count| -> Vec<Slot> {
             let slot = |instance| Slot {
@@ -72,9 +84,11 @@ impl Board {
         };
         Self {
             began: Instant::now(),
+            began_clock: SystemTime::now(),
             history: Mutex::default(),
             publishers: slots(publishers),
             subscribers: slots(subscribers),
+            all_channels: channels.iter().cloned().chain(letters).collect(),
             channels,
             primary: AtomicU16::new(0),
             phase: watch::Sender::new(Phase::Wild),
@@ -86,6 +100,11 @@ impl Board {
 
     pub(crate) fn now(&self) -> At {
         self.began.elapsed()
+    }
+
+    /// A moment that a service told.
+    pub(crate) fn at(&self, time: SystemTime) -> At {
+        time.duration_since(self.began_clock).unwrap_or_default()
     }
 
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
@@ -138,7 +157,7 @@ impl Board {
 
     /// The channel that a cursor knows by this hash.
     pub(crate) fn channel(&self, owner: &Owner) -> Option<&String> {
-        self.channels.iter().find(|channel| owner.is(channel))
+        self.all_channels.iter().find(|channel| owner.is(channel))
     }
 
     /// A channel among those that have begun by now: one of the first six most of the time, for the others begin one a
@@ -191,4 +210,9 @@ pub(crate) fn body(label: &str) -> String {
 pub(crate) fn label(text: &str) -> String {
     let label = text.split(':').next().unwrap_or_default();
     if body(label) == text { label.to_owned() } else { format!("bent {text}") }
+}
+
+/// The same of a message of a channel. One that has died twice is on a dead-letter channel twice, with two ids.
+pub(crate) fn label_on(channel: &str, text: &str, id: &str) -> String {
+    if channel.starts_with(LETTERS) { format!("{} as {id}", label(text)) } else { label(text) }
 }

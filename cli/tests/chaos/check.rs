@@ -1,4 +1,4 @@
-//! Holds a history against promises 1 to 6. Pure: no clock, no Redis, so that it can be tested on histories written by
+//! Holds a history against the promises of streams, publishes and durable subscriptions. Pure: no clock, no Redis, so that it can be tested on histories written by
 //! hand.
 //!
 //! A rule answers what is wrong in words. Nothing here is lenient because a run is wild: what a fault excuses is said
@@ -13,6 +13,7 @@ mod starts;
 mod tests;
 mod truth;
 mod walk;
+mod work;
 
 use tidings::message::Position;
 
@@ -32,6 +33,8 @@ pub(crate) enum Spot {
     Stream(usize, usize),
     /// A channel's message.
     Channel(String, i64),
+    /// A message of a durable subscription.
+    Work(usize, Position),
     /// The run as a whole.
     Run,
 }
@@ -46,6 +49,7 @@ pub(crate) fn check(history: &History) -> Vec<Violation> {
     for index in 0..history.streams.len() {
         violations.extend(walk::walk(history, &truth, index));
     }
+    work::check(history, &truth, &mut violations);
     violations
 }
 

@@ -9,6 +9,8 @@ use tidings::{
 };
 use uuid::Uuid;
 
+use crate::work::story::Story;
+
 /// A moment of the run.
 pub(crate) type At = Duration;
 /// Positions in some channels, by name: what a cursor says.
@@ -29,6 +31,8 @@ pub(crate) struct History {
     pub(crate) samples: Vec<Sample>,
     /// What Redis holds at the end.
     pub(crate) logs: BTreeMap<String, Log>,
+    /// What happened around durable subscriptions.
+    pub(crate) stories: Vec<Story>,
     /// When the last fault was over.
     pub(crate) calm: At,
     /// What was noticed while it ran: an answer that did not come, a stream that did not come to the end.
@@ -203,8 +207,9 @@ impl History {
         let messages = events.clone().filter(|(_, event)| matches!(event, Event::Message { .. })).count();
         let gaps = events.filter(|(_, event)| matches!(event, Event::Gap { .. })).count();
         let receipts = self.attempts.iter().filter(|attempt| matches!(attempt.outcome, Outcome::Receipt { .. }));
+        let stories: String = self.stories.iter().map(|story| format!("; {}", story.summary())).collect();
         format!(
-            "{} faults, {} tries with {} receipts, {} streams with {messages} messages and {gaps} gaps",
+            "{} faults, {} tries with {} receipts, {} streams with {messages} messages and {gaps} gaps{stories}",
             self.faults.len(),
             self.attempts.len(),
             receipts.count(),

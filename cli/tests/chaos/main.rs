@@ -1,7 +1,8 @@
 //! The random fault run: services, Redis and the links between them are troubled without mercy while clients publish
 //! and read, and a checker holds everything that they received against the promises.
 //!
-//! `make chaos SEED=… SECONDS=…` runs a seed of one's own; a plain `cargo test` a few short ones.
+//! `make chaos SEED=… SECONDS=…` runs a seed of one's own; a plain `cargo test` a few short ones. With
+//! `CHAOS_LOG=debug` the services log.
 
 #![allow(clippy::print_stderr, reason = "a run says which seed it has, and what it found")]
 
@@ -17,6 +18,7 @@ mod sample;
 mod service;
 mod trace;
 mod wire;
+mod work;
 mod world;
 
 use std::{env, time::Duration};
@@ -30,6 +32,9 @@ async fn random_faults_break_no_promise() {
     let number = |name: &str| env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse::<u64>());
     let asked = number("CHAOS_SEED").map(|seed| seed.expect("CHAOS_SEED is a number"));
     let seconds = number("CHAOS_SECONDS").map_or(SECONDS, |seconds| seconds.expect("CHAOS_SECONDS is a number"));
+    if let Ok(filter) = env::var("CHAOS_LOG") {
+        tidings_runtime::telemetry::init(&filter, tidings_runtime::telemetry::Format::Human).expect("a filter");
+    }
     let mut broken = 0;
     for seed in asked.map_or(SEEDS.to_vec(), |seed| vec![seed]) {
         eprintln!("seed {seed} for {seconds} s: {}", nature::Nature::of(seed));

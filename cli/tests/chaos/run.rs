@@ -21,6 +21,7 @@ use crate::{
     publish::{self, Client},
     reader::{Habits, Reader},
     sample,
+    work::{Work, letter_channels},
     world::World,
 };
 
@@ -36,8 +37,9 @@ const READERS: usize = 12;
 pub(crate) async fn run(seed: u64, time: Duration) -> History {
     let nature = Nature::of(seed);
     let mut rng = fastrand::Rng::with_seed(seed);
-    let board = Arc::new(Board::new(2, 3, READERS, channels(time)));
+    let board = Arc::new(Board::new(2, 3, READERS, channels(time), letter_channels()));
     let mut world = World::start(Arc::clone(&board), &nature).await;
+    let mut work = Work::create(&board, fastrand::Rng::with_seed(seed)).await;
     let mut writers = JoinSet::new();
     for number in 1..=CLIENTS {
         writers.spawn(Client::new(&board, format!("p{number}"), rng.fork()).run());
@@ -52,15 +54,19 @@ pub(crate) async fn run(seed: u64, time: Duration) -> History {
         others.spawn(Reader::new(&board, habits, rng.fork()).run());
     }
     others.spawn(sample::watch(Arc::clone(&board)));
+    let (of_faults, of_last) = (rng.fork(), rng.fork());
+    work.begin(rng.fork());
 
     let until = board.now() + time;
-    Faults::new(&nature, rng.fork()).run(&mut world, until).await;
+    Faults::new(&nature, of_faults).run(&mut world, until).await;
     board.phase.send_replace(Phase::Calm);
-    finish(&board, writers, rng.fork()).await;
+    finish(&board, writers, &mut work, of_last).await;
     board.phase.send_replace(Phase::Over);
     while let Some(done) = others.join_next().await {
         done.expect("a reader that does not panic");
     }
+    let stories = work.stories().await;
+    board.history().stories = stories;
     world.stop().await;
     std::mem::take(&mut *board.history())
 }
@@ -97,7 +103,7 @@ fn topic(reader: usize) -> String {
 
 /// All comes to rest: first with what was published, though no push may show it any more; then publishers publish
 /// on every channel, and all readers get it.
-async fn finish(board: &Arc<Board>, mut writers: JoinSet<()>, rng: fastrand::Rng) {
+async fn finish(board: &Arc<Board>, mut writers: JoinSet<()>, work: &mut Work, rng: fastrand::Rng) {
     let calm = Instant::now();
     let deadline = calm + REST;
     while let Some(done) = writers.join_next().await {
@@ -113,15 +119,16 @@ async fn finish(board: &Arc<Board>, mut writers: JoinSet<()>, rng: fastrand::Rng
     sleep((calm + DEAF).saturating_duration_since(Instant::now())).await;
     serving(board, Instant::now() + REST).await;
     publish::last_plain(board, CAPTURED, Instant::now() + REST).await;
+    work.drain().await;
     let deadline = Instant::now() + REST;
     let port = board.primary.load(Ordering::SeqCst);
     let mut redis = publish::connect(port).await.expect("Redis is there");
     // What a subscriber kept for the log may be numbered as late as another gives the work up.
     let logs = loop {
         at_rest(board, deadline, "after the last messages").await;
-        let logs = sample::logs(&mut redis, &board.channels).await.expect("Redis answers");
+        let logs = sample::logs(&mut redis, &board.all_channels).await.expect("Redis answers");
         let is_still = lagging(board).await.is_none()
-            && sample::heads(&mut redis, &board.channels).await.is_ok_and(|heads| {
+            && sample::heads(&mut redis, &board.all_channels).await.is_ok_and(|heads| {
                 heads.iter().all(|(channel, head)| logs.get(channel).is_some_and(|log| log.head.last == head.last))
             });
         if is_still || Instant::now() > deadline {
@@ -147,14 +154,16 @@ async fn at_rest(board: &Arc<Board>, deadline: Instant, when: &str) {
 async fn lagging(board: &Arc<Board>) -> Option<String> {
     let port = board.primary.load(Ordering::SeqCst);
     let Some(mut redis) = publish::connect(port).await else { return Some("Redis is away".to_owned()) };
-    let Ok(heads) = sample::heads(&mut redis, &board.channels).await else { return Some("Redis is away".to_owned()) };
+    let Ok(heads) = sample::heads(&mut redis, &board.all_channels).await else {
+        return Some("Redis is away".to_owned());
+    };
     for (number, (opened, positions)) in board.progress().iter().enumerate() {
         let topic = topic(number);
         let covers = |channel: &str| match topic.strip_suffix('*') {
             Some(prefix) => channel.starts_with(prefix),
             None => channel == topic,
         };
-        for channel in board.channels.iter().filter(|channel| covers(channel)) {
+        for channel in board.all_channels.iter().filter(|channel| covers(channel)) {
             // A channel of a cursor that the registry lacks is reported when a message comes again.
             if topic.ends_with('*') && !heads.contains_key(channel) && lacked(board, channel, *opened) {
                 continue;

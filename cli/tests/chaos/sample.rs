@@ -15,7 +15,7 @@ use tidings::{
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    board::{Board, Phase, label},
+    board::{Board, Phase, label_on},
     history::{Head, Log, Logged, Sample},
     publish::connect,
 };
@@ -36,7 +36,7 @@ pub(crate) async fn watch(board: Arc<Board>) {
         }
         let Some((redis, _)) = &mut connection else { continue };
         let began = board.now();
-        let Ok(Ok(heads)) = timeout(TEST_TIMEOUT, heads(redis, &board.channels)).await else {
+        let Ok(Ok(heads)) = timeout(TEST_TIMEOUT, heads(redis, &board.all_channels)).await else {
             connection = None;
             continue;
         };
@@ -102,15 +102,38 @@ pub(crate) async fn logs(
     for (channel, runs) in channels.iter().zip(of_logs) {
         let Some(head) = heads.remove(channel) else { continue };
         let runs: Vec<(String, Vec<Vec<u8>>)> = redis::from_redis_value(runs.clone())?;
-        let mut messages = Vec::new();
-        for (id, fields) in runs {
-            let Some((first, last)) = run(&id) else { continue };
-            let texts = fields.chunks(2).filter(|field| field[0] == b"m").map(|field| &field[1]);
-            messages.extend((first..=last).zip(texts).map(|(sequence, json)| logged(sequence, json)));
-        }
+        let messages = numbered(runs).into_iter().map(|(sequence, json)| logged(channel, sequence, &json)).collect();
         logs.insert(channel.clone(), Log { head, messages });
     }
     Ok(logs)
+}
+
+/// The last runs of a log, message by message: sequence and JSON.
+pub(crate) async fn last_runs(
+    redis: &mut MultiplexedConnection,
+    channel: &str,
+    count: usize,
+) -> Result<Vec<(i64, Vec<u8>)>, RedisError> {
+    let mut read = redis::cmd("XREVRANGE");
+    read.arg(format!("tidings:{{{channel}}}:log")).arg("+").arg("-").arg("COUNT").arg(count);
+    Ok(numbered(read.query_async(redis).await?))
+}
+
+/// The messages of runs.
+fn numbered(runs: Vec<(String, Vec<Vec<u8>>)>) -> Vec<(i64, Vec<u8>)> {
+    let mut messages = Vec::new();
+    for (id, fields) in runs {
+        let Some((first, last)) = run(&id) else { continue };
+        let mut texts = Vec::new();
+        let mut fields = fields.into_iter();
+        while let (Some(name), Some(text)) = (fields.next(), fields.next()) {
+            if name == b"m" {
+                texts.push(text);
+            }
+        }
+        messages.extend((first..=last).zip(texts));
+    }
+    messages
 }
 
 /// First and last sequence of a run's name.
@@ -141,11 +164,11 @@ fn read_losses(text: &str) -> Vec<Loss> {
 }
 
 /// A message of the log. Where its own JSON says another sequence than its run, it is one that nobody published.
-fn logged(sequence: i64, json: &[u8]) -> Logged {
+fn logged(channel: &str, sequence: i64, json: &[u8]) -> Logged {
     let json: Json = serde_json::from_slice(json).unwrap_or_default();
     let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
     let body = match json["sequence"].as_i64() == Some(sequence) {
-        true => label(&text("message")),
+        true => label_on(channel, &text("message"), &text("id")),
         false => format!("{} instead of {sequence}", json["sequence"]),
     };
     Logged { position: Position { epoch: text("epoch").parse().ok(), sequence }, id: text("id"), body }

@@ -1,5 +1,7 @@
 //! A run for people to read: everything in the order of time, and what is around a violation.
 
+mod work;
+
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use crate::{
@@ -28,6 +30,9 @@ pub(crate) fn write(seed: u64, history: &History, violations: &[Violation]) -> P
             let _ = writeln!(text, "    {} {} {}", show(message.position), message.body, message.id);
         }
     }
+    for line in history.stories.iter().flat_map(work::ending) {
+        let _ = writeln!(text, "{line}");
+    }
     std::fs::write(&path, text).expect("the target folder can be written to");
     path
 }
@@ -37,6 +42,7 @@ pub(crate) fn around(history: &History, violation: &Violation) -> String {
     let mut lines: Vec<(At, String)> = Vec::new();
     match &violation.spot {
         Spot::Run => {}
+        Spot::Work(index, position) => lines.extend(work::around(history, &history.stories[*index], *position)),
         Spot::Stream(index, event) => {
             let stream = &history.streams[*index];
             let begin = event.saturating_sub(AROUND);
@@ -83,6 +89,7 @@ fn lines(history: &History) -> Vec<(At, String)> {
         let line = format!("publisher {}: {channel} {body} (asked {began}{id}): {outcome}", attempt.instance);
         lines.push((attempt.ended, line));
     }
+    lines.extend(history.stories.iter().flat_map(work::lines));
     for (index, stream) in history.streams.iter().enumerate() {
         lines.push((stream.asked, begins(history, index)));
         for (at, event) in &stream.events {

@@ -14,6 +14,7 @@ use tidings::{
     access::Rights,
     broker::Topic,
     channel::ChannelName,
+    cursor,
     limits::{AHEAD_BYTES, AHEAD_MESSAGES},
     message::{Epoch, Mark, Position},
     pb,
@@ -35,8 +36,8 @@ use crate::{
 pub(super) enum Item {
     /// A message.
     Message(Arrived),
-    /// Messages that can't be had any more.
-    Lost(pb::Gap),
+    /// Messages that can't be had any more, and the position after them, where it is known.
+    Lost(pb::Gap, Option<Position>),
 }
 
 pub(super) struct Ahead {
@@ -97,7 +98,7 @@ impl Ahead {
     pub(super) fn keys(&self, items: usize) -> impl Iterator<Item = OrderKey> {
         self.items().take(items).filter_map(|item| match item {
             Item::Message(message) => message.key,
-            Item::Lost(_) => None,
+            Item::Lost(..) => None,
         })
     }
 
@@ -122,7 +123,7 @@ impl Ahead {
         let before = self.items.len();
         self.items.retain(|item| match item {
             Item::Message(message) => is_there(message.epoch, message.sequence),
-            Item::Lost(_) => true,
+            Item::Lost(..) => true,
         });
         self.bytes = self.items.iter().map(Item::bytes).sum();
         self.items.len() < before
@@ -140,7 +141,7 @@ impl Ahead {
             while !self.is_full()
                 && let Some(event) = self.encoded.take_first::<RawEvent>()
             {
-                if let Some(item) = Item::of(event, self.is_ordered) {
+                if let Some(item) = Item::of(event, &self.channel, self.is_ordered) {
                     self.bytes += item.bytes();
                     self.items.push_back(item);
                     is_new = true;
@@ -165,20 +166,23 @@ impl Ahead {
 }
 
 impl Item {
-    fn of(event: RawEvent, is_ordered: bool) -> Option<Self> {
+    fn of(event: RawEvent, channel: &ChannelName, is_ordered: bool) -> Option<Self> {
         match (event.message, event.gap) {
             (Some(message), _) => {
                 let arrived = Arrived::read(message)?;
                 Some(Self::Message(if is_ordered { arrived.keyed() } else { arrived }))
             }
-            (None, gap) => gap.map(Self::Lost),
+            (None, gap) => gap.map(|gap| {
+                let resume = cursor::decode_for(&gap.cursor, channel).ok().map(|mark| mark.position);
+                Self::Lost(gap, resume)
+            }),
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
             Self::Message(message) => message.message.len(),
-            Self::Lost(_) => 0,
+            Self::Lost(..) => 0,
         }
     }
 }

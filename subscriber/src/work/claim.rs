@@ -180,8 +180,8 @@ impl Claims<'_> {
     fn add(&mut self, item: &Item) -> bool {
         match item {
             Item::Message(message) => self.message(message),
-            Item::Lost(gap) => {
-                self.gap(gap);
+            Item::Lost(gap, resume) => {
+                self.gap(gap, *resume);
                 true
             }
         }
@@ -239,8 +239,9 @@ impl Claims<'_> {
         has_room
     }
 
-    /// What was trimmed is passed over at once; what another epoch lost is reported with the first message after it.
-    fn gap(&mut self, gap: &pb::Gap) {
+    /// What was trimmed is passed over at once; what another epoch lost is reported with the first message after it. What
+    /// was trimmed may begin in one epoch and end in another: the claim is up to its end.
+    fn gap(&mut self, gap: &pb::Gap, resume: Option<Position>) {
         let first = gap.first_missing.max(self.next);
         let is_trimmed = gap.reason != i32::from(pb::GapReason::EpochChanged);
         let known = gap.last_missing > 0;
@@ -255,12 +256,12 @@ impl Claims<'_> {
             last_sequence: gap.last_missing,
             epoch: gap.epoch.clone(),
         };
-        match gap.epoch.parse() {
-            Ok(epoch) if is_trimmed && known => {
+        match resume.filter(|resume| resume.sequence == gap.last_missing && resume.epoch.is_some()) {
+            Some(end) if is_trimmed && known => {
                 self.seal();
                 self.open.change.lost = count.unsigned_abs();
                 self.open.lost.push(lost);
-                (self.to, self.next) = (Some(Position::new(epoch, gap.last_missing)), gap.last_missing + 1);
+                (self.to, self.next) = (Some(end), gap.last_missing + 1);
                 self.seal();
             }
             _ => self.lost.push(lost),

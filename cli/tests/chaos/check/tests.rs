@@ -4,3 +4,4 @@ mod gaps;
 mod publishing;
 mod script;
 mod streams;
+mod work;

@@ -140,6 +140,11 @@ impl<'a> Truth<'a> {
         self.seen.contains(&(channel, body))
     }
 
+    /// What is at a position, as far as anybody saw it.
+    pub(super) fn says(&self, channel: &str, position: Position) -> Option<&'a str> {
+        self.bodies.get(&(channel, position)).copied()
+    }
+
     /// Whether a plain program published this.
     pub(super) fn is_plain(&self, channel: &str, body: &str) -> bool {
         self.plain.contains(&(channel, body))

@@ -8,7 +8,7 @@ use tidings::{
 };
 
 use crate::{
-    board::{Board, label},
+    board::{Board, label_on},
     history::{Event, Positions},
 };
 
@@ -40,7 +40,8 @@ fn understand(board: &Board, topic: &str, said: Option<Said>, text: &str) -> Res
                 0 => Position::START,
                 sequence => Position::new(epoch(&message.epoch)?.ok_or("a sequence without an epoch")?, sequence),
             };
-            Event::Message { channel: message.channel, id: message.message_id, body: label(&payload), position, cursor }
+            let body = label_on(&message.channel, &payload, &message.message_id);
+            Event::Message { channel: message.channel, id: message.message_id, body, position, cursor }
         }
         Said::Gap(gap) => Event::Gap {
             epoch: epoch(&gap.epoch)?,

@@ -268,6 +268,31 @@ async fn what_is_trimmed_beyond_the_hold_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_trimmed_over_a_change_of_the_epoch_is_told_and_passed_over() {
+    let mut site = Site::new(RedisServer::start_with(&DURABLE)).await;
+    let worker = site.work(settings("turn")).await;
+    site.publish("turn", 1..=10).await;
+    site.redis.kill();
+    site.redis.run();
+    for n in 11..=20 {
+        let publish = || async { site.publisher.client().publish(text("turn", n.to_string())).await.is_ok() };
+        eventually("Redis takes writes again", publish).await;
+    }
+    let epochs = site.redis.command(&["HGET", "tidings:{turn}:head", "h"]);
+    assert!(epochs.contains(';'), "a new epoch has begun: {epochs}");
+    site.redis.command(&["XTRIM", "tidings:{turn}:log", "MAXLEN", "=", "3"]);
+    let mut stream = worker.consume(10).await;
+    let came = stream.receive(3).await;
+    assert_eq!(texts(&came), ["18", "19", "20"]);
+    let told: Vec<_> = stream.lost.iter().map(|lost| (lost.count, lost.first_sequence, lost.last_sequence)).collect();
+    assert_eq!(told, [(17, 1, 17)]);
+    stream.acknowledge(&came).await;
+    let state = worker.state().await;
+    assert_eq!((state.backlog_count, state.lost_count), (0, 17));
+    site.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn equal_consumers_at_two_replicas_get_about_equal_shares() {
     let site = Site::new(RedisServer::start()).await;
     let worker = site.work(settings("shares")).await;
