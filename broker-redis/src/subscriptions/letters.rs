@@ -1,6 +1,6 @@
 //! Dead letters as they are kept: a name, `<sequence, 16 digits>.<epoch>`, so that those that died at the same time
-//! have an order; and a record, `<attempts>;<bytes of the reason>;`, the reason, and the JSON. Where its key counts, that
-//! is behind the attempts: `<attempts>,<key>;…`.
+//! have an order; and a record, `<attempts>;<bytes of the reason>;`, the reason, and the JSON. Where its key counts,
+//! that is behind the attempts: `<attempts>,<key>;…`.
 
 use std::time::Duration;
 

@@ -3,12 +3,12 @@
 
 mod anonymous;
 mod certificates;
-mod dead_letters;
 mod grants;
 mod key_server;
 mod keys;
 mod lifetime;
 mod stamps;
+mod subscriptions;
 mod tokens;
 
 use std::collections::BTreeSet;
@@ -17,12 +17,13 @@ use tonic::{Code, Request, Status, metadata::MetadataValue};
 use tonic_types::StatusExt as _;
 
 /// All ways in.
-const WAYS: [&[&str]; 8] = [
+const WAYS: [&[&str]; 9] = [
     tokens::WAYS,
     tokens::PLACES,
     certificates::WAYS,
     certificates::HANDSHAKES,
     grants::WAYS,
+    subscriptions::WAYS,
     lifetime::WAYS,
     key_server::WAYS,
     anonymous::WAYS,

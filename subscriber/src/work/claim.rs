@@ -239,8 +239,8 @@ impl Claims<'_> {
         has_room
     }
 
-    /// What was trimmed is passed over at once; what another epoch lost is reported with the first message after it. What
-    /// was trimmed may begin in one epoch and end in another: the claim is up to its end.
+    /// What was trimmed is passed over at once; what another epoch lost is reported with the first message after it.
+    /// What was trimmed may begin in one epoch and end in another: the claim is up to its end.
     fn gap(&mut self, gap: &pb::Gap, resume: Option<Position>) {
         let first = gap.first_missing.max(self.next);
         let is_trimmed = gap.reason != i32::from(pb::GapReason::EpochChanged);
