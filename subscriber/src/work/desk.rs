@@ -24,7 +24,7 @@ use tonic::Status;
 
 use super::{
     dispatcher::{Dispatcher, Ground},
-    mailbox::{Consumer, Handle, Inbox, Pull, Pulled, Request, Seat},
+    mailbox::{Asker, Consumer, Handle, Inbox, Pull, Pulled, Request, Seat},
     outcome::{Settle, Settled},
     settings::Settings,
 };
@@ -176,7 +176,7 @@ impl Desk {
     /// Settles deliveries.
     pub(crate) async fn settle(&self, name: &SubscriptionName, settles: &[Settle]) -> Result<Settled, Status> {
         let mut settled = None;
-        self.ask(name, |_, reply| Request::Settle(settles.to_vec(), reply), &mut settled).await?;
+        self.ask(name, |_, reply| Request::Settle(settles.to_vec(), Asker::Call, reply), &mut settled).await?;
         settled.ok_or_else(status::internal)?
     }
 

@@ -87,10 +87,18 @@ impl Ledger {
         std::mem::take(&mut self.went_back)
     }
 
-    /// Carries out changes.
-    pub(super) async fn apply(&mut self, changes: &[Change]) -> Result<Vec<Outcome>, Stop> {
+    /// Carries out changes. They are where they were afterwards, unless this fails.
+    pub(super) async fn apply<'a>(
+        &mut self,
+        changes: impl IntoIterator<Item = &'a mut Change>,
+    ) -> Result<Vec<Outcome>, Stop> {
+        let mut places: Vec<_> = changes.into_iter().collect();
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let changes: Vec<_> = places.iter_mut().map(|change| std::mem::take(*change)).collect();
         let asked = Instant::now();
-        match self.store.apply(&self.place, self.state.generation, changes).await? {
+        match self.store.apply(&self.place, self.state.generation, &changes).await? {
             Applied::Missing => Err(Stop::Missing),
             Applied::Over(_) => Err(Stop::Moved),
             Applied::Done(state, carried) => {
@@ -98,6 +106,9 @@ impl Ledger {
                 let has_died =
                     |(change, carried): (&Change, &Outcome)| *carried == Outcome::Done && !change.dead.is_empty();
                 self.has_unsent |= changes.iter().zip(&carried).any(has_died);
+                for (place, change) in places.into_iter().zip(changes) {
+                    *place = change;
+                }
                 Ok(carried)
             }
         }
