@@ -24,6 +24,7 @@ use tonic::Status;
 
 use super::{
     dispatcher::{Dispatcher, Ground},
+    looks::Looks,
     mailbox::{Asker, Consumer, Handle, Inbox, Pull, Pulled, Request, Seat},
     outcome::{Settle, Settled},
     settings::Settings,
@@ -45,6 +46,8 @@ pub(crate) struct Desk {
     given: Given,
     dispatchers: Mutex<HashMap<SubscriptionName, Handle>>,
     tasks: TaskTracker,
+    /// When they look at their subscriptions.
+    looks: Looks,
     /// Ends the tasks.
     ended: CancellationToken,
 }
@@ -53,7 +56,7 @@ impl Desk {
     pub(crate) fn new(given: Given) -> Arc<Self> {
         let store = given.source.broker.subscriptions();
         let (dispatchers, tasks, ended) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { store, given, dispatchers, tasks, ended })
+        Arc::new(Self { store, given, dispatchers, tasks, looks: Looks::new(), ended })
     }
 
     pub(super) fn store(&self) -> &dyn Subscriptions {
@@ -146,6 +149,7 @@ impl Desk {
             hold_bytes: self.given.hold_bytes,
             server: self.ended.clone(),
             backlog: Arc::clone(&backlog),
+            looks: self.looks,
         };
         let inbox = Inbox { requests: asked, closed: ended };
         self.tasks.spawn(Dispatcher::new(place, ground, inbox, settings, (&books, begun)).run());

@@ -22,7 +22,7 @@ use tidings::{
     },
     channel::Names,
     limits::{
-        DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE, LOOK_INTERVAL, RENEW_INTERVAL, SUBSCRIPTION_IDLE,
+        DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE, RENEW_INTERVAL, SUBSCRIPTION_IDLE,
         SWEPT_BLOCKS, UNSENT,
     },
     pb,
@@ -49,6 +49,7 @@ use super::{
     contents::Contents,
     delivery::Delivery,
     leases::{Lease, LeaseState},
+    looks::Looks,
     mailbox::{Consumer, Inbox, Opened, Pull, Pulled, Request, Seat},
     outbox::{LeaseKey, Outbox, Queued},
     post::Post,
@@ -79,6 +80,7 @@ pub(super) struct Ground {
     pub(super) server: CancellationToken,
     /// The backlog, for heartbeats.
     pub(super) backlog: Arc<AtomicI64>,
+    pub(super) looks: Looks,
 }
 
 pub(super) struct Dispatcher {
@@ -656,7 +658,7 @@ impl Dispatcher {
     /// Looks into the books: at the settings, at what is due, and at leases of others that are over. Opens the stream
     /// of what is ahead where there is none.
     async fn look(&mut self) -> Result<(), Stop> {
-        self.look_at = Instant::now() + LOOK_INTERVAL;
+        self.look_at = self.ground.looks.next(Instant::now());
         let before = *self.ledger.state();
         let is_renewed = self.renew_at <= Instant::now();
         let books = self.ledger.look(Look {
