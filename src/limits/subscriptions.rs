@@ -69,6 +69,9 @@ pub const SETTLE_ROUNDS: usize = 5;
 /// Decisions about deliveries that are taken in for one call of the broker, but for those of its last request:
 /// some milliseconds of Redis's thread at most.
 pub const DISPATCH_ROUND: usize = 1_000;
+/// How long a stream's settlements wait for a claim that goes to the broker in the same call, where claims follow each
+/// other as closely and nobody waits for the credit: a message does not wait behind a call that only settles others.
+pub const SETTLE_WAIT: Duration = Duration::from_millis(1);
 /// How long a replica that stops gives back what its streams had; then the leases end by themselves.
 pub const DISPATCH_FINISH: Duration = Duration::from_secs(2);
 /// How often a replica with consumers looks at a subscription: at leases that are over and at messages that are due.

@@ -22,6 +22,7 @@ mod desk;
 mod dispatcher;
 mod leases;
 mod letters;
+mod looks;
 mod mailbox;
 mod manage;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tidings::{
 use super::{
     ahead::{Ahead, Item},
     clock::ms,
-    consumers::Consumers,
+    consumers::{Consumers, CreditLimit},
     contents::Found,
     delivery::Arrived,
     settings::Settings,
@@ -97,14 +97,8 @@ impl Plan {
     /// Gives back the credit that it took.
     pub(super) fn abandon(&self, consumers: &mut Consumers) {
         for planned in &self.out {
-            consumers.give_back(planned.consumer, planned.message.message.len());
+            consumers.give_back(planned.consumer, CreditLimit { messages: 1, bytes: planned.message.message.len() });
         }
-    }
-
-    /// The block in which its messages are out.
-    pub(super) fn block(&self) -> Option<(BlockId, &Block)> {
-        let change = self.change.blocks.first()?;
-        Some((change.id, change.to.as_ref()?))
     }
 
     /// Leases what was planned. The leases end on the broker so that what is sent at the last moment has its whole

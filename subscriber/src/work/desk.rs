@@ -24,7 +24,8 @@ use tonic::Status;
 
 use super::{
     dispatcher::{Dispatcher, Ground},
-    mailbox::{Consumer, Handle, Inbox, Pull, Pulled, Request, Seat},
+    looks::Looks,
+    mailbox::{Asker, Consumer, Handle, Inbox, Pull, Pulled, Request, Seat},
     outcome::{Settle, Settled},
     settings::Settings,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Desk {
     given: Given,
     dispatchers: Mutex<HashMap<SubscriptionName, Handle>>,
     tasks: TaskTracker,
+    /// When they look at their subscriptions.
+    looks: Looks,
     /// Ends the tasks.
     ended: CancellationToken,
 }
@@ -53,7 +56,7 @@ impl Desk {
     pub(crate) fn new(given: Given) -> Arc<Self> {
         let store = given.source.broker.subscriptions();
         let (dispatchers, tasks, ended) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { store, given, dispatchers, tasks, ended })
+        Arc::new(Self { store, given, dispatchers, tasks, looks: Looks::new(), ended })
     }
 
     pub(super) fn store(&self) -> &dyn Subscriptions {
@@ -151,6 +154,7 @@ impl Desk {
             hold_bytes: self.given.hold_bytes,
             server: self.ended.clone(),
             backlog: Arc::clone(&backlog),
+            looks: self.looks,
         };
         let inbox = Inbox { requests: asked, closed: ended };
         self.tasks.spawn(Dispatcher::new(place, ground, inbox, settings, (&books, begun)).run());
@@ -181,7 +185,7 @@ impl Desk {
     /// Settles deliveries.
     pub(crate) async fn settle(&self, name: &SubscriptionName, settles: &[Settle]) -> Result<Settled, Status> {
         let mut settled = None;
-        self.ask(name, |_, reply| Request::Settle(settles.to_vec(), reply), &mut settled).await?;
+        self.ask(name, |_, reply| Request::Settle(settles.to_vec(), Asker::Call, reply), &mut settled).await?;
         settled.ok_or_else(status::internal)?
     }
 

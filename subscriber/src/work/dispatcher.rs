@@ -6,11 +6,12 @@
 
 use std::{
     collections::BTreeSet,
-    future::poll_fn,
+    future::{poll_fn, ready},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -18,12 +19,12 @@ use tidings::{
     backoff::Backoff,
     broker::{
         Error, Head,
-        subscriptions::{Books, Change, Closed, Look, Outcome as Carried, Place, State, Subscriptions},
+        subscriptions::{BlockChange, Books, Closed, Look, Outcome as Carried, Place, State, Subscriptions},
     },
     channel::Names,
     limits::{
-        CLAIM_MESSAGES, DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE, LOOK_INTERVAL,
-        RENEW_INTERVAL, SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
+        CLAIM_MESSAGES, DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE, RENEW_INTERVAL,
+        SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
     },
     metrics, pb,
     status::{self, Call},
@@ -34,19 +35,22 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use self::{
+    company::Company,
+    joint::Joint,
     ledger::{Ledger, Stop},
     pulls::Pulls,
     sending::Sending,
-    settler::Settler,
+    settler::{Round, Settler},
     want::GivenBack,
 };
 use super::{
     ahead::{Ahead, Item},
     claim::{self, BlockIds, Plan, Planned},
-    consumers::Consumers,
+    consumers::{Consumers, CreditLimit},
     contents::Contents,
     delivery::Delivery,
     leases::{Lease, LeaseState},
+    looks::Looks,
     mailbox::{Consumer, Inbox, Opened, Pull, Pulled, Request, Seat},
     outbox::{LeaseKey, Outbox, Queued},
     post::Post,
@@ -56,11 +60,16 @@ use super::{
 use crate::stream::Source;
 
 mod batches;
+mod company;
+mod joint;
 mod ledger;
 mod pulls;
 mod sending;
 mod settler;
 mod want;
+
+/// Credit of consumers.
+type Credits = Vec<(u64, CreditLimit)>;
 
 /// What a dispatcher works with.
 pub(super) struct Ground {
@@ -72,6 +81,7 @@ pub(super) struct Ground {
     pub(super) server: CancellationToken,
     /// The backlog, for heartbeats.
     pub(super) backlog: Arc<AtomicI64>,
+    pub(super) looks: Looks,
 }
 
 pub(super) struct Dispatcher {
@@ -87,6 +97,11 @@ pub(super) struct Dispatcher {
     ahead: Ahead,
     consumers: Consumers,
     pulls: Pulls,
+    company: Company,
+    /// There is more to be handed out at once.
+    goes_on: bool,
+    /// A change that settled and claimed was not carried out: the next round does each by itself.
+    is_spoilt: bool,
     /// Losses that no consumer was there to be told.
     unreported: Vec<pb::LostMessages>,
     sending: Sending,
@@ -131,6 +146,9 @@ impl Dispatcher {
             ledger: Ledger::new(place, Arc::clone(store), books, asked),
             consumers: Consumers::default(),
             pulls: Pulls::default(),
+            company: Company::default(),
+            goes_on: false,
+            is_spoilt: false,
             unreported: Vec::new(),
             sending: Sending::new(post),
             look_at: now,
@@ -188,8 +206,15 @@ impl Dispatcher {
     /// Waits until there is something to do, and takes in what was asked. False where it is too early for it.
     async fn wait(&mut self, server: &CancellationToken) -> bool {
         let (next, wants) = (self.next_time(), self.wants());
+        let goes_on = self.goes_on;
         let Self { inbox, ahead, sending, .. } = self;
-        let (mut filled, mut request, mut closed) = (Ok(()), None, None);
+        // Whether there is more to do than to settle.
+        let mut is_more = true;
+        let (mut request, mut closed) = (None, None);
+        // What has come is taken in with the settlements, so that it goes with them.
+        let mut fill =
+            |cx: &mut Context<'_>| if wants && ahead.is_open() { ahead.poll_fill(cx) } else { Poll::Pending };
+        let mut filled = Poll::Pending;
         tokio::select! {
             biased;
             () = server.cancelled(), if self.draining.is_none() => {
@@ -197,12 +222,20 @@ impl Dispatcher {
                 return false;
             }
             Some(key) = inbox.closed.recv() => closed = Some(key),
-            Some(asked) = inbox.requests.recv() => request = Some(asked),
-            result = poll_fn(|cx| ahead.poll_fill(cx)), if wants && ahead.is_open() => filled = result,
+            Some(asked) = inbox.requests.recv() => {
+                request = Some(asked);
+                is_more = goes_on;
+            }
+            result = poll_fn(&mut fill) => filled = Poll::Ready(result),
             () = poll_fn(|cx| sending.poll(cx)), if sending.is_under_way() => {}
+            () = ready(()), if goes_on => {}
             () = sleep_until(next) => {}
         }
-        if let Err(status) = filled {
+        if request.is_some() {
+            filled = poll_fn(|cx| Poll::Ready(fill(cx))).await;
+            is_more |= filled.is_ready();
+        }
+        if let Poll::Ready(Err(status)) = filled {
             tracing::debug!(subscription = self.name(), %status, "the stream of a subscription ended; it is opened again");
             self.look_at = Instant::now();
         }
@@ -213,21 +246,33 @@ impl Dispatcher {
         let mut taken = 0;
         while let Some(asked) = request.take().or_else(|| self.inbox.requests.try_recv().ok()) {
             taken += asked.decisions();
+            is_more |= !matches!(asked, Request::Settle(..));
             self.take(asked);
             if taken >= DISPATCH_ROUND {
+                is_more = true;
                 break;
             }
         }
-        self.away_until.is_none_or(|until| until <= Instant::now())
+        let now = Instant::now();
+        self.away_until.is_none_or(|until| until <= now) && (is_more || self.settle_at().is_none_or(|at| at <= now))
+    }
+
+    /// Until when settlements wait for a claim to go with; `None` where they go at once, since somebody may wait for
+    /// the credit.
+    fn settle_at(&self) -> Option<Instant> {
+        let came = self.settler.patient_since()?;
+        let has_credit = self.wants() && self.consumers.all_have_room() && self.retry_room() > 0;
+        self.company.until(came).filter(|_| has_credit)
     }
 
     /// When something is to be done, if nothing comes before.
-    fn next_time(&self) -> Instant {
+    fn next_time(&mut self) -> Instant {
         let idle = self.idle_since + SUBSCRIPTION_IDLE;
         let times = [
             self.draining,
             self.is_needed().then_some(self.look_at),
             self.settler.next_over(),
+            self.settle_at(),
             self.pulls.next_end(),
             self.full_until,
             self.sending.next_time(),
@@ -292,7 +337,7 @@ impl Dispatcher {
                 self.pulls.add(key, outbox, wait, reply);
                 self.look_at = now;
             }
-            Request::Settle(settles, reply) => self.settler.batches().add(settles, reply),
+            Request::Settle(settles, asker, reply) => self.settler.batches().add(settles, asker, reply),
         }
     }
 
@@ -319,6 +364,7 @@ impl Dispatcher {
     /// One round: looks into the books where that is due, settles, and hands out.
     async fn cycle(&mut self) -> Result<(), Stop> {
         let now = Instant::now();
+        self.goes_on = false;
         self.full_until = self.full_until.filter(|until| *until > now);
         for key in self.pulls.abandoned() {
             self.close(key);
@@ -337,32 +383,47 @@ impl Dispatcher {
             self.ahead.close();
         }
         self.give_back_over();
-        loop {
-            let retries = self.plan_retries().await?;
-            let claims = match self.plan_claims().await {
-                Ok(claims) => claims,
-                Err(stop) => {
-                    retries.iter().for_each(|plan| plan.abandon(&mut self.consumers));
-                    return Err(stop);
+        let retries = self.plan_retries().await?;
+        let begun = self.settler.begin(&self.ledger, &self.settings).await;
+        let round = match begun {
+            Ok(round) => round,
+            Err(stop) => {
+                retries.iter().for_each(|plan| plan.abandon(&mut self.consumers));
+                return Err(stop);
+            }
+        };
+        let lent = self.lend(&round);
+        let claims = match self.plan_claims(&lent).await {
+            Ok(claims) => claims,
+            Err(stop) => {
+                for (consumer, credit) in lent {
+                    self.consumers.take_back(consumer, credit);
                 }
-            };
-            let (has_claims, room) = (!claims.is_empty(), self.consumers.room());
-            // From when they were planned on: the answer may come late.
-            let until = Instant::now() + UNSENT;
-            let result = self.carry_out(retries, claims, until).await;
-            for key in self.pulls.answer(&mut self.consumers, self.settler.leases(), has_claims) {
-                self.close(key);
+                retries.iter().for_each(|plan| plan.abandon(&mut self.consumers));
+                self.settler.failed(round, &stop);
+                return Err(stop);
             }
-            result?;
-            // What was claimed has left room for more, or what was settled has made some.
-            let goes_on = has_claims || self.consumers.room() > room;
-            if !goes_on || self.ahead.first().is_none() {
-                break;
-            }
+        };
+        let (has_claims, room) = (!claims.is_empty(), self.consumers.room());
+        // From when they were planned on: the answer may come late.
+        let now = Instant::now();
+        if has_claims {
+            self.company.claimed(now);
         }
-        let is_due = self.ledger.next_due().is_some_and(|due| due <= Instant::now());
-        let nothing = self.settings.is_paused() || self.ledger.state().ahead() == 0 && !is_due;
-        self.pulls.end(&mut self.consumers, self.settler.leases(), nothing);
+        let result = self.carry_out((round, lent), retries, claims, now + UNSENT).await;
+        for key in self.pulls.answer(&mut self.consumers, self.settler.leases(), has_claims) {
+            self.close(key);
+        }
+        result?;
+        // What was claimed has left room for more, or what was settled has made some. What was asked meanwhile goes
+        // with it.
+        let is_more = has_claims || self.consumers.room() > room;
+        self.goes_on = is_more && self.ahead.first().is_some();
+        if !self.goes_on {
+            let is_due = self.ledger.next_due().is_some_and(|due| due <= Instant::now());
+            let nothing = self.settings.is_paused() || self.ledger.state().ahead() == 0 && !is_due;
+            self.pulls.end(&mut self.consumers, self.settler.leases(), nothing);
+        }
         self.note_unsent();
         self.sending.begin(self.ledger.now_ms());
         Ok(())
@@ -377,6 +438,9 @@ impl Dispatcher {
 
     /// Gives back leases that are over, and deliveries that nobody took in time.
     fn give_back_over(&mut self) {
+        if self.settler.next_over().is_none_or(|next| next > Instant::now()) {
+            return;
+        }
         let outboxes: Vec<_> = self.consumers.all().map(|entry| Arc::clone(&entry.outbox)).collect();
         for outbox in &outboxes {
             self.note_sent(outbox);
@@ -415,11 +479,14 @@ impl Dispatcher {
     }
 
     /// Plans claims of what is ahead, where there is credit.
-    async fn plan_claims(&mut self) -> Result<Vec<Plan>, Stop> {
+    async fn plan_claims(&mut self, lent: &Credits) -> Result<Vec<Plan>, Stop> {
         if !self.wants() {
             return Ok(Vec::new());
         }
-        let state = State { revision: self.revision, ..*self.ledger.state() };
+        let settled: usize = lent.iter().map(|(_, credit)| credit.messages).sum();
+        let state = self.ledger.state();
+        let out = state.out.saturating_sub(settled as u64);
+        let state = State { revision: self.revision, out, ..*state };
         self.ahead.skip_to(state.next);
         let keys = self.closed_keys().await?;
         let now_ms = self.ledger.now_ms();
@@ -444,6 +511,18 @@ impl Dispatcher {
         Ok(claim::Keys::new(closed.collect(), parked, items))
     }
 
+    /// Lends the credit that settlements give back to the claims that go with them, where somebody waits for it. Where
+    /// all have some, each goes by itself, so that neither spoils the other.
+    fn lend(&mut self, round: &Round) -> Credits {
+        let was_spoilt = std::mem::take(&mut self.is_spoilt);
+        let is_used = !was_spoilt && !self.consumers.all_have_room() && self.ahead.first().is_some();
+        let lent = if is_used && Joint::is_possible(&round.groups) { self.settler.frees(round) } else { Vec::new() };
+        for (consumer, credit) in &lent {
+            self.consumers.give_back(*consumer, *credit);
+        }
+        lent
+    }
+
     fn terms(&mut self) -> claim::Terms<'_> {
         let now_ms = self.ledger.now_ms();
         let Self { settings, ids, consumers, .. } = self;
@@ -452,30 +531,40 @@ impl Dispatcher {
 
     /// Settles what is decided and hands out what is planned, in one call of the broker, and in more where others have
     /// changed the same blocks.
-    async fn carry_out(&mut self, retries: Vec<Plan>, claims: Vec<Plan>, until: Instant) -> Result<(), Stop> {
-        let planned = || retries.iter().chain(&claims);
-        let begun = self.settler.begin(&self.ledger, &self.settings).await;
-        let round = match begun {
-            Ok(round) => round,
-            Err(stop) => {
-                planned().for_each(|plan| plan.abandon(&mut self.consumers));
-                return Err(stop);
-            }
-        };
-        let settled = round.groups.len();
-        let mut changes: Vec<Change> = round.groups.iter().map(|group| group.change.clone()).collect();
-        changes.extend(planned().map(|plan| plan.change.clone()));
-        let applied = if changes.is_empty() { Ok(Vec::new()) } else { self.ledger.apply(&changes).await };
+    async fn carry_out(
+        &mut self,
+        (mut round, lent): (Round, Credits),
+        mut retries: Vec<Plan>,
+        mut claims: Vec<Plan>,
+        until: Instant,
+    ) -> Result<(), Stop> {
+        // Each claim follows the one before it: where the first is not carried out, none is.
+        let first = claims.first_mut().filter(|_| !lent.is_empty());
+        let joint = first.map(|plan| Joint::of(&mut round.groups, &mut plan.change));
+        let settled = if joint.is_some() { 0 } else { round.groups.len() };
+        let planned = retries.iter_mut().chain(&mut claims).map(|plan| &mut plan.change);
+        let settling = round.groups[..settled].iter_mut().map(|group| &mut group.change);
+        let applied = self.ledger.apply(settling.chain(planned)).await;
+        // What was settled gives it back below.
+        for (consumer, credit) in lent {
+            self.consumers.take_back(consumer, credit);
+        }
         let carried = match applied {
             Ok(carried) => carried,
             Err(stop) => {
-                planned().for_each(|plan| plan.abandon(&mut self.consumers));
+                retries.iter().chain(&claims).for_each(|plan| plan.abandon(&mut self.consumers));
                 self.settler.failed(round, &stop);
                 return Err(stop);
             }
         };
         let (settled, planned) = carried.split_at(settled.min(carried.len()));
         let (retried, claimed) = planned.split_at(retries.len().min(planned.len()));
+        let mut settled = settled.to_vec();
+        if let (Some(joint), Some(plan), Some(carried)) = (joint, claims.first_mut(), claimed.first()) {
+            joint.part(&mut round.groups, &mut plan.change);
+            self.is_spoilt = *carried != Carried::Done;
+            settled = vec![*carried; round.groups.len()];
+        }
         if !retried.is_empty() && !retried.contains(&Carried::Done) {
             // Another replica was faster.
             self.retries_at = Some(Instant::now() + FULL_PAUSE);
@@ -495,15 +584,26 @@ impl Dispatcher {
         if is_full {
             self.full_until = Some(Instant::now() + FULL_PAUSE);
         }
-        let finished = self.settler.finish(round, settled, &mut self.ledger, &self.settings).await;
-        for (consumer, bytes) in self.settler.take_freed() {
-            self.consumers.give_back(consumer, bytes);
+        if self.is_spoilt {
+            // Another replica has claimed, or one of the settlements comes too late: each for itself.
+            settled = match self.ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await {
+                Ok(settled) => settled,
+                Err(stop) => {
+                    self.settler.failed(round, &stop);
+                    return Err(stop);
+                }
+            };
+        }
+        let finished = self.settler.finish(round, &settled, &mut self.ledger, &self.settings).await;
+        for (consumer, freed) in self.settler.take_freed() {
+            self.consumers.give_back(consumer, freed);
             (self.full_until, self.retries_at) = (None, None);
         }
         let lost = self.settler.take_lost();
         self.report(lost);
         finished?;
-        if is_done || is_full { Ok(()) } else { self.differs().await }
+        // Which of both was wrong shows when the claim is tried by itself.
+        if is_done || is_full || self.is_spoilt { Ok(()) } else { self.differs().await }
     }
 
     /// Somebody else has claimed, or the settings or the history are others.
@@ -538,23 +638,42 @@ impl Dispatcher {
             plan.abandon(&mut self.consumers);
             return;
         }
-        self.report(plan.lost.clone());
-        let Some((id, block)) = plan.block().map(|(id, block)| (id, block.clone())) else { return };
+        let Plan { mut change, out, lost, .. } = plan;
+        self.report(lost);
+        let Some(BlockChange { id, to: Some(block), .. }) = change.blocks.pop() else { return };
         let generation = self.ledger.state().generation;
-        let again = plan.out.iter().filter(|planned| planned.attempts.count > 0).count();
-        metrics::leased((plan.out.len() - again) as u64, again as u64);
-        let mut leases = Vec::with_capacity(plan.out.len());
-        for Planned { consumer, message, attempts, json } in plan.out {
+        let again = out.iter().filter(|planned| planned.attempts.count > 0).count();
+        metrics::leased((out.len() - again) as u64, again as u64);
+        let mut leases = Vec::with_capacity(out.len());
+        let mut deliveries = Vec::with_capacity(out.len());
+        for Planned { consumer, message, attempts, json } in out {
             let (sequence, bytes) = (message.sequence, message.message.len());
             let Some(entry) = self.consumers.get(consumer) else { continue };
             let ack_deadline = entry.ack_deadline.unwrap_or(self.settings.ack_deadline);
             let ack_id = AckId { generation, epoch: message.epoch, sequence, block: id };
             let delivery = Delivery { ack_id, attempt: attempts.count.saturating_add(1), message: message.message };
-            entry.outbox.push([Queued { key: LeaseKey { block: id, sequence }, delivery, until, ack_deadline }]);
+            let key = LeaseKey { block: id, sequence };
+            deliveries.push((consumer, Queued { key, delivery, until, ack_deadline }));
             let (consumer, state) = (Some(consumer), LeaseState::Unsent(until));
             leases.push((sequence, Lease { attempts, consumer, bytes, json, ack_deadline, state }));
         }
         self.settler.leases().add(id, block, leases);
+        self.push(deliveries);
+    }
+
+    /// Has deliveries sent, those of each consumer together.
+    fn push(&mut self, mut deliveries: Vec<(u64, Queued)>) {
+        // They stay in their order.
+        deliveries.sort_by_key(|(consumer, _)| *consumer);
+        let mut deliveries = deliveries.into_iter().peekable();
+        while let Some((consumer, first)) = deliveries.next() {
+            let others = std::iter::from_fn(|| deliveries.next_if(|(next, _)| *next == consumer));
+            let all = std::iter::once(first).chain(others.map(|(_, queued)| queued));
+            let Some(entry) = self.consumers.get(consumer) else { continue };
+            for (key, at) in entry.outbox.push(all) {
+                self.settler.leases().sent(key, at);
+            }
+        }
     }
 
     /// Reports losses to one of the consumers; those that nobody is there for wait.
@@ -570,7 +689,7 @@ impl Dispatcher {
     /// Looks into the books: at the settings, at what is due, and at leases of others that are over. Opens the stream
     /// of what is ahead where there is none.
     async fn look(&mut self) -> Result<(), Stop> {
-        self.look_at = Instant::now() + LOOK_INTERVAL;
+        self.look_at = self.ground.looks.next(Instant::now());
         let before = *self.ledger.state();
         let is_renewed = self.renew_at <= Instant::now();
         let books = self.ledger.look(Look {
@@ -642,7 +761,7 @@ impl Dispatcher {
         while let Ok(request) = self.inbox.requests.try_recv() {
             match request {
                 Request::Pull(_, reply) => drop(reply.send(Err(status.clone()))),
-                Request::Settle(_, reply) => drop(reply.send(Err(status.clone()))),
+                Request::Settle(_, _, reply) => drop(reply.send(Err(status.clone()))),
                 Request::Open(..) | Request::Credit(..) => {}
             }
         }

@@ -3,16 +3,17 @@
 //! What a block has on the broker is remembered here as it was written last. Where the broker has it otherwise, another
 //! replica has settled some of it, or given it back: then the broker is right.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings::subscription::{Attempts, Block, BlockId};
 use tokio::time::Instant;
 
+use self::{slots::Slots, timers::Timers};
 use super::outbox::LeaseKey;
+
+mod slots;
+mod timers;
 
 /// A message that is out.
 #[derive(Debug, Clone)]
@@ -47,65 +48,88 @@ impl LeaseState {
     }
 }
 
+impl Lease {
+    /// When it may be over: it may be sent now, which is noted later.
+    fn look_at(&self, now: Instant) -> Instant {
+        match self.state {
+            LeaseState::Unsent(until) => until.min(now + self.ack_deadline),
+            LeaseState::Out(until) => until,
+        }
+    }
+}
+
 /// All leases.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    blocks: HashMap<BlockId, Held>,
-    /// When each is over, or has to be looked after.
-    timers: BTreeSet<(Instant, LeaseKey)>,
+    blocks: Blocks,
+    timers: Timers,
+    count: usize,
 }
+
+type Blocks = HashMap<BlockId, Held, foldhash::fast::RandomState>;
 
 #[derive(Debug)]
 struct Held {
-    block: Block,
-    leases: BTreeMap<i64, Lease>,
+    block: Arc<Block>,
+    leases: Slots,
+    /// When it is looked at: not after the first of its leases is over.
+    look_at: Instant,
+}
+
+impl Held {
+    /// Whether a block is there, and to be looked at at this time.
+    fn is_due(blocks: &Blocks, at: Instant, id: BlockId) -> bool {
+        blocks.get(&id).is_some_and(|held| held.look_at == at && held.leases.len() > 0)
+    }
 }
 
 impl Leases {
     /// Notes a block that was written, with its leases.
     pub(super) fn add(&mut self, id: BlockId, block: Block, leases: impl IntoIterator<Item = (i64, Lease)>) {
-        let leases: BTreeMap<i64, Lease> = leases.into_iter().collect();
-        let timers =
-            leases.iter().map(|(sequence, lease)| (lease.state.at(), LeaseKey { block: id, sequence: *sequence }));
-        self.timers.extend(timers);
-        self.blocks.insert(id, Held { block, leases });
+        let leases = Slots::of(leases);
+        self.forget_block(id);
+        let now = Instant::now();
+        let Some(look_at) = leases.iter().map(|(_, lease)| lease.look_at(now)).min() else { return };
+        self.count += leases.len();
+        self.timers.add(look_at, id);
+        self.blocks.insert(id, Held { block: Arc::new(block), leases, look_at });
+        let Self { blocks, timers, .. } = self;
+        timers.tidy(blocks.len(), |at, id| Held::is_due(blocks, at, id));
     }
 
     /// The block that an ack id of this process leads to, and the message's lease there.
-    pub(super) fn find(&self, id: BlockId, sequence: i64) -> Option<(BlockId, &Block, &Lease)> {
+    pub(super) fn find(&self, id: BlockId, sequence: i64) -> Option<(BlockId, &Arc<Block>, &Lease)> {
         [id, id.of_one(sequence)].into_iter().find_map(|id| {
             let held = self.blocks.get(&id)?;
-            Some((id, &held.block, held.leases.get(&sequence)?))
+            Some((id, &held.block, held.leases.get(sequence)?))
         })
     }
 
     /// Notes how a block was written now; `None` where it is gone.
-    pub(super) fn written(&mut self, id: BlockId, block: Option<&Block>) {
+    pub(super) fn written(&mut self, id: BlockId, block: Option<Block>) {
         match block {
             Some(block) => {
                 if let Some(held) = self.blocks.get_mut(&id) {
-                    held.block = block.clone();
+                    held.block = Arc::new(block);
                 }
             }
-            None => drop(self.forget_block(id)),
+            None => self.forget_block(id),
         }
     }
 
     /// Forgets a block with all leases that it still has.
-    pub(super) fn forget_block(&mut self, id: BlockId) -> Vec<Lease> {
-        let Some(held) = self.blocks.remove(&id) else { return Vec::new() };
-        for (sequence, lease) in &held.leases {
-            self.timers.remove(&(lease.state.at(), LeaseKey { block: id, sequence: *sequence }));
+    fn forget_block(&mut self, id: BlockId) {
+        if let Some(held) = self.blocks.remove(&id) {
+            self.count -= held.leases.len();
         }
-        held.leases.into_values().collect()
     }
 
     /// The blocks that messages of a block have for their own, if they were extended elsewhere: those that are out
     /// here, and no longer in the block as it is on the broker.
     pub(super) fn strays(&self, id: BlockId, block: Option<&Block>) -> Vec<BlockId> {
-        let gone = |sequence: &&i64| id.own == 0 && !block.is_some_and(|block| block.has(**sequence));
-        let leases = self.blocks.get(&id).into_iter().flat_map(|held| held.leases.keys());
-        leases.filter(gone).map(|sequence| id.of_one(*sequence)).collect()
+        let gone = |sequence: &i64| id.own == 0 && !block.is_some_and(|block| block.has(*sequence));
+        let leases = self.blocks.get(&id).into_iter().flat_map(|held| held.leases.iter());
+        leases.map(|(sequence, _)| sequence).filter(gone).map(|sequence| id.of_one(sequence)).collect()
     }
 
     /// Takes over how a block is on the broker, where it is one of these. What was extended elsewhere is out for
@@ -121,7 +145,8 @@ impl Leases {
             let is_moved = |block: &Block| id.own != 0 && block.deadline_ms != held.block.deadline_ms;
             blocks.get(&id).is_some_and(|block| block.has(sequence) && !is_moved(block))
         };
-        let other: Vec<_> = held.leases.keys().copied().filter(|sequence| !is_as_before(*sequence)).collect();
+        let sequences = held.leases.iter().map(|(sequence, _)| sequence);
+        let other: Vec<_> = sequences.filter(|sequence| !is_as_before(*sequence)).collect();
         let mut freed = Vec::new();
         for sequence in other {
             let Some(lease) = self.remove(LeaseKey { block: id, sequence }) else { continue };
@@ -134,47 +159,58 @@ impl Leases {
                 None => freed.extend(lease.consumer.map(|consumer| (consumer, lease.bytes))),
             }
         }
-        self.written(id, blocks.get(&id));
+        self.written(id, blocks.get(&id).cloned());
         freed
     }
 
     /// Takes a lease away.
     pub(super) fn remove(&mut self, key: LeaseKey) -> Option<Lease> {
-        let lease = self.blocks.get_mut(&key.block)?.leases.remove(&key.sequence)?;
-        self.timers.remove(&(lease.state.at(), key));
+        let lease = self.blocks.get_mut(&key.block)?.leases.remove(key.sequence)?;
+        self.count -= 1;
         Some(lease)
     }
 
     /// A delivery was sent: its time begins.
     pub(super) fn sent(&mut self, key: LeaseKey, at: Instant) {
-        let Some(lease) = self.blocks.get_mut(&key.block).and_then(|held| held.leases.get_mut(&key.sequence)) else {
-            return;
-        };
-        if let LeaseState::Unsent(until) = lease.state {
-            self.timers.remove(&(until, key));
-            lease.state = LeaseState::Out(at + lease.ack_deadline);
-            self.timers.insert((lease.state.at(), key));
+        let Some(held) = self.blocks.get_mut(&key.block) else { return };
+        let Some(lease) = held.leases.get_mut(key.sequence) else { return };
+        if let LeaseState::Unsent(_) = lease.state {
+            let until = at + lease.ack_deadline;
+            lease.state = LeaseState::Out(until);
+            if until < held.look_at {
+                held.look_at = until;
+                self.timers.add(until, key.block);
+            }
         }
     }
 
-    /// Those whose time is over, and whose they are.
-    pub(super) fn over(&self, now: Instant) -> Vec<(LeaseKey, Option<u64>)> {
-        let over = self.timers.iter().take_while(|(at, _)| *at <= now);
-        over.map(|(_, key)| (*key, self.get(*key).and_then(|lease| lease.consumer))).collect()
-    }
-
-    fn get(&self, key: LeaseKey) -> Option<&Lease> {
-        self.blocks.get(&key.block)?.leases.get(&key.sequence)
+    /// Those whose time is over, and whose they are. What was sent is to be noted before.
+    pub(super) fn over(&mut self, now: Instant) -> Vec<(LeaseKey, Option<u64>)> {
+        let Self { blocks, timers, .. } = self;
+        let mut over = Vec::new();
+        for id in timers.take(now, |at, id| Held::is_due(blocks, at, id)) {
+            let Some(held) = blocks.get_mut(&id) else { continue };
+            let is_over = |(_, lease): &(i64, &Lease)| lease.state.at() <= now;
+            let key = |sequence| LeaseKey { block: id, sequence };
+            over.extend(held.leases.iter().filter(is_over).map(|(sequence, lease)| (key(sequence), lease.consumer)));
+            // One that is over comes up again until it is taken away.
+            if let Some(look_at) = held.leases.iter().map(|(_, lease)| lease.look_at(now)).min() {
+                held.look_at = look_at;
+                timers.add(look_at, id);
+            }
+        }
+        over
     }
 
     /// How far a delivery has come; `None` where there is no such lease.
     pub(super) fn state(&self, key: LeaseKey) -> Option<LeaseState> {
-        self.get(key).map(|lease| lease.state)
+        Some(self.blocks.get(&key.block)?.leases.get(key.sequence)?.state)
     }
 
-    /// When the next one is over.
-    pub(super) fn next_over(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+    /// When the next one may be over.
+    pub(super) fn next_over(&mut self) -> Option<Instant> {
+        let Self { blocks, timers, .. } = self;
+        timers.next(|at, id| Held::is_due(blocks, at, id))
     }
 
     /// Those of a consumer, and whether they were sent.
@@ -182,18 +218,19 @@ impl Leases {
         let of_block = |(block, held): (&BlockId, &Held)| {
             let own = held.leases.iter().filter(|(_, lease)| lease.consumer == Some(consumer));
             let key = |sequence| LeaseKey { block: *block, sequence };
-            own.map(|(sequence, lease)| (key(*sequence), matches!(lease.state, LeaseState::Out(_)))).collect::<Vec<_>>()
+            own.map(|(sequence, lease)| (key(sequence), matches!(lease.state, LeaseState::Out(_)))).collect::<Vec<_>>()
         };
         self.blocks.iter().flat_map(of_block).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.timers.is_empty()
+        self.count == 0
     }
 
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
         self.timers.clear();
+        self.count = 0;
     }
 }
 
@@ -209,7 +246,7 @@ mod tests {
         BlockId { token: Token::from_u64(1).expect("a token"), number, own: 0 }
     }
 
-    fn lease(consumer: u64, until: Instant) -> Lease {
+    pub(super) fn lease(consumer: u64, until: Instant) -> Lease {
         Lease {
             attempts: Attempts::default(),
             consumer: Some(consumer),
@@ -233,9 +270,41 @@ mod tests {
         assert_eq!(leases.over(now + SECOND), [(key(1), Some(1))]);
         assert_eq!(leases.of(2), [(key(2), true)]);
         assert!(leases.remove(key(1)).is_some() && leases.remove(key(1)).is_none());
+        assert_eq!(leases.over(now + SECOND), []);
         assert_eq!(leases.next_over(), Some(now + SECOND / 2 + 10 * SECOND));
-        assert_eq!(leases.forget_block(id(1)).len(), 1);
-        assert!(leases.is_empty());
+        leases.written(id(1), None);
+        assert!(leases.is_empty() && leases.over(now).is_empty() && leases.next_over().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_over_comes_up_until_it_is_taken_away_and_never_late() {
+        let (now, mut leases) = (Instant::now(), Leases::default());
+        let quick = Lease { ack_deadline: SECOND / 4, ..lease(1, now + SECOND) };
+        leases.add(id(1), Block::new(0, &[1, 2]).expect("a block"), [(1, quick), (2, lease(1, now + SECOND))]);
+        let key = |number, sequence| LeaseKey { block: id(number), sequence };
+        // Its time may be over before that of one which waits, and is known before it is noted.
+        assert_eq!(leases.next_over(), Some(now + SECOND / 4));
+        leases.sent(key(1, 1), now);
+        assert_eq!(leases.over(now + SECOND / 5), []);
+        for at in [SECOND / 4, SECOND / 2] {
+            assert_eq!(leases.over(now + at), [(key(1, 1), Some(1))]);
+        }
+        leases.remove(key(1, 1));
+        assert_eq!(leases.over(now + SECOND / 2), []);
+        assert_eq!(leases.next_over(), Some(now + SECOND));
+        assert_eq!(leases.over(now + SECOND), [(key(1, 2), Some(1))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn times_of_blocks_that_are_gone_do_not_pile_up() {
+        let (now, mut leases) = (Instant::now(), Leases::default());
+        leases.add(id(1), Block::new(0, &[1]).expect("a block"), [(1, lease(1, now))]);
+        for number in 2..10_000 {
+            leases.add(id(number), Block::new(0, &[1]).expect("a block"), [(1, lease(1, now + SECOND))]);
+            leases.written(id(number), None);
+        }
+        assert!(leases.timers.len() < 1_000);
+        assert_eq!(leases.over(now).len(), 1);
     }
 
     #[tokio::test]

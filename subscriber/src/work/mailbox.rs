@@ -28,13 +28,22 @@ pub(crate) enum Request {
     /// To deliver to a call.
     Pull(Pull, oneshot::Sender<Result<Pulled, Status>>),
     /// To settle deliveries.
-    Settle(Vec<Settle>, oneshot::Sender<Result<Settled, Status>>),
+    Settle(Vec<Settle>, Asker, oneshot::Sender<Result<Settled, Status>>),
+}
+
+/// Who settles deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A call, which waits for the answer alone.
+    Call,
+    /// A stream, which goes on meanwhile.
+    Stream,
 }
 
 impl Request {
     /// How many decisions it has, or counts for.
     pub(super) fn decisions(&self) -> usize {
-        if let Self::Settle(settles, _) = self { settles.len().max(1) } else { 1 }
+        if let Self::Settle(settles, ..) = self { settles.len().max(1) } else { 1 }
     }
 }
 
@@ -109,7 +118,7 @@ impl Seat {
     /// Hands deliveries over to be settled. Where there is no room for more, the future does that, some time.
     pub(crate) fn settle(&self, settles: Vec<Settle>) -> (Settling, Option<BoxFuture<'static, ()>>) {
         let (reply, settling) = oneshot::channel();
-        let asked = self.handle.requests.try_send(Request::Settle(settles, reply));
+        let asked = self.handle.requests.try_send(Request::Settle(settles, Asker::Stream, reply));
         let Err(mpsc::error::TrySendError::Full(request)) = asked else { return (settling, None) };
         let requests = self.handle.requests.clone();
         let asking = async move {

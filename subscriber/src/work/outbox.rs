@@ -77,19 +77,23 @@ impl Outbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Inner)) {
-        let waker = {
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let (changed, waker) = {
             let mut inner = self.inner();
-            change(&mut inner);
-            inner.waker.take()
+            (change(&mut inner), inner.waker.take())
         };
         if let Some(waker) = waker {
             waker.wake();
         }
+        changed
     }
 
-    pub(super) fn push(&self, deliveries: impl IntoIterator<Item = Queued>) {
-        self.change(|inner| inner.queue.extend(deliveries));
+    /// Has more sent. Returns what [`Self::take_sent`] does, so that this is asked as often as there is more.
+    pub(super) fn push(&self, deliveries: impl IntoIterator<Item = Queued>) -> Vec<(LeaseKey, Instant)> {
+        self.change(|inner| {
+            inner.queue.extend(deliveries);
+            std::mem::take(&mut inner.sent)
+        })
     }
 
     pub(super) fn report(&self, lost: impl IntoIterator<Item = pb::LostMessages>) {

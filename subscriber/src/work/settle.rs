@@ -1,6 +1,9 @@
 //! Decisions about deliveries, as changes of the books: one for each block that they touch.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tidings::{
@@ -40,7 +43,7 @@ impl Deed {
 #[derive(Debug, Clone)]
 pub(super) struct Located<T> {
     pub(super) key: LeaseKey,
-    pub(super) block: Block,
+    pub(super) block: Arc<Block>,
     /// Whether something may be remembered of it.
     pub(super) is_remembered: bool,
     pub(super) deed: Deed,
@@ -61,9 +64,9 @@ impl<T> Group<T> {
         self.change.blocks.first().map(|block| block.id)
     }
 
-    /// How it is after the change.
-    pub(super) fn block(&self) -> Option<&Block> {
-        self.change.blocks.first()?.to.as_ref()
+    /// Takes out how it is after the change.
+    pub(super) fn take_block(&mut self) -> Option<Block> {
+        self.change.blocks.first_mut()?.to.take()
     }
 }
 
@@ -76,8 +79,8 @@ pub(super) fn group<T>(located: Vec<Located<T>>, now_ms: i64, is_ordered: bool) 
         let group = match groups.entry(one.key.block) {
             Entry::Occupied(group) => group.into_mut(),
             Entry::Vacant(entry) => {
-                let block = &one.block;
-                let whole = BlockChange { id: one.key.block, from: Some(block.clone()), to: Some(block.clone()) };
+                let block = Block::clone(&one.block);
+                let whole = BlockChange { id: one.key.block, from: Some(block.clone()), to: Some(block) };
                 entry.insert(Group { change: Change { blocks: vec![whole], ..Change::default() }, members: Vec::new() })
             }
         };
@@ -169,7 +172,7 @@ mod tests {
 
     fn located(id: BlockId, block: &Block, sequence: i64, deed: Deed) -> Located<i64> {
         let key = LeaseKey { block: id, sequence };
-        Located { key, block: block.clone(), is_remembered: true, deed, by: sequence }
+        Located { key, block: Arc::new(block.clone()), is_remembered: true, deed, by: sequence }
     }
 
     #[test]
@@ -184,27 +187,27 @@ mod tests {
             located(id(), &block, 4, Deed::Lose),
             located(id(), &block, 9, Deed::Acknowledge),
         ];
-        let (groups, repeated) = group(decisions, 1_000, true);
+        let (mut groups, repeated) = group(decisions, 1_000, true);
         assert_eq!(repeated, [1, 9]);
-        let [group] = &groups[..] else { panic!("one block") };
+        let [group] = &mut groups[..] else { panic!("one block") };
         let change = &group.change;
         assert_eq!(change.blocks[0].from, Some(block));
-        assert_eq!(group.block().expect("a rest").sequences().collect::<Vec<_>>(), [5]);
         assert_eq!(change.blocks[1].id, id().of_one(3));
         assert_eq!(change.blocks[1].to, Block::new(20_000, &[3]));
         assert_eq!(change.wait, [Waiting { sequence: 2, due_ms: 4_000, attempts }]);
         assert_eq!((change.forget.as_slice(), change.lost), (&[1, 4][..], 1));
         assert_eq!(change.open, [1, 4], "what waits or is out keeps its key closed");
         assert_eq!(change.added(), -3);
+        assert_eq!(group.take_block().expect("a rest").sequences().collect::<Vec<_>>(), [5]);
     }
 
     #[test]
     fn a_block_goes_with_its_last_message_and_one_of_its_own_is_moved() {
         let block = Block::new(9_000, &[7]).expect("a block");
-        let (groups, _) = group(vec![located(id(), &block, 7, Deed::Acknowledge)], 0, false);
-        assert_eq!(groups[0].block(), None);
-        let (groups, _) = group(vec![located(id().of_one(7), &block, 7, Deed::Extend(12_000))], 0, false);
+        let (mut groups, _) = group(vec![located(id(), &block, 7, Deed::Acknowledge)], 0, false);
+        assert_eq!(groups[0].take_block(), None);
+        let (mut groups, _) = group(vec![located(id().of_one(7), &block, 7, Deed::Extend(12_000))], 0, false);
         assert_eq!(groups[0].change.blocks.len(), 1);
-        assert_eq!(groups[0].block(), Block::new(12_000, &[7]).as_ref());
+        assert_eq!(groups[0].take_block(), Block::new(12_000, &[7]));
     }
 }

@@ -88,18 +88,28 @@ impl Ledger {
         std::mem::take(&mut self.went_back)
     }
 
-    /// Carries out changes.
-    pub(super) async fn apply(&mut self, changes: &[Change]) -> Result<Vec<Outcome>, Stop> {
+    /// Carries out changes. They are where they were afterwards, unless this fails.
+    pub(super) async fn apply<'a>(
+        &mut self,
+        changes: impl IntoIterator<Item = &'a mut Change>,
+    ) -> Result<Vec<Outcome>, Stop> {
+        let mut places: Vec<_> = changes.into_iter().collect();
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let changes: Vec<_> = places.iter_mut().map(|change| std::mem::take(*change)).collect();
         let asked = Instant::now();
-        match self.store.apply(&self.place, self.state.generation, changes).await? {
+        match self.store.apply(&self.place, self.state.generation, &changes).await? {
             Applied::Missing => Err(Stop::Missing),
             Applied::Over(_) => Err(Stop::Moved),
             Applied::Done(state, carried) => {
                 self.heard(state, asked);
-                let done = changes.iter().zip(&carried).filter(|(_, carried)| **carried == Outcome::Done);
-                for (change, _) in done {
+                for (change, _) in changes.iter().zip(&carried).filter(|(_, carried)| **carried == Outcome::Done) {
                     metrics::ended(change.dead.len(), change.lost);
                     self.has_unsent |= !change.dead.is_empty();
+                }
+                for (place, change) in places.into_iter().zip(changes) {
+                    *place = change;
                 }
                 Ok(carried)
             }

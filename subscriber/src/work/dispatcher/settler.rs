@@ -4,7 +4,10 @@
 //! replica has leased the message, the block is looked up, and the decision is tried on that, some times. So one bad
 //! ack id spoils no other, and a decision may come to any replica.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use tidings::{
     broker::{
@@ -19,6 +22,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{
+        consumers::CreditLimit,
         contents::{Contents, Found},
         leases::{Lease, LeaseState, Leases},
         outbox::LeaseKey,
@@ -42,7 +46,7 @@ pub(super) struct Round {
 /// A message that is out, as far as it is known.
 struct Out {
     want: Want,
-    block: Block,
+    block: Arc<Block>,
     attempts: Option<Attempts>,
     json: Option<bytes::Bytes>,
 }
@@ -84,9 +88,25 @@ impl Settler {
         self.leases.is_empty() && self.batches.is_empty()
     }
 
-    /// The credit that was given back since this was asked last.
-    pub(super) fn take_freed(&mut self) -> Vec<Freed> {
-        std::mem::take(&mut self.freed)
+    /// The credit that was given back since this was asked last, together by consumer.
+    pub(super) fn take_freed(&mut self) -> Vec<(u64, CreditLimit)> {
+        by_consumer(std::mem::take(&mut self.freed))
+    }
+
+    /// The credit that a round gives back where it is carried out, together by consumer.
+    pub(super) fn frees(&self, round: &Round) -> Vec<(u64, CreditLimit)> {
+        let members = round.groups.iter().flat_map(|group| &group.members);
+        let ending = members.filter(|member| !matches!(member.deed, Deed::Extend(_)));
+        let freed = ending.filter_map(|Located { key, .. }| {
+            let (.., lease) = self.leases.find(key.block, key.sequence)?;
+            lease.consumer.map(|consumer| (consumer, lease.bytes))
+        });
+        by_consumer(freed.collect())
+    }
+
+    /// Since when a stream's decisions wait; `None` where there are none, or something is to be settled at once.
+    pub(super) fn patient_since(&self) -> Option<Instant> {
+        self.batches.patient_since().filter(|_| self.given_back.is_empty())
     }
 
     /// What was lost since this was asked last.
@@ -100,7 +120,7 @@ impl Settler {
     }
 
     /// When a lease is over.
-    pub(super) fn next_over(&self) -> Option<Instant> {
+    pub(super) fn next_over(&mut self) -> Option<Instant> {
         self.leases.next_over()
     }
 
@@ -119,8 +139,9 @@ impl Settler {
     /// What is to be settled now, on what is remembered of the blocks.
     pub(super) async fn begin(&mut self, ledger: &Ledger, settings: &Settings) -> Result<Round, Stop> {
         let mut wants = self.batches.take(ledger.state().generation);
-        let decided: BTreeSet<_> = wants.iter().map(|want| (want.key.base(), want.key.sequence)).collect();
         let own = std::mem::take(&mut self.given_back);
+        let given = if own.is_empty() { &[][..] } else { &wants };
+        let decided: BTreeSet<_> = given.iter().map(|want| (want.key.base(), want.key.sequence)).collect();
         // What a consumer decides about a lease that is over comes first.
         let left = own.iter().filter(|(key, back)| !(back.is_over && decided.contains(&(key.base(), key.sequence))));
         wants.extend(left.map(|(key, GivenBack { failure, is_over })| {
@@ -136,7 +157,7 @@ impl Settler {
                         want.by = By::Over(held.deadline_ms);
                     }
                     let (attempts, json) = (Some(lease.attempts), lease.json.clone());
-                    out.push(Out { want, block: held.clone(), attempts, json });
+                    out.push(Out { want, block: Arc::clone(held), attempts, json });
                 }
                 None if matches!(want.by, By::Consumer(_)) => rest.push(want),
                 None => {}
@@ -211,8 +232,8 @@ impl Settler {
 
     async fn try_again(&mut self, wants: &[Want], ledger: &mut Ledger, settings: &Settings) -> Result<Vec<Want>, Stop> {
         let round = self.look_up(wants, ledger, settings).await?;
-        let changes: Vec<_> = round.groups.iter().map(|group| group.change.clone()).collect();
-        let carried = if changes.is_empty() { Vec::new() } else { ledger.apply(&changes).await? };
+        let mut round = round;
+        let carried = ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await?;
         let mut left = round.rest;
         left.extend(self.conclude(round.groups, &carried, ledger));
         Ok(left)
@@ -242,7 +263,7 @@ impl Settler {
                     let lease = self.leases.find(want.key.base(), sequence).map(|(_, _, lease)| lease);
                     let (attempts, json) =
                         (lease.map(|lease| lease.attempts), lease.and_then(|lease| lease.json.clone()));
-                    out.push(Out { want, block: block.clone(), attempts, json });
+                    out.push(Out { want, block: Arc::new(block.clone()), attempts, json });
                 }
                 None => gone.push(want),
             }
@@ -342,7 +363,8 @@ impl Settler {
                 rest.extend(group.members.into_iter().map(|member| member.by));
                 continue;
             }
-            let (id, block) = (group.id(), group.block().cloned());
+            let mut group = group;
+            let (id, block) = (group.id(), group.take_block());
             for Located { key, deed, by, .. } in group.members {
                 self.batches.note(by.by, Outcome::Done);
                 by.count();
@@ -357,7 +379,7 @@ impl Settler {
             }
             // One of its own that is still there was extended, and noted.
             if let Some(id) = id.filter(|id| id.own == 0 || block.is_none()) {
-                self.leases.written(id, block.as_ref());
+                self.leases.written(id, block);
             }
         }
         rest
@@ -381,15 +403,16 @@ impl Settler {
     ) -> Result<(), Stop> {
         let mut out = Vec::new();
         for (id, block) in overdue {
+            let held = Arc::new(block.clone());
             for sequence in block.sequences() {
                 let key = LeaseKey { block: *id, sequence };
                 let decision = Decision::Reject(Failure::default());
                 // One that is known otherwise here was extended elsewhere since.
                 let found = self.leases.find(key.base(), sequence);
-                let is_own = found.is_some_and(|(own, held, _)| own == *id && held.deadline_ms == block.deadline_ms);
+                let is_own = found.is_some_and(|(own, known, _)| own == *id && known.deadline_ms == block.deadline_ms);
                 if !is_own {
                     let want = Want { by: By::Swept, key, epoch: None, decision };
-                    out.push(Out { want, block: block.clone(), attempts: None, json: None });
+                    out.push(Out { want, block: Arc::clone(&held), attempts: None, json: None });
                 }
             }
         }
@@ -402,12 +425,20 @@ impl Settler {
             group.change.not_before_ms =
                 group.change.blocks.first().and_then(|block| block.from.as_ref()).map_or(0, |block| block.deadline_ms);
         }
-        let changes: Vec<_> = round.groups.iter().map(|group| group.change.clone()).collect();
-        let carried = ledger.apply(&changes).await?;
+        let carried = ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await?;
         // Where others were faster, it is done.
         let _done = self.conclude(round.groups, &carried, ledger);
         Ok(())
     }
+}
+
+fn by_consumer(mut freed: Vec<Freed>) -> Vec<(u64, CreditLimit)> {
+    freed.sort_unstable_by_key(|(consumer, _)| *consumer);
+    let together = |freed: &[Freed]| {
+        let bytes = freed.iter().map(|(_, bytes)| bytes).sum();
+        freed.first().map(|(consumer, _)| (*consumer, CreditLimit { messages: freed.len(), bytes }))
+    };
+    freed.chunk_by(|one, next| one.0 == next.0).filter_map(together).collect()
 }
 
 /// Reads blocks; those that are not there are left out.

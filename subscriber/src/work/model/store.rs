@@ -162,7 +162,8 @@ impl Subscriptions for FaultyStore {
             let done = changes.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Done);
             done.clone().for_each(|(change, _)| truth.carried_out(generation, change));
             for (change, _) in done.filter(|(change, _)| change.claim.is_some() || !change.take.is_empty()) {
-                for block in &change.blocks {
+                // The others are settled with it.
+                for block in change.blocks.iter().filter(|block| block.from.is_none() && block.id.own == 0) {
                     let sequences = block.to.iter().flat_map(Block::sequences);
                     sequences.for_each(|sequence| truth.granted(generation, sequence, block.id, replica));
                 }
