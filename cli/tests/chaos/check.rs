@@ -1,5 +1,5 @@
-//! Holds a history against the promises of streams, publishes and durable subscriptions. Pure: no clock, no Redis, so that it can be tested on histories written by
-//! hand.
+//! Holds a history against the promises of streams, publishes and durable subscriptions. Pure: no clock, no Redis, so
+//! that it can be tested on histories written by hand.
 //!
 //! A rule answers what is wrong in words. Nothing here is lenient because a run is wild: what a fault excuses is said
 //! by the fault itself (what it may lose, whose streams it ends), and the rest is a violation.
