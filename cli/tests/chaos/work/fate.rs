@@ -21,7 +21,7 @@ pub(super) struct Intent {
 
 /// Whether every worker fails at a message.
 pub(super) fn is_poison(body: &str) -> bool {
-    old_hash(body) % 12 == 0
+    old_hash(body).is_multiple_of(12)
 }
 
 /// What is to become of a delivery with this deadline.
