@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
@@ -211,9 +211,6 @@ impl Dispatcher {
         // Whether there is more to do than to settle.
         let mut is_more = true;
         let (mut request, mut closed) = (None, None);
-        // What has come is taken in with the settlements, so that it goes with them.
-        let mut fill =
-            |cx: &mut Context<'_>| if wants && ahead.is_open() { ahead.poll_fill(cx) } else { Poll::Pending };
         let mut filled = Poll::Pending;
         tokio::select! {
             biased;
@@ -226,13 +223,14 @@ impl Dispatcher {
                 request = Some(asked);
                 is_more = goes_on;
             }
-            result = poll_fn(&mut fill) => filled = Poll::Ready(result),
+            result = poll_fn(|cx| ahead.poll_fill(cx)), if wants && ahead.is_open() => filled = Poll::Ready(result),
             () = poll_fn(|cx| sending.poll(cx)), if sending.is_under_way() => {}
             () = ready(()), if goes_on => {}
             () = sleep_until(next) => {}
         }
-        if request.is_some() {
-            filled = poll_fn(|cx| Poll::Ready(fill(cx))).await;
+        if request.is_some() && ahead.is_open() {
+            // What has come goes with the settlements, and with the credit that they free.
+            filled = poll_fn(|cx| Poll::Ready(ahead.poll_fill(cx))).await;
             is_more |= filled.is_ready();
         }
         if let Poll::Ready(Err(status)) = filled {
