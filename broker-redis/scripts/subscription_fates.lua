@@ -17,7 +17,10 @@ for i = 3, #ARGV, 2 do
   --@ is_present
   local is_settled = is_of_now and is_present and of_sequence < next and not out[of_sequence]
     and (books[10] == '0' or (first_kept and first_kept <= of_sequence))
-    and not call('ZSCORE', order_key, ARGV[i]) and not call('ZSCORE', dead_key, ARGV[i] .. '.' .. of_epoch)
+    and not call('ZSCORE', order_key, ARGV[i])
+  -- What died before the subscription was moved may have been settled since.
+  local died = is_settled and tonumber(call('ZSCORE', dead_key, ARGV[i] .. '.' .. of_epoch) or '')
+  if died and died >= tonumber(books[12] or 0) then is_settled = false end
   reply[#reply + 1] = is_settled and 1 or 0
 end
 return reply

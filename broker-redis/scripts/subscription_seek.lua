@@ -15,7 +15,7 @@ if not (redis.acl_check_cmd('HSET', books_key, 'g', '') and redis.acl_check_cmd(
 end
 --@ start_of
 call('UNLINK', out_key, wait_key, order_key, tries_key, kept_key, keys_key, parked_key)
-call('HSET', books_key, 'g', new_generation, 'n', int(next), 'pe', start_epoch, 'o', '0')
+call('HSET', books_key, 'g', new_generation, 'n', int(next), 'pe', start_epoch, 'o', '0', 'sk', int(now))
 call('HSET', subs_key, name, int(next) .. ',' .. hold_age .. ',' .. hold_bytes)
 --@ hold
 return 1

@@ -135,6 +135,11 @@ pub const HOLD_MESSAGES_FACTOR: u64 = 10;
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(15);
 /// How many may be named.
 pub const WATCHED_SUBSCRIPTIONS: usize = 100;
+/// Losses of a subscription that are kept one by one until a consumer is told of them.
+pub const LOSSES: usize = 1_000;
+/// How long a subscription's claims may be refused, though nothing shows why, until its channel is read again and the
+/// log says so.
+pub const CLAIMS_REFUSED: Duration = Duration::from_secs(10);
 /// Books that a list looks into at once: the connection to Redis takes them together.
 pub const LOOKS_AT_ONCE: usize = 32;
 /// How often a replica looks for subscriptions that nobody uses: far below the shortest time after which they go.

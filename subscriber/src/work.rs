@@ -23,6 +23,7 @@ mod dispatcher;
 mod leases;
 mod letters;
 mod looks;
+mod losses;
 mod mailbox;
 mod manage;
 #[cfg(test)]

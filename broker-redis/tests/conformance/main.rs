@@ -115,6 +115,7 @@ conformance! {
         what_is_put_back_twice_stays,
         a_late_ack_is_settled_where_its_message_is,
         what_was_lost_makes_old_acks_uncertain,
+        what_died_before_a_seek_may_be_settled_after_it,
         the_backlog_is_exact,
         what_is_not_settled_is_not_trimmed,
         beyond_its_messages_nothing_is_held,

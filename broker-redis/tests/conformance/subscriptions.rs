@@ -25,7 +25,10 @@ pub(crate) use self::{
         changes_of_a_call_are_carried_out_each_for_itself, not_before_its_time,
         two_claims_of_the_same_messages_do_not_both_succeed,
     },
-    fates::{a_late_ack_is_settled_where_its_message_is, what_was_lost_makes_old_acks_uncertain},
+    fates::{
+        a_late_ack_is_settled_where_its_message_is, what_died_before_a_seek_may_be_settled_after_it,
+        what_was_lost_makes_old_acks_uncertain,
+    },
     holds::{
         beyond_its_messages_nothing_is_held, the_bytes_of_a_hold_are_kept_and_no_more,
         what_is_not_settled_is_not_trimmed, what_is_not_settled_outlives_the_histories_age,

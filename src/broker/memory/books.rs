@@ -55,6 +55,8 @@ pub(super) struct Books {
     next: i64,
     position: Position,
     lost: u64,
+    /// When it was moved last; 0 where it never was.
+    sought_ms: i64,
     leases: Leases,
     retries: Retries,
     keys: Keys,
@@ -74,6 +76,7 @@ impl Books {
             next: position.sequence.saturating_add(1),
             position,
             lost: 0,
+            sought_ms: 0,
             leases: Leases::default(),
             retries: Retries::default(),
             keys: Keys::default(),
@@ -163,7 +166,7 @@ impl Books {
     pub(super) fn seek(&mut self, to: Start, generation: Generation, hold: Hold, moment: &Moment) {
         self.position = begin(to, moment);
         self.next = self.position.sequence.saturating_add(1);
-        (self.generation, self.hold) = (generation, hold);
+        (self.generation, self.hold, self.sought_ms) = (generation, hold, moment.now_ms);
         (self.leases, self.retries, self.keys) = (Leases::default(), Retries::default(), Keys::default());
     }
 
@@ -253,7 +256,8 @@ impl Books {
                 && !out.contains(&sequence)
                 && !self.retries.has(sequence)
                 && !self.keys.has(sequence)
-                && !self.letters.has(epoch, sequence)
+                // What died before it was moved may have been settled since.
+                && self.letters.died_ms(epoch, sequence).is_none_or(|dead_ms| dead_ms < self.sought_ms)
                 && (self.lost == 0 || moment.retains(epoch, sequence))
         };
         let fate = |(epoch, sequence): &(Epoch, i64)| match is_settled(*epoch, *sequence) {

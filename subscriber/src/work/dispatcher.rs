@@ -23,8 +23,8 @@ use tidings::{
     },
     channel::Names,
     limits::{
-        CLAIM_MESSAGES, DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE, RENEW_INTERVAL,
-        SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
+        CLAIM_MESSAGES, CLAIMS_REFUSED, DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE,
+        RENEW_INTERVAL, SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
     },
     metrics, pb,
     status::{self, Call},
@@ -51,6 +51,7 @@ use super::{
     delivery::Delivery,
     leases::{Lease, LeaseState},
     looks::Looks,
+    losses::Losses,
     mailbox::{Consumer, Inbox, Opened, Pull, Pulled, Request, Seat},
     outbox::{LeaseKey, Outbox, Queued},
     post::Post,
@@ -103,7 +104,7 @@ pub(super) struct Dispatcher {
     /// A change that settled and claimed was not carried out: the next round does each by itself.
     is_spoilt: bool,
     /// Losses that no consumer was there to be told.
-    unreported: Vec<pb::LostMessages>,
+    unreported: Losses,
     sending: Sending,
     /// When the books are looked into again.
     look_at: Instant,
@@ -113,6 +114,8 @@ pub(super) struct Dispatcher {
     full_until: Option<Instant>,
     /// Nothing that is due could be handed out: until then that is not tried again.
     retries_at: Option<Instant>,
+    /// Since when claims are refused, though nothing has changed that would say why.
+    refused_since: Option<Instant>,
     /// Since when nobody needs it.
     idle_since: Instant,
     /// The server stops: until then streams may still settle, and what they have is given back.
@@ -149,12 +152,13 @@ impl Dispatcher {
             company: Company::default(),
             goes_on: false,
             is_spoilt: false,
-            unreported: Vec::new(),
+            unreported: Losses::default(),
             sending: Sending::new(post),
             look_at: now,
             renew_at: now,
             full_until: None,
             retries_at: None,
+            refused_since: None,
             idle_since: now,
             draining: None,
             away_until: None,
@@ -344,6 +348,8 @@ impl Dispatcher {
         self.idle_since = Instant::now();
         if let Some(entry) = self.consumers.remove(key) {
             self.note_sent(&entry.outbox);
+            let untold = entry.outbox.take_losses();
+            self.report(untold);
         }
         for (lease, is_sent) in self.settler.leases().of(key) {
             let delay = Some(Duration::ZERO);
@@ -577,6 +583,9 @@ impl Dispatcher {
             }
             self.planned(plan, *carried, until);
         }
+        if claimed.contains(&Carried::Done) {
+            self.refused_since = None;
+        }
         let is_full = claimed.contains(&Carried::Full);
         let is_done = claimed.iter().all(|carried| *carried == Carried::Done);
         if is_full {
@@ -625,8 +634,26 @@ impl Dispatcher {
                 self.look_at = Instant::now() + FULL_PAUSE;
             }
             self.full_until = Some(Instant::now() + FULL_PAUSE);
+            self.refused();
         }
         Ok(())
+    }
+
+    /// A claim was refused, and nothing shows why. That may be once; where it stays so, nothing is delivered.
+    fn refused(&mut self) {
+        let now = Instant::now();
+        if *self.refused_since.get_or_insert(now) + CLAIMS_REFUSED > now {
+            return;
+        }
+        self.refused_since = Some(now);
+        let next = self.ledger.state().next;
+        tracing::warn!(
+            subscription = self.name(),
+            next,
+            "the claims of a subscription are refused; its channel is read again"
+        );
+        self.ahead.close();
+        self.look_at = now + FULL_PAUSE;
     }
 
     /// What was planned is out, or not.
@@ -676,11 +703,11 @@ impl Dispatcher {
 
     /// Reports losses to one of the consumers; those that nobody is there for wait.
     fn report(&mut self, lost: Vec<pb::LostMessages>) {
-        self.unreported.extend(lost);
+        self.unreported.add(lost);
         if let Some(entry) = self.consumers.all().next()
             && !self.unreported.is_empty()
         {
-            entry.outbox.report(self.unreported.drain(..));
+            entry.outbox.report(self.unreported.take());
         }
     }
 

@@ -14,7 +14,10 @@ use tidings::{pb, subscription::BlockId};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::delivery::{Delivery, RawReceived};
+use super::{
+    delivery::{Delivery, RawReceived},
+    losses::Losses,
+};
 
 /// Names a lease of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,7 +51,7 @@ pub(crate) struct Outbox(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     queue: VecDeque<Queued>,
-    lost: Vec<pb::LostMessages>,
+    lost: Losses,
     /// What was sent, and when.
     sent: Vec<(LeaseKey, Instant)>,
     /// Why the stream ends.
@@ -97,7 +100,12 @@ impl Outbox {
     }
 
     pub(super) fn report(&self, lost: impl IntoIterator<Item = pb::LostMessages>) {
-        self.change(|inner| inner.lost.extend(lost));
+        self.change(|inner| inner.lost.add(lost));
+    }
+
+    /// The losses that it was not told.
+    pub(super) fn take_losses(&self) -> Vec<pb::LostMessages> {
+        self.inner().lost.take()
     }
 
     /// Ends the stream once what it has is sent.
@@ -128,7 +136,7 @@ impl Outbox {
     pub(super) fn poll_take(&self, bytes: usize, cx: &mut Context<'_>) -> Poll<Result<Taken, Status>> {
         let mut inner = self.inner();
         let (now, clock) = (Instant::now(), SystemTime::now());
-        let mut taken = Taken { lost: std::mem::take(&mut inner.lost), messages: Vec::new() };
+        let mut taken = Taken { lost: inner.lost.take(), messages: Vec::new() };
         let mut size = 0;
         while size < bytes && inner.queue.front().is_some_and(|queued| now < queued.until) {
             let Some(queued) = inner.queue.pop_front() else { break };

@@ -1,5 +1,7 @@
 //! What an ack that comes too late is told of its message.
 
+use std::time::Duration;
+
 use tidings::{
     broker::{
         Retention,
@@ -9,7 +11,7 @@ use tidings::{
     subscription::Generation,
 };
 
-use super::rig::{HOLD, HOUR_MS, Rig};
+use super::rig::{HOLD, HOUR_MS, Rig, letter};
 use crate::fixture::{Fixture, KEEP_ALL, head, within};
 
 async fn settled(rig: &Rig, generation: Generation, messages: &[(Epoch, i64)]) -> Vec<i64> {
@@ -38,12 +40,13 @@ pub(crate) async fn a_late_ack_is_settled_where_its_message_is(fixture: &Fixture
     // All of it is settled.
     rig.done(Change { blocks: vec![block], take: vec![1], forget: vec![1, 10, 14], ..Change::default() }).await;
     assert_eq!(settled(&rig, rig.generation, &all[..15]).await, [1, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15]);
-    // A letter outlives a seek, and so does what it says.
+    // A letter outlives a seek. What it says of a message does not: no id of the new generation names that death.
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let (old, tenth) = (rig.generation, Position { sequence: 10, ..end });
     rig.generation = Generation::random();
     assert_eq!(rig.books.seek(&rig.place, Start::After(tenth), rig.generation, HOLD).await, Ok(true));
     assert_eq!(settled(&rig, old, &all).await, [0_i64; 0]);
-    assert_eq!(settled(&rig, rig.generation, &all).await, [1, 2, 3, 4, 5, 6, 7, 9, 10]);
+    assert_eq!(settled(&rig, rig.generation, &all).await, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     assert_eq!(rig.letters().await, letters);
 }
 
@@ -62,4 +65,28 @@ pub(crate) async fn what_was_lost_makes_old_acks_uncertain(fixture: &Fixture) {
     assert_eq!(settled(&rig, rig.generation, &messages).await, [first - 1, first]);
     rig.done(Change { lost: 1, ..Change::default() }).await;
     assert_eq!(settled(&rig, rig.generation, &messages).await, [first], "the other may be what was lost");
+}
+
+pub(crate) async fn what_died_before_a_seek_may_be_settled_after_it(fixture: &Fixture) {
+    let rig = Rig::new(fixture).await;
+    let end = rig.publish(3).await;
+    let epoch = end.epoch.expect("an epoch");
+    rig.kill(3, &[2]).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let (generation, first) = (Generation::random(), Start::After(Position { sequence: 0, ..end }));
+    assert_eq!(rig.books.seek(&rig.place, first, generation, HOLD).await, Ok(true));
+    let rig = rig.after_seek(generation);
+    let fate = async |sequence| {
+        let messages = [(epoch, sequence)];
+        let fates = rig.books.fates(&rig.place, rig.generation, &messages);
+        within(fates, "fates").await.expect("they can be read").remove(0)
+    };
+    assert_eq!(fate(2).await, Fate::Open, "it is handed out later");
+    let block = rig.lease(3, &[1, 2, 3]).await;
+    assert_eq!(fate(2).await, Fate::Open, "it is out");
+    rig.done(Change { blocks: vec![block], ..Change::default() }).await;
+    assert_eq!(fate(2).await, Fate::Settled);
+    // It dies again: there is one letter, the later one.
+    rig.done(Change { dead: vec![letter(epoch, 2)], ..Change::default() }).await;
+    assert_eq!((fate(2).await, rig.letters().await.len()), (Fate::Open, 1));
 }

@@ -22,8 +22,8 @@ pub(super) struct Letters {
     letters: BTreeMap<LetterId, Letter>,
     /// Those that are still to be published.
     outbox: BTreeSet<LetterId>,
-    /// How many letters there are of each message: one, but where it died again after a seek.
-    of: HashMap<(Epoch, i64), usize>,
+    /// When each message died that has a letter. One that died again, after a seek, has the later one.
+    died: HashMap<(Epoch, i64), i64>,
     bytes: usize,
 }
 
@@ -48,17 +48,19 @@ impl Letters {
         (self.bytes + added).min(DEAD_BYTES).saturating_sub(self.bytes)
     }
 
-    /// Whether a message has a letter.
-    pub(super) fn has(&self, epoch: Epoch, sequence: i64) -> bool {
-        self.of.contains_key(&(epoch, sequence))
+    /// When a message died that has a letter.
+    pub(super) fn died_ms(&self, epoch: Epoch, sequence: i64) -> Option<i64> {
+        self.died.get(&(epoch, sequence)).copied()
     }
 
     /// Adds a letter; the oldest go. Answers how many of those were never published.
     pub(super) fn add(&mut self, letter: &Letter, now_ms: i64) -> u64 {
         let id = LetterId { dead_ms: now_ms, sequence: letter.sequence, epoch: letter.epoch };
-        self.remove(&id);
+        if let Some(dead_ms) = self.died_ms(letter.epoch, letter.sequence) {
+            self.remove(&LetterId { dead_ms, ..id.clone() });
+        }
         self.bytes += cost(letter);
-        *self.of.entry((letter.epoch, letter.sequence)).or_default() += 1;
+        self.died.insert((letter.epoch, letter.sequence), now_ms);
         self.letters.insert(id.clone(), letter.clone());
         self.outbox.insert(id);
         let mut lost = 0;
@@ -79,13 +81,7 @@ impl Letters {
         let letter = self.letters.remove(id)?;
         self.outbox.remove(id);
         self.bytes -= cost(&letter);
-        let key = (letter.epoch, letter.sequence);
-        if let Some(letters) = self.of.get_mut(&key) {
-            *letters -= 1;
-            if *letters == 0 {
-                self.of.remove(&key);
-            }
-        }
+        self.died.remove(&(letter.epoch, letter.sequence));
         Some(letter)
     }
 
@@ -155,7 +151,8 @@ mod tests {
         assert_eq!(sequences(&letters), [1, 2, 3]);
         letters.add(&letter(4, &json), 1_001 + DEAD_AGE_MS);
         assert_eq!(sequences(&letters), [2, 3, 4]);
-        assert!(!letters.has(Epoch::from_u64(1).expect("not 0"), 1));
+        let died = |sequence| letters.died_ms(Epoch::from_u64(1).expect("not 0"), sequence);
+        assert_eq!((died(1), died(2)), (None, Some(2_000)));
     }
 
     #[test]
@@ -186,13 +183,15 @@ mod tests {
         }
         // Each is a little larger than a fourth.
         assert_eq!(sequences(&letters), [3, 4, 5]);
-        // The same message at the same time is the same letter.
-        letters.add(&letter(5, &json), 5);
+        // One that dies again has one letter, the later one.
+        for dead_ms in [5, 6] {
+            letters.add(&letter(5, &json), dead_ms);
+        }
         assert_eq!(sequences(&letters), [3, 4, 5]);
         for (id, _) in letters.page(None, 10, usize::MAX) {
             assert!(letters.remove(&id).is_some() && letters.remove(&id).is_none());
         }
-        assert_eq!((letters.cost(), letters.len(), letters.of.len()), (0, 0, 0));
+        assert_eq!((letters.cost(), letters.len(), letters.died.len()), (0, 0, 0));
     }
 
     #[test]
