@@ -12,8 +12,8 @@ use tidings::{
     broker::{
         Error,
         subscriptions::{
-            self, Applied, Books, Change, Closed, Created, Due, Fate, Hold, Letter, LetterId, Look, New, Place, Set,
-            Start,
+            self, Applied, Books, Change, Closed, Created, Due, Fate, Glance, Hold, Letter, LetterId, Look, New, Place,
+            Set, Start,
         },
     },
     channel::{ChannelName, Names},
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     answer::Fields,
     apply::{read_applied, write_apply},
-    books::{read_books, write_look, write_renewal},
+    books::{read_books, read_glance, write_look, write_renewal},
     calls::Calls,
     creation::{Creation, write_hold, write_start},
     index::Index,
@@ -81,6 +81,14 @@ impl subscriptions::Subscriptions for Subscriptions {
         let scripts = [&script::SUBSCRIPTION_RENEW, &script::SUBSCRIPTION_LOOK];
         let answer = self.calls.read_last(&pipeline, &scripts).await?;
         read_books(Fields::of(answer)?)
+    }
+
+    async fn glance(&self, place: &Place) -> Result<Option<Glance>, Error> {
+        let keys = self.calls.keys();
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors().cmd("ZCARD").arg(keys.waiting(place));
+        pipeline.cmd("HMGET").arg(keys.books(place)).arg(&["g", "r", "o", "n"]);
+        read_glance(self.calls.read_all(&pipeline, &[]).await?)
     }
 
     async fn set(&self, place: &Place, revision: u64, settings: &Bytes) -> Result<Set, Error> {

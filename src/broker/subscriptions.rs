@@ -50,6 +50,10 @@ pub trait Subscriptions: Send + Sync + 'static {
     /// Looks into the books. `None` where there are none.
     async fn look(&self, place: &Place, look: Look) -> Result<Option<Books>, Error>;
 
+    /// What shows whether the books have to be looked into at all: many are asked for each second. `None` where there are
+    /// none.
+    async fn glance(&self, place: &Place) -> Result<Option<Glance>, Error>;
+
     /// Replaces the settings, where the revision is this one.
     async fn set(&self, place: &Place, revision: u64, settings: &Bytes) -> Result<Set, Error>;
 
@@ -182,6 +186,21 @@ pub struct Look {
     pub used: bool,
     /// Renews what it holds of the log, from the lowest sequence on that is not settled.
     pub hold: Option<Hold>,
+}
+
+/// Whether something has changed that nothing else shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// The present life of the subscription.
+    pub generation: Generation,
+    /// Counts up with its settings.
+    pub revision: u64,
+    /// Messages that are out.
+    pub out: u64,
+    /// The sequence that is handed out next.
+    pub next: i64,
+    /// Messages that wait for a retry.
+    pub waiting: u64,
 }
 
 /// A subscription's books at one moment.

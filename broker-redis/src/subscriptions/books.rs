@@ -1,17 +1,17 @@
 //! Looking into a subscription's books.
 
-use redis::Cmd;
+use redis::{Cmd, Value};
 use tidings::{
     broker::{
         Error,
-        subscriptions::{Books, Look, Place, State},
+        subscriptions::{Books, Glance, Look, Place, State},
     },
     message::Position,
     subscription::{Block, BlockId},
 };
 
 use super::{
-    answer::{Fields, not_understood},
+    answer::{Fields, not_understood, number},
     calls::Calls,
     creation::{ms, write_hold},
 };
@@ -38,6 +38,21 @@ pub(super) fn write_look(calls: &Calls, place: &Place, look: &Look) -> Cmd {
         None => call.arg("").arg(""),
     };
     call
+}
+
+/// Reads the answers of ZCARD and HMGET.
+pub(super) fn read_glance(answers: Vec<Value>) -> Result<Option<Glance>, Error> {
+    let [waiting, books] = <[Value; 2]>::try_from(answers).map_err(|_| not_understood())?;
+    let mut books = Fields::of(books)?;
+    let Some(generation) = books.optional()? else { return Ok(None) };
+    let generation = std::str::from_utf8(&generation).ok().and_then(|text| text.parse().ok());
+    Ok(Some(Glance {
+        generation: generation.ok_or_else(not_understood)?,
+        revision: books.parse()?,
+        out: books.parse()?,
+        next: books.parse()?,
+        waiting: number(waiting)?,
+    }))
 }
 
 /// Reads what `subscription_look.lua` answers.

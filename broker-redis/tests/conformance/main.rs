@@ -81,6 +81,7 @@ conformance! {
         a_channel_has_no_more_subscriptions_than_it_may,
         settings_are_replaced_by_revision,
         a_look_says_when_it_was_used,
+        a_glance_shows_what_a_look_does,
         a_seek_ends_all_leases_and_keeps_letters,
         a_deleted_subscription_leaves_nothing,
         a_claim_takes_only_what_is_next,

@@ -16,7 +16,7 @@ pub(crate) use self::{
     backlog::the_backlog_is_exact,
     begin::{
         a_channel_has_no_more_subscriptions_than_it_may, a_deleted_subscription_leaves_nothing,
-        a_look_says_when_it_was_used, a_seek_ends_all_leases_and_keeps_letters,
+        a_glance_shows_what_a_look_does, a_look_says_when_it_was_used, a_seek_ends_all_leases_and_keeps_letters,
         a_subscription_begins_where_it_is_asked_to, names_are_unique_over_all_channels,
         settings_are_replaced_by_revision,
     },

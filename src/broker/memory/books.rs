@@ -12,8 +12,8 @@ use self::{keys::Keys, leases::Leases, letters::Letters, retries::Retries};
 use super::channel::Held;
 use crate::{
     broker::subscriptions::{
-        self as contract, Applied, Change, Claim, Closed, Due, Fate, Hold, Keyed, Letter, LetterId, Look, New, Outcome,
-        Set, Start, State,
+        self as contract, Applied, Change, Claim, Closed, Due, Fate, Glance, Hold, Keyed, Letter, LetterId, Look, New,
+        Outcome, Set, Start, State,
     },
     message::{Epoch, Position},
     subscription::{Attempts, Block, BlockId, Generation, OrderKey},
@@ -128,6 +128,11 @@ impl Books {
             end: moment.end,
             due_ms: self.retries.due_ms(),
         }
+    }
+
+    pub(super) fn glance(&self) -> Glance {
+        let Self { generation, revision, next, .. } = *self;
+        Glance { generation, revision, next, out: self.leases.out(), waiting: self.retries.len() }
     }
 
     /// See [`contract::Subscriptions::look`].

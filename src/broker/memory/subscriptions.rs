@@ -16,8 +16,8 @@ use crate::{
     broker::{
         Error, Subscriptions,
         subscriptions::{
-            self as contract, Applied, Change, Closed, Created, Due, Fate, Hold, Letter, LetterId, Look, New, Place,
-            Set, Start,
+            self as contract, Applied, Change, Closed, Created, Due, Fate, Glance, Hold, Letter, LetterId, Look, New,
+            Place, Set, Start,
         },
     },
     channel::ChannelName,
@@ -58,6 +58,10 @@ impl Subscriptions for Inner {
 
     async fn look(&self, place: &Place, look: Look) -> Result<Option<contract::Books>, Error> {
         self.change(place, |books, moment| books.look(look, moment))
+    }
+
+    async fn glance(&self, place: &Place) -> Result<Option<Glance>, Error> {
+        Ok(self.open()?.shelf.get(place).map(Books::glance))
     }
 
     async fn set(&self, place: &Place, revision: u64, settings: &Bytes) -> Result<Set, Error> {

@@ -380,8 +380,14 @@ impl Dispatcher {
         }
         // Another generation than is known here may be the present one.
         let generation = self.ledger.state().generation;
-        if self.is_needed() && (self.look_at <= now || self.settler.batches().have_other(generation)) {
+        if self.is_needed() && self.settler.batches().have_other(generation) {
             self.look().await?;
+        } else if self.is_needed() && self.look_at <= now {
+            let is_at_rest = self.ahead.is_open() && self.renew_at > now && self.settler.is_idle();
+            match is_at_rest && self.ledger.is_unchanged().await? {
+                true => self.look_at = self.ground.looks.next(Instant::now()),
+                false => self.look().await?,
+            }
         }
         if self.consumers.is_empty() && self.ahead.is_open() {
             self.ahead.close();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings::{
-    broker::subscriptions::{Applied, Change, Created, Fate, Look, Set, Start},
+    broker::subscriptions::{Applied, Books, Change, Created, Fate, Glance, Look, Set, Start, State},
     limits::CHANNEL_SUBSCRIPTIONS,
     message::Position,
     subscription::Generation,
@@ -175,4 +175,28 @@ pub(crate) async fn a_deleted_subscription_leaves_nothing(fixture: &Fixture) {
     assert_eq!(rig.books.delete(&rig.place, None).await, Ok(Set::Done));
     let elsewhere = place("invoices", "mail");
     assert_eq!(rig.books.create(&elsewhere, &new(rig.generation, Start::End)).await, Ok(Created::Done));
+}
+
+pub(crate) async fn a_glance_shows_what_a_look_does(fixture: &Fixture) {
+    let rig = Rig::new(fixture).await;
+    rig.publish(9).await;
+    let same = async || {
+        let glance = rig.books.glance(&rig.place);
+        let glance = within(glance, "a glance").await.expect("it can be read").expect("there are books");
+        let Books { state, waiting, .. } = rig.look().await;
+        let State { generation, revision, next, out, .. } = state;
+        assert_eq!(glance, Glance { generation, revision, out, next, waiting });
+        glance
+    };
+    let first = same().await;
+    rig.retry(3, &[(1, 0)]).await;
+    rig.lease(6, &[4, 5]).await;
+    let second = same().await;
+    assert_eq!((first.next, first.out, first.waiting, second.next, second.out, second.waiting), (1, 0, 0, 7, 2, 1));
+    assert_eq!(rig.books.set(&rig.place, second.revision, &SETTINGS).await, Ok(Set::Done));
+    assert_eq!(rig.books.seek(&rig.place, Start::End, Generation::random(), HOLD).await, Ok(true));
+    let third = same().await;
+    assert!(third.revision != second.revision && third.generation != second.generation && third.waiting == 0);
+    assert_eq!(rig.books.delete(&rig.place, None).await, Ok(Set::Done));
+    assert_eq!(within(rig.books.glance(&rig.place), "a glance").await, Ok(None));
 }

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tidings::{
     broker::{
         Error,
-        subscriptions::{Applied, Books, Change, Closed, Due, Fate, Look, Outcome, Place, State, Subscriptions},
+        subscriptions::{
+            Applied, Books, Change, Closed, Due, Fate, Glance, Look, Outcome, Place, State, Subscriptions,
+        },
     },
     message::Epoch,
     metrics,
@@ -114,6 +116,13 @@ impl Ledger {
                 Ok(carried)
             }
         }
+    }
+
+    /// Whether a look would show nothing new, where nothing was out and nothing waited.
+    pub(super) async fn is_unchanged(&self) -> Result<bool, Stop> {
+        let State { generation, revision, next, out: 0, due_ms: None, .. } = self.state else { return Ok(false) };
+        let glance = self.store.glance(&self.place).await?.ok_or(Stop::Missing)?;
+        Ok(glance == Glance { generation, revision, next, out: 0, waiting: 0 })
     }
 
     /// Looks into the books.

@@ -9,8 +9,8 @@ use tidings::{
         Broker, DataSetNow, Error, From, HeadOf, LiveControl, LiveEvents, Page, PageLimit, Published, State,
         Subscriptions,
         subscriptions::{
-            Applied, Books, Change, Closed, Created, Due, Fate, Hold, Letter, LetterId, Look, New, Outcome, Place, Set,
-            Start,
+            Applied, Books, Change, Closed, Created, Due, Fate, Glance, Hold, Letter, LetterId, Look, New, Outcome,
+            Place, Set, Start,
         },
     },
     channel::{ChannelName, Pattern},
@@ -129,6 +129,10 @@ impl Subscriptions for FaultyStore {
     async fn look(&self, place: &Place, look: Look) -> Result<Option<Books>, Error> {
         let (store, place) = (Arc::clone(&self.store), place.clone());
         self.faults.call("look", async move { store.look(&place, look).await }).await
+    }
+
+    async fn glance(&self, place: &Place) -> Result<Option<Glance>, Error> {
+        through!(self.glance(place))
     }
 
     async fn set(&self, place: &Place, revision: u64, settings: &Bytes) -> Result<Set, Error> {
