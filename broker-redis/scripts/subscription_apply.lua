@@ -1,7 +1,7 @@
-#!lua
+#!lua flags=allow-oom
 -- Carries out changes of a subscription's books, each for itself: all of a change is compared before any of it is
 -- written. Acknowledging and claiming is this, so it asks for no more than it needs: what it compares and writes was
--- made ready by the caller.
+-- made ready by the caller. It runs also where Redis's memory is used up: only what is settled lets the log be trimmed.
 --
 -- KEYS: books, head, what is out, what waits by time; where a change says more than blocks: the same and what is
 --   parked in its order, attempts, JSON that is kept, dead letters by time, the letters, the outbox, ordering keys,
@@ -53,18 +53,19 @@ if order_key then
   call('HLEN', keys_key)
   call('ZCARD', parked_key)
   is_allowed = is_allowed and may('ZADD', wait_key, '0', '') and may('ZREM', wait_key, '')
-    and may('HINCRBY', books_key, 'x', '1')
+    and may('HINCRBY', books_key, 'x', '1') and may('ZSCORE', wait_key, '') and may('HEXISTS', keys_key, '')
+    and may('HSTRLEN', letters_key, '')
 end
 -- Scripts do not roll back.
 if not is_allowed then
   return redis.error_reply(
-    'NOPERM this Redis user lacks HSET, HDEL, HINCRBY, ZADD or ZREM for subscriptions of this channel')
+    'NOPERM this Redis user lacks HSET, HDEL, HINCRBY, HEXISTS, HSTRLEN, ZADD, ZREM or ZSCORE for subscriptions of this channel')
 end
 
 -- Of long lists: a call of one command takes some thousand arguments.
 local PIECE = 2000
 local reply = { clock[1], clock[2], books[2], revision, next, out, end_epoch, end_last, '' }
-local at, count, out_before, is_moved = 3, 9, out, false
+local at, count, out_before, is_moved, letters_added = 3, 9, out, false, 0
 while at <= #ARGV do
   local outcome, from, next_after, of_epoch = 0, ARGV[at], nil, nil
   at = at + 1
@@ -155,6 +156,7 @@ while at <= #ARGV do
       call('HDEL', kept_key, unpack(ARGV, i, to))
     end
     for i = forgets_end, dead_end - 1, 3 do
+      letters_added = letters_added + 1
       dead_bytes = dead_bytes - call('HSTRLEN', letters_key, ARGV[i]) + #ARGV[i + 2]
       call('ZADD', dead_key, now, ARGV[i])
       call('HSET', letters_key, ARGV[i], ARGV[i + 2])

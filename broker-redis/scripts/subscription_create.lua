@@ -16,7 +16,7 @@ if is_there then return 'EXISTS' end
 if now > reserved + RESERVED_MS then return 'LATE' end
 if call('HEXISTS', subs_key, name) == 0 and call('HLEN', subs_key) >= CHANNEL_SUBSCRIPTIONS then return 'FULL' end
 if not (redis.acl_check_cmd('HSET', books_key, 'v', '') and redis.acl_check_cmd('UNLINK', out_key) and may_hold) then
-  return redis.error_reply('NOPERM this Redis user lacks HSET, HDEL, HVALS, PEXPIRE or UNLINK to create a subscription')
+  return redis.error_reply('NOPERM this Redis user lacks HSET, HDEL, HVALS, PTTL, PEXPIRE or UNLINK to create a subscription')
 end
 --@ start_of
 -- Whatever is left there of earlier books is not its own.

@@ -9,7 +9,7 @@ if is_there and ARGV[3] ~= '' and books[6] ~= ARGV[3] then return 'DIFFERS' end
 local is_listed = call('HEXISTS', subs_key, name) == 1
 if not (is_there or is_listed) then return 'MISSING' end
 if not (redis.acl_check_cmd('UNLINK', books_key) and may_hold) then
-  return redis.error_reply('NOPERM this Redis user lacks UNLINK, HSET, HDEL, HVALS or PEXPIRE to delete a subscription')
+  return redis.error_reply('NOPERM this Redis user lacks UNLINK, HSET, HDEL, HVALS, PTTL or PEXPIRE to delete a subscription')
 end
 call('UNLINK', books_key, out_key, wait_key, order_key, tries_key, kept_key, dead_key, letters_key,
   outbox_key, keys_key, parked_key)

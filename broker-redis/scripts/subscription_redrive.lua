@@ -10,9 +10,9 @@
 if not is_there then return 0 end
 local may = redis.acl_check_cmd
 if not (may('HSET', kept_key, 'n', '') and may('HDEL', letters_key, 'n') and may('ZADD', wait_key, '0', '')
-    and may('ZREM', dead_key, '')) then
+    and may('ZREM', dead_key, '') and may('ZSCORE', dead_key, '') and may('HEXISTS', keys_key, '')) then
   return redis.error_reply(
-    'NOPERM this Redis user lacks HSET, HDEL, ZADD or ZREM for subscriptions of this channel')
+    'NOPERM this Redis user lacks HSET, HDEL, HEXISTS, ZADD, ZREM or ZSCORE for subscriptions of this channel')
 end
 -- Keys of another type.
 call('ZCARD', wait_key)
@@ -29,6 +29,11 @@ for i = 4, #ARGV, 3 do
   low, high = math.min(low, sequence), math.max(high, sequence)
 end
 --@ out_between
+-- What is no letter is found before anything is written.
+for i = 4, #ARGV, 3 do
+  local record = call('HGET', letters_key, ARGV[i + 1] .. '.' .. ARGV[i + 2])
+  if record and not string.find(record, '^%d+,%-?%d+,%d+,?%x*;%d+;') then return damaged('subscription') end
+end
 local count, dead_bytes, due = 0, tonumber(books[11]), now + ARGV[2]
 for i = 4, #ARGV, 3 do
   local name = ARGV[i + 1] .. '.' .. ARGV[i + 2]
@@ -38,7 +43,6 @@ for i = 4, #ARGV, 3 do
   local is_taken = out[of_sequence] or call('ZSCORE', order_key, ARGV[i + 1])
   if record and not is_taken and call('ZSCORE', dead_key, name) == ARGV[i] then
     local first_time, redrives, key, reason, json = string.match(record, '^%d+,(-?%d+),(%d+),?(%x*);(%d+);()')
-    if not json then return damaged('subscription') end
     --@ is_present
     local is_ahead = is_present and of_sequence >= next and of_sequence <= last
     if not (is_ahead and first_kept and first_kept <= of_sequence) then

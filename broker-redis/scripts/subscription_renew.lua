@@ -1,5 +1,5 @@
 #!lua
--- Notes that a subscription is in use, and renews what it holds of the log.
+-- Notes that a subscription is in use, renews what it holds of the log, and removes dead letters that are too old.
 --
 -- ARGV, after those of `subscription.lua`: the name; 1 where it is in use; the age to which it holds the log (ms), ''
 -- to hold no more than before, and the bytes. Answers 1, or 0 where there are no books.
@@ -8,9 +8,10 @@
 
 if not is_there then return 0 end
 local name, is_used, hold_age, hold_bytes = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]
-if not (redis.acl_check_cmd('HSET', books_key, 'u', '') and may_hold) then
+if not (redis.acl_check_cmd('HSET', books_key, 'u', '') and may_hold and redis.acl_check_cmd('ZREM', dead_key, '')
+    and redis.acl_check_cmd('HSTRLEN', letters_key, '') and redis.acl_check_cmd('HINCRBY', books_key, 'x', '1')) then
   return redis.error_reply(
-    'NOPERM this Redis user lacks HSET, HDEL, HVALS or PEXPIRE for subscriptions of this channel')
+    'NOPERM this Redis user lacks HSET, HDEL, HVALS, HSTRLEN, HINCRBY, ZREM, PTTL or PEXPIRE for subscriptions of this channel')
 end
 if is_used then call('HSET', books_key, 'u', int(now)) end
 if hold_age ~= '' then
@@ -26,4 +27,7 @@ if hold_age ~= '' then
   call('HSET', subs_key, name, int(lowest) .. ',' .. hold_age .. ',' .. hold_bytes)
   --@ hold
 end
+local dead_bytes, letters_added = tonumber(books[11]), 0
+--@ remove_letters
+if dead_bytes ~= tonumber(books[11]) then call('HSET', books_key, 'db', int(dead_bytes)) end
 return 1

@@ -11,7 +11,7 @@ if not is_there then return 0 end
 local name, new_generation, start, start_epoch = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local hold_age, hold_bytes = ARGV[6], ARGV[7]
 if not (redis.acl_check_cmd('HSET', books_key, 'g', '') and redis.acl_check_cmd('UNLINK', out_key) and may_hold) then
-  return redis.error_reply('NOPERM this Redis user lacks HSET, HDEL, HVALS, PEXPIRE or UNLINK to seek a subscription')
+  return redis.error_reply('NOPERM this Redis user lacks HSET, HDEL, HVALS, PTTL, PEXPIRE or UNLINK to seek a subscription')
 end
 --@ start_of
 call('UNLINK', out_key, wait_key, order_key, tries_key, kept_key, keys_key, parked_key)

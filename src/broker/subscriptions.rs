@@ -370,7 +370,7 @@ pub enum Outcome {
     Done,
     /// Something is not as it must be; nothing was done.
     Differs,
-    /// More would be out than may be; nothing was done.
+    /// More would be out than may be, or the broker has no room for its dead letters; nothing was done.
     Full,
 }
 
@@ -423,15 +423,15 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// The id of the message as which it is published. It is the same each time, so that a repeat is known by it;
-    /// after the letter was put back and has died again it is another.
-    pub fn copy_id(&self, place: &Place) -> Uuid {
+    /// The id of the message as which it is published, where it died then. It is the same each time, so that a repeat is
+    /// known by it; one that has died again has another.
+    pub fn copy_id(&self, place: &Place, dead_ms: i64) -> Uuid {
         let mut hasher = blake3::Hasher::new_derive_key("tidings 2026-11 message_id of a dead letter");
         // Names have no control characters.
         hasher.update(place.name.as_str().as_bytes()).update(&[0]);
         hasher.update(place.channel.as_str().as_bytes()).update(&[0]);
         hasher.update(&self.epoch.as_u64().to_be_bytes()).update(&self.sequence.to_be_bytes());
-        hasher.update(&self.attempts.redrives.to_be_bytes());
+        hasher.update(&self.attempts.redrives.to_be_bytes()).update(&dead_ms.to_be_bytes());
         let mut bytes = [0; 16];
         hasher.finalize_xof().fill(&mut bytes);
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
@@ -459,15 +459,16 @@ mod tests {
             json: Bytes::new(),
         };
         let of = [
-            letter(1, 2, 3).copy_id(&place("a", "b")),
-            letter(2, 2, 3).copy_id(&place("a", "b")),
-            letter(1, 1, 3).copy_id(&place("a", "b")),
-            letter(1, 2, 4).copy_id(&place("a", "b")),
-            letter(1, 2, 3).copy_id(&place("b", "a")),
+            letter(1, 2, 3).copy_id(&place("a", "b"), 5),
+            letter(1, 2, 3).copy_id(&place("a", "b"), 6),
+            letter(2, 2, 3).copy_id(&place("a", "b"), 5),
+            letter(1, 1, 3).copy_id(&place("a", "b"), 5),
+            letter(1, 2, 4).copy_id(&place("a", "b"), 5),
+            letter(1, 2, 3).copy_id(&place("b", "a"), 5),
         ];
         let distinct: std::collections::HashSet<_> = of.iter().collect();
         assert_eq!(distinct.len(), of.len());
         let again = Letter { reason: "another".to_owned(), ..letter(1, 2, 3) };
-        assert_eq!((again.copy_id(&place("a", "b")), of[0].get_version_num()), (of[0], 8));
+        assert_eq!((again.copy_id(&place("a", "b"), 5), of[0].get_version_num()), (of[0], 8));
     }
 }

@@ -1,8 +1,9 @@
--- Where a subscription begins. The code before it has the locals of `channel_end.lua`, and `start`, 'end' or the
+-- Where a subscription begins: after what there is, where the position is beyond that, since Redis has lost it
+-- meanwhile. The code before it has the locals of `channel_end.lua`, and `start`, 'end' or the
 -- sequence after which it begins, with `start_epoch`. It leaves `next` (a number) and `start_epoch` as the books have
 -- it.
 local next
-if start == 'end' then
+if start == 'end' or tonumber(start) > last then
   next, start_epoch = last + 1, end_epoch
 else
   next = start + 1

@@ -332,7 +332,7 @@ async fn what_tidings_did_not_write_is_an_error() {
 
 #[tokio::test]
 async fn a_user_without_the_rights_is_told_which() {
-    for missing in ["hset", "hdel", "unlink", "zadd", "hvals", "hincrby"] {
+    for missing in ["hset", "hdel", "unlink", "zadd", "hvals", "hincrby", "hexists", "hstrlen", "zscore"] {
         let server = RedisServer::start();
         let used = Used::with(&server, 2).await;
         server.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all", &format!("-{missing}")]);
@@ -341,7 +341,7 @@ async fn a_user_without_the_rights_is_told_which() {
         let deleted = async |place: &Place| subscriptions.delete(place, None).await.map(|_| ());
         let mut refused = Vec::new();
         match missing {
-            "zadd" | "hincrby" => {
+            "zadd" | "hincrby" | "hexists" | "hstrlen" | "zscore" => {
                 let change = waiting(1, 5);
                 refused.push(subscriptions.apply(&used.place, used.generation, &[change]).await.map(|_| ()));
             }
@@ -407,5 +407,22 @@ async fn an_ended_epoch_is_of_the_present_history_up_to_its_end() {
     let fates = used.subscriptions.fates(&used.place, used.generation, &asked).await;
     assert_eq!(fates, Ok(vec![Fate::Settled, Fate::Open, Fate::Settled, Fate::Open]));
     other.close().await;
+    used.end().await;
+}
+
+#[tokio::test]
+async fn what_is_settled_is_taken_where_memory_is_used_up() {
+    let server = RedisServer::start();
+    let used = Used::with(&server, 3).await;
+    let mut out = used.claim(3, 1).await;
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = used.broker.publish(&used.place.channel, texts(1), 0).await;
+    assert!(refused.is_err(), "there is no memory left");
+    used.settle(1, &mut out, 1, Change::default()).await;
+    used.settle(1, &mut out, 2, Change { wait: vec![waiting(2, 5).wait[0]], ..Change::default() }).await;
+    let books = used.look(Look::default()).await;
+    assert_eq!((books.state.out, books.waiting), (1, 1));
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
     used.end().await;
 }

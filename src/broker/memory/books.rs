@@ -90,11 +90,6 @@ impl Books {
         BOOKS_COST + self.settings.len() + kept
     }
 
-    /// By how much changes may make dead letters grow: what has to fit, since all else is settled or is out anyway.
-    pub(super) fn growth(&self, changes: &[Change]) -> usize {
-        self.letters.growth(changes.iter().flat_map(|change| &change.dead))
-    }
-
     /// By how much other settings make them grow.
     pub(super) fn growth_of_settings(&self, settings: &Bytes) -> usize {
         settings.len().saturating_sub(self.settings.len())
@@ -175,11 +170,29 @@ impl Books {
         (self.leases, self.retries, self.keys) = (Leases::default(), Retries::default(), Keys::default());
     }
 
-    pub(super) fn apply(&mut self, generation: Generation, changes: &[Change], moment: &Moment) -> Applied {
+    /// See [`contract::Subscriptions::apply`]. Dead letters have to fit into `room`; all else is settled or is out
+    /// anyway.
+    pub(super) fn apply(
+        &mut self,
+        generation: Generation,
+        changes: &[Change],
+        moment: &Moment,
+        mut room: usize,
+    ) -> Applied {
         if !self.is_of(generation) {
             return Applied::Over(self.generation);
         }
-        let outcomes = changes.iter().map(|change| self.change(change, moment)).collect();
+        let mut outcomes = Vec::with_capacity(changes.len());
+        for change in changes {
+            let growth = self.letters.growth(change.dead.iter());
+            if growth > room {
+                outcomes.push(Outcome::Full);
+                continue;
+            }
+            let outcome = self.change(change, moment);
+            room -= if outcome == Outcome::Done { growth } else { 0 };
+            outcomes.push(outcome);
+        }
         Applied::Done(self.state(moment), outcomes)
     }
 
@@ -333,6 +346,8 @@ impl Books {
 fn begin(start: Start, moment: &Moment) -> Position {
     match start {
         Start::End => moment.end,
+        // What is beyond the end is not there.
+        Start::After(position) if position.sequence > moment.end.sequence => moment.end,
         Start::After(position) => position,
     }
 }

@@ -98,11 +98,8 @@ impl Subscriptions for Inner {
         let mut core = self.open()?;
         let core = &mut *core;
         let moment = self.moment(core, &place.channel);
-        match core.shelf.get(place) {
-            Some(books) if books.is_of(generation) => self.has_room(core, books.growth(changes))?,
-            _ => {}
-        }
-        let applied = core.change(place, |books| books.apply(generation, changes, &moment));
+        let room = self.bounds.bytes.saturating_sub(core.bytes);
+        let applied = core.change(place, |books| books.apply(generation, changes, &moment, room));
         Ok(applied.unwrap_or(Applied::Missing))
     }
 

@@ -87,7 +87,7 @@ impl Keys {
 /// What plans are made by.
 pub(super) struct Terms<'a> {
     pub(super) settings: &'a Settings,
-    /// The broker's clock.
+    /// What the broker's clock shows now, at most: a lease must not end there before it does here.
     pub(super) now_ms: i64,
     pub(super) ids: &'a mut BlockIds,
     pub(super) consumers: &'a mut Consumers,
@@ -239,7 +239,9 @@ impl Claims<'_> {
         let first = gap.first_missing.max(self.next);
         let is_trimmed = gap.reason != i32::from(pb::GapReason::EpochChanged);
         let known = gap.last_missing > 0;
-        if is_trimmed && known && gap.last_missing < self.next {
+        // Whoever handed out what comes after it has counted it.
+        let is_passed = resume.is_some_and(|resume| resume.sequence + 1 < self.next);
+        if is_trimmed && known && gap.last_missing < self.next || is_passed {
             return;
         }
         let first = if is_trimmed { first } else { gap.first_missing };

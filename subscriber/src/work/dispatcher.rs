@@ -91,6 +91,8 @@ pub(super) struct Dispatcher {
     settings: Settings,
     /// That of the settings.
     revision: u64,
+    /// When it was created: one that was created since is another.
+    create_ms: i64,
     subscription: pb::Subscription,
     ledger: Ledger,
     settler: Settler,
@@ -143,6 +145,7 @@ impl Dispatcher {
             subscription: settings.answer(books),
             settings,
             revision: books.state.revision,
+            create_ms: books.create_ms,
             settler: Settler::new(contents),
             ids: BlockIds::new(),
             ahead: Ahead::new(source.clone(), place.channel.clone(), server.clone()),
@@ -499,7 +502,7 @@ impl Dispatcher {
         let state = State { revision: self.revision, out, ..*state };
         self.ahead.skip_to(state.next);
         let keys = self.closed_keys().await?;
-        let now_ms = self.ledger.now_ms();
+        let now_ms = self.ledger.after(Duration::ZERO);
         let Self { ahead, settings, ids, consumers, .. } = self;
         Ok(claim::claims(ahead, &state, keys, claim::Terms { settings, now_ms, ids, consumers }))
     }
@@ -534,7 +537,7 @@ impl Dispatcher {
     }
 
     fn terms(&mut self) -> claim::Terms<'_> {
-        let now_ms = self.ledger.now_ms();
+        let now_ms = self.ledger.after(Duration::ZERO);
         let Self { settings, ids, consumers, .. } = self;
         claim::Terms { settings, now_ms, ids, consumers }
     }
@@ -733,6 +736,9 @@ impl Dispatcher {
         if is_renewed {
             self.renew_at = Instant::now() + RENEW_INTERVAL;
         }
+        if books.create_ms != self.create_ms {
+            return Err(Stop::Missing);
+        }
         let is_moved = books.state.generation != before.generation;
         if books.state.revision != self.revision || is_moved {
             let place = self.ledger.place();
@@ -748,6 +754,10 @@ impl Dispatcher {
             self.ahead.close();
         }
         self.settler.sweep(&books.overdue, &mut self.ledger, &self.settings).await?;
+        if books.overdue.len() == SWEPT_BLOCKS {
+            // There may be more.
+            self.look_at = Instant::now();
+        }
         if !self.consumers.is_empty() && !self.ahead.is_open() && !self.settings.is_paused() {
             let opened = self.ahead.open(books.position, self.settings.is_ordered()).await;
             opened.map_err(|status| Error::Unavailable(status.message().to_owned()))?;

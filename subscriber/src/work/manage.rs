@@ -3,26 +3,27 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream::FuturesOrdered};
+use prost::Message as _;
 use tidings::{
     access::{Allowed, Manage, Publish, Read},
     broker::{
-        From, Head, PageLimit,
+        Error, From, Head, PageLimit,
         subscriptions::{Books, Created, Look, New, Place, Set, Start},
     },
     channel::ChannelName,
     cursor,
-    limits::{CHANNEL_SUBSCRIPTIONS, EXPIRY_INTERVAL, LOOKS_AT_ONCE, PAGE_MESSAGES},
+    limits::{CHANNEL_SUBSCRIPTIONS, EXPIRY_INTERVAL, LOOKS_AT_ONCE, PAGE_BYTES, PAGE_MESSAGES},
     message::{Mark, Position},
     pb,
     status::{self, reason},
     subscription::{Generation, SubscriptionName},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::{
     desk::{Desk, failed},
-    settings::{Settings, set_fields},
+    settings::{self, Settings, set_fields},
 };
 use crate::stream::holds;
 
@@ -74,7 +75,18 @@ impl Desk {
             Created::Busy => return Err(status::name_busy(place.name.as_str())),
             Created::Full(most) => return Err(status::subscription_limit(most.max(CHANNEL_SUBSCRIPTIONS))),
         }
-        self.get(&place.name).await
+        self.changed(&place.name).await
+    }
+
+    /// A subscription that was created or changed. Where it can't be read, it was changed all the same.
+    async fn changed(&self, name: &SubscriptionName) -> Result<pb::Subscription, Status> {
+        self.get(name).await.map_err(|status| match status.code() {
+            Code::NotFound => status,
+            _ => failed(Error::OutcomeUnknown(format!(
+                "{name} was changed, and can't be read now: {}",
+                status.message()
+            ))),
+        })
     }
 
     /// Whether a subscription was created by this call before.
@@ -155,7 +167,7 @@ impl Desk {
             lost_count: count(books.lost + trimmed),
             oldest_unacknowledged_time: time_ms.map(pb::timestamp),
             oldest_unacknowledged_sequence: oldest.unwrap_or(0),
-            cursor: head.map(|head| before(&place.channel, &head, oldest)).unwrap_or_default(),
+            cursor: head.map(|head| before(&place.channel, &head, oldest, books.state.end)).unwrap_or_default(),
         })
     }
 
@@ -174,7 +186,7 @@ impl Desk {
             let merged = merged.created_by(settings.request_id());
             let set = self.store().set(&place, books.state.revision, &merged.to_bytes()).await.map_err(failed)?;
             match set {
-                Set::Done => return self.get(&name).await,
+                Set::Done => return self.changed(&name).await,
                 Set::Missing => return Err(status::not_found(name.as_str())),
                 Set::Differs => {}
             }
@@ -192,10 +204,14 @@ impl Desk {
         let missing = || if allow_missing { Ok(()) } else { Err(status::not_found(name.as_str())) };
         let Some(channel) = self.store().channel_of(&name).await.map_err(failed)? else { return missing() };
         let place = Place { channel, name: (*name).clone() };
-        let revision = match etag {
-            "" => None,
-            etag => Some(etag.parse().map_err(|_| status::differs(name.as_str()))?),
-        };
+        let mut revision = None;
+        if !etag.is_empty() {
+            let Some(books) = self.store().look(&place, Look::default()).await.map_err(failed)? else {
+                return missing();
+            };
+            check_etag(&name, etag, &books)?;
+            revision = Some(books.state.revision);
+        }
         match self.store().delete(&place, revision).await.map_err(failed)? {
             Set::Done => Ok(()),
             Set::Missing => missing(),
@@ -213,7 +229,7 @@ impl Desk {
         let start = self.resolve(&place.channel, to).await?;
         let hold = settings.hold(self.given().hold_bytes);
         let sought = self.store().seek(&place, start, Generation::random(), hold).await.map_err(failed)?;
-        if sought { self.get(&name).await } else { Err(status::not_found(name.as_str())) }
+        if sought { self.changed(&name).await } else { Err(status::not_found(name.as_str())) }
     }
 
     /// A page of subscriptions in name order, and the name after which the next one begins.
@@ -224,6 +240,7 @@ impl Desk {
         page_size: usize,
     ) -> Result<(Vec<pb::Subscription>, Option<String>), Status> {
         let mut listed: Vec<pb::Subscription> = Vec::new();
+        let mut bytes = 0;
         let mut after = after.to_owned();
         loop {
             let names = self.store().names(&after, PAGE_MESSAGES).await.map_err(failed)?;
@@ -240,10 +257,11 @@ impl Desk {
                 while let Some(found) = looks.next().await {
                     let subscription = match found {
                         // It was deleted meanwhile.
-                        Err(status) if status.code() == tonic::Code::NotFound => continue,
+                        Err(status) if status.code() == Code::NotFound => continue,
                         found => found?,
                     };
-                    if listed.len() == page_size {
+                    bytes += subscription.encoded_len() + 8;
+                    if listed.len() == page_size || bytes > PAGE_BYTES && !listed.is_empty() {
                         let next = listed.last().map(|last| last.name.clone());
                         return Ok((listed, next));
                     }
@@ -274,8 +292,8 @@ impl Desk {
                 let Some((last, _)) = names.last() else { break };
                 after = last.as_str().to_owned();
                 let is_last = names.len() < PAGE_MESSAGES;
-                for (name, _) in names {
-                    self.expire_one(&name).await;
+                for (name, channel) in names {
+                    self.expire_one(&Place { channel, name }).await;
                 }
                 if is_last {
                     break;
@@ -284,8 +302,20 @@ impl Desk {
         }
     }
 
-    async fn expire_one(&self, name: &SubscriptionName) {
-        let Ok((place, settings, books)) = self.find(name, Look::default()).await else { return };
+    async fn expire_one(&self, place: &Place) {
+        let name = &place.name;
+        let (place, settings, books) = match self.find(name, Look::default()).await {
+            Ok(found) => found,
+            Err(status) if status.code() == Code::NotFound => {
+                // A name whose books were never made, or went with a call that ended in the middle. While it may still
+                // be made, its reservation stays.
+                if let Err(error) = self.store().delete(place, None).await {
+                    tracing::debug!(subscription = name.as_str(), %error, "a name without a subscription was not released");
+                }
+                return;
+            }
+            Err(_) => return,
+        };
         let unused = Duration::from_millis(u64::try_from(books.state.now_ms - books.used_ms).unwrap_or(0));
         if settings.expire_after.is_zero() || unused < settings.expire_after {
             if books.unsent > 0 {
@@ -307,9 +337,9 @@ impl Desk {
     }
 }
 
-/// The cursor before the oldest message of a backlog; where there is none, after the last of the channel.
-fn before(channel: &ChannelName, head: &Head, oldest: Option<i64>) -> String {
-    let sequence = oldest.map_or(head.last, |oldest| oldest - 1);
+/// The cursor before the oldest message of a backlog; where there is none, after the last one that the channel had then.
+fn before(channel: &ChannelName, head: &Head, oldest: Option<i64>, end: Position) -> String {
+    let sequence = oldest.map_or(end.sequence, |oldest| oldest - 1);
     match position(head, sequence) {
         // Of which epoch it is is not known any more.
         Position { epoch: None, sequence: 1.. } => String::new(),
@@ -318,7 +348,7 @@ fn before(channel: &ChannelName, head: &Head, oldest: Option<i64>) -> String {
 }
 
 fn check_etag(name: &SubscriptionName, etag: &str, books: &Books) -> Result<(), Status> {
-    let is_present = etag.is_empty() || etag == books.state.revision.to_string();
+    let is_present = etag.is_empty() || etag == settings::etag(books);
     if is_present { Ok(()) } else { Err(status::differs(name.as_str())) }
 }
 

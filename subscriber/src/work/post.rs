@@ -76,7 +76,7 @@ impl Post {
     async fn find_old(&self, letters: &[(LetterId, Letter)], now_ms: i64) -> Result<HashSet<Uuid>, Error> {
         let fresh_ms = i64::try_from(OUTBOX_FRESH.as_millis()).unwrap_or(i64::MAX);
         let old = letters.iter().filter(|(id, _)| now_ms.saturating_sub(id.dead_ms) >= fresh_ms);
-        let sought: HashSet<Uuid> = old.map(|(_, letter)| letter.copy_id(&self.place)).collect();
+        let sought: HashSet<Uuid> = old.map(|(id, letter)| letter.copy_id(&self.place, id.dead_ms)).collect();
         let mut found = HashSet::new();
         let Some((oldest, _)) = letters.first().filter(|_| !sought.is_empty()) else { return Ok(found) };
         // The clocks of two servers may differ.

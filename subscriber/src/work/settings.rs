@@ -199,12 +199,13 @@ impl Settings {
 
     /// As it is answered, without its state.
     pub(crate) fn answer(&self, books: &Books) -> pb::Subscription {
-        pb::Subscription {
-            etag: books.state.revision.to_string(),
-            create_time: Some(pb::timestamp(books.create_ms)),
-            ..self.kept.clone()
-        }
+        pb::Subscription { etag: etag(books), create_time: Some(pb::timestamp(books.create_ms)), ..self.kept.clone() }
     }
+}
+
+/// What changes with the settings, and is another in each life of a name.
+pub(super) fn etag(books: &Books) -> String {
+    format!("{:x}-{}", books.create_ms, books.state.revision)
 }
 
 /// The channel on which a subscription's dead letters are published: the one that is given, or its own.

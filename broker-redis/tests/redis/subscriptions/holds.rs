@@ -74,7 +74,8 @@ async fn a_head_that_is_new_learns_what_is_held() {
     assert_eq!((head(&server, "v"), head(&server, "hd")), ("2".to_owned(), format!("1,{HELD}")));
     // All is lost but the subscription, which is ahead of what comes now.
     used.claim(1, 1).await;
-    let other = new(Start::After(Position { sequence: 900, ..used.broker_end().await }));
+    publish(&used.broker, &used.place.channel, texts(899)).await;
+    let other = new(Start::End);
     assert_eq!(used.subscriptions.create(&place("orders", "other"), &other).await, Ok(Created::Done));
     assert_eq!(used.subscriptions.delete(&used.place, None).await, Ok(Set::Done));
     assert_eq!(head(&server, "hd"), format!("901,{HELD}"));

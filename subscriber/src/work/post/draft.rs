@@ -55,7 +55,7 @@ pub(super) fn make(place: &Place, id: &LetterId, letter: &Letter) -> Result<Draf
         ("hops", (hops + 1).to_string()),
     ];
     attributes.extend(added.map(|(what, value)| (key(what), value)));
-    let (id, ordering_key) = (letter.copy_id(place), original.ordering_key);
+    let (id, ordering_key) = (letter.copy_id(place, id.dead_ms), original.ordering_key);
     // Where callers sign in, no caller's ids are compared as they are.
     let dedup = Some(DedupKey::new(Sender::Unasked, id));
     let attributes = attributes.into_iter().collect();
@@ -159,7 +159,10 @@ mod tests {
         assert_eq!(draft.attributes.len(), 12);
         assert!(draft.attributes.is_sorted());
         let (_, letter) = letter(&original, "broken");
-        assert_eq!((draft.id, draft.dedup.is_some()), (letter.copy_id(&place("orders", "mail")), true));
+        assert_eq!(
+            (draft.id, draft.dedup.is_some()),
+            (letter.copy_id(&place("orders", "mail"), 1_700_000_002_000), true)
+        );
         // As it is read again.
         let read = envelope::decode(envelope::encode(&draft).stamp(1, 2, epoch()).as_bytes(), 0);
         assert_eq!(read.attributes, draft.attributes);
