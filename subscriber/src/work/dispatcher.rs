@@ -16,16 +16,12 @@ use std::{
 };
 
 use tidings::{
-    backoff::Backoff,
     broker::{
         Error, Head,
         subscriptions::{BlockChange, Books, Closed, Look, Outcome as Carried, Place, State, Subscriptions},
     },
     channel::Names,
-    limits::{
-        CLAIM_MESSAGES, CLAIMS_REFUSED, DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE,
-        RENEW_INTERVAL, SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
-    },
+    limits::{CLAIM_MESSAGES, DISPATCH_ROUND, DUE_MESSAGES, LEASE_GRACE, RENEW_INTERVAL, SWEPT_BLOCKS, UNSENT},
     metrics, pb,
     status::{self, Call},
     subscription::{AckId, OrderKey},
@@ -38,6 +34,7 @@ use self::{
     company::Company,
     joint::Joint,
     ledger::{Ledger, Stop},
+    pace::Pace,
     pulls::Pulls,
     sending::Sending,
     settler::{Round, Settler},
@@ -64,6 +61,7 @@ mod batches;
 mod company;
 mod joint;
 mod ledger;
+mod pace;
 mod pulls;
 mod sending;
 mod settler;
@@ -99,30 +97,14 @@ pub(super) struct Dispatcher {
     consumers: Consumers,
     pulls: Pulls,
     company: Company,
-    /// There is more to be handed out at once.
-    goes_on: bool,
+    pace: Pace,
     /// A change that settled and claimed was not carried out: the next round does each by itself.
     is_spoilt: bool,
     /// Losses that no consumer was there to be told.
     unreported: Losses,
     sending: Sending,
-    /// When the books are looked into again.
-    look_at: Instant,
     /// When it is noted again that the subscription is used, and what it holds of the log.
     renew_at: Instant,
-    /// As many are out as may be: until then nothing is claimed.
-    full_until: Option<Instant>,
-    /// Nothing that is due could be handed out: until then that is not tried again.
-    retries_at: Option<Instant>,
-    /// Since when claims are refused, though nothing has changed that would say why.
-    refused_since: Option<Instant>,
-    /// Since when nobody needs it.
-    idle_since: Instant,
-    /// The server stops: until then streams may still settle, and what they have is given back.
-    draining: Option<Instant>,
-    /// The broker is away: until then nothing is asked of it.
-    away_until: Option<Instant>,
-    backoff: Backoff,
 }
 
 impl Dispatcher {
@@ -138,7 +120,6 @@ impl Dispatcher {
         let contents = Contents::new(Arc::clone(&source.broker), place.channel.clone());
         let (broker, dead_letters) = (Arc::clone(&source.broker), settings.dead_letter_channel.clone());
         let post = Post::new(broker, Arc::clone(store), place.clone(), dead_letters);
-        let now = Instant::now();
         let mut dispatcher = Self {
             subscription: settings.answer(books),
             settings,
@@ -150,19 +131,11 @@ impl Dispatcher {
             consumers: Consumers::default(),
             pulls: Pulls::default(),
             company: Company::default(),
-            goes_on: false,
+            pace: Pace::new(ground.looks),
             is_spoilt: false,
             unreported: Losses::default(),
             sending: Sending::new(post),
-            look_at: now,
-            renew_at: now,
-            full_until: None,
-            retries_at: None,
-            refused_since: None,
-            idle_since: now,
-            draining: None,
-            away_until: None,
-            backoff: Backoff::default(),
+            renew_at: Instant::now(),
             ground,
             inbox,
         };
@@ -181,7 +154,7 @@ impl Dispatcher {
                 continue;
             }
             match self.cycle().await {
-                Ok(()) => self.backoff.reset(),
+                Ok(()) => self.pace.answered(),
                 Err(Stop::Missing) => {
                     let missing = status::not_found(self.name());
                     return self.end(&missing);
@@ -196,21 +169,21 @@ impl Dispatcher {
 
     /// The server has ended. Nothing more is handed out; what its streams had is given back.
     fn drain(&mut self) {
-        self.draining = Some(Instant::now() + DISPATCH_FINISH);
+        self.pace.drain();
         self.pulls.fail(&mut self.consumers, self.settler.leases(), &status::draining(Call::Consume));
     }
 
     fn is_over(&self) -> bool {
-        match self.draining {
-            None => self.is_idle(),
-            Some(end) => end <= Instant::now() || self.consumers.is_empty() && self.settler.is_done(),
+        if self.pace.is_draining() {
+            return self.pace.is_drained() || self.consumers.is_empty() && self.settler.is_done();
         }
+        !self.is_needed() && !self.sending.is_busy() && self.pace.is_idle()
     }
 
     /// Waits until there is something to do, and takes in what was asked. False where it is too early for it.
     async fn wait(&mut self, server: &CancellationToken) -> bool {
         let (next, wants) = (self.next_time(), self.wants());
-        let goes_on = self.goes_on;
+        let goes_on = self.pace.goes_on();
         let Self { inbox, ahead, sending, .. } = self;
         // Whether there is more to do than to settle.
         let mut is_more = true;
@@ -218,7 +191,7 @@ impl Dispatcher {
         let mut filled = Poll::Pending;
         tokio::select! {
             biased;
-            () = server.cancelled(), if self.draining.is_none() => {
+            () = server.cancelled(), if !self.pace.is_draining() => {
                 self.drain();
                 return false;
             }
@@ -239,7 +212,7 @@ impl Dispatcher {
         }
         if let Poll::Ready(Err(status)) = filled {
             tracing::debug!(subscription = self.name(), %status, "the stream of a subscription ended; it is opened again");
-            self.look_at = Instant::now();
+            self.pace.look_now();
         }
         while let Some(key) = closed {
             self.close(key);
@@ -256,7 +229,7 @@ impl Dispatcher {
             }
         }
         let now = Instant::now();
-        self.away_until.is_none_or(|until| until <= now) && (is_more || self.settle_at().is_none_or(|at| at <= now))
+        !self.pace.is_away() && (is_more || self.settle_at().is_none_or(|at| at <= now))
     }
 
     /// Until when settlements wait for a claim to go with; `None` where they go at once, since somebody may wait for
@@ -269,30 +242,24 @@ impl Dispatcher {
 
     /// When something is to be done, if nothing comes before.
     fn next_time(&mut self) -> Instant {
-        let idle = self.idle_since + SUBSCRIPTION_IDLE;
         let times = [
-            self.draining,
-            self.is_needed().then_some(self.look_at),
             self.settler.next_over(),
             self.settle_at(),
             self.pulls.next_end(),
-            self.full_until,
             self.sending.next_time(),
             if self.retry_room() > 0 { self.next_retry() } else { None },
-            (!self.is_needed()).then_some(idle),
         ];
-        let next = times.into_iter().flatten().min().unwrap_or(idle);
-        self.away_until.map_or(next, |until| next.max(until))
+        self.pace.next_time(self.is_needed(), times.into_iter().flatten())
     }
 
     /// When a message that waits is to be handed out.
     fn next_retry(&self) -> Option<Instant> {
-        self.ledger.next_due().map(|due| self.retries_at.map_or(due, |at| due.max(at)))
+        self.ledger.next_due().map(|due| self.pace.retry_at(due))
     }
 
     /// Whether messages are wanted.
     fn wants(&self) -> bool {
-        self.draining.is_none() && !self.settings.is_paused() && self.full_until.is_none() && self.consumers.room() > 0
+        self.pace.may_claim() && !self.settings.is_paused() && self.consumers.room() > 0
     }
 
     /// How many messages may be delivered again now.
@@ -307,29 +274,22 @@ impl Dispatcher {
         !self.consumers.is_empty() || !self.settler.is_idle()
     }
 
-    fn is_idle(&self) -> bool {
-        !self.is_needed() && !self.sending.is_busy() && self.idle_since.elapsed() >= SUBSCRIPTION_IDLE
-    }
-
     fn name(&self) -> &str {
         self.ledger.place().name.as_str()
     }
 
     fn take(&mut self, request: Request) {
-        let now = Instant::now();
-        self.idle_since = now;
-        // There may be more credit.
-        self.retries_at = None;
+        self.pace.asked();
         match request {
             // Whoever asked asks again, and hears that the server stops.
-            Request::Open(_, _, reply) if self.draining.is_some() => drop(reply),
+            Request::Open(_, _, reply) if self.pace.is_draining() => drop(reply),
             Request::Open(Consumer { outbox, limit, ack_deadline }, handle, reply) => {
                 let key = self.consumers.add(outbox, limit, ack_deadline);
-                self.look_at = now;
+                self.pace.look_now();
                 let _gone =
                     reply.send(Opened { seat: Seat::new(key, handle), subscription: self.subscription.clone() });
             }
-            Request::Pull(_, reply) if self.draining.is_some() => {
+            Request::Pull(_, reply) if self.pace.is_draining() => {
                 let _gone = reply.send(Err(status::draining(Call::Consume)));
             }
             Request::Credit(key, limit) => self.consumers.set_limit(key, limit),
@@ -337,7 +297,7 @@ impl Dispatcher {
                 let outbox = Arc::<Outbox>::default();
                 let key = self.consumers.add(Arc::clone(&outbox), limit, ack_deadline);
                 self.pulls.add(key, outbox, wait, reply);
-                self.look_at = now;
+                self.pace.look_now();
             }
             Request::Settle(settles, asker, reply) => self.settler.batches().add(settles, asker, reply),
         }
@@ -345,7 +305,7 @@ impl Dispatcher {
 
     /// A stream has ended: what it had goes to others at once. What was sent to it counts as an attempt.
     fn close(&mut self, key: u64) {
-        self.idle_since = Instant::now();
+        self.pace.used();
         if let Some(entry) = self.consumers.remove(key) {
             self.note_sent(&entry.outbox);
             let untold = entry.outbox.take_losses();
@@ -367,20 +327,18 @@ impl Dispatcher {
 
     /// One round: looks into the books where that is due, settles, and hands out.
     async fn cycle(&mut self) -> Result<(), Stop> {
-        let now = Instant::now();
-        self.goes_on = false;
-        self.full_until = self.full_until.filter(|until| *until > now);
+        self.pace.begin();
         for key in self.pulls.abandoned() {
             self.close(key);
         }
         if self.ledger.take_went_back() {
             // What is ahead is read again from there.
             self.ahead.close();
-            self.look_at = now;
+            self.pace.look_now();
         }
         // Another generation than is known here may be the present one.
         let generation = self.ledger.state().generation;
-        if self.is_needed() && (self.look_at <= now || self.settler.batches().have_other(generation)) {
+        if self.is_needed() && (self.pace.is_look_due() || self.settler.batches().have_other(generation)) {
             self.look().await?;
         }
         if self.consumers.is_empty() && self.ahead.is_open() {
@@ -422,8 +380,9 @@ impl Dispatcher {
         // What was claimed has left room for more, or what was settled has made some. What was asked meanwhile goes
         // with it.
         let is_more = has_claims || self.consumers.room() > room;
-        self.goes_on = is_more && self.ahead.first().is_some();
-        if !self.goes_on {
+        if is_more && self.ahead.first().is_some() {
+            self.pace.go_on();
+        } else {
             let is_due = self.ledger.next_due().is_some_and(|due| due <= Instant::now());
             let nothing = self.settings.is_paused() || self.ledger.state().ahead() == 0 && !is_due;
             self.pulls.end(&mut self.consumers, self.settler.leases(), nothing);
@@ -477,7 +436,7 @@ impl Dispatcher {
         let plans = claim::retries(found, &mut self.terms());
         if plans.is_empty() {
             // No consumer has room for as many bytes, or another replica was faster.
-            self.retries_at = Some(Instant::now() + FULL_PAUSE);
+            self.pace.retries_failed();
         }
         Ok(plans)
     }
@@ -571,7 +530,7 @@ impl Dispatcher {
         }
         if !retried.is_empty() && !retried.contains(&Carried::Done) {
             // Another replica was faster.
-            self.retries_at = Some(Instant::now() + FULL_PAUSE);
+            self.pace.retries_failed();
         }
         for (plan, carried) in retries.into_iter().zip(retried) {
             self.planned(plan, *carried, until);
@@ -584,12 +543,12 @@ impl Dispatcher {
             self.planned(plan, *carried, until);
         }
         if claimed.contains(&Carried::Done) {
-            self.refused_since = None;
+            self.pace.claimed();
         }
         let is_full = claimed.contains(&Carried::Full);
         let is_done = claimed.iter().all(|carried| *carried == Carried::Done);
         if is_full {
-            self.full_until = Some(Instant::now() + FULL_PAUSE);
+            self.pace.full();
         }
         if self.is_spoilt {
             // Another replica has claimed, or one of the settlements comes too late: each for itself.
@@ -604,7 +563,7 @@ impl Dispatcher {
         let finished = self.settler.finish(round, &settled, &mut self.ledger, &self.settings).await;
         for (consumer, freed) in self.settler.take_freed() {
             self.consumers.give_back(consumer, freed);
-            (self.full_until, self.retries_at) = (None, None);
+            self.pace.freed();
         }
         let lost = self.settler.take_lost();
         self.report(lost);
@@ -631,9 +590,9 @@ impl Dispatcher {
         if !is_cut {
             if !follows {
                 self.ahead.close();
-                self.look_at = Instant::now() + FULL_PAUSE;
+                self.pace.look_soon();
             }
-            self.full_until = Some(Instant::now() + FULL_PAUSE);
+            self.pace.full();
             self.refused();
         }
         Ok(())
@@ -641,11 +600,9 @@ impl Dispatcher {
 
     /// A claim was refused, and nothing shows why. That may be once; where it stays so, nothing is delivered.
     fn refused(&mut self) {
-        let now = Instant::now();
-        if *self.refused_since.get_or_insert(now) + CLAIMS_REFUSED > now {
+        if !self.pace.refused() {
             return;
         }
-        self.refused_since = Some(now);
         let next = self.ledger.state().next;
         tracing::warn!(
             subscription = self.name(),
@@ -653,7 +610,7 @@ impl Dispatcher {
             "the claims of a subscription are refused; its channel is read again"
         );
         self.ahead.close();
-        self.look_at = now + FULL_PAUSE;
+        self.pace.look_soon();
     }
 
     /// What was planned is out, or not.
@@ -714,7 +671,7 @@ impl Dispatcher {
     /// Looks into the books: at the settings, at what is due, and at leases of others that are over. Opens the stream
     /// of what is ahead where there is none.
     async fn look(&mut self) -> Result<(), Stop> {
-        self.look_at = self.ground.looks.next(Instant::now());
+        self.pace.looked();
         let before = *self.ledger.state();
         let is_renewed = self.renew_at <= Instant::now();
         let books = self.ledger.look(Look {
@@ -760,15 +717,13 @@ impl Dispatcher {
         self.settler.forget_all();
         self.consumers.reset();
         self.ahead.close();
-        self.look_at = Instant::now();
+        self.pace.look_now();
     }
 
     /// The broker does not answer, or refuses. Streams wait for it; calls are told.
     fn away(&mut self, error: &Error) {
-        let pause = self.backoff.jittered();
+        let pause = self.pace.away();
         tracing::debug!(subscription = self.name(), %error, ?pause, "the books of a subscription can't be reached");
-        let now = Instant::now();
-        (self.away_until, self.look_at) = (Some(now + pause), now);
         let status = status::from_broker(error.clone(), Call::Consume);
         self.pulls.fail(&mut self.consumers, self.settler.leases(), &status);
         self.settler.batches().unavailable(error);
