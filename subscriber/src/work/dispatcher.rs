@@ -7,10 +7,7 @@
 use std::{
     collections::BTreeSet,
     future::{poll_fn, ready},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicI64},
     task::Poll,
     time::Duration,
 };
@@ -18,10 +15,10 @@ use std::{
 use tidings::{
     broker::{
         Error, Head,
-        subscriptions::{BlockChange, Books, Closed, Look, Outcome as Carried, Place, State, Subscriptions},
+        subscriptions::{BlockChange, Books, Closed, Outcome as Carried, Place, State, Subscriptions},
     },
     channel::Names,
-    limits::{CLAIM_MESSAGES, DISPATCH_ROUND, DUE_MESSAGES, LEASE_GRACE, RENEW_INTERVAL, SWEPT_BLOCKS, UNSENT},
+    limits::{CLAIM_MESSAGES, DISPATCH_ROUND, DUE_MESSAGES, UNSENT},
     metrics, pb,
     status::{self, Call},
     subscription::{AckId, OrderKey},
@@ -86,10 +83,6 @@ pub(super) struct Ground {
 pub(super) struct Dispatcher {
     ground: Ground,
     inbox: Inbox,
-    settings: Settings,
-    /// That of the settings.
-    revision: u64,
-    subscription: pb::Subscription,
     ledger: Ledger,
     settler: Settler,
     ids: BlockIds,
@@ -103,8 +96,6 @@ pub(super) struct Dispatcher {
     /// Losses that no consumer was there to be told.
     unreported: Losses,
     sending: Sending,
-    /// When it is noted again that the subscription is used, and what it holds of the log.
-    renew_at: Instant,
 }
 
 impl Dispatcher {
@@ -121,13 +112,10 @@ impl Dispatcher {
         let (broker, dead_letters) = (Arc::clone(&source.broker), settings.dead_letter_channel.clone());
         let post = Post::new(broker, Arc::clone(store), place.clone(), dead_letters);
         let mut dispatcher = Self {
-            subscription: settings.answer(books),
-            settings,
-            revision: books.state.revision,
             settler: Settler::new(contents),
             ids: BlockIds::new(),
             ahead: Ahead::new(source.clone(), place.channel.clone(), server.clone()),
-            ledger: Ledger::new(place, Arc::clone(store), books, asked),
+            ledger: Ledger::new(place, &ground, settings, (books, asked)),
             consumers: Consumers::default(),
             pulls: Pulls::default(),
             company: Company::default(),
@@ -135,11 +123,9 @@ impl Dispatcher {
             is_spoilt: false,
             unreported: Losses::default(),
             sending: Sending::new(post),
-            renew_at: Instant::now(),
             ground,
             inbox,
         };
-        dispatcher.note_backlog(books.waiting + books.parked);
         dispatcher.note_unsent();
         dispatcher
     }
@@ -259,12 +245,12 @@ impl Dispatcher {
 
     /// Whether messages are wanted.
     fn wants(&self) -> bool {
-        self.pace.may_claim() && !self.settings.is_paused() && self.consumers.room() > 0
+        self.pace.may_claim() && !self.ledger.settings().is_paused() && self.consumers.room() > 0
     }
 
     /// How many messages may be delivered again now.
     fn retry_room(&self) -> usize {
-        let most = self.settings.max_outstanding.saturating_sub(self.ledger.state().out);
+        let most = self.ledger.settings().max_outstanding.saturating_sub(self.ledger.state().out);
         let room = usize::try_from(most).unwrap_or(usize::MAX);
         if self.wants() { self.consumers.room().min(room) } else { 0 }
     }
@@ -286,8 +272,8 @@ impl Dispatcher {
             Request::Open(Consumer { outbox, limit, ack_deadline }, handle, reply) => {
                 let key = self.consumers.add(outbox, limit, ack_deadline);
                 self.pace.look_now();
-                let _gone =
-                    reply.send(Opened { seat: Seat::new(key, handle), subscription: self.subscription.clone() });
+                let _gone = reply
+                    .send(Opened { seat: Seat::new(key, handle), subscription: self.ledger.subscription().clone() });
             }
             Request::Pull(_, reply) if self.pace.is_draining() => {
                 let _gone = reply.send(Err(status::draining(Call::Consume)));
@@ -346,7 +332,7 @@ impl Dispatcher {
         }
         self.give_back_over();
         let retries = self.plan_retries().await?;
-        let begun = self.settler.begin(&self.ledger, &self.settings).await;
+        let begun = self.settler.begin(&self.ledger).await;
         let round = match begun {
             Ok(round) => round,
             Err(stop) => {
@@ -384,7 +370,7 @@ impl Dispatcher {
             self.pace.go_on();
         } else {
             let is_due = self.ledger.next_due().is_some_and(|due| due <= Instant::now());
-            let nothing = self.settings.is_paused() || self.ledger.state().ahead() == 0 && !is_due;
+            let nothing = self.ledger.settings().is_paused() || self.ledger.state().ahead() == 0 && !is_due;
             self.pulls.end(&mut self.consumers, self.settler.leases(), nothing);
         }
         self.note_unsent();
@@ -449,18 +435,19 @@ impl Dispatcher {
         let settled: usize = lent.iter().map(|(_, credit)| credit.messages).sum();
         let state = self.ledger.state();
         let out = state.out.saturating_sub(settled as u64);
-        let state = State { revision: self.revision, out, ..*state };
+        let state = State { revision: self.ledger.revision(), out, ..*state };
         self.ahead.skip_to(state.next);
         let keys = self.closed_keys().await?;
         let now_ms = self.ledger.now_ms();
-        let Self { ahead, settings, ids, consumers, .. } = self;
-        Ok(claim::claims(ahead, &state, keys, claim::Terms { settings, now_ms, ids, consumers }))
+        let Self { ledger, ahead, ids, consumers, .. } = self;
+        let terms = claim::Terms { settings: ledger.settings(), now_ms, ids, consumers };
+        Ok(claim::claims(ahead, &state, keys, terms))
     }
 
     /// Which of the ordering keys of what is ahead are closed.
     async fn closed_keys(&mut self) -> Result<claim::Keys, Stop> {
         // Of a few more messages than can be handed out: some will wait for their keys.
-        let items = if self.settings.is_ordered() {
+        let items = if self.ledger.settings().is_ordered() {
             (4 * self.consumers.room()).clamp(32, CLAIM_MESSAGES)
         } else {
             CLAIM_MESSAGES
@@ -488,8 +475,8 @@ impl Dispatcher {
 
     fn terms(&mut self) -> claim::Terms<'_> {
         let now_ms = self.ledger.now_ms();
-        let Self { settings, ids, consumers, .. } = self;
-        claim::Terms { settings, now_ms, ids, consumers }
+        let Self { ledger, ids, consumers, .. } = self;
+        claim::Terms { settings: ledger.settings(), now_ms, ids, consumers }
     }
 
     /// Settles what is decided and hands out what is planned, in one call of the broker, and in more where others have
@@ -560,7 +547,7 @@ impl Dispatcher {
                 }
             };
         }
-        let finished = self.settler.finish(round, &settled, &mut self.ledger, &self.settings).await;
+        let finished = self.settler.finish(round, &settled, &mut self.ledger).await;
         for (consumer, freed) in self.settler.take_freed() {
             self.consumers.give_back(consumer, freed);
             self.pace.freed();
@@ -574,11 +561,11 @@ impl Dispatcher {
 
     /// Somebody else has claimed, or the settings or the history are others.
     async fn differs(&mut self) -> Result<(), Stop> {
-        let (next, revision) = (self.ledger.state().next, self.revision);
+        let (next, revision) = (self.ledger.state().next, self.ledger.revision());
         self.ahead.skip_to(next);
         let follows = matches!(self.ahead.first(), Some(Item::Message(message)) if message.sequence == next);
         self.look().await?;
-        if self.revision != revision || self.ledger.state().next != next {
+        if self.ledger.revision() != revision || self.ledger.state().next != next {
             return Ok(());
         }
         // What was read before, or came as a push, may be lost since. The stream reports that when it goes on.
@@ -631,7 +618,7 @@ impl Dispatcher {
         for Planned { consumer, message, attempts, json } in out {
             let (sequence, bytes) = (message.sequence, message.message.len());
             let Some(entry) = self.consumers.get(consumer) else { continue };
-            let ack_deadline = entry.ack_deadline.unwrap_or(self.settings.ack_deadline);
+            let ack_deadline = entry.ack_deadline.unwrap_or(self.ledger.settings().ack_deadline);
             let ack_id = AckId { generation, epoch: message.epoch, sequence, block: id };
             let delivery = Delivery { ack_id, attempt: attempts.count.saturating_add(1), message: message.message };
             let key = LeaseKey { block: id, sequence };
@@ -672,44 +659,16 @@ impl Dispatcher {
     /// of what is ahead where there is none.
     async fn look(&mut self) -> Result<(), Stop> {
         self.pace.looked();
-        let before = *self.ledger.state();
-        let is_renewed = self.renew_at <= Instant::now();
-        let books = self.ledger.look(Look {
-            oldest: false,
-            overdue: Some((SWEPT_BLOCKS, LEASE_GRACE)),
-            used: is_renewed,
-            hold: is_renewed.then(|| self.settings.hold(self.ground.hold_bytes)),
-        });
-        let books = books.await?;
-        if is_renewed {
-            self.renew_at = Instant::now() + RENEW_INTERVAL;
-        }
-        let is_moved = books.state.generation != before.generation;
-        if books.state.revision != self.revision || is_moved {
-            let place = self.ledger.place();
-            let settings = Settings::read(&books.settings, place, &self.ground.names);
-            self.settings = settings.ok_or_else(|| Error::Internal("its settings are not understood".to_owned()))?;
-            (self.subscription, self.revision) = (self.settings.answer(&books), books.state.revision);
-        }
-        self.note_backlog(books.waiting + books.parked);
-        if is_moved {
-            return Err(Stop::Moved);
-        }
+        let books = self.ledger.look().await?;
         if self.ledger.take_went_back() {
             self.ahead.close();
         }
-        self.settler.sweep(&books.overdue, &mut self.ledger, &self.settings).await?;
-        if !self.consumers.is_empty() && !self.ahead.is_open() && !self.settings.is_paused() {
-            let opened = self.ahead.open(books.position, self.settings.is_ordered()).await;
+        self.settler.sweep(&books.overdue, &mut self.ledger).await?;
+        if !self.consumers.is_empty() && !self.ahead.is_open() && !self.ledger.settings().is_paused() {
+            let opened = self.ahead.open(books.position, self.ledger.settings().is_ordered()).await;
             opened.map_err(|status| Error::Unavailable(status.message().to_owned()))?;
         }
         Ok(())
-    }
-
-    fn note_backlog(&self, waiting: u64) {
-        let State { out, .. } = *self.ledger.state();
-        let backlog = self.ledger.state().ahead().saturating_add(out).saturating_add(waiting);
-        self.ground.backlog.store(i64::try_from(backlog).unwrap_or(i64::MAX), Relaxed);
     }
 
     /// All leases are over: the subscription was moved.

@@ -28,7 +28,6 @@ use super::{
         outbox::LeaseKey,
         outcome::{Decision, Outcome},
         retry::{Failure, Next},
-        settings::Settings,
         settle::{Deed, Group, Located, group, lost_one},
     },
     batches::Batches,
@@ -137,7 +136,7 @@ impl Settler {
     }
 
     /// What is to be settled now, on what is remembered of the blocks.
-    pub(super) async fn begin(&mut self, ledger: &Ledger, settings: &Settings) -> Result<Round, Stop> {
+    pub(super) async fn begin(&mut self, ledger: &Ledger) -> Result<Round, Stop> {
         let mut wants = self.batches.take(ledger.state().generation);
         let own = std::mem::take(&mut self.given_back);
         let given = if own.is_empty() { &[][..] } else { &wants };
@@ -163,7 +162,7 @@ impl Settler {
                 None => {}
             }
         }
-        let round = self.round(out, rest, ledger, settings).await;
+        let round = self.round(out, rest, ledger).await;
         if round.is_err() {
             self.given_back.extend(own);
         }
@@ -180,20 +179,14 @@ impl Settler {
     }
 
     /// Finishes a round: the rest, and what was not carried out, is looked up and tried again.
-    pub(super) async fn finish(
-        &mut self,
-        round: Round,
-        carried: &[Carried],
-        ledger: &mut Ledger,
-        settings: &Settings,
-    ) -> Result<(), Stop> {
+    pub(super) async fn finish(&mut self, round: Round, carried: &[Carried], ledger: &mut Ledger) -> Result<(), Stop> {
         let mut rest = round.rest;
         rest.extend(self.conclude(round.groups, carried, ledger));
         for _ in 0..SETTLE_ROUNDS {
             if rest.is_empty() {
                 break;
             }
-            let tried = self.try_again(&rest, ledger, settings).await;
+            let tried = self.try_again(&rest, ledger).await;
             match tried {
                 Ok(left) => rest = left,
                 Err(stop) => {
@@ -230,8 +223,8 @@ impl Settler {
         self.batches.answer();
     }
 
-    async fn try_again(&mut self, wants: &[Want], ledger: &mut Ledger, settings: &Settings) -> Result<Vec<Want>, Stop> {
-        let round = self.look_up(wants, ledger, settings).await?;
+    async fn try_again(&mut self, wants: &[Want], ledger: &mut Ledger) -> Result<Vec<Want>, Stop> {
+        let round = self.look_up(wants, ledger).await?;
         let mut round = round;
         let carried = ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await?;
         let mut left = round.rest;
@@ -240,7 +233,7 @@ impl Settler {
     }
 
     /// Looks up the blocks of messages. What is in none is answered.
-    async fn look_up(&mut self, wants: &[Want], ledger: &Ledger, settings: &Settings) -> Result<Round, Stop> {
+    async fn look_up(&mut self, wants: &[Want], ledger: &Ledger) -> Result<Round, Stop> {
         let both = |want: &Want| [want.key.base(), want.key.base().of_one(want.key.sequence)];
         let ids: BTreeSet<BlockId> = wants.iter().flat_map(both).collect();
         let mut blocks = read(ledger, ids.iter().copied().collect()).await?;
@@ -269,7 +262,7 @@ impl Settler {
             }
         }
         self.tell_gone(&gone, ledger).await?;
-        self.round(out, Vec::new(), ledger, settings).await
+        self.round(out, Vec::new(), ledger).await
     }
 
     /// A message that is in no block: what was acknowledged before is acknowledged again, all else is stale.
@@ -294,20 +287,14 @@ impl Settler {
     }
 
     /// Makes changes of decisions about messages that are out.
-    async fn round(
-        &mut self,
-        mut out: Vec<Out>,
-        mut rest: Vec<Want>,
-        ledger: &Ledger,
-        settings: &Settings,
-    ) -> Result<Round, Stop> {
+    async fn round(&mut self, mut out: Vec<Out>, mut rest: Vec<Want>, ledger: &Ledger) -> Result<Round, Stop> {
         let now_ms = ledger.now_ms();
         remember(&mut out, ledger).await?;
         let mut nexts: Vec<Option<Next>> = Vec::with_capacity(out.len());
         for one in &out {
             nexts.push(match &one.want.decision {
                 Decision::Reject(failure) => {
-                    Some(settings.retry.after(one.attempts.unwrap_or_default(), failure, now_ms))
+                    Some(ledger.settings().retry.after(one.attempts.unwrap_or_default(), failure, now_ms))
                 }
                 Decision::Acknowledge | Decision::Extend(_) => None,
             });
@@ -316,14 +303,16 @@ impl Settler {
         let located = out.into_iter().zip(nexts).map(|(one, next)| {
             let Out { want, block, attempts, json } = one;
             let deed = match (&want.decision, next) {
-                (Decision::Extend(time), _) => Deed::Extend(ledger.after(time.unwrap_or(settings.ack_deadline))),
+                (Decision::Extend(time), _) => {
+                    Deed::Extend(ledger.after(time.unwrap_or(ledger.settings().ack_deadline)))
+                }
                 (_, Some(next)) => Deed::of(next, json),
                 (_, None) => Deed::Acknowledge,
             };
             let is_remembered = attempts != Some(Attempts::default());
             Located { key: want.key, block, is_remembered, deed, by: want }
         });
-        let (groups, repeated) = group(located.collect(), now_ms, settings.is_ordered());
+        let (groups, repeated) = group(located.collect(), now_ms, ledger.settings().is_ordered());
         rest.extend(repeated);
         Ok(Round { groups, rest })
     }
@@ -395,12 +384,7 @@ impl Settler {
     }
 
     /// Gives back leases of other processes that are over.
-    pub(super) async fn sweep(
-        &mut self,
-        overdue: &[(BlockId, Block)],
-        ledger: &mut Ledger,
-        settings: &Settings,
-    ) -> Result<(), Stop> {
+    pub(super) async fn sweep(&mut self, overdue: &[(BlockId, Block)], ledger: &mut Ledger) -> Result<(), Stop> {
         let mut out = Vec::new();
         for (id, block) in overdue {
             let held = Arc::new(block.clone());
@@ -419,7 +403,7 @@ impl Settler {
         if out.is_empty() {
             return Ok(());
         }
-        let mut round = self.round(out, Vec::new(), ledger, settings).await?;
+        let mut round = self.round(out, Vec::new(), ledger).await?;
         for group in &mut round.groups {
             // The books looked into their own clock when they said so; nobody has moved the lease since.
             group.change.not_before_ms =
