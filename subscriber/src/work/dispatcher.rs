@@ -33,8 +33,9 @@ use self::{
     ledger::{Ledger, Stop},
     pace::Pace,
     pulls::Pulls,
+    round::Round,
     sending::Sending,
-    settler::{Round, Settler},
+    settler::Settler,
     want::GivenBack,
 };
 use super::{
@@ -60,6 +61,7 @@ mod joint;
 mod ledger;
 mod pace;
 mod pulls;
+mod round;
 mod sending;
 mod settler;
 mod want;
@@ -539,7 +541,7 @@ impl Dispatcher {
         }
         if self.is_spoilt {
             // Another replica has claimed, or one of the settlements comes too late: each for itself.
-            settled = match self.ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await {
+            settled = match self.ledger.apply(round.changes()).await {
                 Ok(settled) => settled,
                 Err(stop) => {
                     self.settler.failed(round, &stop);

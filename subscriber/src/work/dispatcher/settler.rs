@@ -12,43 +12,29 @@ use std::{
 use tidings::{
     broker::{
         Error,
-        subscriptions::{Due, Fate, Outcome as Carried},
+        subscriptions::{Fate, Outcome as Carried},
     },
     limits::SETTLE_ROUNDS,
     pb,
-    subscription::{Attempts, Block, BlockId},
+    subscription::{Block, BlockId},
 };
 use tokio::time::Instant;
 
 use super::{
     super::{
         consumers::CreditLimit,
-        contents::{Contents, Found},
+        contents::Contents,
         leases::{Lease, LeaseState, Leases},
         outbox::LeaseKey,
         outcome::{Decision, Outcome},
-        retry::{Failure, Next},
-        settle::{Deed, Group, Located, group, lost_one},
+        retry::Failure,
+        settle::{Deed, Group, Located, lost_one},
     },
     batches::Batches,
     ledger::{Ledger, Stop},
+    round::{Out, Round},
     want::{By, GivenBack, Want},
 };
-
-/// Decisions as changes, and those for which the blocks have to be looked up.
-#[derive(Debug, Default)]
-pub(super) struct Round {
-    pub(super) groups: Vec<Group<Want>>,
-    rest: Vec<Want>,
-}
-
-/// A message that is out, as far as it is known.
-struct Out {
-    want: Want,
-    block: Arc<Block>,
-    attempts: Option<Attempts>,
-    json: Option<bytes::Bytes>,
-}
 
 /// Credit that was given back: of a consumer, so many bytes.
 type Freed = (u64, usize);
@@ -162,7 +148,7 @@ impl Settler {
                 None => {}
             }
         }
-        let round = self.round(out, rest, ledger).await;
+        let round = Round::of(out, rest, &self.contents, ledger).await;
         if round.is_err() {
             self.given_back.extend(own);
         }
@@ -224,9 +210,8 @@ impl Settler {
     }
 
     async fn try_again(&mut self, wants: &[Want], ledger: &mut Ledger) -> Result<Vec<Want>, Stop> {
-        let round = self.look_up(wants, ledger).await?;
-        let mut round = round;
-        let carried = ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await?;
+        let mut round = self.look_up(wants, ledger).await?;
+        let carried = ledger.apply(round.changes()).await?;
         let mut left = round.rest;
         left.extend(self.conclude(round.groups, &carried, ledger));
         Ok(left)
@@ -262,7 +247,7 @@ impl Settler {
             }
         }
         self.tell_gone(&gone, ledger).await?;
-        self.round(out, Vec::new(), ledger).await
+        Round::of(out, Vec::new(), &self.contents, ledger).await
     }
 
     /// A message that is in no block: what was acknowledged before is acknowledged again, all else is stale.
@@ -281,64 +266,6 @@ impl Settler {
         for want in gone {
             if want.decision != Decision::Acknowledge || want.epoch.is_none() {
                 self.batches.note(want.by, Outcome::Stale);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes changes of decisions about messages that are out.
-    async fn round(&mut self, mut out: Vec<Out>, mut rest: Vec<Want>, ledger: &Ledger) -> Result<Round, Stop> {
-        let now_ms = ledger.now_ms();
-        remember(&mut out, ledger).await?;
-        let mut nexts: Vec<Option<Next>> = Vec::with_capacity(out.len());
-        for one in &out {
-            nexts.push(match &one.want.decision {
-                Decision::Reject(failure) => {
-                    Some(ledger.settings().retry.after(one.attempts.unwrap_or_default(), failure, now_ms))
-                }
-                Decision::Acknowledge | Decision::Extend(_) => None,
-            });
-        }
-        self.read_dead(&mut out, &nexts).await?;
-        let located = out.into_iter().zip(nexts).map(|(one, next)| {
-            let Out { want, block, attempts, json } = one;
-            let deed = match (&want.decision, next) {
-                (Decision::Extend(time), _) => {
-                    Deed::Extend(ledger.after(time.unwrap_or(ledger.settings().ack_deadline)))
-                }
-                (_, Some(next)) => Deed::of(next, json),
-                (_, None) => Deed::Acknowledge,
-            };
-            let is_remembered = attempts != Some(Attempts::default());
-            Located { key: want.key, block, is_remembered, deed, by: want }
-        });
-        let (groups, repeated) = group(located.collect(), now_ms, ledger.settings().is_ordered());
-        rest.extend(repeated);
-        Ok(Round { groups, rest })
-    }
-
-    /// Reads what is put aside, where it is not at hand.
-    async fn read_dead(&self, out: &mut [Out], nexts: &[Option<Next>]) -> Result<(), Stop> {
-        let is_dead = |next: &Option<Next>| matches!(next, Some(Next::Dead(..)));
-        let wanted = out.iter().zip(nexts).filter(|(one, next)| is_dead(next) && one.json.is_none());
-        let mut due: Vec<Due> = wanted
-            .map(|(one, _)| Due { sequence: one.want.key.sequence, attempts: Attempts::default(), json: None })
-            .collect();
-        let mut read = HashMap::new();
-        while !due.is_empty() {
-            let found = self.contents.find(due.clone()).await?;
-            let before = due.len();
-            for Found { due: one, json, .. } in found {
-                due.retain(|due| due.sequence != one.sequence);
-                read.insert(one.sequence, json);
-            }
-            if due.len() == before {
-                break;
-            }
-        }
-        for one in out {
-            if let (None, Some(json)) = (&one.json, read.get(&one.want.key.sequence)) {
-                one.json.clone_from(json);
             }
         }
         Ok(())
@@ -403,13 +330,13 @@ impl Settler {
         if out.is_empty() {
             return Ok(());
         }
-        let mut round = self.round(out, Vec::new(), ledger).await?;
+        let mut round = Round::of(out, Vec::new(), &self.contents, ledger).await?;
         for group in &mut round.groups {
             // The books looked into their own clock when they said so; nobody has moved the lease since.
             group.change.not_before_ms =
                 group.change.blocks.first().and_then(|block| block.from.as_ref()).map_or(0, |block| block.deadline_ms);
         }
-        let carried = ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await?;
+        let carried = ledger.apply(round.changes()).await?;
         // Where others were faster, it is done.
         let _done = self.conclude(round.groups, &carried, ledger);
         Ok(())
@@ -429,17 +356,4 @@ fn by_consumer(mut freed: Vec<Freed>) -> Vec<(u64, CreditLimit)> {
 async fn read(ledger: &Ledger, ids: Vec<BlockId>) -> Result<HashMap<BlockId, Block>, Error> {
     let found = ledger.blocks(&ids).await?;
     Ok(ids.into_iter().zip(found).filter_map(|(id, block)| Some((id, block?))).collect())
-}
-
-/// Asks what is remembered of messages that another process has leased, where it matters.
-async fn remember(out: &mut [Out], ledger: &Ledger) -> Result<(), Error> {
-    let needs = |one: &Out| one.attempts.is_none() && matches!(one.want.decision, Decision::Reject(_));
-    let sequences: Vec<_> = out.iter().filter(|one| needs(one)).map(|one| one.want.key.sequence).collect();
-    let mut remembered = ledger.remembered(&sequences).await?.into_iter();
-    for one in out.iter_mut().filter(|one| needs(one)) {
-        if let Some(Due { attempts, json, .. }) = remembered.next() {
-            (one.attempts, one.json) = (Some(attempts), json);
-        }
-    }
-    Ok(())
 }
