@@ -9,19 +9,17 @@ use std::{
     future::{poll_fn, ready},
     sync::{Arc, atomic::AtomicI64},
     task::Poll,
-    time::Duration,
 };
 
 use tidings::{
     broker::{
         Error, Head,
-        subscriptions::{BlockChange, Books, Closed, Outcome as Carried, Place, State, Subscriptions},
+        subscriptions::{Books, Closed, Outcome as Carried, Place, State, Subscriptions},
     },
     channel::Names,
     limits::{CLAIM_MESSAGES, DISPATCH_ROUND, DUE_MESSAGES, UNSENT},
-    metrics, pb,
     status::{self, Call},
-    subscription::{AckId, OrderKey},
+    subscription::OrderKey,
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -32,25 +30,19 @@ use self::{
     joint::Joint,
     ledger::{Ledger, Stop},
     pace::Pace,
-    pulls::Pulls,
+    recipients::Recipients,
     round::Round,
     sending::Sending,
     settler::Settler,
-    want::GivenBack,
 };
 use super::{
     ahead::{Ahead, Item},
-    claim::{self, BlockIds, Plan, Planned},
-    consumers::{Consumers, CreditLimit},
+    claim::{self, BlockIds, Plan},
+    consumers::CreditLimit,
     contents::Contents,
-    delivery::Delivery,
-    leases::{Lease, LeaseState},
     looks::Looks,
-    losses::Losses,
-    mailbox::{Consumer, Inbox, Opened, Pull, Pulled, Request, Seat},
-    outbox::{LeaseKey, Outbox, Queued},
+    mailbox::{Inbox, Opened, Request, Seat},
     post::Post,
-    retry::Failure,
     settings::Settings,
 };
 use crate::stream::Source;
@@ -61,6 +53,7 @@ mod joint;
 mod ledger;
 mod pace;
 mod pulls;
+mod recipients;
 mod round;
 mod sending;
 mod settler;
@@ -89,14 +82,11 @@ pub(super) struct Dispatcher {
     settler: Settler,
     ids: BlockIds,
     ahead: Ahead,
-    consumers: Consumers,
-    pulls: Pulls,
+    recipients: Recipients,
     company: Company,
     pace: Pace,
     /// A change that settled and claimed was not carried out: the next round does each by itself.
     is_spoilt: bool,
-    /// Losses that no consumer was there to be told.
-    unreported: Losses,
     sending: Sending,
 }
 
@@ -118,12 +108,10 @@ impl Dispatcher {
             ids: BlockIds::new(),
             ahead: Ahead::new(source.clone(), place.channel.clone(), server.clone()),
             ledger: Ledger::new(place, &ground, settings, (books, asked)),
-            consumers: Consumers::default(),
-            pulls: Pulls::default(),
+            recipients: Recipients::default(),
             company: Company::default(),
             pace: Pace::new(ground.looks),
             is_spoilt: false,
-            unreported: Losses::default(),
             sending: Sending::new(post),
             ground,
             inbox,
@@ -158,12 +146,12 @@ impl Dispatcher {
     /// The server has ended. Nothing more is handed out; what its streams had is given back.
     fn drain(&mut self) {
         self.pace.drain();
-        self.pulls.fail(&mut self.consumers, self.settler.leases(), &status::draining(Call::Consume));
+        self.recipients.fail_calls(self.settler.leases(), &status::draining(Call::Consume));
     }
 
     fn is_over(&self) -> bool {
         if self.pace.is_draining() {
-            return self.pace.is_drained() || self.consumers.is_empty() && self.settler.is_done();
+            return self.pace.is_drained() || self.recipients.consumers().is_empty() && self.settler.is_done();
         }
         !self.is_needed() && !self.sending.is_busy() && self.pace.is_idle()
     }
@@ -224,7 +212,7 @@ impl Dispatcher {
     /// the credit.
     fn settle_at(&self) -> Option<Instant> {
         let came = self.settler.patient_since()?;
-        let has_credit = self.wants() && self.consumers.all_have_room() && self.retry_room() > 0;
+        let has_credit = self.wants() && self.recipients.consumers().all_have_room() && self.retry_room() > 0;
         self.company.until(came).filter(|_| has_credit)
     }
 
@@ -233,7 +221,7 @@ impl Dispatcher {
         let times = [
             self.settler.next_over(),
             self.settle_at(),
-            self.pulls.next_end(),
+            self.recipients.next_end(),
             self.sending.next_time(),
             if self.retry_room() > 0 { self.next_retry() } else { None },
         ];
@@ -247,19 +235,19 @@ impl Dispatcher {
 
     /// Whether messages are wanted.
     fn wants(&self) -> bool {
-        self.pace.may_claim() && !self.ledger.settings().is_paused() && self.consumers.room() > 0
+        self.pace.may_claim() && !self.ledger.settings().is_paused() && self.recipients.consumers().room() > 0
     }
 
     /// How many messages may be delivered again now.
     fn retry_room(&self) -> usize {
         let most = self.ledger.settings().max_outstanding.saturating_sub(self.ledger.state().out);
         let room = usize::try_from(most).unwrap_or(usize::MAX);
-        if self.wants() { self.consumers.room().min(room) } else { 0 }
+        if self.wants() { self.recipients.consumers().room().min(room) } else { 0 }
     }
 
     /// Whether anybody needs it now.
     fn is_needed(&self) -> bool {
-        !self.consumers.is_empty() || !self.settler.is_idle()
+        !self.recipients.consumers().is_empty() || !self.settler.is_idle()
     }
 
     fn name(&self) -> &str {
@@ -271,8 +259,8 @@ impl Dispatcher {
         match request {
             // Whoever asked asks again, and hears that the server stops.
             Request::Open(_, _, reply) if self.pace.is_draining() => drop(reply),
-            Request::Open(Consumer { outbox, limit, ack_deadline }, handle, reply) => {
-                let key = self.consumers.add(outbox, limit, ack_deadline);
+            Request::Open(consumer, handle, reply) => {
+                let key = self.recipients.open(consumer);
                 self.pace.look_now();
                 let _gone = reply
                     .send(Opened { seat: Seat::new(key, handle), subscription: self.ledger.subscription().clone() });
@@ -280,43 +268,25 @@ impl Dispatcher {
             Request::Pull(_, reply) if self.pace.is_draining() => {
                 let _gone = reply.send(Err(status::draining(Call::Consume)));
             }
-            Request::Credit(key, limit) => self.consumers.set_limit(key, limit),
-            Request::Pull(Pull { limit, ack_deadline, wait }, reply) => {
-                let outbox = Arc::<Outbox>::default();
-                let key = self.consumers.add(Arc::clone(&outbox), limit, ack_deadline);
-                self.pulls.add(key, outbox, wait, reply);
+            Request::Credit(key, limit) => self.recipients.consumers_mut().set_limit(key, limit),
+            Request::Pull(pull, reply) => {
+                self.recipients.pull(pull, reply);
                 self.pace.look_now();
             }
             Request::Settle(settles, asker, reply) => self.settler.batches().add(settles, asker, reply),
         }
     }
 
-    /// A stream has ended: what it had goes to others at once. What was sent to it counts as an attempt.
+    /// A stream has ended, or a call.
     fn close(&mut self, key: u64) {
         self.pace.used();
-        if let Some(entry) = self.consumers.remove(key) {
-            self.note_sent(&entry.outbox);
-            let untold = entry.outbox.take_losses();
-            self.report(untold);
-        }
-        for (lease, is_sent) in self.settler.leases().of(key) {
-            let delay = Some(Duration::ZERO);
-            let failure = Failure { delay, is_uncounted: !is_sent, ..Failure::default() };
-            self.settler.give_back(lease, GivenBack { failure, is_over: false });
-        }
-    }
-
-    /// Notes which deliveries have left.
-    fn note_sent(&mut self, outbox: &Outbox) {
-        for (key, at) in outbox.take_sent() {
-            self.settler.leases().sent(key, at);
-        }
+        self.recipients.close(key, &mut self.settler);
     }
 
     /// One round: looks into the books where that is due, settles, and hands out.
     async fn cycle(&mut self) -> Result<(), Stop> {
         self.pace.begin();
-        for key in self.pulls.abandoned() {
+        for key in self.recipients.abandoned() {
             self.close(key);
         }
         if self.ledger.take_went_back() {
@@ -329,16 +299,16 @@ impl Dispatcher {
         if self.is_needed() && (self.pace.is_look_due() || self.settler.batches().have_other(generation)) {
             self.look().await?;
         }
-        if self.consumers.is_empty() && self.ahead.is_open() {
+        if self.recipients.consumers().is_empty() && self.ahead.is_open() {
             self.ahead.close();
         }
-        self.give_back_over();
+        self.recipients.give_back_over(&mut self.settler);
         let retries = self.plan_retries().await?;
         let begun = self.settler.begin(&self.ledger).await;
         let round = match begun {
             Ok(round) => round,
             Err(stop) => {
-                retries.iter().for_each(|plan| plan.abandon(&mut self.consumers));
+                retries.iter().for_each(|plan| plan.abandon(self.recipients.consumers_mut()));
                 return Err(stop);
             }
         };
@@ -347,33 +317,33 @@ impl Dispatcher {
             Ok(claims) => claims,
             Err(stop) => {
                 for (consumer, credit) in lent {
-                    self.consumers.take_back(consumer, credit);
+                    self.recipients.consumers_mut().take_back(consumer, credit);
                 }
-                retries.iter().for_each(|plan| plan.abandon(&mut self.consumers));
+                retries.iter().for_each(|plan| plan.abandon(self.recipients.consumers_mut()));
                 self.settler.failed(round, &stop);
                 return Err(stop);
             }
         };
-        let (has_claims, room) = (!claims.is_empty(), self.consumers.room());
+        let (has_claims, room) = (!claims.is_empty(), self.recipients.consumers().room());
         // From when they were planned on: the answer may come late.
         let now = Instant::now();
         if has_claims {
             self.company.claimed(now);
         }
         let result = self.carry_out((round, lent), retries, claims, now + UNSENT).await;
-        for key in self.pulls.answer(&mut self.consumers, self.settler.leases(), has_claims) {
+        for key in self.recipients.answer(self.settler.leases(), has_claims) {
             self.close(key);
         }
         result?;
         // What was claimed has left room for more, or what was settled has made some. What was asked meanwhile goes
         // with it.
-        let is_more = has_claims || self.consumers.room() > room;
+        let is_more = has_claims || self.recipients.consumers().room() > room;
         if is_more && self.ahead.first().is_some() {
             self.pace.go_on();
         } else {
             let is_due = self.ledger.next_due().is_some_and(|due| due <= Instant::now());
             let nothing = self.ledger.settings().is_paused() || self.ledger.state().ahead() == 0 && !is_due;
-            self.pulls.end(&mut self.consumers, self.settler.leases(), nothing);
+            self.recipients.end_calls(self.settler.leases(), nothing);
         }
         self.note_unsent();
         self.sending.begin(self.ledger.now_ms());
@@ -384,31 +354,6 @@ impl Dispatcher {
     fn note_unsent(&mut self) {
         if self.ledger.take_unsent() {
             self.sending.want();
-        }
-    }
-
-    /// Gives back leases that are over, and deliveries that nobody took in time.
-    fn give_back_over(&mut self) {
-        if self.settler.next_over().is_none_or(|next| next > Instant::now()) {
-            return;
-        }
-        let outboxes: Vec<_> = self.consumers.all().map(|entry| Arc::clone(&entry.outbox)).collect();
-        for outbox in &outboxes {
-            self.note_sent(outbox);
-        }
-        for (key, consumer) in self.settler.leases().over(Instant::now()) {
-            if let Some(entry) = consumer.and_then(|consumer| self.consumers.get(consumer)) {
-                let outbox = Arc::clone(&entry.outbox);
-                outbox.withdraw(key);
-                // It may have been sent a moment ago.
-                self.note_sent(&outbox);
-            }
-            let failure = match self.settler.leases().state(key) {
-                Some(LeaseState::Unsent(_)) => Failure { is_uncounted: true, ..Failure::default() },
-                Some(LeaseState::Out(until)) if until <= Instant::now() => Failure::default(),
-                _ => continue,
-            };
-            self.settler.give_back(key, GivenBack { failure, is_over: true });
         }
     }
 
@@ -441,8 +386,8 @@ impl Dispatcher {
         self.ahead.skip_to(state.next);
         let keys = self.closed_keys().await?;
         let now_ms = self.ledger.now_ms();
-        let Self { ledger, ahead, ids, consumers, .. } = self;
-        let terms = claim::Terms { settings: ledger.settings(), now_ms, ids, consumers };
+        let Self { ledger, ahead, ids, recipients, .. } = self;
+        let terms = claim::Terms { settings: ledger.settings(), now_ms, ids, consumers: recipients.consumers_mut() };
         Ok(claim::claims(ahead, &state, keys, terms))
     }
 
@@ -450,7 +395,7 @@ impl Dispatcher {
     async fn closed_keys(&mut self) -> Result<claim::Keys, Stop> {
         // Of a few more messages than can be handed out: some will wait for their keys.
         let items = if self.ledger.settings().is_ordered() {
-            (4 * self.consumers.room()).clamp(32, CLAIM_MESSAGES)
+            (4 * self.recipients.consumers().room()).clamp(32, CLAIM_MESSAGES)
         } else {
             CLAIM_MESSAGES
         };
@@ -467,18 +412,18 @@ impl Dispatcher {
     /// all have some, each goes by itself, so that neither spoils the other.
     fn lend(&mut self, round: &Round) -> Credits {
         let was_spoilt = std::mem::take(&mut self.is_spoilt);
-        let is_used = !was_spoilt && !self.consumers.all_have_room() && self.ahead.first().is_some();
+        let is_used = !was_spoilt && !self.recipients.consumers().all_have_room() && self.ahead.first().is_some();
         let lent = if is_used && Joint::is_possible(&round.groups) { self.settler.frees(round) } else { Vec::new() };
         for (consumer, credit) in &lent {
-            self.consumers.give_back(*consumer, *credit);
+            self.recipients.consumers_mut().give_back(*consumer, *credit);
         }
         lent
     }
 
     fn terms(&mut self) -> claim::Terms<'_> {
         let now_ms = self.ledger.now_ms();
-        let Self { ledger, ids, consumers, .. } = self;
-        claim::Terms { settings: ledger.settings(), now_ms, ids, consumers }
+        let Self { ledger, ids, recipients, .. } = self;
+        claim::Terms { settings: ledger.settings(), now_ms, ids, consumers: recipients.consumers_mut() }
     }
 
     /// Settles what is decided and hands out what is planned, in one call of the broker, and in more where others have
@@ -499,12 +444,12 @@ impl Dispatcher {
         let applied = self.ledger.apply(settling.chain(planned)).await;
         // What was settled gives it back below.
         for (consumer, credit) in lent {
-            self.consumers.take_back(consumer, credit);
+            self.recipients.consumers_mut().take_back(consumer, credit);
         }
         let carried = match applied {
             Ok(carried) => carried,
             Err(stop) => {
-                retries.iter().chain(&claims).for_each(|plan| plan.abandon(&mut self.consumers));
+                retries.iter().chain(&claims).for_each(|plan| plan.abandon(self.recipients.consumers_mut()));
                 self.settler.failed(round, &stop);
                 return Err(stop);
             }
@@ -522,14 +467,14 @@ impl Dispatcher {
             self.pace.retries_failed();
         }
         for (plan, carried) in retries.into_iter().zip(retried) {
-            self.planned(plan, *carried, until);
+            self.recipients.planned(plan, *carried, until, &self.ledger, self.settler.leases());
         }
         for (plan, carried) in claims.into_iter().zip(claimed) {
             // Those that were carried out come first: what they covered, losses too, is done once.
             if *carried == Carried::Done {
                 self.ahead.advance(plan.covers);
             }
-            self.planned(plan, *carried, until);
+            self.recipients.planned(plan, *carried, until, &self.ledger, self.settler.leases());
         }
         if claimed.contains(&Carried::Done) {
             self.pace.claimed();
@@ -551,11 +496,11 @@ impl Dispatcher {
         }
         let finished = self.settler.finish(round, &settled, &mut self.ledger).await;
         for (consumer, freed) in self.settler.take_freed() {
-            self.consumers.give_back(consumer, freed);
+            self.recipients.consumers_mut().give_back(consumer, freed);
             self.pace.freed();
         }
         let lost = self.settler.take_lost();
-        self.report(lost);
+        self.recipients.report(lost);
         finished?;
         // Which of both was wrong shows when the claim is tried by itself.
         if is_done || is_full || self.is_spoilt { Ok(()) } else { self.differs().await }
@@ -602,61 +547,6 @@ impl Dispatcher {
         self.pace.look_soon();
     }
 
-    /// What was planned is out, or not.
-    fn planned(&mut self, plan: Plan, carried: Carried, until: Instant) {
-        tracing::trace!(subscription = self.name(), change = ?plan.change, ?carried, "messages were to be handed out");
-        if carried != Carried::Done {
-            plan.abandon(&mut self.consumers);
-            return;
-        }
-        let Plan { mut change, out, lost, .. } = plan;
-        self.report(lost);
-        let Some(BlockChange { id, to: Some(block), .. }) = change.blocks.pop() else { return };
-        let generation = self.ledger.state().generation;
-        let again = out.iter().filter(|planned| planned.attempts.count > 0).count();
-        metrics::leased((out.len() - again) as u64, again as u64);
-        let mut leases = Vec::with_capacity(out.len());
-        let mut deliveries = Vec::with_capacity(out.len());
-        for Planned { consumer, message, attempts, json } in out {
-            let (sequence, bytes) = (message.sequence, message.message.len());
-            let Some(entry) = self.consumers.get(consumer) else { continue };
-            let ack_deadline = entry.ack_deadline.unwrap_or(self.ledger.settings().ack_deadline);
-            let ack_id = AckId { generation, epoch: message.epoch, sequence, block: id };
-            let delivery = Delivery { ack_id, attempt: attempts.count.saturating_add(1), message: message.message };
-            let key = LeaseKey { block: id, sequence };
-            deliveries.push((consumer, Queued { key, delivery, until, ack_deadline }));
-            let (consumer, state) = (Some(consumer), LeaseState::Unsent(until));
-            leases.push((sequence, Lease { attempts, consumer, bytes, json, ack_deadline, state }));
-        }
-        self.settler.leases().add(id, block, leases);
-        self.push(deliveries);
-    }
-
-    /// Has deliveries sent, those of each consumer together.
-    fn push(&mut self, mut deliveries: Vec<(u64, Queued)>) {
-        // They stay in their order.
-        deliveries.sort_by_key(|(consumer, _)| *consumer);
-        let mut deliveries = deliveries.into_iter().peekable();
-        while let Some((consumer, first)) = deliveries.next() {
-            let others = std::iter::from_fn(|| deliveries.next_if(|(next, _)| *next == consumer));
-            let all = std::iter::once(first).chain(others.map(|(_, queued)| queued));
-            let Some(entry) = self.consumers.get(consumer) else { continue };
-            for (key, at) in entry.outbox.push(all) {
-                self.settler.leases().sent(key, at);
-            }
-        }
-    }
-
-    /// Reports losses to one of the consumers; those that nobody is there for wait.
-    fn report(&mut self, lost: Vec<pb::LostMessages>) {
-        self.unreported.add(lost);
-        if let Some(entry) = self.consumers.all().next()
-            && !self.unreported.is_empty()
-        {
-            entry.outbox.report(self.unreported.take());
-        }
-    }
-
     /// Looks into the books: at the settings, at what is due, and at leases of others that are over. Opens the stream
     /// of what is ahead where there is none.
     async fn look(&mut self) -> Result<(), Stop> {
@@ -666,7 +556,7 @@ impl Dispatcher {
             self.ahead.close();
         }
         self.settler.sweep(&books.overdue, &mut self.ledger).await?;
-        if !self.consumers.is_empty() && !self.ahead.is_open() && !self.ledger.settings().is_paused() {
+        if !self.recipients.consumers().is_empty() && !self.ahead.is_open() && !self.ledger.settings().is_paused() {
             let opened = self.ahead.open(books.position, self.ledger.settings().is_ordered()).await;
             opened.map_err(|status| Error::Unavailable(status.message().to_owned()))?;
         }
@@ -676,7 +566,7 @@ impl Dispatcher {
     /// All leases are over: the subscription was moved.
     fn moved(&mut self) {
         self.settler.forget_all();
-        self.consumers.reset();
+        self.recipients.consumers_mut().reset();
         self.ahead.close();
         self.pace.look_now();
     }
@@ -686,16 +576,13 @@ impl Dispatcher {
         let pause = self.pace.away();
         tracing::debug!(subscription = self.name(), %error, ?pause, "the books of a subscription can't be reached");
         let status = status::from_broker(error.clone(), Call::Consume);
-        self.pulls.fail(&mut self.consumers, self.settler.leases(), &status);
+        self.recipients.fail_calls(self.settler.leases(), &status);
         self.settler.batches().unavailable(error);
     }
 
     /// Ends all streams and calls.
     fn end(&mut self, status: &Status) {
-        for entry in self.consumers.all() {
-            entry.outbox.end(status.clone());
-        }
-        self.pulls.fail(&mut self.consumers, self.settler.leases(), status);
+        self.recipients.end(self.settler.leases(), status);
         self.settler.batches().refuse(status);
         // Whoever asks from now on finds that it has ended, and asks another.
         self.inbox.requests.close();
