@@ -5,7 +5,6 @@
 //! busier it is, the more goes together. All its knowledge of what is out may be wrong; the books decide.
 
 use std::{
-    collections::BTreeSet,
     future::{poll_fn, ready},
     sync::{Arc, atomic::AtomicI64},
     task::Poll,
@@ -13,13 +12,12 @@ use std::{
 
 use tidings::{
     broker::{
-        Error, Head,
-        subscriptions::{Books, Closed, Outcome as Carried, Place, State, Subscriptions},
+        Error,
+        subscriptions::{Books, Outcome as Carried, Place, Subscriptions},
     },
     channel::Names,
-    limits::{CLAIM_MESSAGES, DISPATCH_ROUND, DUE_MESSAGES, UNSENT},
+    limits::{DISPATCH_ROUND, DUE_MESSAGES, UNSENT},
     status::{self, Call},
-    subscription::OrderKey,
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +28,7 @@ use self::{
     joint::Joint,
     ledger::{Ledger, Stop},
     pace::Pace,
+    planner::Planner,
     recipients::Recipients,
     round::Round,
     sending::Sending,
@@ -37,7 +36,7 @@ use self::{
 };
 use super::{
     ahead::{Ahead, Item},
-    claim::{self, BlockIds, Plan},
+    claim::Plan,
     consumers::CreditLimit,
     contents::Contents,
     looks::Looks,
@@ -52,6 +51,7 @@ mod company;
 mod joint;
 mod ledger;
 mod pace;
+mod planner;
 mod pulls;
 mod recipients;
 mod round;
@@ -80,8 +80,7 @@ pub(super) struct Dispatcher {
     inbox: Inbox,
     ledger: Ledger,
     settler: Settler,
-    ids: BlockIds,
-    ahead: Ahead,
+    planner: Planner,
     recipients: Recipients,
     company: Company,
     pace: Pace,
@@ -105,8 +104,7 @@ impl Dispatcher {
         let post = Post::new(broker, Arc::clone(store), place.clone(), dead_letters);
         let mut dispatcher = Self {
             settler: Settler::new(contents),
-            ids: BlockIds::new(),
-            ahead: Ahead::new(source.clone(), place.channel.clone(), server.clone()),
+            planner: Planner::new(Ahead::new(source.clone(), place.channel.clone(), server.clone())),
             ledger: Ledger::new(place, &ground, settings, (books, asked)),
             recipients: Recipients::default(),
             company: Company::default(),
@@ -160,7 +158,8 @@ impl Dispatcher {
     async fn wait(&mut self, server: &CancellationToken) -> bool {
         let (next, wants) = (self.next_time(), self.wants());
         let goes_on = self.pace.goes_on();
-        let Self { inbox, ahead, sending, .. } = self;
+        let Self { inbox, planner, sending, .. } = self;
+        let ahead = planner.ahead();
         // Whether there is more to do than to settle.
         let mut is_more = true;
         let (mut request, mut closed) = (None, None);
@@ -291,7 +290,7 @@ impl Dispatcher {
         }
         if self.ledger.take_went_back() {
             // What is ahead is read again from there.
-            self.ahead.close();
+            self.planner.ahead().close();
             self.pace.look_now();
         }
         // Another generation than is known here may be the present one.
@@ -299,8 +298,8 @@ impl Dispatcher {
         if self.is_needed() && (self.pace.is_look_due() || self.settler.batches().have_other(generation)) {
             self.look().await?;
         }
-        if self.recipients.consumers().is_empty() && self.ahead.is_open() {
-            self.ahead.close();
+        if self.recipients.consumers().is_empty() && self.planner.ahead().is_open() {
+            self.planner.ahead().close();
         }
         self.recipients.give_back_over(&mut self.settler);
         let retries = self.plan_retries().await?;
@@ -313,7 +312,14 @@ impl Dispatcher {
             }
         };
         let lent = self.lend(&round);
-        let claims = match self.plan_claims(&lent).await {
+        let planned = match self.wants() {
+            true => {
+                let settled = lent.iter().map(|(_, credit)| credit.messages).sum();
+                self.planner.claims(settled, &self.ledger, self.recipients.consumers_mut()).await
+            }
+            false => Ok(Vec::new()),
+        };
+        let claims = match planned {
             Ok(claims) => claims,
             Err(stop) => {
                 for (consumer, credit) in lent {
@@ -338,7 +344,7 @@ impl Dispatcher {
         // What was claimed has left room for more, or what was settled has made some. What was asked meanwhile goes
         // with it.
         let is_more = has_claims || self.recipients.consumers().room() > room;
-        if is_more && self.ahead.first().is_some() {
+        if is_more && self.planner.has_more() {
             self.pace.go_on();
         } else {
             let is_due = self.ledger.next_due().is_some_and(|due| due <= Instant::now());
@@ -366,7 +372,7 @@ impl Dispatcher {
         }
         let due = self.ledger.due(limit).await?;
         let found = self.settler.contents().find(due).await?;
-        let plans = claim::retries(found, &mut self.terms());
+        let plans = self.planner.retries(found, &self.ledger, self.recipients.consumers_mut());
         if plans.is_empty() {
             // No consumer has room for as many bytes, or another replica was faster.
             self.pace.retries_failed();
@@ -374,56 +380,16 @@ impl Dispatcher {
         Ok(plans)
     }
 
-    /// Plans claims of what is ahead, where there is credit.
-    async fn plan_claims(&mut self, lent: &Credits) -> Result<Vec<Plan>, Stop> {
-        if !self.wants() {
-            return Ok(Vec::new());
-        }
-        let settled: usize = lent.iter().map(|(_, credit)| credit.messages).sum();
-        let state = self.ledger.state();
-        let out = state.out.saturating_sub(settled as u64);
-        let state = State { revision: self.ledger.revision(), out, ..*state };
-        self.ahead.skip_to(state.next);
-        let keys = self.closed_keys().await?;
-        let now_ms = self.ledger.now_ms();
-        let Self { ledger, ahead, ids, recipients, .. } = self;
-        let terms = claim::Terms { settings: ledger.settings(), now_ms, ids, consumers: recipients.consumers_mut() };
-        Ok(claim::claims(ahead, &state, keys, terms))
-    }
-
-    /// Which of the ordering keys of what is ahead are closed.
-    async fn closed_keys(&mut self) -> Result<claim::Keys, Stop> {
-        // Of a few more messages than can be handed out: some will wait for their keys.
-        let items = if self.ledger.settings().is_ordered() {
-            (4 * self.recipients.consumers().room()).clamp(32, CLAIM_MESSAGES)
-        } else {
-            CLAIM_MESSAGES
-        };
-        let keys: Vec<OrderKey> = self.ahead.keys(items).collect::<BTreeSet<_>>().into_iter().collect();
-        if keys.is_empty() {
-            return Ok(claim::Keys::none(items));
-        }
-        let Closed { keys: closed, parked } = self.ledger.closed(&keys).await?;
-        let closed = keys.into_iter().zip(closed).filter_map(|(key, is_closed)| is_closed.then_some(key));
-        Ok(claim::Keys::new(closed.collect(), parked, items))
-    }
-
     /// Lends the credit that settlements give back to the claims that go with them, where somebody waits for it. Where
     /// all have some, each goes by itself, so that neither spoils the other.
     fn lend(&mut self, round: &Round) -> Credits {
         let was_spoilt = std::mem::take(&mut self.is_spoilt);
-        let is_used = !was_spoilt && !self.recipients.consumers().all_have_room() && self.ahead.first().is_some();
+        let is_used = !was_spoilt && !self.recipients.consumers().all_have_room() && self.planner.has_more();
         let lent = if is_used && Joint::is_possible(&round.groups) { self.settler.frees(round) } else { Vec::new() };
         for (consumer, credit) in &lent {
             self.recipients.consumers_mut().give_back(*consumer, *credit);
         }
         lent
-    }
-
-    fn terms(&mut self) -> claim::Terms<'_> {
-        let now_ms = self.ledger.now_ms();
-        let Self { ledger, ids, recipients, .. } = self;
-        claim::Terms { settings: ledger.settings(), now_ms, ids, consumers: recipients.consumers_mut() }
     }
 
     /// Settles what is decided and hands out what is planned, in one call of the broker, and in more where others have
@@ -472,7 +438,7 @@ impl Dispatcher {
         for (plan, carried) in claims.into_iter().zip(claimed) {
             // Those that were carried out come first: what they covered, losses too, is done once.
             if *carried == Carried::Done {
-                self.ahead.advance(plan.covers);
+                self.planner.ahead().advance(plan.covers);
             }
             self.recipients.planned(plan, *carried, until, &self.ledger, self.settler.leases());
         }
@@ -509,21 +475,17 @@ impl Dispatcher {
     /// Somebody else has claimed, or the settings or the history are others.
     async fn differs(&mut self) -> Result<(), Stop> {
         let (next, revision) = (self.ledger.state().next, self.ledger.revision());
-        self.ahead.skip_to(next);
-        let follows = matches!(self.ahead.first(), Some(Item::Message(message)) if message.sequence == next);
+        self.planner.ahead().skip_to(next);
+        let follows = matches!(self.planner.ahead().first(), Some(Item::Message(message)) if message.sequence == next);
         self.look().await?;
         if self.ledger.revision() != revision || self.ledger.state().next != next {
             return Ok(());
         }
         // What was read before, or came as a push, may be lost since. The stream reports that when it goes on.
         let head = self.settler.contents().head().await?;
-        let is_cut = self.ahead.retain(|epoch, sequence| {
-            let is_older = |head: &Head| head.epochs.first().is_some_and(|oldest| sequence < oldest.first);
-            head.as_ref().is_some_and(|head| head.has_in(epoch, sequence) || is_older(head))
-        });
-        if !is_cut {
+        if !self.planner.cut(head.as_ref()) {
             if !follows {
-                self.ahead.close();
+                self.planner.ahead().close();
                 self.pace.look_soon();
             }
             self.pace.full();
@@ -543,7 +505,7 @@ impl Dispatcher {
             next,
             "the claims of a subscription are refused; its channel is read again"
         );
-        self.ahead.close();
+        self.planner.ahead().close();
         self.pace.look_soon();
     }
 
@@ -553,11 +515,14 @@ impl Dispatcher {
         self.pace.looked();
         let books = self.ledger.look().await?;
         if self.ledger.take_went_back() {
-            self.ahead.close();
+            self.planner.ahead().close();
         }
         self.settler.sweep(&books.overdue, &mut self.ledger).await?;
-        if !self.recipients.consumers().is_empty() && !self.ahead.is_open() && !self.ledger.settings().is_paused() {
-            let opened = self.ahead.open(books.position, self.ledger.settings().is_ordered()).await;
+        if !self.recipients.consumers().is_empty()
+            && !self.planner.ahead().is_open()
+            && !self.ledger.settings().is_paused()
+        {
+            let opened = self.planner.ahead().open(books.position, self.ledger.settings().is_ordered()).await;
             opened.map_err(|status| Error::Unavailable(status.message().to_owned()))?;
         }
         Ok(())
@@ -567,7 +532,7 @@ impl Dispatcher {
     fn moved(&mut self) {
         self.settler.forget_all();
         self.recipients.consumers_mut().reset();
-        self.ahead.close();
+        self.planner.ahead().close();
         self.pace.look_now();
     }
 
