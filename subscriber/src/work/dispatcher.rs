@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use self::{
+    bundle::{Bundle, Credits},
     company::Company,
     joint::Joint,
     ledger::{Ledger, Stop},
@@ -37,7 +38,6 @@ use self::{
 use super::{
     ahead::{Ahead, Item},
     claim::Plan,
-    consumers::CreditLimit,
     contents::Contents,
     looks::Looks,
     mailbox::{Inbox, Opened, Request, Seat},
@@ -47,6 +47,7 @@ use super::{
 use crate::stream::Source;
 
 mod batches;
+mod bundle;
 mod company;
 mod joint;
 mod ledger;
@@ -58,9 +59,6 @@ mod round;
 mod sending;
 mod settler;
 mod want;
-
-/// Credit of consumers.
-type Credits = Vec<(u64, CreditLimit)>;
 
 /// What a dispatcher works with.
 pub(super) struct Ground {
@@ -336,7 +334,7 @@ impl Dispatcher {
         if has_claims {
             self.company.claimed(now);
         }
-        let result = self.carry_out((round, lent), retries, claims, now + UNSENT).await;
+        let result = self.carry_out(Bundle { round, lent, retries, claims }, now + UNSENT).await;
         for key in self.recipients.answer(self.settler.leases(), has_claims) {
             self.close(key);
         }
@@ -394,40 +392,19 @@ impl Dispatcher {
 
     /// Settles what is decided and hands out what is planned, in one call of the broker, and in more where others have
     /// changed the same blocks.
-    async fn carry_out(
-        &mut self,
-        (mut round, lent): (Round, Credits),
-        mut retries: Vec<Plan>,
-        mut claims: Vec<Plan>,
-        until: Instant,
-    ) -> Result<(), Stop> {
-        // Each claim follows the one before it: where the first is not carried out, none is.
-        let first = claims.first_mut().filter(|_| !lent.is_empty());
-        let joint = first.map(|plan| Joint::of(&mut round.groups, &mut plan.change));
-        let settled = if joint.is_some() { 0 } else { round.groups.len() };
-        let planned = retries.iter_mut().chain(&mut claims).map(|plan| &mut plan.change);
-        let settling = round.groups[..settled].iter_mut().map(|group| &mut group.change);
-        let applied = self.ledger.apply(settling.chain(planned)).await;
-        // What was settled gives it back below.
-        for (consumer, credit) in lent {
-            self.recipients.consumers_mut().take_back(consumer, credit);
-        }
-        let carried = match applied {
-            Ok(carried) => carried,
+    async fn carry_out(&mut self, mut bundle: Bundle, until: Instant) -> Result<(), Stop> {
+        let applied = bundle.apply(&mut self.ledger, self.recipients.consumers_mut()).await;
+        let answer = match applied {
+            Ok(answer) => answer,
             Err(stop) => {
-                retries.iter().chain(&claims).for_each(|plan| plan.abandon(self.recipients.consumers_mut()));
-                self.settler.failed(round, &stop);
+                bundle.abandon(self.recipients.consumers_mut());
+                self.settler.failed(bundle.round, &stop);
                 return Err(stop);
             }
         };
-        let (settled, planned) = carried.split_at(settled.min(carried.len()));
-        let (retried, claimed) = planned.split_at(retries.len().min(planned.len()));
-        let mut settled = settled.to_vec();
-        if let (Some(joint), Some(plan), Some(carried)) = (joint, claims.first_mut(), claimed.first()) {
-            joint.part(&mut round.groups, &mut plan.change);
-            self.is_spoilt = *carried != Carried::Done;
-            settled = vec![*carried; round.groups.len()];
-        }
+        self.is_spoilt = answer.is_spoilt;
+        let Bundle { mut round, retries, claims, .. } = bundle;
+        let (retried, claimed) = (answer.retried(), answer.claimed());
         if !retried.is_empty() && !retried.contains(&Carried::Done) {
             // Another replica was faster.
             self.pace.retries_failed();
@@ -450,17 +427,18 @@ impl Dispatcher {
         if is_full {
             self.pace.full();
         }
-        if self.is_spoilt {
+        let finished = if self.is_spoilt {
             // Another replica has claimed, or one of the settlements comes too late: each for itself.
-            settled = match self.ledger.apply(round.changes()).await {
-                Ok(settled) => settled,
+            match self.ledger.apply(round.changes()).await {
+                Ok(settled) => self.settler.finish(round, &settled, &mut self.ledger).await,
                 Err(stop) => {
                     self.settler.failed(round, &stop);
                     return Err(stop);
                 }
-            };
-        }
-        let finished = self.settler.finish(round, &settled, &mut self.ledger).await;
+            }
+        } else {
+            self.settler.finish(round, answer.settled(), &mut self.ledger).await
+        };
         for (consumer, freed) in self.settler.take_freed() {
             self.recipients.consumers_mut().give_back(consumer, freed);
             self.pace.freed();
