@@ -5,72 +5,60 @@
 //! busier it is, the more goes together. All its knowledge of what is out may be wrong; the books decide.
 
 use std::{
-    collections::BTreeSet,
     future::{poll_fn, ready},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicI64},
     task::Poll,
-    time::Duration,
 };
 
 use tidings::{
-    backoff::Backoff,
     broker::{
-        Error, Head,
-        subscriptions::{BlockChange, Books, Closed, Look, Outcome as Carried, Place, State, Subscriptions},
+        Error,
+        subscriptions::{Books, Outcome as Carried, Place, Subscriptions},
     },
     channel::Names,
-    limits::{
-        CLAIM_MESSAGES, CLAIMS_REFUSED, DISPATCH_FINISH, DISPATCH_ROUND, DUE_MESSAGES, FULL_PAUSE, LEASE_GRACE,
-        RENEW_INTERVAL, SUBSCRIPTION_IDLE, SWEPT_BLOCKS, UNSENT,
-    },
-    metrics, pb,
+    limits::{DISPATCH_ROUND, DUE_MESSAGES, SWEPT_BLOCKS, UNSENT},
     status::{self, Call},
-    subscription::{AckId, OrderKey},
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use self::{
+    bundle::{Bundle, Credits},
     company::Company,
     joint::Joint,
     ledger::{Ledger, Stop},
-    pulls::Pulls,
+    pace::Pace,
+    planner::Planner,
+    recipients::Recipients,
+    round::Round,
     sending::Sending,
-    settler::{Round, Settler},
-    want::GivenBack,
+    settler::Settler,
 };
 use super::{
     ahead::{Ahead, Item},
-    claim::{self, BlockIds, Plan, Planned},
-    consumers::{Consumers, CreditLimit},
+    claim::Plan,
     contents::Contents,
-    delivery::Delivery,
-    leases::{Lease, LeaseState},
     looks::Looks,
-    losses::Losses,
-    mailbox::{Consumer, Inbox, Opened, Pull, Pulled, Request, Seat},
-    outbox::{LeaseKey, Outbox, Queued},
+    mailbox::{Inbox, Opened, Request, Seat},
     post::Post,
-    retry::Failure,
     settings::Settings,
 };
 use crate::stream::Source;
 
 mod batches;
+mod bundle;
 mod company;
 mod joint;
 mod ledger;
+mod pace;
+mod planner;
 mod pulls;
+mod recipients;
+mod round;
 mod sending;
 mod settler;
 mod want;
-
-/// Credit of consumers.
-type Credits = Vec<(u64, CreditLimit)>;
 
 /// What a dispatcher works with.
 pub(super) struct Ground {
@@ -88,43 +76,15 @@ pub(super) struct Ground {
 pub(super) struct Dispatcher {
     ground: Ground,
     inbox: Inbox,
-    settings: Settings,
-    /// That of the settings.
-    revision: u64,
-    /// When it was created: one that was created since is another.
-    create_ms: i64,
-    subscription: pb::Subscription,
     ledger: Ledger,
     settler: Settler,
-    ids: BlockIds,
-    ahead: Ahead,
-    consumers: Consumers,
-    pulls: Pulls,
+    planner: Planner,
+    recipients: Recipients,
     company: Company,
-    /// There is more to be handed out at once.
-    goes_on: bool,
+    pace: Pace,
     /// A change that settled and claimed was not carried out: the next round does each by itself.
     is_spoilt: bool,
-    /// Losses that no consumer was there to be told.
-    unreported: Losses,
     sending: Sending,
-    /// When the books are looked into again.
-    look_at: Instant,
-    /// When it is noted again that the subscription is used, and what it holds of the log.
-    renew_at: Instant,
-    /// As many are out as may be: until then nothing is claimed.
-    full_until: Option<Instant>,
-    /// Nothing that is due could be handed out: until then that is not tried again.
-    retries_at: Option<Instant>,
-    /// Since when claims are refused, though nothing has changed that would say why.
-    refused_since: Option<Instant>,
-    /// Since when nobody needs it.
-    idle_since: Instant,
-    /// The server stops: until then streams may still settle, and what they have is given back.
-    draining: Option<Instant>,
-    /// The broker is away: until then nothing is asked of it.
-    away_until: Option<Instant>,
-    backoff: Backoff,
 }
 
 impl Dispatcher {
@@ -140,36 +100,18 @@ impl Dispatcher {
         let contents = Contents::new(Arc::clone(&source.broker), place.channel.clone());
         let (broker, dead_letters) = (Arc::clone(&source.broker), settings.dead_letter_channel.clone());
         let post = Post::new(broker, Arc::clone(store), place.clone(), dead_letters);
-        let now = Instant::now();
         let mut dispatcher = Self {
-            subscription: settings.answer(books),
-            settings,
-            revision: books.state.revision,
-            create_ms: books.create_ms,
             settler: Settler::new(contents),
-            ids: BlockIds::new(),
-            ahead: Ahead::new(source.clone(), place.channel.clone(), server.clone()),
-            ledger: Ledger::new(place, Arc::clone(store), books, asked),
-            consumers: Consumers::default(),
-            pulls: Pulls::default(),
+            planner: Planner::new(Ahead::new(source.clone(), place.channel.clone(), server.clone())),
+            ledger: Ledger::new(place, &ground, settings, (books, asked)),
+            recipients: Recipients::default(),
             company: Company::default(),
-            goes_on: false,
+            pace: Pace::new(ground.looks),
             is_spoilt: false,
-            unreported: Losses::default(),
             sending: Sending::new(post),
-            look_at: now,
-            renew_at: now,
-            full_until: None,
-            retries_at: None,
-            refused_since: None,
-            idle_since: now,
-            draining: None,
-            away_until: None,
-            backoff: Backoff::default(),
             ground,
             inbox,
         };
-        dispatcher.note_backlog(books.waiting + books.parked);
         dispatcher.note_unsent();
         dispatcher
     }
@@ -184,7 +126,7 @@ impl Dispatcher {
                 continue;
             }
             match self.cycle().await {
-                Ok(()) => self.backoff.reset(),
+                Ok(()) => self.pace.answered(),
                 Err(Stop::Missing) => {
                     let missing = status::not_found(self.name());
                     return self.end(&missing);
@@ -199,29 +141,30 @@ impl Dispatcher {
 
     /// The server has ended. Nothing more is handed out; what its streams had is given back.
     fn drain(&mut self) {
-        self.draining = Some(Instant::now() + DISPATCH_FINISH);
-        self.pulls.fail(&mut self.consumers, self.settler.leases(), &status::draining(Call::Consume));
+        self.pace.drain();
+        self.recipients.fail_calls(self.settler.leases(), &status::draining(Call::Consume));
     }
 
     fn is_over(&self) -> bool {
-        match self.draining {
-            None => self.is_idle(),
-            Some(end) => end <= Instant::now() || self.consumers.is_empty() && self.settler.is_done(),
+        if self.pace.is_draining() {
+            return self.pace.is_drained() || self.recipients.consumers().is_empty() && self.settler.is_done();
         }
+        !self.is_needed() && !self.sending.is_busy() && self.pace.is_idle()
     }
 
     /// Waits until there is something to do, and takes in what was asked. False where it is too early for it.
     async fn wait(&mut self, server: &CancellationToken) -> bool {
         let (next, wants) = (self.next_time(), self.wants());
-        let goes_on = self.goes_on;
-        let Self { inbox, ahead, sending, .. } = self;
+        let goes_on = self.pace.goes_on();
+        let Self { inbox, planner, sending, .. } = self;
+        let ahead = planner.ahead();
         // Whether there is more to do than to settle.
         let mut is_more = true;
         let (mut request, mut closed) = (None, None);
         let mut filled = Poll::Pending;
         tokio::select! {
             biased;
-            () = server.cancelled(), if self.draining.is_none() => {
+            () = server.cancelled(), if !self.pace.is_draining() => {
                 self.drain();
                 return false;
             }
@@ -242,7 +185,7 @@ impl Dispatcher {
         }
         if let Poll::Ready(Err(status)) = filled {
             tracing::debug!(subscription = self.name(), %status, "the stream of a subscription ended; it is opened again");
-            self.look_at = Instant::now();
+            self.pace.look_now();
         }
         while let Some(key) = closed {
             self.close(key);
@@ -259,59 +202,49 @@ impl Dispatcher {
             }
         }
         let now = Instant::now();
-        self.away_until.is_none_or(|until| until <= now) && (is_more || self.settle_at().is_none_or(|at| at <= now))
+        !self.pace.is_away() && (is_more || self.settle_at().is_none_or(|at| at <= now))
     }
 
     /// Until when settlements wait for a claim to go with; `None` where they go at once, since somebody may wait for
     /// the credit.
     fn settle_at(&self) -> Option<Instant> {
         let came = self.settler.patient_since()?;
-        let has_credit = self.wants() && self.consumers.all_have_room() && self.retry_room() > 0;
+        let has_credit = self.wants() && self.recipients.consumers().all_have_room() && self.retry_room() > 0;
         self.company.until(came).filter(|_| has_credit)
     }
 
     /// When something is to be done, if nothing comes before.
     fn next_time(&mut self) -> Instant {
-        let idle = self.idle_since + SUBSCRIPTION_IDLE;
         let times = [
-            self.draining,
-            self.is_needed().then_some(self.look_at),
             self.settler.next_over(),
             self.settle_at(),
-            self.pulls.next_end(),
-            self.full_until,
+            self.recipients.next_end(),
             self.sending.next_time(),
             if self.retry_room() > 0 { self.next_retry() } else { None },
-            (!self.is_needed()).then_some(idle),
         ];
-        let next = times.into_iter().flatten().min().unwrap_or(idle);
-        self.away_until.map_or(next, |until| next.max(until))
+        self.pace.next_time(self.is_needed(), times.into_iter().flatten())
     }
 
     /// When a message that waits is to be handed out.
     fn next_retry(&self) -> Option<Instant> {
-        self.ledger.next_due().map(|due| self.retries_at.map_or(due, |at| due.max(at)))
+        self.ledger.next_due().map(|due| self.pace.retry_at(due))
     }
 
     /// Whether messages are wanted.
     fn wants(&self) -> bool {
-        self.draining.is_none() && !self.settings.is_paused() && self.full_until.is_none() && self.consumers.room() > 0
+        self.pace.may_claim() && !self.ledger.settings().is_paused() && self.recipients.consumers().room() > 0
     }
 
     /// How many messages may be delivered again now.
     fn retry_room(&self) -> usize {
-        let most = self.settings.max_outstanding.saturating_sub(self.ledger.state().out);
+        let most = self.ledger.settings().max_outstanding.saturating_sub(self.ledger.state().out);
         let room = usize::try_from(most).unwrap_or(usize::MAX);
-        if self.wants() { self.consumers.room().min(room) } else { 0 }
+        if self.wants() { self.recipients.consumers().room().min(room) } else { 0 }
     }
 
     /// Whether anybody needs it now.
     fn is_needed(&self) -> bool {
-        !self.consumers.is_empty() || !self.settler.is_idle()
-    }
-
-    fn is_idle(&self) -> bool {
-        !self.is_needed() && !self.sending.is_busy() && self.idle_since.elapsed() >= SUBSCRIPTION_IDLE
+        !self.recipients.consumers().is_empty() || !self.settler.is_idle()
     }
 
     fn name(&self) -> &str {
@@ -319,123 +252,108 @@ impl Dispatcher {
     }
 
     fn take(&mut self, request: Request) {
-        let now = Instant::now();
-        self.idle_since = now;
-        // There may be more credit.
-        self.retries_at = None;
+        self.pace.asked();
         match request {
             // Whoever asked asks again, and hears that the server stops.
-            Request::Open(_, _, reply) if self.draining.is_some() => drop(reply),
-            Request::Open(Consumer { outbox, limit, ack_deadline }, handle, reply) => {
-                let key = self.consumers.add(outbox, limit, ack_deadline);
-                self.look_at = now;
-                let _gone =
-                    reply.send(Opened { seat: Seat::new(key, handle), subscription: self.subscription.clone() });
+            Request::Open(_, _, reply) if self.pace.is_draining() => drop(reply),
+            Request::Open(consumer, handle, reply) => {
+                let key = self.recipients.open(consumer);
+                self.pace.look_now();
+                let _gone = reply
+                    .send(Opened { seat: Seat::new(key, handle), subscription: self.ledger.subscription().clone() });
             }
-            Request::Pull(_, reply) if self.draining.is_some() => {
+            Request::Pull(_, reply) if self.pace.is_draining() => {
                 let _gone = reply.send(Err(status::draining(Call::Consume)));
             }
-            Request::Credit(key, limit) => self.consumers.set_limit(key, limit),
-            Request::Pull(Pull { limit, ack_deadline, wait }, reply) => {
-                let outbox = Arc::<Outbox>::default();
-                let key = self.consumers.add(Arc::clone(&outbox), limit, ack_deadline);
-                self.pulls.add(key, outbox, wait, reply);
-                self.look_at = now;
+            Request::Credit(key, limit) => self.recipients.consumers_mut().set_limit(key, limit),
+            Request::Pull(pull, reply) => {
+                self.recipients.pull(pull, reply);
+                self.pace.look_now();
             }
             Request::Settle(settles, asker, reply) => self.settler.batches().add(settles, asker, reply),
         }
     }
 
-    /// A stream has ended: what it had goes to others at once. What was sent to it counts as an attempt.
+    /// A stream has ended, or a call.
     fn close(&mut self, key: u64) {
-        self.idle_since = Instant::now();
-        if let Some(entry) = self.consumers.remove(key) {
-            self.note_sent(&entry.outbox);
-            let untold = entry.outbox.take_losses();
-            self.report(untold);
-        }
-        for (lease, is_sent) in self.settler.leases().of(key) {
-            let delay = Some(Duration::ZERO);
-            let failure = Failure { delay, is_uncounted: !is_sent, ..Failure::default() };
-            self.settler.give_back(lease, GivenBack { failure, is_over: false });
-        }
-    }
-
-    /// Notes which deliveries have left.
-    fn note_sent(&mut self, outbox: &Outbox) {
-        for (key, at) in outbox.take_sent() {
-            self.settler.leases().sent(key, at);
-        }
+        self.pace.used();
+        self.recipients.close(key, &mut self.settler);
     }
 
     /// One round: looks into the books where that is due, settles, and hands out.
     async fn cycle(&mut self) -> Result<(), Stop> {
-        let now = Instant::now();
-        self.goes_on = false;
-        self.full_until = self.full_until.filter(|until| *until > now);
-        for key in self.pulls.abandoned() {
+        self.pace.begin();
+        for key in self.recipients.abandoned() {
             self.close(key);
         }
         if self.ledger.take_went_back() {
             // What is ahead is read again from there.
-            self.ahead.close();
-            self.look_at = now;
+            self.planner.ahead().close();
+            self.pace.look_now();
         }
         // Another generation than is known here may be the present one.
         let generation = self.ledger.state().generation;
         if self.is_needed() && self.settler.batches().have_other(generation) {
             self.look().await?;
-        } else if self.is_needed() && self.look_at <= now {
-            let is_at_rest = self.ahead.is_open() && self.renew_at > now && self.settler.is_idle();
+        } else if self.is_needed() && self.pace.is_look_due() {
+            let is_at_rest = self.planner.ahead().is_open() && self.settler.is_idle();
             match is_at_rest && self.ledger.is_unchanged().await? {
-                true => self.look_at = self.ground.looks.next(Instant::now()),
+                true => self.pace.looked(),
                 false => self.look().await?,
             }
         }
-        if self.consumers.is_empty() && self.ahead.is_open() {
-            self.ahead.close();
+        if self.recipients.consumers().is_empty() && self.planner.ahead().is_open() {
+            self.planner.ahead().close();
         }
-        self.give_back_over();
+        self.recipients.give_back_over(&mut self.settler);
         let retries = self.plan_retries().await?;
-        let begun = self.settler.begin(&self.ledger, &self.settings).await;
+        let begun = self.settler.begin(&self.ledger).await;
         let round = match begun {
             Ok(round) => round,
             Err(stop) => {
-                retries.iter().for_each(|plan| plan.abandon(&mut self.consumers));
+                retries.iter().for_each(|plan| plan.abandon(self.recipients.consumers_mut()));
                 return Err(stop);
             }
         };
         let lent = self.lend(&round);
-        let claims = match self.plan_claims(&lent).await {
+        let planned = match self.wants() {
+            true => {
+                let settled = lent.iter().map(|(_, credit)| credit.messages).sum();
+                self.planner.claims(settled, &self.ledger, self.recipients.consumers_mut()).await
+            }
+            false => Ok(Vec::new()),
+        };
+        let claims = match planned {
             Ok(claims) => claims,
             Err(stop) => {
                 for (consumer, credit) in lent {
-                    self.consumers.take_back(consumer, credit);
+                    self.recipients.consumers_mut().take_back(consumer, credit);
                 }
-                retries.iter().for_each(|plan| plan.abandon(&mut self.consumers));
+                retries.iter().for_each(|plan| plan.abandon(self.recipients.consumers_mut()));
                 self.settler.failed(round, &stop);
                 return Err(stop);
             }
         };
-        let (has_claims, room) = (!claims.is_empty(), self.consumers.room());
+        let (has_claims, room) = (!claims.is_empty(), self.recipients.consumers().room());
         // From when they were planned on: the answer may come late.
         let now = Instant::now();
         if has_claims {
             self.company.claimed(now);
         }
-        let result = self.carry_out((round, lent), retries, claims, now + UNSENT).await;
-        for key in self.pulls.answer(&mut self.consumers, self.settler.leases(), has_claims) {
+        let result = self.carry_out(Bundle { round, lent, retries, claims }, now + UNSENT).await;
+        for key in self.recipients.answer(self.settler.leases(), has_claims) {
             self.close(key);
         }
         result?;
         // What was claimed has left room for more, or what was settled has made some. What was asked meanwhile goes
         // with it.
-        let is_more = has_claims || self.consumers.room() > room;
-        self.goes_on = is_more && self.ahead.first().is_some();
-        if !self.goes_on {
+        let is_more = has_claims || self.recipients.consumers().room() > room;
+        if is_more && self.planner.has_more() {
+            self.pace.go_on();
+        } else {
             let is_due = self.ledger.next_due().is_some_and(|due| due <= Instant::now());
-            let nothing = self.settings.is_paused() || self.ledger.state().ahead() == 0 && !is_due;
-            self.pulls.end(&mut self.consumers, self.settler.leases(), nothing);
+            let nothing = self.ledger.settings().is_paused() || self.ledger.state().ahead() == 0 && !is_due;
+            self.recipients.end_calls(self.settler.leases(), nothing);
         }
         self.note_unsent();
         self.sending.begin(self.ledger.now_ms());
@@ -449,31 +367,6 @@ impl Dispatcher {
         }
     }
 
-    /// Gives back leases that are over, and deliveries that nobody took in time.
-    fn give_back_over(&mut self) {
-        if self.settler.next_over().is_none_or(|next| next > Instant::now()) {
-            return;
-        }
-        let outboxes: Vec<_> = self.consumers.all().map(|entry| Arc::clone(&entry.outbox)).collect();
-        for outbox in &outboxes {
-            self.note_sent(outbox);
-        }
-        for (key, consumer) in self.settler.leases().over(Instant::now()) {
-            if let Some(entry) = consumer.and_then(|consumer| self.consumers.get(consumer)) {
-                let outbox = Arc::clone(&entry.outbox);
-                outbox.withdraw(key);
-                // It may have been sent a moment ago.
-                self.note_sent(&outbox);
-            }
-            let failure = match self.settler.leases().state(key) {
-                Some(LeaseState::Unsent(_)) => Failure { is_uncounted: true, ..Failure::default() },
-                Some(LeaseState::Out(until)) if until <= Instant::now() => Failure::default(),
-                _ => continue,
-            };
-            self.settler.give_back(key, GivenBack { failure, is_over: true });
-        }
-    }
-
     /// Plans messages that are due, where there is credit.
     async fn plan_retries(&mut self) -> Result<Vec<Plan>, Stop> {
         let is_due = self.next_retry().is_some_and(|due| due <= Instant::now());
@@ -483,140 +376,81 @@ impl Dispatcher {
         }
         let due = self.ledger.due(limit).await?;
         let found = self.settler.contents().find(due).await?;
-        let plans = claim::retries(found, &mut self.terms());
+        let plans = self.planner.retries(found, &self.ledger, self.recipients.consumers_mut());
         if plans.is_empty() {
             // No consumer has room for as many bytes, or another replica was faster.
-            self.retries_at = Some(Instant::now() + FULL_PAUSE);
+            self.pace.retries_failed();
         }
         Ok(plans)
-    }
-
-    /// Plans claims of what is ahead, where there is credit.
-    async fn plan_claims(&mut self, lent: &Credits) -> Result<Vec<Plan>, Stop> {
-        if !self.wants() {
-            return Ok(Vec::new());
-        }
-        let settled: usize = lent.iter().map(|(_, credit)| credit.messages).sum();
-        let state = self.ledger.state();
-        let out = state.out.saturating_sub(settled as u64);
-        let state = State { revision: self.revision, out, ..*state };
-        self.ahead.skip_to(state.next);
-        let keys = self.closed_keys().await?;
-        let now_ms = self.ledger.after(Duration::ZERO);
-        let Self { ahead, settings, ids, consumers, .. } = self;
-        Ok(claim::claims(ahead, &state, keys, claim::Terms { settings, now_ms, ids, consumers }))
-    }
-
-    /// Which of the ordering keys of what is ahead are closed.
-    async fn closed_keys(&mut self) -> Result<claim::Keys, Stop> {
-        // Of a few more messages than can be handed out: some will wait for their keys.
-        let items = if self.settings.is_ordered() {
-            (4 * self.consumers.room()).clamp(32, CLAIM_MESSAGES)
-        } else {
-            CLAIM_MESSAGES
-        };
-        let keys: Vec<OrderKey> = self.ahead.keys(items).collect::<BTreeSet<_>>().into_iter().collect();
-        if keys.is_empty() {
-            return Ok(claim::Keys::none(items));
-        }
-        let Closed { keys: closed, parked } = self.ledger.closed(&keys).await?;
-        let closed = keys.into_iter().zip(closed).filter_map(|(key, is_closed)| is_closed.then_some(key));
-        Ok(claim::Keys::new(closed.collect(), parked, items))
     }
 
     /// Lends the credit that settlements give back to the claims that go with them, where somebody waits for it. Where
     /// all have some, each goes by itself, so that neither spoils the other.
     fn lend(&mut self, round: &Round) -> Credits {
         let was_spoilt = std::mem::take(&mut self.is_spoilt);
-        let is_used = !was_spoilt && !self.consumers.all_have_room() && self.ahead.first().is_some();
+        let is_used = !was_spoilt && !self.recipients.consumers().all_have_room() && self.planner.has_more();
         let lent = if is_used && Joint::is_possible(&round.groups) { self.settler.frees(round) } else { Vec::new() };
         for (consumer, credit) in &lent {
-            self.consumers.give_back(*consumer, *credit);
+            self.recipients.consumers_mut().give_back(*consumer, *credit);
         }
         lent
     }
 
-    fn terms(&mut self) -> claim::Terms<'_> {
-        let now_ms = self.ledger.after(Duration::ZERO);
-        let Self { settings, ids, consumers, .. } = self;
-        claim::Terms { settings, now_ms, ids, consumers }
-    }
-
     /// Settles what is decided and hands out what is planned, in one call of the broker, and in more where others have
     /// changed the same blocks.
-    async fn carry_out(
-        &mut self,
-        (mut round, lent): (Round, Credits),
-        mut retries: Vec<Plan>,
-        mut claims: Vec<Plan>,
-        until: Instant,
-    ) -> Result<(), Stop> {
-        // Each claim follows the one before it: where the first is not carried out, none is.
-        let first = claims.first_mut().filter(|_| !lent.is_empty());
-        let joint = first.map(|plan| Joint::of(&mut round.groups, &mut plan.change));
-        let settled = if joint.is_some() { 0 } else { round.groups.len() };
-        let planned = retries.iter_mut().chain(&mut claims).map(|plan| &mut plan.change);
-        let settling = round.groups[..settled].iter_mut().map(|group| &mut group.change);
-        let applied = self.ledger.apply(settling.chain(planned)).await;
-        // What was settled gives it back below.
-        for (consumer, credit) in lent {
-            self.consumers.take_back(consumer, credit);
-        }
-        let carried = match applied {
-            Ok(carried) => carried,
+    async fn carry_out(&mut self, mut bundle: Bundle, until: Instant) -> Result<(), Stop> {
+        let applied = bundle.apply(&mut self.ledger, self.recipients.consumers_mut()).await;
+        let answer = match applied {
+            Ok(answer) => answer,
             Err(stop) => {
-                retries.iter().chain(&claims).for_each(|plan| plan.abandon(&mut self.consumers));
-                self.settler.failed(round, &stop);
+                bundle.abandon(self.recipients.consumers_mut());
+                self.settler.failed(bundle.round, &stop);
                 return Err(stop);
             }
         };
-        let (settled, planned) = carried.split_at(settled.min(carried.len()));
-        let (retried, claimed) = planned.split_at(retries.len().min(planned.len()));
-        let mut settled = settled.to_vec();
-        if let (Some(joint), Some(plan), Some(carried)) = (joint, claims.first_mut(), claimed.first()) {
-            joint.part(&mut round.groups, &mut plan.change);
-            self.is_spoilt = *carried != Carried::Done;
-            settled = vec![*carried; round.groups.len()];
-        }
+        self.is_spoilt = answer.is_spoilt;
+        let Bundle { mut round, retries, claims, .. } = bundle;
+        let (retried, claimed) = (answer.retried(), answer.claimed());
         if !retried.is_empty() && !retried.contains(&Carried::Done) {
             // Another replica was faster.
-            self.retries_at = Some(Instant::now() + FULL_PAUSE);
+            self.pace.retries_failed();
         }
         for (plan, carried) in retries.into_iter().zip(retried) {
-            self.planned(plan, *carried, until);
+            self.recipients.planned(plan, *carried, until, &self.ledger, self.settler.leases());
         }
         for (plan, carried) in claims.into_iter().zip(claimed) {
             // Those that were carried out come first: what they covered, losses too, is done once.
             if *carried == Carried::Done {
-                self.ahead.advance(plan.covers);
+                self.planner.ahead().advance(plan.covers);
             }
-            self.planned(plan, *carried, until);
+            self.recipients.planned(plan, *carried, until, &self.ledger, self.settler.leases());
         }
         if claimed.contains(&Carried::Done) {
-            self.refused_since = None;
+            self.pace.claimed();
         }
         let is_full = claimed.contains(&Carried::Full);
         let is_done = claimed.iter().all(|carried| *carried == Carried::Done);
         if is_full {
-            self.full_until = Some(Instant::now() + FULL_PAUSE);
+            self.pace.full();
         }
-        if self.is_spoilt {
+        let finished = if self.is_spoilt {
             // Another replica has claimed, or one of the settlements comes too late: each for itself.
-            settled = match self.ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await {
-                Ok(settled) => settled,
+            match self.ledger.apply(round.changes()).await {
+                Ok(settled) => self.settler.finish(round, &settled, &mut self.ledger).await,
                 Err(stop) => {
                     self.settler.failed(round, &stop);
                     return Err(stop);
                 }
-            };
-        }
-        let finished = self.settler.finish(round, &settled, &mut self.ledger, &self.settings).await;
+            }
+        } else {
+            self.settler.finish(round, answer.settled(), &mut self.ledger).await
+        };
         for (consumer, freed) in self.settler.take_freed() {
-            self.consumers.give_back(consumer, freed);
-            (self.full_until, self.retries_at) = (None, None);
+            self.recipients.consumers_mut().give_back(consumer, freed);
+            self.pace.freed();
         }
         let lost = self.settler.take_lost();
-        self.report(lost);
+        self.recipients.report(lost);
         finished?;
         // Which of both was wrong shows when the claim is tried by itself.
         if is_done || is_full || self.is_spoilt { Ok(()) } else { self.differs().await }
@@ -624,25 +458,21 @@ impl Dispatcher {
 
     /// Somebody else has claimed, or the settings or the history are others.
     async fn differs(&mut self) -> Result<(), Stop> {
-        let (next, revision) = (self.ledger.state().next, self.revision);
-        self.ahead.skip_to(next);
-        let follows = matches!(self.ahead.first(), Some(Item::Message(message)) if message.sequence == next);
+        let (next, revision) = (self.ledger.state().next, self.ledger.revision());
+        self.planner.ahead().skip_to(next);
+        let follows = matches!(self.planner.ahead().first(), Some(Item::Message(message)) if message.sequence == next);
         self.look().await?;
-        if self.revision != revision || self.ledger.state().next != next {
+        if self.ledger.revision() != revision || self.ledger.state().next != next {
             return Ok(());
         }
         // What was read before, or came as a push, may be lost since. The stream reports that when it goes on.
         let head = self.settler.contents().head().await?;
-        let is_cut = self.ahead.retain(|epoch, sequence| {
-            let is_older = |head: &Head| head.epochs.first().is_some_and(|oldest| sequence < oldest.first);
-            head.as_ref().is_some_and(|head| head.has_in(epoch, sequence) || is_older(head))
-        });
-        if !is_cut {
+        if !self.planner.cut(head.as_ref()) {
             if !follows {
-                self.ahead.close();
-                self.look_at = Instant::now() + FULL_PAUSE;
+                self.planner.ahead().close();
+                self.pace.look_soon();
             }
-            self.full_until = Some(Instant::now() + FULL_PAUSE);
+            self.pace.full();
             self.refused();
         }
         Ok(())
@@ -650,152 +480,62 @@ impl Dispatcher {
 
     /// A claim was refused, and nothing shows why. That may be once; where it stays so, nothing is delivered.
     fn refused(&mut self) {
-        let now = Instant::now();
-        if *self.refused_since.get_or_insert(now) + CLAIMS_REFUSED > now {
+        if !self.pace.refused() {
             return;
         }
-        self.refused_since = Some(now);
         let next = self.ledger.state().next;
         tracing::warn!(
             subscription = self.name(),
             next,
             "the claims of a subscription are refused; its channel is read again"
         );
-        self.ahead.close();
-        self.look_at = now + FULL_PAUSE;
-    }
-
-    /// What was planned is out, or not.
-    fn planned(&mut self, plan: Plan, carried: Carried, until: Instant) {
-        tracing::trace!(subscription = self.name(), change = ?plan.change, ?carried, "messages were to be handed out");
-        if carried != Carried::Done {
-            plan.abandon(&mut self.consumers);
-            return;
-        }
-        let Plan { mut change, out, lost, .. } = plan;
-        self.report(lost);
-        let Some(BlockChange { id, to: Some(block), .. }) = change.blocks.pop() else { return };
-        let generation = self.ledger.state().generation;
-        let again = out.iter().filter(|planned| planned.attempts.count > 0).count();
-        metrics::leased((out.len() - again) as u64, again as u64);
-        let mut leases = Vec::with_capacity(out.len());
-        let mut deliveries = Vec::with_capacity(out.len());
-        for Planned { consumer, message, attempts, json } in out {
-            let (sequence, bytes) = (message.sequence, message.message.len());
-            let Some(entry) = self.consumers.get(consumer) else { continue };
-            let ack_deadline = entry.ack_deadline.unwrap_or(self.settings.ack_deadline);
-            let ack_id = AckId { generation, epoch: message.epoch, sequence, block: id };
-            let delivery = Delivery { ack_id, attempt: attempts.count.saturating_add(1), message: message.message };
-            let key = LeaseKey { block: id, sequence };
-            deliveries.push((consumer, Queued { key, delivery, until, ack_deadline }));
-            let (consumer, state) = (Some(consumer), LeaseState::Unsent(until));
-            leases.push((sequence, Lease { attempts, consumer, bytes, json, ack_deadline, state }));
-        }
-        self.settler.leases().add(id, block, leases);
-        self.push(deliveries);
-    }
-
-    /// Has deliveries sent, those of each consumer together.
-    fn push(&mut self, mut deliveries: Vec<(u64, Queued)>) {
-        // They stay in their order.
-        deliveries.sort_by_key(|(consumer, _)| *consumer);
-        let mut deliveries = deliveries.into_iter().peekable();
-        while let Some((consumer, first)) = deliveries.next() {
-            let others = std::iter::from_fn(|| deliveries.next_if(|(next, _)| *next == consumer));
-            let all = std::iter::once(first).chain(others.map(|(_, queued)| queued));
-            let Some(entry) = self.consumers.get(consumer) else { continue };
-            for (key, at) in entry.outbox.push(all) {
-                self.settler.leases().sent(key, at);
-            }
-        }
-    }
-
-    /// Reports losses to one of the consumers; those that nobody is there for wait.
-    fn report(&mut self, lost: Vec<pb::LostMessages>) {
-        self.unreported.add(lost);
-        if let Some(entry) = self.consumers.all().next()
-            && !self.unreported.is_empty()
-        {
-            entry.outbox.report(self.unreported.take());
-        }
+        self.planner.ahead().close();
+        self.pace.look_soon();
     }
 
     /// Looks into the books: at the settings, at what is due, and at leases of others that are over. Opens the stream
     /// of what is ahead where there is none.
     async fn look(&mut self) -> Result<(), Stop> {
-        self.look_at = self.ground.looks.next(Instant::now());
-        let before = *self.ledger.state();
-        let is_renewed = self.renew_at <= Instant::now();
-        let books = self.ledger.look(Look {
-            oldest: false,
-            overdue: Some((SWEPT_BLOCKS, LEASE_GRACE)),
-            used: is_renewed,
-            hold: is_renewed.then(|| self.settings.hold(self.ground.hold_bytes)),
-        });
-        let books = books.await?;
-        if is_renewed {
-            self.renew_at = Instant::now() + RENEW_INTERVAL;
-        }
-        if books.create_ms != self.create_ms {
-            return Err(Stop::Missing);
-        }
-        let is_moved = books.state.generation != before.generation;
-        if books.state.revision != self.revision || is_moved {
-            let place = self.ledger.place();
-            let settings = Settings::read(&books.settings, place, &self.ground.names);
-            self.settings = settings.ok_or_else(|| Error::Internal("its settings are not understood".to_owned()))?;
-            (self.subscription, self.revision) = (self.settings.answer(&books), books.state.revision);
-        }
-        self.note_backlog(books.waiting + books.parked);
-        if is_moved {
-            return Err(Stop::Moved);
-        }
+        self.pace.looked();
+        let books = self.ledger.look().await?;
         if self.ledger.take_went_back() {
-            self.ahead.close();
+            self.planner.ahead().close();
         }
-        self.settler.sweep(&books.overdue, &mut self.ledger, &self.settings).await?;
+        self.settler.sweep(&books.overdue, &mut self.ledger).await?;
         if books.overdue.len() == SWEPT_BLOCKS {
             // There may be more.
-            self.look_at = Instant::now();
+            self.pace.look_now();
         }
-        if !self.consumers.is_empty() && !self.ahead.is_open() && !self.settings.is_paused() {
-            let opened = self.ahead.open(books.position, self.settings.is_ordered()).await;
+        if !self.recipients.consumers().is_empty()
+            && !self.planner.ahead().is_open()
+            && !self.ledger.settings().is_paused()
+        {
+            let opened = self.planner.ahead().open(books.position, self.ledger.settings().is_ordered()).await;
             opened.map_err(|status| Error::Unavailable(status.message().to_owned()))?;
         }
         Ok(())
     }
 
-    fn note_backlog(&self, waiting: u64) {
-        let State { out, .. } = *self.ledger.state();
-        let backlog = self.ledger.state().ahead().saturating_add(out).saturating_add(waiting);
-        self.ground.backlog.store(i64::try_from(backlog).unwrap_or(i64::MAX), Relaxed);
-    }
-
     /// All leases are over: the subscription was moved.
     fn moved(&mut self) {
         self.settler.forget_all();
-        self.consumers.reset();
-        self.ahead.close();
-        self.look_at = Instant::now();
+        self.recipients.consumers_mut().reset();
+        self.planner.ahead().close();
+        self.pace.look_now();
     }
 
     /// The broker does not answer, or refuses. Streams wait for it; calls are told.
     fn away(&mut self, error: &Error) {
-        let pause = self.backoff.jittered();
+        let pause = self.pace.away();
         tracing::debug!(subscription = self.name(), %error, ?pause, "the books of a subscription can't be reached");
-        let now = Instant::now();
-        (self.away_until, self.look_at) = (Some(now + pause), now);
         let status = status::from_broker(error.clone(), Call::Consume);
-        self.pulls.fail(&mut self.consumers, self.settler.leases(), &status);
+        self.recipients.fail_calls(self.settler.leases(), &status);
         self.settler.batches().unavailable(error);
     }
 
     /// Ends all streams and calls.
     fn end(&mut self, status: &Status) {
-        for entry in self.consumers.all() {
-            entry.outbox.end(status.clone());
-        }
-        self.pulls.fail(&mut self.consumers, self.settler.leases(), status);
+        self.recipients.end(self.settler.leases(), status);
         self.settler.batches().refuse(status);
         // Whoever asks from now on finds that it has ended, and asks another.
         self.inbox.requests.close();

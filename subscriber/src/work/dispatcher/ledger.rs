@@ -1,6 +1,12 @@
 //! The books of one subscription, as a dispatcher sees them: what their last answer said, and the way to them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tidings::{
     broker::{
@@ -9,13 +15,21 @@ use tidings::{
             Applied, Books, Change, Closed, Due, Fate, Glance, Look, Outcome, Place, State, Subscriptions,
         },
     },
+    channel::Names,
+    limits::{LEASE_GRACE, RENEW_INTERVAL, SWEPT_BLOCKS},
     message::Epoch,
-    metrics,
+    metrics, pb,
     subscription::{Block, BlockId, OrderKey},
 };
 use tokio::time::Instant;
 
-use super::super::clock::{BrokerClock, ms};
+use super::{
+    super::{
+        clock::{BrokerClock, ms},
+        settings::Settings,
+    },
+    Ground,
+};
 
 /// Why a dispatcher can't go on as it is.
 #[derive(Debug)]
@@ -37,24 +51,66 @@ impl From<Error> for Stop {
 pub(super) struct Ledger {
     place: Place,
     store: Arc<dyn Subscriptions>,
+    names: Arc<Names>,
+    settings: Settings,
+    /// That of the settings.
+    revision: u64,
+    /// When it was created: one that was created since is another.
+    create_ms: i64,
+    subscription: pb::Subscription,
     state: State,
     clock: BrokerClock,
     /// What is handed out next has gone back: the broker has lost claims.
     went_back: bool,
     /// There may be dead letters that were not published.
     has_unsent: bool,
+    /// How many bytes of the log it may hold.
+    hold_bytes: u64,
+    /// When it is noted again that the subscription is used, and what it holds of the log.
+    renew_at: Instant,
+    /// For heartbeats.
+    backlog: Arc<AtomicI64>,
 }
 
 impl Ledger {
     /// That of a subscription that was found so, when that was asked.
-    pub(super) fn new(place: Place, store: Arc<dyn Subscriptions>, books: &Books, asked: Instant) -> Self {
-        let clock = BrokerClock::heard(books.state.now_ms, asked);
-        let (state, has_unsent) = (books.state, books.unsent > 0);
-        Self { place, store, state, clock, went_back: false, has_unsent }
+    pub(super) fn new(place: Place, ground: &Ground, settings: Settings, (books, asked): (&Books, Instant)) -> Self {
+        let ledger = Self {
+            place,
+            store: Arc::clone(&ground.store),
+            names: Arc::clone(&ground.names),
+            subscription: settings.answer(books),
+            settings,
+            revision: books.state.revision,
+            create_ms: books.create_ms,
+            state: books.state,
+            clock: BrokerClock::heard(books.state.now_ms, asked),
+            went_back: false,
+            has_unsent: books.unsent > 0,
+            hold_bytes: ground.hold_bytes,
+            renew_at: Instant::now(),
+            backlog: Arc::clone(&ground.backlog),
+        };
+        ledger.note_backlog(books.waiting + books.parked);
+        ledger
     }
 
     pub(super) fn place(&self) -> &Place {
         &self.place
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The revision of the settings; that of the last answer may be later.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What is answered about the subscription.
+    pub(super) fn subscription(&self) -> &pb::Subscription {
+        &self.subscription
     }
 
     /// What the last answer said.
@@ -118,20 +174,49 @@ impl Ledger {
         }
     }
 
-    /// Whether a look would show nothing new, where nothing was out and nothing waited.
+    /// Whether a look would show nothing new, where nothing was out and nothing waited, and nothing is to be renewed.
     pub(super) async fn is_unchanged(&self) -> Result<bool, Stop> {
         let State { generation, revision, next, out: 0, due_ms: None, .. } = self.state else { return Ok(false) };
+        if self.renew_at <= Instant::now() {
+            return Ok(false);
+        }
         let glance = self.store.glance(&self.place).await?.ok_or(Stop::Missing)?;
         Ok(glance == Glance { generation, revision, next, out: 0, waiting: 0 })
     }
 
-    /// Looks into the books.
-    pub(super) async fn look(&mut self, look: Look) -> Result<Books, Stop> {
-        let asked = Instant::now();
+    /// Looks into the books: at the settings, at what is due, and at leases of others that are over.
+    pub(super) async fn look(&mut self) -> Result<Books, Stop> {
+        let (asked, generation) = (Instant::now(), self.state.generation);
+        let is_renewed = self.renew_at <= asked;
+        let look = Look {
+            oldest: false,
+            overdue: Some((SWEPT_BLOCKS, LEASE_GRACE)),
+            used: is_renewed,
+            hold: is_renewed.then(|| self.settings.hold(self.hold_bytes)),
+        };
         let books = self.store.look(&self.place, look).await?.ok_or(Stop::Missing)?;
         self.heard(books.state, asked);
         self.has_unsent |= books.unsent > 0;
-        Ok(books)
+        if is_renewed {
+            self.renew_at = Instant::now() + RENEW_INTERVAL;
+        }
+        if books.create_ms != self.create_ms {
+            // It was deleted: this is another of its name.
+            return Err(Stop::Missing);
+        }
+        let is_moved = books.state.generation != generation;
+        if books.state.revision != self.revision || is_moved {
+            let settings = Settings::read(&books.settings, &self.place, &self.names);
+            self.settings = settings.ok_or_else(|| Error::Internal("its settings are not understood".to_owned()))?;
+            (self.subscription, self.revision) = (self.settings.answer(&books), books.state.revision);
+        }
+        self.note_backlog(books.waiting + books.parked);
+        if is_moved { Err(Stop::Moved) } else { Ok(books) }
+    }
+
+    fn note_backlog(&self, waiting: u64) {
+        let backlog = self.state.ahead().saturating_add(self.state.out).saturating_add(waiting);
+        self.backlog.store(i64::try_from(backlog).unwrap_or(i64::MAX), Relaxed);
     }
 
     /// Whether there may be dead letters that were not published, since this was asked last.

@@ -6,7 +6,7 @@ use tidings::limits::PULL_GRACE;
 use tokio::{sync::oneshot, time::Instant};
 use tonic::Status;
 
-use super::{super::leases::Leases, Consumers, Outbox, Pulled};
+use super::super::{consumers::Consumers, leases::Leases, mailbox::Pulled, outbox::Outbox};
 
 /// A call, which is a consumer that is answered once.
 struct Waiting {

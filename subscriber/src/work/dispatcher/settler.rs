@@ -12,44 +12,29 @@ use std::{
 use tidings::{
     broker::{
         Error,
-        subscriptions::{Due, Fate, Outcome as Carried},
+        subscriptions::{Fate, Outcome as Carried},
     },
     limits::SETTLE_ROUNDS,
     pb,
-    subscription::{Attempts, Block, BlockId},
+    subscription::{Block, BlockId},
 };
 use tokio::time::Instant;
 
 use super::{
     super::{
         consumers::CreditLimit,
-        contents::{Contents, Found},
+        contents::Contents,
         leases::{Lease, LeaseState, Leases},
         outbox::LeaseKey,
         outcome::{Decision, Outcome},
-        retry::{Failure, Next},
-        settings::Settings,
-        settle::{Deed, Group, Located, group, lost_one},
+        retry::Failure,
+        settle::{Deed, Group, Located, lost_one},
     },
     batches::Batches,
     ledger::{Ledger, Stop},
+    round::{Out, Round},
     want::{By, GivenBack, Want},
 };
-
-/// Decisions as changes, and those for which the blocks have to be looked up.
-#[derive(Debug, Default)]
-pub(super) struct Round {
-    pub(super) groups: Vec<Group<Want>>,
-    rest: Vec<Want>,
-}
-
-/// A message that is out, as far as it is known.
-struct Out {
-    want: Want,
-    block: Arc<Block>,
-    attempts: Option<Attempts>,
-    json: Option<bytes::Bytes>,
-}
 
 /// Credit that was given back: of a consumer, so many bytes.
 type Freed = (u64, usize);
@@ -137,7 +122,7 @@ impl Settler {
     }
 
     /// What is to be settled now, on what is remembered of the blocks.
-    pub(super) async fn begin(&mut self, ledger: &Ledger, settings: &Settings) -> Result<Round, Stop> {
+    pub(super) async fn begin(&mut self, ledger: &Ledger) -> Result<Round, Stop> {
         let mut wants = self.batches.take(ledger.state().generation);
         let own = std::mem::take(&mut self.given_back);
         let given = if own.is_empty() { &[][..] } else { &wants };
@@ -163,7 +148,7 @@ impl Settler {
                 None => {}
             }
         }
-        let round = self.round(out, rest, ledger, settings).await;
+        let round = Round::of(out, rest, &self.contents, ledger).await;
         if round.is_err() {
             self.given_back.extend(own);
         }
@@ -180,20 +165,14 @@ impl Settler {
     }
 
     /// Finishes a round: the rest, and what was not carried out, is looked up and tried again.
-    pub(super) async fn finish(
-        &mut self,
-        round: Round,
-        carried: &[Carried],
-        ledger: &mut Ledger,
-        settings: &Settings,
-    ) -> Result<(), Stop> {
+    pub(super) async fn finish(&mut self, round: Round, carried: &[Carried], ledger: &mut Ledger) -> Result<(), Stop> {
         let mut rest = round.rest;
         rest.extend(self.conclude(round.groups, carried, ledger));
         for _ in 0..SETTLE_ROUNDS {
             if rest.is_empty() {
                 break;
             }
-            let tried = self.try_again(&rest, ledger, settings).await;
+            let tried = self.try_again(&rest, ledger).await;
             match tried {
                 Ok(left) => rest = left,
                 Err(stop) => {
@@ -230,17 +209,16 @@ impl Settler {
         self.batches.answer();
     }
 
-    async fn try_again(&mut self, wants: &[Want], ledger: &mut Ledger, settings: &Settings) -> Result<Vec<Want>, Stop> {
-        let round = self.look_up(wants, ledger, settings).await?;
-        let mut round = round;
-        let carried = ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await?;
+    async fn try_again(&mut self, wants: &[Want], ledger: &mut Ledger) -> Result<Vec<Want>, Stop> {
+        let mut round = self.look_up(wants, ledger).await?;
+        let carried = ledger.apply(round.changes()).await?;
         let mut left = round.rest;
         left.extend(self.conclude(round.groups, &carried, ledger));
         Ok(left)
     }
 
     /// Looks up the blocks of messages. What is in none is answered.
-    async fn look_up(&mut self, wants: &[Want], ledger: &Ledger, settings: &Settings) -> Result<Round, Stop> {
+    async fn look_up(&mut self, wants: &[Want], ledger: &Ledger) -> Result<Round, Stop> {
         let both = |want: &Want| [want.key.base(), want.key.base().of_one(want.key.sequence)];
         let ids: BTreeSet<BlockId> = wants.iter().flat_map(both).collect();
         let mut blocks = read(ledger, ids.iter().copied().collect()).await?;
@@ -269,7 +247,7 @@ impl Settler {
             }
         }
         self.tell_gone(&gone, ledger).await?;
-        self.round(out, Vec::new(), ledger, settings).await
+        Round::of(out, Vec::new(), &self.contents, ledger).await
     }
 
     /// A message that is in no block: what was acknowledged before is acknowledged again, all else is stale.
@@ -288,68 +266,6 @@ impl Settler {
         for want in gone {
             if want.decision != Decision::Acknowledge || want.epoch.is_none() {
                 self.batches.note(want.by, Outcome::Stale);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes changes of decisions about messages that are out.
-    async fn round(
-        &mut self,
-        mut out: Vec<Out>,
-        mut rest: Vec<Want>,
-        ledger: &Ledger,
-        settings: &Settings,
-    ) -> Result<Round, Stop> {
-        let now_ms = ledger.now_ms();
-        remember(&mut out, ledger).await?;
-        let mut nexts: Vec<Option<Next>> = Vec::with_capacity(out.len());
-        for one in &out {
-            nexts.push(match &one.want.decision {
-                Decision::Reject(failure) => {
-                    Some(settings.retry.after(one.attempts.unwrap_or_default(), failure, now_ms))
-                }
-                Decision::Acknowledge | Decision::Extend(_) => None,
-            });
-        }
-        self.read_dead(&mut out, &nexts).await?;
-        let located = out.into_iter().zip(nexts).map(|(one, next)| {
-            let Out { want, block, attempts, json } = one;
-            let deed = match (&want.decision, next) {
-                (Decision::Extend(time), _) => Deed::Extend(ledger.after(time.unwrap_or(settings.ack_deadline))),
-                (_, Some(next)) => Deed::of(next, json),
-                (_, None) => Deed::Acknowledge,
-            };
-            let is_remembered = attempts != Some(Attempts::default());
-            Located { key: want.key, block, is_remembered, deed, by: want }
-        });
-        let (groups, repeated) = group(located.collect(), now_ms, settings.is_ordered());
-        rest.extend(repeated);
-        Ok(Round { groups, rest })
-    }
-
-    /// Reads what is put aside, where it is not at hand.
-    async fn read_dead(&self, out: &mut [Out], nexts: &[Option<Next>]) -> Result<(), Stop> {
-        let is_dead = |next: &Option<Next>| matches!(next, Some(Next::Dead(..)));
-        let wanted = out.iter().zip(nexts).filter(|(one, next)| is_dead(next) && one.json.is_none());
-        let mut due: Vec<Due> = wanted
-            .map(|(one, _)| Due { sequence: one.want.key.sequence, attempts: Attempts::default(), json: None })
-            .collect();
-        let mut read = HashMap::new();
-        while !due.is_empty() {
-            let found = self.contents.find(due.clone()).await?;
-            let before = due.len();
-            for Found { due: one, json, .. } in found {
-                due.retain(|due| due.sequence != one.sequence);
-                read.insert(one.sequence, json);
-            }
-            if due.len() == before {
-                break;
-            }
-        }
-        for one in out {
-            if let (None, Some(json)) = (&one.json, read.get(&one.want.key.sequence)) {
-                one.json.clone_from(json);
             }
         }
         Ok(())
@@ -395,12 +311,7 @@ impl Settler {
     }
 
     /// Gives back leases of other processes that are over.
-    pub(super) async fn sweep(
-        &mut self,
-        overdue: &[(BlockId, Block)],
-        ledger: &mut Ledger,
-        settings: &Settings,
-    ) -> Result<(), Stop> {
+    pub(super) async fn sweep(&mut self, overdue: &[(BlockId, Block)], ledger: &mut Ledger) -> Result<(), Stop> {
         let mut out = Vec::new();
         for (id, block) in overdue {
             let held = Arc::new(block.clone());
@@ -419,13 +330,13 @@ impl Settler {
         if out.is_empty() {
             return Ok(());
         }
-        let mut round = self.round(out, Vec::new(), ledger, settings).await?;
+        let mut round = Round::of(out, Vec::new(), &self.contents, ledger).await?;
         for group in &mut round.groups {
             // The books looked into their own clock when they said so; nobody has moved the lease since.
             group.change.not_before_ms =
                 group.change.blocks.first().and_then(|block| block.from.as_ref()).map_or(0, |block| block.deadline_ms);
         }
-        let carried = ledger.apply(round.groups.iter_mut().map(|group| &mut group.change)).await?;
+        let carried = ledger.apply(round.changes()).await?;
         // Where others were faster, it is done.
         let _done = self.conclude(round.groups, &carried, ledger);
         Ok(())
@@ -445,17 +356,4 @@ fn by_consumer(mut freed: Vec<Freed>) -> Vec<(u64, CreditLimit)> {
 async fn read(ledger: &Ledger, ids: Vec<BlockId>) -> Result<HashMap<BlockId, Block>, Error> {
     let found = ledger.blocks(&ids).await?;
     Ok(ids.into_iter().zip(found).filter_map(|(id, block)| Some((id, block?))).collect())
-}
-
-/// Asks what is remembered of messages that another process has leased, where it matters.
-async fn remember(out: &mut [Out], ledger: &Ledger) -> Result<(), Error> {
-    let needs = |one: &Out| one.attempts.is_none() && matches!(one.want.decision, Decision::Reject(_));
-    let sequences: Vec<_> = out.iter().filter(|one| needs(one)).map(|one| one.want.key.sequence).collect();
-    let mut remembered = ledger.remembered(&sequences).await?.into_iter();
-    for one in out.iter_mut().filter(|one| needs(one)) {
-        if let Some(Due { attempts, json, .. }) = remembered.next() {
-            (one.attempts, one.json) = (Some(attempts), json);
-        }
-    }
-    Ok(())
 }
