@@ -189,6 +189,17 @@ impl Settler {
         Ok(())
     }
 
+    /// Has a round carried out by itself, and finishes it.
+    pub(super) async fn settle(&mut self, mut round: Round, ledger: &mut Ledger) -> Result<(), Stop> {
+        match ledger.apply(round.changes()).await {
+            Ok(carried) => self.finish(round, &carried, ledger).await,
+            Err(stop) => {
+                self.failed(round, &stop);
+                Err(stop)
+            }
+        }
+    }
+
     /// The call failed that was to carry out a round.
     pub(super) fn failed(&mut self, round: Round, stop: &Stop) {
         let members = round.groups.into_iter().flat_map(|group| group.members).map(|member| member.by);
