@@ -12,15 +12,16 @@ use super::{
     joint::Joint,
     ledger::{Ledger, Stop},
     round::Round,
+    settler::Settler,
 };
 
 /// Credit of consumers.
-pub(super) type Credits = Vec<(u64, CreditLimit)>;
+type Credits = Vec<(u64, CreditLimit)>;
 
 pub(super) struct Bundle {
     pub(super) round: Round,
     /// What the settlements give back where they are carried out: the first claim takes of that, so it goes with them.
-    pub(super) lent: Credits,
+    lent: Credits,
     pub(super) retries: Vec<Plan>,
     pub(super) claims: Vec<Plan>,
 }
@@ -36,6 +37,26 @@ pub(super) struct Answer {
 }
 
 impl Bundle {
+    pub(super) fn new(round: Round, retries: Vec<Plan>) -> Self {
+        Self { round, lent: Vec::new(), retries, claims: Vec::new() }
+    }
+
+    /// Lends the credit that settlements give back to the claims that go with them, where somebody waits for it. Where
+    /// all have some, each goes by itself, so that neither spoils the other.
+    pub(super) fn lend(&mut self, settler: &Settler, consumers: &mut Consumers) {
+        if !consumers.all_have_room() && Joint::is_possible(&self.round.groups) {
+            self.lent = settler.frees(&self.round);
+        }
+        for (consumer, credit) in &self.lent {
+            consumers.give_back(*consumer, *credit);
+        }
+    }
+
+    /// How many messages are settled, as far as that is lent.
+    pub(super) fn lent(&self) -> usize {
+        self.lent.iter().map(|(_, credit)| credit.messages).sum()
+    }
+
     /// Has all of it carried out. The credit that was lent comes back afterwards, in any case.
     pub(super) async fn apply(&mut self, ledger: &mut Ledger, consumers: &mut Consumers) -> Result<Answer, Stop> {
         let Self { round, lent, retries, claims } = self;
@@ -47,9 +68,7 @@ impl Bundle {
         let settling = round.groups[..settled].iter_mut().map(|group| &mut group.change);
         let applied = ledger.apply(settling.chain(planned)).await;
         // What was settled gives it back for itself.
-        for (consumer, credit) in lent.drain(..) {
-            consumers.take_back(consumer, credit);
-        }
+        take_back(lent, consumers);
         let mut carried = applied?;
         let mut is_spoilt = false;
         if let (Some(joint), Some(plan), Some(outcome)) = (joint, claims.first_mut(), carried.get(retries.len())) {
@@ -64,9 +83,16 @@ impl Bundle {
         Ok(Answer { carried, settled, retried, is_spoilt })
     }
 
-    /// Gives back the credit that was planned.
-    pub(super) fn abandon(&self, consumers: &mut Consumers) {
+    /// Gives back the credit that was planned, and takes back what was lent.
+    pub(super) fn abandon(&mut self, consumers: &mut Consumers) {
+        take_back(&mut self.lent, consumers);
         self.retries.iter().chain(&self.claims).for_each(|plan| plan.abandon(consumers));
+    }
+}
+
+fn take_back(lent: &mut Credits, consumers: &mut Consumers) {
+    for (consumer, credit) in lent.drain(..) {
+        consumers.take_back(consumer, credit);
     }
 }
 

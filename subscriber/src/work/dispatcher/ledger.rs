@@ -118,6 +118,12 @@ impl Ledger {
         &self.state
     }
 
+    /// How many messages more may be out.
+    pub(super) fn room(&self) -> usize {
+        let most = self.settings.max_outstanding.saturating_sub(self.state.out);
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }

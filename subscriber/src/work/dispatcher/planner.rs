@@ -1,22 +1,29 @@
 //! Plans what is handed out next: what is due for a retry, and what is ahead.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use tidings::{
     broker::{
-        Head,
+        Error, Head,
         subscriptions::{Closed, State},
     },
     limits::CLAIM_MESSAGES,
+    message::Position,
     subscription::OrderKey,
 };
+use tonic::Status;
 
 use super::{
     super::{
-        ahead::Ahead,
+        ahead::{Ahead, Item},
         claim::{self, BlockIds, Plan},
         consumers::Consumers,
         contents::Found,
+        settings::Settings,
     },
     ledger::{Ledger, Stop},
 };
@@ -33,6 +40,26 @@ impl Planner {
 
     pub(super) fn ahead(&mut self) -> &mut Ahead {
         &mut self.ahead
+    }
+
+    /// Opens the stream of what is ahead after a position, where it is not open and messages are handed out.
+    pub(super) async fn open(&mut self, after: Position, settings: &Settings) -> Result<(), Stop> {
+        if self.ahead.is_open() || settings.is_paused() {
+            return Ok(());
+        }
+        let opened = self.ahead.open(after, settings.is_ordered()).await;
+        opened.map_err(|status| Error::Unavailable(status.message().to_owned()).into())
+    }
+
+    /// Takes in what has come, where the stream is open. Ready where there is something new, or it has ended.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        if self.ahead.is_open() { self.ahead.poll_fill(cx) } else { Poll::Pending }
+    }
+
+    /// Whether the message of a sequence is the first ahead. Those before it are dropped.
+    pub(super) fn follows(&mut self, next: i64) -> bool {
+        self.ahead.skip_to(next);
+        matches!(self.ahead.first(), Some(Item::Message(message)) if message.sequence == next)
     }
 
     /// Whether there is something ahead.

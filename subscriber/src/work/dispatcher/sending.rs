@@ -44,11 +44,6 @@ impl Sending {
         self.round.is_some() || self.is_wanted && self.away_until.is_none()
     }
 
-    /// Whether a round is under way.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.round.is_some()
-    }
-
     /// When the next round is to be begun.
     pub(super) fn next_time(&self) -> Option<Instant> {
         (self.is_wanted && self.round.is_none()).then(|| self.away_until.unwrap_or_else(Instant::now))

@@ -118,6 +118,8 @@ impl Settler {
     pub(super) fn forget_all(&mut self) {
         self.leases.clear();
         self.given_back.clear();
+        // Nothing is out any more, and so no credit is taken.
+        self.freed.clear();
         self.batches.begin_again();
     }
 
@@ -187,6 +189,17 @@ impl Settler {
         }
         self.batches.answer();
         Ok(())
+    }
+
+    /// Has a round carried out by itself, and finishes it.
+    pub(super) async fn settle(&mut self, mut round: Round, ledger: &mut Ledger) -> Result<(), Stop> {
+        match ledger.apply(round.changes()).await {
+            Ok(carried) => self.finish(round, &carried, ledger).await,
+            Err(stop) => {
+                self.failed(round, &stop);
+                Err(stop)
+            }
+        }
     }
 
     /// The call failed that was to carry out a round.
