@@ -114,9 +114,11 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Whether the log was seen to begin after a message, until then.
+    /// Whether the log was seen to begin after a message, until then, or at the first look after it: what is trimmed
+    /// between two looks shows at the second.
     fn was_trimmed(&self, position: Position, until: At) -> bool {
-        let mut samples = self.history.samples.iter().take_while(|sample| sample.began <= until);
+        let before = self.history.samples.partition_point(|sample| sample.began <= until);
+        let mut samples = self.history.samples.iter().take(before + 1);
         samples.any(|sample| sample.heads.get(&self.story.channel).is_some_and(|head| head.first > position.sequence))
     }
 }

@@ -16,6 +16,7 @@ on_both_brokers!(
     names_are_unique_and_errors_exact,
     a_repeated_creation_is_answered_as_the_first,
     the_cursor_of_a_backlog_is_before_it,
+    one_that_was_created_again_is_another,
     settings_change_with_a_mask_and_an_etag,
     subscriptions_are_listed_in_name_order,
     a_seek_begins_anew_and_old_ids_are_stale,
@@ -98,6 +99,27 @@ async fn a_repeated_creation_is_answered_as_the_first(house: &House) {
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains("request_id"), "{refused:?}");
     }
+}
+
+async fn one_that_was_created_again_is_another(house: &House) {
+    let worker = house.work(settings("lives")).await;
+    let old = worker.get().await;
+    let mut stream = worker.consume(10).await;
+    let delete = |etag: &str| DeleteSubscriptionRequest {
+        name: "lives".to_owned(),
+        etag: etag.to_owned(),
+        ..DeleteSubscriptionRequest::default()
+    };
+    worker.client().delete_subscription(delete(&old.etag)).await.expect("deleted");
+    // Long enough that it is of another moment.
+    tokio::time::sleep(SECOND / 100).await;
+    house.work(Subscription { dead_letter_channel: "graves".to_owned(), ..settings("lives") }).await;
+    assert_eq!(stream.end().await.code(), Code::NotFound, "its consumers end with it");
+    let refused = worker.client().delete_subscription(delete(&old.etag)).await.expect_err("the etag of another");
+    assert_eq!(refused.code(), Code::Aborted);
+    let shown = worker.consume(1).await;
+    drop(shown);
+    assert_eq!(worker.get().await.dead_letter_channel, "graves");
 }
 
 async fn the_cursor_of_a_backlog_is_before_it(house: &House) {
