@@ -50,8 +50,8 @@ pub trait Subscriptions: Send + Sync + 'static {
     /// Looks into the books. `None` where there are none.
     async fn look(&self, place: &Place, look: Look) -> Result<Option<Books>, Error>;
 
-    /// What shows whether the books have to be looked into at all: many are asked for each second. `None` where there are
-    /// none.
+    /// What shows whether the books have to be looked into at all: many are asked for each second. `None` where there
+    /// are none.
     async fn glance(&self, place: &Place) -> Result<Option<Glance>, Error>;
 
     /// Replaces the settings, where the revision is this one.
@@ -423,8 +423,8 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// The id of the message as which it is published, where it died then. It is the same each time, so that a repeat is
-    /// known by it; one that has died again has another.
+    /// The id of the message as which it is published, where it died then. It is the same each time, so that a repeat
+    /// is known by it; one that has died again has another.
     pub fn copy_id(&self, place: &Place, dead_ms: i64) -> Uuid {
         let mut hasher = blake3::Hasher::new_derive_key("tidings 2026-11 message_id of a dead letter");
         // Names have no control characters.

@@ -337,7 +337,7 @@ impl Desk {
     }
 }
 
-/// The cursor before the oldest message of a backlog; where there is none, after the last one that the channel had then.
+/// The cursor before the oldest message of a backlog; where there is none, after the last that the channel had then.
 fn before(channel: &ChannelName, head: &Head, oldest: Option<i64>, end: Position) -> String {
     let sequence = oldest.map_or(end.sequence, |oldest| oldest - 1);
     match position(head, sequence) {
