@@ -60,6 +60,17 @@ impl BlockIds {
         self.numbered += 1;
         BlockId { token: self.token, number: self.numbered, own: 0 }
     }
+
+    /// How many were named so far.
+    pub(super) fn numbered(&self) -> u64 {
+        self.numbered
+    }
+
+    /// Those that were named after so many.
+    pub(super) fn after(&self, numbered: u64) -> Vec<BlockId> {
+        let id = |number| BlockId { token: self.token, number, own: 0 };
+        (numbered + 1..=self.numbered).map(id).collect()
+    }
 }
 
 /// The ordering keys of what is ahead that are closed, as far as that matters.

@@ -29,6 +29,7 @@ mod puller;
 mod settling;
 mod store;
 mod truth;
+mod unanswered;
 mod world;
 
 /// Longer than any schedule takes that does not spin, on a machine that has much else to do.

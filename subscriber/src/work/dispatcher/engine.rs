@@ -192,6 +192,7 @@ impl Engine {
     /// One round: looks into the books where that is due, settles, and hands out.
     pub(super) async fn cycle(&mut self) -> Result<(), Stop> {
         self.pace.begin();
+        self.planner.begin();
         for key in self.recipients.abandoned() {
             self.close(key);
         }
@@ -329,6 +330,9 @@ impl Engine {
     /// Nothing of a bundle is known to be carried out.
     fn failed(&mut self, mut bundle: Bundle, stop: Stop) -> Stop {
         bundle.abandon(self.recipients.consumers_mut());
+        if let Stop::Broker(Error::OutcomeUnknown(_)) = stop {
+            self.settler.doubt(self.planner.blocks());
+        }
         self.settler.failed(bundle.round, &stop);
         stop
     }
@@ -369,6 +373,7 @@ impl Engine {
         if self.ledger.take_went_back() {
             self.planner.ahead().close();
         }
+        self.settler.give_back_doubtful(&mut self.ledger).await?;
         self.settler.sweep(&books.overdue, &mut self.ledger).await?;
         if books.overdue.len() == SWEPT_BLOCKS {
             // There may be more.

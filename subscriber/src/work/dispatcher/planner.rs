@@ -13,7 +13,7 @@ use tidings::{
     },
     limits::CLAIM_MESSAGES,
     message::Position,
-    subscription::OrderKey,
+    subscription::{BlockId, OrderKey},
 };
 use tonic::Status;
 
@@ -31,11 +31,23 @@ use super::{
 pub(super) struct Planner {
     ahead: Ahead,
     ids: BlockIds,
+    /// How many blocks were named before this round.
+    named: u64,
 }
 
 impl Planner {
     pub(super) fn new(ahead: Ahead) -> Self {
-        Self { ahead, ids: BlockIds::new() }
+        Self { ahead, ids: BlockIds::new(), named: 0 }
+    }
+
+    /// A round begins.
+    pub(super) fn begin(&mut self) {
+        self.named = self.ids.numbered();
+    }
+
+    /// The blocks that were planned in this round.
+    pub(super) fn blocks(&self) -> Vec<BlockId> {
+        self.ids.after(self.named)
     }
 
     pub(super) fn ahead(&mut self) -> &mut Ahead {

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use tidings::{
@@ -47,13 +48,16 @@ pub(super) struct Settler {
     /// Leases that are given back, each once, and how.
     given_back: BTreeMap<LeaseKey, GivenBack>,
     freed: Vec<Freed>,
+    /// Blocks that were to be written, by calls that were not answered: their messages were never sent.
+    doubtful: Vec<BlockId>,
     lost: Vec<pb::LostMessages>,
 }
 
 impl Settler {
     pub(super) fn new(contents: Contents) -> Self {
         let (leases, batches, given_back) = (Leases::default(), Batches::default(), BTreeMap::new());
-        Self { contents, leases, batches, given_back, freed: Vec::new(), lost: Vec::new() }
+        let (freed, doubtful, lost) = (Vec::new(), Vec::new(), Vec::new());
+        Self { contents, leases, batches, given_back, freed, doubtful, lost }
     }
 
     pub(super) fn batches(&mut self) -> &mut Batches {
@@ -120,6 +124,7 @@ impl Settler {
         self.given_back.clear();
         // Nothing is out any more, and so no credit is taken.
         self.freed.clear();
+        self.doubtful.clear();
         self.batches.begin_again();
     }
 
@@ -321,6 +326,34 @@ impl Settler {
         if let Some(block) = Block::new(deadline_ms, &[key.sequence]) {
             self.leases.add(id, block, [(key.sequence, Lease { state, ..lease })]);
         }
+    }
+
+    /// A call was not answered that was to write these blocks.
+    pub(super) fn doubt(&mut self, blocks: Vec<BlockId>) {
+        self.doubtful.extend(blocks);
+    }
+
+    /// Gives back what was leased by calls that were not answered: nobody has it, so it does not count.
+    pub(super) async fn give_back_doubtful(&mut self, ledger: &mut Ledger) -> Result<(), Stop> {
+        if self.doubtful.is_empty() {
+            return Ok(());
+        }
+        let blocks = read(ledger, self.doubtful.clone()).await?;
+        let failure = Failure { delay: Some(Duration::ZERO), is_uncounted: true, ..Failure::default() };
+        let mut out = Vec::new();
+        for (id, block) in blocks {
+            let (by, block) = (By::Over(block.deadline_ms), Arc::new(block));
+            for sequence in block.sequences() {
+                let (key, decision) = (LeaseKey { block: id, sequence }, Decision::Reject(failure.clone()));
+                let want = Want { by, key, epoch: None, decision };
+                out.push(Out { want, block: Arc::clone(&block), attempts: None, json: None });
+            }
+        }
+        let mut round = Round::of(out, Vec::new(), &self.contents, ledger).await?;
+        let carried = ledger.apply(round.changes()).await?;
+        self.doubtful.clear();
+        let _done = self.conclude(round.groups, &carried, ledger);
+        Ok(())
     }
 
     /// Gives back leases of other processes that are over.

@@ -46,12 +46,19 @@ pub(super) struct Faults {
     /// Whether calls fail by chance.
     is_on: AtomicBool,
     rng: Mutex<Rng>,
+    /// The next call of this name is carried out, and not answered.
+    unanswered: Mutex<Option<&'static str>>,
 }
 
 impl Faults {
     pub(super) fn new(replica: usize, truth: Shared, rng: Rng) -> Arc<Self> {
         let (gate, is_on) = (watch::Sender::new(Gate::Open), AtomicBool::new(false));
-        Arc::new(Self { replica, truth, gate, is_on, rng: Mutex::new(rng) })
+        Arc::new(Self { replica, truth, gate, is_on, rng: Mutex::new(rng), unanswered: Mutex::default() })
+    }
+
+    /// The next call of this name is carried out, and not answered.
+    pub(super) fn leave_unanswered(&self, name: &'static str) {
+        *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
     }
 
     pub(super) fn set(&self, is_on: bool) {
@@ -100,7 +107,10 @@ impl Faults {
         call: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         self.pass().await;
-        let (fate, there, back) = self.draw();
+        let (mut fate, there, back) = self.draw();
+        if self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).take_if(|next| *next == name).is_some() {
+            fate = Fate::After;
+        }
         if fate != Fate::Fine {
             self.truth.fault(self.replica, &format!("{fate:?} {name} {there:?} {back:?}"));
         }
