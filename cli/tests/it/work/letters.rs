@@ -21,6 +21,7 @@ on_both_brokers!(
     dead_letters_come_page_by_page,
     a_dead_letter_is_published_once_with_what_became_of_it,
     the_largest_message_is_published_as_a_dead_letter,
+    many_large_messages_are_put_aside_by_one_call,
 );
 
 async fn page(worker: &Worker, name: &str, page_size: i32, page_token: &str) -> ListDeadLettersResponse {
@@ -203,6 +204,19 @@ async fn a_dead_letter_is_published_once_with_what_became_of_it(house: &House) {
         let messages = comes_to(house, expected, 2).await;
         assert_ne!(messages[0].message_id, messages[1].message_id);
     }
+}
+
+async fn many_large_messages_are_put_aside_by_one_call(house: &House) {
+    let body = "x".repeat(700_000);
+    for _ in 0..30 {
+        house.publish(text("heavy", body.as_str())).await;
+    }
+    let worker = house.work(settings("heavy")).await;
+    let came = worker.pull_all(30).await;
+    let settled = worker.reject(&came, Rejection { dead_letter: true, ..Rejection::default() }).await;
+    assert_eq!((settled.rejected_ids.len(), settled.unknown_ids.len(), settled.stale_ids.len()), (30, 0, 0));
+    let state = worker.state().await;
+    assert_eq!((state.backlog_count, state.dead_letter_count), (0, 30));
 }
 
 async fn the_largest_message_is_published_as_a_dead_letter(house: &House) {

@@ -1,6 +1,9 @@
 //! Decisions about messages that are out, made into changes of their blocks.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use tidings::{
     broker::{
@@ -55,8 +58,11 @@ impl Round {
                 Decision::Acknowledge | Decision::Extend(_) => None,
             });
         }
-        read_dead(&mut out, &nexts, contents).await?;
-        let located = out.into_iter().zip(nexts).map(|(one, next)| {
+        let unread = read_dead(&mut out, &nexts, contents).await?;
+        let (later, now): (Vec<_>, Vec<_>) =
+            out.into_iter().zip(nexts).partition(|(one, _)| unread.contains(&one.want.key.sequence));
+        rest.extend(later.into_iter().map(|(one, _)| one.want));
+        let located = now.into_iter().map(|(one, next)| {
             let Out { want, block, attempts, json } = one;
             let deed = match (&want.decision, next) {
                 (Decision::Extend(time), _) => {
@@ -92,29 +98,25 @@ async fn remember(out: &mut [Out], ledger: &Ledger) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads what is put aside, where it is not at hand.
-async fn read_dead(out: &mut [Out], nexts: &[Option<Next>], contents: &Contents) -> Result<(), Error> {
+/// Reads what is put aside, where it is not at hand: as much as a page has, so that no call of the broker is larger.
+/// Answers the others.
+async fn read_dead(out: &mut [Out], nexts: &[Option<Next>], contents: &Contents) -> Result<HashSet<i64>, Error> {
     let is_dead = |next: &Option<Next>| matches!(next, Some(Next::Dead(..)));
     let wanted = out.iter().zip(nexts).filter(|(one, next)| is_dead(next) && one.json.is_none());
-    let mut due: Vec<Due> = wanted
-        .map(|(one, _)| Due { sequence: one.want.key.sequence, attempts: Attempts::default(), json: None })
-        .collect();
+    let mut unread: HashSet<i64> = wanted.map(|(one, _)| one.want.key.sequence).collect();
+    if unread.is_empty() {
+        return Ok(unread);
+    }
+    let due = unread.iter().map(|sequence| Due { sequence: *sequence, attempts: Attempts::default(), json: None });
     let mut read = HashMap::new();
-    while !due.is_empty() {
-        let found = contents.find(due.clone()).await?;
-        let before = due.len();
-        for Found { due: one, json, .. } in found {
-            due.retain(|due| due.sequence != one.sequence);
-            read.insert(one.sequence, json);
-        }
-        if due.len() == before {
-            break;
-        }
+    for Found { due: one, json, .. } in contents.find(due.collect()).await? {
+        unread.remove(&one.sequence);
+        read.insert(one.sequence, json);
     }
     for one in out {
         if let (None, Some(json)) = (&one.json, read.get(&one.want.key.sequence)) {
             one.json.clone_from(json);
         }
     }
-    Ok(())
+    Ok(unread)
 }

@@ -175,13 +175,14 @@ impl Settler {
     pub(super) async fn finish(&mut self, round: Round, carried: &[Carried], ledger: &mut Ledger) -> Result<(), Stop> {
         let mut rest = round.rest;
         rest.extend(self.conclude(round.groups, carried, ledger));
-        for _ in 0..SETTLE_ROUNDS {
-            if rest.is_empty() {
-                break;
-            }
-            let tried = self.try_again(&rest, ledger).await;
-            match tried {
-                Ok(left) => rest = left,
+        // Dead letters come some at a time: only rounds in which nothing was done are counted.
+        let mut rounds = 0;
+        while !rest.is_empty() && rounds < SETTLE_ROUNDS {
+            match self.try_again(&rest, ledger).await {
+                Ok(left) => {
+                    rounds += usize::from(left.len() >= rest.len());
+                    rest = left;
+                }
                 Err(stop) => {
                     self.unknown(&rest, &stop);
                     return Err(stop);
