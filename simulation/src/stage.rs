@@ -128,6 +128,7 @@ impl<'a> Stage<'a> {
             max_age: Duration::from_secs(86_400),
             keeps_history: true,
             hold_bytes: 256 << 20,
+            watched: Vec::new(),
             capture: Vec::new(),
             server: Options {
                 keepalive_interval: second,
