@@ -33,8 +33,10 @@ class Worker:
             expect(text.count(old) == 1, f"{path} has not one {old!r}")
             text = text.replace(old, new)
         (reader.here() / self.name).write_text(text)
-        self.command = reader.shell(f"exec {runs} {self.name} {self.subscription}")
-        self.env = {**reader.env, "TIDINGS_SUBSCRIBER": scheme + stack.subscriber, "PYTHONUNBUFFERED": "1"}
+        # In the line itself: the reader's shell brings variables of its own.
+        environment = f"TIDINGS_SUBSCRIBER={scheme}{stack.subscriber} PYTHONUNBUFFERED=1"
+        self.command = reader.shell(f"exec env {environment} {runs} {self.name} {self.subscription}")
+        self.env = reader.env
         self.path, self.process = f"{stack.folder}/{self.name}.out", None
         self.tidings("subscription", "create", self.subscription, "--channel", self.subscription, "--max-attempts", "3")
 
