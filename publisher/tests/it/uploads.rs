@@ -146,7 +146,10 @@ async fn what_nobody_reads_is_bounded_as_well() {
                 return;
             }
         }
-        panic!("all of it was read");
+        // The kernel may take what the service does not read. Pings show when it is closed.
+        while peer.try_say(&Peer::frame_of(6, 0, &[0; 8])).await {
+            sleep(Duration::from_millis(500)).await;
+        }
     };
     let served = async {
         sleep(Duration::from_secs(2)).await;
