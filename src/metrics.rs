@@ -24,7 +24,9 @@ pub use redis::{Call, Connection, Timing, reconnected, redis_up, timed};
 pub use streaming::{
     Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics, uncaptured, unreadable,
 };
-pub use work::{Consumer, Decided, Returned, Settled, Standing, ended, leased, redriven, returned, settled, standing};
+pub use work::{
+    Consumer, Decided, Returned, Settled, SubscriptionGauges, ended, leased, redriven, returned, settled, subscription,
+};
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]

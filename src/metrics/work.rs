@@ -115,7 +115,7 @@ pub fn redriven(letters: usize) {
 
 /// What is watched of a subscription that an operator has named.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Standing {
+pub struct SubscriptionGauges {
     /// Messages that are not settled.
     pub backlog: i64,
     /// Those of them that are out.
@@ -131,12 +131,12 @@ pub struct Standing {
 }
 
 /// How a subscription stands that an operator has named.
-pub fn standing(subscription: &str, standing: Standing) {
-    let set = |family: &'static str, value: f64| gauge!(family, "subscription" => subscription.to_owned()).set(value);
-    set(SUBSCRIPTION_BACKLOG, standing.backlog as f64);
-    set(SUBSCRIPTION_OUTSTANDING, standing.outstanding as f64);
-    set(SUBSCRIPTION_WAITING, standing.waiting as f64);
-    set(SUBSCRIPTION_DEAD_LETTERS, standing.dead_letters as f64);
-    set(SUBSCRIPTION_LOST, standing.lost as f64);
-    set(SUBSCRIPTION_OLDEST, standing.oldest);
+pub fn subscription(name: &str, gauges: SubscriptionGauges) {
+    let set = |family: &'static str, value: f64| gauge!(family, "subscription" => name.to_owned()).set(value);
+    set(SUBSCRIPTION_BACKLOG, gauges.backlog as f64);
+    set(SUBSCRIPTION_OUTSTANDING, gauges.outstanding as f64);
+    set(SUBSCRIPTION_WAITING, gauges.waiting as f64);
+    set(SUBSCRIPTION_DEAD_LETTERS, gauges.dead_letters as f64);
+    set(SUBSCRIPTION_LOST, gauges.lost as f64);
+    set(SUBSCRIPTION_OLDEST, gauges.oldest);
 }

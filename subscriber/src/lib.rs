@@ -55,7 +55,7 @@ pub struct Settings {
     pub keeps_history: bool,
     /// How many bytes of a log a subscription may hold.
     pub hold_bytes: u64,
-    /// Subscriptions whose standing metrics tell.
+    /// Subscriptions of which metrics tell by name.
     pub watched: Vec<SubscriptionName>,
     /// The channels and patterns on which what plain programs publish is taken into the log.
     pub capture: Vec<Topic>,

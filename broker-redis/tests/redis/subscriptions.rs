@@ -22,6 +22,7 @@ use tidings_testing::RedisServer;
 use crate::fixture::{broker, connect, name, publish, settings, texts};
 
 mod holds;
+mod rights;
 
 const INDEX: &str = "tidings:{subscriptions}:index";
 const NAMES: &str = "tidings:{subscriptions}:names";
@@ -328,44 +329,6 @@ async fn what_tidings_did_not_write_is_an_error() {
         assert!(text.contains(word), "{damage:?}: {text}");
         used.end().await;
     }
-}
-
-#[tokio::test]
-async fn a_user_without_the_rights_is_told_which() {
-    for missing in ["hset", "hdel", "unlink", "zadd", "hvals", "hincrby", "hexists", "hstrlen", "zscore"] {
-        let server = RedisServer::start();
-        let used = Used::with(&server, 2).await;
-        server.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all", &format!("-{missing}")]);
-        let bob = connect(settings(&format!("redis://bob:pw@127.0.0.1:{}", server.port()))).await;
-        let subscriptions = bob.subscriptions();
-        let deleted = async |place: &Place| subscriptions.delete(place, None).await.map(|_| ());
-        let mut refused = Vec::new();
-        match missing {
-            "zadd" | "hincrby" | "hexists" | "hstrlen" | "zscore" => {
-                let change = waiting(1, 5);
-                refused.push(subscriptions.apply(&used.place, used.generation, &[change]).await.map(|_| ()));
-            }
-            _ => refused.push(deleted(&used.place).await),
-        }
-        for refused in refused {
-            let word = missing.to_uppercase();
-            assert!(
-                matches!(&refused, Err(Error::Unavailable(text)) if text.contains(&word) && text.contains("ACL")),
-                "{missing}: {refused:?}"
-            );
-        }
-        assert!(subscriptions.look(&used.place, Look::default()).await.is_ok(), "he may look");
-        bob.close().await;
-        used.end().await;
-    }
-    let server = RedisServer::start();
-    let used = Used::with(&server, 2).await;
-    server.command(&["ACL", "SETUSER", "bob", "on", ">pw", "~*:log", "~*:head", "~tidings:channels", "+@all", "&*"]);
-    let bob = connect(settings(&format!("redis://bob:pw@127.0.0.1:{}", server.port()))).await;
-    let refused = bob.subscriptions().apply(&used.place, used.generation, &[]).await;
-    assert!(matches!(&refused, Err(Error::Unavailable(text)) if text.contains("ACL")), "{refused:?}");
-    bob.close().await;
-    used.end().await;
 }
 
 #[tokio::test]

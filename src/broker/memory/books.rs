@@ -135,7 +135,10 @@ impl Books {
         if look.used {
             self.used_ms = moment.now_ms;
         }
-        self.hold = look.hold.unwrap_or(self.hold);
+        if let Some(hold) = look.hold {
+            self.hold = hold;
+            self.lost += self.letters.trim(moment.now_ms);
+        }
         let ahead = Some(self.next).filter(|next| *next <= moment.end.sequence);
         let overdue = |(limit, grace)| self.leases.overdue(limit, grace, moment.now_ms);
         contract::Books {

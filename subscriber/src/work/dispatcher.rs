@@ -30,7 +30,6 @@ use crate::stream::Source;
 
 mod batches;
 mod bundle;
-mod company;
 mod engine;
 mod joint;
 mod ledger;
@@ -40,6 +39,7 @@ mod pulls;
 mod recipients;
 mod round;
 mod sending;
+mod settle_delay;
 mod settler;
 mod want;
 

@@ -91,8 +91,15 @@ impl Desk {
 
     /// Whether a subscription was created by this call before.
     async fn is_of(&self, place: &Place, request_id: Option<Uuid>) -> Result<bool, Status> {
-        let (found, settings, _) = self.find(&place.name, Look::default()).await?;
-        Ok(request_id.is_some() && settings.request_id() == request_id && found == *place)
+        if request_id.is_none() {
+            return Ok(false);
+        }
+        match self.find(&place.name, Look::default()).await {
+            Ok((found, settings, _)) => Ok(settings.request_id() == request_id && found == *place),
+            // It was there, and was deleted meanwhile.
+            Err(status) if status.code() == Code::NotFound => Ok(false),
+            Err(status) => Err(status),
+        }
     }
 
     /// The start as the books have it.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use tidings::{
     limits::WATCH_INTERVAL,
-    metrics::{self, Standing},
+    metrics::{self, SubscriptionGauges},
     pb,
     subscription::SubscriptionName,
 };
@@ -17,9 +17,9 @@ pub(crate) async fn watch(desk: Arc<Desk>, names: Vec<SubscriptionName>) {
     while !names.is_empty() {
         for name in &names {
             match desk.get(name).await {
-                Ok(found) => metrics::standing(name.as_str(), standing(&found.state.unwrap_or_default())),
+                Ok(found) => metrics::subscription(name.as_str(), gauges(&found.state.unwrap_or_default())),
                 Err(status) if status.code() == Code::NotFound => {
-                    metrics::standing(name.as_str(), Standing::default());
+                    metrics::subscription(name.as_str(), SubscriptionGauges::default());
                 }
                 Err(status) => {
                     tracing::debug!(subscription = name.as_str(), %status, "a watched subscription can't be read");
@@ -30,12 +30,12 @@ pub(crate) async fn watch(desk: Arc<Desk>, names: Vec<SubscriptionName>) {
     }
 }
 
-fn standing(state: &pb::SubscriptionState) -> Standing {
+fn gauges(state: &pb::SubscriptionState) -> SubscriptionGauges {
     let age = |time: prost_types::Timestamp| {
         let time = SystemTime::try_from(time).ok()?;
         SystemTime::now().duration_since(time).ok()
     };
-    Standing {
+    SubscriptionGauges {
         backlog: state.backlog_count,
         outstanding: state.outstanding_count,
         waiting: state.waiting_count,

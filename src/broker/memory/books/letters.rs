@@ -63,6 +63,11 @@ impl Letters {
         self.died.insert((letter.epoch, letter.sequence), now_ms);
         self.letters.insert(id.clone(), letter.clone());
         self.outbox.insert(id);
+        self.trim(now_ms)
+    }
+
+    /// Removes those that are too old or too many. Answers how many of them were never published.
+    pub(super) fn trim(&mut self, now_ms: i64) -> u64 {
         let mut lost = 0;
         let oldest_ms = now_ms.saturating_sub(DEAD_AGE.as_millis() as i64);
         while let Some((oldest, _)) = self.letters.first_key_value() {
@@ -149,6 +154,8 @@ mod tests {
         letters.add(&letter(2, &json), 2_000);
         letters.add(&letter(3, &json), 1_000 + DEAD_AGE_MS);
         assert_eq!(sequences(&letters), [1, 2, 3]);
+        assert_eq!(letters.trim(1_001 + DEAD_AGE_MS), 1, "also where none dies");
+        assert_eq!(sequences(&letters), [2, 3]);
         letters.add(&letter(4, &json), 1_001 + DEAD_AGE_MS);
         assert_eq!(sequences(&letters), [2, 3, 4]);
         let died = |sequence| letters.died_ms(Epoch::from_u64(1).expect("not 0"), sequence);

@@ -33,7 +33,7 @@ pub(super) struct Answer {
     settled: usize,
     retried: usize,
     /// Settlements and the claim that goes with them were not carried out.
-    pub(super) is_spoilt: bool,
+    pub(super) joint_failed: bool,
 }
 
 impl Bundle {
@@ -70,17 +70,17 @@ impl Bundle {
         // What was settled gives it back for itself.
         take_back(lent, consumers);
         let mut carried = applied?;
-        let mut is_spoilt = false;
+        let mut joint_failed = false;
         if let (Some(joint), Some(plan), Some(outcome)) = (joint, claims.first_mut(), carried.get(retries.len())) {
             joint.part(&mut round.groups, &mut plan.change);
             let outcome = *outcome;
-            is_spoilt = outcome != Outcome::Done;
+            joint_failed = outcome != Outcome::Done;
             settled = round.groups.len();
             carried.splice(..0, repeat_n(outcome, settled));
         }
         let settled = settled.min(carried.len());
         let retried = (settled + retries.len()).min(carried.len());
-        Ok(Answer { carried, settled, retried, is_spoilt })
+        Ok(Answer { carried, settled, retried, joint_failed })
     }
 
     /// Gives back the credit that was planned, and takes back what was lent.

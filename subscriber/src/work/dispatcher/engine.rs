@@ -27,12 +27,12 @@ use super::{
     },
     Ground,
     bundle::Bundle,
-    company::Company,
     ledger::{Ledger, Stop},
     pace::Pace,
     planner::Planner,
     recipients::Recipients,
     sending::Sending,
+    settle_delay::SettleDelay,
     settler::Settler,
 };
 
@@ -41,10 +41,10 @@ pub(super) struct Engine {
     settler: Settler,
     planner: Planner,
     recipients: Recipients,
-    company: Company,
+    settle_delay: SettleDelay,
     pace: Pace,
     /// A change that settled and claimed was not carried out: the next round does each by itself.
-    is_spoilt: bool,
+    joint_failed: bool,
     sending: Sending,
 }
 
@@ -60,9 +60,9 @@ impl Engine {
             planner: Planner::new(Ahead::new(source.clone(), place.channel.clone(), server.clone())),
             ledger: Ledger::new(place, ground, settings, (books, asked)),
             recipients: Recipients::default(),
-            company: Company::default(),
+            settle_delay: SettleDelay::default(),
             pace: Pace::new(ground.looks),
-            is_spoilt: false,
+            joint_failed: false,
             sending: Sending::new(post),
         };
         engine.note_unsent();
@@ -120,7 +120,7 @@ impl Engine {
     fn settle_at(&self) -> Option<Instant> {
         let came = self.settler.patient_since()?;
         let has_credit = self.wants() && self.recipients.consumers().all_have_room() && self.retry_room() > 0;
-        self.company.until(came).filter(|_| has_credit)
+        self.settle_delay.until(came).filter(|_| has_credit)
     }
 
     /// When something is to be done, if nothing comes before.
@@ -220,8 +220,8 @@ impl Engine {
             }
         };
         let mut bundle = Bundle::new(round, retries);
-        let was_spoilt = std::mem::take(&mut self.is_spoilt);
-        if !was_spoilt && self.planner.has_more() {
+        let joint_failed = std::mem::take(&mut self.joint_failed);
+        if !joint_failed && self.planner.has_more() {
             bundle.lend(&self.settler, self.recipients.consumers_mut());
         }
         if self.wants() {
@@ -234,7 +234,7 @@ impl Engine {
         // From when they were planned on: the answer may come late.
         let now = Instant::now();
         if has_claims {
-            self.company.claimed(now);
+            self.settle_delay.claimed(now);
         }
         let result = self.carry_out(bundle, now + UNSENT).await;
         for key in self.recipients.answer(self.settler.leases(), has_claims) {
@@ -288,7 +288,7 @@ impl Engine {
             Ok(answer) => answer,
             Err(stop) => return Err(self.failed(bundle, stop)),
         };
-        self.is_spoilt = answer.is_spoilt;
+        self.joint_failed = answer.joint_failed;
         let Bundle { round, retries, claims, .. } = bundle;
         let (retried, claimed) = (answer.retried(), answer.claimed());
         if !retried.is_empty() && !retried.contains(&Carried::Done) {
@@ -310,7 +310,7 @@ impl Engine {
         if is_full {
             self.pace.full();
         }
-        let finished = if self.is_spoilt {
+        let finished = if self.joint_failed {
             // Another replica has claimed, or one of the settlements comes too late: each for itself.
             self.settler.settle(round, &mut self.ledger).await
         } else {
@@ -324,7 +324,7 @@ impl Engine {
         self.recipients.report(lost);
         finished?;
         // Which of both was wrong shows when the claim is tried by itself.
-        if is_done || is_full || self.is_spoilt { Ok(()) } else { self.differs().await }
+        if is_done || is_full || self.joint_failed { Ok(()) } else { self.differs().await }
     }
 
     /// Nothing of a bundle is known to be carried out.

@@ -10,14 +10,14 @@ use tidings::limits::SETTLE_WAIT;
 use tokio::time::Instant;
 
 #[derive(Debug, Default)]
-pub(super) struct Company {
+pub(super) struct SettleDelay {
     /// When messages were claimed last.
     claimed: Option<Instant>,
     /// How long that was after the claim before it.
     apart: Option<Duration>,
 }
 
-impl Company {
+impl SettleDelay {
     /// Messages are claimed.
     pub(super) fn claimed(&mut self, now: Instant) {
         self.apart = self.claimed.map(|before| now.saturating_duration_since(before));
@@ -38,15 +38,15 @@ mod tests {
 
     #[test]
     fn a_settlement_waits_only_where_claims_follow_each_other_and_not_for_long() {
-        let (begin, mut company) = (Instant::now(), Company::default());
-        assert_eq!(company.until(begin), None);
-        company.claimed(begin);
-        assert_eq!(company.until(begin), None, "one claim is no succession");
+        let (begin, mut delay) = (Instant::now(), SettleDelay::default());
+        assert_eq!(delay.until(begin), None);
+        delay.claimed(begin);
+        assert_eq!(delay.until(begin), None, "one claim is no succession");
         let next = begin + SETTLE_WAIT / 2;
-        company.claimed(next);
-        assert_eq!(company.until(begin + SETTLE_WAIT), Some(next + SETTLE_WAIT));
-        assert_eq!(company.until(begin), Some(begin + SETTLE_WAIT));
-        company.claimed(next + 2 * SETTLE_WAIT);
-        assert_eq!(company.until(next + 2 * SETTLE_WAIT), None);
+        delay.claimed(next);
+        assert_eq!(delay.until(begin + SETTLE_WAIT), Some(next + SETTLE_WAIT));
+        assert_eq!(delay.until(begin), Some(begin + SETTLE_WAIT));
+        delay.claimed(next + 2 * SETTLE_WAIT);
+        assert_eq!(delay.until(next + 2 * SETTLE_WAIT), None);
     }
 }
