@@ -16,7 +16,7 @@ PATIENCE_S = 30
 SLOW_S = 6
 LEASE = (("LEASE_S = 30", "LEASE_S = 2"),)
 PYTHON = ("python/worker.py", "python", "",
-          (('    print(f"done', f'    time.sleep({SLOW_S} if message.text == "slow" else 0)\n    print(f"done'),))
+          (('    say(f"done', f'    time.sleep({SLOW_S} if message.text == "slow" else 0)\n    say(f"done'),))
 TYPESCRIPT = ("typescript/worker.mts", "node --import tsx", "http://",
               (("  console.log(`done", f'  if (payload.value === "slow") await sleep({SLOW_S * 1000});\n  console.log(`done'),))
 

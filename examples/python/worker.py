@@ -32,6 +32,12 @@ stopping, wake = threading.Event(), threading.Event()
 free = threading.Semaphore(JOBS)
 
 
+def say(text, to=sys.stdout):
+    """Prints a line in one write: jobs that end together would print into each other's lines."""
+    to.write(f"{text}\n")
+    to.flush()
+
+
 class Poison(Exception):
     """A message that no attempt will ever do."""
 
@@ -40,7 +46,7 @@ def work(message):
     """The job. It may be done twice, after a crash for instance: message.message_id is the same then."""
     if message.WhichOneof("payload") == "json" and not message.json.startswith("{"):
         raise Poison("no object")
-    print(f"done #{message.sequence} {getattr(message, message.WhichOneof('payload'))}", flush=True)
+    say(f"done #{message.sequence} {getattr(message, message.WhichOneof('payload'))}")
 
 
 def again(call, until=float("inf")):
@@ -52,7 +58,7 @@ def again(call, until=float("inf")):
         except grpc.RpcError as error:
             if error.code() not in AGAIN or time.monotonic() + pause > until:
                 raise
-            print(f"trying again: {error.details()}", file=sys.stderr, flush=True)
+            say(f"trying again: {error.details()}", sys.stderr)
         time.sleep(pause * random.uniform(0.5, 1))
         pause = min(2 * pause, 5)
 
@@ -63,7 +69,7 @@ def settle(ack_id, call):
     while True:
         settled = again(call, until).settled
         if settled.stale_ids:
-            print(f"too late for {ack_id}: its lease was over", file=sys.stderr, flush=True)
+            say(f"too late for {ack_id}: its lease was over", sys.stderr)
         if not settled.unknown_ids or time.monotonic() > until:
             return
         time.sleep(0.5)
@@ -83,7 +89,7 @@ def renew(ack_id, done):
             if service.ExtendAckDeadlines(request, timeout=5).settled.stale_ids:
                 return
         except grpc.RpcError as error:
-            print(f"a lease was not extended: {error.details()}", file=sys.stderr, flush=True)
+            say(f"a lease was not extended: {error.details()}", sys.stderr)
 
 
 def handle(delivery):
@@ -101,7 +107,7 @@ def handle(delivery):
             settle(delivery.ack_id, lambda: service.AcknowledgeMessages(request, timeout=5))
     except grpc.RpcError as error:
         # The message comes again when its lease ends.
-        print(f"could not be settled: {error.details()}", file=sys.stderr, flush=True)
+        say(f"could not be settled: {error.details()}", sys.stderr)
     finally:
         done.set()
         free.release()
@@ -137,7 +143,7 @@ def main():
                 room += 1
             pulled = again(lambda: None if stopping.is_set() else pull(room))
             for lost in pulled.lost if pulled else []:
-                print(f"lost from #{lost.first_sequence} {f'to #{lost.last_sequence}' if lost.last_sequence else 'on'}", file=sys.stderr)
+                say(f"lost from #{lost.first_sequence} {f'to #{lost.last_sequence}' if lost.last_sequence else 'on'}", sys.stderr)
             messages = pulled.messages if pulled else []
             for delivery in messages:
                 pool.submit(handle, delivery)

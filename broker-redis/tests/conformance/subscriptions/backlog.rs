@@ -1,6 +1,6 @@
 //! Books through a random sequence of changes, compared with a simple model after each.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, mem, time::Duration};
 
 use fastrand::Rng;
 use tidings::{
@@ -23,7 +23,8 @@ struct Model {
     blocks: Vec<(BlockId, Block)>,
     due: BTreeSet<i64>,
     later: BTreeSet<i64>,
-    dead: u64,
+    /// One that dies again, after a seek, has one letter.
+    dead: BTreeSet<i64>,
     lost: u64,
 }
 
@@ -41,7 +42,7 @@ impl Model {
         let waiting = self.due.len() + self.later.len();
         assert_eq!(books.state.ahead(), (self.last + 1 - self.next) as u64, "ahead: {what}");
         assert_eq!((books.state.out, books.waiting), (out as u64, waiting as u64), "out, waiting: {what}");
-        assert_eq!((books.dead, books.lost), (self.dead, self.lost), "dead, lost: {what}");
+        assert_eq!((books.dead, books.lost), (self.dead.len() as u64, self.lost), "dead, lost: {what}");
         assert_eq!(books.oldest, self.oldest(), "oldest: {what}");
         assert_eq!(books.state.due_ms.is_some(), waiting > 0, "{what}");
         let due: BTreeSet<_> = rig.due_sequences(10_000).await.into_iter().collect();
@@ -73,7 +74,10 @@ impl Model {
                 0..4 => change.forget.push(sequence),
                 4 => change.wait.push(wait(sequence, now_ms - rng.i64(0..1_000))),
                 5 => change.wait.push(wait(sequence, now_ms + HOUR_MS)),
-                6 => change.dead.push(letter(epoch, sequence)),
+                6 => {
+                    change.dead.push(letter(epoch, sequence));
+                    self.dead.insert(sequence);
+                }
                 7 => change.lost += 1,
                 _ => continue,
             }
@@ -86,7 +90,6 @@ impl Model {
         for waiting in change.wait {
             if waiting.due_ms > now_ms { &mut self.later } else { &mut self.due }.insert(waiting.sequence);
         }
-        self.dead += change.dead.len() as u64;
         self.lost += change.lost;
     }
 
@@ -115,21 +118,29 @@ impl Model {
         rig.refused(change, Outcome::Differs).await;
     }
 
+    /// What is out again or waits, after a seek, stays among the dead.
     async fn redrive(&mut self, rig: &Rig, rng: &mut Rng) {
-        let letters: Vec<LetterId> = rig.letters().await.into_iter().map(|(id, _)| id).filter(|_| rng.bool()).collect();
-        assert_eq!(rig.redrive(&letters, Duration::ZERO, Duration::ZERO).await, letters.len());
-        self.dead -= letters.len() as u64;
-        for id in letters.into_iter().filter(|id| id.sequence < self.next) {
-            self.later.remove(&id.sequence);
-            self.due.insert(id.sequence);
-        }
+        let mut letters: Vec<LetterId> = rig.letters().await.into_iter().map(|(id, _)| id).collect();
+        // Not by the time at which they died, so that a run with this seed is like any other.
+        letters.sort_unstable_by_key(|id| id.sequence);
+        letters.retain(|_| rng.bool());
+        let put_back: Vec<i64> =
+            letters.iter().map(|id| id.sequence).filter(|sequence| !self.is_taken(*sequence)).collect();
+        assert_eq!(rig.redrive(&letters, Duration::ZERO, Duration::ZERO).await, put_back.len());
+        self.dead.retain(|sequence| !put_back.contains(sequence));
+        self.due.extend(put_back.into_iter().filter(|sequence| *sequence < self.next));
+    }
+
+    fn is_taken(&self, sequence: i64) -> bool {
+        let mut out = self.blocks.iter().flat_map(|(_, block)| block.sequences());
+        self.due.contains(&sequence) || self.later.contains(&sequence) || out.any(|other| other == sequence)
     }
 
     async fn seek(&mut self, rig: &mut Rig, rng: &mut Rng) {
         let to = Position { epoch: Some(rig.epoch().await), sequence: rng.i64(0..=self.last) };
         rig.generation = Generation::random();
         assert_eq!(rig.books.seek(&rig.place, Start::After(to), rig.generation, HOLD).await, Ok(true));
-        let Self { last, dead, lost, .. } = *self;
+        let (last, dead, lost) = (self.last, mem::take(&mut self.dead), self.lost);
         *self = Self { last, dead, lost, next: to.sequence + 1, ..Self::default() };
     }
 }
