@@ -82,11 +82,12 @@ const SUBSCRIPTION_WAITING: &str = "tidings_subscription_waiting_messages";
 const SUBSCRIPTION_DEAD_LETTERS: &str = "tidings_subscription_dead_letters";
 const SUBSCRIPTION_LOST: &str = "tidings_subscription_lost_messages";
 const SUBSCRIPTION_OLDEST: &str = "tidings_subscription_oldest_seconds";
+const SUBSCRIPTION_CONSUMERS: &str = "tidings_subscription_consumers";
 /// Which version runs.
 pub const BUILD_INFO: &str = "tidings_build_info";
 
 /// All metrics of our own; beside them are those that the operating system keeps of the process.
-pub const FAMILIES: [Family; 36] = [
+pub const FAMILIES: [Family; 37] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -222,6 +223,11 @@ pub const FAMILIES: [Family; 36] = [
     (SUBSCRIPTION_DEAD_LETTERS, Kind::Gauge, "Dead letters of the subscription."),
     (SUBSCRIPTION_LOST, Kind::Gauge, "Messages that the subscription has lost since it was created."),
     (SUBSCRIPTION_OLDEST, Kind::Gauge, "How long ago the oldest message of the backlog was published; 0 without one."),
+    (
+        SUBSCRIPTION_CONSUMERS,
+        Kind::Gauge,
+        "Open streams of the subscription, at all replicas. One at a replica that was killed counts for half a minute more.",
+    ),
     (BUILD_INFO, Kind::Gauge, "Always 1; its label says which version runs."),
 ];
 

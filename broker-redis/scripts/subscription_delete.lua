@@ -1,11 +1,12 @@
 #!lua
 -- Deletes all that is kept of a subscription but its name. ARGV, after those of `subscription.lua`: the name; the
--- revision as it must be, '' for any. Answers 'DONE'; 'DIFFERS'; or 'MISSING'.
+-- revision as it must be, '' for any; when it was used last (ms), '' for any. Answers 'DONE'; 'DIFFERS'; or 'MISSING'.
 --@ subscription
 --@ hold_of
 
 local name = ARGV[2]
-if is_there and ARGV[3] ~= '' and books[6] ~= ARGV[3] then return 'DIFFERS' end
+local revision, used = ARGV[3], ARGV[4]
+if is_there and (revision ~= '' and books[6] ~= revision or used ~= '' and books[9] ~= used) then return 'DIFFERS' end
 local is_listed = call('HEXISTS', subs_key, name) == 1
 if not (is_there or is_listed) then return 'MISSING' end
 if not (redis.acl_check_cmd('UNLINK', books_key) and may_hold) then

@@ -5,17 +5,23 @@
 -- most whose time is over, '' for none, and by how much at least (ms). Answers nothing where there are no books; or
 -- Redis's clock (s, us), generation, revision, next, how many are out, epoch and last sequence of the channel, when the
 -- next is due that waits ('' for none); settings, when it was created and used (ms), the epoch of the position before
--- next, how many wait, are parked, are dead, are in the outbox, and were lost, the lowest sequence that is not settled
--- ('' for none); and name and content of each block whose time is over.
+-- next, how many wait, are parked, are dead, are in the outbox, and were lost, how many streams are open on it, the
+-- lowest sequence that is not settled ('' for none); and name and content of each block whose time is over.
+--@ CONSUMERS_KEPT_MS
 --@ subscription
 --@ channel_end
 
 if not is_there then return {} end
 local seeks_oldest, limit, grace = ARGV[2] == '1', tonumber(ARGV[3]), tonumber(ARGV[4])
 local due = call('ZRANGE', wait_key, 0, 0, 'WITHSCORES')[2] or ''
+-- As each process has said.
+local consumers = 0
+for count, said in string.gmatch(books[13] or '', ',(%d+),(%d+);') do
+  if said + CONSUMERS_KEPT_MS > now then consumers = consumers + count end
+end
 local reply = { clock[1], clock[2], generation, books[6], books[3], books[5], end_epoch, end_last, due, books[7],
   books[8], books[9], books[4], call('ZCARD', wait_key), call('ZCARD', parked_key), call('ZCARD', dead_key),
-  call('ZCARD', outbox_key), books[10], '' }
+  call('ZCARD', outbox_key), books[10], consumers, '' }
 local FIRST_BLOCK = #reply + 1
 local oldest
 if seeks_oldest then

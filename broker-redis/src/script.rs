@@ -9,9 +9,9 @@ use std::{fmt::Write as _, sync::OnceLock};
 use redis::{Cmd, RedisResult, Script as Hashed, Value};
 use tidings::{
     limits::{
-        CHANNEL_SUBSCRIPTIONS, DEAD_AGE, DEAD_BYTES, DEAD_REMOVED, EXPIRE_MAX, HEAD_EPOCHS, HEAD_FORMAT, HEAD_LINGER,
-        HEAD_WRITERS, HEARSAY_RUNS, HOLD_MESSAGES_FACTOR, OPTIMISTIC_CLOCKS_APART, READ_STEP_RUNS, RESERVATION,
-        RESERVED, SUBSCRIPTIONS, TRIMMED_RUNS,
+        CHANNEL_SUBSCRIPTIONS, CONSUMERS_KEPT, DEAD_AGE, DEAD_BYTES, DEAD_REMOVED, EXPIRE_MAX, HEAD_EPOCHS,
+        HEAD_FORMAT, HEAD_LINGER, HEAD_WRITERS, HEARSAY_RUNS, HOLD_MESSAGES_FACTOR, OPTIMISTIC_CLOCKS_APART,
+        READ_STEP_RUNS, RESERVATION, RESERVED, SUBSCRIPTIONS, TRIMMED_RUNS,
     },
     message::MAX_SEQUENCE,
 };
@@ -70,7 +70,7 @@ const SUBSCRIPTION_FORMAT: i64 = 1;
 /// The format of a head of which no subscription holds anything, which earlier versions know as well.
 const HEAD_FORMAT_UNHELD: i64 = 1;
 /// What `--@ NAME` is replaced with.
-const CONSTANTS: [(&str, &dyn std::fmt::Display); 22] = [
+const CONSTANTS: [(&str, &dyn std::fmt::Display); 23] = [
     ("FORMAT", &HEAD_FORMAT),
     ("FORMAT_TEXT", &Quoted(HEAD_FORMAT)),
     ("CLOCKS_APART_MS", &OPTIMISTIC_CLOCKS_APART.as_millis()),
@@ -90,6 +90,7 @@ const CONSTANTS: [(&str, &dyn std::fmt::Display); 22] = [
     ("CHANNEL_SUBSCRIPTIONS", &CHANNEL_SUBSCRIPTIONS),
     ("RESERVATION_MS", &RESERVATION.as_millis()),
     ("RESERVED_MS", &RESERVED.as_millis()),
+    ("CONSUMERS_KEPT_MS", &CONSUMERS_KEPT.as_millis()),
     ("DEAD_AGE_MS", &DEAD_AGE.as_millis()),
     ("DEAD_BYTES", &DEAD_BYTES),
     ("DEAD_REMOVED", &DEAD_REMOVED),

@@ -13,7 +13,7 @@ use tidings::{
         Error,
         subscriptions::{
             self, Applied, Books, Change, Closed, Created, Due, Fate, Glance, Hold, Letter, LetterId, Look, New, Place,
-            Set, Start,
+            Set, Start, Unchanged,
         },
     },
     channel::{ChannelName, Names},
@@ -74,7 +74,7 @@ impl subscriptions::Subscriptions for Subscriptions {
     async fn look(&self, place: &Place, look: Look) -> Result<Option<Books>, Error> {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
-        if look.used || look.hold.is_some() {
+        if look.used || look.hold.is_some() || look.consumers.is_some() {
             pipeline.add_command(write_renewal(&self.calls, place, &look));
         }
         pipeline.add_command(write_look(&self.calls, place, &look));
@@ -97,11 +97,17 @@ impl subscriptions::Subscriptions for Subscriptions {
         read_set(&self.calls.write(&script::SUBSCRIPTION_SET, &call).await?)
     }
 
-    async fn delete(&self, place: &Place, revision: Option<u64>) -> Result<Set, Error> {
+    async fn delete(&self, place: &Place, only: Option<Unchanged>) -> Result<Set, Error> {
         // Read before: a reservation that comes meanwhile is not given up.
         let entry = self.index.entry(&place.name).await?;
         let mut call = self.calls.of(&script::SUBSCRIPTION_DELETE, place);
-        call.arg(place.name.as_str()).arg(revision.map(|revision| revision.to_string()).unwrap_or_default());
+        call.arg(place.name.as_str());
+        match only {
+            Some(Unchanged { revision, used_ms }) => {
+                call.arg(revision).arg(used_ms.map(|ms| ms.to_string()).unwrap_or_default())
+            }
+            None => call.arg("").arg(""),
+        };
         let set = read_set(&self.calls.write(&script::SUBSCRIPTION_DELETE, &call).await?)?;
         if let Some(entry) = entry.filter(|entry| set != Set::Differs && index::is_of(entry, &place.channel)) {
             // Without books it may be one whose creation is under way.

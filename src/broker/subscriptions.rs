@@ -24,9 +24,13 @@ use crate::{
     subscription::{Attempts, Block, BlockId, Generation, OrderKey, SubscriptionName},
 };
 
+mod books;
 mod letter;
 
-pub use self::letter::{Letter, LetterId};
+pub use self::{
+    books::{Books, Glance, Look, State, Unchanged},
+    letter::{Letter, LetterId},
+};
 
 /// A subscription of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,8 +64,8 @@ pub trait Subscriptions: Send + Sync + 'static {
     /// Replaces the settings, where the revision is this one.
     async fn set(&self, place: &Place, revision: u64, settings: &Bytes) -> Result<Set, Error>;
 
-    /// Deletes the books, where the revision is this one, if one is given; then the name.
-    async fn delete(&self, place: &Place, revision: Option<u64>) -> Result<Set, Error>;
+    /// Deletes the books, where they are so, if that is asked for; then the name.
+    async fn delete(&self, place: &Place, only: Option<Unchanged>) -> Result<Set, Error>;
 
     /// Begins a new generation that hands out next what follows a position. What is out or waits is given up. `false`
     /// where there are no books.
@@ -176,90 +180,6 @@ pub enum Set {
     Differs,
     /// There are no books.
     Missing,
-}
-
-/// What is looked for beside what is at hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Look {
-    /// The lowest sequence that is not settled, which takes going through all blocks.
-    pub oldest: bool,
-    /// Up to so many blocks whose time is over, by so much at least.
-    pub overdue: Option<(usize, Duration)>,
-    /// The subscription is in use: puts off the time at which it may be deleted as unused.
-    pub used: bool,
-    /// Renews what it holds of the log, from the lowest sequence on that is not settled, and removes dead letters that
-    /// are too old.
-    pub hold: Option<Hold>,
-}
-
-/// Whether something has changed that nothing else shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Glance {
-    /// The present life of the subscription.
-    pub generation: Generation,
-    /// Counts up with its settings.
-    pub revision: u64,
-    /// Messages that are out.
-    pub out: u64,
-    /// The sequence that is handed out next.
-    pub next: i64,
-    /// Messages that wait for a retry.
-    pub waiting: u64,
-}
-
-/// A subscription's books at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Books {
-    /// What all answers say.
-    pub state: State,
-    /// The settings.
-    pub settings: Bytes,
-    /// When it was created.
-    pub create_ms: i64,
-    /// When it was used last.
-    pub used_ms: i64,
-    /// The last message before the one that is handed out next.
-    pub position: Position,
-    /// Messages that wait for a retry.
-    pub waiting: u64,
-    /// Messages that wait for their keys.
-    pub parked: u64,
-    /// Dead letters.
-    pub dead: u64,
-    /// Those of them that are still to be published.
-    pub unsent: u64,
-    /// Messages that were lost.
-    pub lost: u64,
-    /// The lowest sequence that is not settled; `None` where there is none, or it was not looked for.
-    pub oldest: Option<i64>,
-    /// Blocks whose time is over.
-    pub overdue: Vec<(BlockId, Block)>,
-}
-
-/// What each answer says of a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct State {
-    /// The broker's clock.
-    pub now_ms: i64,
-    /// The present life of the subscription.
-    pub generation: Generation,
-    /// Counts up with its settings.
-    pub revision: u64,
-    /// The sequence that is handed out next.
-    pub next: i64,
-    /// Messages that are out.
-    pub out: u64,
-    /// The channel's epoch and last sequence.
-    pub end: Position,
-    /// When the next message is due that waits for a retry.
-    pub due_ms: Option<i64>,
-}
-
-impl State {
-    /// How many messages were not handed out yet.
-    pub fn ahead(&self) -> u64 {
-        u64::try_from(self.end.sequence.saturating_add(1).saturating_sub(self.next)).unwrap_or(0)
-    }
 }
 
 /// A change of the books. All that it takes for true is compared first.

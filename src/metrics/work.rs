@@ -6,7 +6,8 @@ use ::metrics::{Counter, Gauge, counter, gauge};
 
 use super::{
     CONSUMER_DELIVERIES, CONSUMERS, DEAD_LETTERS, LOST, REDRIVEN, RETURNS, SETTLEMENTS, SUBSCRIPTION_BACKLOG,
-    SUBSCRIPTION_DEAD_LETTERS, SUBSCRIPTION_LOST, SUBSCRIPTION_OLDEST, SUBSCRIPTION_OUTSTANDING, SUBSCRIPTION_WAITING,
+    SUBSCRIPTION_CONSUMERS, SUBSCRIPTION_DEAD_LETTERS, SUBSCRIPTION_LOST, SUBSCRIPTION_OLDEST,
+    SUBSCRIPTION_OUTSTANDING, SUBSCRIPTION_WAITING,
 };
 
 pub(super) struct Work {
@@ -128,6 +129,8 @@ pub struct SubscriptionGauges {
     pub lost: i64,
     /// For how long the oldest of the backlog has been there, in seconds.
     pub oldest: f64,
+    /// Streams that are open on it.
+    pub consumers: i32,
 }
 
 /// How a subscription stands that an operator has named.
@@ -139,4 +142,5 @@ pub fn subscription(name: &str, gauges: SubscriptionGauges) {
     set(SUBSCRIPTION_DEAD_LETTERS, gauges.dead_letters as f64);
     set(SUBSCRIPTION_LOST, gauges.lost as f64);
     set(SUBSCRIPTION_OLDEST, gauges.oldest);
+    set(SUBSCRIPTION_CONSUMERS, f64::from(gauges.consumers));
 }

@@ -69,18 +69,27 @@ impl Worker {
 
     /// Waits until the counts are these.
     pub async fn comes_to(&self, backlog: i64, outstanding: i64, waiting: i64) {
+        let counts = (backlog, outstanding, waiting);
+        let is_so =
+            |state: &SubscriptionState| (state.backlog_count, state.outstanding_count, state.waiting_count) == counts;
+        self.becomes(&format!("backlog, outstanding, waiting: {counts:?}"), is_so).await;
+    }
+
+    /// Waits until its state is so.
+    pub async fn becomes(&self, what: &str, is_so: impl Fn(&SubscriptionState) -> bool) {
         let comes = async {
-            while self.counts().await != (backlog, outstanding, waiting) {
+            while !is_so(&self.state().await) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         if timeout(TEST_TIMEOUT, comes).await.is_err() {
-            panic!(
-                "backlog, outstanding, waiting: {:?}, not {:?}",
-                self.counts().await,
-                (backlog, outstanding, waiting)
-            );
+            panic!("not {what}: {:?}", self.state().await);
         }
+    }
+
+    /// Waits until so many streams are open on it, as it knows.
+    pub async fn comes_to_consumers(&self, count: i32) {
+        self.becomes(&format!("{count} consumers"), |state| state.consumer_count == count).await;
     }
 
     /// Pulls up to so many messages, and waits up to so long for the first.

@@ -13,7 +13,7 @@ local channel = ARGV[1]
 local function int(number) return string.format('%d', number) end
 local function damaged(what) return redis.error_reply('TIDINGS_CHANNEL ' .. what .. ' of ' .. channel) end
 
-local books = call('HMGET', books_key, 'v', 'g', 'n', 'pe', 'o', 'r', 'set', 'c', 'u', 'x', 'db', 'sk')
+local books = call('HMGET', books_key, 'v', 'g', 'n', 'pe', 'o', 'r', 'set', 'c', 'u', 'x', 'db', 'sk', 'cc')
 local is_there, generation, next = books[1] or books[2], books[2], tonumber(books[3])
 if is_there then
   if (books[1] or SUBSCRIPTION_FORMAT) ~= SUBSCRIPTION_FORMAT then

@@ -27,6 +27,10 @@ pub(super) fn write_renewal(calls: &Calls, place: &Place, look: &Look) -> Cmd {
             call.arg("").arg("");
         }
     }
+    match look.consumers {
+        Some((token, streams)) => call.arg(format!("{:016x}", token.as_u64())).arg(streams),
+        None => call.arg("").arg(""),
+    };
     call
 }
 
@@ -72,6 +76,7 @@ pub(super) fn read_books(mut fields: Fields) -> Result<Option<Books>, Error> {
         dead: fields.parse()?,
         unsent: fields.parse()?,
         lost: fields.parse()?,
+        consumers: fields.parse()?,
         oldest: fields.parse_some()?,
         overdue: Vec::with_capacity(fields.len() / 2),
     };

@@ -11,12 +11,13 @@ mod letters;
 mod outbox;
 mod retries;
 mod rig;
+mod uses;
 
 pub(crate) use self::{
     backlog::the_backlog_is_exact,
     begin::{
         a_channel_has_no_more_subscriptions_than_it_may, a_deleted_subscription_leaves_nothing,
-        a_glance_shows_what_a_look_does, a_look_says_when_it_was_used, a_seek_ends_all_leases_and_keeps_letters,
+        a_glance_shows_what_a_look_does, a_seek_ends_all_leases_and_keeps_letters,
         a_subscription_begins_where_it_is_asked_to, names_are_unique_over_all_channels,
         settings_are_replaced_by_revision,
     },
@@ -35,8 +36,9 @@ pub(crate) use self::{
     },
     keys::{
         a_key_is_open_after_a_seek, messages_of_a_key_are_under_way_one_by_one, one_that_waits_keeps_its_key_closed,
-        parked_messages_are_backlog_and_held, what_is_parked_behind_nothing_is_due_at_once,
-        what_is_put_back_comes_last_of_its_key, what_is_put_back_twice_stays,
+        parked_messages_are_backlog_and_held, ten_thousand_are_parked_and_come_in_their_order,
+        what_is_parked_behind_nothing_is_due_at_once, what_is_put_back_comes_last_of_its_key,
+        what_is_put_back_twice_stays,
     },
     leases::{
         a_block_that_differs_is_not_replaced, no_more_is_out_than_may_be, overdue_blocks_are_found_by_anyone,
@@ -53,5 +55,9 @@ pub(crate) use self::{
     retries::{
         attempts_are_remembered_while_it_waits, json_is_kept_until_settled, what_is_not_due_is_not_taken,
         what_waits_is_due_in_its_order_and_taken_once, what_was_delivered_meanwhile_is_not_taken,
+    },
+    uses::{
+        a_look_says_when_it_was_used, one_that_is_used_meanwhile_is_not_deleted_as_unused,
+        streams_of_all_processes_are_counted,
     },
 };

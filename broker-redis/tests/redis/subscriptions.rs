@@ -9,11 +9,11 @@ use tidings::{
         Error, Shared, Subscriptions,
         subscriptions::{
             Applied, BlockChange, Books, Change, Claim, Created, Fate, Hold, Letter, LetterId, Look, New, Outcome,
-            Place, Set, Start, Waiting,
+            Place, Set, Start, Unchanged, Waiting,
         },
     },
     channel::Names,
-    limits::{CHANNEL_SUBSCRIPTIONS, RESERVATION},
+    limits::{CHANNEL_SUBSCRIPTIONS, CONSUMERS_KEPT, RESERVATION},
     message::Position,
     subscription::{Attempts, Block, BlockId, Generation, SubscriptionName, Token},
 };
@@ -189,8 +189,10 @@ async fn deleting_leaves_nothing_of_what_is_out_waits_or_is_dead() {
     let used = Used::with(&server, 3).await;
     let mut out = used.claim(3, 1).await;
     used.settle(1, &mut out, 1, waiting(1, 5)).await;
-    assert_eq!(used.subscriptions.delete(&used.place, Some(2)).await, Ok(Set::Differs));
-    assert_eq!(used.subscriptions.delete(&used.place, Some(1)).await, Ok(Set::Done));
+    for (revision, set) in [(2, Set::Differs), (1, Set::Done)] {
+        let only = Some(Unchanged::settings(revision));
+        assert_eq!(used.subscriptions.delete(&used.place, only).await, Ok(set));
+    }
     assert_eq!(keys(&server), [""; 0]);
     assert_eq!(used.subscriptions.delete(&used.place, None).await, Ok(Set::Missing));
     used.end().await;
@@ -341,8 +343,32 @@ async fn forgotten_scripts_are_given_again() {
     used.settle(1, &mut out, 1, Change::default()).await;
     server.command(&["SCRIPT", "FLUSH"]);
     let hold = Hold { age: Duration::from_secs(60), bytes: 1 };
-    let books = used.look(Look { used: true, hold: Some(hold), oldest: true, overdue: None }).await;
+    let books = used.look(Look { used: true, hold: Some(hold), oldest: true, ..Look::default() }).await;
     assert_eq!(books.oldest, Some(2));
+    used.end().await;
+}
+
+/// What a process that died has said of its streams is forgotten.
+#[tokio::test]
+async fn what_was_said_of_streams_counts_for_a_while() {
+    let server = RedisServer::start();
+    let used = Used::with(&server, 1).await;
+    let say = async |number, streams| {
+        let consumers = Token::from_u64(number).map(|token| (token, streams));
+        used.look(Look { consumers, ..Look::default() }).await.consumers
+    };
+    assert_eq!((say(7, 2).await, say(8, 3).await), (2, 5));
+    let now_ms = used.look(Look::default()).await.state.now_ms;
+    let kept_ms = i64::try_from(CONSUMERS_KEPT.as_millis()).expect("a number");
+    for (age_ms, both, rest) in [(kept_ms - 10_000, 5, 3), (kept_ms, 3, 1)] {
+        // As if the first had said it so long ago.
+        let old = format!("0000000000000007,2,{};0000000000000008,3,{now_ms};", now_ms - age_ms);
+        server.command(&["HSET", BOOKS, "cc", &old]);
+        assert_eq!(used.look(Look::default()).await.consumers, both);
+        assert_eq!(say(8, 1).await, rest);
+    }
+    assert_eq!(say(8, 0).await, 0);
+    assert_eq!(server.command(&["HSTRLEN", BOOKS, "cc"]), ":0");
     used.end().await;
 }
 

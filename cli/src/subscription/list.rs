@@ -79,8 +79,8 @@ fn table(subscriptions: &[Subscription], with_heading: bool, out: &mut Out) -> i
     if with_heading && !subscriptions.is_empty() {
         let heading = palette.heading;
         out.line(format_args!(
-            "{heading}{:<name_width$} {:<channel_width$} {:>9} {:>9} {:>9} {:>9} {:>9} OLDEST{heading:#}",
-            "SUBSCRIPTION", "CHANNEL", "BACKLOG", "OUT", "WAITING", "DEAD", "LOST"
+            "{heading}{:<name_width$} {:<channel_width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} OLDEST{heading:#}",
+            "SUBSCRIPTION", "CHANNEL", "BACKLOG", "OUT", "WAITING", "DEAD", "LOST", "CONSUMERS"
         ))?;
     }
     for ((subscription, name), channel) in subscriptions.iter().zip(&names).zip(&channels) {
@@ -90,7 +90,7 @@ fn table(subscriptions: &[Subscription], with_heading: bool, out: &mut Out) -> i
             time => time,
         };
         out.line(format_args!(
-            "{}{}{:#} {}{}{:#} {:>9} {:>9} {:>9} {:>9} {:>9} {oldest}{}",
+            "{}{}{:#} {}{}{:#} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {oldest}{}",
             palette.sequence,
             name.padded(name_width),
             palette.sequence,
@@ -102,6 +102,7 @@ fn table(subscriptions: &[Subscription], with_heading: bool, out: &mut Out) -> i
             state.waiting_count,
             state.dead_letter_count,
             state.lost_count,
+            state.consumer_count,
             if subscription.paused { " (paused)" } else { "" },
         ))?;
     }

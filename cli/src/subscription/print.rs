@@ -60,6 +60,7 @@ fn rows_of_state(state: &SubscriptionState, is_filtered: bool, out: &mut Out) ->
     row(out, "waiting_count", &state.waiting_count.to_string())?;
     row(out, "dead_letter_count", &state.dead_letter_count.to_string())?;
     row(out, "lost_count", &state.lost_count.to_string())?;
+    row(out, "consumer_count", &state.consumer_count.to_string())?;
     if state.oldest_unacknowledged_sequence > 0 {
         let time = render::time(state.oldest_unacknowledged_time.as_ref());
         row(out, "oldest_unacknowledged", format!("#{} {time}", state.oldest_unacknowledged_sequence).trim_end())?;
@@ -111,6 +112,7 @@ struct JsonState {
     waiting_count: i64,
     dead_letter_count: i64,
     lost_count: i64,
+    consumer_count: i32,
     /// Empty where there is none.
     oldest_unacknowledged_time: String,
     oldest_unacknowledged_sequence: i64,
@@ -147,6 +149,7 @@ pub(super) fn json(subscription: &Subscription) -> String {
             waiting_count: state.waiting_count,
             dead_letter_count: state.dead_letter_count,
             lost_count: state.lost_count,
+            consumer_count: state.consumer_count,
             oldest_unacknowledged_time: render::time(state.oldest_unacknowledged_time.as_ref()),
             oldest_unacknowledged_sequence: state.oldest_unacknowledged_sequence,
             cursor: state.cursor,

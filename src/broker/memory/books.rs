@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::{keys::Keys, leases::Leases, letters::Letters, retries::Retries};
+use self::{keys::Keys, leases::Leases, letters::Letters, presence::Presence, retries::Retries};
 use super::channel::Held;
 use crate::{
     broker::subscriptions::{
         self as contract, Applied, Change, Claim, Closed, Due, Fate, Glance, Hold, Keyed, Letter, LetterId, Look, New,
-        Outcome, Set, Start, State,
+        Outcome, Set, Start, State, Unchanged,
     },
     message::{Epoch, Position},
     subscription::{Attempts, Block, BlockId, Generation, OrderKey},
@@ -22,6 +22,7 @@ use crate::{
 mod keys;
 mod leases;
 mod letters;
+mod presence;
 mod retries;
 
 /// Bytes of memory that a subscription costs beside its settings and messages: an estimate, on the safe side.
@@ -61,6 +62,7 @@ pub(super) struct Books {
     retries: Retries,
     keys: Keys,
     letters: Letters,
+    presence: Presence,
 }
 
 impl Books {
@@ -81,6 +83,7 @@ impl Books {
             retries: Retries::default(),
             keys: Keys::default(),
             letters: Letters::default(),
+            presence: Presence::default(),
         }
     }
 
@@ -113,6 +116,11 @@ impl Books {
         self.revision == revision
     }
 
+    /// Whether they are as somebody has seen them.
+    pub(super) fn is_unchanged(&self, seen: Unchanged) -> bool {
+        self.is_revision(seen.revision) && seen.used_ms.is_none_or(|used_ms| self.used_ms == used_ms)
+    }
+
     fn state(&self, moment: &Moment) -> State {
         State {
             now_ms: moment.now_ms,
@@ -139,6 +147,9 @@ impl Books {
             self.hold = hold;
             self.lost += self.letters.trim(moment.now_ms);
         }
+        if let Some((token, streams)) = look.consumers {
+            self.presence.say(token, streams, moment.now_ms);
+        }
         let ahead = Some(self.next).filter(|next| *next <= moment.end.sequence);
         let overdue = |(limit, grace)| self.leases.overdue(limit, grace, moment.now_ms);
         contract::Books {
@@ -152,6 +163,7 @@ impl Books {
             dead: self.letters.len(),
             unsent: self.letters.unsent(),
             lost: self.lost,
+            consumers: self.presence.streams(moment.now_ms),
             oldest: self.lowest().into_iter().chain(ahead).min().filter(|_| look.oldest),
             overdue: look.overdue.map(overdue).unwrap_or_default(),
         }

@@ -17,7 +17,7 @@ use crate::{
         Error, Subscriptions,
         subscriptions::{
             self as contract, Applied, Change, Closed, Created, Due, Fate, Glance, Hold, Letter, LetterId, Look, New,
-            Place, Set, Start,
+            Place, Set, Start, Unchanged,
         },
     },
     channel::ChannelName,
@@ -75,10 +75,10 @@ impl Subscriptions for Inner {
         Ok(set.unwrap_or(Set::Missing))
     }
 
-    async fn delete(&self, place: &Place, revision: Option<u64>) -> Result<Set, Error> {
+    async fn delete(&self, place: &Place, only: Option<Unchanged>) -> Result<Set, Error> {
         let mut core = self.open()?;
         let Some(books) = core.shelf.get(place) else { return Ok(Set::Missing) };
-        if revision.is_some_and(|revision| !books.is_revision(revision)) {
+        if only.is_some_and(|seen| !books.is_unchanged(seen)) {
             return Ok(Set::Differs);
         }
         let removed = core.shelf.remove(place);

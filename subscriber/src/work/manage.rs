@@ -8,7 +8,7 @@ use tidings::{
     access::{Allowed, Manage, Publish, Read},
     broker::{
         Error, From, Head, PageLimit,
-        subscriptions::{Books, Created, Look, New, Place, Set, Start},
+        subscriptions::{Books, Created, Look, New, Place, Set, Start, Unchanged},
     },
     channel::ChannelName,
     cursor,
@@ -172,6 +172,7 @@ impl Desk {
             waiting_count: count(books.waiting),
             dead_letter_count: count(books.dead),
             lost_count: count(books.lost + trimmed),
+            consumer_count: i32::try_from(books.consumers).unwrap_or(i32::MAX),
             oldest_unacknowledged_time: time_ms.map(pb::timestamp),
             oldest_unacknowledged_sequence: oldest.unwrap_or(0),
             cursor: head.map(|head| before(&place.channel, &head, oldest, books.state.end)).unwrap_or_default(),
@@ -211,15 +212,15 @@ impl Desk {
         let missing = || if allow_missing { Ok(()) } else { Err(status::not_found(name.as_str())) };
         let Some(channel) = self.store().channel_of(&name).await.map_err(failed)? else { return missing() };
         let place = Place { channel, name: (*name).clone() };
-        let mut revision = None;
+        let mut only = None;
         if !etag.is_empty() {
             let Some(books) = self.store().look(&place, Look::default()).await.map_err(failed)? else {
                 return missing();
             };
             check_etag(&name, etag, &books)?;
-            revision = Some(books.state.revision);
+            only = Some(Unchanged::settings(books.state.revision));
         }
-        match self.store().delete(&place, revision).await.map_err(failed)? {
+        match self.store().delete(&place, only).await.map_err(failed)? {
             Set::Done => Ok(()),
             Set::Missing => missing(),
             Set::Differs => Err(status::differs(name.as_str())),
@@ -330,7 +331,9 @@ impl Desk {
             }
             return;
         }
-        match self.store().delete(&place, Some(books.state.revision)).await {
+        // Unless somebody has come meanwhile.
+        let only = Unchanged { revision: books.state.revision, used_ms: Some(books.used_ms) };
+        match self.store().delete(&place, Some(only)).await {
             Ok(Set::Done) => tracing::info!(
                 subscription = name.as_str(),
                 channel = place.channel.as_str(),

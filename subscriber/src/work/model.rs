@@ -30,6 +30,7 @@ mod settling;
 mod store;
 mod truth;
 mod unanswered;
+mod unused;
 mod world;
 
 /// Longer than any schedule takes that does not spin, on a machine that has much else to do.

@@ -41,6 +41,7 @@ fn gauges(state: &pb::SubscriptionState) -> SubscriptionGauges {
         waiting: state.waiting_count,
         dead_letters: state.dead_letter_count,
         lost: state.lost_count,
+        consumers: state.consumer_count,
         oldest: state.oldest_unacknowledged_time.and_then(age).unwrap_or_default().as_secs_f64(),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings::{
-    broker::subscriptions::{Applied, Books, Change, Created, Fate, Glance, Look, Set, Start, State},
+    broker::subscriptions::{Applied, Books, Change, Created, Fate, Glance, Look, Set, Start, State, Unchanged},
     limits::CHANNEL_SUBSCRIPTIONS,
     message::Position,
     subscription::Generation,
@@ -96,24 +96,13 @@ pub(crate) async fn settings_are_replaced_by_revision(fixture: &Fixture) {
     assert_eq!((books.state.revision, &books.settings), (first + 1, &settings));
     for revision in [first, first + 2] {
         assert_eq!(rig.books.set(&rig.place, revision, &SETTINGS).await, Ok(Set::Differs));
-        assert_eq!(rig.books.delete(&rig.place, Some(revision)).await, Ok(Set::Differs));
+        assert_eq!(rig.books.delete(&rig.place, Some(Unchanged::settings(revision))).await, Ok(Set::Differs));
     }
     assert_eq!(rig.look().await.settings, settings);
     let missing = place("invoices", "mail");
     assert_eq!(rig.books.set(&missing, first + 1, &SETTINGS).await, Ok(Set::Missing));
     assert_eq!(rig.books.delete(&missing, None).await, Ok(Set::Missing));
-    assert_eq!(rig.books.delete(&rig.place, Some(first + 1)).await, Ok(Set::Done));
-}
-
-pub(crate) async fn a_look_says_when_it_was_used(fixture: &Fixture) {
-    let rig = Rig::new(fixture).await;
-    let first = rig.look().await;
-    assert!(first.create_ms == first.used_ms && first.create_ms <= first.state.now_ms, "{first:?}");
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(rig.look().await.used_ms, first.used_ms);
-    rig.look_with(Look { used: true, ..Look::default() }).await.expect("there are books");
-    let used = rig.look().await;
-    assert!(used.used_ms >= first.used_ms + 20 && used.create_ms == first.create_ms, "{used:?}");
+    assert_eq!(rig.books.delete(&rig.place, Some(Unchanged::settings(first + 1))).await, Ok(Set::Done));
 }
 
 pub(crate) async fn a_seek_ends_all_leases_and_keeps_letters(fixture: &Fixture) {

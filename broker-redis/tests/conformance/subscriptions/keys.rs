@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidings::{
-    broker::subscriptions::{Change, Closed, Fate, Keyed, Letter, Outcome, Start},
+    broker::subscriptions::{BlockChange, Change, Closed, Fate, Keyed, Letter, Outcome, Start},
     message::Position,
     subscription::{Attempts, Generation, OrderKey},
 };
@@ -56,11 +56,7 @@ pub(crate) async fn messages_of_a_key_are_under_way_one_by_one(fixture: &Fixture
     rig.done(Change { open: vec![3, 4, 5, 99], ..Change::default() }).await;
     assert_eq!((parked(&rig).await, rig.due(10).await), (2, vec![]));
     // The first is settled: the next is due, as one that was never delivered.
-    let rest = change.blocks.into_iter().map(|block| tidings::broker::subscriptions::BlockChange {
-        from: block.to,
-        to: None,
-        ..block
-    });
+    let rest = change.blocks.into_iter().map(|block| BlockChange { from: block.to, to: None, ..block });
     rig.done(Change { blocks: rest.collect(), open: vec![1], ..Change::default() }).await;
     assert_eq!(closed(&rig, &["a", "b"]).await, [true, true]);
     let due = other.due(10).await;
@@ -75,6 +71,30 @@ pub(crate) async fn messages_of_a_key_are_under_way_one_by_one(fixture: &Fixture
     assert_eq!(closed(&rig, &["a", "b", "c"]).await, [false; 3]);
     let books = rig.look().await;
     assert_eq!((books.parked, books.waiting), (0, 0));
+}
+
+pub(crate) async fn ten_thousand_are_parked_and_come_in_their_order(fixture: &Fixture) {
+    const PARKED: i64 = 10_000;
+    let mut rig = Rig::new(fixture).await;
+    rig.publish(1).await;
+    let first = rig.claim(1, &[1]).await;
+    rig.done(Change { close: keyed("a", &[1]), ..first.clone() }).await;
+    for _ in 0..PARKED / 1_000 {
+        let last = rig.publish(1_000).await.sequence;
+        let parked: Vec<_> = (last - 999..=last).collect();
+        rig.done(Change { park: keyed("a", &parked), ..rig.claim(last, &[]).await }).await;
+    }
+    assert_eq!((parked(&rig).await, rig.look().await.waiting, rig.look().await.oldest), (PARKED as u64, 0, Some(1)));
+    assert_eq!(closed(&rig, &["a", "b"]).await, [true, false]);
+    let rest = first.blocks.into_iter().map(|block| BlockChange { from: block.to, to: None, ..block });
+    rig.done(Change { blocks: rest.collect(), open: vec![1], ..Change::default() }).await;
+    for sequence in 2..100 {
+        settle(&rig, sequence).await;
+    }
+    assert_eq!((parked(&rig).await, rig.look().await.oldest), (PARKED as u64 - 99, Some(100)));
+    rig.generation = Generation::random();
+    assert_eq!(rig.books.seek(&rig.place, Start::End, rig.generation, HOLD).await, Ok(true));
+    assert_eq!((parked(&rig).await, closed(&rig, &["a"]).await), (0, vec![false]));
 }
 
 pub(crate) async fn what_is_parked_behind_nothing_is_due_at_once(fixture: &Fixture) {

@@ -84,7 +84,7 @@ async fn a_watched_subscription_is_told_without_consumers() {
     served.ok(&["publish", "orders", "hello"]);
     let scraped = admin.shows("a backlog", |scraped| scraped.value(&of("backlog_messages", "bills")) == 1.0).await;
     assert!(scraped.value(&of("oldest_seconds", "bills")) > 0.0);
-    for family in ["outstanding_messages", "waiting_messages", "dead_letters", "lost_messages"] {
+    for family in ["outstanding_messages", "waiting_messages", "dead_letters", "lost_messages", "consumers"] {
         assert_eq!(scraped.value(&of(family, "bills")), 0.0);
     }
     // Nobody has named the other.

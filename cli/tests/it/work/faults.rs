@@ -325,6 +325,8 @@ async fn a_server_that_stops_has_its_streams_settle_first() {
     let worker = site.work(settings("drain")).await;
     let mut stream = worker.consume(3).await;
     let came = stream.receive(3).await;
+    let other = site.worker(1, "drain");
+    other.comes_to_consumers(1).await;
     site.subscribers[0].process.signal("TERM");
     let Ok(Some(tidings::pb::consume_messages_response::Response::Draining(_))) = stream.response().await else {
         panic!("draining")
@@ -333,8 +335,8 @@ async fn a_server_that_stops_has_its_streams_settle_first() {
     assert_eq!(settled.acknowledged_ids.len(), 3, "{settled:?}");
     let status = stream.end().await;
     assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
-    let other = site.worker(1, "drain");
     let rest = other.pull_all(2).await;
+    other.comes_to_consumers(0).await;
     assert_eq!((texts(&rest), attempts(&rest)), (vec!["4".to_owned(), "5".to_owned()], vec![1, 1]));
     let Site { publisher, mut subscribers, .. } = site;
     publisher.stop();

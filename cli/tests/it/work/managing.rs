@@ -16,6 +16,7 @@ on_both_brokers!(
     names_are_unique_and_errors_exact,
     a_repeated_creation_is_answered_as_the_first,
     the_cursor_of_a_backlog_is_before_it,
+    its_open_streams_are_counted,
     one_that_was_created_again_is_another,
     settings_change_with_a_mask_and_an_etag,
     subscriptions_are_listed_in_name_order,
@@ -134,6 +135,20 @@ async fn the_cursor_of_a_backlog_is_before_it(house: &House) {
     assert_eq!(worker.state().await.cursor, listed[2].cursor, "the fourth was not delivered");
     worker.acknowledge(&worker.pull_all(1).await).await;
     assert_eq!(worker.state().await.cursor, listed[3].cursor);
+}
+
+async fn its_open_streams_are_counted(house: &House) {
+    let worker = house.work(settings("many")).await;
+    assert_eq!(worker.state().await.consumer_count, 0);
+    let (first, second) = (worker.consume(1).await, worker.consume(1).await);
+    worker.comes_to_consumers(2).await;
+    // A call is not connected.
+    worker.pull(1, SECOND / 10).await;
+    assert_eq!(worker.state().await.consumer_count, 2);
+    drop(first);
+    worker.comes_to_consumers(1).await;
+    drop(second);
+    worker.comes_to_consumers(0).await;
 }
 
 async fn settings_change_with_a_mask_and_an_etag(house: &House) {

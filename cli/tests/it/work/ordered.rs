@@ -101,14 +101,14 @@ async fn a_dead_letter_opens_its_key_and_comes_back_last(house: &House) {
 }
 
 async fn a_closed_key_holds_up_no_other(house: &House) {
-    let many: Vec<String> = (0..3_000).map(|n| format!("a{n}")).collect();
+    let many: Vec<String> = (0..10_000).map(|n| format!("a{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     publish_keyed(house, "hot", &many).await;
     publish_keyed(house, "hot", &["b1", "c2"]).await;
     let worker = house.work(ordered("hot")).await;
     let mut stream = worker.consume(3).await;
     assert_eq!(texts(&stream.receive(3).await), ["a0", "b1", "c2"]);
-    assert_eq!(worker.counts().await, (3_002, 3, 0));
+    assert_eq!(worker.counts().await, (10_002, 3, 0));
 }
 
 async fn a_key_goes_on_at_any_consumer(house: &House) {

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     broker::subscriptions::{
-        Applied, BlockChange, Change, Claim, Created, Hold, Letter, LetterId, Look, New, Outcome, Place, Start, Waiting,
+        Applied, BlockChange, Change, Claim, Created, Hold, Letter, LetterId, Look, New, Outcome, Place, Start,
+        Unchanged, Waiting,
     },
     message::Position,
     subscription::{Attempts, Block, BlockId, Generation, SubscriptionName, Token},
@@ -181,6 +182,6 @@ async fn settings_count_for_the_memory() {
     assert!(matches!(books.set(&reader.place, 1, &large).await, Err(Error::Full(_))));
     books.set(&reader.place, 1, &large.slice(..1_000)).await.expect("room");
     assert_eq!(reader.set.cost(), before + 1_000 - b"settings".len());
-    books.delete(&reader.place, Some(2)).await.expect("open");
+    books.delete(&reader.place, Some(Unchanged::settings(2))).await.expect("open");
     assert_eq!(reader.set.cost(), 0);
 }

@@ -82,7 +82,8 @@ impl Engine {
     /// Whether nobody needs it any more, or the server's time is over.
     pub(super) fn is_over(&self) -> bool {
         if self.pace.is_draining() {
-            return self.pace.is_drained() || self.recipients.consumers().is_empty() && self.settler.is_done();
+            let is_left = self.recipients.consumers().is_empty() && self.ledger.said() == 0;
+            return self.pace.is_drained() || is_left && self.settler.is_done();
         }
         !self.is_needed() && !self.sending.is_busy() && self.pace.is_idle()
     }
@@ -152,7 +153,7 @@ impl Engine {
 
     /// Whether anybody needs it now.
     fn is_needed(&self) -> bool {
-        !self.recipients.consumers().is_empty() || !self.settler.is_idle()
+        !self.recipients.consumers().is_empty() || !self.settler.is_idle() || self.ledger.said() > 0
     }
 
     pub(super) fn name(&self) -> &str {
@@ -187,6 +188,10 @@ impl Engine {
     pub(super) fn close(&mut self, key: u64) {
         self.pace.used();
         self.recipients.close(key, &mut self.settler);
+        if self.recipients.streams() < self.ledger.said() {
+            // That is said in the books.
+            self.pace.look_now();
+        }
     }
 
     /// One round: looks into the books where that is due, settles, and hands out.
@@ -204,7 +209,8 @@ impl Engine {
         // Another generation than is known here may be the present one.
         let has_other = self.settler.batches().have_other(self.ledger.state().generation);
         if self.is_needed() && (self.pace.is_look_due() || has_other) {
-            let is_at_rest = !has_other && self.planner.ahead().is_open() && self.settler.is_idle();
+            let is_said = self.ledger.said() == self.recipients.streams();
+            let is_at_rest = is_said && !has_other && self.planner.ahead().is_open() && self.settler.is_idle();
             if is_at_rest && self.ledger.is_unchanged().await? { self.pace.looked() } else { self.look().await? }
         }
         if self.recipients.consumers().is_empty() && self.planner.ahead().is_open() {
@@ -369,7 +375,7 @@ impl Engine {
     /// of what is ahead where there is none.
     async fn look(&mut self) -> Result<(), Stop> {
         self.pace.looked();
-        let books = self.ledger.look().await?;
+        let books = self.ledger.look(self.recipients.streams()).await?;
         if self.ledger.take_went_back() {
             self.planner.ahead().close();
         }

@@ -19,7 +19,7 @@ use tidings::{
     limits::{LEASE_GRACE, RENEW_INTERVAL, SWEPT_BLOCKS},
     message::Epoch,
     metrics, pb,
-    subscription::{Block, BlockId, OrderKey},
+    subscription::{Block, BlockId, OrderKey, Token},
 };
 use tokio::time::Instant;
 
@@ -68,6 +68,9 @@ pub(super) struct Ledger {
     hold_bytes: u64,
     /// When it is noted again that the subscription is used, and what it holds of the log.
     renew_at: Instant,
+    /// Under which name it is said how many streams are open here, and how many were, when that was said last.
+    own: Token,
+    said: usize,
     /// For heartbeats.
     backlog: Arc<AtomicI64>,
 }
@@ -89,6 +92,8 @@ impl Ledger {
             has_unsent: books.unsent > 0,
             hold_bytes: ground.hold_bytes,
             renew_at: Instant::now(),
+            own: Token::random(),
+            said: 0,
             backlog: Arc::clone(&ground.backlog),
         };
         ledger.note_backlog(books.waiting + books.parked);
@@ -190,8 +195,14 @@ impl Ledger {
         Ok(glance == Glance { generation, revision, next, out: 0, waiting: 0 })
     }
 
-    /// Looks into the books: at the settings, at what is due, and at leases of others that are over.
-    pub(super) async fn look(&mut self) -> Result<Books, Stop> {
+    /// How many streams are open here, as the books know it.
+    pub(super) fn said(&self) -> usize {
+        self.said
+    }
+
+    /// Looks into the books: at the settings, at what is due, and at leases of others that are over. Says there how
+    /// many streams are open here.
+    pub(super) async fn look(&mut self, streams: usize) -> Result<Books, Stop> {
         let (asked, generation) = (Instant::now(), self.state.generation);
         let is_renewed = self.renew_at <= asked;
         let look = Look {
@@ -199,9 +210,11 @@ impl Ledger {
             overdue: Some((SWEPT_BLOCKS, LEASE_GRACE)),
             used: is_renewed,
             hold: is_renewed.then(|| self.settings.hold(self.hold_bytes)),
+            consumers: (is_renewed || self.said != streams).then_some((self.own, streams as u64)),
         };
         let books = self.store.look(&self.place, look).await?.ok_or(Stop::Missing)?;
         self.heard(books.state, asked);
+        self.said = streams;
         self.has_unsent |= books.unsent > 0;
         if is_renewed {
             self.renew_at = Instant::now() + RENEW_INTERVAL;

@@ -31,6 +31,11 @@ impl Pulls {
         self.0.push(Waiting { key, outbox, end: Instant::now() + wait, reply });
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// When the next of them has waited long enough.
     pub(super) fn next_end(&self) -> Option<Instant> {
         let now = Instant::now();

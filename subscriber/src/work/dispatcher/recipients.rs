@@ -45,6 +45,11 @@ impl Recipients {
         &mut self.consumers
     }
 
+    /// How many streams there are.
+    pub(super) fn streams(&self) -> usize {
+        self.consumers.len().saturating_sub(self.pulls.len())
+    }
+
     /// Delivers to a stream from now on, which gets a number.
     pub(super) fn open(&mut self, Consumer { outbox, limit, ack_deadline }: Consumer) -> u64 {
         self.consumers.add(outbox, limit, ack_deadline)

@@ -10,7 +10,7 @@ use tidings::{
         Subscriptions,
         subscriptions::{
             Applied, Books, Change, Closed, Created, Due, Fate, Glance, Hold, Letter, LetterId, Look, New, Outcome,
-            Place, Set, Start,
+            Place, Set, Start, Unchanged,
         },
     },
     channel::{ChannelName, Pattern},
@@ -140,8 +140,8 @@ impl Subscriptions for FaultyStore {
         self.faults.call("set", async move { store.set(&place, revision, &settings).await }).await
     }
 
-    async fn delete(&self, place: &Place, revision: Option<u64>) -> Result<Set, Error> {
-        self.store.delete(place, revision).await
+    async fn delete(&self, place: &Place, only: Option<Unchanged>) -> Result<Set, Error> {
+        self.store.delete(place, only).await
     }
 
     async fn seek(&self, place: &Place, to: Start, generation: Generation, hold: Hold) -> Result<bool, Error> {
