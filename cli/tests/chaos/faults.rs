@@ -30,6 +30,7 @@ enum Kind {
     Snapshot,
     Publisher,
     Subscriber,
+    Freeze,
     Failover,
     EarlyPromotion,
     Flush,
@@ -37,7 +38,7 @@ enum Kind {
 }
 
 /// What happens to every run.
-const COMMON: [(Kind, u32); 14] = [
+const COMMON: [(Kind, u32); 15] = [
     (Kind::Cut, 10),
     (Kind::Delay, 5),
     (Kind::Hold, 4),
@@ -52,6 +53,7 @@ const COMMON: [(Kind, u32); 14] = [
     (Kind::Snapshot, 3),
     (Kind::Publisher, 3),
     (Kind::Subscriber, 4),
+    (Kind::Freeze, 3),
 ];
 
 /// The faults of a run.
@@ -121,6 +123,10 @@ impl Faults {
             Kind::Snapshot => redis::snapshot(world),
             Kind::Publisher => self.service(world, true).await,
             Kind::Subscriber => self.service(world, false).await,
+            Kind::Freeze => {
+                let service = self.rng.usize(..world.links.len());
+                world.freeze(service, self.short(6_000)).await
+            }
             Kind::Failover => redis::failover(world, self.rng.bool()).await?,
             Kind::EarlyPromotion => redis::promote_early(world, self.short(400), self.rng.bool()).await?,
             Kind::Flush => redis::flush(world),

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 pub(crate) use self::plain::{connect, last_plain, plain};
 use crate::{
-    board::{Board, Phase, body},
+    board::{Board, Phase, body, ordering_key},
     history::{Attempt, Outcome},
 };
 
@@ -133,6 +133,7 @@ fn request(message: &Message) -> PublishRequest {
         channel: message.channel.clone(),
         payload: Some(Payload::Text(body(&message.label))),
         message_id: message.id.map(|id| id.to_string()).unwrap_or_default(),
+        ordering_key: ordering_key(&message.label),
         ..PublishRequest::default()
     }
 }

@@ -55,6 +55,13 @@ impl Service {
         service
     }
 
+    /// Has it do nothing for so long, as SIGSTOP does: its one thread sleeps.
+    pub(crate) fn freeze(&self, time: Duration) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(async move { std::thread::sleep(time) });
+        }
+    }
+
     /// Stops it as SIGTERM does; answers what went wrong.
     pub(crate) async fn stop(mut self) -> Result<(), String> {
         self.stop.cancel();

@@ -29,16 +29,18 @@ struct Plan {
     attempts: i32,
     ack_deadline: Duration,
     backoff: [Duration; 2],
+    is_ordered: bool,
 }
 
-/// A busy one, one beside unnumbered messages, and one of what plain programs publish.
-const PLANS: [Plan; 3] = [
+/// A busy one, one beside unnumbered messages, one of what plain programs publish, and one that is in order by key.
+const PLANS: [Plan; 4] = [
     Plan {
         name: "w.busy",
         channel: "c.1",
         attempts: 4,
         ack_deadline: Duration::from_millis(2_000),
         backoff: [Duration::from_millis(100), Duration::from_millis(400)],
+        is_ordered: false,
     },
     Plan {
         name: "w.calm",
@@ -46,6 +48,7 @@ const PLANS: [Plan; 3] = [
         attempts: 3,
         ack_deadline: Duration::from_millis(3_000),
         backoff: [Duration::from_millis(200), Duration::from_millis(800)],
+        is_ordered: false,
     },
     Plan {
         name: "w.captured",
@@ -53,6 +56,15 @@ const PLANS: [Plan; 3] = [
         attempts: 5,
         ack_deadline: Duration::from_millis(2_500),
         backoff: [Duration::ZERO, Duration::from_millis(300)],
+        is_ordered: false,
+    },
+    Plan {
+        name: "w.keyed",
+        channel: "c.0",
+        attempts: 3,
+        ack_deadline: Duration::from_millis(2_000),
+        backoff: [Duration::from_millis(50), Duration::from_millis(200)],
+        is_ordered: true,
     },
 ];
 
@@ -83,6 +95,7 @@ impl Work {
                 channel: plan.channel.to_owned(),
                 letters: letters(plan.name),
                 attempts: plan.attempts.unsigned_abs(),
+                is_ordered: plan.is_ordered,
                 ..Story::default()
             };
             let notes = Notes::new(board, story);
@@ -137,6 +150,7 @@ impl Plan {
             ack_deadline: duration(self.ack_deadline),
             max_delivery_attempts: Some(self.attempts),
             retry_policy: Some(RetryPolicy { min_backoff, max_backoff }),
+            ordered: self.is_ordered,
             ..Subscription::default()
         }
     }

@@ -120,6 +120,16 @@ impl World {
         Fault { what, began, ended: self.board.now(), ends_streams_of, ..Fault::default() }
     }
 
+    /// Has a service do nothing for so long.
+    pub(crate) async fn freeze(&mut self, service: usize, time: Duration) -> Fault {
+        let (kind, instance) = (self.recipes[service].kind, self.slot(service).instance());
+        if let Some(running) = &self.services[service] {
+            running.freeze(time);
+        }
+        tokio::time::sleep(time).await;
+        Fault { what: format!("{kind:?} {instance} was stopped for {time:?}"), ..Fault::default() }
+    }
+
     /// Stops everything in good order.
     pub(crate) async fn stop(mut self) {
         for service in self.services.drain(..).flatten() {

@@ -9,6 +9,7 @@ mod ending;
 mod leases;
 mod letters;
 mod message;
+mod order;
 mod settling;
 
 use std::collections::HashMap;
@@ -52,6 +53,9 @@ pub(super) fn check(history: &History, truth: &Truth, violations: &mut Vec<Viola
             if let Err(text) = wrong {
                 violations.push(case.violation(message.position, text));
             }
+        }
+        if story.is_ordered {
+            order::check(&case, &messages, violations);
         }
         letters::check(&case, &messages, violations);
         ending::check(&case, &messages, violations);

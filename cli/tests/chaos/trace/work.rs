@@ -92,11 +92,11 @@ fn positions(story: &Story) -> HashMap<&str, Position> {
 }
 
 fn delivered(story: &Story, delivery: &Delivery) -> String {
-    let Delivery { session, position, body, attempt, sent, deadline, generation, ack_id, .. } = delivery;
+    let Delivery { session, position, body, key, attempt, sent, deadline, generation, ack_id, .. } = delivery;
     let (name, sent, deadline) = (&story.name, time(*sent), time(*deadline));
     let (generation, id) = (&generation.to_string()[..4], short(ack_id));
     format!(
-        "{name}: {} {body}, attempt {attempt}, to {session}, sent {sent}, until {deadline}, id {id}, life {generation}",
+        "{name}: {} {body} of {key:?}, attempt {attempt}, to {session}, sent {sent}, until {deadline}, id {id}, life {generation}",
         show(*position)
     )
 }

@@ -27,13 +27,15 @@ const REST: Duration = Duration::from_secs(20);
 /// How often it is looked whether it is done.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Keys of what must be gone when nothing is left.
-const GONE: [(&str, &str); 6] = [
+const GONE: [(&str, &str); 8] = [
     ("sub-out", "HLEN"),
     ("sub-wait", "ZCARD"),
     ("sub-order", "ZCARD"),
     ("sub-tries", "HLEN"),
     ("sub-kept", "HLEN"),
     ("sub-outbox", "ZCARD"),
+    ("sub-keys", "HLEN"),
+    ("sub-parked", "ZCARD"),
 ];
 
 /// Has all be done that is left, and notes how the subscription ends.

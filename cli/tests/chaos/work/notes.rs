@@ -115,6 +115,7 @@ impl Notes {
             generation: id.generation,
             position,
             body: label(text),
+            key: message.ordering_key.clone(),
             attempt: u32::try_from(received.delivery_attempt).map_err(|_| "has no attempt")?,
             sent: deadline.saturating_sub(ack_deadline),
             received: self.board.now(),

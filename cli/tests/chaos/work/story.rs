@@ -1,5 +1,4 @@
-//! What happened around one durable subscription, as its consumers saw it: all that the checker judges by. A key of the
-//! message, for order, has its place in a delivery.
+//! What happened around one durable subscription, as its consumers saw it: all that the checker judges by.
 
 use std::time::Duration;
 
@@ -16,6 +15,8 @@ pub(crate) struct Story {
     pub(crate) letters: String,
     /// How often a message is delivered, at most.
     pub(crate) attempts: u32,
+    /// It is in order by key.
+    pub(crate) is_ordered: bool,
     /// Streams and pulls.
     pub(crate) sessions: Vec<Session>,
     pub(crate) deliveries: Vec<Delivery>,
@@ -72,6 +73,8 @@ pub(crate) struct Delivery {
     pub(crate) generation: Generation,
     pub(crate) position: Position,
     pub(crate) body: String,
+    /// Its ordering key; empty where it has none.
+    pub(crate) key: String,
     pub(crate) attempt: u32,
     /// When the server sent it, by its deadline.
     pub(crate) sent: At,

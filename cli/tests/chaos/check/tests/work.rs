@@ -46,6 +46,7 @@ fn deliver(history: &mut History, sequence: i64, attempt: u32, second: u64) {
         generation: Generation::from_u64(1).expect("not 0"),
         position: position(1, sequence),
         body: format!("m{sequence}"),
+        key: "the key".to_owned(),
         attempt,
         sent: at(second),
         received: at(second) + Duration::from_millis(1),
@@ -239,4 +240,50 @@ fn a_subscription_that_goes_and_a_stream_that_ends_need_a_reason() {
     history.stories[0].sessions[0].is_begun = false;
     history.stories[0].sessions[0].ended = Some((at(20), "BROKER_UNAVAILABLE".to_owned()));
     good(&history);
+}
+
+#[test]
+fn two_of_a_key_and_a_wrong_order_are_found() {
+    // The third comes while the first two are settled; of one that is not in order nothing is said.
+    let mut history = all_done();
+    good(&history);
+    let deliveries = &mut history.stories[0].deliveries;
+    for (delivery, second) in deliveries.iter_mut().zip([20, 24, 28]) {
+        (delivery.sent, delivery.received) = (at(second), at(second) + Duration::from_millis(1));
+        delivery.ack_id = id(delivery.position.sequence, second);
+    }
+    let settled = |seconds: [u64; 3]| {
+        let mut history = history.clone();
+        history.stories[0].asks.clear();
+        for (index, second) in seconds.into_iter().enumerate() {
+            let sequence = index as i64 + 1;
+            ask(&mut history, sequence, 20 + 4 * index as u64, Deed::Acknowledge, second, Answer::Done);
+        }
+        history.stories[0].is_ordered = true;
+        history
+    };
+    good(&settled([22, 26, 29]));
+    let early = settled([22, 29, 29]);
+    bad(&early, "comes at 28.000, and message 2 of \"the key\", which came at 24.000, is under way");
+    let mut forgotten = early.clone();
+    loss(&mut forgotten, 20, 27);
+    good(&forgotten);
+    let mut others = early.clone();
+    others.stories[0].deliveries[2].key = "another".to_owned();
+    good(&others);
+    others.stories[0].deliveries[2].key = String::new();
+    good(&others);
+    // A rejection opens no key.
+    let mut rejected = early;
+    rejected.stories[0].asks[1].asked = at(29);
+    ask(&mut rejected, 2, 24, FAILS, 26, Answer::Stale);
+    bad(&rejected, "is under way");
+    let mut turned = settled([22, 26, 29]);
+    turned.stories[0].deliveries[1].position = position(1, 3);
+    turned.stories[0].deliveries[2].position = position(1, 2);
+    let bodies = ["m3", "m2"].map(str::to_owned);
+    for (delivery, body) in turned.stories[0].deliveries[1..].iter_mut().zip(bodies) {
+        delivery.body = body;
+    }
+    bad(&turned, "comes at 28.000 after message 3 of \"the key\"");
 }
