@@ -98,7 +98,7 @@ impl Serve {
             broker_timeout: self.common.redis_timeout,
             max_age: self.common.history.max_age,
             keeps_history: self.common.history.max_messages > 0,
-            hold_bytes: self.subscriptions.hold_max_bytes,
+            hold_limits: self.subscriptions.hold_limits(),
             watched,
             capture,
             server: options(&publisher),

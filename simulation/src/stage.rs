@@ -127,7 +127,7 @@ impl<'a> Stage<'a> {
             broker_timeout: TIMEOUT,
             max_age: Duration::from_secs(86_400),
             keeps_history: true,
-            hold_bytes: 256 << 20,
+            hold_limits: tidings_subscriber::HoldLimits { channel: 256 << 20, total: 1 << 40 },
             watched: Vec::new(),
             capture: Vec::new(),
             server: Options {

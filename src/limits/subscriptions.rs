@@ -79,6 +79,8 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a replica with consumers renews what a subscription holds of the log: so much longer a log may keep what
 /// is settled, and a subscription at rest writes nothing else.
 pub const RENEW_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a replica counts the channels that have subscriptions, which share what all may hold.
+pub const HOLDS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long it counts what a replica has said of its consumers: it says it again with each renewal.
 pub const CONSUMERS_KEPT: Duration = Duration::from_secs(30);
 /// How long a replica keeps what it knows of a subscription without a consumer and without leases of its own.

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use tidings::{broker::Topic, channel::Names, limits::WATCHED_SUBSCRIPTIONS, subscription::SubscriptionName};
 use tidings_runtime::config::{Common, Error, Logs, listen_address};
 
-use crate::{InvalidCapture, Settings};
+use crate::{HoldLimits, InvalidCapture, Settings};
 
 /// The flag that says where the subscriber listens.
 pub const LISTEN_FLAG: &str = "--listen";
@@ -92,6 +92,12 @@ pub struct Subscriptions {
     #[arg(long, env = "TIDINGS_HOLD_MAX_BYTES", value_name = "SIZE", default_value = "256MiB",
         value_parser = tidings_runtime::config::bytes(1 << 20, 1 << 40))]
     pub hold_max_bytes: u64,
+    /// How many bytes the logs of all channels may have together while durable subscriptions keep them so: the channels
+    /// with subscriptions share it equally, and --hold-max-bytes is the most that one gets. Give all subscribers the
+    /// same
+    #[arg(long, env = "TIDINGS_HOLD_MAX_TOTAL_BYTES", value_name = "SIZE", default_value = "4GiB",
+        value_parser = tidings_runtime::config::bytes(1 << 20, 1 << 50))]
+    pub hold_max_total_bytes: u64,
     /// Durable subscriptions of which metrics tell backlog, outstanding messages, dead letters and the oldest message,
     /// with consumers or without: names, separated by commas, at most 100
     #[arg(long, env = "TIDINGS_WATCH_SUBSCRIPTIONS", value_name = "NAMES", value_delimiter = ',')]
@@ -99,6 +105,11 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
+    /// What they may hold.
+    pub fn hold_limits(&self) -> HoldLimits {
+        HoldLimits { channel: self.hold_max_bytes, total: self.hold_max_total_bytes }
+    }
+
     /// The subscriptions that are watched.
     ///
     /// # Errors
@@ -153,9 +164,9 @@ impl Serve {
         let server = self.common.open()?;
         let capture = self.capture.topics(&names)?;
         let keeps_history = self.common.history.max_messages > 0;
-        let hold_bytes = self.subscriptions.hold_max_bytes;
+        let hold_limits = self.subscriptions.hold_limits();
         let watched = self.subscriptions.watched(&names)?;
         let broker_timeout = self.common.redis_timeout;
-        Ok(Settings { names, broker_timeout, max_age, keeps_history, hold_bytes, watched, capture, server })
+        Ok(Settings { names, broker_timeout, max_age, keeps_history, hold_limits, watched, capture, server })
     }
 }

@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use capture::{Adopting, Capture};
 pub use capture::{InvalidCapture, parse as parse_capture};
 use service::Service;
+pub use work::HoldLimits;
 
 /// What the service needs to know.
 #[derive(Debug, Clone)]
@@ -53,8 +54,8 @@ pub struct Settings {
     pub max_age: Duration,
     /// Whether the broker keeps any history, from which subscriptions deliver.
     pub keeps_history: bool,
-    /// How many bytes of a log a subscription may hold.
-    pub hold_bytes: u64,
+    /// How many bytes of logs subscriptions may hold.
+    pub hold_limits: HoldLimits,
     /// Subscriptions of which metrics tell by name.
     pub watched: Vec<SubscriptionName>,
     /// The channels and patterns on which what plain programs publish is taken into the log.
@@ -79,6 +80,7 @@ pub async fn serve(
         .with(work.into_server());
     desk.start_expiring();
     desk.start(work::watch(Arc::clone(&desk), watched));
+    desk.start(work::share(Arc::clone(&desk)));
     let finish_timeout = limits::CAPTURE_FINISH_TIMEOUT.min(options.shutdown_timeout);
     // Another replica takes over at once, not only when the last call here has ended.
     let handing_over = async {
@@ -130,7 +132,7 @@ impl Assembled {
         let desk = work::Desk::new(work::Given {
             source: source.clone(),
             names: Arc::clone(&names),
-            hold_bytes: settings.hold_bytes,
+            holds: Arc::new(work::Holds::new(settings.hold_limits)),
             keeps_history: settings.keeps_history,
         });
         let work = work::Service::new(Arc::clone(&desk));

@@ -20,6 +20,7 @@ mod contents;
 mod delivery;
 mod desk;
 mod dispatcher;
+mod holds;
 mod leases;
 mod letters;
 mod looks;
@@ -37,10 +38,13 @@ mod retry;
 mod service;
 mod settings;
 mod settle;
+mod share;
 mod watch;
 
+pub use self::holds::HoldLimits;
 pub(crate) use self::{
     consumers::CreditLimit,
+    holds::Holds,
     letters::{Query, Which},
     mailbox::{Pull, Seat, Settling},
     manage::StartAt,
@@ -48,6 +52,7 @@ pub(crate) use self::{
     outcome::{Decision, Settle},
     retry::Failure,
     settings::{dead_letter_channel, within},
+    share::share,
     watch::watch,
 };
 pub(crate) use self::{

@@ -2,6 +2,7 @@
 
 mod consuming;
 mod faults;
+mod holds;
 mod letters;
 mod managing;
 mod ordered;

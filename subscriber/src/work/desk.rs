@@ -24,6 +24,7 @@ use tonic::Status;
 
 use super::{
     dispatcher::{Dispatcher, Ground},
+    holds::Holds,
     looks::Looks,
     mailbox::{Asker, Consumer, Handle, Inbox, Pull, Pulled, Request, Seat},
     outcome::{Settle, Settled},
@@ -35,8 +36,8 @@ use crate::stream::Source;
 pub(crate) struct Given {
     pub(crate) source: Source,
     pub(crate) names: Arc<Names>,
-    /// How many bytes of a log a subscription may hold.
-    pub(crate) hold_bytes: u64,
+    /// How many bytes of logs subscriptions may hold.
+    pub(crate) holds: Arc<Holds>,
     /// Whether the broker keeps any history.
     pub(crate) keeps_history: bool,
 }
@@ -151,7 +152,7 @@ impl Desk {
             store: Arc::clone(&self.store),
             source: self.given.source.clone(),
             names: Arc::clone(&self.given.names),
-            hold_bytes: self.given.hold_bytes,
+            holds: Arc::clone(&self.given.holds),
             server: self.ended.clone(),
             backlog: Arc::clone(&backlog),
             looks: self.looks,

@@ -22,6 +22,7 @@ use tonic::Status;
 
 use self::{engine::Engine, ledger::Stop};
 use super::{
+    holds::Holds,
     looks::Looks,
     mailbox::{Inbox, Request},
     settings::Settings,
@@ -48,8 +49,7 @@ pub(super) struct Ground {
     pub(super) store: Arc<dyn Subscriptions>,
     pub(super) source: Source,
     pub(super) names: Arc<Names>,
-    /// How many bytes of a log a subscription may hold.
-    pub(super) hold_bytes: u64,
+    pub(super) holds: Arc<Holds>,
     pub(super) server: CancellationToken,
     /// The backlog, for heartbeats.
     pub(super) backlog: Arc<AtomicI64>,
@@ -87,7 +87,7 @@ impl Dispatcher {
                 Ok(()) => {}
                 Err(Stop::Missing) => {
                     let missing = status::not_found(self.engine.name());
-                    return self.end(&missing);
+                    return self.engine.leave(&missing);
                 }
                 Err(Stop::Moved) => self.engine.moved(),
                 Err(Stop::Broker(error)) => self.engine.away(&error),

@@ -66,10 +66,10 @@ impl Desk {
             generation: Generation::random(),
             settings: settings.to_bytes(),
             start: self.resolve(&place.channel, start).await?,
-            hold: settings.hold(self.given().hold_bytes),
+            hold: settings.hold(self.given().holds.bytes()),
         };
         match self.store().create(&place, &new).await.map_err(failed)? {
-            Created::Done => {}
+            Created::Done => self.given().holds.grow(),
             Created::Exists if self.is_of(&place, request_id).await? => {}
             Created::Exists => return Err(status::exists(place.name.as_str())),
             Created::Busy => return Err(status::name_busy(place.name.as_str())),
@@ -235,7 +235,7 @@ impl Desk {
     ) -> Result<pb::Subscription, Status> {
         let (place, settings, _) = self.find(&name, Look::default()).await?;
         let start = self.resolve(&place.channel, to).await?;
-        let hold = settings.hold(self.given().hold_bytes);
+        let hold = settings.hold(self.given().holds.bytes());
         let sought = self.store().seek(&place, start, Generation::random(), hold).await.map_err(failed)?;
         if sought { self.changed(&name).await } else { Err(status::not_found(name.as_str())) }
     }
@@ -283,28 +283,33 @@ impl Desk {
         }
     }
 
+    /// All names, with the channels for which they are reserved.
+    pub(super) async fn reserved(&self) -> Result<Vec<Place>, Status> {
+        let mut places: Vec<Place> = Vec::new();
+        loop {
+            let after = places.last().map_or("", |place| place.name.as_str());
+            let names = self.store().names(after, PAGE_MESSAGES).await.map_err(failed)?;
+            let is_last = names.len() < PAGE_MESSAGES;
+            places.extend(names.into_iter().map(|(name, channel)| Place { channel, name }));
+            if is_last {
+                return Ok(places);
+            }
+        }
+    }
+
     /// Deletes subscriptions that nobody has used for as long as they say, now and then; and publishes dead letters
     /// that a process that died has left in an outbox.
     pub(crate) async fn expire(&self) {
         loop {
             tokio::time::sleep(tidings::backoff::jittered(EXPIRY_INTERVAL)).await;
-            let mut after = String::new();
-            loop {
-                let names = match self.store().names(&after, PAGE_MESSAGES).await {
-                    Ok(names) => names,
-                    Err(error) => {
-                        tracing::debug!(%error, "subscriptions could not be looked through for unused ones");
-                        break;
+            match self.reserved().await {
+                Ok(places) => {
+                    for place in &places {
+                        self.expire_one(place).await;
                     }
-                };
-                let Some((last, _)) = names.last() else { break };
-                after = last.as_str().to_owned();
-                let is_last = names.len() < PAGE_MESSAGES;
-                for (name, channel) in names {
-                    self.expire_one(&Place { channel, name }).await;
                 }
-                if is_last {
-                    break;
+                Err(status) => {
+                    tracing::debug!(%status, "subscriptions could not be looked through for unused ones");
                 }
             }
         }

@@ -26,6 +26,7 @@ mod consumer;
 mod faults;
 mod manager;
 mod puller;
+mod replaced;
 mod settling;
 mod store;
 mod truth;

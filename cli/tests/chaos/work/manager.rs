@@ -60,10 +60,10 @@ async fn redrive(site: &Site, rng: &mut Rng, listed: &[DeadLetter]) {
         let asked = site.board.now();
         let slot = site.any(rng);
         let count = site.redrive(slot, ids.clone(), all).await;
-        if matches!(count, Err(Failed::Away | Failed::Missing)) {
-            // Of several pages some may have been put back all the same.
+        if count == Err(Failed::Missing) {
             continue;
         }
+        // Where the broker is away, some may have been put back before, in pieces of their own.
         let (ended, positions) = (site.board.now(), (!all).then(|| positions.clone()));
         site.notes.redriven(Redrive { ids: ids.clone(), positions, asked, ended, count: count.ok() });
     }

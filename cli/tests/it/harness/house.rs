@@ -52,7 +52,7 @@ impl House {
             broker_timeout: Duration::from_secs(5),
             max_age: Duration::from_secs(24 * 3600),
             keeps_history: true,
-            hold_bytes: 256 << 20,
+            hold_limits: tidings_subscriber::HoldLimits { channel: 256 << 20, total: 1 << 40 },
             watched: Vec::new(),
             capture: Vec::new(),
             server: options(),

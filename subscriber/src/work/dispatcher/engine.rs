@@ -408,6 +408,12 @@ impl Engine {
         self.settler.batches().unavailable(error);
     }
 
+    /// The subscription is not there any more: its streams end. Calls are left without an answer and ask again, since
+    /// there may be another of its name.
+    pub(super) fn leave(mut self, status: &Status) {
+        self.recipients.leave(self.settler.leases(), status);
+    }
+
     /// Ends all streams and calls.
     pub(super) fn end(&mut self, status: &Status) {
         self.recipients.end(self.settler.leases(), status);

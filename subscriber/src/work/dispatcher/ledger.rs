@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use super::{
     super::{
         clock::{BrokerClock, ms},
+        holds::Holds,
         settings::Settings,
     },
     Ground,
@@ -65,7 +66,7 @@ pub(super) struct Ledger {
     /// There may be dead letters that were not published.
     has_unsent: bool,
     /// How many bytes of the log it may hold.
-    hold_bytes: u64,
+    holds: Arc<Holds>,
     /// When it is noted again that the subscription is used, and what it holds of the log.
     renew_at: Instant,
     /// Under which name it is said how many streams are open here, and how many were, when that was said last.
@@ -90,7 +91,7 @@ impl Ledger {
             clock: BrokerClock::heard(books.state.now_ms, asked),
             went_back: false,
             has_unsent: books.unsent > 0,
-            hold_bytes: ground.hold_bytes,
+            holds: Arc::clone(&ground.holds),
             renew_at: Instant::now(),
             own: Token::random(),
             said: 0,
@@ -209,7 +210,7 @@ impl Ledger {
             oldest: false,
             overdue: Some((SWEPT_BLOCKS, LEASE_GRACE)),
             used: is_renewed,
-            hold: is_renewed.then(|| self.settings.hold(self.hold_bytes)),
+            hold: is_renewed.then(|| self.settings.hold(self.holds.bytes())),
             consumers: (is_renewed || self.said != streams).then_some((self.own, streams as u64)),
         };
         let books = self.store.look(&self.place, look).await?.ok_or(Stop::Missing)?;

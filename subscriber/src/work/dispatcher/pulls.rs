@@ -90,6 +90,15 @@ impl Pulls {
             }
         }
     }
+
+    /// Answers those that have messages. Whoever waits for the others hears that nobody answers, and asks again.
+    pub(super) fn leave(&mut self, consumers: &mut Consumers, leases: &mut Leases) {
+        for waiting in std::mem::take(&mut self.0) {
+            if !waiting.outbox.is_empty() {
+                let _gone = waiting.answer(consumers, leases);
+            }
+        }
+    }
 }
 
 impl Waiting {

@@ -96,6 +96,12 @@ impl Recipients {
         self.fail_calls(leases, status);
     }
 
+    /// The same, but that calls without messages ask another dispatcher.
+    pub(super) fn leave(&mut self, leases: &mut Leases, status: &Status) {
+        self.consumers.all().for_each(|entry| entry.outbox.end(status.clone()));
+        self.pulls.leave(&mut self.consumers, leases);
+    }
+
     /// A stream has ended: what it had goes to others at once. What was sent to it counts as an attempt.
     pub(super) fn close(&mut self, key: u64, settler: &mut Settler) {
         if let Some(entry) = self.consumers.remove(key) {

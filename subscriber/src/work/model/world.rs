@@ -36,7 +36,7 @@ use crate::{
     hub::Hub,
     pages::Pages,
     stream::{self, Source},
-    work::{Desk, Given, StartAt},
+    work::{Desk, Given, HoldLimits, Holds, StartAt},
 };
 
 /// Milliseconds since 1970 at which schedules begin.
@@ -170,7 +170,7 @@ impl World {
         world
     }
 
-    async fn create(&self) {
+    pub(super) async fn create(&self) {
         let duration = |duration: Duration| prost_types::Duration::try_from(duration).ok();
         let plan = &self.plan;
         let max_backoff = duration(plan.min_backoff.max(Duration::from_secs(2)));
@@ -219,11 +219,12 @@ impl World {
             lifetime_ms: stream::lifetime_ms(Duration::from_secs(86_400)),
             wide: Arc::new(Semaphore::new(limits::WIDE_OPENINGS)),
         };
-        let given = Given { source, names, hold_bytes: 256 << 20, keeps_history: true };
+        let holds = Arc::new(Holds::new(HoldLimits { channel: 256 << 20, total: 1 << 40 }));
+        let given = Given { source, names, holds, keeps_history: true };
         Arc::new(Replica { number, desk: Desk::new(given), faults, server })
     }
 
-    fn nth(&self, index: usize) -> Arc<Replica> {
+    pub(super) fn nth(&self, index: usize) -> Arc<Replica> {
         Arc::clone(&lock(&self.replicas)[index])
     }
 

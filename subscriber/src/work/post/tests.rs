@@ -23,7 +23,7 @@ use crate::{
     hub::Hub,
     pages::Pages,
     stream::Source,
-    work::{Desk, Given, StartAt},
+    work::{Desk, Given, HoldLimits, Holds, StartAt},
 };
 
 fn names() -> Names {
@@ -180,7 +180,8 @@ fn replica(broker: &Shared) -> (Arc<Desk>, Arc<Hub>) {
     let hub = Hub::start(broker, Arc::clone(&pages), Arc::clone(&names), capture, Duration::from_secs(20));
     let wide = Arc::new(Semaphore::new(1));
     let source = Source { broker: Arc::clone(broker), hub: Arc::clone(&hub), pages, lifetime_ms: 1_000, wide };
-    (Desk::new(Given { source, names, hold_bytes: 1 << 20, keeps_history: true }), hub)
+    let holds = Arc::new(Holds::new(HoldLimits { channel: 1 << 20, total: 1 << 20 }));
+    (Desk::new(Given { source, names, holds, keeps_history: true }), hub)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,11 +65,15 @@ fn may_be_over(case: &Case, first: &Message, other: &Delivery) -> bool {
         Deed::Reject { dead, .. } => dead,
         Deed::Extend(_) => false,
     });
-    is_settled || died(case, first) || case.was_trimmed(first.position, other.received)
+    is_settled || died(case, first, other) || case.was_trimmed(first.position, other.received)
 }
 
-/// Whether a message has died at some time, by its attempts.
-fn died(case: &Case, message: &Message) -> bool {
+/// Whether a message may have died by its attempts, by the time when another is sent.
+fn died(case: &Case, message: &Message, other: &Delivery) -> bool {
+    let is_last = |delivery: &&Delivery| delivery.attempt >= case.story.attempts && delivery.sent <= other.sent;
+    if message.deliveries.iter().any(|delivery| is_last(&delivery)) {
+        return true;
+    }
     let mut letters = case.story.ending.iter().flat_map(|ending| &ending.letters);
     letters.any(|letter| letter.position == message.position)
         || case.story.copies.iter().any(|copy| copy.of == message.position)
