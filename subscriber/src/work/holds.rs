@@ -1,7 +1,8 @@
-//! How many bytes of the logs durable subscriptions may hold: so many of each log, and so many of all, which the channels
-//! with subscriptions share equally.
+//! How many bytes of the logs durable subscriptions may hold: so many of each log, and so many of all, which the
+//! channels with subscriptions share equally.
 //!
-//! A share is known beforehand: what one channel does not need is not lent to another, which would have to lose it again.
+//! A share is known beforehand: what one channel does not need is not lent to another, which would have to lose it
+//! again.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

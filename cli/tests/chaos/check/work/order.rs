@@ -1,5 +1,5 @@
-//! Order by key: a message comes only when the one of its key that came before is settled, dead or lost, and in the order
-//! of the log; what is put back comes last.
+//! Order by key: a message comes only when the one of its key that came before is settled, dead or lost, and in the
+//! order of the log; what is put back comes last.
 
 use std::{
     collections::{BTreeMap, HashMap},
