@@ -64,7 +64,13 @@ impl Gap<'_> {
     fn follows(&self, line: &Line) -> bool {
         let known = line.at.epoch.map_or(0, |epoch| line.knows(epoch));
         let is_next = self.first > line.at.sequence && self.first <= known.max(line.at.sequence) + 1;
-        is_next || self.epoch.is_some_and(|epoch| line.had_before_a_gap(epoch, self.first - 1))
+        let had = |epoch| {
+            let is_its_first =
+                self.truth.began(self.channel, epoch).is_some_and(|began| began.start.first == self.first);
+            let before = self.first - 1;
+            line.had_before_a_gap(epoch, before) || is_its_first && line.had_some_before_a_gap(before)
+        };
+        is_next || self.epoch.is_some_and(had)
     }
 
     fn is_trimmed(&self, line: &Line) -> Result<(), String> {

@@ -100,6 +100,11 @@ impl Line {
         self.settled.get(&epoch).is_some_and(|settled| sequence <= *settled)
     }
 
+    /// The same of any epoch.
+    pub(super) fn had_some_before_a_gap(&self, sequence: i64) -> bool {
+        self.settled.values().any(|settled| sequence <= *settled)
+    }
+
     /// It was reported that all is lost that follows in an epoch, and it begins again with what is retained. What it
     /// received before may come again, and need not.
     pub(super) fn forget(&mut self, lost: Option<Epoch>) {

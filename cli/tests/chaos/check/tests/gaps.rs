@@ -183,3 +183,22 @@ fn what_was_reported_before_is_passed_over_up_to_what_was_trimmed() {
     stream(&mut history, position(1, 1), vec![reported, trimmed(1, 5, 5), message(1, 6), message(1, 7), message(1, 8)]);
     bad(&history, "trimmed from 5 on, and the stream is at");
 }
+
+/// After a flush a copy comes back that begins a later epoch where the stream had all of the one before.
+#[test]
+fn what_the_stream_had_of_the_epoch_before_is_not_named_again() {
+    let told = |had: i64| {
+        let mut history = history(head(&[(1, 1, 0), (2, 4, 3)], 6, 8));
+        for sequence in 2..=had {
+            attempt(&mut history, &format!("m{sequence}"), 20, Outcome::Unknown);
+        }
+        loss(&mut history, 0, 30);
+        let flushed = lost(1, had + 1, 0, Position::START);
+        let before = (2..=had).map(|sequence| message(1, sequence));
+        let after = [trimmed(2, 4, 5), message(2, 6), message(2, 7), message(2, 8)];
+        stream(&mut history, position(1, 1), before.chain([flushed]).chain(after).collect());
+        history
+    };
+    good(&told(3));
+    bad(&told(2), "trimmed from 4 on, and the stream is at");
+}
