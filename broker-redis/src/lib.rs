@@ -31,6 +31,7 @@
 mod adopt;
 mod call;
 mod connection;
+pub mod doctor;
 mod error;
 mod full;
 #[cfg(any(test, fuzzing))]

@@ -55,6 +55,9 @@ pub(crate) enum Error {
     /// Flags that do not go together, where the command line alone does not show it.
     #[error("{0}")]
     Usage(&'static str),
+    /// A Redis that was to be looked at can't be asked.
+    #[error("cannot look at Redis: {0}")]
+    Examined(String),
     /// What a measurement found is not as it was promised.
     #[error("{0}")]
     Broken(String),

@@ -7,6 +7,7 @@ mod call;
 mod channels;
 mod client;
 mod consume;
+mod doctor;
 mod error;
 mod healthcheck;
 mod list;
@@ -79,6 +80,7 @@ async fn dispatch(cli: Cli) -> Result<(), Error> {
         Some(Command::Top(top)) => top.run(&mut out, on_signal()?).await,
         Some(Command::Bench(bench)) => bench.run(&mut out).await,
         Some(Command::Healthcheck(healthcheck)) => healthcheck.run().await,
+        Some(Command::Doctor(doctor)) => doctor.run(&mut out).await,
         Some(Command::Token(token)) => {
             token.run(&mut out)?;
             Ok(out.flush()?)

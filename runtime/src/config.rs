@@ -25,6 +25,7 @@ use tidings_transport::{KeyClientError, Options, Origins, TlsError, admin::Alrea
 mod admin;
 mod auth;
 mod broker;
+mod doctor;
 mod listen;
 mod logs;
 mod parse;
@@ -34,11 +35,13 @@ mod tls;
 
 pub use auth::{AuthFlags, KeySet};
 pub use broker::Choice;
+pub use doctor::Examined;
 pub use listen::{listen, listen_address};
 pub use logs::Logs;
 pub use parse::bytes;
 pub use quotas::QuotaFlags;
 pub use redis::RedisFlags;
+pub use tidings_redis::doctor::{Finding, Verdict};
 pub use tls::TlsFlags;
 
 /// Where the services look for Redis when no URL is given.

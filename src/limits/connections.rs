@@ -58,3 +58,9 @@ pub const REPLY_LINE_BYTES: usize = 64 << 10;
 pub const REPLY_ELEMENTS: usize = 4_096;
 /// How deep such replies may be nested: one more than any of ours is.
 pub const REPLY_DEPTH: usize = 4;
+/// From here on a Redis is called far away: each publish takes at least the way there and back.
+pub const FAR_AWAY: Duration = Duration::from_millis(5);
+/// Clocks of two machines that are further apart confuse whoever compares their times.
+pub const CLOCKS_APART: Duration = Duration::from_secs(1);
+/// How long a Redis is watched for its present rates, where somebody looks at it.
+pub const DOCTOR_WATCH: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! The command line, as processes.
 
 mod consuming;
+mod doctor;
 mod following;
 mod printing;
 mod publishing;

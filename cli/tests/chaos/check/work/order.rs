@@ -70,8 +70,8 @@ fn may_be_over(case: &Case, first: &Message, other: &Delivery) -> bool {
 
 /// Whether a message may have died by its attempts, by the time when another is sent.
 fn died(case: &Case, message: &Message, other: &Delivery) -> bool {
-    let is_last = |delivery: &&Delivery| delivery.attempt >= case.story.attempts && delivery.sent <= other.sent;
-    if message.deliveries.iter().any(|delivery| is_last(&delivery)) {
+    let is_last = |delivery: &Delivery| delivery.attempt >= case.story.attempts && delivery.sent <= other.sent;
+    if message.deliveries.iter().any(|delivery| is_last(delivery)) {
         return true;
     }
     let mut letters = case.story.ending.iter().flat_map(|ending| &ending.letters);
