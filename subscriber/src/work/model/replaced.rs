@@ -51,6 +51,6 @@ async fn calls_go_to_the_one_that_is_there() {
     replace(0).await;
     assert_eq!(delivered(1).await.len(), 1);
     replicas[1].desk.delete(allowed(&world), "", false).await.expect("no fault");
-    let refused = replicas[0].desk.pull(&world.name, pull).await.err().expect("there is none");
+    let refused = replicas[0].desk.pull(&world.name, pull).await.expect_err("there is none");
     assert_eq!(refused.code(), Code::NotFound);
 }

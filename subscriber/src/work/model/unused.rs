@@ -40,6 +40,6 @@ async fn one_that_nobody_uses_is_deleted_and_one_that_is_used_stays() {
     sleep(HOUR * 3).await;
     assert!(!is_there().await, "nobody has for two hours");
     assert_eq!(world.store.channel_of(&world.name).await, Ok(None), "its name is free");
-    let refused = desk.pull(&world.name, pull).await.err().expect("it is gone");
+    let refused = desk.pull(&world.name, pull).await.expect_err("it is gone");
     assert_eq!(refused.code(), Code::NotFound);
 }
