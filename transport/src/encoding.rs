@@ -3,8 +3,7 @@
 //! An operation that answers with many messages writes them into an [`Encoder`], as protobuf, and passes on the
 //! [`Encoded`] that comes out. Messages that many streams send lie in a [`Block`], which is encoded once and knows
 //! where each message begins, so that a stream can send a part of it. What the bytes look like is known here and
-//! nowhere else: gRPC's frames today. A protocol with another form is another field of a block, made from the frames
-//! when the first of its streams asks.
+//! nowhere else: gRPC's frames. A protocol with another form, such as JSON, takes the protobuf out of them.
 
 use std::ops::Range;
 
@@ -61,11 +60,16 @@ impl Encoded {
 
     /// Takes the first message; `None` where there is none left, or it is no `M`.
     pub fn take_first<M: Message + Default>(&mut self) -> Option<M> {
-        let frame = self.0.split_to(prefix::first_end(&self.0)?);
-        M::decode(frame.slice(prefix::BYTES..)).ok()
+        M::decode(self.take_protobuf()?).ok()
     }
 
-    /// As frames of gRPC.
+    /// Takes the first message, as protobuf; `None` where there is none left.
+    pub(crate) fn take_protobuf(&mut self) -> Option<Bytes> {
+        let frame = self.0.split_to(prefix::first_end(&self.0)?);
+        Some(frame.slice(prefix::BYTES..))
+    }
+
+    /// As frames of gRPC, which are those of Connect's binary streams as well.
     pub(crate) fn into_frames(self) -> Bytes {
         self.0
     }
