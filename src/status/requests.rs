@@ -25,11 +25,11 @@ pub fn malformed() -> Status {
     invalid("request", "it can't be decoded as the protobuf message that the method takes")
 }
 
-/// A request is no JSON, or not that of the type that the method takes: INVALID_ARGUMENT, INVALID_FIELD. `what` is
-/// wrong with it, and where.
-pub fn not_json(of: &str, what: &str, line: usize, column: usize) -> Status {
+/// A request is no JSON, or not that of the type `of` that the method takes: INVALID_ARGUMENT, INVALID_FIELD. `what` is
+/// wrong with it, in which field (or `request`), and where.
+pub fn not_json(field: &str, of: &str, what: &str, line: usize, column: usize) -> Status {
     let what = extract(what);
-    invalid("request", format!("it is not the JSON of {of}, at line {line}, column {column}: {what}"))
+    invalid(field, format!("not the JSON of {of}: {what}, at line {line}, column {column}"))
 }
 
 /// A request has more values than can be read: RESOURCE_EXHAUSTED, REQUEST_TOO_LARGE.

@@ -11,7 +11,10 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use prost_types::Any;
 use serde_json::Value;
-use tidings::{limits::JSON_VALUES, pb, status};
+use tidings::{
+    limits::{EXTRACT_BYTES, JSON_VALUES},
+    pb, status,
+};
 use tonic::Status;
 
 /// All that is served, and the details of errors.
@@ -63,13 +66,28 @@ impl Messages {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let message = DynamicMessage::deserialize(self.request.clone(), &mut deserializer);
         let message = message.and_then(|message| deserializer.end().map(|()| message));
-        let message = message.map_err(|error| {
-            let text = error.to_string();
-            // It says the place by itself, behind what may be long.
-            let what = text.rsplit_once(" at line ").map_or(&text[..], |(what, _)| what);
-            status::not_json(self.request.full_name(), what, error.line(), error.column())
-        })?;
+        let message = message.map_err(|error| self.refused(json, &error))?;
         Ok(message.encode_to_vec().into())
+    }
+
+    /// What is wrong with a request's JSON, and in which field. It is read once more to find out: to follow where one is
+    /// costs, and few requests are refused.
+    fn refused(&self, json: &[u8], error: &serde_json::Error) -> Status {
+        let mut track = serde_path_to_error::Track::new();
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let followed = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+        let field = match DynamicMessage::deserialize(self.request.clone(), followed) {
+            Ok(_) => String::new(),
+            Err(_) => track.path().to_string(),
+        };
+        // Keys are the client's own.
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.[]".contains(&byte);
+        let is_field = field.len() <= EXTRACT_BYTES && field != "." && field.bytes().all(is_name) && !field.is_empty();
+        let field = if is_field { &field[..] } else { "request" };
+        let text = error.to_string();
+        // It says the place by itself, behind what may be long.
+        let what = text.rsplit_once(" at line ").map_or(&text[..], |(what, _)| what);
+        status::not_json(field, self.request.full_name(), what, error.line(), error.column())
     }
 
     /// Appends an answer in JSON, which comes as protobuf.
@@ -175,7 +193,7 @@ mod tests {
     fn what_is_no_request_is_refused_and_names_what_is_wrong() {
         let long = format!(r#"{{"{}": 1}}"#, "x".repeat(1 << 20));
         for (json, text) in [
-            ("", "line 1, column 0: \"EOF"),
+            ("", "EOF while parsing a value\", at line 1, column 0"),
             ("hello", "line 1, column 1"),
             ("[]", "expected"),
             ("null", "expected"),
@@ -187,7 +205,8 @@ mod tests {
             (r#"{"data": "?"}"#, "base64"),
             (r#"{"minReplicas": 2147483648}"#, "out of range"),
             (r#"{"minReplicas": 1.5}"#, "expected"),
-            (r#"{"attributes": {"a": 1}}"#, "expected"),
+            (r#"{"attributes": {"a": 1}}"#, "attributes.a: "),
+            (r#"{"orderingKey": []}"#, "orderingKey: "),
             (r#"{"attributes": ["a"]}"#, "expected"),
             ("{\"text\": \"\u{0}\"}", "control character"),
             (&long, "unrecognized field name"),
@@ -201,6 +220,10 @@ mod tests {
         }
         let refused = read::<PublishRequest>(PUBLISH, &"[".repeat(1 << 10)).expect_err("deep");
         assert_eq!(refused.code(), Code::InvalidArgument);
+        let batch = r#"{"requests": [{"text": "a"}, {"text": 2}]}"#;
+        let refused =
+            read::<PublishBatchRequest>("/tidings.v1.PublisherService/PublishBatch", batch).expect_err("a number");
+        assert_eq!(refused.get_details_bad_request().expect("a field").field_violations[0].field, "requests[1].text");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Serving gRPC and Connect, the same for both services: a listener and a token go in, and [`serve`] returns when the token was
-//! cancelled and all calls are over.
+//! Serving gRPC and Connect, the same for both services: a listener and a token go in, and [`serve`] returns when the
+//! token was cancelled and all calls are over.
 //!
 //! ```text
 //! let services = Services::new(broker.state())

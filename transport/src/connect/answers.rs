@@ -11,19 +11,19 @@ use futures_util::StreamExt as _;
 use http::{Response, header};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::Full;
-use tidings::{limits::ANSWER_PART_BYTES, status};
+use tidings::status;
 use tonic::{Status, body::Body};
 
 use super::{Form, Format, errors};
-use crate::{deadline::Deadline, encoding::Encoded, json::Messages, operation::any::Answers, prefix};
+use crate::{deadline::Deadline, encoding::Encoded, json::Messages, operation::any::Answers};
 
 /// The response of one message.
 ///
 /// # Errors
 ///
 /// INTERNAL where it is no message that can be written.
-pub(super) fn single(form: Form, messages: &Messages, mut answer: Encoded) -> Result<Response<Body>, Status> {
-    let protobuf = answer.take_protobuf().ok_or_else(status::internal)?;
+pub(super) fn single(form: Form, messages: &Messages, answer: Encoded) -> Result<Response<Body>, Status> {
+    let protobuf = answer.into_protobuf().ok_or_else(status::internal)?;
     let body = match form.format {
         Format::Protobuf => protobuf,
         Format::Json => {
@@ -37,8 +37,7 @@ pub(super) fn single(form: Form, messages: &Messages, mut answer: Encoded) -> Re
 
 /// The response of many messages, until they end or this deadline does.
 pub(super) fn streamed(form: Form, messages: Messages, answers: Answers, lifetime: Deadline) -> Response<Body> {
-    let rest = Encoded::default();
-    response(form, Enveloped { format: form.format, messages, answers: Some(answers), rest, lifetime })
+    response(form, Enveloped { format: form.format, messages, answers: Some(answers), lifetime })
 }
 
 fn response<B>(form: Form, body: B) -> Response<Body>
@@ -50,34 +49,22 @@ where
     response
 }
 
-/// Sends what a stream has until it ends, fails, or its client waits no longer.
+/// Sends what a stream has until it ends, fails, or its client waits no longer. What streams share is sent as it is, as
+/// JSON as well.
 struct Enveloped {
     format: Format,
     messages: Messages,
     /// None once it is over.
     answers: Option<Answers>,
-    /// What came and was not sent yet.
-    rest: Encoded,
     lifetime: Deadline,
 }
 
 impl Enveloped {
-    /// The next part of what came. Protobuf is shared by all streams, and sent as it is. JSON is made for each of them,
-    /// some messages at a time: HTTP/2 holds a part for a reader that has stopped.
-    fn part(&mut self) -> Result<Bytes, Status> {
-        if self.format == Format::Protobuf {
-            return Ok(std::mem::take(&mut self.rest).into_frames());
+    fn written(&self, encoded: Encoded) -> Result<Bytes, Status> {
+        match self.format {
+            Format::Protobuf => Ok(encoded.into_frames()),
+            Format::Json => encoded.json_frames(|protobuf, buffer| self.messages.write_response(protobuf, buffer)),
         }
-        let mut part = Vec::new();
-        while part.len() < ANSWER_PART_BYTES
-            && let Some(protobuf) = self.rest.take_protobuf()
-        {
-            let start = part.len();
-            prefix::put(&mut part, 0);
-            self.messages.write_response(protobuf, &mut part)?;
-            prefix::set_length(&mut part[start..]);
-        }
-        Ok(part.into())
     }
 }
 
@@ -90,25 +77,20 @@ impl HttpBody for Enveloped {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
-        let end = loop {
-            let Some(answers) = &mut this.answers else { return Poll::Ready(None) };
-            if let Poll::Ready(status) = this.lifetime.poll_passed(context) {
-                break Err(status);
-            }
-            if !this.rest.is_empty() {
-                match this.part() {
-                    Ok(part) => return Poll::Ready(Some(Ok(Frame::data(part)))),
-                    Err(status) => break Err(status),
-                }
-            }
-            match ready!(answers.poll_next_unpin(context)) {
-                Some(Ok(encoded)) => this.rest = encoded,
-                Some(Err(status)) => break Err(status),
-                None => break Ok(()),
-            }
+        let Some(answers) = &mut this.answers else { return Poll::Ready(None) };
+        let end = match this.lifetime.poll_passed(context) {
+            Poll::Ready(status) => Err(status),
+            Poll::Pending => match ready!(answers.poll_next_unpin(context)) {
+                Some(Ok(encoded)) => match this.written(encoded) {
+                    Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                    Err(status) => Err(status),
+                },
+                Some(Err(status)) => Err(status),
+                None => Ok(()),
+            },
         };
-        (this.answers, this.rest) = (None, Encoded::default());
-        Poll::Ready(Some(Ok(Frame::data(errors::end_of_stream(end.as_ref().map(|()| ()).map_err(|status| status))))))
+        this.answers = None;
+        Poll::Ready(Some(Ok(Frame::data(errors::end_of_stream(end.as_ref().map(|()| ()))))))
     }
 
     fn is_end_stream(&self) -> bool {
