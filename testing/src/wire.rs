@@ -32,6 +32,8 @@ pub const WEB_TEXT: &str = "application/grpc-web-text+proto";
 pub const CONNECT_JSON: &str = "Connect with JSON";
 /// See there.
 pub const CONNECT_PROTOBUF: &str = "Connect with protobuf";
+/// The content type of streams of the former.
+pub const CONNECT_JSON_STREAM: &str = "application/connect+json";
 /// The flag of a frame in which gRPC-Web has its trailers.
 const TRAILERS: u8 = 0x80;
 
@@ -134,6 +136,11 @@ impl Wire {
 /// Whether a call of a method has messages in frames or envelopes, so that something can be wrong with those.
 pub fn has_frames(path: &str, kind: &str) -> bool {
     ![CONNECT_JSON, CONNECT_PROTOBUF].contains(&kind) || Dialect::of(path, false).is_stream()
+}
+
+/// Frames of gRPC, as Connect has them in JSON.
+pub fn as_json(path: &str, frames: &[u8]) -> Vec<u8> {
+    Dialect::of(path, true).request(frames)
 }
 
 /// The code and the reason of a refusal; no reason where it is none.

@@ -70,8 +70,8 @@ impl Messages {
         Ok(message.encode_to_vec().into())
     }
 
-    /// What is wrong with a request's JSON, and in which field. It is read once more to find out: to follow where one is
-    /// costs, and few requests are refused.
+    /// What is wrong with a request's JSON, and in which field. It is read once more to find that out, since to follow
+    /// where one is costs, and few are refused.
     fn refused(&self, json: &[u8], error: &serde_json::Error) -> Status {
         let mut track = serde_path_to_error::Track::new();
         let mut deserializer = serde_json::Deserializer::from_slice(json);
