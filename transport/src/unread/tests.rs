@@ -61,6 +61,12 @@ async fn one_that_nobody_reads_is_dropped_and_one_that_is_read_slowly_is_not() {
     assert_eq!(Status::from_header_map(&trailers).expect("a status").code(), Code::ResourceExhausted);
     drop(slow);
     assert_eq!(account.answers().available_permits(), UNREAD_ANSWERS_BYTES);
+    // Where a protocol has no trailers, what is cut may not look whole.
+    let mut cut = unread.watched(body(LENGTH), None, Cut::Reset);
+    cut.frame().await.expect("a part").expect("no error");
+    advance(UNREAD_ANSWER_TIME).await;
+    unread.look();
+    assert_eq!(cut.frame().await.expect("an end").expect_err("reset").code(), Code::ResourceExhausted);
 }
 
 #[tokio::test(start_paused = true)]

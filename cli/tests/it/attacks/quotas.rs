@@ -14,7 +14,7 @@ use tonic_types::StatusExt as _;
 use super::Target;
 use crate::harness::{
     Admin, Publisher, Stream, Subscriber, channel, pattern, reason, text,
-    wire::{GRPC, WEB, Wire, framed},
+    wire::{CONNECT_JSON, CONNECT_PROTOBUF, GRPC, WEB, Wire, framed},
 };
 use crate::paths::{BATCH, CHANNELS, FOLLOW, LIST, PUBLISH};
 
@@ -39,7 +39,14 @@ fn is_limited(status: &Status, limit: &str, flag: &str) {
 /// The first answer that is not OK, to calls made one after the other on each way in turn.
 async fn refused(wire: &Wire, path: &str, body: &[u8]) -> Vec<Status> {
     let mut all = Vec::new();
-    for (kind, page) in [(GRPC, None), (GRPC, Some(PAGE)), (WEB, None), (WEB, Some(PAGE))] {
+    for (kind, page) in [
+        (GRPC, None),
+        (GRPC, Some(PAGE)),
+        (WEB, None),
+        (WEB, Some(PAGE)),
+        (CONNECT_JSON, None),
+        (CONNECT_PROTOBUF, Some(PAGE)),
+    ] {
         let headers: Vec<_> = page.into_iter().collect();
         let refused = async {
             loop {

@@ -9,13 +9,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{House, chunked};
+use super::{House, JSON, chunked};
 use crate::{
     harness::{
         TEST_TIMEOUT, text,
         wire::{Wire, framed},
     },
-    paths::{FOLLOW, PUBLISH_STREAM},
+    paths::{FOLLOW, PUBLISH, PUBLISH_STREAM},
 };
 
 /// A stream of JSON over HTTP/1.1, read as it comes.
@@ -180,4 +180,24 @@ async fn publishes_are_streamed_both_ways_over_http1_as_well() {
     assert_eq!(answers.message().await["response"]["sequence"], "2");
     assert_eq!(answers.next().await, (2, json!({})));
     house.stop();
+}
+
+/// What has not come whole is not waited for by a server that stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_still_to_come_does_not_hold_up_a_stop() {
+    let mut house = House::start().await;
+    let mut half = TcpStream::connect(house.publisher.address).await.expect("it listens");
+    let head = format!("POST {PUBLISH} HTTP/1.1\r\nhost: it\r\ncontent-type: {JSON}\r\ncontent-length: 100\r\n\r\n{{");
+    half.write_all(head.as_bytes()).await.expect("sent");
+    // A second one that is answered has been behind the first.
+    let whole =
+        super::http1(house.publisher.address, "POST", PUBLISH, &[("content-type", JSON)], br#"{"text": "x"}"#).await;
+    assert_eq!(whole.code, 200);
+    house.publisher.process.signal("TERM");
+    let mut answer = Vec::new();
+    timeout(TEST_TIMEOUT, half.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
+    let answer = String::from_utf8(answer).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("NOT_PUBLISHED"), "{answer}");
+    assert!(house.publisher.process.wait(TEST_TIMEOUT).success());
+    house.subscriber.stop();
 }
