@@ -90,7 +90,7 @@ impl HttpBody for Enveloped {
             },
         };
         this.answers = None;
-        Poll::Ready(Some(Ok(Frame::data(errors::end_of_stream(end.as_ref().map(|()| ()))))))
+        Poll::Ready(Some(Ok(Frame::data(errors::end_of_stream(end.err().as_ref())))))
     }
 
     fn is_end_stream(&self) -> bool {

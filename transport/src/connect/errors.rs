@@ -63,7 +63,7 @@ pub(crate) fn failed(form: Form, status: &Status) -> Response<Body> {
     let (code, content_type, body) = match http_code(status) {
         // A stream's own failures come at its end. Who sent it as what it is not gets none.
         code if form.is_stream && code != StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            (StatusCode::OK, form.content_type_header(), end_of_stream(Err(status)))
+            (StatusCode::OK, form.content_type_header(), end_of_stream(Some(status)))
         }
         code => (code, HeaderValue::from_static("application/json"), json(&Error::of(status)).into()),
     };
@@ -73,9 +73,9 @@ pub(crate) fn failed(form: Form, status: &Status) -> Response<Body> {
     response
 }
 
-/// The envelope that ends a stream.
-pub(super) fn end_of_stream(end: Result<(), &Status>) -> Bytes {
-    let json = json(&End { error: end.err().map(Error::of) });
+/// The envelope that ends a stream, well or with a failure.
+pub(super) fn end_of_stream(failure: Option<&Status>) -> Bytes {
+    let json = json(&End { error: failure.map(Error::of) });
     let mut envelope = Vec::with_capacity(prefix::BYTES + json.len());
     prefix::put(&mut envelope, json.len());
     envelope[0] = END_OF_STREAM;
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!((prefix[0], prefix[4] as usize), (2, json.len() - usize::from(prefix[3]) * 256));
         let end: Value = serde_json::from_slice(json).expect("JSON");
         assert_eq!(end["error"]["code"], "internal");
-        assert_eq!(&end_of_stream(Ok(()))[..], b"\x02\0\0\0\x02{}");
+        assert_eq!(&end_of_stream(None)[..], b"\x02\0\0\0\x02{}");
     }
 
     #[tokio::test]
