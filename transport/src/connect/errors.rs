@@ -147,6 +147,8 @@ mod tests {
             let details = error["details"].as_array().expect("details");
             let names: Vec<_> = details.iter().map(|detail| detail["type"].as_str().expect("a name")).collect();
             assert_eq!(names, ["google.rpc.ErrorInfo", "google.rpc.BadRequest"]);
+            let values: Vec<_> = details.iter().map(|detail| detail["value"].as_str().expect("text")).collect();
+            assert!(values.iter().any(|value| !value.len().is_multiple_of(4)), "one is not padded: {values:?}");
             assert_eq!(details[0]["debug"], json!({"reason": "INVALID_FIELD", "domain": "tidings"}));
             let value = BASE64_STANDARD_NO_PAD.decode(details[0]["value"].as_str().expect("text")).expect("base64");
             let info = tonic_types::pb::ErrorInfo::decode(&value[..]).expect("an ErrorInfo");
