@@ -194,3 +194,20 @@ async fn streams_patterns_and_new_channels_are_limited() {
     third.stop();
     target.stop();
 }
+
+/// A stream of Connect counts for as long as it is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_connect_count_until_they_end() {
+    let target = Target::start(&["--caller-max-streams=3"]).await;
+    let wire = Wire::open(target.subscriber.address).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let (answer, mut sending) = wire.begin(FOLLOW, "application/connect+proto", &[]).await;
+        sending.send_data(frame(&channel("c")).into(), true).expect("sent");
+        open.push(answer.await.expect("a response"));
+    }
+    let (_, status) = wire.call(FOLLOW, CONNECT_JSON, &[("grpc-timeout", "500m")], frame(&channel("c"))).await;
+    is_limited(&status, "streams", "--caller-max-streams");
+    drop(open);
+    target.stop();
+}
