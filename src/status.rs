@@ -7,7 +7,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use prost::Message as _;
-use tonic::{Code, Status, metadata::MetadataValue};
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
@@ -21,6 +21,10 @@ use crate::{
 
 pub use self::{
     callers::{certificate_expired, no_keys, permission_denied, token_expired, unauthenticated},
+    requests::{
+        compressed, cut_off, malformed, misframed, not_json, not_one_request, of_decoder, request_too_slow,
+        too_many_values, undecodable, wrong_content_type,
+    },
     subscriptions::{
         differs, exists, filter_invalid, name_busy, no_history, not_found, subscription_denied, subscription_limit,
         too_many_ids, too_many_labels,
@@ -29,13 +33,11 @@ pub use self::{
 
 mod callers;
 pub mod reason;
+mod requests;
 mod subscriptions;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "tidings";
-
-/// The beginning of tonic's message for a request that prost can't decode.
-const UNDECODED: &str = "failed to decode Protobuf message";
 
 /// The kind of a failed call: decides the reason that is given, and whether the error says that a message may have been
 /// published, or a subscription changed.
@@ -114,48 +116,6 @@ pub fn too_many_cursors(count: usize) -> Status {
     too_large(reason::TOO_MANY_CURSORS, "after", "cursors", count, 1 + AFTER_CURSORS)
 }
 
-/// A request that is too large to be decoded at all: RESOURCE_EXHAUSTED, REQUEST_TOO_LARGE.
-pub fn undecodable(limit: usize) -> Status {
-    let text = format!("the request is larger than {limit} bytes; send fewer or smaller messages in one request");
-    Status::with_error_details(
-        Code::ResourceExhausted,
-        text,
-        info_with(reason::REQUEST_TOO_LARGE, [("limit", limit.to_string())]),
-    )
-}
-
-/// A request that is no protobuf message of its type: INVALID_ARGUMENT, INVALID_FIELD.
-pub fn malformed() -> Status {
-    invalid("request", "it can't be decoded as the protobuf message that the method takes")
-}
-
-/// A method that takes one request was sent none, or several: INVALID_ARGUMENT, NOT_ONE_REQUEST.
-///
-/// Other servers answer INTERNAL (grpc-go, grpc-java), and gRPC's list of codes has UNIMPLEMENTED. Here INTERNAL is a
-/// bug of the server, which operators are woken for, and whatever else is wrong with a request is INVALID_ARGUMENT.
-pub fn not_one_request(were: &str) -> Status {
-    let text = format!("there were {were}; the method takes exactly one");
-    invalid_because(reason::NOT_ONE_REQUEST, "request", text)
-}
-
-/// A request ends before its message does: INVALID_ARGUMENT, INVALID_FIELD.
-pub fn cut_off() -> Status {
-    invalid("request", "it ends in the middle of a message")
-}
-
-/// A message begins as none of gRPC's does: INVALID_ARGUMENT, INVALID_FIELD.
-pub fn misframed(flag: u8) -> Status {
-    invalid("request", format!("not a gRPC message: the flag is {flag}; only 0 is supported"))
-}
-
-/// A request is compressed: UNIMPLEMENTED, COMPRESSED, with the encodings that are taken, as gRPC wants it.
-pub fn compressed() -> Status {
-    let text = "compressed requests are not taken; send them as they are (grpc-encoding: identity)";
-    let mut status = Status::with_error_details(Code::Unimplemented, text, info(reason::COMPRESSED));
-    status.metadata_mut().insert("grpc-accept-encoding", MetadataValue::from_static("identity"));
-    status
-}
-
 /// A connection's requests are too large together: RESOURCE_EXHAUSTED, CONNECTION_LIMIT. Nothing was done, and waiting
 /// helps.
 pub fn connection_full() -> Status {
@@ -167,22 +127,6 @@ pub fn connection_full() -> Status {
     let mut details = info_with(reason::CONNECTION_LIMIT, [("limit", limit.to_string())]);
     details.set_retry_info(Some(RETRY_AFTER));
     Status::with_error_details(Code::ResourceExhausted, text, details)
-}
-
-/// A request did not come whole in time: DEADLINE_EXCEEDED, REQUEST_TOO_SLOW. Nothing was done with it.
-pub fn request_too_slow(limit: Duration) -> Status {
-    let text = format!("the request was still incomplete after {limit:?}; it was discarded");
-    Status::with_error_details(Code::DeadlineExceeded, text, info(reason::REQUEST_TOO_SLOW))
-}
-
-/// What tonic's decoder says of a request, in our words: it gives INTERNAL for one that is malformed, and OUT_OF_RANGE
-/// for one over `limit` bytes. Everything else stays as it is.
-pub fn of_decoder(code: Code, message: &str, limit: usize) -> Option<Status> {
-    match code {
-        Code::OutOfRange => Some(undecodable(limit)),
-        Code::Internal if message.starts_with(UNDECODED) => Some(malformed()),
-        _ => None,
-    }
 }
 
 /// A pattern covers more channels than one stream may follow: RESOURCE_EXHAUSTED, PATTERN_TOO_WIDE.

@@ -153,7 +153,10 @@ impl Serve {
         out.line(format_args!(
             "  grpcurl -plaintext -d {stream} {subscriber} tidings.v1.SubscriberService/StreamMessages"
         ))?;
-        out.line(format_args!("  grpcurl -plaintext -d {publish} {publisher} tidings.v1.PublisherService/Publish\n"))?;
+        out.line(format_args!("  grpcurl -plaintext -d {publish} {publisher} tidings.v1.PublisherService/Publish"))?;
+        out.line("Or with curl, as anything that speaks HTTP can:")?;
+        let url = format!("http://{publisher}/tidings.v1.PublisherService/Publish");
+        out.line(format_args!("  curl -H 'content-type: application/json' -d {publish} {url}\n"))?;
         out.flush()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::{ATTRIBUTES, BATCH_MESSAGES};
+
 /// Connections of one listener; fewer where the process may not have as many file descriptors.
 pub const CONNECTIONS: usize = 20_000;
 /// File descriptors that all connections of a process, those of the admin listener as well, leave to the rest of it: a
@@ -47,6 +49,13 @@ pub const SETTINGS_COST: u64 = 100;
 pub const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// The largest message that gRPC decodes: above our own limits, so that our own error reports a larger one.
 pub const DECODE_BYTES: usize = 8 << 20;
+/// Values in a request of JSON, which take up to some hundred bytes each while it is read: those of the largest batch
+/// ([`BATCH_MESSAGES`], each with [`ATTRIBUTES`]), and some more.
+pub const JSON_VALUES: usize = 100_000;
+const _: () = assert!(BATCH_MESSAGES * (ATTRIBUTES + 8) < JSON_VALUES);
+/// How many times as long an answer may be as JSON, as far as its share of what may lie unread goes: base64 is a third
+/// longer, quotes and names are more of small messages. Texts full of control characters are longer still.
+pub const JSON_ANSWER_GROWTH: usize = 2;
 /// Bytes of request bodies that one connection may have under way, counted by the length in their prefixes before they
 /// are read: three of the largest, or two dozen messages. The rest of a sender's requests wait unread.
 pub const BODIES_BYTES: usize = 28 << 20;

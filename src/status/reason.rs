@@ -123,6 +123,8 @@ pub const NOT_RETAINED: &str = "NOT_RETAINED";
 pub const OTHER_SERVICE: &str = "OTHER_SERVICE";
 /// Nobody serves this method.
 pub const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
+/// The request's content type is that of methods of another kind; its description names the right ones.
+pub const WRONG_CONTENT_TYPE: &str = "WRONG_CONTENT_TYPE";
 /// Requests are not taken compressed.
 pub const COMPRESSED: &str = "COMPRESSED";
 /// A bug.

@@ -10,7 +10,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::TEST_TIMEOUT;
+use crate::{
+    TEST_TIMEOUT,
+    wire::{CONNECT_JSON_STREAM, as_json},
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const GRPC: &str = "application/grpc";
@@ -219,7 +222,8 @@ fn call_of(kinds: (&str, &str), stream: u32, path: &str, request: &impl Message)
     let mut message = vec![0];
     message.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
     message.extend_from_slice(&request.encode_to_vec());
-    put(&mut frames, DATA, END_STREAM, stream, &message);
+    let body = if kinds.0 == CONNECT_JSON_STREAM { as_json(path, &message) } else { message };
+    put(&mut frames, DATA, END_STREAM, stream, &body);
     frames
 }
 

@@ -17,7 +17,10 @@ use tonic::{
     codegen::http::{HeaderMap, HeaderName, HeaderValue, Request, Response},
 };
 
+use self::connect::Dialect;
 use crate::{TEST_TIMEOUT, reason};
+
+mod connect;
 
 /// Plain gRPC.
 pub const GRPC: &str = "application/grpc";
@@ -25,6 +28,12 @@ pub const GRPC: &str = "application/grpc";
 pub const WEB: &str = "application/grpc-web+proto";
 /// The same as base64.
 pub const WEB_TEXT: &str = "application/grpc-web-text+proto";
+/// Connect with messages as JSON, and as protobuf. Which content type that is depends on the method.
+pub const CONNECT_JSON: &str = "Connect with JSON";
+/// See there.
+pub const CONNECT_PROTOBUF: &str = "Connect with protobuf";
+/// The content type of streams of the former.
+pub const CONNECT_JSON_STREAM: &str = "application/connect+json";
 /// The flag of a frame in which gRPC-Web has its trailers.
 const TRAILERS: u8 = 0x80;
 
@@ -87,7 +96,7 @@ impl Wire {
         answer.await.expect("a response").status().as_u16()
     }
 
-    /// A whole call: the frames of the answer, and the status.
+    /// A whole call: the frames of the answer, and the status. The request and its headers are written as for gRPC.
     pub async fn call(
         &self,
         path: &str,
@@ -95,12 +104,43 @@ impl Wire {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> (Vec<Vec<u8>>, Status) {
+        if [CONNECT_JSON, CONNECT_PROTOBUF].contains(&kind) {
+            let dialect = Dialect::of(path, kind == CONNECT_JSON);
+            return self.connect(path, &dialect, headers, dialect.request(&body)).await;
+        }
         let (answer, mut sending) = self.begin(path, kind, headers).await;
         // A server that needs no body to refuse a call may have done so.
         let body = if kind == WEB_TEXT { BASE64_STANDARD.encode(body).into() } else { body.into() };
         let _ = sending.send_data(body, true);
         read(answer.await.expect("a response")).await
     }
+
+    /// A call of Connect with this body.
+    async fn connect(
+        &self,
+        path: &str,
+        dialect: &Dialect,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> (Vec<Vec<u8>>, Status) {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| dialect.header(name, value)).collect();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        let (answer, mut sending) = self.begin(path, dialect.content_type(), &headers).await;
+        let _ = sending.send_data(body.into(), true);
+        let answer = answer.await.expect("a response");
+        let http_code = answer.status().as_u16();
+        dialect.answer(http_code, &all(answer.into_body()).await.0)
+    }
+}
+
+/// Whether a call of a method has messages in frames or envelopes, so that something can be wrong with those.
+pub fn has_frames(path: &str, kind: &str) -> bool {
+    ![CONNECT_JSON, CONNECT_PROTOBUF].contains(&kind) || Dialect::of(path, false).is_stream()
+}
+
+/// Frames of gRPC, as Connect has them in JSON.
+pub fn as_json(path: &str, frames: &[u8]) -> Vec<u8> {
+    Dialect::of(path, true).request(frames)
 }
 
 /// The code and the reason of a refusal; no reason where it is none.
@@ -150,22 +190,26 @@ pub async fn end(answer: ResponseFuture) -> Status {
     read(answer.await.expect("a response")).await.1
 }
 
-async fn read(answer: Response<h2::RecvStream>) -> (Vec<Vec<u8>>, Status) {
-    if let Some(status) = Status::from_header_map(answer.headers()) {
-        return (Vec::new(), status);
-    }
-    let is_text = answer.headers().get("content-type").is_some_and(|kind| kind == WEB_TEXT);
-    let mut body = answer.into_body();
+/// All of a body, and its trailers.
+async fn all(mut body: h2::RecvStream) -> (Vec<u8>, HeaderMap) {
     let mut all = Vec::new();
     while let Some(data) = body.data().await {
         let data = data.expect("no error");
         let _ = body.flow_control().release_capacity(data.len());
         all.extend_from_slice(&data);
     }
+    (all, body.trailers().await.expect("no error").unwrap_or_default())
+}
+
+async fn read(answer: Response<h2::RecvStream>) -> (Vec<Vec<u8>>, Status) {
+    if let Some(status) = Status::from_header_map(answer.headers()) {
+        return (Vec::new(), status);
+    }
+    let is_text = answer.headers().get("content-type").is_some_and(|kind| kind == WEB_TEXT);
+    let (mut all, mut trailers) = all(answer.into_body()).await;
     if is_text {
         all = from_text(&all);
     }
-    let mut trailers = body.trailers().await.expect("no error").unwrap_or_default();
     let mut frames = Vec::new();
     let mut rest = &all[..];
     while let Some((prefix, after)) = rest.split_first_chunk::<5>() {

@@ -1,7 +1,8 @@
-//! What request bodies may be, before a service sees them: whole messages of gRPC, as many as the method takes, in a
-//! time, and not more of them at once than a connection and an address may have under way.
+//! What request bodies may be, before a service sees them: whole messages, as many as the method takes, in a time, and
+//! not more of them at once than a connection and an address may have under way.
 //!
-//! The prefix of a message says how long it is. Before more of it is read, so many bytes are taken from what the bodies
+//! The prefix of a message says how long it is, or the body's headers where it is one message without a prefix, as with
+//! unary calls of Connect. Before more of it is read, so many bytes are taken from what the bodies
 //! of the connection and of its address share ([`Bodies`]); while there is no room the rest lies with the sender. A
 //! [`Meter`] looks after one body, whichever way its call takes: the fast path drives one by itself where a message
 //! does not come at once, all others read through [`Metered`].
@@ -14,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tidings::{
-    limits::BODY_TIME,
+    limits::{BODY_TIME, SMALL_BODY_BYTES},
     metrics::{self, Limit},
     status,
 };
@@ -30,11 +31,13 @@ pub(super) use self::{metered::Metered, share::Bodies};
 mod metered;
 mod share;
 
-/// How many messages a method takes.
+/// How many messages a body has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     One,
     Many,
+    /// One, without a prefix. How long it is, where the headers say so.
+    Whole(Option<usize>),
 }
 
 /// Follows one body.
@@ -74,10 +77,22 @@ impl Open {
 enum Claim {
     /// The prefix is not there.
     Unknown,
-    Asked(BoxFuture<'static, Result<Share, Status>>),
+    /// For a message of so many bytes.
+    Asked(usize, BoxFuture<'static, Result<Share, Status>>),
     Has {
+        bytes: usize,
         _share: Share,
     },
+}
+
+impl Claim {
+    /// How large a share was asked for.
+    fn bytes(&self) -> Option<usize> {
+        match self {
+            Self::Unknown => None,
+            Self::Asked(bytes, _) | Self::Has { bytes, .. } => Some(*bytes),
+        }
+    }
 }
 
 impl Meter {
@@ -105,6 +120,9 @@ impl Meter {
     ///
     /// What is wrong with it; the body is not to be read any further.
     pub(super) fn take(&mut self, mut data: &[u8]) -> Result<(), Status> {
+        if let Takes::Whole(known) = self.takes {
+            return self.take_whole(data.len(), known);
+        }
         let all = data.len();
         self.whole = 0;
         while !data.is_empty() {
@@ -136,6 +154,26 @@ impl Meter {
         self.watch()
     }
 
+    /// The same where all of the body is one message. One whose length is not known asks first for the share of a small
+    /// one, and for that of the largest when it has become larger.
+    fn take_whole(&mut self, more: usize, known: Option<usize>) -> Result<(), Status> {
+        self.length += more;
+        if known.unwrap_or(self.length) > self.most || self.length > self.most {
+            return Err(status::undecodable(self.most));
+        }
+        let needed = match known {
+            Some(known) => known,
+            None if self.length <= SMALL_BODY_BYTES => SMALL_BODY_BYTES.min(self.most),
+            None => self.most,
+        };
+        let bodies = self.bodies.clone();
+        let open = self.open()?;
+        if open.share.bytes().is_none_or(|bytes| bytes < needed) {
+            open.share = Claim::Asked(needed, bodies.share(needed).boxed());
+        }
+        Ok(())
+    }
+
     /// Reads a prefix that is there.
     fn begin(&mut self) -> Result<(), Status> {
         self.length = prefix::read(self.prefix)?;
@@ -153,13 +191,13 @@ impl Meter {
         let (is_known, length) = (self.prefixed == prefix::BYTES || is_alone, self.length);
         let open = self.open()?;
         if matches!(open.share, Claim::Unknown) && is_known {
-            open.share = Claim::Asked(share.share(length).boxed());
+            open.share = Claim::Asked(length, share.share(length).boxed());
         }
         Ok(())
     }
 
     fn open(&mut self) -> Result<&mut Open, Status> {
-        if self.takes == Takes::One && self.open.is_none() {
+        if self.takes != Takes::Many && self.open.is_none() {
             self.counted = self.bodies.count()?;
         }
         Ok(self.open.get_or_insert_with(Open::new))
@@ -169,8 +207,9 @@ impl Meter {
     pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
         self.decoding = None;
         let Some(Open { share, .. }) = &mut self.open else { return Poll::Ready(Ok(())) };
-        let Claim::Asked(asked) = share else { return Poll::Ready(Ok(())) };
-        asked.poll_unpin(context).map_ok(|had| *share = Claim::Has { _share: had })
+        let Claim::Asked(bytes, asked) = share else { return Poll::Ready(Ok(())) };
+        let bytes = *bytes;
+        asked.poll_unpin(context).map_ok(|had| *share = Claim::Has { bytes, _share: had })
     }
 
     /// What was taken last, in what belongs to whole messages of many and what comes after them; `None` where that is
@@ -182,7 +221,7 @@ impl Meter {
 
     /// Whether there is a message of which nothing more may be read yet.
     pub(super) fn is_asking(&self) -> bool {
-        matches!(self.open, Some(Open { share: Claim::Asked(_), .. }))
+        matches!(self.open, Some(Open { share: Claim::Asked(..), .. }))
     }
 
     /// Whether a message has its share: its reader may make room for all of it.
@@ -193,7 +232,7 @@ impl Meter {
     /// To be polled while nothing comes: says when the message has taken too long.
     pub(super) fn poll_slow(&mut self, context: &mut Context<'_>) -> Poll<Status> {
         // The time of an only message begins with its call, and that of one of many with its first byte.
-        if self.takes == Takes::One
+        if self.takes != Takes::Many
             && self.open.is_none()
             && let Err(status) = self.open()
         {
@@ -208,9 +247,13 @@ impl Meter {
         }
     }
 
-    /// An only message is whole. Its share stays, since what becomes of it is as large.
+    /// An only message is whole. Its share stays, since what becomes of it is as large; but for small ones without a
+    /// prefix, which mostly come at once, as those do that are never counted.
     pub(super) fn has_come(&mut self) {
         self.counted = None;
+        if matches!(self.takes, Takes::Whole(_)) && self.length <= SMALL_BODY_BYTES {
+            self.open = None;
+        }
     }
 
     /// Adds the time for which nobody read, which is not the sender's.

@@ -102,7 +102,7 @@ impl CallContext {
         })
     }
 
-    /// When the caller stops waiting, as its `grpc-timeout` says.
+    /// When the caller stops waiting, as its headers say.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }

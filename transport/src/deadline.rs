@@ -1,4 +1,4 @@
-//! The `grpc-timeout` header: how long a client waits, and its answer when that is over.
+//! How long a client waits, its answer when that is over, and the `grpc-timeout` header.
 
 use std::{
     pin::Pin,

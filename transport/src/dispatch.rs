@@ -1,8 +1,8 @@
-//! gRPC's way from a request to an operation: past the [`Gate`], its method takes the fast path to the operation, or
-//! goes to the generated service, which calls the same one.
+//! The way from a request to an operation. Past the [`Gate`] a call of gRPC takes the fast path to its operation, or
+//! goes to the generated service, which calls the same one; other protocols call the operation by themselves.
 //!
-//! What holds for every call holds here: its `grpc-timeout`, INTERNAL for a panic, requests that are not compressed,
-//! and bodies that are looked after ([`bodies`](super::bodies)).
+//! What holds for every call holds here: its deadline, INTERNAL for a panic, requests that are not compressed, and
+//! bodies that are looked after ([`bodies`](super::bodies)).
 
 use std::{
     convert::Infallible,
@@ -11,11 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::Request;
 use http_body::Body as HttpBody;
 use tidings::status;
 use tidings_auth::{Authentication, Caller};
-use tokio::time::Instant;
 use tonic::{Status, body::Body, codegen::StdError, service::Routes};
 use tower::util::ServiceExt as _;
 use tower_service::Service;
@@ -29,13 +28,16 @@ use self::{
 use super::{
     CallContext,
     bodies::{Meter, Metered, Takes},
+    connect,
     context::Connection,
-    deadline::{self, Deadline},
+    deadline::Deadline,
     gate::{self, Gate},
-    grpc,
+    generated, grpc,
     methods::{Method, Shape},
     operation::any::AnyOperation,
-    unread,
+    protocol::Protocol,
+    unread::{self, Cut},
+    usage::Open,
 };
 
 mod call;
@@ -44,8 +46,8 @@ mod lasting;
 mod message;
 mod refused;
 
-/// gRPC, and what speaks gRPC within another protocol. As a tower service, inside gRPC-Web's, it finds the
-/// [`Connection`] among the request's extensions.
+/// Answers calls of every protocol. As a tower service, inside those of browsers, it finds the [`Connection`] among the
+/// request's extensions, and the [`Protocol`] where that is not gRPC.
 #[derive(Clone)]
 pub(super) struct Dispatch {
     gate: Gate,
@@ -58,30 +60,30 @@ impl Dispatch {
         Self { gate, routes }
     }
 
-    /// Begins a call of this connection.
-    pub(super) fn call<B>(&self, request: Request<B>, connection: &Arc<Connection>) -> Call<B>
+    /// Begins a call that came over this connection, in this protocol.
+    pub(super) fn call<B>(&self, request: Request<B>, connection: &Arc<Connection>, protocol: Protocol) -> Call<B>
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<StdError>,
     {
         match self.gate.caller(request.uri().path(), request.headers(), connection) {
-            (found, Authentication::Done(Ok(caller))) => self.begin(request, connection, caller, found),
-            (_, Authentication::Done(Err(status))) => Call::refused(status, request.into_body()),
+            (found, Authentication::Done(Ok(caller))) => self.begin(request, connection, protocol, caller, found),
+            (_, Authentication::Done(Err(status))) => Call::refused(protocol, status, request.into_body()),
             (found, Authentication::Waiting(caller)) => {
                 let call = gate::permission(&found).call();
                 let (this, connection) = (self.clone(), Arc::clone(connection));
-                let at = deadline_of(request.headers());
+                let at = protocol.deadline(request.headers());
                 let answer = async move {
                     let call = match caller.await {
                         Ok(caller) => {
                             let found = this.gate.method(request.uri().path());
-                            this.begin(request, &connection, caller, found)
+                            this.begin(request, &connection, protocol, caller, found)
                         }
-                        Err(status) => Call::refused(status, request.into_body()),
+                        Err(status) => Call::refused(protocol, status, request.into_body()),
                     };
                     Ok(call.await.unwrap_or_else(|never| match never {}))
                 };
-                Call::new(State::Answering(Box::pin(answer)), Deadline::new(at, call), None)
+                Call::new(protocol, State::Answering(Box::pin(answer)), Deadline::new(at, call), None)
             }
         }
     }
@@ -91,6 +93,7 @@ impl Dispatch {
         &self,
         request: Request<B>,
         connection: &Arc<Connection>,
+        protocol: Protocol,
         caller: Caller,
         found: Result<&Method, Status>,
     ) -> Call<B>
@@ -100,17 +103,43 @@ impl Dispatch {
     {
         let method = match found {
             Ok(method) => method,
-            Err(status) => return Call::refused(status, request.into_body()),
+            Err(status) => return Call::refused(protocol, status, request.into_body()),
         };
-        if !grpc::is_plain(request.headers()) {
-            return Call::refused(status::compressed(), request.into_body());
+        if let Err(status) = protocol.check(request.headers(), method) {
+            return Call::refused(protocol, status, request.into_body());
         }
-        let admitted = Gate::admit(method, caller, connection, deadline_of(request.headers()));
+        let admitted = Gate::admit(method, caller, connection, protocol.deadline(request.headers()));
         let (context, open) = match admitted {
             Ok(admitted) => admitted,
-            Err(status) => return Call::refused(status, request.into_body()),
+            Err(status) => return Call::refused(protocol, status, request.into_body()),
         };
         let timer = context.timer();
+        let (state, open) = match protocol {
+            Protocol::Grpc => self.grpc(request, context, open, method),
+            Protocol::Connect(form) => {
+                let operation = method.operation().cloned();
+                let operation = operation.unwrap_or_else(|| generated::operation(&self.routes, method));
+                match connect::Call::new(form, context, method, operation) {
+                    Ok(call) => (State::Answering(Box::pin(call.answer(request.into_body()))), open),
+                    Err(status) => return Call::refused(protocol, status, request.into_body()),
+                }
+            }
+        };
+        Call::new(protocol, state, timer, open)
+    }
+
+    /// Begins a call of gRPC. What it counts for comes back where its answer does not hold that by itself.
+    fn grpc<B>(
+        &self,
+        request: Request<B>,
+        context: CallContext,
+        open: Option<Box<Open>>,
+        method: &Method,
+    ) -> (State<B>, Option<Box<Open>>)
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
+    {
         // On a fast path the answer holds the count by itself: around each of a stream's chunks another body would cost
         // as much again.
         let (context, open) = match open {
@@ -138,7 +167,7 @@ impl Dispatch {
             }
             None => self.route(request, context, method),
         };
-        Call::new(state, timer, open)
+        (state, open)
     }
 
     /// Hands a request to its generated service.
@@ -147,7 +176,8 @@ impl Dispatch {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
     {
-        let takes = if method.shape() == Shape::Bidirectional { Takes::Many } else { Takes::One };
+        let is_stream = method.shape() == Shape::Bidirectional;
+        let takes = if is_stream { Takes::Many } else { Takes::One };
         let (mut head, body) = request.into_parts();
         let body = Metered::new(body, Meter::new(context.bodies().clone(), takes, method.request_bytes()));
         let fault = body.fault();
@@ -160,20 +190,15 @@ impl Dispatch {
             if let Some((connection, bytes)) = large {
                 let share = unread::share(address, bytes).await?;
                 let response = call::in_our_words(answer.await.unwrap_or_else(|never| match never {}));
-                return Ok(response.map(|body| connection.unread().watched(body, share)));
+                return Ok(response.map(|body| connection.unread().watched(body, share, Cut::Trailers)));
             }
             let response = answer.await.unwrap_or_else(|never| match never {});
-            Ok(match takes {
-                Takes::One => call::in_our_words(response),
-                Takes::Many => response.map(|body| Body::new(Faulty::new(Lasting::new(body, lifetime), fault))),
+            Ok(match is_stream {
+                false => call::in_our_words(response),
+                true => response.map(|body| Body::new(Faulty::new(Lasting::new(body, lifetime), fault))),
             })
         }))
     }
-}
-
-/// When a caller stops waiting.
-fn deadline_of(headers: &HeaderMap) -> Option<Instant> {
-    deadline::of(headers).and_then(|time| Instant::now().checked_add(time))
 }
 
 impl<B> Service<Request<B>> for Dispatch
@@ -190,10 +215,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Call<B> {
+        let protocol = request.extensions().get().copied().unwrap_or(Protocol::Grpc);
         let Some(connection) = request.extensions().get().map(Arc::clone) else {
             tracing::error!("a request came without its connection");
-            return Call::refused(status::internal(), request.into_body());
+            return Call::refused(protocol, status::internal(), request.into_body());
         };
-        Self::call(self, request, &connection)
+        Self::call(self, request, &connection, protocol)
     }
 }

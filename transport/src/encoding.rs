@@ -3,19 +3,47 @@
 //! An operation that answers with many messages writes them into an [`Encoder`], as protobuf, and passes on the
 //! [`Encoded`] that comes out. Messages that many streams send lie in a [`Block`], which is encoded once and knows
 //! where each message begins, so that a stream can send a part of it. What the bytes look like is known here and
-//! nowhere else: gRPC's frames today. A protocol with another form is another field of a block, made from the frames
-//! when the first of its streams asks.
+//! nowhere else: gRPC's frames, which Connect's binary streams have as well. JSON is made of a block when the first of
+//! its streams asks, once for all of them.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use prost::Message;
+use tonic::Status;
 
 use super::prefix;
 
 /// Encoded messages, one after the other. Cloning copies no bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Encoded(Bytes);
+#[derive(Debug, Clone, Default)]
+pub struct Encoded {
+    frames: Bytes,
+    /// Which of a block's messages they are; `None` where they are nobody else's.
+    part: Option<Part>,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    forms: Arc<Forms>,
+    /// The frames of all of its messages.
+    block: Bytes,
+    messages: Range<usize>,
+}
+
+/// The messages of a block in other forms.
+#[derive(Debug, Default)]
+struct Forms {
+    json: OnceLock<Result<Form, Status>>,
+}
+
+#[derive(Debug)]
+struct Form {
+    bytes: Bytes,
+    ends: Vec<u32>,
+}
 
 /// Encodes messages one after the other.
 #[derive(Debug, Default)]
@@ -27,6 +55,7 @@ pub struct Block {
     bytes: Bytes,
     /// Where each message ends.
     ends: Vec<u32>,
+    forms: Arc<Forms>,
 }
 
 /// Encodes the messages of a block. A block is far below 4 GiB.
@@ -36,20 +65,34 @@ pub struct BlockBuilder {
     ends: Vec<u32>,
 }
 
+/// Whether they are the same messages, wherever they lie.
+impl PartialEq for Encoded {
+    fn eq(&self, other: &Self) -> bool {
+        self.frames == other.frames
+    }
+}
+
+impl Eq for Encoded {}
+
 impl Encoded {
+    /// Messages that no stream shares.
+    fn alone(frames: Bytes) -> Self {
+        Self { frames, part: None }
+    }
+
     /// How many bytes there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.frames.len()
     }
 
     /// Whether there is no message.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.frames.is_empty()
     }
 
     /// Whether both are the same bytes in memory.
     pub fn is_shared_with(&self, other: &Self) -> bool {
-        self.0.as_ptr() == other.0.as_ptr() && self.0.len() == other.0.len()
+        self.frames.as_ptr() == other.frames.as_ptr() && self.frames.len() == other.frames.len()
     }
 
     /// The messages again, up to the first that is not an `M`: for the generated services, whose streams have messages,
@@ -61,14 +104,62 @@ impl Encoded {
 
     /// Takes the first message; `None` where there is none left, or it is no `M`.
     pub fn take_first<M: Message + Default>(&mut self) -> Option<M> {
-        let frame = self.0.split_to(prefix::first_end(&self.0)?);
-        M::decode(frame.slice(prefix::BYTES..)).ok()
+        self.part = None;
+        M::decode(take_protobuf(&mut self.frames)?).ok()
     }
 
-    /// As frames of gRPC.
-    pub(crate) fn into_frames(self) -> Bytes {
-        self.0
+    /// The protobuf of the only message; `None` where there is none.
+    pub(crate) fn into_protobuf(mut self) -> Option<Bytes> {
+        take_protobuf(&mut self.frames)
     }
+
+    /// As frames of gRPC, which are those of Connect's binary streams as well.
+    pub(crate) fn into_frames(self) -> Bytes {
+        self.frames
+    }
+
+    /// As JSON in the same frames: `write` appends that of a message, which comes as protobuf. A block is written as a
+    /// whole, and once.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`.
+    pub(crate) fn json_frames(
+        &self,
+        write: impl Fn(Bytes, &mut Vec<u8>) -> Result<(), Status>,
+    ) -> Result<Bytes, Status> {
+        let Some(Part { forms, messages, block }) = &self.part else {
+            return Ok(Form::of(self.frames.clone(), write)?.bytes);
+        };
+        let form = forms.json.get_or_init(|| Form::of(block.clone(), write)).as_ref().map_err(Status::clone)?;
+        Ok(form.bytes.slice(between(&form.ends, messages)))
+    }
+}
+
+impl Form {
+    fn of(mut frames: Bytes, write: impl Fn(Bytes, &mut Vec<u8>) -> Result<(), Status>) -> Result<Self, Status> {
+        let (mut bytes, mut ends) = (Vec::with_capacity(frames.len()), Vec::new());
+        while let Some(protobuf) = take_protobuf(&mut frames) {
+            let start = bytes.len();
+            prefix::put(&mut bytes, 0);
+            write(protobuf, &mut bytes)?;
+            prefix::set_length(&mut bytes[start..]);
+            ends.push(bytes.len() as u32);
+        }
+        Ok(Self { bytes: bytes.into(), ends })
+    }
+}
+
+/// Takes the message of the first frame.
+fn take_protobuf(frames: &mut Bytes) -> Option<Bytes> {
+    let frame = frames.split_to(prefix::first_end(frames)?);
+    Some(frame.slice(prefix::BYTES..))
+}
+
+/// Where some of the messages lie that end there.
+fn between(ends: &[u32], messages: &Range<usize>) -> Range<usize> {
+    let starts = |index: usize| index.checked_sub(1).map_or(0, |before| ends[before] as usize);
+    starts(messages.start)..starts(messages.end)
 }
 
 impl Encoder {
@@ -106,12 +197,12 @@ impl Encoder {
 
     /// Appends messages that are encoded already.
     pub fn append(&mut self, encoded: &Encoded) {
-        self.0.extend_from_slice(&encoded.0);
+        self.0.extend_from_slice(&encoded.frames);
     }
 
     /// Hands out what was encoded, and begins again with nothing.
     pub fn take(&mut self) -> Encoded {
-        Encoded(std::mem::take(&mut self.0).into())
+        Encoded::alone(std::mem::take(&mut self.0).into())
     }
 }
 
@@ -128,16 +219,19 @@ impl Block {
 
     /// Shares the bytes of messages that are encoded alike, instead of its own. Says whether they are.
     pub fn share(&mut self, same: &Encoded) -> bool {
-        let is_same = self.bytes == same.0;
+        let is_same = self.bytes == same.frames;
         if is_same {
-            self.bytes = same.0.clone();
+            self.bytes = same.frames.clone();
+            if let Some(part) = same.part.as_ref().filter(|part| part.messages == (0..self.ends.len())) {
+                self.forms = Arc::clone(&part.forms);
+            }
         }
         is_same
     }
 
     /// All messages.
     pub fn all(&self) -> Encoded {
-        Encoded(self.bytes.clone())
+        self.part(0..self.ends.len())
     }
 
     /// Some of the messages: from one, by its index, to before another.
@@ -146,8 +240,8 @@ impl Block {
     ///
     /// When the range is not within the block.
     pub fn part(&self, messages: Range<usize>) -> Encoded {
-        let starts = |index: usize| index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
-        Encoded(self.bytes.slice(starts(messages.start)..starts(messages.end)))
+        let frames = self.bytes.slice(between(&self.ends, &messages));
+        Encoded { frames, part: Some(Part { forms: Arc::clone(&self.forms), block: self.bytes.clone(), messages }) }
     }
 }
 
@@ -195,7 +289,7 @@ impl BlockBuilder {
         let bytes = Bytes::copy_from_slice(&self.encoder.0);
         self.encoder.0.clear();
         self.encoder.0.shrink_to(room);
-        Block { bytes, ends: self.take_ends() }
+        Block { bytes, ends: self.take_ends(), forms: Arc::default() }
     }
 
     /// The block, without a copy unless much of the buffer is empty, and begins the next in a buffer of its own.
@@ -204,7 +298,7 @@ impl BlockBuilder {
         if buffer.capacity() - buffer.len() > buffer.len() / 8 {
             buffer.shrink_to_fit();
         }
-        Block { bytes: buffer.into(), ends: self.take_ends() }
+        Block { bytes: buffer.into(), ends: self.take_ends(), forms: Arc::default() }
     }
 
     fn take_ends(&mut self) -> Vec<u32> {
@@ -216,6 +310,8 @@ impl BlockBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn builder(sizes: &[usize]) -> BlockBuilder {
@@ -235,7 +331,7 @@ mod tests {
         let block = builder(&[3, 0, 5, 7]).copy(1 << 10);
         assert_eq!(block.messages(), 4);
         assert_eq!(sizes(&block.all()), [3, 0, 5, 7]);
-        assert_eq!(block.part(0..4).0, block.all().0);
+        assert_eq!(block.part(0..4), block.all());
         assert_eq!(sizes(&block.part(1..3)), [0, 5]);
         assert!(block.part(2..2).is_empty());
         let mut both = Encoder::default();
@@ -243,6 +339,34 @@ mod tests {
         both.message(&"yy".to_owned());
         assert_eq!(sizes(&both.take()), [7, 2]);
         assert!(both.is_empty());
+    }
+
+    #[test]
+    fn json_is_written_once_for_all_streams_of_a_block() {
+        let count = AtomicUsize::new(0);
+        let write = |protobuf: Bytes, buffer: &mut Vec<u8>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            buffer.extend_from_slice(format!("{}", protobuf.len()).as_bytes());
+            Ok(())
+        };
+        let block = builder(&[3, 0, 100]).take();
+        let all = block.all().json_frames(write).expect("JSON");
+        assert_eq!(&all[..], b"\0\0\0\0\x015\0\0\0\0\x010\0\0\0\0\x03102");
+        let part = block.part(1..3).json_frames(write).expect("JSON");
+        assert_eq!((part.as_ptr(), part.len()), (all[6..].as_ptr(), all.len() - 6), "it is a part of the same bytes");
+        let mut alike = builder(&[3, 0, 100]).take();
+        assert!(alike.share(&block.all()));
+        assert_eq!(alike.all().json_frames(write).expect("JSON").as_ptr(), all.as_ptr());
+        assert_eq!(count.load(Ordering::Relaxed), 3);
+        // What is nobody else's is written each time.
+        let mut encoder = Encoder::default();
+        encoder.append(&block.part(0..1));
+        let alone = encoder.take();
+        assert_eq!(alone.json_frames(write).expect("JSON"), all[..6]);
+        assert_eq!(count.load(Ordering::Relaxed), 4);
+        let failing = builder(&[1]).take();
+        let fail = |_: Bytes, _: &mut Vec<u8>| Err(Status::internal("x"));
+        assert!(failing.all().json_frames(fail).is_err());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The first to see a request: passes gRPC straight to [`Dispatch`], sends browsers there through CORS and gRPC-Web,
-//! turns away pages of origins that are not allowed, and answers HTTP clients that this is no web server.
+//! The first to see a request: recognises its protocol, passes it to [`Dispatch`], browsers' calls through CORS and
+//! gRPC-Web, turns away pages of origins that are not allowed, and says in words what is no call.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -15,31 +15,37 @@ use tower_layer::Layer as _;
 use super::{
     Origins,
     backlog::Followed,
+    connect::Form,
     context::Connection,
     cors,
     dispatch::{Call, Dispatch},
     parts::InParts,
+    protocol::Protocol,
 };
 
-const NO_WEB_PAGE: &str =
-    "This is a gRPC server: use HTTP/2, or gRPC-Web over HTTP/1.1. Try: grpcurl -plaintext ADDRESS list\n";
-const NO_CALL: &str = "gRPC calls are made by POST.\n";
+const NO_PROTOCOL: &str = "Calls of this content type are not taken. Send JSON, such as: curl -H 'content-type: application/json' -d '{}' \
+                           http://ADDRESS/tidings.v1.PublisherService/Publish. Or gRPC over HTTP/2, such as: grpcurl -plaintext ADDRESS list. \
+                           Connect (application/json, application/proto, application/connect+json, application/connect+proto) and \
+                           gRPC-Web work over HTTP/1.1 as well.\n";
+const NO_CALL: &str = "Calls are made by POST.\n";
 const FOREIGN_ORIGIN: &str =
     "Pages of this origin may not call this server. Its operator can allow it: --cors-allow-origin ORIGIN\n";
 
 /// The service of every connection.
 #[derive(Clone)]
 pub(super) struct Front {
-    grpc: Dispatch,
+    dispatch: Dispatch,
     web: Cors<GrpcWebService<InParts<Dispatch>>>,
+    connect: Cors<Dispatch>,
     origins: Arc<Origins>,
 }
 
 impl Front {
-    pub(super) fn new(grpc: Dispatch, origins: Origins) -> Self {
+    pub(super) fn new(dispatch: Dispatch, origins: Origins) -> Self {
         let origins = Arc::new(origins);
-        let web = cors::layer(Arc::clone(&origins)).layer(GrpcWebLayer::new().layer(InParts(grpc.clone())));
-        Self { grpc, web, origins }
+        let cors = cors::layer(Arc::clone(&origins));
+        let web = cors.layer(GrpcWebLayer::new().layer(InParts(dispatch.clone())));
+        Self { connect: cors.layer(dispatch.clone()), dispatch, web, origins }
     }
 
     /// Answers a request of this connection.
@@ -49,16 +55,27 @@ impl Front {
         // Refused whole: a page whose own name leads here (DNS rebinding) would need no permission of CORS. No browser
         // sends two, and what is in between may look at another one than we.
         if is_of_page && !request.headers().get_all(header::ORIGIN).iter().all(|origin| self.origins.allow(origin)) {
-            return refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN);
+            return answer(refuse(StatusCode::FORBIDDEN, FOREIGN_ORIGIN));
         }
         match kind(&request) {
-            Kind::Call(Protocol::Grpc) if !is_of_page => Either::Left(self.grpc.call(request, connection)),
-            Kind::Call(Protocol::Grpc | Protocol::Web) => {
+            Kind::Call(Way::Direct(protocol)) if !is_of_page => {
+                Either::Left(self.dispatch.call(request, connection, protocol))
+            }
+            Kind::Call(Way::Direct(protocol @ Protocol::Connect(_))) => {
+                request.extensions_mut().insert(protocol);
+                request.extensions_mut().insert(Arc::clone(connection));
+                Either::Right(Either::Left(Box::pin(self.connect.clone().oneshot(request))))
+            }
+            Kind::Call(Way::Direct(Protocol::Grpc) | Way::Web) => {
                 request.extensions_mut().insert(Arc::clone(connection));
                 Either::Right(Either::Left(Box::pin(self.web.clone().oneshot(request))))
             }
-            Kind::NoCall => refuse(StatusCode::METHOD_NOT_ALLOWED, NO_CALL),
-            Kind::Other => refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_WEB_PAGE),
+            Kind::NoCall => {
+                let mut refused = refuse(StatusCode::METHOD_NOT_ALLOWED, NO_CALL);
+                refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+                answer(refused)
+            }
+            Kind::Other => answer(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_PROTOCOL)),
         }
     }
 }
@@ -68,22 +85,27 @@ type Web = Either<BoxFuture<'static, Answer>, Ready<Answer>>;
 /// A request that is being answered.
 pub(super) type Calling = Either<Call<Followed<Incoming>>, Web>;
 
+/// Which way a call goes to [`Dispatch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    /// Over HTTP/2 alone.
-    Grpc,
+enum Way {
+    Direct(Protocol),
+    /// By gRPC-Web, which makes gRPC of it.
     Web,
 }
 
 /// Which protocol a request's content type means.
-const PROTOCOLS: [(&str, Protocol); 3] = [
-    ("application/grpc", Protocol::Grpc),
-    ("application/grpc-web", Protocol::Web),
-    ("application/grpc-web-text", Protocol::Web),
+const PROTOCOLS: [(&str, Way); 7] = [
+    ("application/grpc", Way::Direct(Protocol::Grpc)),
+    ("application/grpc-web", Way::Web),
+    ("application/grpc-web-text", Way::Web),
+    (Form::UNARY_JSON.content_type(), Way::Direct(Protocol::Connect(Form::UNARY_JSON))),
+    (Form::UNARY_PROTOBUF.content_type(), Way::Direct(Protocol::Connect(Form::UNARY_PROTOBUF))),
+    (Form::STREAM_JSON.content_type(), Way::Direct(Protocol::Connect(Form::STREAM_JSON))),
+    (Form::STREAM_PROTOBUF.content_type(), Way::Direct(Protocol::Connect(Form::STREAM_PROTOBUF))),
 ];
 
 enum Kind {
-    Call(Protocol),
+    Call(Way),
     /// It says that it is a call, and is no POST.
     NoCall,
     Other,
@@ -91,31 +113,40 @@ enum Kind {
 
 fn kind<B>(request: &Request<B>) -> Kind {
     let content = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let protocol =
-        protocol(content).filter(|protocol| *protocol != Protocol::Grpc || request.version() == Version::HTTP_2);
-    match (request.method(), protocol) {
+    // gRPC is over HTTP/2 alone.
+    let is_spoken = |way: &Way| *way != Way::Direct(Protocol::Grpc) || request.version() == Version::HTTP_2;
+    match (request.method(), way(content).filter(is_spoken)) {
         // What a page asks before it calls.
-        (&Method::OPTIONS, _) => Kind::Call(Protocol::Web),
-        (&Method::POST, Some(protocol)) => Kind::Call(protocol),
+        (&Method::OPTIONS, _) => Kind::Call(Way::Web),
+        (&Method::POST, Some(way)) => Kind::Call(way),
         (_, Some(_)) => Kind::NoCall,
         (_, None) => Kind::Other,
     }
 }
 
-fn protocol(content: &[u8]) -> Option<Protocol> {
-    PROTOCOLS.into_iter().find(|(kind, _)| is(content, kind)).map(|(_, protocol)| protocol)
+fn way(content: &[u8]) -> Option<Way> {
+    PROTOCOLS.into_iter().find(|(kind, way)| is(content, kind, *way)).map(|(_, way)| way)
 }
 
-/// Whether a content type is this one, perhaps with a message's format (`+proto`) or parameters after it.
-fn is(content: &[u8], kind: &str) -> bool {
-    content.strip_prefix(kind.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+/// Whether a content type is this one, perhaps with parameters after it, or with a message's format (`+proto`), which
+/// those of Connect have already.
+fn is(content: &[u8], kind: &str, way: Way) -> bool {
+    let has_format = matches!(way, Way::Direct(Protocol::Connect(_)));
+    content.strip_prefix(kind.as_bytes()).is_some_and(|rest| match rest.first() {
+        None | Some(b';' | b' ') => true,
+        Some(b'+') => !has_format,
+        Some(_) => false,
+    })
 }
 
-fn refuse<A, B>(code: StatusCode, text: &'static str) -> Either<A, Either<B, Ready<Answer>>> {
-    let body = Body::new(http_body_util::Full::from(text));
-    let mut response = Response::new(body);
+fn refuse(code: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::new(http_body_util::Full::from(text)));
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn answer<A, B>(response: Response<Body>) -> Either<A, Either<B, Ready<Answer>>> {
     Either::Right(Either::Right(ready(Ok(response))))
 }
 
@@ -125,19 +156,30 @@ mod tests {
 
     #[test]
     fn content_types_are_whole_words() {
+        let grpc = Some(Way::Direct(Protocol::Grpc));
+        let connect = |form| Some(Way::Direct(Protocol::Connect(form)));
         for (content, expected) in [
-            ("application/grpc", Some(Protocol::Grpc)),
-            ("application/grpc+proto", Some(Protocol::Grpc)),
-            ("application/grpc;charset=utf-8", Some(Protocol::Grpc)),
+            ("application/grpc", grpc),
+            ("application/grpc+proto", grpc),
+            ("application/grpc;charset=utf-8", grpc),
             ("application/grpcx", None),
-            ("application/grpc-web", Some(Protocol::Web)),
-            ("application/grpc-web+proto", Some(Protocol::Web)),
-            ("application/grpc-web-text", Some(Protocol::Web)),
+            ("application/grpc-web", Some(Way::Web)),
+            ("application/grpc-web+proto", Some(Way::Web)),
+            ("application/grpc-web-text", Some(Way::Web)),
             ("application/grpc-website", None),
-            ("application/json", None),
+            ("application/json", connect(Form::UNARY_JSON)),
+            ("application/json; charset=utf-8", connect(Form::UNARY_JSON)),
+            ("application/json+x", None),
+            ("application/jsonx", None),
+            ("application/proto", connect(Form::UNARY_PROTOBUF)),
+            ("application/protobuf", None),
+            ("application/connect+json", connect(Form::STREAM_JSON)),
+            ("application/connect+proto", connect(Form::STREAM_PROTOBUF)),
+            ("application/connect", None),
+            ("application/connect+x", None),
             ("", None),
         ] {
-            assert_eq!(protocol(content.as_bytes()), expected, "{content:?}");
+            assert_eq!(way(content.as_bytes()), expected, "{content:?}");
         }
     }
 }

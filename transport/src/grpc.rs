@@ -12,10 +12,13 @@ use tonic::{Status, body::Body};
 
 use super::{deadline::Deadline, encoding::Encoded};
 
-pub(super) use self::{framed::Framed, requests::requests};
+pub(super) use self::{
+    framed::Framed,
+    messages::{requests, responses},
+};
 
 mod framed;
-mod requests;
+mod messages;
 
 /// The response whose body has frames, and trailers at its end.
 fn response<B>(body: B) -> Response<Body>

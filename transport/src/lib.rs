@@ -1,5 +1,5 @@
-//! Serving gRPC, the same for both services: a listener and a token go in, and [`serve`] returns when the token was
-//! cancelled and all calls are over.
+//! Serving gRPC and Connect, the same for both services: a listener and a token go in, and [`serve`] returns when the
+//! token was cancelled and all calls are over.
 //!
 //! ```text
 //! let services = Services::new(broker.state())
@@ -9,9 +9,8 @@
 //! ```
 //!
 //! What every server has without asking: health (`grpc.health.v1`, overall and per service, NOT_SERVING while the
-//! broker is down or the server drains), reflection v1 and v1alpha, gRPC-Web with CORS, `grpc-timeout`, the
-//! limits of [`limits`](tidings::limits), an answer to panics, and one to calls for a service
-//! that is elsewhere.
+//! broker is down or the server drains), reflection v1 and v1alpha, gRPC-Web and Connect with CORS, deadlines,
+//! the limits of [`limits`](tidings::limits), an answer to panics, and one to calls for a service that is elsewhere.
 //!
 //! The accept loop is our own, since tonic's hides the size of HTTP/2's send buffers and waits for open streams for
 //! ever. When the token is cancelled: health says NOT_SERVING, nothing new is accepted, HTTP/2 connections get GOAWAY,
@@ -38,6 +37,7 @@ mod accept;
 pub mod admin;
 mod backlog;
 mod bodies;
+mod connect;
 mod context;
 pub mod cors;
 mod deadline;
@@ -49,13 +49,16 @@ mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gate;
+mod generated;
 mod grpc;
 mod health;
+mod json;
 mod key_client;
 mod methods;
 pub mod operation;
 mod parts;
 mod prefix;
+mod protocol;
 mod proxied;
 mod readiness;
 mod reflection;

@@ -34,6 +34,15 @@ pub(super) struct Unread {
     some: Notify,
 }
 
+/// How an answer ends that is dropped before its end: never so that it could be taken for whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cut {
+    /// With a status in gRPC's trailers.
+    Trailers,
+    /// As a stream that was reset, where nothing comes after a body.
+    Reset,
+}
+
 /// Takes the share of an answer that may become so long.
 ///
 /// # Errors
@@ -56,9 +65,9 @@ fn full() -> Status {
 
 impl Unread {
     /// Looks after an answer until it is read.
-    pub(super) fn watched(&self, body: Body, share: Option<OwnedSemaphorePermit>) -> Body {
+    pub(super) fn watched(&self, body: Body, share: Option<OwnedSemaphorePermit>, cut: Cut) -> Body {
         let now = Instant::now();
-        let state = State { inner: Some(body), rest: Bytes::new(), share, began: now, moved: now };
+        let state = State { inner: Some(body), rest: Bytes::new(), share, cut, began: now, moved: now };
         let answer = Arc::new(Answer(Mutex::new(state)));
         let mut answers = self.answers();
         answers.retain(|answer| answer.strong_count() > 0);
@@ -101,6 +110,7 @@ struct State {
     /// What it gave and was not handed on yet.
     rest: Bytes,
     share: Option<OwnedSemaphorePermit>,
+    cut: Cut,
     began: Instant,
     /// When some of it was taken last.
     moved: Instant,
@@ -136,7 +146,10 @@ impl HttpBody for Reading {
         if state.rest.is_empty() {
             let Some(inner) = &mut state.inner else {
                 let end = status::caller_limit(Limit::UnreadAnswers, UNREAD_ANSWERS_BYTES as u64, None);
-                return Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(Err(end))))));
+                return Poll::Ready(Some(match state.cut {
+                    Cut::Trailers => Ok(Frame::trailers(grpc::trailers(Err(end)))),
+                    Cut::Reset => Err(end),
+                }));
             };
             let frame = ready!(Pin::new(inner).poll_frame(context));
             let data = match frame.map(|frame| frame.map(Frame::into_data)) {

@@ -11,6 +11,7 @@ mod churn;
 mod circles;
 mod claims;
 mod commands;
+mod connect;
 mod connections;
 mod costs;
 mod cursors;

@@ -19,7 +19,7 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::{
     Publisher, Subscriber, text,
-    wire::{GRPC, WEB, WEB_TEXT, Wire, framed},
+    wire::{CONNECT_JSON, CONNECT_PROTOBUF, GRPC, WEB, WEB_TEXT, Wire, framed, has_frames},
 };
 
 mod work;
@@ -171,28 +171,40 @@ struct Refused {
     what: &'static str,
     headers: &'static [(&'static str, &'static str)],
     body: Vec<u8>,
+    /// Whether it is its frame that is wrong, which is not there where a body is the message and nothing else.
+    is_frame: bool,
     code: Code,
     reason: &'static str,
 }
 
 fn refused() -> [Refused; 6] {
     let frame = |flag, length, bytes: &[u8]| framed(flag, length, bytes).to_vec();
-    let refused = |what, body, code, reason| Refused { what, headers: &[], body, code, reason };
+    let refused = |what, body, code, reason| Refused { what, headers: &[], body, is_frame: true, code, reason };
     [
         Refused {
             headers: &[("grpc-encoding", "gzip")],
+            is_frame: false,
             ..refused("says gzip", frame(0, 0, b""), Code::Unimplemented, "COMPRESSED")
         },
         refused("a compressed message", frame(1, 1, b"a"), Code::Unimplemented, "COMPRESSED"),
         refused("no flag of gRPC", frame(9, 1, b"a"), Code::InvalidArgument, "INVALID_FIELD"),
         refused("cut off", frame(0, 9, b"a"), Code::InvalidArgument, "INVALID_FIELD"),
-        refused("no protobuf", frame(0, 2, b"\xff\xff"), Code::InvalidArgument, "INVALID_FIELD"),
+        Refused {
+            is_frame: false,
+            ..refused("no protobuf", frame(0, 2, b"\xff\xff"), Code::InvalidArgument, "INVALID_FIELD")
+        },
         refused("too large", frame(0, DECODE_BYTES + 1, b"a"), Code::ResourceExhausted, "REQUEST_TOO_LARGE"),
     ]
 }
 
 async fn walk(service: &str, fast: &Wire, plain: &Wire) {
-    let kinds = [("gRPC", GRPC), ("gRPC-Web", WEB), ("gRPC-Web as text", WEB_TEXT)];
+    let kinds = [
+        ("gRPC", GRPC),
+        ("gRPC-Web", WEB),
+        ("gRPC-Web as text", WEB_TEXT),
+        (CONNECT_JSON, CONNECT_JSON),
+        (CONNECT_PROTOBUF, CONNECT_PROTOBUF),
+    ];
     let servers = [("fast path", fast), ("fallback", plain)];
     let routes: Vec<Route<'_>> = servers
         .iter()
@@ -218,12 +230,13 @@ async fn walk(service: &str, fast: &Wire, plain: &Wire) {
         for (answer, route) in answers.iter().zip(&routes) {
             assert_eq!(*answer, answers[0], "{path} by {}", route.name);
         }
-        for Refused { what, headers, body, code, reason } in refused() {
+        for Refused { what, headers, body, is_frame, code, reason } in refused() {
             // What reflection can't decode is the end of its stream: it is not ours.
             if what == "no protobuf" && path.starts_with("/grpc.reflection.") {
                 continue;
             }
-            for Route { name, wire, kind } in &routes {
+            let has_it = |route: &&Route<'_>| !is_frame || has_frames(&path, route.kind);
+            for Route { name, wire, kind } in routes.iter().filter(has_it) {
                 let (frames, status) = wire.call(&path, kind, headers, body.clone()).await;
                 let answer = Answer::of(&frames, &status, |_| String::new());
                 let expected = (0, code, reason);

@@ -96,6 +96,9 @@ where
                 (Err(status), None, _) => break Err(found(this.fault, status)),
             }
         };
+        if matches!(next, Ok(None)) {
+            this.meter.has_come();
+        }
         *this.is_over = !matches!(&next, Ok(Some(frame)) if frame.is_data());
         *this.given = this.meter.has_share().then(Instant::now);
         Poll::Ready(next.transpose())

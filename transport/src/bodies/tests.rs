@@ -212,3 +212,79 @@ async fn a_message_has_a_time_that_counts_while_it_is_waited_for() {
     send(&to, b"bc".to_vec()).await;
     body.frame().await.expect("a frame").expect("the rest");
 }
+
+#[tokio::test]
+async fn a_body_that_is_one_message_has_no_more_bytes_than_its_method_takes() {
+    for (known, part, is_taken) in [
+        (None, OPEN_BODY_BYTES, true),
+        (None, OPEN_BODY_BYTES + 1, false),
+        (Some(OPEN_BODY_BYTES), 1, true),
+        (Some(OPEN_BODY_BYTES + 1), 1, false),
+    ] {
+        let mut meter = Meter::new(Bodies::of(None), Takes::Whole(known), OPEN_BODY_BYTES);
+        let taken = meter.take(&vec![0; part]).and_then(|()| meter.end());
+        assert_eq!(taken.map_err(|status| status.code()), if is_taken { Ok(()) } else { Err(Code::ResourceExhausted) });
+    }
+    // None is an empty message.
+    assert!(Meter::new(Bodies::of(None), Takes::Whole(None), OPEN_BODY_BYTES).end().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_one_message_has_a_share_of_what_it_may_become() {
+    let account = account();
+    let bodies = Bodies::of(Some(account.clone()));
+    let left = |bytes| account.uploads().of(bytes).available_permits();
+    let all = (left(SMALL_BODY_BYTES), left(DECODE_BYTES));
+    for (known, of_small, of_large) in
+        [(None, SMALL_BODY_BYTES, DECODE_BYTES), (Some(100_000), 0, 100_000), (Some(SMALL_BODY_BYTES + 1), 0, 16_385)]
+    {
+        let (to, mut body) = body(&bodies, Takes::Whole(known));
+        send(&to, vec![0; 10]).await;
+        body.frame().await.expect("a frame").expect("its share");
+        let expected = if known.is_some() { (0, of_large) } else { (of_small, 0) };
+        assert_eq!((left(SMALL_BODY_BYTES) + expected.0, left(DECODE_BYTES) + expected.1), all, "{known:?}");
+        send(&to, vec![0; SMALL_BODY_BYTES]).await;
+        body.frame().await.expect("a frame").expect("a larger share");
+        drop(to);
+        assert!(body.frame().await.is_none());
+        // Its operation is still to come.
+        assert_eq!((left(SMALL_BODY_BYTES), left(DECODE_BYTES) + of_large), all, "{known:?}");
+        drop(body);
+        assert_eq!((left(SMALL_BODY_BYTES), left(DECODE_BYTES)), all);
+    }
+    // A small one that is whole is as one that came at once.
+    let (to, mut small) = body(&bodies, Takes::Whole(None));
+    send(&to, vec![0; SMALL_BODY_BYTES]).await;
+    small.frame().await.expect("a frame").expect("its share");
+    assert_eq!(left(SMALL_BODY_BYTES) + SMALL_BODY_BYTES, all.0);
+    drop(to);
+    assert!(small.frame().await.is_none());
+    assert_eq!((left(SMALL_BODY_BYTES), left(DECODE_BYTES)), all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_one_message_waits_and_ends_as_others_do() {
+    let bodies = Bodies::of(None);
+    let (_to, mut slow) = body(&bodies, Takes::Whole(None));
+    let began = Instant::now();
+    assert_eq!(code(slow.frame().await), Some(Code::DeadlineExceeded));
+    assert_eq!(began.elapsed().as_secs(), BODY_TIME.as_secs());
+    let mut held = Vec::new();
+    for _ in 0..BODIES_BYTES / DECODE_BYTES {
+        held.push(bodies.clone().share(DECODE_BYTES).await.expect("room"));
+    }
+    let (to, mut waiting) = body(&bodies, Takes::Whole(None));
+    send(&to, vec![0; SMALL_BODY_BYTES + 1]).await;
+    assert_eq!(code(waiting.frame().await), Some(Code::ResourceExhausted), "nothing of it is handed out");
+    let counted = Bodies::of(Some(account()));
+    let meter = || Meter::new(counted.clone(), Takes::Whole(None), DECODE_BYTES);
+    let mut incomplete = Vec::new();
+    for _ in 0..SLOW_REQUESTS {
+        let mut meter = meter();
+        meter.take(&[0]).expect("room");
+        incomplete.push(meter);
+    }
+    assert_eq!(meter().take(&[0]).expect_err("full").code(), Code::ResourceExhausted);
+    incomplete[0].has_come();
+    meter().take(&[0]).expect("room");
+}

@@ -28,11 +28,13 @@ use crate::{
     grpc,
     operation::any::{Answer, Answers, AnyServerStreaming, AnyUnary},
     prefix,
+    protocol::Protocol,
     usage::Open,
 };
 
 /// A call until its headers.
 pub(crate) struct Call<B> {
+    protocol: Protocol,
     state: State<B>,
     deadline: Deadline,
     /// What it counts for, where it does.
@@ -79,12 +81,12 @@ impl<B> State<B> {
 }
 
 impl<B> Call<B> {
-    pub(super) fn new(state: State<B>, deadline: Deadline, open: Option<Box<Open>>) -> Self {
-        Self { state, deadline, open }
+    pub(super) fn new(protocol: Protocol, state: State<B>, deadline: Deadline, open: Option<Box<Open>>) -> Self {
+        Self { protocol, state, deadline, open }
     }
 
-    pub(super) fn refused(status: Status, body: B) -> Self {
-        Self { state: State::Refused(Refused::new(status, body)), deadline: Deadline::none(), open: None }
+    pub(super) fn refused(protocol: Protocol, status: Status, body: B) -> Self {
+        Self::new(protocol, State::Refused(Refused::new(status, body)), Deadline::none(), None)
     }
 }
 
@@ -226,7 +228,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Future for Call<B> {
         Poll::Ready(Ok(match (answered, open) {
             (Ok(response), Some(open)) => response.map(|body| open.until_end_of(body)),
             (Ok(response), None) => response,
-            (Err(status), _) => status.into_http(),
+            (Err(status), _) => this.protocol.failed(status),
         }))
     }
 }

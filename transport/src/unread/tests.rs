@@ -22,7 +22,7 @@ fn body(length: usize) -> Body {
 async fn an_answer_is_read_in_small_parts_and_gives_its_share_back() {
     let (unread, account) = (Unread::default(), account());
     let share = share(Some(Arc::clone(&account)), LENGTH).await.expect("room");
-    let mut answer = unread.watched(body(LENGTH / 2), share);
+    let mut answer = unread.watched(body(LENGTH / 2), share, Cut::Trailers);
     let mut read = 0;
     while let Some(frame) = answer.frame().await {
         let data = frame.expect("no error").into_data().expect("data");
@@ -42,7 +42,8 @@ async fn one_that_nobody_reads_is_dropped_and_one_that_is_read_slowly_is_not() {
     let (unread, account) = (Unread::default(), account());
     let shares = [share(Some(account.clone()), LENGTH).await, share(Some(account.clone()), LENGTH).await];
     let [stopped, slow] = shares.map(|share| share.expect("room"));
-    let (mut stopped, mut slow) = (unread.watched(body(LENGTH), stopped), unread.watched(body(LENGTH), slow));
+    let (mut stopped, mut slow) =
+        (unread.watched(body(LENGTH), stopped, Cut::Trailers), unread.watched(body(LENGTH), slow, Cut::Reset));
     stopped.frame().await.expect("a part").expect("no error");
     let reading = async {
         let began = Instant::now();
@@ -60,12 +61,18 @@ async fn one_that_nobody_reads_is_dropped_and_one_that_is_read_slowly_is_not() {
     assert_eq!(Status::from_header_map(&trailers).expect("a status").code(), Code::ResourceExhausted);
     drop(slow);
     assert_eq!(account.answers().available_permits(), UNREAD_ANSWERS_BYTES);
+    // Where a protocol has no trailers, what is cut may not look whole.
+    let mut cut = unread.watched(body(LENGTH), None, Cut::Reset);
+    cut.frame().await.expect("a part").expect("no error");
+    advance(UNREAD_ANSWER_TIME).await;
+    unread.look();
+    assert_eq!(cut.frame().await.expect("an end").expect_err("reset").code(), Code::ResourceExhausted);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_read_a_byte_at_a_time_has_its_time_as_well() {
     let unread = Unread::default();
-    let mut answer = unread.watched(body(LENGTH), None);
+    let mut answer = unread.watched(body(LENGTH), None, Cut::Trailers);
     let began = Instant::now();
     loop {
         let frame = answer.frame().await.expect("a frame").expect("no error");

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     harness::{
         Publisher, Signer, Subscriber, key_set, part, seconds_from_now,
-        wire::{GRPC, WEB, WEB_TEXT, Wire},
+        wire::{CONNECT_JSON, CONNECT_PROTOBUF, GRPC, WEB, WEB_TEXT, Wire},
         with_secret,
     },
     methods,
@@ -240,7 +240,7 @@ async fn without_a_good_token_every_call_is_refused() {
     let ways = ways(&keys);
     for (service, wire) in servers.wires(&good).await {
         for path in methods::paths(service) {
-            for kind in [GRPC, WEB, WEB_TEXT] {
+            for kind in [GRPC, WEB, WEB_TEXT, CONNECT_JSON, CONNECT_PROTOBUF] {
                 for (way, tokens) in &ways {
                     let status = call(&wire, &path, kind, tokens).await;
                     let is_late = *way == "a token that is too late";
@@ -271,10 +271,12 @@ async fn without_a_good_token_every_call_is_refused() {
             ),
             ("a service that there is not", "/a.B/C".to_owned()),
         ] {
-            let (_, status) = wire.call(&path, GRPC, &[], Vec::new()).await;
-            assert_eq!(reason(&status), "UNAUTHENTICATED", "{path}");
-            let (_, status) = wire.call(&path, GRPC, &[("authorization", &good[0])], Vec::new()).await;
-            assert_eq!(status.code(), Code::Unimplemented, "{path}");
+            for kind in [GRPC, CONNECT_JSON] {
+                let (_, status) = wire.call(&path, kind, &[], Vec::new()).await;
+                assert_eq!(reason(&status), "UNAUTHENTICATED", "{path} by {kind}");
+                let (_, status) = wire.call(&path, kind, &[("authorization", &good[0])], Vec::new()).await;
+                assert_eq!(status.code(), Code::Unimplemented, "{path} by {kind}");
+            }
             places.closed(way);
         }
         let path = &methods::paths(service)[0];
@@ -292,8 +294,10 @@ async fn without_a_good_token_every_call_is_refused() {
                 ],
             ),
         ] {
-            let (_, status) = wire.call(&path, GRPC, &headers, methods::request(&methods::paths(service)[0])).await;
-            assert_eq!(reason(&status), "UNAUTHENTICATED", "{way}");
+            for kind in [GRPC, CONNECT_JSON] {
+                let (_, status) = wire.call(&path, kind, &headers, methods::request(&methods::paths(service)[0])).await;
+                assert_eq!(reason(&status), "UNAUTHENTICATED", "{way} by {kind}");
+            }
             places.closed(way);
         }
     }
@@ -311,12 +315,14 @@ async fn no_method_answers_a_caller_who_may_do_nothing() {
     let good = [format!("Bearer {}", keys.token("alice", &["*"], &["*"]))];
     let nobody = [format!("Bearer {}", keys.token("bob", &[], &[]))];
     for (service, wire) in servers.wires(&good).await {
-        for path in methods::paths(service) {
+        let kinds = [GRPC, CONNECT_JSON, CONNECT_PROTOBUF];
+        for (path, kind) in methods::paths(service).into_iter().flat_map(|path| kinds.map(|kind| (path.clone(), kind)))
+        {
             let is_open = path.starts_with("/grpc.");
-            let status = call(&wire, &path, GRPC, &[]).await;
+            let status = call(&wire, &path, kind, &[]).await;
             assert_eq!(status.code() != Code::Unauthenticated, is_open, "{path}: {status:?}");
             let headers = [("grpc-timeout", "500m"), ("authorization", nobody[0].as_str())];
-            let (answers, status) = wire.call(&path, GRPC, &headers, methods::request(&path)).await;
+            let (answers, status) = wire.call(&path, kind, &headers, methods::request(&path)).await;
             match path.rsplit('/').next().expect("a name") {
                 _ if is_open => {}
                 // Lists what may be read, which is nothing.

@@ -9,7 +9,7 @@ use tidings::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Memory, Target};
-use crate::harness::{Peer, TEST_TIMEOUT, text, with_fast_paths};
+use crate::harness::{Peer, TEST_TIMEOUT, text, wire::CONNECT_JSON_STREAM, with_fast_paths};
 use crate::paths::LIST;
 
 const STREAM: &str = "/tidings.v1.SubscriberService/StreamMessages";
@@ -87,7 +87,15 @@ async fn streams_that_nobody_reads_hold_no_copy_each() {
         target.publisher.client().publish(message).await.expect("published");
     }
     let request = StreamMessagesRequest { channel: "large".to_owned(), earliest: true, ..Default::default() };
-    for kinds in [("application/grpc", "application/grpc"), (web, web), (web, "application/grpc-web-text")] {
+    // An envelope of Connect is a frame of gRPC.
+    let connect = "application/connect+proto";
+    for kinds in [
+        ("application/grpc", "application/grpc"),
+        (web, web),
+        (web, "application/grpc-web-text"),
+        (connect, connect),
+        (CONNECT_JSON_STREAM, CONNECT_JSON_STREAM),
+    ] {
         let memory = Memory::watch(&target.subscriber.process);
         let mut peers = Vec::new();
         for _ in 0..CONNECTIONS {

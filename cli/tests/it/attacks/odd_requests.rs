@@ -22,7 +22,7 @@ async fn what_is_no_call_is_refused_alike_on_every_way() {
         let wire = Wire::open(address).await;
         let code =
             async |method: &str, headers: &[(&str, &str)]| wire.code(method, PUBLISH, headers, body.clone()).await;
-        for kind in [GRPC, WEB, WEB_TEXT] {
+        for kind in [GRPC, WEB, WEB_TEXT, "application/json", "application/connect+proto"] {
             for page in [None, Some(("origin", "http://localhost"))] {
                 let headers: Vec<_> = [("content-type", kind)].into_iter().chain(page).collect();
                 for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"] {
@@ -34,7 +34,10 @@ async fn what_is_no_call_is_refused_alike_on_every_way() {
             "application/grpcx",
             "application/grpc-website",
             "application/grpc.web",
-            "application/json",
+            "application/json+x",
+            "application/protobuf",
+            "application/connect",
+            "application/x-www-form-urlencoded",
             "text/plain",
             "",
         ] {
@@ -43,7 +46,7 @@ async fn what_is_no_call_is_refused_alike_on_every_way() {
                 assert_eq!(code("POST", &headers).await, 415, "{headers:?}");
             }
         }
-        for kind in [GRPC, WEB, WEB_TEXT] {
+        for kind in [GRPC, WEB, WEB_TEXT, "application/json"] {
             let foreign = ("origin", "https://evil.example");
             let own = ("origin", "http://localhost");
             for origins in [vec![foreign], vec![own, foreign], vec![foreign, own]] {

@@ -14,7 +14,7 @@ use tonic_types::StatusExt as _;
 use super::Target;
 use crate::harness::{
     Admin, Publisher, Stream, Subscriber, channel, pattern, reason, text,
-    wire::{GRPC, WEB, Wire, framed},
+    wire::{CONNECT_JSON, CONNECT_PROTOBUF, GRPC, WEB, Wire, framed},
 };
 use crate::paths::{BATCH, CHANNELS, FOLLOW, LIST, PUBLISH};
 
@@ -39,7 +39,14 @@ fn is_limited(status: &Status, limit: &str, flag: &str) {
 /// The first answer that is not OK, to calls made one after the other on each way in turn.
 async fn refused(wire: &Wire, path: &str, body: &[u8]) -> Vec<Status> {
     let mut all = Vec::new();
-    for (kind, page) in [(GRPC, None), (GRPC, Some(PAGE)), (WEB, None), (WEB, Some(PAGE))] {
+    for (kind, page) in [
+        (GRPC, None),
+        (GRPC, Some(PAGE)),
+        (WEB, None),
+        (WEB, Some(PAGE)),
+        (CONNECT_JSON, None),
+        (CONNECT_PROTOBUF, Some(PAGE)),
+    ] {
         let headers: Vec<_> = page.into_iter().collect();
         let refused = async {
             loop {
@@ -185,5 +192,22 @@ async fn streams_patterns_and_new_channels_are_limited() {
         third.client().publish(text(&format!("others{n}"), "x")).await.expect("nothing is created");
     }
     third.stop();
+    target.stop();
+}
+
+/// A stream of Connect counts for as long as it is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_connect_count_until_they_end() {
+    let target = Target::start(&["--caller-max-streams=3"]).await;
+    let wire = Wire::open(target.subscriber.address).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let (answer, mut sending) = wire.begin(FOLLOW, "application/connect+proto", &[]).await;
+        sending.send_data(frame(&channel("c")).into(), true).expect("sent");
+        open.push(answer.await.expect("a response"));
+    }
+    let (_, status) = wire.call(FOLLOW, CONNECT_JSON, &[("grpc-timeout", "500m")], frame(&channel("c"))).await;
+    is_limited(&status, "streams", "--caller-max-streams");
+    drop(open);
     target.stop();
 }
