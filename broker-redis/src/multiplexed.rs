@@ -13,6 +13,7 @@ use super::{
     error,
     resp_connection::RespConnection,
     server::{Server, Steps},
+    topology::Primary,
 };
 
 /// Bytes that are read at a time until the crate takes over.
@@ -22,6 +23,7 @@ const GREETING_READ_BYTES: usize = 1 << 10;
 #[derive(Clone)]
 pub(super) struct MultiplexedConnection {
     connection: aio::MultiplexedConnection,
+    primary: Primary,
     _driver: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -35,6 +37,7 @@ impl MultiplexedConnection {
         write_timeout: Duration,
     ) -> Result<Self, String> {
         let greeted = RespConnection::greet(server, steps, name, GREETING_READ_BYTES, write_timeout).await?;
+        let primary = greeted.primary().clone();
         let (reader, _, writer) = greeted.into_parts();
         // The crate greets once more, without a password: it has none.
         let info = RedisConnectionInfo::default()
@@ -43,7 +46,12 @@ impl MultiplexedConnection {
             .set_skip_set_lib_name();
         let opened = aio::MultiplexedConnection::new_with_config(&info, join(reader, writer), config).await;
         let (connection, driver) = opened.map_err(|error| error::of_connecting(&error))?;
-        Ok(Self { connection, _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))) })
+        Ok(Self { connection, primary, _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))) })
+    }
+
+    /// Ends when another server is the primary: then nothing comes over it any more.
+    pub(super) fn replaced(&self) -> impl Future<Output = ()> + use<> {
+        self.primary.replaced()
     }
 
     /// Sends one command, and returns its answer.
