@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -207,19 +207,25 @@ impl RedisServer {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         let mut request = String::new();
-        // QUIT ends the connection, so that the replies can be read to their end. A sentinel does not know it, and hangs
-        // up where it is asked to end the connection.
-        for words in commands.iter().chain([&["QUIT"][..]].iter()) {
+        // QUIT ends the connection, so that the replies can be read to their end. Sentinels, which have a file, do not
+        // know it; they end a connection when its other half ends. Redis does not wait until large replies have left.
+        let is_sentinel = self.file.is_some();
+        let quit: &[&[&str]] = if is_sentinel { &[] } else { &[&["QUIT"]] };
+        for words in commands.iter().chain(quit) {
             request.push_str(&format!("*{}\r\n", words.len()));
             for word in *words {
                 request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
             }
         }
         stream.write_all(request.as_bytes()).ok()?;
+        if is_sentinel {
+            stream.shutdown(Shutdown::Write).ok()?;
+        }
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).ok()?;
         let reply = String::from_utf8_lossy(&reply);
-        Some(reply.trim_end().strip_suffix("+OK")?.trim_end().to_owned())
+        let end = if is_sentinel { "" } else { "+OK" };
+        Some(reply.trim_end().strip_suffix(end)?.trim_end().to_owned())
     }
 
     fn signal(&self, signal: &str) {
