@@ -199,7 +199,8 @@ impl RedisServer {
         self.try_commands(commands).expect("the server answers")
     }
 
-    fn try_command(&self, words: &[&str]) -> Option<String> {
+    /// The same as [`command`](Self::command), of a server that may be away, or end the connection.
+    pub fn try_command(&self, words: &[&str]) -> Option<String> {
         self.try_commands(&[words])
     }
 

@@ -113,7 +113,10 @@ async fn what_can_not_be_used_is_said_in_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_announced_is_not_used() {
     let set = Sentinels::start();
-    let stale = sentinel_of(Monitored { port: set.servers[1].port(), epoch: 0 }, 1);
+    // Not one of theirs: there it would hear of them.
+    let other = RedisServer::start();
+    let replica = RedisServer::replica_of(&other);
+    let stale = sentinel_of(Monitored { port: replica.port(), epoch: 0 }, 1);
     let words = "it is a read-only replica, though the sentinels announce it";
     is_refused(&sentinel_url("", &[&stale]), &[words]).await;
     let rig = Rig::at(&sentinel_url("", &[&stale, &set.sentinels[0]]), &[]).await;
