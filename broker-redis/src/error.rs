@@ -28,7 +28,9 @@ const NO_RIGHT: &str = "the Redis user in --redis-url may not do this; see its A
 /// A sentinel's words for what Redis calls WRONGPASS.
 pub(super) const SENTINEL_LOGIN: &str =
     "the sentinel refuses the user or password (--sentinel-user, --sentinel-password-file)";
-/// And NOAUTH.
+/// For NOPERM.
+pub(super) const SENTINEL_RIGHT: &str = "the user of the sentinel may not do this (--sentinel-user); see its ACL";
+/// And for NOAUTH.
 pub(super) const SENTINEL_PASSWORD: &str = "the sentinel needs a password: set --sentinel-password-file";
 
 /// Refused as well, with a kind of its own.

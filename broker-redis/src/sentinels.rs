@@ -29,6 +29,8 @@ use self::{
     election::{Elected, elect},
     sentinel::{Refusal, Report, Sentinel},
 };
+#[cfg(any(test, fuzzing))]
+use super::resp::Reply;
 use super::{address::Address, server::Server, url::Service};
 
 /// Those that are asked, and what they said.
@@ -168,26 +170,36 @@ impl Sentinels {
 
     /// Why nobody says where the primary is.
     fn silence(&self) -> String {
-        let refusals: Vec<_> =
-            self.asked.iter().filter_map(|(at, asked)| Some((at, asked.last.as_ref()?.as_ref().err()?))).collect();
-        let unknown = refusals.iter().filter_map(|(_, refusal)| match refusal {
+        let service = &self.service.name;
+        let refusal = |asked: &Asked| asked.last.as_ref()?.as_ref().err().cloned();
+        let refusals: Vec<_> = self.asked.iter().filter_map(|(at, asked)| Some((at, refusal(asked)?))).collect();
+        let names = refusals.iter().map(|(_, refusal)| match refusal {
             Refusal::Unknown { names } => Some(names),
             Refusal::Silent(_) => None,
         });
-        let names: BTreeSet<_> = unknown.clone().flatten().map(String::as_str).collect();
-        match unknown.count() {
-            0 => {
+        match names.collect::<Option<Vec<_>>>() {
+            Some(names) => {
+                let names: BTreeSet<_> = names.into_iter().flatten().map(String::as_str).collect();
+                format!("no sentinel knows {service}{}", answer::known(names))
+            }
+            None => {
                 let reasons: Vec<_> =
                     refusals.iter().map(|(address, refusal)| format!("{address}: {refusal}")).collect();
-                format!(
-                    "no sentinel can be asked where the primary of {} is: {}",
-                    self.service.name,
-                    reasons.join("; ")
-                )
+                format!("no sentinel can be asked where the primary of {service} is: {}", reasons.join("; "))
             }
-            _ => format!("no sentinel knows {}{}", self.service.name, answer::known(names)),
         }
     }
+}
+
+/// Whatever a sentinel answers, what is taken from it can be connected to.
+#[cfg(any(test, fuzzing))]
+pub(super) fn check_reply(reply: &Reply) {
+    let others = answer::others(reply).into_iter().map(|other| other.address);
+    for address in others.chain(answer::address(reply)) {
+        assert!(!address.host.is_empty() && address.port > 0, "{address:?}");
+    }
+    let (_, name) = (answer::epoch(reply), answer::name(reply));
+    assert_ne!(name.as_deref(), Some(""));
 }
 
 /// Pauses between two questions to one sentinel: until it is time, or something has happened.

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     address::Address,
+    error::{self, Said},
     resp::Reply,
-    resp_connection::{RespConnection, words},
+    resp_connection::RespConnection,
     server::{Server, Steps},
     topology::Topology,
 };
@@ -121,7 +122,7 @@ impl Sentinel {
         match (master, address) {
             // It says so of a service that it does not know.
             (_, Reply::Null) => Err(Refusal::Unknown { names: names(connection).await? }),
-            (Reply::Error(text), _) | (_, Reply::Error(text)) => Err(Refusal::Silent(words(&text))),
+            (Reply::Error(text), _) | (_, Reply::Error(text)) => Err(Refusal::Silent(refused(&text))),
             (master, address) => {
                 let malformed = || Refusal::Silent(MALFORMED.to_owned());
                 Ok(Answer {
@@ -146,13 +147,22 @@ async fn open(server: &Server, steps: &Steps) -> Result<(RespConnection, String)
     // Confirmations are pushes; a refusal is not.
     let id = match connection.reply().await? {
         Reply::Error(text) => {
-            tracing::debug!(reason = words(&text), "a sentinel gives no hints");
+            tracing::debug!(reason = refused(&text), "a sentinel gives no hints");
             reply(&mut connection).await?
         }
         Reply::Push(_) => reply(&mut connection).await?,
         _ => return Err(MALFORMED.to_owned()),
     };
     Ok((connection, id.word()))
+}
+
+/// What an error means with which a sentinel answers.
+fn refused(text: &[u8]) -> String {
+    let said = Said::parse(text);
+    match said.code.as_str() {
+        "NOPERM" => format!("{} ({said})", error::SENTINEL_RIGHT),
+        _ => said.words(),
+    }
 }
 
 /// The services that a sentinel knows, as far as it says.

@@ -1,5 +1,7 @@
 //! TLS to Redis: all connections, what is wrong in words, and certificates that are renewed.
 
+mod sentinels;
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,

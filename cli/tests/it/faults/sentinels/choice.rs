@@ -3,7 +3,9 @@
 
 use std::slice;
 
-use tidings_testing::{Monitored, RedisServer, SERVICE, Sentinels, free_port, sentinel_of, sentinel_url};
+use tidings_testing::{
+    Monitored, RedisServer, SERVICE, Sentinels, certificates::Files, free_port, sentinel_of, sentinel_url,
+};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -76,7 +78,11 @@ async fn losing_all_sentinels_stops_nothing() {
 
 /// A publisher says in its log and in every status why it has no Redis.
 async fn is_refused(url: &str, words: &[&str]) {
-    let publisher = Publisher::start_alone(url, &["--redis-timeout=1s"]).await;
+    is_refused_with(url, &[], words).await;
+}
+
+async fn is_refused_with(url: &str, args: &[&str], words: &[&str]) {
+    let publisher = Publisher::start_alone(url, &[&["--redis-timeout=1s"], args].concat()).await;
     words.iter().for_each(|words| publisher.process.wait_for_output(words));
     publisher.becomes(ServingStatus::NotServing).await;
     let refused = publisher.client().publish(text("a", "x")).await.expect_err("there is no Redis");
@@ -104,8 +110,12 @@ async fn what_can_not_be_used_is_said_in_words() {
     let lost = sentinel_of(Monitored { port: nobody, epoch: 0 }, 1);
     let announced = format!("(the sentinels announce 127.0.0.1:{nobody} as the primary of mymaster)");
     is_refused(&sentinel_url("", slice::from_ref(&&lost)), &["refuses connections", &announced]).await;
-    sentinel.command(&["CONFIG", "SET", "requirepass", "sesame"]);
-    sentinel.command(&["ACL", "SETUSER", "default", ">sesame"]);
+    assert_eq!(sentinel.command(&["ACL", "SETUSER", "eve", "on", ">sesame", "&*", "-@all"]), "+OK");
+    let files = Files::new();
+    let password = format!("--sentinel-password-file={}", files.write("password", "sesame").display());
+    let words = "the user of the sentinel may not do this (--sentinel-user); see its ACL";
+    is_refused_with(&url, &["--sentinel-user=eve", &password], &[words, "sentinel|master"]).await;
+    assert_eq!(sentinel.command(&["ACL", "SETUSER", "default", "resetpass", ">sesame"]), "+OK");
     is_refused(&url, &["the sentinel needs a password: set --sentinel-password-file"]).await;
 }
 
