@@ -373,7 +373,8 @@ impl Connection {
         }
     }
 
-    /// Whether the server can be worked with: it is not too old, a primary, and not loading. Answers its replication id.
+    /// Whether the server can be worked with: it is not too old, a primary, and not loading. Answers its replication
+    /// id.
     async fn check(&self, connection: &mut MultiplexedConnection) -> Result<ReplicationId, String> {
         let info: String = redis::cmd("INFO")
             .arg("server")

@@ -25,8 +25,8 @@
 //!
 //! Five kinds of connections: one shared for commands (`connection`), one for optimistic publishes
 //! (`publish_connection`), a few that wait for replicas (`wait`), one for long reads of logs (`log/bulk`), and the live
-//! ones (`live`). All are made in `server`, which asks `topology` where the primary is; `sentinels` keeps that up to date.
-//! Those that are used now and then are kept in `idle` for a while. Only this crate knows the `redis` crate.
+//! ones (`live`). All are made in `server`, which asks `topology` where the primary is; `sentinels` keeps that up to
+//! date. Those that are used now and then are kept in `idle` for a while. Only this crate knows the `redis` crate.
 
 mod address;
 mod adopt;

@@ -1,9 +1,9 @@
-//! The sentinels of a service: all of them are asked each second where its primary is, and at once when one of them says
-//! that something happens, or when the primary can't be used. What they answer together is the topology.
+//! The sentinels of a service: all of them are asked each second where its primary is, and at once when one of them
+//! says that something happens, or when the primary can't be used. What they answer together is the topology.
 //!
 //! One answer is enough to follow a promotion, since it has a higher epoch than all before it: a sentinel that hangs is
-//! not waited for. Only the first choice waits until each sentinel of the URL has answered or failed, so that a stale one
-//! that is quick is not believed alone. Losing all sentinels takes nothing away from a Redis that works.
+//! not waited for. Only the first choice waits until each sentinel of the URL has answered or failed, so that a stale
+//! one that is quick is not believed alone. Losing all sentinels takes nothing away from a Redis that works.
 
 mod answer;
 mod election;

@@ -1,6 +1,6 @@
-//! The server: how a connection to it is made, and how we sign in. Where it is, `topology` knows. All connections of the
-//! broker are made here, those of the `redis` crate too, which gets them signed in and never sees a password; and those to
-//! sentinels, each of which is a server of its own.
+//! The server: how a connection to it is made, and how we sign in. Where it is, `topology` knows. All connections of
+//! the broker are made here, those of the `redis` crate too, which gets them signed in and never sees a password; and
+//! those to sentinels, each of which is a server of its own.
 
 #[cfg(not(simulation))]
 use std::sync::Arc;

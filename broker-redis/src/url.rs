@@ -12,8 +12,8 @@ const SENTINEL_PORT: u16 = 26379;
 const NOT_SPOKEN: [&str; 4] = ["redis+cluster", "rediss+cluster", "redis+unix", "unix"];
 
 /// A checked `redis://[user[:password]@]host[:port][/database]`, or
-/// `redis+sentinel://[user[:password]@]host[:port],…/service[?db=database]`, whose hosts are sentinels and whose user is
-/// one of Redis; or the same with `rediss` for TLS. Its `Display` and `Debug` keep the password to themselves.
+/// `redis+sentinel://[user[:password]@]host[:port],…/service[?db=database]`, whose hosts are sentinels and whose user
+/// is one of Redis; or the same with `rediss` for TLS. Its `Display` and `Debug` keep the password to themselves.
 #[derive(Clone)]
 pub struct ServerUrl {
     place: Place,

@@ -65,8 +65,8 @@ pub const REPLY_DEPTH: usize = 4;
 pub const SENTINELS: usize = 16;
 /// How often each is asked where the primary is: a promotion of which no hint came is noticed within this time.
 pub const SENTINEL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long one may take to answer, with all that it takes to connect to it. None waits for another one, but for the first
-/// choice of a primary.
+/// How long one may take to answer, with all that it takes to connect to it. None waits for another one, but for the
+/// first choice of a primary.
 pub const SENTINEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause between two questions to one sentinel, however many hints and doubts there are.
 pub const SENTINEL_PAUSE: Duration = Duration::from_millis(20);

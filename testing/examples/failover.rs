@@ -1,6 +1,6 @@
 //! How long a failover takes that sentinels carry out: from the moment when a replica is a primary, and from the fault,
-//! to the first publish and the first live delivery. `cargo run --example failover -p tidings-testing [ROUNDS]`, with the
-//! programs built; each round has servers, sentinels and services of its own.
+//! to the first publish and the first live delivery. `cargo run --example failover -p tidings-testing [ROUNDS]`, with
+//! the programs built; each round has servers, sentinels and services of its own.
 
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]
 

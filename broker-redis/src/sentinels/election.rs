@@ -15,9 +15,9 @@ pub(super) struct Elected {
 /// The primary of the highest epoch. Sentinels that are stale have a lower one, and however many they are they are
 /// outvoted. `None` where all answers are older than what was seen before, or where there are none.
 ///
-/// Within an epoch all sentinels should name one address. Where they do not (while they are set up, or one was configured
-/// by hand) most of them decide, then what was chosen before, then the order of addresses, so that all processes choose
-/// alike.
+/// Within an epoch all sentinels should name one address. Where they do not (while they are set up, or one was
+/// configured by hand) most of them decide, then what was chosen before, then the order of addresses, so that all
+/// processes choose alike.
 pub(super) fn elect<'a>(
     answers: impl Iterator<Item = &'a Answer> + Clone,
     current: Option<&Elected>,

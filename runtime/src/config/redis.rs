@@ -14,7 +14,8 @@ pub struct RedisFlags {
     /// connection, so that another password needs no restart [default: none]
     #[arg(long, env = "TIDINGS_REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
-    /// The user of the sentinels at redis+sentinel://, whose users are others than Redis's [default: their default user]
+    /// The user of the sentinels at redis+sentinel://, whose users are others than Redis's [default: their default
+    /// user]
     #[arg(long, env = "TIDINGS_SENTINEL_USER", value_name = "USER")]
     pub sentinel_user: Option<String>,
     /// A file with the password for the sentinels, on one line. Read again for each connection [default: none]

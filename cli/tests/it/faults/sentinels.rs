@@ -87,8 +87,8 @@ async fn a_primary_killed_under_load() {
     rig.stop();
 }
 
-/// It was stopped, not dead: when it wakes it carries out and acknowledges what waits in its sockets, for a moment more a
-/// primary. Nobody may take that for a receipt.
+/// It was stopped, not dead: when it wakes it carries out and acknowledges what waits in its sockets, for a moment more
+/// a primary. Nobody may take that for a receipt.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_primary_wakes() {
     const CHANNELS: [&str; 4] = ["w.1", "w.2", "w.3", "w.4"];

@@ -85,8 +85,8 @@ fn sequences(stream: &Watch, channel: &str) -> Vec<i64> {
 }
 
 /// One publisher can't ask the sentinels, and stays on the old primary, which acknowledges its messages until it is
-/// demoted. On one channel the others have gone on before it follows, and the streams have crossed; on the other it is the
-/// first to come.
+/// demoted. On one channel the others have gone on before it follows, and the streams have crossed; on the other it is
+/// the first to come.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_publishers_one_stays_behind() {
     let set = Sentinels::start();
