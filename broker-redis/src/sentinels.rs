@@ -39,8 +39,10 @@ pub(super) struct Sentinels {
     service: Service,
     asked: BTreeMap<Address, Asked>,
     elected: Option<Elected>,
-    /// How it was with all of them when the log said something of that.
-    said: Trouble,
+    trouble: Trouble,
+    /// When the log last said that there is trouble, and whether that still stands.
+    said: Option<Instant>,
+    is_said: bool,
 }
 
 /// One of them.
@@ -65,7 +67,15 @@ impl Sentinels {
     /// Those of a server, where it has any.
     pub(super) fn of(server: &Server) -> Option<Self> {
         let service = server.service()?.clone();
-        Some(Self { server: server.clone(), service, asked: BTreeMap::new(), elected: None, said: Trouble::None })
+        Some(Self {
+            server: server.clone(),
+            service,
+            asked: BTreeMap::new(),
+            elected: None,
+            trouble: Trouble::None,
+            said: None,
+            is_said: false,
+        })
     }
 
     /// Asks until the token is cancelled.
@@ -136,29 +146,29 @@ impl Sentinels {
 
     /// Takes the primary from what all say now.
     fn choose(&mut self) {
-        let (service, current) = (&self.service.name, self.elected.as_ref());
         let Some(newest) = self.answers().map(|answer| answer.epoch).max() else {
             let trouble = self.silence();
-            if current.is_some() && self.said != Trouble::Silent {
+            if self.is_to_be_said(Trouble::Silent) {
+                let (service, reason) = (&self.service.name, &trouble);
                 let text = "no sentinel can be asked; the primary that was known last goes on being used";
-                tracing::warn!(service, reason = trouble, "{text}");
+                tracing::warn!(service, reason, "{text}");
             }
-            self.said = Trouble::Silent;
             return self.server.topology().set_trouble(trouble);
         };
-        let Some(elected) = elect(self.answers(), current) else {
-            if self.said != Trouble::Outdated {
-                let known = current.map_or(0, |current| current.epoch);
+        let Some(elected) = elect(self.answers(), self.elected.as_ref()) else {
+            if self.is_to_be_said(Trouble::Outdated) {
+                let (service, known) = (&self.service.name, self.elected.as_ref().map(|elected| elected.epoch));
                 let text = "the sentinels know an older configuration than they did before; it is not followed";
                 tracing::warn!(service, config_epoch = newest, known, "{text}");
             }
-            self.said = Trouble::Outdated;
             return;
         };
-        if std::mem::replace(&mut self.said, Trouble::None) != Trouble::None && current.is_some() {
+        let is_over = self.is_to_be_said(Trouble::None);
+        let service = &self.service.name;
+        if is_over {
             tracing::info!(service, "the sentinels can be asked for the primary again");
         }
-        if current.is_none_or(|current| current.address != elected.address) {
+        if self.elected.as_ref().is_none_or(|current| current.address != elected.address) {
             let Elected { address, epoch } = &elected;
             tracing::info!(service, config_epoch = epoch, "the primary is now {address}");
         }
@@ -166,6 +176,22 @@ impl Sentinels {
             metrics::primary_replaced();
         }
         self.elected = Some(elected);
+    }
+
+    /// Notes what is wrong with all of them; answers whether that is to be said: when it begins, though not again for a
+    /// while, and its end where its beginning was said. As long as there is no primary at all, the connection says it.
+    fn is_to_be_said(&mut self, trouble: Trouble) -> bool {
+        let is_new = std::mem::replace(&mut self.trouble, trouble) != trouble && self.elected.is_some();
+        match trouble {
+            Trouble::None => is_new && std::mem::take(&mut self.is_said),
+            Trouble::Silent | Trouble::Outdated => {
+                let is_quiet = self.said.is_none_or(|said| said.elapsed() >= LOG_QUIET);
+                if is_new && is_quiet {
+                    (self.said, self.is_said) = (Some(Instant::now()), true);
+                }
+                is_new && is_quiet
+            }
+        }
     }
 
     /// Why nobody says where the primary is.

@@ -1,6 +1,7 @@
-//! How long a failover takes that sentinels carry out: from the moment when a replica is a primary, and from the fault,
-//! to the first publish and the first live delivery. `cargo run --example failover -p tidings-testing [ROUNDS]`, with
-//! the programs built; each round has servers, sentinels and services of its own.
+//! How long a failover takes that sentinels carry out: until a replica is a primary, from then until a sentinel
+//! announces it (a sentinel looks each second), and from then to the first publish and the first live delivery.
+//! `cargo run -p tidings-testing --example failover [ROUNDS]`, with the programs built; each round has servers,
+//! sentinels and services of its own.
 
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]
 
@@ -16,6 +17,8 @@ const CHANNEL: &str = "measured";
 struct Took {
     /// From the fault until a replica is a primary, which is Sentinel's part.
     promotion: Duration,
+    /// From then until a sentinel announces it, which is Sentinel's part as well.
+    announcement: Duration,
     /// From then to the first receipt of the new epoch.
     publish: Duration,
     /// From then to the first message of the new epoch on a stream that was open before.
@@ -56,6 +59,16 @@ async fn promoted(replicas: &[RedisServer]) -> Instant {
     }
 }
 
+/// Waits until one of the sentinels announces another primary than the first.
+async fn announced(set: &Sentinels) -> Instant {
+    loop {
+        if (0..set.sentinels.len()).any(|sentinel| set.announced_by(sentinel) != 0) {
+            return Instant::now();
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// One failover: planned, or of a primary that was killed.
 async fn measure(is_planned: bool) -> Took {
     let mut set = Sentinels::start();
@@ -70,10 +83,16 @@ async fn measure(is_planned: bool) -> Took {
     } else {
         set.servers[0].kill();
     }
-    let (promoted, published) = tokio::join!(promoted(&set.servers[1..]), published(&publisher, &first.epoch));
-    let delivered = reading.await.expect("a message");
-    let since = |at: Instant| at.saturating_duration_since(promoted);
-    Took { promotion: promoted - fault, publish: since(published), delivery: since(delivered) }
+    let publishing = tokio::spawn(async move { published(&publisher, &first.epoch).await });
+    let (promoted, announced) = tokio::join!(promoted(&set.servers[1..]), announced(&set));
+    let (published, delivered) = (publishing.await.expect("a receipt"), reading.await.expect("a message"));
+    let since = |at: Instant| at.saturating_duration_since(announced);
+    Took {
+        promotion: promoted - fault,
+        announcement: announced.saturating_duration_since(promoted),
+        publish: since(published),
+        delivery: since(delivered),
+    }
 }
 
 fn print(what: &str, mut times: Vec<Duration>) {
@@ -93,6 +112,7 @@ async fn main() {
             took.push(measure(is_planned).await);
         }
         print(&format!("{kind}: until a replica is the primary"), took.iter().map(|took| took.promotion).collect());
+        print(&format!("{kind}: until a sentinel announces it"), took.iter().map(|took| took.announcement).collect());
         print(&format!("{kind}: from then to the first publish"), took.iter().map(|took| took.publish).collect());
         print(&format!("{kind}: from then to the first delivery"), took.iter().map(|took| took.delivery).collect());
     }
