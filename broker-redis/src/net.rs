@@ -186,3 +186,36 @@ impl AsyncWrite for Writer {
         of_half!(self, half => half.poll_shutdown(cx))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_not_read_after_the_end_though_it_has_come() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (ours, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (ours, mut server) = (ours.expect("connected"), server.expect("accepted").0);
+        let replaced = CancellationToken::new();
+        let mut reader = plain(ours).0.until(replaced.clone().cancelled_owned());
+        let mut byte = [0];
+        server.write_all(b"ab").await.expect("written");
+        assert_eq!(reader.read(&mut byte).await.expect("read"), 1);
+        replaced.cancel();
+        let error = reader.read(&mut byte).await.expect_err("nothing is read any more");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        // One that waits is woken.
+        let (ours, _server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let replaced = CancellationToken::new();
+        let mut reader = plain(ours.expect("connected")).0.until(replaced.clone().cancelled_owned());
+        let (read, ()) = tokio::join!(reader.read(&mut byte), async { replaced.cancel() });
+        assert_eq!(read.expect_err("it has ended").kind(), io::ErrorKind::ConnectionAborted);
+    }
+}

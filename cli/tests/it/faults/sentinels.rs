@@ -4,11 +4,16 @@
 mod behind;
 mod choice;
 
+use std::time::{Duration, Instant};
+
 use tidings::pb::{GapReason, PublishResponse};
 use tidings_testing::{Process, RedisServer, Sentinels};
 
 use super::rig::{Crowd, Named, Rig, Watch, check, until};
 use crate::harness::text;
+
+/// How soon nobody is left on a server that was replaced; it is demoted after some nine seconds.
+const LEFT_WITHIN: Duration = Duration::from_secs(4);
 
 /// Lines of a log that say so.
 fn said(process: &Process, words: &str) -> usize {
@@ -52,12 +57,15 @@ async fn is_whole(streams: &[Watch], channel: &str, receipts: &[PublishResponse]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_sentinel_failover() {
     let set = Sentinels::start();
-    let rig = Rig::at(&set.url(""), &[]).await;
+    // Whatever else would notice that a connection leads to the wrong server takes longer than the demotion.
+    let rig = Rig::at(&set.url(""), &["--redis-timeout=30s"]).await;
     let streams = rig.watch_both("p.plan", "p.*").await;
     let crowd = Crowd::start(&rig.publisher, &["p.plan"]);
     crowd.until_more(30).await;
     let new = set.fail_over(0);
+    let announced_at = Instant::now();
     until("both have left the old primary", || !is_used(&set.servers[0])).await;
+    assert!(announced_at.elapsed() < LEFT_WITHIN, "{:?}", announced_at.elapsed());
     assert!(is_primary(&set.servers[0]), "it would acknowledge what they sent there");
     crowd.until_more(30).await;
     let receipts = crowd.stop().await;
