@@ -51,7 +51,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// The Redis that carries and keeps the messages: redis://[USER[:PASSWORD]@]HOST:PORT[/DB], or the primary that
-    /// sentinels name: redis+sentinel://[USER[:PASSWORD]@]HOST:PORT,HOST:PORT/SERVICE[?db=DB]; rediss for TLS. Others on the machine can read a password on the command line: give it in --redis-password-file. The separate
+    /// sentinels name: redis+sentinel://[USER[:PASSWORD]@]HOST:PORT,HOST:PORT/SERVICE[?db=DB]; with rediss for TLS.
+    /// Others on the machine can read a password on the command line: give it in --redis-password-file. The separate
     /// services use redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory. One
     /// deployment for each Redis: channels are the same in all its databases, so two would receive and adopt each
     /// other's messages
