@@ -23,8 +23,14 @@ const GREETING_READ_BYTES: usize = 1 << 10;
 #[derive(Clone)]
 pub(super) struct MultiplexedConnection {
     connection: aio::MultiplexedConnection,
+    /// Shared, since each publish has a handle.
+    driven: Arc<Driven>,
+}
+
+/// What all handles have in common.
+struct Driven {
     primary: Primary,
-    _driver: Arc<AbortOnDropHandle<()>>,
+    _driver: AbortOnDropHandle<()>,
 }
 
 impl MultiplexedConnection {
@@ -46,12 +52,13 @@ impl MultiplexedConnection {
             .set_skip_set_lib_name();
         let opened = aio::MultiplexedConnection::new_with_config(&info, join(reader, writer), config).await;
         let (connection, driver) = opened.map_err(|error| error::of_connecting(&error))?;
-        Ok(Self { connection, primary, _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))) })
+        let driver = AbortOnDropHandle::new(tokio::spawn(driver));
+        Ok(Self { connection, driven: Arc::new(Driven { primary, _driver: driver }) })
     }
 
     /// Ends when another server is the primary: then nothing comes over it any more.
     pub(super) fn replaced(&self) -> impl Future<Output = ()> + use<> {
-        self.primary.replaced()
+        self.driven.primary.replaced()
     }
 
     /// Sends one command, and returns its answer.
