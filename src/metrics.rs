@@ -20,7 +20,7 @@ pub use access::{File, Limit, Refused, keys_fetched, limited, read_again, refuse
 pub use connections::Client;
 pub use parts::{Part, begin};
 pub use publishing::Publish;
-pub use redis::{Call, Connection, Timing, reconnected, redis_up, timed};
+pub use redis::{Call, Connection, Timing, primary_replaced, reconnected, redis_up, sentinels_silent, timed};
 pub use streaming::{
     Dropped, Mode, Stream, capture_wait, delivered, dropped, gap, lag, leads, repair, topics, uncaptured, unreadable,
 };
@@ -56,6 +56,8 @@ const REPAIRS: &str = "tidings_repairs_total";
 const DROPPED: &str = "tidings_dropped_total";
 const REDIS_UP: &str = "tidings_redis_up";
 const REDIS_RECONNECTS: &str = "tidings_redis_reconnects_total";
+const REDIS_PRIMARIES: &str = "tidings_redis_primary_changes_total";
+const SENTINELS_SILENT: &str = "tidings_sentinels_silent";
 const REDIS_SECONDS: &str = "tidings_redis_seconds";
 /// How old the last probe is: measured when the numbers are asked for.
 pub const PROBE_AGE: &str = "tidings_probe_age_seconds";
@@ -87,7 +89,7 @@ const SUBSCRIPTION_CONSUMERS: &str = "tidings_subscription_consumers";
 pub const BUILD_INFO: &str = "tidings_build_info";
 
 /// All metrics of our own; beside them are those that the operating system keeps of the process.
-pub const FAMILIES: [Family; 37] = [
+pub const FAMILIES: [Family; 39] = [
     (
         PUBLISH_TOTAL,
         Kind::Counter,
@@ -133,6 +135,12 @@ pub const FAMILIES: [Family; 37] = [
         REDIS_RECONNECTS,
         Kind::Counter,
         "Connections to Redis that were made again after a loss, by connection: command or live.",
+    ),
+    (REDIS_PRIMARIES, Kind::Counter, "Times that the sentinels named another primary, which was followed."),
+    (
+        SENTINELS_SILENT,
+        Kind::Gauge,
+        "Sentinels that did not say where the primary is when they were asked last. 0 without sentinels.",
     ),
     (
         REDIS_SECONDS,

@@ -53,6 +53,14 @@ pub(super) struct Session {
     pub(super) publish_connection: Option<Arc<PublishConnection>>,
 }
 
+/// Why a connection is of no use any more.
+enum Ended {
+    /// For this reason.
+    Lost(String),
+    /// Another server is the primary.
+    Replaced,
+}
+
 /// What became of a probe.
 pub(super) enum Published {
     /// Redis took it.
@@ -217,6 +225,7 @@ impl Connection {
         let mut backoff = Backoff::default();
         let mut generation = 0;
         loop {
+            let mut moves = self.server.moves();
             match self.open().await {
                 Ok((connection, publish_connection, replication)) => {
                     generation += 1;
@@ -232,17 +241,23 @@ impl Connection {
                         replication,
                         publish_connection,
                     }));
-                    let reason = self.watch(connection, driver).await;
+                    let ended = self.watch(connection, driver).await;
                     // One that Redis ends at once, time and again, comes back less and less often.
                     if opened.elapsed() >= SESSION_LASTED {
                         backoff.reset();
                     }
                     self.session.send_replace(None);
-                    self.down(reason);
+                    match ended {
+                        Ended::Lost(reason) => self.down(reason),
+                        // The log has said it: what can't be used would be the next one.
+                        Ended::Replaced => self.set_down("another server has become the primary".to_owned()),
+                    }
                 }
                 Err(reason) => self.down(reason),
             }
-            sleep(backoff.jittered()).await;
+            self.server.doubt();
+            // A new primary is not waited for.
+            let _ = timeout(backoff.jittered(), moves.next()).await;
         }
     }
 
@@ -258,7 +273,7 @@ impl Connection {
     ) -> Result<(MultiplexedConnection, Option<RespConnection>, ReplicationId), String> {
         let mut connection = self.connect(steps).await?;
         steps.begin("what is asked of Redis first".to_owned());
-        let replication = check(&mut connection).await?;
+        let replication = self.check(&mut connection).await?;
         self.warn_of_eviction(&mut connection).await;
         self.ask_for_output_limit(&mut connection).await;
         script::load(&mut connection).await.map_err(|error| error::of_connecting(&error))?;
@@ -278,20 +293,32 @@ impl Connection {
     }
 
     /// Probes the connection, beside the task of its publish connection; answers why it is of no use any more.
-    async fn watch(&self, mut connection: MultiplexedConnection, publish_connection: Option<Driver>) -> String {
+    async fn watch(&self, mut connection: MultiplexedConnection, publish_connection: Option<Driver>) -> Ended {
         let idle = publish_connection.as_ref().map(Driver::connection);
         // The publish connection's work is done in a task of its own, which ends with this.
         let mut publish_connection =
             publish_connection.map(|driver| AbortOnDropHandle::new(tokio::spawn(driver.run())));
         let mut lost = OptionFuture::from(publish_connection.as_mut());
+        let replaced = connection.replaced();
+        tokio::pin!(replaced);
         loop {
             tokio::select! {
+                biased;
+                // Everything else fails then as well.
+                () = &mut replaced => return Ended::Replaced,
                 () = sleep(PROBE_INTERVAL) => {}
                 () = self.broken.notified() => {}
-                Some(reason) = &mut lost => return reason.unwrap_or_else(|_| "the connection broke".to_owned()),
+                Some(reason) = &mut lost => {
+                    return Ended::Lost(reason.unwrap_or_else(|_| "the connection broke".to_owned()));
+                }
             }
-            if let Err(reason) = metrics::timed(Call::Check, check(&mut connection)).await {
-                return reason;
+            let checked = tokio::select! {
+                biased;
+                () = &mut replaced => return Ended::Replaced,
+                checked = metrics::timed(Call::Check, self.check(&mut connection)) => checked,
+            };
+            if let Err(reason) = checked {
+                return Ended::Lost(reason);
             }
             self.checked.send_replace(Some(Instant::now()));
             // Redis, or a proxy before it, may end idle connections.
@@ -310,10 +337,14 @@ impl Connection {
     }
 
     fn down(&self, reason: String) {
-        metrics::redis_up(false);
         if self.log_throttle.is_new_reason(&reason) {
             tracing::warn!(server = %self.server, reason, "Redis can't be used now; trying again until it can");
         }
+        self.set_down(reason);
+    }
+
+    fn set_down(&self, reason: String) {
+        metrics::redis_up(false);
         self.state.send_replace(State::Down(reason));
     }
 
@@ -341,31 +372,28 @@ impl Connection {
             tracing::warn!(policy, "{text}");
         }
     }
-}
 
-/// Whether the server can be worked with: it is not too old, a primary, and not loading. Answers its replication id.
-async fn check(connection: &mut MultiplexedConnection) -> Result<ReplicationId, String> {
-    let info: String = redis::cmd("INFO")
-        .arg("server")
-        .arg("replication")
-        .query_async(connection)
-        .await
-        .map_err(|error| error::of_connecting(&error))?;
-    let field = |name: &str| {
-        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
-    };
-    if field("redis_version").is_empty() {
-        return Err("this server can't be worked with: it does not report its version (INFO server)".to_owned());
-    }
-    let mut version = field("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
-    let version = (version.next().unwrap_or(0), version.next().unwrap_or(0));
-    if version < OLDEST {
-        let (major, minor) = version;
-        return Err(format!("Redis {major}.{minor} is too old; 7.0 or later is needed"));
-    }
-    if role::is_primary(role::of_info(&info)) {
-        Ok(replication_id(&info))
-    } else {
-        Err("it is a read-only replica; point --redis-url at the primary".to_owned())
+    /// Whether the server can be worked with: it is not too old, a primary, and not loading. Answers its replication
+    /// id.
+    async fn check(&self, connection: &mut MultiplexedConnection) -> Result<ReplicationId, String> {
+        let info: String = redis::cmd("INFO")
+            .arg("server")
+            .arg("replication")
+            .query_async(connection)
+            .await
+            .map_err(|error| error::of_connecting(&error))?;
+        let field = |name: &str| {
+            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
+        };
+        if field("redis_version").is_empty() {
+            return Err("this server can't be worked with: it does not report its version (INFO server)".to_owned());
+        }
+        let mut version = field("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
+        let version = (version.next().unwrap_or(0), version.next().unwrap_or(0));
+        if version < OLDEST {
+            let (major, minor) = version;
+            return Err(format!("Redis {major}.{minor} is too old; 7.0 or later is needed"));
+        }
+        if role::is_primary(role::of_info(&info)) { Ok(replication_id(&info)) } else { Err(self.server.not_primary()) }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use redis::AsyncConnectionConfig;
 use tidings::{broker::Retention, channel::Names};
+use tokio_util::sync::CancellationToken;
 
 pub use self::users::users;
 
@@ -22,6 +23,7 @@ use super::{
     keys::Keys,
     multiplexed::MultiplexedConnection,
     script,
+    sentinels::Sentinels,
     server::{Server, Steps},
 };
 
@@ -80,6 +82,11 @@ pub struct Wish {
 ///
 /// When the key prefix can't begin a name; the flags check it before.
 pub async fn examine(server: &Server, wish: &Wish, timeout: Duration) -> Result<Vec<Finding>, String> {
+    let watching = CancellationToken::new();
+    let _end = watching.clone().drop_guard();
+    if let Some(sentinels) = Sentinels::of(server) {
+        tokio::spawn(sentinels.keep(watching));
+    }
     let steps = Steps::default();
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(timeout));
     let opening = MultiplexedConnection::open(server, &steps, "tidings-doctor", config, timeout);

@@ -25,6 +25,14 @@ const REFUSALS: [(&str, &str); 12] = [
 
 const NO_RIGHT: &str = "the Redis user in --redis-url may not do this; see its ACL";
 
+/// A sentinel's words for what Redis calls WRONGPASS.
+pub(super) const SENTINEL_LOGIN: &str =
+    "the sentinel refuses the user or password (--sentinel-user, --sentinel-password-file)";
+/// For NOPERM.
+pub(super) const SENTINEL_RIGHT: &str = "the user of the sentinel may not do this (--sentinel-user); see its ACL";
+/// And for NOAUTH.
+pub(super) const SENTINEL_PASSWORD: &str = "the sentinel needs a password: set --sentinel-password-file";
+
 /// Refused as well, with a kind of its own.
 const OUT_OF_MEMORY: &str = "OOM";
 

@@ -1,4 +1,4 @@
-//! What Redis sends, from a Redis that may be anything: replies on the live connection, and answers of our scripts.
+//! What Redis and sentinels send, which may be anything: replies on connections of our own, and answers of our scripts.
 
 use bytes::{Bytes, BytesMut};
 use redis::Value;
@@ -13,6 +13,7 @@ use tidings::{
 use super::{
     head, log,
     resp::{Decoder, Malformed, Reply},
+    sentinels,
 };
 
 /// A stream of replies: however it is cut into pieces, the same replies come out, up to the same position. The first
@@ -31,6 +32,7 @@ pub fn check_resp(bytes: &[u8]) {
         })
     };
     assert_eq!(feed(pieces(), true), whole);
+    whole.0.iter().for_each(sentinels::check_reply);
     assert_eq!(range(pieces()), range(std::iter::once(stream)));
 }
 
@@ -125,13 +127,14 @@ fn check_reader(head: &Head, position: Position) {
 /// Replies of every kind.
 pub fn resp_seeds() -> Vec<Vec<u8>> {
     let large = tidings::limits::READ_MESSAGE_BYTES + 1;
-    let streams: [&[u8]; 6] = [
+    let streams: [&[u8]; 7] = [
         b">3\r\n$7\r\nmessage\r\n$2\r\nc1\r\n$5\r\nhe\r\nl\r\n+PONG\r\n-ERR no\r\n:42\r\n_\r\n*2\r\n$-1\r\n=7\r\ntxt:abc\r\n",
         b"%1\r\n+proto\r\n:3\r\n>3\r\n+subscribe\r\n#t\r\n,1.5\r\n~1\r\n(123\r\n!3\r\nERR\r\n*-1\r\n*0\r\n",
         b">4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$0\r\n\r\n*7\r\n$6\r\nmaster\r\n$1\r\n1\r\n:9\r\n*0\r\n*1\r\n*1\r\n_\r\n_\r\n_\r\n",
         &format!(">3\r\n$7\r\nmessage\r\n${large}\r\nxxxxx").into_bytes(),
         &format!("${large}\r\nxxxxx").into_bytes(),
         b"*2\r\n*2\r\n$3\r\n2-2\r\n*6\r\n$1\r\nt\r\n$1\r\n9\r\n$1\r\nm\r\n$1\r\na\r\n$1\r\nm\r\n$1\r\nb\r\n*2\r\n$3\r\n3-1\r\n*6\r\n$1\r\nt\r\n$1\r\n9\r\n$1\r\nm\r\n$1\r\nc\r\n$1\r\nr\r\n$16\r\n0123456789abcdef\r\n",
+        b"%2\r\n+name\r\n+shop\r\n+config-epoch\r\n+7\r\n*2\r\n$8\r\n10.0.0.1\r\n$4\r\n6379\r\n*1\r\n%3\r\n+ip\r\n+::1\r\n+port\r\n+26379\r\n+runid\r\n+x\r\n",
     ];
     streams.iter().map(|stream| [&[2, 0, 6], *stream].concat()).collect()
 }
@@ -199,7 +202,7 @@ mod tests {
         let (messages, _) = log::runs(page.into_iter().skip(1), From::After(0)).expect("understood");
         assert_eq!(messages.len(), 4);
         assert!(messages[3].adopted.is_some());
-        for (seed, expected) in resp_seeds().iter().zip([6, 6, 2, 0, 0, 1]) {
+        for (seed, expected) in resp_seeds().iter().zip([6, 6, 2, 0, 0, 1, 3]) {
             assert_eq!(feed([&seed[3..]].into_iter(), true).0.len(), expected);
         }
         let (_, stored) = range([&resp_seeds()[5][3..]].into_iter()).expect("understood").expect("whole");

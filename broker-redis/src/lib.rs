@@ -25,9 +25,10 @@
 //!
 //! Five kinds of connections: one shared for commands (`connection`), one for optimistic publishes
 //! (`publish_connection`), a few that wait for replicas (`wait`), one for long reads of logs (`log/bulk`), and the live
-//! ones (`live`). All are made in `server`; those that are used now and then are kept in `idle` for a while. Only this
-//! crate knows the `redis` crate.
+//! ones (`live`). All are made in `server`, which asks `topology` where the primary is; `sentinels` keeps that up to
+//! date. Those that are used now and then are kept in `idle` for a while. Only this crate knows the `redis` crate.
 
+mod address;
 mod adopt;
 mod call;
 mod connection;
@@ -62,10 +63,12 @@ mod resp_connection;
 mod role;
 mod run_id;
 mod script;
+mod sentinels;
 mod server;
 #[cfg(simulation)]
 pub mod simulation;
 mod subscriptions;
+mod topology;
 mod url;
 mod wait;
 mod writing;
@@ -94,7 +97,7 @@ use tokio_util::{
 
 pub use self::{
     password::PasswordError,
-    server::{Server, ServerError, ServerFiles, TlsError, TlsFiles},
+    server::{SentinelLogin, Server, ServerError, ServerFiles, TlsError, TlsFiles},
     url::{InvalidUrl, ServerUrl},
 };
 
@@ -124,7 +127,7 @@ pub enum Role {
     Both,
 }
 
-/// A broker on a Redis server, 7.0 or later.
+/// A broker on a Redis server, 7.0 or later, or on the primary of a service that sentinels watch.
 pub struct Redis {
     connection: Arc<connection::Connection>,
     publisher: Arc<publish::Publisher>,
@@ -155,6 +158,9 @@ impl Redis {
         let names = Names::new(&key_prefix, "").expect("an empty default channel is always valid");
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         let reader = log::Reader::new(Arc::clone(&connection), server.clone(), keys.clone(), names.clone(), retention);
+        if let Some(sentinels) = sentinels::Sentinels::of(&server) {
+            tasks.spawn(sentinels.keep(closing.clone()));
+        }
         tasks.spawn(Arc::clone(&connection).keep(closing.clone()));
         if role != Role::Subscriber {
             let sweep = log::Sweep::new(Arc::clone(&connection), keys.clone(), names.clone(), retention);

@@ -26,12 +26,12 @@ use tidings::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{session::LiveSession, topics::Topics};
-use super::{connection::Connection, keys::Keys, readiness::Probed, server::Server};
+use super::{connection::Connection, keys::Keys, readiness::Probed, server::Server, topology::Moves};
 
 /// The settings of a live connection.
 pub(super) struct Settings {
@@ -94,6 +94,7 @@ impl Live {
         let (mut is_reported, mut connected, mut lasted) = (false, false, true);
         loop {
             let settings = Arc::clone(&self.settings);
+            let moves = settings.server.moves();
             let reason = match LiveSession::open(settings).await {
                 Ok(mut session) => {
                     let opened = Instant::now();
@@ -137,7 +138,8 @@ impl Live {
                     return;
                 }
             }
-            if !self.pause(backoff.jittered()).await {
+            self.settings.server.doubt();
+            if !self.pause(backoff.jittered(), moves).await {
                 return;
             }
         }
@@ -179,13 +181,13 @@ impl Live {
         }
     }
 
-    /// Waits, and takes commands meanwhile. False when nobody gives any more.
-    async fn pause(&mut self, pause: Duration) -> bool {
-        let over = sleep(pause);
+    /// Waits, though not for a new primary, and takes commands meanwhile. False when nobody gives any more.
+    async fn pause(&mut self, pause: Duration, mut moves: Moves) -> bool {
+        let over = timeout(pause, moves.next());
         tokio::pin!(over);
         loop {
             tokio::select! {
-                () = &mut over => return true,
+                _ = &mut over => return true,
                 command = self.commands.recv() => match command {
                     None => return false,
                     Some(LiveCommand::Subscribe(topic)) => self.topics.insert(topic),

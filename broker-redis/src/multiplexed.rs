@@ -13,6 +13,7 @@ use super::{
     error,
     resp_connection::RespConnection,
     server::{Server, Steps},
+    topology::Primary,
 };
 
 /// Bytes that are read at a time until the crate takes over.
@@ -22,7 +23,14 @@ const GREETING_READ_BYTES: usize = 1 << 10;
 #[derive(Clone)]
 pub(super) struct MultiplexedConnection {
     connection: aio::MultiplexedConnection,
-    _driver: Arc<AbortOnDropHandle<()>>,
+    /// Shared, since each publish has a handle.
+    driven: Arc<Driven>,
+}
+
+/// What all handles have in common.
+struct Driven {
+    primary: Primary,
+    _driver: AbortOnDropHandle<()>,
 }
 
 impl MultiplexedConnection {
@@ -35,6 +43,7 @@ impl MultiplexedConnection {
         write_timeout: Duration,
     ) -> Result<Self, String> {
         let greeted = RespConnection::greet(server, steps, name, GREETING_READ_BYTES, write_timeout).await?;
+        let primary = greeted.primary().clone();
         let (reader, _, writer) = greeted.into_parts();
         // The crate greets once more, without a password: it has none.
         let info = RedisConnectionInfo::default()
@@ -43,7 +52,13 @@ impl MultiplexedConnection {
             .set_skip_set_lib_name();
         let opened = aio::MultiplexedConnection::new_with_config(&info, join(reader, writer), config).await;
         let (connection, driver) = opened.map_err(|error| error::of_connecting(&error))?;
-        Ok(Self { connection, _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))) })
+        let driver = AbortOnDropHandle::new(tokio::spawn(driver));
+        Ok(Self { connection, driven: Arc::new(Driven { primary, _driver: driver }) })
+    }
+
+    /// Ends when another server is the primary: then nothing comes over it any more.
+    pub(super) fn replaced(&self) -> impl Future<Output = ()> + use<> {
+        self.driven.primary.replaced()
     }
 
     /// Sends one command, and returns its answer.

@@ -1,5 +1,5 @@
 //! The two halves of a connection to Redis: over a socket of the operating system, plain or encrypted, or over one of a
-//! simulated network.
+//! simulated network. What is read ends when the server is the primary no more.
 
 use std::{
     io,
@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 #[cfg(not(simulation))]
 use {
     std::{
@@ -32,7 +33,13 @@ use crate::simulation::{OwnedReadHalf, OwnedWriteHalf, TcpStream};
 type Tls = TlsStream<TcpStream>;
 
 /// The reading half of a connection to Redis.
-pub(super) enum Reader {
+pub(super) struct Reader {
+    half: ReadingHalf,
+    /// Nothing is read any more after this: an answer that came later is worth nothing.
+    end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+enum ReadingHalf {
     Plain(OwnedReadHalf),
     #[cfg(not(simulation))]
     Tls(ReadHalf<Tls>),
@@ -49,14 +56,25 @@ pub(super) enum Writer {
 /// The halves of a socket.
 pub(super) fn plain(socket: TcpStream) -> (Reader, Writer) {
     let (reader, writer) = socket.into_split();
-    (Reader::Plain(reader), Writer::Plain(writer))
+    (Reader::over(ReadingHalf::Plain(reader)), Writer::Plain(writer))
 }
 
 /// The halves of an encrypted connection.
 #[cfg(not(simulation))]
 pub(super) fn encrypted(stream: Tls) -> (Reader, Writer) {
     let (reader, writer) = split(stream);
-    (Reader::Tls(reader), Writer::Tls(Mutex::new(writer)))
+    (Reader::over(ReadingHalf::Tls(reader)), Writer::Tls(Mutex::new(writer)))
+}
+
+impl Reader {
+    fn over(half: ReadingHalf) -> Self {
+        Self { half, end: None }
+    }
+
+    /// The same until this happens: from then on reading fails, also where the server has answered meanwhile.
+    pub(super) fn until(self, end: WaitForCancellationFutureOwned) -> Self {
+        Self { end: Some(Box::pin(end)), ..self }
+    }
 }
 
 impl Writer {
@@ -110,10 +128,14 @@ fn lock<T>(half: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl AsyncRead for Reader {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(half) => Pin::new(half).poll_read(cx, buffer),
+        let Self { half, end } = self.get_mut();
+        if end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "another server is the primary")));
+        }
+        match half {
+            ReadingHalf::Plain(half) => Pin::new(half).poll_read(cx, buffer),
             #[cfg(not(simulation))]
-            Self::Tls(half) => Pin::new(half).poll_read(cx, buffer),
+            ReadingHalf::Tls(half) => Pin::new(half).poll_read(cx, buffer),
         }
     }
 }
@@ -162,5 +184,38 @@ impl AsyncWrite for Writer {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         of_half!(self, half => half.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_not_read_after_the_end_though_it_has_come() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (ours, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (ours, mut server) = (ours.expect("connected"), server.expect("accepted").0);
+        let replaced = CancellationToken::new();
+        let mut reader = plain(ours).0.until(replaced.clone().cancelled_owned());
+        let mut byte = [0];
+        server.write_all(b"ab").await.expect("written");
+        assert_eq!(reader.read(&mut byte).await.expect("read"), 1);
+        replaced.cancel();
+        let error = reader.read(&mut byte).await.expect_err("nothing is read any more");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        // One that waits is woken.
+        let (ours, _server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let replaced = CancellationToken::new();
+        let mut reader = plain(ours.expect("connected")).0.until(replaced.clone().cancelled_owned());
+        let (read, ()) = tokio::join!(reader.read(&mut byte), async { replaced.cancel() });
+        assert_eq!(read.expect_err("it has ended").kind(), io::ErrorKind::ConnectionAborted);
     }
 }

@@ -14,13 +14,15 @@ use super::{
     net::{Reader, Writer},
     resp::{Decoder, Reply},
     role,
-    server::{self, Server, Steps},
+    server::{self, Dialled, Kind, Server, Steps},
+    topology::Primary,
 };
 
 pub(super) struct RespConnection {
     reader: Reader,
     writer: Writer,
     address: SocketAddr,
+    primary: Primary,
     decoder: Decoder,
     out: BytesMut,
     read_bytes: usize,
@@ -42,7 +44,7 @@ impl RespConnection {
         steps.within(Server::attempt_limit(timeout), opening).await
     }
 
-    /// The same as a part of an attempt, which has its own limit.
+    /// The same as a part of an attempt, which has its own limit. Also for sentinels, which are no primaries.
     pub(super) async fn greet(
         server: &Server,
         steps: &Steps,
@@ -50,13 +52,14 @@ impl RespConnection {
         read_bytes: usize,
         write_timeout: Duration,
     ) -> Result<Self, String> {
-        steps.begin("reading --redis-password-file".to_owned());
+        steps.begin("reading the file with the password".to_owned());
         let credentials = server.credentials().await?;
-        let (reader, writer, address) = server.connect(steps).await?;
+        let Dialled { reader, writer, address, primary } = server.connect(steps).await?;
         let mut connection = Self {
             reader,
             writer,
             address,
+            primary,
             decoder: Decoder::default(),
             out: BytesMut::new(),
             read_bytes,
@@ -69,17 +72,24 @@ impl RespConnection {
             }
             None => connection.command(&["HELLO", "3", "SETNAME", name]),
         }
-        connection.command(&["SELECT", &server.database().to_string()]);
+        let database = Some(server.database()).filter(|database| *database != 0);
+        if let Some(database) = database {
+            connection.command(&["SELECT", &database.to_string()]);
+        }
         connection.flush().await?;
-        for _ in 0..2 {
+        for _ in 0..1 + usize::from(database.is_some()) {
             match connection.greeting().await? {
-                Reply::Error(text) => return Err(of_greeting(&text)),
-                // Known before anything is asked: as long as the name leads to a replica, there is no session.
-                Reply::List(greeting) if !is_primary(&greeting) => return Err(words(b"READONLY")),
+                Reply::Error(text) => return Err(of_greeting(&text, server.kind())),
+                Reply::List(greeting) => check_greeting(&greeting, server)?,
                 _ => {}
             }
         }
         Ok(connection)
+    }
+
+    /// The primary that it leads to.
+    pub(super) fn primary(&self) -> &Primary {
+        &self.primary
     }
 
     /// The next of the first replies. One that speaks TLS answers a plain HELLO with an alert, or hangs up.
@@ -204,18 +214,31 @@ fn put_count(out: &mut BytesMut, kind: u8, count: usize) {
     put_end(out);
 }
 
-/// Whether a server that answers HELLO says that it is a primary: the answer is a map, whose keys and values take
-/// turns.
-fn is_primary(greeting: &[Reply]) -> bool {
-    let role = greeting.chunks_exact(2).find(|pair| pair[0].word() == "role").map(|pair| pair[1].word());
-    role.is_none_or(|role| role::is_primary(&role))
+/// Whether a server is what it is taken for, as its answer to HELLO says: a map, whose keys and values take turns. So
+/// that is known before anything is asked: as long as a name leads to a replica, there is no session.
+fn check_greeting(greeting: &[Reply], server: &Server) -> Result<(), String> {
+    let field = |name| greeting.chunks_exact(2).find(|pair| pair[0].word() == name).map(|pair| pair[1].word());
+    let is_sentinel = field("mode").is_some_and(|mode| mode == "sentinel");
+    match (server.kind(), is_sentinel) {
+        (Kind::Redis, true) => {
+            Err("it is a sentinel and no Redis: write redis+sentinel://HOST:PORT/SERVICE in --redis-url".to_owned())
+        }
+        (Kind::Sentinel, false) => Err(
+            "it is a Redis and no sentinel: redis+sentinel:// has the addresses of sentinels, and redis:// of a Redis"
+                .to_owned(),
+        ),
+        (Kind::Redis, false) if field("role").is_some_and(|role| !role::is_primary(&role)) => Err(server.not_primary()),
+        _ => Ok(()),
+    }
 }
 
 /// What an error means with which a server answers its greeting.
-fn of_greeting(text: &[u8]) -> String {
+fn of_greeting(text: &[u8], kind: Kind) -> String {
     let said = Said::parse(text);
-    match said.code.as_str() {
-        "NOPROTO" => error::NO_RESP3.to_owned(),
+    match (said.code.as_str(), kind) {
+        ("NOPROTO", _) => error::NO_RESP3.to_owned(),
+        ("WRONGPASS", Kind::Sentinel) => error::SENTINEL_LOGIN.to_owned(),
+        ("NOAUTH", Kind::Sentinel) => error::SENTINEL_PASSWORD.to_owned(),
         _ if said.unknown_command().is_some_and(|command| command.eq_ignore_ascii_case("HELLO")) => {
             error::NO_RESP3.to_owned()
         }

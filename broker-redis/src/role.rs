@@ -1,6 +1,8 @@
 //! Whether a server is the primary: what a replica answers, or a server that was demoted, is not believed.
 
-/// What people read where it is none.
+/// What people read where the server of --redis-url is none.
+pub(super) const NO_PRIMARY: &str = "it is a read-only replica; point --redis-url at the primary";
+/// What they read where it refuses a call.
 pub(super) const READ_ONLY: &str = "Redis is a read-only replica; point --redis-url at the primary";
 
 /// By the role as `HELLO`, `INFO replication` and our scripts name it.

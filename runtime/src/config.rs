@@ -53,7 +53,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What both services need to know: the broker, what it keeps, and how to serve.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The Redis that carries and keeps the messages: redis://[USER[:PASSWORD]@]HOST:PORT[/DB], or rediss:// for TLS.
+    /// The Redis that carries and keeps the messages: redis://[USER[:PASSWORD]@]HOST:PORT[/DB], or the primary that
+    /// sentinels name: redis+sentinel://[USER[:PASSWORD]@]HOST:PORT,HOST:PORT/SERVICE[?db=DB]; with rediss for TLS.
     /// Others on the machine can read a password on the command line: give it in --redis-password-file. The separate
     /// services use redis://127.0.0.1:6379 by default; `tidings` without it keeps messages in its own memory. One
     /// deployment for each Redis: channels are the same in all its databases, so two would receive and adopt each
@@ -214,7 +215,7 @@ pub enum Error {
     #[error(transparent)]
     Server(#[from] ServerError),
     /// Files for a Redis that was not asked for.
-    #[error("--redis-password-file, --redis-ca, --redis-cert and --redis-key need --redis-url")]
+    #[error("--redis-password-file, --redis-ca, --redis-cert, --redis-key and --sentinel-… need --redis-url")]
     NoRedis,
     /// Strangers could reach a service that asks nobody who they are.
     #[error(

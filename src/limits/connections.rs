@@ -58,6 +58,23 @@ pub const REPLY_LINE_BYTES: usize = 64 << 10;
 pub const REPLY_ELEMENTS: usize = 4_096;
 /// How deep such replies may be nested: one more than any of ours is.
 pub const REPLY_DEPTH: usize = 4;
+
+// Sentinels.
+
+/// Sentinels that are asked, of the URL and those that they know: more than anyone runs.
+pub const SENTINELS: usize = 16;
+/// How often each is asked where the primary is: a promotion of which no hint came is noticed within this time.
+pub const SENTINEL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long one may take to answer, with all that it takes to connect to it. None waits for another one, but for the
+/// first choice of a primary.
+pub const SENTINEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause between two questions to one sentinel, however many hints and doubts there are.
+pub const SENTINEL_PAUSE: Duration = Duration::from_millis(20);
+/// One read of a sentinel's answers, which have some hundred bytes for each sentinel that it knows.
+pub const SENTINEL_READ_BYTES: usize = 4 << 10;
+
+// Looking at a Redis.
+
 /// From here on a Redis is called far away: each publish takes at least the way there and back.
 pub const FAR_AWAY: Duration = Duration::from_millis(5);
 /// Clocks of two machines that are further apart confuse whoever compares their times.

@@ -4,17 +4,21 @@ use std::{sync::LazyLock, time::Instant};
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::{REDIS_RECONNECTS, REDIS_SECONDS, REDIS_UP, clock};
+use super::{REDIS_PRIMARIES, REDIS_RECONNECTS, REDIS_SECONDS, REDIS_UP, SENTINELS_SILENT, clock};
 
 pub(super) struct Redis {
     up: Gauge,
     reconnects: [Counter; 2],
+    primaries: Counter,
+    sentinels_silent: Gauge,
     seconds: [Histogram; 4],
 }
 
 pub(super) static REDIS: LazyLock<Redis> = LazyLock::new(|| Redis {
     up: gauge!(REDIS_UP),
     reconnects: ["command", "live"].map(|connection| counter!(REDIS_RECONNECTS, "connection" => connection)),
+    primaries: counter!(REDIS_PRIMARIES),
+    sentinels_silent: gauge!(SENTINELS_SILENT),
     seconds: ["publish", "read", "wait", "check"].map(|call| histogram!(REDIS_SECONDS, "call" => call)),
 });
 
@@ -35,6 +39,16 @@ pub enum Connection {
 /// A connection that was lost was made again.
 pub fn reconnected(connection: Connection) {
     REDIS.reconnects[connection as usize].increment(1);
+}
+
+/// Sentinels have named another primary than before.
+pub fn primary_replaced() {
+    REDIS.primaries.increment(1);
+}
+
+/// So many sentinels did not say where the primary is when they were asked last.
+pub fn sentinels_silent(count: usize) {
+    REDIS.sentinels_silent.set(count as f64);
 }
 
 /// What Redis is asked for.

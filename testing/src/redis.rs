@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -26,6 +26,8 @@ pub struct RedisServer {
     program: PathBuf,
     folder: TempDir,
     port: u16,
+    /// What stands before all arguments: the file of one that keeps its state there.
+    file: Option<PathBuf>,
     arguments: Vec<String>,
     process: Option<Child>,
 }
@@ -49,9 +51,20 @@ impl RedisServer {
             program: program(),
             folder: tempfile::tempdir().expect("a temporary folder"),
             port: free_port(),
+            file: None,
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             process: None,
         }
+    }
+
+    /// Starts a server that is configured by a file and writes to it, as sentinels do, and waits until it answers.
+    pub fn start_from_file(content: &str, arguments: &[&str]) -> Self {
+        let mut server = Self::prepare(arguments);
+        let file = server.folder.path().join("server.conf");
+        fs::write(&file, content).expect("a file can be written");
+        server.file = Some(file);
+        server.run();
+        server
     }
 
     /// Starts a replica of another server and waits until the two are in sync.
@@ -101,6 +114,7 @@ impl RedisServer {
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the server runs already");
         let process = Command::new(&self.program)
+            .args(&self.file)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
             .args(["--dir", &self.folder.path().to_string_lossy()])
             .args(["--repl-diskless-sync-delay", "0"])
@@ -180,20 +194,39 @@ impl RedisServer {
         self.try_command(words).expect("the server answers")
     }
 
-    fn try_command(&self, words: &[&str]) -> Option<String> {
+    /// The same with several commands over one connection; answers all raw replies.
+    pub fn commands(&self, commands: &[&[&str]]) -> String {
+        self.try_commands(commands).expect("the server answers")
+    }
+
+    /// The same as [`command`](Self::command), of a server that may be away, or end the connection.
+    pub fn try_command(&self, words: &[&str]) -> Option<String> {
+        self.try_commands(&[words])
+    }
+
+    fn try_commands(&self, commands: &[&[&str]]) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        let mut request = String::new();
+        // QUIT ends the connection, so that the replies can be read to their end. Sentinels, which have a file, do not
+        // know it; they end a connection when its other half ends. Redis does not wait until large replies have left.
+        let is_sentinel = self.file.is_some();
+        let quit: &[&[&str]] = if is_sentinel { &[] } else { &[&["QUIT"]] };
+        for words in commands.iter().chain(quit) {
+            request.push_str(&format!("*{}\r\n", words.len()));
+            for word in *words {
+                request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+            }
         }
-        // QUIT ends the connection, so that the reply can be read to its end.
-        request.push_str("*1\r\n$4\r\nQUIT\r\n");
         stream.write_all(request.as_bytes()).ok()?;
+        if is_sentinel {
+            stream.shutdown(Shutdown::Write).ok()?;
+        }
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).ok()?;
         let reply = String::from_utf8_lossy(&reply);
-        Some(reply.trim_end().strip_suffix("+OK")?.trim_end().to_owned())
+        let end = if is_sentinel { "" } else { "+OK" };
+        Some(reply.trim_end().strip_suffix(end)?.trim_end().to_owned())
     }
 
     fn signal(&self, signal: &str) {

@@ -1,4 +1,4 @@
-//! The addresses of a host's name. All connections to a server share a look-up that is under way: the system's resolver
+//! The addresses of a host's name. All connections to a host share a look-up that is under way: the system's resolver
 //! can't be interrupted, so each attempt on its own would leave another thread with a name server that does not answer.
 //! A look-up may take longer than an attempt, whose successor then takes the result.
 
@@ -22,7 +22,8 @@ type Ask = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAd
 
 pub(super) struct Resolver {
     ask: Ask,
-    under_way: Mutex<Option<LookUp>>,
+    /// The last one, and what it is of: a server has one host at a time.
+    under_way: Mutex<Option<(String, u16, LookUp)>>,
 }
 
 impl Resolver {
@@ -46,7 +47,7 @@ impl Resolver {
         let (found, _) = look_up.clone().await;
         // Later callers have another one.
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.take_if(|other| other.ptr_eq(&look_up));
+        under_way.take_if(|(.., other)| other.ptr_eq(&look_up));
         drop(under_way);
         Arc::unwrap_or_clone(found)
     }
@@ -59,7 +60,8 @@ impl Resolver {
             let _ = look_up.clone().now_or_never();
             look_up.peek().is_none_or(|(_, at)| at.elapsed() < LOOKUP_AGE)
         };
-        if let Some(look_up) = under_way.as_ref().filter(|look_up| is_current(look_up)) {
+        let is_of = |of: &(String, u16, LookUp)| (of.0.as_str(), of.1) == (host, port) && is_current(&of.2);
+        if let Some((.., look_up)) = under_way.as_ref().filter(|of| is_of(of)) {
             return look_up.clone();
         }
         let (asked, name) = ((self.ask)(host.to_owned(), port), host.to_owned());
@@ -73,7 +75,7 @@ impl Resolver {
                 Err(_) => (Arc::new(Err(format!("its name {name} can't be resolved now"))), Instant::now()),
             }
         };
-        under_way.insert(found.boxed().shared()).clone()
+        under_way.insert((host.to_owned(), port, found.boxed().shared())).2.clone()
     }
 }
 
@@ -128,6 +130,20 @@ mod tests {
         sleep(Duration::from_secs(6) + LOOKUP_AGE).await;
         assert!(timeout(attempt, resolver.addresses("redis.test", 1)).await.is_err());
         assert_eq!(asked.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_host_has_a_look_up_of_its_own() {
+        let resolver = Resolver::over(Arc::new(|host, port| {
+            Box::pin(async move {
+                sleep(Duration::from_millis(100)).await;
+                let last = if host == "new.test" { 2 } else { 1 };
+                Ok(vec![SocketAddr::from(([10, 0, 0, last], port))])
+            })
+        }));
+        let (old, new) = tokio::join!(resolver.addresses("old.test", 1), resolver.addresses("new.test", 1));
+        assert_eq!(old, Ok(vec![SocketAddr::from(([10, 0, 0, 1], 1))]));
+        assert_eq!(new, Ok(vec![SocketAddr::from(([10, 0, 0, 2], 1))]));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! the error names the step that took the time.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -10,12 +10,21 @@ use tokio::time::{Instant, timeout};
 
 /// The steps of one attempt, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Steps(Mutex<Vec<(String, Instant)>>);
+pub(crate) struct Steps {
+    begun: Mutex<Vec<(String, Instant)>>,
+    aim: OnceLock<String>,
+}
 
 impl Steps {
     /// The next step begins. It is named so that "… took too long" can follow.
     pub(crate) fn begin(&self, step: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((step, Instant::now()));
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push((step, Instant::now()));
+    }
+
+    /// Where the attempt leads to, in a sentence that errors end with; where somebody else has said it.
+    pub(crate) fn aim(&self, aim: String) {
+        // The first one: both connections of an attempt lead to the same server, or the attempt fails.
+        let _ = self.aim.set(aim);
     }
 
     /// Makes an attempt within a limit.
@@ -24,15 +33,18 @@ impl Steps {
         limit: Duration,
         attempt: impl Future<Output = Result<T, String>>,
     ) -> Result<T, String> {
-        match timeout(limit, attempt).await {
-            Ok(ended) => ended,
-            Err(_) => Err(format!("{} took too long: an attempt to connect may take {limit:?}", self.longest())),
-        }
+        let ended = timeout(limit, attempt).await.unwrap_or_else(|_| {
+            Err(format!("{} took too long: an attempt to connect may take {limit:?}", self.longest()))
+        });
+        ended.map_err(|reason| match self.aim.get() {
+            Some(aim) => format!("{reason} ({aim})"),
+            None => reason,
+        })
     }
 
     /// The step that took the most time until now.
     fn longest(&self) -> String {
-        let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = steps.iter().skip(1).map(|(_, at)| *at).chain([Instant::now()]);
         let longest = steps.iter().zip(ends).max_by_key(|((_, began), ended)| ended.duration_since(*began));
         longest.map_or_else(|| "the first step".to_owned(), |((step, _), _)| step.clone())
@@ -68,5 +80,8 @@ mod tests {
         let refused: Result<(), _> =
             steps.within(Duration::from_secs(1), async { Err("it refuses connections".to_owned()) }).await;
         assert_eq!(refused, Err("it refuses connections".to_owned()));
+        steps.aim("the sentinels say so".to_owned());
+        let refused: Result<(), _> = steps.within(Duration::from_secs(1), async { Err("it is away".to_owned()) }).await;
+        assert_eq!(refused, Err("it is away (the sentinels say so)".to_owned()));
     }
 }

@@ -71,28 +71,28 @@ pub enum TlsError {
     #[error("the system has no root certificates; give those that are to be trusted with --redis-ca")]
     NoRoots,
     /// Not a name that a certificate can have.
-    #[error("no certificate can be for the host in --redis-url: it is no DNS name and no IP address")]
+    #[error(
+        "no certificate can be for the host in --redis-url, or that its sentinels announce: it is no DNS name and no IP address"
+    )]
     Host,
 }
 
 /// What makes TLS of connections.
 #[derive(Clone)]
 pub(super) struct Tls {
-    name: ServerName<'static>,
     files: TlsFiles,
     /// The system's, where no file has others.
     roots: Option<Arc<RootCertStore>>,
 }
 
 impl Tls {
-    /// TLS with a server of this name. All files are read once, to see whether they can be used.
-    pub(super) fn open(host: &str, files: TlsFiles) -> Result<Self, TlsError> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Host)?;
+    /// All files are read once, to see whether they can be used.
+    pub(super) fn open(files: TlsFiles) -> Result<Self, TlsError> {
         let roots = match &files.ca {
             Some(_) => None,
             None => Some(Arc::new(system_roots()?)),
         };
-        let tls = Self { name, files, roots };
+        let tls = Self { files, roots };
         tls.config()?;
         Ok(tls)
     }
@@ -121,18 +121,27 @@ impl Tls {
         let pair = |source| TlsError::Pair { cert: cert.clone(), key: key.clone(), source };
         builder.with_client_auth_cert(chain, private).map_err(pair)
     }
+}
 
-    /// Makes TLS of a connection.
-    #[cfg_attr(simulation, expect(dead_code, reason = "a simulated network has no TLS"))]
-    pub(super) async fn connect(&self, config: ClientConfig, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        TlsConnector::from(Arc::new(config)).connect(self.name.clone(), socket).await
-    }
+/// The name that a host's certificate must have.
+pub(super) fn name(host: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Host)
+}
+
+/// Makes TLS of a connection to a server of this name.
+#[cfg_attr(simulation, expect(dead_code, reason = "a simulated network has no TLS"))]
+pub(super) async fn connect(
+    config: ClientConfig,
+    name: ServerName<'static>,
+    socket: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    TlsConnector::from(Arc::new(config)).connect(name, socket).await
 }
 
 /// Nothing of what the files hold.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("name", &self.name).field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
     }
 }
 
@@ -184,10 +193,15 @@ fn of_certificate(reason: &CertificateError) -> String {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "is not signed by anyone trusted here (--redis-ca, or else the system's roots)".to_owned()
         }
-        CertificateError::NotValidForName => "is for another name than the host in --redis-url".to_owned(),
+        CertificateError::NotValidForName => {
+            "is for another name than the host in --redis-url, or that its sentinels announce".to_owned()
+        }
         CertificateError::NotValidForNameContext { expected, presented } => {
             let names = if presented.is_empty() { "no name".to_owned() } else { presented.join(", ") };
-            format!("is for another name than {}, the host in --redis-url: it has {names}", expected.to_str())
+            format!(
+                "is for another name than {}, the host in --redis-url, or that its sentinels announce: it has {names}",
+                expected.to_str()
+            )
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "has expired, or the clock here is wrong".to_owned()

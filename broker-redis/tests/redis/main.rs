@@ -18,6 +18,7 @@ mod publish_connection;
 mod refusals;
 mod registry;
 mod replicas;
+mod sentinels;
 mod sign_in;
 mod subscriptions;
 mod tls;

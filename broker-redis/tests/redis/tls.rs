@@ -1,5 +1,7 @@
 //! TLS to Redis: all connections, what is wrong in words, and certificates that are renewed.
 
+mod sentinels;
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
@@ -25,7 +27,7 @@ fn trusting(redis: &TlsRedis) -> TlsFiles {
 
 fn over(url: &str, tls: TlsFiles) -> Settings {
     let url = ServerUrl::parse(url).expect("an address");
-    let server = Server::open(url, ServerFiles { password: None, tls }).expect("the files can be used");
+    let server = Server::open(url, ServerFiles { tls, ..ServerFiles::default() }).expect("the files can be used");
     Settings { server, ..settings("redis://unused") }
 }
 
@@ -192,7 +194,8 @@ fn files_that_can_not_be_used_are_named_before_anything_is_connected() {
     let (one, other) = (authority.sign(&["a.test"]), authority.sign(&["b.test"]));
     let open = |url: &str, tls: TlsFiles| {
         let url = ServerUrl::parse(url).expect("an address");
-        let error = Server::open(url, ServerFiles { password: None, tls }).expect_err("the files can't be used");
+        let error =
+            Server::open(url, ServerFiles { tls, ..ServerFiles::default() }).expect_err("the files can't be used");
         tidings::printable::chain(&error)
     };
     let ca = |path: PathBuf| TlsFiles { ca: Some(path), client: None };

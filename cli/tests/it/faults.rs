@@ -13,6 +13,7 @@ mod quiet;
 mod refusals;
 mod repair;
 mod rig;
+mod sentinels;
 mod trims;
 
 use std::time::{Duration, Instant};

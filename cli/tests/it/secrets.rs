@@ -360,6 +360,10 @@ fn help_and_what_ends_a_program_have_no_secret() {
             "redis://bob:{}@host:port",
             "rediss://bob:{}@h/#insecure",
             "redis+cluster://bob:{}@h",
+            "redis+sentinel://bob:{}@h",
+            "redis+sentinel://bob:{}@h,c@d/m",
+            "rediss+sentinel://bob:{}@h:x/m",
+            "redis://bob:{}@a,b",
             "bob:{}@h",
             "redis://bob:{}@h/x",
         ] {
@@ -370,6 +374,7 @@ fn help_and_what_ends_a_program_have_no_secret() {
         let of_redis = |more: String| vec!["--redis-url=rediss://h".to_owned(), more];
         note(of_redis(flag("redis-ca", &stray)), &[]);
         note(of_redis(flag("redis-password-file", &key)), &[]);
+        note(vec!["--redis-url=redis+sentinel://h/m".to_owned(), flag("sentinel-password-file", &key)], &[]);
         note([of_redis(flag("redis-cert", &key)), vec![flag("redis-key", &stray)]].concat(), &[]);
         note(vec![flag("tls-cert", &key), flag("tls-key", &stray)], &[]);
         for jwks in &jwks {

@@ -14,7 +14,8 @@ use super::{Error, History, RedisFlags, RedisUrl, parse};
 /// A Redis that is to be looked at, and what is to be kept on it.
 #[derive(Debug, Clone, Args)]
 pub struct Examined {
-    /// The Redis to look at, as the services take it: redis://[USER[:PASSWORD]@]HOST:PORT[/DB], or rediss:// for TLS
+    /// The Redis to look at, as the services take it: redis://[USER[:PASSWORD]@]HOST:PORT[/DB], rediss:// for TLS, or
+    /// redis+sentinel://HOST:PORT,HOST:PORT/SERVICE
     #[arg(
         long,
         env = "TIDINGS_REDIS_URL",

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tidings_redis::{ServerFiles, TlsFiles};
+use tidings_redis::{SentinelLogin, ServerFiles, TlsFiles};
 
-/// The password and the certificates for Redis.
+/// The passwords and the certificates for Redis and its sentinels.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 #[command(next_help_heading = "Broker")]
@@ -14,8 +14,16 @@ pub struct RedisFlags {
     /// connection, so that another password needs no restart [default: none]
     #[arg(long, env = "TIDINGS_REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
-    /// A file with certificates (PEM): the certificate of a Redis at rediss:// must be signed by one of these. Read
-    /// again for each connection, as the next two are [default: those that the system trusts]
+    /// The user of the sentinels at redis+sentinel://, whose users are others than Redis's [default: their default
+    /// user]
+    #[arg(long, env = "TIDINGS_SENTINEL_USER", value_name = "USER")]
+    pub sentinel_user: Option<String>,
+    /// A file with the password for the sentinels, on one line. Read again for each connection [default: none]
+    #[arg(long, env = "TIDINGS_SENTINEL_PASSWORD_FILE", value_name = "FILE")]
+    pub sentinel_password_file: Option<PathBuf>,
+    /// A file with certificates (PEM): the certificate of a Redis at rediss://, and those of its sentinels, must be
+    /// signed by one of these. Read again for each connection, as the next two are [default: those that the system
+    /// trusts]
     #[arg(long, env = "TIDINGS_REDIS_CA", value_name = "FILE")]
     pub redis_ca: Option<PathBuf>,
     /// A file with a certificate to show to Redis (PEM), followed by its chain [default: none]
@@ -29,13 +37,17 @@ pub struct RedisFlags {
 impl RedisFlags {
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        [&self.redis_password_file, &self.redis_ca, &self.redis_cert, &self.redis_key].iter().all(|file| file.is_none())
+        let Self { redis_password_file, sentinel_password_file, redis_ca, redis_cert, redis_key, .. } = self;
+        let files = [redis_password_file, sentinel_password_file, redis_ca, redis_cert, redis_key];
+        self.sentinel_user.is_none() && files.iter().all(|file| file.is_none())
     }
 
     /// The files for the broker.
     pub(super) fn files(&self) -> ServerFiles {
         let client = self.redis_cert.clone().zip(self.redis_key.clone());
         let tls = TlsFiles { ca: self.redis_ca.clone(), client };
-        ServerFiles { password: self.redis_password_file.clone(), tls }
+        let sentinels =
+            SentinelLogin { user: self.sentinel_user.clone(), password: self.sentinel_password_file.clone() };
+        ServerFiles { password: self.redis_password_file.clone(), tls, sentinels }
     }
 }

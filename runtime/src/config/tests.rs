@@ -94,6 +94,9 @@ async fn the_broker_is_chosen_by_the_url_and_a_bad_one_is_named_but_not_shown() 
     assert!(matches!(choose(&[], Some(DEFAULT_REDIS_URL)), Ok(Choice::Redis(_))));
     let given = choose(&["--redis-url", "redis://me:hunter2@there:7000"], None).expect("valid");
     assert!(format!("{given:?}").contains("there:7000") && !format!("{given:?}").contains("hunter2"), "{given:?}");
+    let watched = choose(&["--redis-url", "rediss+sentinel://me:hunter2@a,b:1/m"], None).expect("valid");
+    let shown = format!("{watched:?}");
+    assert!(shown.contains("m of the sentinels a:26379, b:1") && !shown.contains("hunter2"), "{shown}");
     for bad in ["rediss+sentinel://me:hunter2@h", "redis+cluster://me:hunter2@h", "localhost:6379", ""] {
         let error = choose(&["--redis-url", bad], None).expect_err(bad).to_string();
         assert!(error.starts_with("--redis-url: ") && !error.contains("hunter2"), "{error}");
@@ -121,6 +124,12 @@ async fn files_for_redis_need_one_and_passwords_are_given_once() {
         (vec!["--redis-url=redis://h", "--redis-password-file=/nowhere/at/all"], "can't be read"),
         (vec!["--redis-url=redis://h", "--redis-ca=/nowhere/at/all"], "write rediss://"),
         (vec!["--redis-url=rediss://h", "--redis-ca=/nowhere/at/all"], "/nowhere/at/all can't be read"),
+        (vec!["--redis-url=redis://h", "--sentinel-user=me"], "write redis+sentinel://"),
+        (vec!["--sentinel-user=me"], "need --redis-url"),
+        (
+            vec!["--redis-url=redis+sentinel://h/m", "--sentinel-password-file=/nowhere/at/all"],
+            "--sentinel-password-file: /nowhere/at/all can't be read",
+        ),
         (vec!["--redis-url=rediss://h/#insecure"], "#insecure is not supported"),
     ] {
         let error = choose(&args, None).expect_err(args[0]);

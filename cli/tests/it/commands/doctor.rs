@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tidings_testing::RedisServer;
+use tidings_testing::{RedisServer, Sentinels};
 
 use crate::harness::{TEST_TIMEOUT, binary, clean_command};
 
@@ -113,6 +113,19 @@ fn a_replica_is_refused_and_a_primary_says_what_a_failover_loses() {
     examined.is("failover", "warning");
     primary.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
     Examined::of(&primary.url(), &[]).is("failover", "good");
+}
+
+#[test]
+fn the_primary_of_a_service_is_looked_at() {
+    let set = Sentinels::start();
+    let examined = Examined::of(&set.url(""), &[]);
+    assert!(examined.is("role", "good").contains("2 replicas"), "{:?}", examined.found);
+    examined.is("failover", "warning");
+    let url = set.url("");
+    let (sentinels, _) = url.rsplit_once('/').expect("a service");
+    let (code, _, error) = doctor(&format!("{sentinels}/nobody"), &[]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("nobody"), "{error}");
 }
 
 #[test]
