@@ -17,7 +17,7 @@ local due = call('ZRANGE', wait_key, 0, 0, 'WITHSCORES')[2] or ''
 -- As each process has said.
 local consumers = 0
 for count, said in string.gmatch(books[13] or '', ',(%d+),(%d+);') do
-  if said + CONSUMERS_KEPT_MS > now then consumers = consumers + count end
+  if math.abs(now - said) < CONSUMERS_KEPT_MS then consumers = consumers + count end
 end
 local reply = { clock[1], clock[2], generation, books[6], books[3], books[5], end_epoch, end_last, due, books[7],
   books[8], books[9], books[4], call('ZCARD', wait_key), call('ZCARD', parked_key), call('ZCARD', dead_key),

@@ -70,6 +70,8 @@ impl Finding {
 pub struct Wish {
     /// What all keys are to begin with.
     pub key_prefix: String,
+    /// What part of a process its user is for.
+    pub role: Role,
     /// What of each channel is to be kept.
     pub retention: Retention,
     /// Within which time two counts are compared, which gives the present rates.
@@ -91,7 +93,7 @@ pub async fn examine(server: &Server, wish: &Wish, timeout: Duration) -> Result<
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(timeout));
     let opening = MultiplexedConnection::open(server, &steps, "tidings-doctor", config, timeout);
     let mut connection = steps.within(Server::attempt_limit(timeout), opening).await?;
-    let lacks = script::lacks(&mut connection, Role::Both).await.map_err(|error| error.to_string());
+    let lacks = script::lacks(&mut connection, wish.role).await.map_err(|error| error.to_string());
     let keys = Keys::new(&wish.key_prefix);
     let facts = Facts::gather(&mut connection, &keys.registry(), wish.watch).await?;
     let names = Names::new(&wish.key_prefix, "").expect("an empty default channel is always valid");

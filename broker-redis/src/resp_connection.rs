@@ -72,7 +72,8 @@ impl RespConnection {
             }
             None => connection.command(&["HELLO", "3", "SETNAME", name]),
         }
-        let database = Some(server.database()).filter(|database| *database != 0);
+        // Sentinels have none.
+        let database = (server.kind() == Kind::Redis).then(|| server.database());
         if let Some(database) = database {
             connection.command(&["SELECT", &database.to_string()]);
         }

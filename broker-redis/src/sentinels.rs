@@ -2,8 +2,8 @@
 //! says that something happens, or when the primary can't be used. What they answer together is the topology.
 //!
 //! One answer is enough to follow a promotion, since it has a higher epoch than all before it: a sentinel that hangs is
-//! not waited for. Only the first choice waits until each sentinel of the URL has answered or failed, so that a stale
-//! one that is quick is not believed alone. Losing all sentinels takes nothing away from a Redis that works.
+//! not waited for. Only the first choice waits until each sentinel, those of the URL and those that they know, has
+//! answered or failed, so that a stale one that is quick is not believed alone. Losing all sentinels takes nothing away from a Redis that works.
 
 mod answer;
 mod election;
@@ -48,6 +48,11 @@ pub(super) struct Sentinels {
 /// One of them.
 struct Asked {
     last: Option<Result<Answer, Refusal>>,
+    /// Its id, as it said last.
+    id: Option<String>,
+    /// The ids under which others know it; none where the URL names it. Whoever answers there under another one is not
+    /// of this service: an address that a sentinel had may be another's now.
+    announced: BTreeSet<String>,
     /// When the log last said that it can't be asked.
     said: Option<Instant>,
     _task: AbortOnDropHandle<()>,
@@ -86,31 +91,34 @@ impl Sentinels {
     async fn keep_on(mut self) {
         let (reports, mut received) = mpsc::channel(SENTINELS);
         for address in self.service.sentinels.clone() {
-            self.ask(address, &reports);
+            self.ask(address, BTreeSet::new(), &reports);
         }
         while let Some(report) = received.recv().await {
             self.note(report);
             self.discover(&reports);
             let silent = self.asked.values().filter(|asked| matches!(asked.last, Some(Err(_)))).count();
             metrics::sentinels_silent(silent);
-            let seeds = &self.service.sentinels;
-            if seeds.iter().all(|seed| self.asked.get(seed).is_some_and(|asked| asked.last.is_some())) {
+            if self.elected.is_some() || self.asked.values().all(|asked| asked.last.is_some()) {
                 self.choose();
             }
         }
     }
 
     /// Begins to ask one more.
-    fn ask(&mut self, address: Address, reports: &mpsc::Sender<Report>) {
+    fn ask(&mut self, address: Address, announced: BTreeSet<String>, reports: &mpsc::Sender<Report>) {
         let sentinel = Sentinel::new(&self.server, address.clone(), &self.service.name);
         let task = tokio::spawn(sentinel.keep(self.server.topology().clone(), reports.clone()));
-        self.asked.insert(address, Asked { last: None, said: None, _task: AbortOnDropHandle::new(task) });
+        self.asked.insert(
+            address,
+            Asked { last: None, id: None, announced, said: None, _task: AbortOnDropHandle::new(task) },
+        );
     }
 
     /// Keeps what one says, and logs that it can't be asked: once when that begins, and not again for a while.
     fn note(&mut self, Report { address, answer }: Report) {
         // One that is not asked any more may have left a report.
         let Some(asked) = self.asked.get_mut(&address) else { return };
+        let answer = answer.and_then(|answer| asked.check(answer));
         if let Err(refusal) = &answer
             && !matches!(asked.last, Some(Err(_)))
             && asked.said.is_none_or(|said| said.elapsed() >= LOG_QUIET)
@@ -118,6 +126,8 @@ impl Sentinels {
             asked.said = Some(Instant::now());
             tracing::warn!(sentinel = %address, reason = %refusal, "a sentinel can't be asked for the primary");
         }
+        let id = answer.as_ref().ok().map(|answer| answer.id.clone()).filter(|id| !id.is_empty());
+        asked.id = id.or(asked.id.take());
         asked.last = Some(answer);
     }
 
@@ -132,14 +142,19 @@ impl Sentinels {
         }
         // The URL may name the same ones otherwise.
         let seeds: BTreeSet<_> = self.service.sentinels.iter().cloned().collect();
-        let answered = |address| self.asked.get(address).and_then(|asked| asked.last.as_ref()?.as_ref().ok());
-        let ids: BTreeSet<_> = seeds.iter().filter_map(answered).map(|answer| answer.id.clone()).collect();
-        let others = self.answers().flat_map(|answer| &answer.others).filter(|other| !ids.contains(&other.id));
-        let others: BTreeSet<_> = others.map(|other| other.address.clone()).collect();
-        self.asked.retain(|address, _| seeds.contains(address) || others.contains(address));
-        for address in others {
-            if !self.asked.contains_key(&address) && self.asked.len() < SENTINELS {
-                self.ask(address, reports);
+        let ids: BTreeSet<_> = seeds.iter().filter_map(|seed| self.asked.get(seed)?.id.clone()).collect();
+        let mut others: BTreeMap<Address, BTreeSet<String>> = BTreeMap::new();
+        for other in self.answers().flat_map(|answer| &answer.others).filter(|other| !ids.contains(&other.id)) {
+            others.entry(other.address.clone()).or_default().insert(other.id.clone());
+        }
+        self.asked.retain(|address, _| seeds.contains(address) || others.contains_key(address));
+        for (address, announced) in others {
+            let has_room = self.asked.len() < SENTINELS;
+            match self.asked.get_mut(&address) {
+                Some(_) if seeds.contains(&address) => {}
+                Some(asked) => asked.announced = announced,
+                None if has_room => self.ask(address, announced, reports),
+                None => {}
             }
         }
     }
@@ -217,6 +232,14 @@ impl Sentinels {
     }
 }
 
+impl Asked {
+    /// Whether an answer is of the sentinel that is meant.
+    fn check(&self, answer: Answer) -> Result<Answer, Refusal> {
+        let is_another = !self.announced.is_empty() && !answer.id.is_empty() && !self.announced.contains(&answer.id);
+        if is_another { Err(Refusal::Silent("another sentinel answers there".to_owned())) } else { Ok(answer) }
+    }
+}
+
 /// Whatever a sentinel answers, what is taken from it can be connected to.
 #[cfg(any(test, fuzzing))]
 pub(super) fn check_reply(reply: &Reply) {
@@ -233,5 +256,32 @@ async fn pause(interval: Duration, happened: impl Future<Output = ()>) {
     tokio::select! {
         () = sleep(interval) => {}
         () = happened => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(announced: &[&str]) -> Asked {
+        let announced = announced.iter().map(|id| (*id).to_owned()).collect();
+        let task = AbortOnDropHandle::new(tokio::spawn(async {}));
+        Asked { last: None, id: None, announced, said: None, _task: task }
+    }
+
+    #[tokio::test]
+    async fn who_answers_under_another_id_than_is_known_is_another() {
+        let address = Address { host: "redis.test".to_owned(), port: 1 };
+        let answer = |id: &str| Answer { id: id.to_owned(), epoch: 9, address: address.clone(), others: Vec::new() };
+        for (announced, id, is_meant) in [
+            (&[][..], "a", true),
+            (&["a"], "a", true),
+            (&["a", "b"], "b", true),
+            (&["a"], "", true),
+            (&["a"], "b", false),
+        ] {
+            let checked = asked(announced).check(answer(id));
+            assert_eq!(checked.is_ok(), is_meant, "{announced:?}, {id}: {checked:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use tidings::printable::Printable;
+use tidings::printable::{Printable, chain};
 use tidings_runtime::config::{Examined, Finding, Verdict};
 
 use crate::{
@@ -53,7 +53,7 @@ impl Doctor {
             self.examined.users().iter().try_for_each(|user| out.line(user))?;
             return Ok(out.flush()?);
         }
-        let findings = self.examined.examine().await.map_err(|error| Error::Examined(error.to_string()))?;
+        let findings = self.examined.examine().await.map_err(|error| Error::Examined(chain(&error)))?;
         let findings = findings.map_err(Error::Examined)?;
         for finding in &findings {
             if self.output.is_json() {

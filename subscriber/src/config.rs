@@ -92,9 +92,9 @@ pub struct Subscriptions {
     #[arg(long, env = "TIDINGS_HOLD_MAX_BYTES", value_name = "SIZE", default_value = "256MiB",
         value_parser = tidings_runtime::config::bytes(1 << 20, 1 << 40))]
     pub hold_max_bytes: u64,
-    /// How many bytes the logs of all channels may have together while durable subscriptions keep them so: the channels
-    /// with subscriptions share it equally, and --hold-max-bytes is the most that one gets. Give all subscribers the
-    /// same
+    /// How many bytes durable subscriptions may keep of the logs of all channels together, beyond the history's own
+    /// limits: the channels with subscriptions share it equally, and --hold-max-bytes is the most that one gets. Give
+    /// all subscribers the same
     #[arg(long, env = "TIDINGS_HOLD_MAX_TOTAL_BYTES", value_name = "SIZE", default_value = "4GiB",
         value_parser = tidings_runtime::config::bytes(1 << 20, 1 << 50))]
     pub hold_max_total_bytes: u64,

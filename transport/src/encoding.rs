@@ -146,6 +146,7 @@ impl Form {
             prefix::set_length(&mut bytes[start..]);
             ends.push(bytes.len() as u32);
         }
+        bytes.shrink_to_fit();
         Ok(Self { bytes: bytes.into(), ends })
     }
 }
@@ -222,7 +223,7 @@ impl Block {
         let is_same = self.bytes == same.frames;
         if is_same {
             self.bytes = same.frames.clone();
-            if let Some(part) = same.part.as_ref().filter(|part| part.messages == (0..self.ends.len())) {
+            if let Some(part) = same.part.as_ref().filter(|part| part.block.len() == same.frames.len()) {
                 self.forms = Arc::clone(&part.forms);
             }
         }

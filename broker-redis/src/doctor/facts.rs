@@ -20,9 +20,9 @@ const SETTINGS: [&str; 7] = [
     "client-output-buffer-limit",
     "maxmemory",
     "maxmemory-policy",
+    "min-replicas-max-lag",
     "min-replicas-to-write",
     "save",
-    "timeout",
 ];
 
 #[derive(Debug, Default, Clone)]

@@ -37,7 +37,7 @@ fn room(facts: &Facts, retention: &Retention) -> Finding {
     let most = channels.saturating_mul(retention.max_bytes);
     let of = if limit.is_some() { "maxmemory" } else { "the machine's memory" };
     let what = format!(
-        "{} used of {} ({of}); the history of {channels} channels takes {} at most",
+        "{} used of {} ({of}); the history of {channels} channels takes {} at most, without what durable subscriptions hold",
         size(used),
         size(total),
         size(most)

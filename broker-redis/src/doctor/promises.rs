@@ -39,7 +39,9 @@ pub(super) fn rights(facts: &Facts, lacks: &Result<String, String>) -> Finding {
     const MATTER: &str = "rights";
     let user = facts.user.as_deref().unwrap_or("the user");
     match lacks {
-        Ok(lacks) if lacks.is_empty() => Finding::good(MATTER, format!("{user} may run all that Tidings runs on it")),
+        Ok(lacks) if lacks.is_empty() => {
+            Finding::good(MATTER, format!("{user} may run all that services ask for when they connect"))
+        }
         Ok(lacks) => Finding::bad(
             MATTER,
             lacks.clone(),
@@ -67,6 +69,11 @@ pub(super) fn persistence(facts: &Facts) -> Vec<Finding> {
             "append-only file, synced when the system likes: a crash of the machine loses half a minute",
             "CONFIG SET appendfsync everysec, or always where no message may be lost",
         ),
+        ("1", None, _) => Finding::warning(
+            MATTER,
+            "append-only file; how often it is synced can't be asked (CONFIG GET)",
+            "look up appendfsync with whoever runs it: everysec, or always where no message may be lost",
+        ),
         ("1", ..) => Finding::good(
             MATTER,
             "append-only file, synced each second: a crash of the machine loses about that, which streams are told",
@@ -75,6 +82,11 @@ pub(super) fn persistence(facts: &Facts) -> Vec<Finding> {
             MATTER,
             "nothing is written to disk: a restart loses all messages and subscriptions, which streams are told",
             "CONFIG SET appendonly yes, and in its configuration file, unless that is meant",
+        ),
+        (_, _, None) => Finding::warning(
+            MATTER,
+            "no append-only file; whether there are snapshots can't be asked (CONFIG GET)",
+            "have whoever runs it turn appendonly on",
         ),
         _ => Finding::warning(
             MATTER,
@@ -99,7 +111,9 @@ pub(super) fn failover(facts: &Facts) -> Option<Finding> {
     if replicas == 0 {
         return None;
     }
-    let least = facts.setting("min-replicas-to-write").map(|least| least != "0");
+    let is_on = |name: &str| facts.setting(name).map(|value| value != "0");
+    // Without a limit of lag it counts for nothing.
+    let least = is_on("min-replicas-to-write").zip(is_on("min-replicas-max-lag")).map(|(least, lag)| least && lag);
     Some(match least {
         Some(true) => Finding::good(MATTER, "a primary that is cut off from its replicas takes no writes"),
         Some(false) => Finding::warning(

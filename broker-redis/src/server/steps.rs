@@ -23,7 +23,7 @@ impl Steps {
 
     /// Where the attempt leads to, in a sentence that errors end with; where somebody else has said it.
     pub(crate) fn aim(&self, aim: String) {
-        // The first one: both connections of an attempt lead to the same server, or the attempt fails.
+        // The first one: where the primary is replaced within an attempt, what the attempt made ends at once.
         let _ = self.aim.set(aim);
     }
 

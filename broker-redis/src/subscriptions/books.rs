@@ -31,6 +31,7 @@ pub(super) fn write_renewal(calls: &Calls, place: &Place, look: &Look) -> Cmd {
         Some((token, streams)) => call.arg(format!("{:016x}", token.as_u64())).arg(streams),
         None => call.arg("").arg(""),
     };
+    call.arg(look.created_ms.map(|ms| ms.to_string()).unwrap_or_default());
     call
 }
 

@@ -124,5 +124,6 @@ conformance! {
         what_is_not_settled_is_not_trimmed,
         beyond_its_messages_nothing_is_held,
         the_bytes_of_a_hold_are_kept_and_no_more,
+        a_hold_with_fewer_bytes_than_the_history_holds_no_more_of_what_is_old,
         what_is_not_settled_outlives_the_histories_age;
 }

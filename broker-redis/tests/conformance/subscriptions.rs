@@ -31,8 +31,9 @@ pub(crate) use self::{
         what_was_lost_makes_old_acks_uncertain,
     },
     holds::{
-        beyond_its_messages_nothing_is_held, the_bytes_of_a_hold_are_kept_and_no_more,
-        what_is_not_settled_is_not_trimmed, what_is_not_settled_outlives_the_histories_age,
+        a_hold_with_fewer_bytes_than_the_history_holds_no_more_of_what_is_old, beyond_its_messages_nothing_is_held,
+        the_bytes_of_a_hold_are_kept_and_no_more, what_is_not_settled_is_not_trimmed,
+        what_is_not_settled_outlives_the_histories_age,
     },
     keys::{
         a_key_is_open_after_a_seek, messages_of_a_key_are_under_way_one_by_one, one_that_waits_keeps_its_key_closed,

@@ -116,7 +116,7 @@ async fn a_plain_browser_gets_an_explanation() {
     let server = fake::start().await;
     let (head, body) = http(&server, "GET", "/", &[], b"").await;
     assert!(head.starts_with("http/1.1 415"), "{head}");
-    assert!(String::from_utf8_lossy(&body).contains("gRPC server"));
+    assert!(String::from_utf8_lossy(&body).contains("http://ADDRESS/tidings.v1.PublisherService/Publish"));
 }
 
 #[tokio::test]

@@ -2,14 +2,35 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tidings::limits::DOCTOR_WATCH;
 use tidings_redis::{
-    Server, ServerUrl,
+    Role, Server, ServerUrl,
     doctor::{self, Finding, Wish},
 };
 
-use super::{Error, History, RedisFlags, RedisUrl, parse};
+use super::{Error, History, RedisFlags, RedisUrl, SECOND, parse};
+
+/// For which service a Redis is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Service {
+    /// A publisher
+    Publisher,
+    /// A subscriber
+    Subscriber,
+    /// Both in one process
+    Both,
+}
+
+impl Service {
+    fn role(self) -> Role {
+        match self {
+            Self::Publisher => Role::Publisher,
+            Self::Subscriber => Role::Subscriber,
+            Self::Both => Role::Both,
+        }
+    }
+}
 
 /// A Redis that is to be looked at, and what is to be kept on it.
 #[derive(Debug, Clone, Args)]
@@ -35,8 +56,11 @@ pub struct Examined {
     pub key_prefix: String,
     /// How long it may take to answer
     #[arg(long, env = "TIDINGS_REDIS_TIMEOUT", value_name = "DURATION", default_value = "5s", help_heading = "Broker",
-        value_parser = humantime::parse_duration)]
+        value_parser = parse::duration(Duration::from_millis(100), 60 * SECOND))]
     pub redis_timeout: Duration,
+    /// For which service its user is: each has one of its own, with other rights
+    #[arg(long = "for", value_name = "SERVICE", default_value = "both", help_heading = "Broker")]
+    pub service: Service,
     /// What is to be kept.
     #[command(flatten)]
     pub history: History,
@@ -57,7 +81,8 @@ impl Examined {
         let url = ServerUrl::parse(self.redis_url.reveal()).map_err(Error::Redis)?;
         let server = Server::open(url, self.redis.files())?;
         let (key_prefix, retention) = (self.key_prefix.clone(), self.history.retention());
-        let wish = Wish { key_prefix, retention, watch: DOCTOR_WATCH };
+        let role = self.service.role();
+        let wish = Wish { key_prefix, role, retention, watch: DOCTOR_WATCH };
         Ok(doctor::examine(&server, &wish, self.redis_timeout).await)
     }
 }

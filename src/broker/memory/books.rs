@@ -140,14 +140,15 @@ impl Books {
 
     /// See [`contract::Subscriptions::look`].
     pub(super) fn look(&mut self, look: Look, moment: &Moment) -> contract::Books {
-        if look.used {
+        let is_meant = look.created_ms.is_none_or(|created_ms| created_ms == self.create_ms);
+        if look.used && is_meant {
             self.used_ms = moment.now_ms;
         }
-        if let Some(hold) = look.hold {
+        if let Some(hold) = look.hold.filter(|_| is_meant) {
             self.hold = hold;
             self.lost += self.letters.trim(moment.now_ms);
         }
-        if let Some((token, streams)) = look.consumers {
+        if let Some((token, streams)) = look.consumers.filter(|_| is_meant) {
             self.presence.say(token, streams, moment.now_ms);
         }
         let ahead = Some(self.next).filter(|next| *next <= moment.end.sequence);

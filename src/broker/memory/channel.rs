@@ -50,13 +50,12 @@ impl Held {
         Self { from: self.from.min(other.from), hold }
     }
 
-    /// How much is kept of what is held: not less than of all else.
+    /// How much is kept of what is held, beside what is kept anyway.
     fn retention(&self, retention: &Retention) -> Retention {
-        let age_ms = u64::try_from(self.hold.age.as_millis()).unwrap_or(u64::MAX);
         Retention {
             max_messages: retention.max_messages.saturating_mul(HOLD_MESSAGES_FACTOR),
-            max_bytes: retention.max_bytes.max(self.hold.bytes),
-            max_age_ms: retention.max_age_ms.max(age_ms),
+            max_bytes: self.hold.bytes,
+            max_age_ms: u64::try_from(self.hold.age.as_millis()).unwrap_or(u64::MAX),
             ..*retention
         }
     }
@@ -213,8 +212,9 @@ impl Channel {
     /// single message that is too old stays until the next publish.
     pub(super) fn expire(&mut self, retention: &Retention, now_ms: i64) {
         let now_ms = now_ms.max(self.time_ms);
-        let kept = self.kept(retention, self.last);
-        if self.log.back().is_some_and(|last| last.time_ms.saturating_add(ms(kept.max_age_ms)) < now_ms) {
+        let held = self.held.filter(|held| held.from <= self.last).map(|held| held.retention(retention).max_age_ms);
+        let kept_ms = ms(held.unwrap_or(0).max(retention.max_age_ms));
+        if self.log.back().is_some_and(|last| last.time_ms.saturating_add(kept_ms) < now_ms) {
             (self.log, self.log_bytes) = (VecDeque::new(), 0);
         }
         self.ids.turn(now_ms, retention.dedup_window_ms);
@@ -223,28 +223,26 @@ impl Channel {
     /// How many of the oldest messages, and bytes of JSON, go when so many come. The newest of all stays whatever its
     /// size: its receipt says that it is retained.
     fn excess(&self, retention: &Retention, now_ms: i64, added: usize, added_bytes: usize) -> (usize, usize) {
-        let (first, from) = (self.first(), self.held.map_or(i64::MAX, |held| held.from));
-        // Once for all messages that are held, since a log is gone through at each publish.
-        let held = self.kept(retention, i64::MAX);
+        let first = self.first();
+        // Once for all messages, since a log is gone through at each publish.
+        let held = self.held.map(|held| (held.from, held.retention(retention)));
         let (count, bytes) = (self.log.len() + added, self.log_bytes + added_bytes);
         let (mut gone, mut gone_bytes) = (0, 0);
         for entry in &self.log {
-            let kept = if first + (gone as i64) < from { retention } else { &held };
             let (left, left_bytes) = (count - gone, bytes - gone_bytes);
-            let too_much = left as u64 > kept.max_messages || (left_bytes as u64 > kept.max_bytes && left > 1);
-            if !too_much && entry.time_ms >= now_ms.saturating_sub(ms(kept.max_age_ms)) {
+            let fits = |limits: &Retention| {
+                left as u64 <= limits.max_messages
+                    && (left_bytes as u64 <= limits.max_bytes || left == 1)
+                    && entry.time_ms >= now_ms.saturating_sub(ms(limits.max_age_ms))
+            };
+            let is_held = |(from, limits): &(i64, Retention)| first + gone as i64 >= *from && fits(limits);
+            if fits(retention) || held.as_ref().is_some_and(is_held) {
                 break;
             }
             gone += 1;
             gone_bytes += entry.json.len();
         }
         (gone, gone_bytes)
-    }
-
-    /// What a message is kept by.
-    fn kept(&self, retention: &Retention, sequence: i64) -> Retention {
-        let held = self.held.filter(|held| held.from <= sequence);
-        held.map_or(*retention, |held| held.retention(retention))
     }
 
     /// Whether it has been quiet for so long that not even its last sequence is remembered. One with subscriptions

@@ -41,6 +41,9 @@ pub struct Look {
     /// How many streams a process has open on it, which names itself. That counts for
     /// [`CONSUMERS_KEPT`](crate::limits::CONSUMERS_KEPT), or until the process says it again.
     pub consumers: Option<(Token, u64)>,
+    /// Whoever looks means the subscription that was created then: of another one of its name nothing is renewed, and
+    /// no use is noted.
+    pub created_ms: Option<i64>,
 }
 
 /// Whether something has changed that nothing else shows.

@@ -87,6 +87,8 @@ impl Dispatcher {
                 Ok(()) => {}
                 Err(Stop::Missing) => {
                     let missing = status::not_found(self.engine.name());
+                    // Before anybody hears of it, so that whoever asks again asks another.
+                    self.inbox.requests.close();
                     return self.engine.leave(&missing);
                 }
                 Err(Stop::Moved) => self.engine.moved(),

@@ -194,7 +194,13 @@ impl Desk {
             let merged = merged.created_by(settings.request_id());
             let set = self.store().set(&place, books.state.revision, &merged.to_bytes()).await.map_err(failed)?;
             match set {
-                Set::Done => return self.changed(&name).await,
+                Set::Done => {
+                    // Nobody else renews one without consumers.
+                    let hold = Some(merged.hold(self.given().holds.bytes()));
+                    let look = Look { hold, created_ms: Some(books.create_ms), ..Look::default() };
+                    self.store().look(&place, look).await.map_err(failed)?;
+                    return self.changed(&name).await;
+                }
                 Set::Missing => return Err(status::not_found(name.as_str())),
                 Set::Differs => {}
             }

@@ -29,6 +29,7 @@ pub(super) fn single(form: Form, messages: &Messages, answer: Encoded) -> Result
         Format::Json => {
             let mut json = Vec::new();
             messages.write_response(protobuf, &mut json)?;
+            json.shrink_to_fit();
             json.into()
         }
     };

@@ -89,7 +89,13 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 
 /// What HTTP makes of a status.
 fn http_code(status: &Status) -> StatusCode {
-    match status.get_details_error_info().map(|info| info.reason).as_deref() {
+    let info = status.get_details_error_info();
+    // What is too large stays so: a repeat is in vain, as it is not where a limit is used up.
+    if status.code() == Code::ResourceExhausted && info.as_ref().is_some_and(|info| info.metadata.contains_key("size"))
+    {
+        return StatusCode::PAYLOAD_TOO_LARGE;
+    }
+    match info.map(|info| info.reason).as_deref() {
         Some(reason::WRONG_CONTENT_TYPE) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Some(reason::REQUEST_TOO_LARGE) => StatusCode::PAYLOAD_TOO_LARGE,
         // Clients read it as unimplemented as well, and everybody else knows what it means.

@@ -81,6 +81,23 @@ pub(crate) async fn the_bytes_of_a_hold_are_kept_and_no_more(fixture: &Fixture) 
     }
 }
 
+/// What the history's age would let go is held up to the bytes of the hold, though the history may have more.
+pub(crate) async fn a_hold_with_fewer_bytes_than_the_history_holds_no_more_of_what_is_old(fixture: &Fixture) {
+    let hold = Hold { bytes: 20_000, ..HOLD };
+    let rig = Rig::with(fixture, Retention { max_bytes: 60_000, max_age_ms: 600, ..KEEP_ALL }, hold).await;
+    let fill = async |count: usize| {
+        for _ in 0..count {
+            publish(&rig.broker, &rig.place.channel, vec![text(&"x".repeat(1_000))]).await;
+        }
+    };
+    fill(40).await;
+    assert_eq!(rig.kept().await, 1..=40, "it is young, and within the history's bytes");
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    fill(1).await;
+    let kept = rig.kept().await;
+    assert!((12..=20).contains(&(kept.end() - kept.start())) && *kept.end() == 41, "{kept:?}");
+}
+
 pub(crate) async fn what_is_not_settled_outlives_the_histories_age(fixture: &Fixture) {
     let rig = Rig::with(fixture, Retention { max_age_ms: 600, ..KEEP_ALL }, HOLD).await;
     rig.publish(2).await;

@@ -136,12 +136,15 @@ fn what_its_user_may_not_ask_is_said_and_what_he_lacks_is_bad() {
     let examined = Examined::of(&url("modest"), &[]);
     assert_eq!(examined.code, Some(0), "{:?}", examined.found);
     examined.is("rights", "good");
-    for matter in ["buffers", "traffic"] {
+    for matter in ["persistence", "buffers", "traffic"] {
         assert!(examined.is(matter, "warning").contains("can't be asked"));
     }
     redis.command(&["ACL", "SETUSER", "poor", "on", ">secret", "~*", "&*", "+@all", "-xrange"]);
     let examined = Examined::of(&url("poor"), &[]);
     assert!(examined.is("rights", "bad").contains("its user may not run XRANGE"));
+    redis.command(&["ACL", "SETUSER", "writer", "on", ">secret", "~*", "&*", "+@all", "-subscribe"]);
+    Examined::of(&url("writer"), &[]).is("rights", "bad");
+    Examined::of(&url("writer"), &["--for", "publisher"]).is("rights", "good");
     let (code, _, error) = doctor(&url("nobody"), &[]);
     assert_eq!(code, Some(1));
     assert!(error.contains("cannot look at Redis: ") && error.contains("password"), "{error}");
@@ -183,6 +186,8 @@ fn a_cluster_and_what_is_not_there_are_refused_in_words() {
     let examined = Examined::of(&cluster.url(), &[]);
     assert_eq!(examined.code, Some(1));
     assert!(examined.is("server", "bad").contains("cluster"));
+    let (_, _, error) = doctor(&cluster.url(), &["--redis-password-file", "/nowhere"]);
+    assert!(error.contains("/nowhere") && error.contains("No such file"), "{error}");
     for url in ["redis://127.0.0.1:1", "http://127.0.0.1"] {
         let (code, out, error) = doctor(url, &[]);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{error}");

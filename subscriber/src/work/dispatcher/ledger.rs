@@ -212,6 +212,7 @@ impl Ledger {
             used: is_renewed,
             hold: is_renewed.then(|| self.settings.hold(self.holds.bytes())),
             consumers: (is_renewed || self.said != streams).then_some((self.own, streams as u64)),
+            created_ms: Some(self.create_ms),
         };
         let books = self.store.look(&self.place, look).await?.ok_or(Stop::Missing)?;
         self.heard(books.state, asked);
