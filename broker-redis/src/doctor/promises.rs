@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn what_could_not_be_written_is_bad() {
-        let facts = said(&[("aof_enabled", "1"), ("aof_last_write_status", "err"), ("rdb_last_bgsave_status", "ok")]);
+        let info = [("aof_enabled", "1"), ("aof_last_write_status", "err"), ("rdb_last_bgsave_status", "ok")];
+        let settings = [("appendfsync", "everysec")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let facts = Facts { settings: Some(settings.into()), ..said(&info) };
         let verdicts: Vec<_> = persistence(&facts).iter().map(|found| found.verdict).collect();
         assert_eq!(verdicts, [Verdict::Good, Verdict::Bad]);
     }

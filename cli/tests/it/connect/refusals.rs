@@ -66,7 +66,7 @@ fn refused() -> Vec<Refused> {
         Refused { path: LIST, ..json("no order", r#"{"order": "BACKWARDS"}"#, "INVALID_FIELD", "order: ") },
         Refused { path: CHANNELS, ..json("no pattern", r#"{"pattern": "a *"}"#, "INVALID_PATTERN", "pattern: ") },
         Refused {
-            http: 429,
+            http: 413,
             code: "resource_exhausted",
             ..json(
                 "a long key",
