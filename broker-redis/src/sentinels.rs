@@ -3,7 +3,8 @@
 //!
 //! One answer is enough to follow a promotion, since it has a higher epoch than all before it: a sentinel that hangs is
 //! not waited for. Only the first choice waits until each sentinel, those of the URL and those that they know, has
-//! answered or failed, so that a stale one that is quick is not believed alone. Losing all sentinels takes nothing away from a Redis that works.
+//! answered or failed, so that a stale one that is quick is not believed alone. Losing all sentinels takes nothing away
+//! from a Redis that works.
 
 mod answer;
 mod election;

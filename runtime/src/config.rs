@@ -50,6 +50,11 @@ pub const DEFAULT_REDIS_URL: &str = "redis://127.0.0.1:6379";
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// Takes a time in which Redis has to answer.
+fn redis_timeout() -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    parse::duration(Duration::from_millis(100), 60 * SECOND)
+}
+
 /// What both services need to know: the broker, what it keeps, and how to serve.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
@@ -80,7 +85,7 @@ pub struct Common {
     pub key_prefix: String,
     /// How long Redis may take to answer before a call fails
     #[arg(long, env = "TIDINGS_REDIS_TIMEOUT", value_name = "DURATION", default_value = "5s", help_heading = "Broker",
-        value_parser = parse::duration(Duration::from_millis(100), 60 * SECOND))]
+        value_parser = redis_timeout())]
     pub redis_timeout: Duration,
 
     /// What is kept of every channel.

@@ -1,7 +1,7 @@
 -- Trims a log that may be full: the oldest run goes while it fits neither the history's limits nor, where subscriptions
--- hold it, those of what is held. Its numbers are remembered in the head, so that most calls look at no entry. The code before
--- it has these locals: `is_full`, whether to look at all; `hold`, what is held, as the head has it; `oldest`, the ID of
--- the oldest run, its `oldest_bytes` and `oldest_time`; `last`, `bytes` and `now` of the newest.
+-- hold it, those of what is held. Its numbers are remembered in the head, so that most calls look at no entry. The code
+-- before it has these locals: `is_full`, whether to look at all; `hold`, what is held, as the head has it; `oldest`,
+-- the ID of the oldest run, its `oldest_bytes` and `oldest_time`; `last`, `bytes` and `now` of the newest.
 if is_full then
   --@ TRIMMED_RUNS HOLD_MESSAGES_FACTOR
   local cut

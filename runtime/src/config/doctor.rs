@@ -9,7 +9,7 @@ use tidings_redis::{
     doctor::{self, Finding, Wish},
 };
 
-use super::{Error, History, RedisFlags, RedisUrl, SECOND, parse};
+use super::{Error, History, RedisFlags, RedisUrl, parse, redis_timeout};
 
 /// For which service a Redis is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,7 +56,7 @@ pub struct Examined {
     pub key_prefix: String,
     /// How long it may take to answer
     #[arg(long, env = "TIDINGS_REDIS_TIMEOUT", value_name = "DURATION", default_value = "5s", help_heading = "Broker",
-        value_parser = parse::duration(Duration::from_millis(100), 60 * SECOND))]
+        value_parser = redis_timeout())]
     pub redis_timeout: Duration,
     /// For which service its user is: each has one of its own, with other rights
     #[arg(long = "for", value_name = "SERVICE", default_value = "both", help_heading = "Broker")]
