@@ -7,13 +7,19 @@ import re
 FENCE = re.compile(r"^(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
 
+
+def value_of(name):
+    """The form of a value of this name in JSON, with a space before it or without."""
+    return rf'(?:(?<="{name}": ")|(?<="{name}":"))[\w-]+(?=")'
+
+
 # What differs from run to run, each by its form.
 VOLATILE = [
     ("uuid", re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")),
     ("time", re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")),
-    ("cursor", re.compile(r"(?<=\"cursor\": \")[\w-]+(?=\")|(?<=cursor )\s*[\w-]{20,}")),
-    ("token", re.compile(r"(?<=\"nextPageToken\": \")[\w-]+(?=\")")),
-    ("epoch", re.compile(r"(?<=\"epoch\": \")[\w-]+(?=\")|(?<=epoch )\s*[\w-]+")),
+    ("cursor", re.compile(value_of("cursor") + r"|(?<=cursor )\s*[\w-]{20,}")),
+    ("token", re.compile(value_of("nextPageToken"))),
+    ("epoch", re.compile(value_of("epoch") + r"|(?<=epoch )\s*[\w-]+")),
 ]
 
 
