@@ -11,7 +11,7 @@ use super::{
     walk::{Line, ReportedLoss, Walk},
 };
 use crate::{
-    board::CAPTURED,
+    board::{CAPTURED, LETTERS},
     history::{At, Event},
 };
 
@@ -112,8 +112,10 @@ impl Gap<'_> {
                     known + 1
                 );
                 let end = Position::new(*epoch, *last);
-                // Of what was adopted and lost at once only the replica may know that did it.
-                let is_known = *channel == CAPTURED || self.truth.reaches(channel, end);
+                // Of what was adopted, or published as a dead letter, and lost at once only the replica may know that did
+                // it.
+                let is_own = *channel == CAPTURED || channel.starts_with(LETTERS);
+                let is_known = is_own || self.truth.reaches(channel, end);
                 must!(is_known, "{channel}: lost up to {}, where nothing ever was", show(end));
             }
             _ => {
