@@ -112,8 +112,7 @@ impl Gap<'_> {
                     known + 1
                 );
                 let end = Position::new(*epoch, *last);
-                // Of what was adopted, or published as a dead letter, and lost at once only the replica may know that did
-                // it.
+                // Of what was adopted, or published as a dead letter, and lost at once, only that replica may know.
                 let is_own = *channel == CAPTURED || channel.starts_with(LETTERS);
                 let is_known = is_own || self.truth.reaches(channel, end);
                 must!(is_known, "{channel}: lost up to {}, where nothing ever was", show(end));
