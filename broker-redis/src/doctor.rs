@@ -94,14 +94,13 @@ pub async fn examine(server: &Server, wish: &Wish, timeout: Duration) -> Result<
     let opening = MultiplexedConnection::open(server, &steps, "tidings-doctor", config, timeout);
     let mut connection = steps.within(Server::attempt_limit(timeout), opening).await?;
     let lacks = script::lacks(&mut connection, wish.role).await.map_err(|error| error.to_string());
-    let keys = Keys::new(&wish.key_prefix);
-    let facts = Facts::gather(&mut connection, &keys.registry(), wish.watch).await?;
+    let facts = Facts::gather(&mut connection, &Keys::new(&wish.key_prefix), wish.watch).await?;
     let names = Names::new(&wish.key_prefix, "").expect("an empty default channel is always valid");
     let mut findings = vec![promises::server(&facts), promises::role(&facts)];
     findings.push(promises::rights(&facts, &lacks));
     findings.extend(promises::persistence(&facts));
     findings.extend(promises::failover(&facts));
     findings.extend(memory::findings(&facts, &wish.retention));
-    findings.extend(traffic::findings(&facts, &names, &keys));
+    findings.extend(traffic::findings(&facts, &names));
     Ok(findings)
 }

@@ -54,7 +54,6 @@ impl Doctor {
             return Ok(out.flush()?);
         }
         let findings = self.examined.examine().await.map_err(|error| Error::Examined(chain(&error)))?;
-        let findings = findings.map_err(Error::Examined)?;
         for finding in &findings {
             if self.output.is_json() {
                 out.line(json(finding))?;

@@ -216,6 +216,9 @@ pub enum Error {
     /// The Redis URL can't be used. Its text is not repeated: it may hold a password.
     #[error("--redis-url: {0}")]
     Redis(InvalidUrl),
+    /// A Redis that was to be looked at can't be asked, for this reason.
+    #[error("{0}")]
+    Examined(String),
     /// What a connection to Redis needs can't be had.
     #[error(transparent)]
     Server(#[from] ServerError),

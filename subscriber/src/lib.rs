@@ -78,7 +78,7 @@ pub async fn serve(
         .with(service.into_server())
         .with_methods(work.methods())
         .with(work.into_server());
-    desk.start_expiring();
+    desk.start(work::expire(Arc::clone(&desk)));
     desk.start(work::watch(Arc::clone(&desk), watched));
     desk.start(work::share(Arc::clone(&desk)));
     let finish_timeout = limits::CAPTURE_FINISH_TIMEOUT.min(options.shutdown_timeout);

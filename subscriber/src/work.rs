@@ -20,6 +20,7 @@ mod contents;
 mod delivery;
 mod desk;
 mod dispatcher;
+mod expiry;
 mod holds;
 mod leases;
 mod letters;
@@ -44,6 +45,7 @@ mod watch;
 pub use self::holds::HoldLimits;
 pub(crate) use self::{
     consumers::CreditLimit,
+    expiry::expire,
     holds::Holds,
     letters::{Query, Which},
     mailbox::{Pull, Seat, Settling},

@@ -8,7 +8,7 @@ use std::{
 use redis::{Cmd, FromRedisValue};
 use tokio::time::{Instant, sleep};
 
-use crate::multiplexed::MultiplexedConnection;
+use crate::{keys::Keys, multiplexed::MultiplexedConnection};
 
 /// How often the way there and back is measured: the shortest counts.
 const PINGS: usize = 10;
@@ -33,7 +33,8 @@ pub(super) struct Facts {
     pub(super) settings: Option<HashMap<String, String>>,
     /// Who is signed in; `None` where that may not be asked for.
     pub(super) user: Option<String>,
-    /// The channels that somebody listens to by name; `None` where they may not be asked for.
+    /// The channels that somebody listens to by name, without those of Tidings itself; `None` where they may not be
+    /// asked for.
     pub(super) channels: Option<Vec<String>>,
     /// How many patterns are listened to.
     pub(super) patterns: Option<u64>,
@@ -51,7 +52,7 @@ impl Facts {
     /// Asks for all of it. It compares two counts that are `watch` apart.
     pub(super) async fn gather(
         connection: &mut MultiplexedConnection,
-        registry: &str,
+        keys: &Keys,
         watch: Duration,
     ) -> Result<Self, String> {
         let info: String = redis::cmd("INFO")
@@ -62,9 +63,11 @@ impl Facts {
         let mut facts = Self { info: fields(&info), ..Self::default() };
         facts.settings = ask(connection, redis::cmd("CONFIG").arg("GET").arg(&SETTINGS)).await;
         facts.user = ask(connection, redis::cmd("ACL").arg("WHOAMI")).await;
-        facts.channels = ask(connection, redis::cmd("PUBSUB").arg("CHANNELS")).await;
+        let channels: Option<Vec<String>> = ask(connection, redis::cmd("PUBSUB").arg("CHANNELS")).await;
+        let others = |all: Vec<String>| all.into_iter().filter(|name| !keys.is_own(name.as_bytes())).collect();
+        facts.channels = channels.map(others);
         facts.patterns = ask(connection, redis::cmd("PUBSUB").arg("NUMPAT")).await;
-        facts.registered = ask(connection, redis::cmd("ZCARD").arg(registry)).await;
+        facts.registered = ask(connection, redis::cmd("ZCARD").arg(keys.registry())).await;
         facts.round_trip = round_trip(connection).await?;
         facts.ahead = ahead(connection, facts.round_trip).await;
         facts.rates = rates(connection, watch).await;
@@ -121,8 +124,8 @@ async fn rates(connection: &mut MultiplexedConnection, watch: Duration) -> Optio
     sleep(watch).await;
     let second = counts(connection).await?;
     let seconds = begun.elapsed().as_secs_f64();
-    // Two of them are our own.
-    let rate = |index: usize, own: u64| (second[index].saturating_sub(first[index] + own)) as f64 / seconds;
+    // The first question is among the commands.
+    let rate = |index: usize, own: u64| second[index].saturating_sub(first[index] + own) as f64 / seconds;
     Some([rate(0, 0), rate(1, 1)])
 }
 

@@ -6,14 +6,13 @@ use tidings::{
 };
 
 use super::{Facts, Finding};
-use crate::keys::Keys;
 
 /// How many names are shown.
 const SHOWN: usize = 5;
 
-pub(super) fn findings(facts: &Facts, names: &Names, keys: &Keys) -> Vec<Finding> {
+pub(super) fn findings(facts: &Facts, names: &Names) -> Vec<Finding> {
     let mut findings = vec![channels(facts)];
-    findings.extend(bad_names(facts, names, keys));
+    findings.extend(bad_names(facts, names));
     findings.push(latency(facts));
     findings.extend(clock(facts));
     findings
@@ -42,8 +41,8 @@ fn channels(facts: &Facts) -> Finding {
 }
 
 /// Names that can't be channels here, among those that somebody listens to.
-fn bad_names(facts: &Facts, names: &Names, keys: &Keys) -> Option<Finding> {
-    let is_bad = |name: &&String| !keys.is_own(name.as_bytes()) && names.parse(name).is_err();
+fn bad_names(facts: &Facts, names: &Names) -> Option<Finding> {
+    let is_bad = |name: &&String| names.parse(name).is_err();
     let bad: Vec<&String> = facts.channels.iter().flatten().filter(is_bad).collect();
     if bad.is_empty() {
         return None;

@@ -76,13 +76,13 @@ impl Examined {
     ///
     /// # Errors
     ///
-    /// The address or one of the files can't be used.
-    pub async fn examine(&self) -> Result<Result<Vec<Finding>, String>, Error> {
+    /// The address or one of the files can't be used, or it can't be asked.
+    pub async fn examine(&self) -> Result<Vec<Finding>, Error> {
         let url = ServerUrl::parse(self.redis_url.reveal()).map_err(Error::Redis)?;
         let server = Server::open(url, self.redis.files())?;
         let (key_prefix, retention) = (self.key_prefix.clone(), self.history.retention());
         let role = self.service.role();
         let wish = Wish { key_prefix, role, retention, watch: DOCTOR_WATCH };
-        Ok(doctor::examine(&server, &wish, self.redis_timeout).await)
+        doctor::examine(&server, &wish, self.redis_timeout).await.map_err(Error::Examined)
     }
 }

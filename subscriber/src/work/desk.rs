@@ -11,7 +11,7 @@ use tidings::{
         subscriptions::{Books, Look, Place, Subscriptions},
     },
     channel::{ChannelName, Names},
-    limits::{DISPATCH_FINISH, DISPATCH_REQUESTS, SUBSCRIPTIONS},
+    limits::{DISPATCH_FINISH, DISPATCH_REQUESTS, PAGE_MESSAGES, SUBSCRIPTIONS},
     status::{self, Call},
     subscription::SubscriptionName,
 };
@@ -85,12 +85,6 @@ impl Desk {
         let _ended = timeout(2 * DISPATCH_FINISH, self.tasks.wait()).await;
     }
 
-    /// Deletes what nobody uses, until the server has ended.
-    pub(crate) fn start_expiring(self: &Arc<Self>) {
-        let desk = Arc::clone(self);
-        self.start(async move { desk.expire().await });
-    }
-
     /// Runs a task until the server has ended.
     pub(crate) fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(self.ended.clone().run_until_cancelled_owned(task));
@@ -107,6 +101,20 @@ impl Desk {
             failed(Error::Channel(format!("the settings of the subscription {name} are not understood")))
         })?;
         Ok((place, settings, books))
+    }
+
+    /// All names, with the channels for which they are reserved.
+    pub(super) async fn reserved(&self) -> Result<Vec<Place>, Status> {
+        let mut places: Vec<Place> = Vec::new();
+        loop {
+            let after = places.last().map_or("", |place| place.name.as_str());
+            let names = self.store().names(after, PAGE_MESSAGES).await.map_err(failed)?;
+            let is_last = names.len() < PAGE_MESSAGES;
+            places.extend(names.into_iter().map(|(name, channel)| Place { channel, name }));
+            if is_last {
+                return Ok(places);
+            }
+        }
     }
 
     /// The channel of a subscription, whether there is one or only its name was reserved.

@@ -1,7 +1,5 @@
 //! Subscriptions as things: created, shown, changed, deleted, listed and moved.
 
-use std::time::Duration;
-
 use futures_util::{StreamExt as _, stream::FuturesOrdered};
 use prost::Message as _;
 use tidings::{
@@ -12,7 +10,7 @@ use tidings::{
     },
     channel::ChannelName,
     cursor,
-    limits::{CHANNEL_SUBSCRIPTIONS, EXPIRY_INTERVAL, LOOKS_AT_ONCE, PAGE_BYTES, PAGE_MESSAGES},
+    limits::{CHANNEL_SUBSCRIPTIONS, LOOKS_AT_ONCE, PAGE_BYTES, PAGE_MESSAGES},
     message::{Mark, Position},
     pb,
     status::{self, reason},
@@ -82,10 +80,7 @@ impl Desk {
     async fn changed(&self, name: &SubscriptionName) -> Result<pb::Subscription, Status> {
         self.get(name).await.map_err(|status| match status.code() {
             Code::NotFound => status,
-            _ => failed(Error::OutcomeUnknown(format!(
-                "{name} was changed, and can't be read now: {}",
-                status.message()
-            ))),
+            _ => changed_all_the_same(name, status.message()),
         })
     }
 
@@ -198,7 +193,8 @@ impl Desk {
                     // Nobody else renews one without consumers.
                     let hold = Some(merged.hold(self.given().holds.bytes()));
                     let look = Look { hold, created_ms: Some(books.create_ms), ..Look::default() };
-                    self.store().look(&place, look).await.map_err(failed)?;
+                    let renewed = self.store().look(&place, look).await;
+                    renewed.map_err(|error| changed_all_the_same(&name, &error.to_string()))?;
                     return self.changed(&name).await;
                 }
                 Set::Missing => return Err(status::not_found(name.as_str())),
@@ -288,74 +284,6 @@ impl Desk {
             after = last;
         }
     }
-
-    /// All names, with the channels for which they are reserved.
-    pub(super) async fn reserved(&self) -> Result<Vec<Place>, Status> {
-        let mut places: Vec<Place> = Vec::new();
-        loop {
-            let after = places.last().map_or("", |place| place.name.as_str());
-            let names = self.store().names(after, PAGE_MESSAGES).await.map_err(failed)?;
-            let is_last = names.len() < PAGE_MESSAGES;
-            places.extend(names.into_iter().map(|(name, channel)| Place { channel, name }));
-            if is_last {
-                return Ok(places);
-            }
-        }
-    }
-
-    /// Deletes subscriptions that nobody has used for as long as they say, now and then; and publishes dead letters
-    /// that a process that died has left in an outbox.
-    pub(crate) async fn expire(&self) {
-        loop {
-            tokio::time::sleep(tidings::backoff::jittered(EXPIRY_INTERVAL)).await;
-            match self.reserved().await {
-                Ok(places) => {
-                    for place in &places {
-                        self.expire_one(place).await;
-                    }
-                }
-                Err(status) => {
-                    tracing::debug!(%status, "subscriptions could not be looked through for unused ones");
-                }
-            }
-        }
-    }
-
-    async fn expire_one(&self, place: &Place) {
-        let name = &place.name;
-        let (place, settings, books) = match self.find(name, Look::default()).await {
-            Ok(found) => found,
-            Err(status) if status.code() == Code::NotFound => {
-                // A name whose books were never made, or went with a call that ended in the middle. While it may still
-                // be made, its reservation stays.
-                if let Err(error) = self.store().delete(place, None).await {
-                    tracing::debug!(subscription = name.as_str(), %error, "a name without a subscription was not released");
-                }
-                return;
-            }
-            Err(_) => return,
-        };
-        let unused = Duration::from_millis(u64::try_from(books.state.now_ms - books.used_ms).unwrap_or(0));
-        if settings.expire_after.is_zero() || unused < settings.expire_after {
-            if books.unsent > 0 {
-                self.send_unsent(name).await;
-            }
-            return;
-        }
-        // Unless somebody has come meanwhile.
-        let only = Unchanged { revision: books.state.revision, used_ms: Some(books.used_ms) };
-        match self.store().delete(&place, Some(only)).await {
-            Ok(Set::Done) => tracing::info!(
-                subscription = name.as_str(),
-                channel = place.channel.as_str(),
-                "a subscription that nobody used was deleted (expire_after)"
-            ),
-            Ok(Set::Differs | Set::Missing) => {}
-            Err(error) => {
-                tracing::debug!(subscription = name.as_str(), %error, "an unused subscription was not deleted")
-            }
-        }
-    }
 }
 
 /// The cursor before the oldest message of a backlog; where there is none, after the last that the channel had then.
@@ -366,6 +294,11 @@ fn before(channel: &ChannelName, head: &Head, oldest: Option<i64>, end: Position
         Position { epoch: None, sequence: 1.. } => String::new(),
         position => cursor::encode(channel, head.mark(position)),
     }
+}
+
+/// For a change that was made, and what comes after it failed.
+fn changed_all_the_same(name: &SubscriptionName, why: &str) -> Status {
+    failed(Error::OutcomeUnknown(format!("{name} was changed, and can't be read now: {why}")))
 }
 
 fn check_etag(name: &SubscriptionName, etag: &str, books: &Books) -> Result<(), Status> {

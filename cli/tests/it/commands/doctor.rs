@@ -170,7 +170,7 @@ fn listen(redis: &RedisServer, channels: &[&str]) -> TcpStream {
 #[test]
 fn names_that_break_the_rules_are_listed() {
     let redis = RedisServer::start_with(&GOOD);
-    let listening = listen(&redis, &["orders", "two words", "a\u{7}bell"]);
+    let listening = listen(&redis, &["orders", "two words", "a\u{7}bell", "tidings:probe:1"]);
     let examined = Examined::of(&redis.url(), &[]);
     let named = examined.is("names", "warning");
     assert!(named.contains("\"two words\"") && named.contains("bell") && !named.contains("orders"), "{named}");

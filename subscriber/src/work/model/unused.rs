@@ -12,7 +12,7 @@ use super::{
     truth::Shared,
     world::{Plan, World},
 };
-use crate::work::{CreditLimit, Pull};
+use crate::work::{CreditLimit, Pull, expire};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -25,10 +25,7 @@ async fn one_that_nobody_uses_is_deleted_and_one_that_is_used_stays() {
     let given = pb::Subscription { expire_after: prost_types::Duration::try_from(2 * HOUR).ok(), ..Default::default() };
     assert!(update(&world, &given, "expire_after").await, "it is set");
     let desk = Arc::clone(&world.any(&mut rng).desk);
-    tokio::spawn({
-        let desk = Arc::clone(&desk);
-        async move { desk.expire().await }
-    });
+    tokio::spawn(expire(Arc::clone(&desk)));
     let limit = CreditLimit { messages: 1, bytes: 1 };
     let pull = Pull { limit, ack_deadline: None, wait: Duration::ZERO };
     let is_there = async || world.store.look(&world.place, Look::default()).await.expect("no fault").is_some();
